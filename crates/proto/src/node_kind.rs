@@ -1,0 +1,89 @@
+//! What the `ephemeralOwner` field of a node means.
+//!
+//! The field holds a session id, 0, or a marker in its top bits: a container, or a TTL in the low 40 bits. TTL owners are always
+//! recognised when data is read; the setting `extendedTypesEnabled` only decides whether new ones may be made.
+
+use crate::ids::SessionId;
+
+/// The largest time to live: 40 bits of milliseconds.
+pub const MAX_TTL_MS: i64 = 0xff_ffff_ffff;
+
+const CONTAINER: i64 = i64::MIN;
+const TTL_MARK: u64 = 0xff00_0000_0000_0000;
+const TTL_FEATURE: u64 = 0x00ff_ff00_0000_0000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeKind {
+    Persistent,
+    Ephemeral(SessionId),
+    /// Removed once its last child is gone.
+    Container,
+    /// Removed when it has no children and was not modified for `ttl_ms`.
+    Ttl {
+        ttl_ms: i64,
+    },
+}
+
+impl NodeKind {
+    /// Reads a stored owner. An owner with the TTL mark and an unknown feature is an ordinary session id.
+    pub fn from_owner(owner: i64) -> NodeKind {
+        match owner {
+            0 => NodeKind::Persistent,
+            CONTAINER => NodeKind::Container,
+            owner if owner as u64 & (TTL_MARK | TTL_FEATURE) == TTL_MARK && owner & MAX_TTL_MS != 0 => {
+                NodeKind::Ttl { ttl_ms: owner & MAX_TTL_MS }
+            }
+            owner => NodeKind::Ephemeral(SessionId(owner)),
+        }
+    }
+
+    /// Reads an owner the way Apache 3.5.3 wrote it: every other negative value is a TTL.
+    pub fn from_owner_353(owner: i64) -> NodeKind {
+        match NodeKind::from_owner(owner) {
+            NodeKind::Ephemeral(SessionId(owner)) if owner < 0 => NodeKind::Ttl { ttl_ms: owner & i64::MAX },
+            kind => kind,
+        }
+    }
+
+    pub fn owner(self) -> i64 {
+        match self {
+            NodeKind::Persistent => 0,
+            NodeKind::Ephemeral(session) => session.0,
+            NodeKind::Container => CONTAINER,
+            NodeKind::Ttl { ttl_ms } => TTL_MARK as i64 | (ttl_ms & MAX_TTL_MS),
+        }
+    }
+
+    /// The owner as clients see it: only ephemeral nodes have one.
+    pub fn visible_owner(self) -> i64 {
+        match self {
+            NodeKind::Ephemeral(session) => session.0,
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_round_trip() {
+        let kinds = [
+            NodeKind::Persistent,
+            NodeKind::Ephemeral(SessionId(0x0100_0000_0000_0001)),
+            NodeKind::Container,
+            NodeKind::Ttl { ttl_ms: 1 },
+            NodeKind::Ttl { ttl_ms: MAX_TTL_MS },
+        ];
+        for kind in kinds {
+            assert_eq!(NodeKind::from_owner(kind.owner()), kind);
+        }
+    }
+
+    #[test]
+    fn an_unknown_extended_feature_is_an_ordinary_owner() {
+        let owner = 0xff00_0100_0000_0001_u64 as i64;
+        assert_eq!(NodeKind::from_owner(owner), NodeKind::Ephemeral(SessionId(owner)));
+    }
+}

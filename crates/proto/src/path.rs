@@ -1,0 +1,124 @@
+//! Rules of node paths.
+//!
+//! Full validation happens where a path is about to be stored or changed; reads do not validate, an impossible path simply has no
+//! node. The rules are the original's, stated in UTF-16 terms there: characters beyond the basic plane are refused because each
+//! half of a surrogate pair is.
+
+/// Why a string is no path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("path is empty")]
+    Empty,
+    #[error("path does not start with /")]
+    NotAbsolute,
+    #[error("path ends with /")]
+    TrailingSlash,
+    #[error("path has an empty component")]
+    EmptyComponent,
+    #[error("path has a component . or ..")]
+    RelativeComponent,
+    #[error("path has the forbidden character U+{0:04X}")]
+    ForbiddenCharacter(u32),
+}
+
+pub const ROOT: &str = "/";
+pub const SYSTEM: &str = "/zookeeper";
+pub const CONFIG: &str = "/zookeeper/config";
+pub const QUOTA: &str = "/zookeeper/quota";
+pub const QUOTA_LIMITS: &str = "zookeeper_limits";
+pub const QUOTA_STATS: &str = "zookeeper_stats";
+
+/// Full validation.
+pub fn validate(path: &str) -> Result<(), PathError> {
+    if path.is_empty() {
+        return Err(PathError::Empty);
+    }
+    let Some(rest) = path.strip_prefix('/') else { return Err(PathError::NotAbsolute) };
+    if rest.is_empty() {
+        return Ok(());
+    }
+    if rest.ends_with('/') {
+        return Err(PathError::TrailingSlash);
+    }
+    for component in rest.split('/') {
+        match component {
+            "" => return Err(PathError::EmptyComponent),
+            "." | ".." => return Err(PathError::RelativeComponent),
+            _ => {}
+        }
+    }
+    // Printable ASCII is the common case and needs no table.
+    if rest.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Ok(());
+    }
+    match rest.chars().find(|character| is_forbidden(*character)) {
+        Some(character) => Err(PathError::ForbiddenCharacter(character as u32)),
+        None => Ok(()),
+    }
+}
+
+fn is_forbidden(character: char) -> bool {
+    matches!(character as u32, 0x00..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..)
+}
+
+/// The parent's path: the text before the last slash, `/` for a top-level node. `None` for the root and for text without a slash.
+pub fn parent(path: &str) -> Option<&str> {
+    match path.rfind('/') {
+        Some(0) if path.len() > 1 => Some(ROOT),
+        Some(0) | None => None,
+        Some(slash) => Some(&path[..slash]),
+    }
+}
+
+/// The last component.
+pub fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_paths() {
+        for path in ["/", "/a", "/a/b", "/...", "/.a", "/a..", "/a b", "/\u{a0}", "/\u{f900}", "/\u{ffef}", "/ü/日本"]
+        {
+            assert_eq!(validate(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn bad_paths() {
+        for path in [
+            "",
+            "a",
+            "/a/",
+            "//",
+            "/a//b",
+            "/.",
+            "/..",
+            "/a/./b",
+            "/a/../b",
+            "/\0",
+            "/\u{1f}",
+            "/\u{7f}",
+            "/\u{9f}",
+            "/\u{e000}",
+            "/\u{f8ff}",
+            "/\u{fff0}",
+            "/\u{ffff}",
+            "/\u{1f600}",
+        ] {
+            assert!(validate(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn parents_and_names() {
+        assert_eq!(parent("/a/b"), Some("/a"));
+        assert_eq!(parent("/a"), Some("/"));
+        assert_eq!(parent("/"), None);
+        assert_eq!(parent("a"), None);
+        assert_eq!((name("/a/b"), name("/a/"), name("/")), ("b", "", ""));
+    }
+}

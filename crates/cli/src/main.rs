@@ -1,1 +1,30 @@
-fn main() {}
+//! The subcommands of `rookeeper`. Every one parses its arguments, runs and ends with an exit code; nothing else lives here.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rookeeper_cli::shell;
+
+#[derive(Parser, Debug)]
+#[command(name = "rookeeper", version, about = "A distributed coordination service, compatible with Apache ZooKeeper")]
+struct Rookeeper {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Talk to a server: one command, or an interactive shell in zkCli's syntax (`rookeeper cli -help`)
+    #[command(disable_help_flag = true)]
+    Cli {
+        /// [-server HOST:PORT[,HOST:PORT...][/chroot]] [-timeout MILLISECONDS] [-r] [COMMAND [ARGUMENTS...]]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Rookeeper::parse().command {
+        Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands of the one binary `rookeeper`, as a library so that tests can run them in their own process.
+//!
+//! Reading order:
+//! - `main.rs`: the subcommands, and nothing else
+//! - [`shell`]: `rookeeper cli`, the interactive client in zkCli's syntax, on the crate `zookeeper-client`
+
+pub mod shell;

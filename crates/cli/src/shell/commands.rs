@@ -1,0 +1,312 @@
+//! The table of commands: name, usage as the original prints it, options, and the function that runs it.
+//!
+//! What always holds: the table is sorted by name the way the usage list prints it, and every word the shell understands is in it.
+
+use std::pin::Pin;
+
+use super::failure::Failure;
+use super::options::{self, Arguments, Choice, Opt, flag, value};
+use super::{Shell, access, ensemble, history, nodes, quota, watches};
+
+type Run = for<'a> fn(&'a mut Shell, Arguments) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
+
+/// One command of the shell.
+pub(crate) struct Command {
+    pub(crate) name: &'static str,
+    /// What follows the name in the usage list.
+    usage: &'static str,
+    options: &'static [Opt],
+    choice: Choice,
+    /// Fewest words besides the options; with less, the usage is the answer.
+    least_words: usize,
+    /// Most words besides the options, where the original cares.
+    most_words: usize,
+    needs_session: bool,
+    run: Run,
+}
+
+const PLAIN: Command = Command {
+    name: "",
+    usage: "",
+    options: &[],
+    choice: Choice::Any,
+    least_words: 0,
+    most_words: usize::MAX,
+    needs_session: true,
+    run: |_, _| Box::pin(async { Ok(()) }),
+};
+
+const QUOTA_FLAGS: [Opt; 4] = [flag("n"), flag("b"), flag("N"), flag("B")];
+const QUOTA_VALUES: [Opt; 4] = [
+    value("n").described("num soft quota"),
+    value("b").described("bytes soft quota"),
+    value("N").described("num hard quota"),
+    value("B").described("bytes hard quota"),
+];
+
+pub(crate) static COMMANDS: [Command; 28] = [
+    Command {
+        name: "addWatch",
+        usage: "[-m mode] path # optional mode is one of [PERSISTENT, PERSISTENT_RECURSIVE] - default is PERSISTENT_RECURSIVE",
+        options: &[value("m")],
+        least_words: 1,
+        most_words: 1,
+        run: |shell, arguments| Box::pin(watches::add_watch(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "addauth",
+        usage: "scheme auth",
+        least_words: 1,
+        run: |shell, arguments| Box::pin(access::add_auth(shell, arguments)),
+        ..PLAIN
+    },
+    Command { name: "close", run: |shell, _| Box::pin(async { shell.close().await }), ..PLAIN },
+    Command {
+        name: "config",
+        usage: "[-c] [-w] [-s]",
+        options: &[flag("c"), flag("w"), flag("s")],
+        run: |shell, arguments| Box::pin(ensemble::config(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "connect",
+        usage: "host:port",
+        needs_session: false,
+        run: |shell, arguments| Box::pin(async { shell.reconnect(arguments.words.into_iter().next()).await }),
+        ..PLAIN
+    },
+    Command {
+        name: "create",
+        usage: "[-s] [-e] [-c] [-t ttl] path [data] [acl]",
+        options: &[flag("s"), flag("e"), flag("c"), value("t")],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::create(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "delete",
+        usage: "[-v version] path",
+        options: &[value("v")],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::delete(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "deleteall",
+        usage: "path [-b batch size]",
+        options: &[value("b")],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::delete_all(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "delquota",
+        usage: "[-n|-b|-N|-B] path",
+        options: &QUOTA_FLAGS,
+        choice: Choice::AtMostOne,
+        least_words: 1,
+        run: |shell, arguments| Box::pin(quota::delete(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "get",
+        usage: "[-s] [-w] [-b] [-x] path",
+        options: &[
+            flag("b").described("Output data in base64 format"),
+            flag("s").described("Print znode stats additionally"),
+            flag("w").described("Watch for changes on the znode"),
+            flag("x").described("Output data in hexdump format"),
+        ],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::get(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "getAcl",
+        usage: "[-s] path",
+        options: &[flag("s")],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(access::acl(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "getAllChildrenNumber",
+        usage: "path",
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::count_descendants(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "getEphemerals",
+        usage: "path",
+        run: |shell, arguments| Box::pin(nodes::ephemerals(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "history",
+        needs_session: false,
+        run: |shell, _| Box::pin(async { history::list(shell) }),
+        ..PLAIN
+    },
+    Command {
+        name: "listquota",
+        usage: "path",
+        least_words: 1,
+        run: |shell, arguments| Box::pin(quota::list(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "ls",
+        usage: "[-s] [-w] [-R] path",
+        options: &[flag("s"), flag("w"), flag("R")],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::list(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "printwatches",
+        usage: "on|off",
+        needs_session: false,
+        run: |shell, arguments| Box::pin(watches::print_watches(shell, arguments)),
+        ..PLAIN
+    },
+    // The loop that reads the lines ends on this word.
+    Command { name: "quit", needs_session: false, ..PLAIN },
+    Command {
+        name: "reconfig",
+        usage: "[-s] [-v version] [[-file path] | [-members serverID=host:port1:port2;port3[,...]*]] | [-add serverId=host:port1:port2;port3[,...]]* [-remove serverId[,...]*]",
+        options: &[flag("s"), value("v"), value("file"), value("members"), value("add"), value("remove")],
+        run: |shell, arguments| Box::pin(ensemble::reconfigure(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "redo",
+        usage: "cmdno",
+        needs_session: false,
+        run: |shell, arguments| Box::pin(history::redo(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "removewatches",
+        usage: "path [-c|-d|-a] [-l]",
+        options: &[flag("c"), flag("d"), flag("p"), flag("r"), flag("a"), flag("l")],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(watches::remove_watches(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "set",
+        usage: "path data [-s] [-v version] [-b]",
+        options: &[
+            flag("b").described("Supply data in base64 format"),
+            flag("s").described("Print znode stats additionally"),
+            value("v").described("Set with an expected version"),
+        ],
+        least_words: 2,
+        run: |shell, arguments| Box::pin(nodes::set(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "setAcl",
+        usage: "[-s] [-v version] [-R] path acl",
+        options: &[flag("s"), value("v"), flag("R")],
+        least_words: 2,
+        run: |shell, arguments| Box::pin(access::set_acl(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "setquota",
+        usage: "-n|-b|-N|-B val path",
+        options: &QUOTA_VALUES,
+        choice: Choice::ExactlyOne,
+        least_words: 1,
+        run: |shell, arguments| Box::pin(quota::set(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "stat",
+        usage: "[-w] path",
+        options: &[flag("w")],
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::stat(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "sync",
+        usage: "path",
+        least_words: 1,
+        run: |shell, arguments| Box::pin(nodes::sync(shell, arguments)),
+        ..PLAIN
+    },
+    Command { name: "version", most_words: 0, run: |shell, _| Box::pin(async { shell.version() }), ..PLAIN },
+    Command { name: "whoami", run: |shell, arguments| Box::pin(access::who_am_i(shell, arguments)), ..PLAIN },
+];
+
+impl Command {
+    pub(crate) fn find(name: &str) -> Option<&'static Command> {
+        COMMANDS.iter().find(|command| command.name == name)
+    }
+
+    /// The answer to wrong arguments: the line of the usage list, and the options where the original describes them.
+    pub(crate) fn usage(&self) -> String {
+        let mut text = format!("{} {}", self.name, self.usage);
+        let described = |option: &&Opt| !option.description.is_empty() && self.choice == Choice::Any;
+        let left = |option: &Opt| format!("-{}{}", option.name, if option.takes_value { " <arg>" } else { "" });
+        let width = self.options.iter().map(|option| left(option).len()).max().unwrap_or(0);
+        let mut lines = 0;
+        for option in self.options.iter().filter(described) {
+            text.push_str(&format!("\n {:width$}   {}", left(option), option.description));
+            lines += 1;
+        }
+        if lines > 0 {
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Runs the command with the words after its name.
+    pub(crate) async fn run(&self, shell: &mut Shell, words: &[String]) -> Result<(), Failure> {
+        if self.needs_session && !shell.is_alive() {
+            shell.output.line("Not connected")?;
+            return Ok(());
+        }
+        let arguments = options::parse(words, self.options, self.choice).map_err(Failure::Refused)?;
+        if arguments.words.len() < self.least_words || arguments.words.len() > self.most_words {
+            return Err(Failure::Refused(self.usage()));
+        }
+        (self.run)(shell, arguments).await
+    }
+}
+
+/// Every command with its arguments, one a line.
+pub(crate) fn usage_list() -> String {
+    let mut text = String::from("ZooKeeper -server host:port -client-configuration properties-file cmd args");
+    for command in &COMMANDS {
+        text.push_str(&format!("\n\t{} {}", command.name, command.usage));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_usage_list() {
+        assert!(COMMANDS.is_sorted_by_key(|command| command.name));
+        assert!(usage_list().contains("\n\tclose \n\tconfig [-c] [-w] [-s]\n"));
+    }
+
+    #[test]
+    fn usage_describes_options_where_the_original_does() {
+        let usage = |name| Command::find(name).expect(name).usage();
+        assert_eq!(usage("create"), "create [-s] [-e] [-c] [-t ttl] path [data] [acl]");
+        assert_eq!(usage("setquota"), "setquota -n|-b|-N|-B val path");
+        assert_eq!(
+            usage("set"),
+            "set path data [-s] [-v version] [-b]\n -b         Supply data in base64 format\n \
+             -s         Print znode stats additionally\n -v <arg>   Set with an expected version\n"
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! `rookeeper cli`: a client for people and scripts, in zkCli's syntax and with its output, on the crate `zookeeper-client`.
+//!
+//! Reading order:
+//! - [`arguments`]: the arguments of the program, and the words of a line
+//! - [`commands`]: the table of commands; [`options`]: the options of each
+//! - [`nodes`], [`access`], [`watches`], [`quota`], [`ensemble`], [`history`]: what the commands do
+//! - [`session`]: connecting and closing; [`terminal`]: where lines come from; [`output`]: where results go
+//! - [`format`], [`path`], [`failure`]: how things are printed, checked and refused
+//! - [`transcript`]: how a recorded session is compared with another
+//!
+//! What always holds: results go to standard output; complaints, usage and `Created …` to standard error; the exit code is that of
+//! the last command (0 done, 1 failed, 127 no such command).
+//!
+//! Counterpart in the original: `ZooKeeperMain` and the package `cli`.
+
+mod access;
+mod arguments;
+mod commands;
+mod ensemble;
+mod failure;
+mod format;
+mod history;
+mod nodes;
+mod options;
+mod output;
+mod path;
+mod quota;
+mod session;
+mod terminal;
+pub mod transcript;
+mod watches;
+
+use std::io::{self, BufReader, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use zookeeper_client::Client;
+
+pub use arguments::{Invocation, Start, parse_start};
+use commands::Command;
+pub use failure::Failure;
+use history::History;
+pub use output::Output;
+use session::Session;
+pub use terminal::Input;
+use terminal::Source;
+use watches::Watches;
+
+/// Runs `rookeeper cli` with the arguments after `cli` and returns the exit code.
+pub fn main(arguments: &[String]) -> u8 {
+    let start = match parse_start(arguments) {
+        Ok(Invocation::Run(start)) => start,
+        Ok(Invocation::Help) => {
+            println!("{}{}", arguments::HELP, commands::usage_list().split_once('\n').map_or("", |(_, list)| list));
+            return 0;
+        }
+        Err(text) => {
+            eprintln!("{text}");
+            return 1;
+        }
+    };
+    let input =
+        if io::stdin().is_terminal() { Input::Terminal } else { Input::Lines(Box::new(BufReader::new(io::stdin()))) };
+    // One thread is enough for one session, and it makes the order of events and results repeatable.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start the runtime: {error}");
+            return 1;
+        }
+    };
+    let code = runtime.block_on(run(start, Output::standard(), input));
+    // A thread may still wait for a line nobody will type.
+    runtime.shutdown_background();
+    code
+}
+
+/// Runs one command, or a whole session of commands, and returns the exit code.
+pub async fn run(start: Start, output: Output, input: Input) -> u8 {
+    let mut shell = Shell::new(&start, output);
+    let ended =
+        if start.command.is_empty() { shell.converse(input).await } else { shell.run_one(&start.command).await };
+    match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            // When the output itself is gone there is nobody left to tell.
+            let _ = shell.output.complain(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+/// The state of a shell between two commands.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    pub(crate) output: Arc<Output>,
+    pub(crate) zone: TimeZone,
+    pub(crate) watches: Watches,
+    pub(crate) history: History,
+    server: String,
+    session_timeout: Duration,
+    read_only: bool,
+    session: Option<Session>,
+}
+
+impl Shell {
+    fn new(start: &Start, output: Output) -> Shell {
+        let output = Arc::new(output);
+        Shell {
+            zone: TimeZone::system(),
+            watches: Watches::new(&output),
+            history: History::default(),
+            server: start.server.clone(),
+            session_timeout: start.session_timeout,
+            read_only: start.read_only,
+            session: None,
+            output,
+        }
+    }
+
+    async fn run_one(&mut self, words: &[String]) -> Result<u8, Failure> {
+        self.output.line(&format!("Connecting to {}", self.server))?;
+        self.connect().await?;
+        let done = self.execute(words).await;
+        let code = self.report(done)?;
+        self.output.show_events(false);
+        self.close().await?;
+        Ok(code)
+    }
+
+    async fn converse(&mut self, input: Input) -> Result<u8, Failure> {
+        self.output.line(&format!("Connecting to {}", self.server))?;
+        self.output.line("Welcome to ZooKeeper!")?;
+        // Not true of this program, but tools that drive zkCli look for the line.
+        self.output.line("JLine support is enabled")?;
+        self.connect().await?;
+        let mut source = Source::new(input, &self.output)?;
+        let mut code = 0;
+        while let Some((next, line)) = source.line(self.prompt(), self.session_client(), &self.output).await? {
+            source = next;
+            let words = arguments::split_line(&line);
+            match words.first().map(String::as_str) {
+                None => continue,
+                Some("quit") => break,
+                Some(_) => {}
+            }
+            self.history.push(&line);
+            let done = self.execute(&words).await;
+            code = self.report(done)?;
+            // Events that came with the answer are printed before the next prompt.
+            tokio::task::yield_now().await;
+        }
+        self.close().await?;
+        self.output.flush()?;
+        Ok(code)
+    }
+
+    /// Runs the words of one command.
+    pub(crate) async fn execute(&mut self, words: &[String]) -> Result<(), Failure> {
+        let Some((name, rest)) = words.split_first() else { return Ok(()) };
+        match Command::find(name) {
+            Some(command) => command.run(self, rest).await,
+            None => {
+                self.output.complain(&commands::usage_list())?;
+                Err(Failure::NotFound(name.clone()))
+            }
+        }
+    }
+
+    /// Tells of a failure and turns the outcome into an exit code; only a lost output is passed on.
+    fn report(&self, done: Result<(), Failure>) -> Result<u8, Failure> {
+        match done {
+            Ok(()) => {
+                self.output.flush()?;
+                Ok(0)
+            }
+            Err(failure @ Failure::Output(_)) => Err(failure),
+            Err(failure) => {
+                self.output.complain(&failure.to_string())?;
+                Ok(failure.exit_code())
+            }
+        }
+    }
+
+    fn prompt(&self) -> String {
+        let state = session::state_name(self.session.as_ref());
+        format!("[zk: {}({state}) {}] ", self.server, self.history.next_number())
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        self.output.flush()?;
+        let session = Session::connect(&self.server, self.session_timeout, self.read_only, &self.output).await?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// `connect`: ends this session and begins another, with the same server unless one is named.
+    pub(crate) async fn reconnect(&mut self, server: Option<String>) -> Result<(), Failure> {
+        self.close().await?;
+        if let Some(server) = server {
+            self.server = server;
+        }
+        self.connect().await
+    }
+
+    /// `close`: ends the session; the shell stays.
+    pub(crate) async fn close(&mut self) -> Result<(), Failure> {
+        self.output.flush()?;
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+        self.watches = Watches::new(&self.output);
+        Ok(())
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| !session.client.state().is_terminated())
+    }
+
+    fn session_client(&self) -> Option<Client> {
+        self.session.as_ref().map(|session| session.client.clone())
+    }
+
+    /// The client of a session that is alive; commands are only run with one.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        self.session_client().ok_or_else(|| Failure::Refused("Not connected".to_owned()))
+    }
+
+    pub(crate) fn check_path(&self, path: &str) -> Result<(), Failure> {
+        path::validate(path).map_err(Failure::Refused)
+    }
+
+    pub(crate) fn usage(&self, command: &str) -> Failure {
+        Failure::Refused(Command::find(command).map(Command::usage).unwrap_or_default())
+    }
+
+    pub(crate) fn version(&self) -> Result<(), Failure> {
+        Ok(self.output.line(concat!("Rookeeper CLI version: ", env!("CARGO_PKG_VERSION")))?)
+    }
+}

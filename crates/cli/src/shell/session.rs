@@ -1,0 +1,159 @@
+//! One session with a server: made, watched for changes of its state, and closed in order.
+//!
+//! What always holds: every change of state is printed once; closing waits until the server has ended the session (for a limited
+//! time), so that its ephemeral nodes are gone when the shell is.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use zookeeper_client::{Client, Error, SessionState};
+
+use super::failure::Failure;
+use super::format;
+use super::output::Output;
+
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+const DEFAULT_PORT: &str = "2181";
+
+/// A session and the task that prints its states.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    states: JoinHandle<()>,
+}
+
+impl Session {
+    /// Tries every server once. The error says which could not be reached, why, and what to do.
+    pub(crate) async fn connect(
+        server: &str,
+        session_timeout: Duration,
+        read_only: bool,
+        output: &Arc<Output>,
+    ) -> Result<Session, Failure> {
+        let connector = Client::connector()
+            .with_session_timeout(session_timeout)
+            .with_readonly(read_only)
+            // Without this a server that is not there costs a whole session timeout.
+            .with_fail_eagerly();
+        let client = match connector.connect(server).await {
+            Ok(client) => client,
+            Err(error) => return Err(Failure::Refused(unreachable(server, &error).await)),
+        };
+        let mut watcher = client.state_watcher();
+        print_state(output, client.state());
+        let output = Arc::clone(output);
+        let states = tokio::spawn(async move {
+            loop {
+                let state = watcher.changed().await;
+                print_state(&output, state);
+                if state.is_terminated() {
+                    return;
+                }
+            }
+        });
+        Ok(Session { client, states })
+    }
+
+    /// Ends the session; returns when the server has answered, or has not for too long.
+    pub(crate) async fn close(self) {
+        drop(self.client);
+        // A server that does not answer expires the session by itself: nothing is lost by leaving.
+        let _ = timeout(CLOSE_TIMEOUT, self.states).await;
+    }
+}
+
+fn print_state(output: &Output, state: SessionState) {
+    output.event(&format::event(state, "None", None, -1));
+}
+
+/// The word of the prompt.
+pub(crate) fn state_name(session: Option<&Session>) -> &'static str {
+    match session.map(|session| session.client.state()) {
+        Some(SessionState::SyncConnected) => "CONNECTED",
+        Some(SessionState::ConnectedReadOnly) => "CONNECTEDREADONLY",
+        Some(SessionState::Disconnected) => "CONNECTING",
+        Some(SessionState::AuthFailed) => "AUTH_FAILED",
+        Some(SessionState::Expired | SessionState::Closed) | None => "CLOSED",
+    }
+}
+
+/// Why there is no session, found out by trying each address once more.
+async fn unreachable(server: &str, error: &Error) -> String {
+    if let Error::BadArguments(reason) = error {
+        return format!("-server {server}: {reason}; expected HOST:PORT[,HOST:PORT...][/chroot]");
+    }
+    let mut lines = Vec::new();
+    for address in addresses(server) {
+        lines.push(format!("Cannot connect to {address}: {}", probe(&address).await));
+    }
+    lines.push(
+        "Check the address (-server HOST:PORT[,HOST:PORT...][/chroot]) and that a server runs there; \
+         `rookeeper server` starts one on port 2181."
+            .to_owned(),
+    );
+    lines.join("\n")
+}
+
+/// The single `host:port` of a connect string.
+fn addresses(server: &str) -> Vec<String> {
+    let hosts = server.split_once('/').map_or(server, |(hosts, _)| hosts);
+    hosts
+        .split(',')
+        .map(|host| match host.rsplit_once(':') {
+            Some((_, port)) if !port.contains(']') => host.to_owned(),
+            _ => format!("{host}:{DEFAULT_PORT}"),
+        })
+        .collect()
+}
+
+async fn probe(address: &str) -> String {
+    let addresses = match lookup_host(address).await {
+        Ok(addresses) => addresses,
+        Err(error) => return format!("the name does not resolve ({error})"),
+    };
+    let mut reason = "the name has no address".to_owned();
+    for address in addresses {
+        reason = match timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => {
+                return "something listens there but gives no session: a server without a quorum, one with too many \
+                        connections, or not the client port"
+                    .to_owned();
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                "connection refused, nothing listens there".to_owned()
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
+        };
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_strings_fall_into_addresses() {
+        assert_eq!(addresses("a:1,b/chroot/x"), ["a:1", "b:2181"]);
+        assert_eq!(addresses("[::1]:5,[::1]"), ["[::1]:5", "[::1]:2181"]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_names_the_address_and_the_remedy() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let output = Arc::new(Output::new(Box::new(io::sink()), Box::new(io::sink())));
+        let refusal =
+            Session::connect(&address, Duration::from_secs(5), false, &output).await.expect_err("nobody listens");
+        let text = refusal.to_string();
+        assert!(text.starts_with(&format!("Cannot connect to {address}: connection refused")), "{text}");
+        assert!(text.contains("-server HOST:PORT"), "{text}");
+    }
+}

@@ -1,0 +1,37 @@
+//! The replicated state of a server, and who may see and hears of it. No IO, no clock, no locks: the same transactions always give
+//! the same tree.
+//!
+//! Reading order:
+//! - [`tree`]: what can be read, and the primitives of change; below it `nodes` (the slab and the index by path) and `acl_table`
+//! - [`apply`](Tree::apply): what each transaction does, live and on replay; [`change`]: what it tells clients and watchers
+//! - [`digest`], `quota`, `reap`: what follows from the nodes
+//! - [`access`] with `ip`: lists against identities
+//! - [`watch`] with `watcher_set`: who waits for which path
+//! - [`builder`] and [`snapshot_walk`]: from a snapshot to a tree, and from a tree that goes on changing to a snapshot
+//!
+//! The life of a change: [`Tree::apply`] takes a transaction that was checked and ordered elsewhere, keeps the nodes, the sums and
+//! the sets in step, and appends [`Change`]s. [`WatchTables::trigger`] turns each of them into [`Fired`] events, moving the one-shot
+//! watchers out. Whoever delivers an event asks [`access::allows`] with the change's list and then settles the watcher.
+
+pub mod access;
+mod acl_table;
+mod apply;
+pub mod builder;
+pub mod change;
+pub mod digest;
+mod ip;
+mod nodes;
+mod quota;
+mod reap;
+pub mod snapshot_walk;
+pub mod tree;
+pub mod watch;
+mod watcher_set;
+
+pub use access::{AccessConfig, DigestAlgorithm};
+pub use builder::{ReplayCleanup, RestoreError, TreeBuilder};
+pub use change::{Change, Outcome};
+pub use quota::QuotaVerdict;
+pub use snapshot_walk::{SnapshotHead, SnapshotWalk};
+pub use tree::{NodeRef, Tree};
+pub use watch::{Fired, WatchKind, WatchTables, WatcherId, WatcherSet};

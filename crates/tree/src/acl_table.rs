@@ -1,0 +1,161 @@
+//! The distinct access control lists of the tree. Nodes name theirs by a four-byte reference.
+//!
+//! What always holds: a list is held once however many nodes use it; an entry lives as long as a node refers to it; the ids that
+//! snapshots use grow and are never given to a second list, so an id above a snapshot's newest belongs to a later change.
+//!
+//! Counterpart in the original: `ReferenceCountedACLCache`.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use rookeeper_proto::Acl;
+use rookeeper_proto::snapshot::OPEN_ACL_ID;
+
+/// A reference to a list. Whoever holds one that did not come from [`AclTable::OPEN`] releases it once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AclRef(u32);
+
+#[derive(Debug)]
+struct Entry {
+    id: i64,
+    list: Arc<[Acl]>,
+    references: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct AclTable {
+    /// Slot 0 is the open list.
+    slots: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    by_list: HashMap<Arc<[Acl]>, AclRef, FixedState>,
+    newest_id: i64,
+}
+
+impl AclTable {
+    /// The open list: everything is allowed to everybody. It has no entry in snapshots and is never dropped.
+    pub(crate) const OPEN: AclRef = AclRef(0);
+
+    pub(crate) fn new(seed: u64) -> AclTable {
+        let open: Arc<[Acl]> = Acl::open().into();
+        let mut by_list = HashMap::with_hasher(FixedState::with_seed(seed));
+        by_list.insert(open.clone(), AclTable::OPEN);
+        let slots = vec![Some(Entry { id: OPEN_ACL_ID, list: open, references: 1 })];
+        AclTable { slots, free: Vec::new(), by_list, newest_id: 0 }
+    }
+
+    /// A counted reference to the list; null is the open list.
+    pub(crate) fn retain(&mut self, list: Option<Vec<Acl>>) -> AclRef {
+        let Some(list) = list else { return AclTable::OPEN };
+        if let Some(found) = self.by_list.get(list.as_slice()).copied() {
+            return self.retain_again(found);
+        }
+        let list: Arc<[Acl]> = list.into();
+        self.newest_id += 1;
+        let entry = Some(Entry { id: self.newest_id, list: list.clone(), references: 1 });
+        let reference = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = entry;
+                AclRef(slot)
+            }
+            None => {
+                self.slots.push(entry);
+                AclRef(self.slots.len() as u32 - 1)
+            }
+        };
+        self.by_list.insert(list, reference);
+        reference
+    }
+
+    /// Counts one more holder.
+    pub(crate) fn retain_again(&mut self, reference: AclRef) -> AclRef {
+        if reference != AclTable::OPEN {
+            self.entry_mut(reference).references += 1;
+        }
+        reference
+    }
+
+    pub(crate) fn release(&mut self, reference: AclRef) {
+        if reference == AclTable::OPEN {
+            return;
+        }
+        let entry = self.entry_mut(reference);
+        entry.references -= 1;
+        if entry.references == 0 {
+            let entry = self.slots[reference.0 as usize].take().expect("the entry was just looked at");
+            self.by_list.remove(&entry.list);
+            self.free.push(reference.0);
+        }
+    }
+
+    pub(crate) fn list(&self, reference: AclRef) -> &Arc<[Acl]> {
+        &self.entry(reference).list
+    }
+
+    /// The id in snapshots.
+    pub(crate) fn id(&self, reference: AclRef) -> i64 {
+        self.entry(reference).id
+    }
+
+    /// The largest id given out so far.
+    pub(crate) fn newest_id(&self) -> i64 {
+        self.newest_id
+    }
+
+    /// What a snapshot's table holds: every list but the open one.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (i64, &Arc<[Acl]>)> {
+        self.slots[1..].iter().flatten().map(|entry| (entry.id, &entry.list))
+    }
+
+    /// Distinct lists besides the open one.
+    pub(crate) fn len(&self) -> usize {
+        self.by_list.len() - 1
+    }
+
+    fn entry(&self, reference: AclRef) -> &Entry {
+        self.slots[reference.0 as usize].as_ref().expect("a reference keeps its entry alive")
+    }
+
+    fn entry_mut(&mut self, reference: AclRef) -> &mut Entry {
+        self.slots[reference.0 as usize].as_mut().expect("a reference keeps its entry alive")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_lists_share_an_entry_until_the_last_holder_is_gone() {
+        let mut table = AclTable::new(0);
+        let first = table.retain(Some(Acl::read_only()));
+        assert_eq!(table.retain(Some(Acl::read_only())), first);
+        assert_eq!((table.len(), table.id(first)), (1, 1));
+        table.release(first);
+        assert_eq!(table.list(first).as_ref(), Acl::read_only());
+        table.release(first);
+        assert_eq!((table.len(), table.entries().count()), (0, 0));
+        let again = table.retain(Some(Acl::read_only()));
+        assert_eq!(table.id(again), 2, "ids are not given out twice");
+    }
+
+    #[test]
+    fn the_open_list_is_always_there() {
+        let mut table = AclTable::new(0);
+        assert_eq!(table.retain(None), AclTable::OPEN);
+        assert_eq!(table.retain(Some(Acl::open())), AclTable::OPEN);
+        for _ in 0..3 {
+            table.release(AclTable::OPEN);
+        }
+        assert_eq!(table.list(AclTable::OPEN).as_ref(), Acl::open());
+        assert_eq!((table.id(AclTable::OPEN), table.len()), (OPEN_ACL_ID, 0));
+    }
+
+    #[test]
+    fn an_empty_list_is_not_the_open_list() {
+        let mut table = AclTable::new(0);
+        let empty = table.retain(Some(Vec::new()));
+        assert_ne!(empty, AclTable::OPEN);
+        assert!(table.list(empty).is_empty());
+    }
+}

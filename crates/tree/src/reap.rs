@@ -1,0 +1,84 @@
+//! Which containers and nodes with a time to live are due.
+//!
+//! Only names candidates: their deletion is a transaction like any other, prepared and checked again by the leader.
+//!
+//! Counterpart in the original: `ContainerManager.getCandidates`.
+
+use rookeeper_proto::NodeKind;
+
+use crate::tree::Tree;
+
+impl Tree {
+    /// At most `limit` paths. A container is due once its last child is gone, or, where `never_used_ms` is not 0, if it never had
+    /// one for longer than that; a node with a time to live once that has passed since its data changed, unless it has children.
+    /// `now_ms` is wall-clock time. Takes time in proportion to the number of containers and nodes with a time to live.
+    pub fn reap_candidates(&self, now_ms: i64, never_used_ms: i64, limit: usize) -> Vec<String> {
+        let nodes = self.reapable.iter().map(|id| &self.nodes[*id]);
+        let due = nodes.filter(|node| {
+            let idle_ms = now_ms.saturating_sub(node.stat.mtime_ms);
+            node.children().is_empty()
+                && match node.stat.kind() {
+                    NodeKind::Container if node.stat.cversion > 0 => true,
+                    NodeKind::Container => never_used_ms > 0 && idle_ms > never_used_ms,
+                    NodeKind::Ttl { ttl_ms } => idle_ms > ttl_ms,
+                    NodeKind::Persistent | NodeKind::Ephemeral(_) => false,
+                }
+        });
+        due.take(limit).map(|node| node.path.to_string()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rookeeper_proto::txn::{CreateKind, CreateTxn};
+    use rookeeper_proto::{SessionId, Txn, TxnHeader, Zxid};
+
+    use super::*;
+
+    fn apply(tree: &mut Tree, time_ms: i64, txn: Txn) {
+        let zxid = Zxid(tree.last_zxid().0 + 1);
+        tree.apply(&TxnHeader { session: SessionId(1), cxid: 0, zxid, time_ms }, txn, &mut Vec::new());
+    }
+
+    fn create(path: &str, kind: CreateKind) -> Txn {
+        Txn::Create(CreateTxn { path: path.to_owned(), data: None, acl: None, kind, parent_cversion: -1 })
+    }
+
+    fn due(tree: &Tree, now_ms: i64, never_used_ms: i64) -> Vec<String> {
+        let mut due = tree.reap_candidates(now_ms, never_used_ms, 100);
+        due.sort();
+        due
+    }
+
+    #[test]
+    fn a_container_is_due_when_its_last_child_is_gone() {
+        let plain = CreateKind::Node { ephemeral: false, with_stat: false };
+        let mut tree = Tree::new();
+        apply(&mut tree, 1000, create("/used", CreateKind::Container));
+        apply(&mut tree, 1000, create("/unused", CreateKind::Container));
+        apply(&mut tree, 1000, create("/used/child", plain));
+        assert_eq!(due(&tree, 9000, 0), [""; 0]);
+        apply(&mut tree, 2000, Txn::Delete { path: "/used/child".into() });
+        assert_eq!(due(&tree, 9000, 0), ["/used"]);
+        assert_eq!(due(&tree, 1500, 500), ["/used"]);
+        assert_eq!(due(&tree, 1501, 500), ["/unused", "/used"]);
+        assert_eq!(tree.reap_candidates(1501, 500, 1).len(), 1);
+        apply(&mut tree, 2000, Txn::DeleteContainer { path: "/used".into() });
+        assert_eq!(due(&tree, 9000, 0), [""; 0]);
+    }
+
+    #[test]
+    fn a_time_to_live_runs_from_the_last_change_of_data_and_waits_for_children() {
+        let plain = CreateKind::Node { ephemeral: false, with_stat: false };
+        let mut tree = Tree::new();
+        apply(&mut tree, 1000, create("/ttl", CreateKind::Ttl { ttl_ms: 50 }));
+        assert_eq!(due(&tree, 1050, 0), [""; 0]);
+        assert_eq!(due(&tree, 1051, 0), ["/ttl"]);
+        apply(&mut tree, 1040, Txn::SetData { path: "/ttl".into(), data: None, version: 1 });
+        assert_eq!(due(&tree, 1051, 0), [""; 0]);
+        apply(&mut tree, 1080, create("/ttl/child", plain));
+        assert_eq!(due(&tree, 2000, 0), [""; 0]);
+        apply(&mut tree, 1090, Txn::Delete { path: "/ttl/child".into() });
+        assert_eq!(due(&tree, 1091, 0), ["/ttl"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Writing a snapshot while the tree goes on changing.
+//!
+//! The walk visits the tree in chunks; between two chunks any number of transactions may be applied. What always holds: a node is
+//! written after its parent and at most once; a node that was there all the time is written; a node that was created after the
+//! walk began is not, because the replay of the log creates it. A node is known by its id and by not being younger than the
+//! snapshot, since ids are used again.
+//!
+//! Counterpart in the original: `DataTree.serializeNode`.
+
+use std::sync::Arc;
+
+use rookeeper_proto::jute::{Buffer, Text};
+use rookeeper_proto::snapshot::{NodeEntry, SessionEntry};
+use rookeeper_proto::{Acl, Id, Permissions, Zxid, path};
+
+use crate::nodes::{Node, NodeId};
+use crate::tree::{ROOT_ID, Tree};
+
+/// What stands in front of the nodes. The zxid names the snapshot: the log above it completes what the walk writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotHead {
+    pub zxid: Zxid,
+    pub sessions: Vec<SessionEntry>,
+    pub acls: Vec<(i64, Arc<[Acl]>)>,
+}
+
+/// The list of a node whose own one is not in the table: nobody but the superuser may do anything.
+pub(crate) fn nobody() -> Vec<Acl> {
+    vec![Acl::new(Permissions(0), Id::anyone())]
+}
+
+/// A walk over the nodes, in progress.
+#[derive(Debug)]
+pub struct SnapshotWalk {
+    zxid: Zxid,
+    newest_acl_id: i64,
+    /// The children still to be visited, by depth. Removals move children about in their parent's list, so these are copies.
+    pending: Vec<std::vec::IntoIter<NodeId>>,
+}
+
+/// What an entry takes besides path and data.
+const ENTRY_BYTES: usize = 76;
+/// Nodes that are passed over count too, so that a chunk is short whatever it meets.
+const SKIPPED_BYTES: usize = 16;
+
+impl Tree {
+    /// Begins a snapshot at the last zxid.
+    pub fn begin_snapshot(&self) -> (SnapshotHead, SnapshotWalk) {
+        let newest_acl_id = self.acls.newest_id();
+        let mut acls: Vec<_> = self.acls.entries().map(|(id, list)| (id, list.clone())).collect();
+        acls.push((unknown_acl_id(newest_acl_id), nobody().into()));
+        let sessions = self.sessions().map(|(session, timeout_ms)| SessionEntry { session, timeout_ms }).collect();
+        let head = SnapshotHead { zxid: self.last_zxid(), sessions, acls };
+        let walk = SnapshotWalk { zxid: self.last_zxid(), newest_acl_id, pending: vec![vec![ROOT_ID].into_iter()] };
+        (head, walk)
+    }
+}
+
+/// The id of a list that allows nobody. A node gets it where its own list is younger than the snapshot's table; the log has the
+/// transaction that set it.
+fn unknown_acl_id(newest_acl_id: i64) -> i64 {
+    newest_acl_id + 1
+}
+
+impl SnapshotWalk {
+    /// Hands on further nodes until about `budget_bytes` are written. Parents come before their children; the root has the empty
+    /// path. False when nothing is left.
+    pub fn next_chunk(&mut self, tree: &Tree, budget_bytes: usize, emit: &mut dyn FnMut(NodeEntry<'_>)) -> bool {
+        let mut written_bytes = 0;
+        while let Some(siblings) = self.pending.last_mut() {
+            let Some(id) = siblings.next() else {
+                self.pending.pop();
+                continue;
+            };
+            match tree.nodes.get(id) {
+                Some(node) if node.stat.czxid <= self.zxid => {
+                    emit(self.entry(tree, node));
+                    written_bytes += ENTRY_BYTES + node.path.len() + node.data_length();
+                    if !node.children().is_empty() {
+                        self.pending.push(node.children().to_vec().into_iter());
+                    }
+                }
+                _ => written_bytes += SKIPPED_BYTES,
+            }
+            if written_bytes >= budget_bytes {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn entry<'a>(&self, tree: &Tree, node: &'a Node) -> NodeEntry<'a> {
+        let acl_id = tree.acls.id(node.acl);
+        NodeEntry {
+            path: Text::from(if &*node.path == path::ROOT { "" } else { &*node.path }),
+            data: node.data.as_deref().map(Buffer),
+            acl_id: if acl_id <= self.newest_acl_id { acl_id } else { unknown_acl_id(self.newest_acl_id) },
+            stat: node.stat,
+        }
+    }
+}

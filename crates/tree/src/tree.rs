@@ -1,0 +1,359 @@
+//! The tree: what can be read from it, and the few primitives through which all changes go.
+//!
+//! What always holds: the digest, the counts, the sizes and the sets by session and kind are those of the nodes that are there;
+//! every node but the root is a child of the node that its path says; the root exists.
+//!
+//! Counterpart in the original: `DataTree`.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, Zxid, path};
+
+use crate::acl_table::{AclRef, AclTable};
+use crate::digest;
+use crate::nodes::{Node, NodeId, Nodes};
+use crate::quota::ArmedQuotas;
+
+pub(crate) const ROOT_ID: NodeId = 0;
+
+/// The replicated state: nodes and sessions. Changed by transactions only, see [`Tree::apply`].
+#[derive(Debug)]
+pub struct Tree {
+    pub(crate) nodes: Nodes,
+    pub(crate) acls: AclTable,
+    pub(crate) quotas: ArmedQuotas,
+    pub(crate) sessions: HashMap<SessionId, i32, FixedState>,
+    pub(crate) ephemerals: HashMap<SessionId, HashSet<NodeId, FixedState>, FixedState>,
+    /// Containers and nodes with a time to live.
+    pub(crate) reapable: HashSet<NodeId, FixedState>,
+    ephemeral_count: usize,
+    digest: u64,
+    data_size: usize,
+    last_zxid: Zxid,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Tree::new()
+    }
+}
+
+impl Tree {
+    /// The tree of a server that has never run: the root and the system nodes.
+    pub fn new() -> Tree {
+        Tree::with_seed(0)
+    }
+
+    /// Paths come from clients: a seed they do not know keeps them from choosing paths that collide in the index. The same seed
+    /// and the same transactions give the same behaviour.
+    pub fn with_seed(seed: u64) -> Tree {
+        let mut tree = Tree::empty(seed);
+        let root = tree.insert_node(path::ROOT.into(), Some(Box::default()), AclTable::OPEN, StatPersisted::default());
+        debug_assert_eq!(root, ROOT_ID);
+        tree.add_system_nodes();
+        tree
+    }
+
+    /// Not a valid tree until the root is inserted.
+    pub(crate) fn empty(seed: u64) -> Tree {
+        Tree {
+            nodes: Nodes::new(seed),
+            acls: AclTable::new(seed),
+            quotas: ArmedQuotas::new(seed),
+            sessions: HashMap::default(),
+            ephemerals: HashMap::default(),
+            reapable: HashSet::default(),
+            ephemeral_count: 0,
+            digest: 0,
+            data_size: 0,
+            last_zxid: Zxid::ZERO,
+        }
+    }
+
+    /// Adds those of the nodes every tree has which are missing.
+    pub(crate) fn add_system_nodes(&mut self) {
+        for system in [path::SYSTEM, path::QUOTA, path::CONFIG] {
+            if self.nodes.find(system).is_some() {
+                continue;
+            }
+            let mut stat = StatPersisted::default();
+            let mut acl = AclTable::OPEN;
+            if system == path::CONFIG {
+                stat.aversion = -1;
+                acl = self.acls.retain(Some(Acl::read_only()));
+            }
+            let parent = path::parent(system).and_then(|parent| self.nodes.find(parent)).expect("parents come first");
+            self.add_child(parent, system.into(), Some(Box::default()), acl, stat);
+        }
+    }
+
+    /// The node with exactly this path; the root is `/`.
+    pub fn node(&self, path: &str) -> Option<NodeRef<'_>> {
+        self.nodes.find(path).map(|id| self.node_ref(id))
+    }
+
+    pub(crate) fn node_ref(&self, id: NodeId) -> NodeRef<'_> {
+        NodeRef { tree: self, node: &self.nodes[id] }
+    }
+
+    /// Every node, in no particular order.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeRef<'_>> {
+        self.nodes.iter().map(|node| NodeRef { tree: self, node })
+    }
+
+    /// The zxid of the last transaction that was applied.
+    pub fn last_zxid(&self) -> Zxid {
+        self.last_zxid
+    }
+
+    pub fn set_last_zxid(&mut self, zxid: Zxid) {
+        self.last_zxid = zxid;
+    }
+
+    /// The digest as transactions and snapshots carry it.
+    pub fn digest(&self) -> i64 {
+        self.digest as i64
+    }
+
+    /// All nodes, the system nodes included. The original's metric counts the root twice.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn ephemeral_count(&self) -> usize {
+        self.ephemeral_count
+    }
+
+    /// Path lengths in UTF-16 units plus data lengths in bytes, over all nodes.
+    pub fn approximate_data_size(&self) -> usize {
+        self.data_size
+    }
+
+    /// Distinct access control lists besides the open one.
+    pub fn acl_count(&self) -> usize {
+        self.acls.len()
+    }
+
+    /// How many nodes are below this one, at any depth. Takes time in proportion to the answer.
+    pub fn descendant_count(&self, path: &str) -> Option<usize> {
+        let id = self.nodes.find(path)?;
+        if id == ROOT_ID {
+            return Some(self.nodes.len() - 1);
+        }
+        let mut count = 0;
+        self.walk_subtree(id, |_| count += 1);
+        Some(count - 1)
+    }
+
+    /// Visits a node and all below it, parents first.
+    pub(crate) fn walk_subtree(&self, id: NodeId, mut visit: impl FnMut(NodeId)) {
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            visit(id);
+            pending.extend_from_slice(self.nodes[id].children());
+        }
+    }
+
+    /// Sessions and their timeouts in milliseconds.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, i32)> {
+        self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms))
+    }
+
+    pub fn session_timeout_ms(&self, session: SessionId) -> Option<i32> {
+        self.sessions.get(&session).copied()
+    }
+
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The paths a session owns, in no particular order.
+    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &str> {
+        self.ephemerals.get(&session).into_iter().flatten().map(|id| &*self.nodes[*id].path)
+    }
+
+    pub fn sessions_with_ephemerals(&self) -> impl Iterator<Item = SessionId> {
+        self.ephemerals.keys().copied()
+    }
+}
+
+/// The primitives of change. They keep the sums and sets; what a change means is for [`crate::apply`].
+impl Tree {
+    /// Puts a node under its parent. The path must be free.
+    pub(crate) fn add_child(
+        &mut self,
+        parent: NodeId,
+        path: Box<str>,
+        data: Option<Box<[u8]>>,
+        acl: AclRef,
+        stat: StatPersisted,
+    ) -> NodeId {
+        let id = self.insert_node(path, data, acl, stat);
+        self.nodes.connect(parent, id);
+        id
+    }
+
+    pub(crate) fn insert_node(
+        &mut self,
+        path: Box<str>,
+        data: Option<Box<[u8]>>,
+        acl: AclRef,
+        stat: StatPersisted,
+    ) -> NodeId {
+        let content_crc = digest::content_crc(&path, data.as_deref());
+        self.digest = self.digest.wrapping_add(digest::of_node(&path, content_crc, &stat));
+        let node = Node::new(path, data, content_crc, acl, stat);
+        self.data_size += size_of_node(&node);
+        let id = self.nodes.insert(node);
+        match stat.kind() {
+            NodeKind::Persistent => {}
+            NodeKind::Ephemeral(session) => {
+                self.ephemerals.entry(session).or_default().insert(id);
+                self.ephemeral_count += 1;
+            }
+            NodeKind::Container | NodeKind::Ttl { .. } => {
+                self.reapable.insert(id);
+            }
+        }
+        id
+    }
+
+    /// Takes out a node that has no children.
+    pub(crate) fn remove_leaf(&mut self, id: NodeId) -> Node {
+        assert!(id != ROOT_ID, "the root stays");
+        self.nodes.disconnect(id);
+        let node = self.nodes.remove(id);
+        debug_assert!(node.children().is_empty());
+        self.digest = self.digest.wrapping_sub(digest::of_node(&node.path, node.content_crc, &node.stat));
+        self.data_size -= size_of_node(&node);
+        match node.stat.kind() {
+            NodeKind::Persistent => {}
+            NodeKind::Ephemeral(session) => {
+                if let Some(owned) = self.ephemerals.get_mut(&session)
+                    && owned.remove(&id)
+                {
+                    self.ephemeral_count -= 1;
+                    if owned.is_empty() {
+                        self.ephemerals.remove(&session);
+                    }
+                }
+            }
+            NodeKind::Container | NodeKind::Ttl { .. } => {
+                self.reapable.remove(&id);
+            }
+        }
+        node
+    }
+
+    /// Changes a node's stat. The owner must stay.
+    pub(crate) fn update_stat(&mut self, id: NodeId, change: impl FnOnce(&mut StatPersisted)) {
+        let node = &mut self.nodes[id];
+        let before = digest::of_node(&node.path, node.content_crc, &node.stat);
+        change(&mut node.stat);
+        let after = digest::of_node(&node.path, node.content_crc, &node.stat);
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+    }
+
+    /// Replaces a node's data, and its stat as `change` says. Returns how many bytes the data has grown.
+    pub(crate) fn replace_data(
+        &mut self,
+        id: NodeId,
+        data: Option<Box<[u8]>>,
+        change: impl FnOnce(&mut StatPersisted),
+    ) -> i64 {
+        let node = &mut self.nodes[id];
+        let before = digest::of_node(&node.path, node.content_crc, &node.stat);
+        self.data_size -= node.data_length();
+        let grown = -(node.data_length() as i64);
+        node.content_crc = digest::content_crc(&node.path, data.as_deref());
+        node.data = data;
+        change(&mut node.stat);
+        self.data_size += node.data_length();
+        let after = digest::of_node(&node.path, node.content_crc, &node.stat);
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        grown + node.data_length() as i64
+    }
+
+    /// Gives a node another list, of which `acl` is a counted reference.
+    pub(crate) fn replace_acl(&mut self, id: NodeId, acl: AclRef) {
+        let old = std::mem::replace(&mut self.nodes[id].acl, acl);
+        self.acls.release(old);
+    }
+}
+
+fn size_of_node(node: &Node) -> usize {
+    let path_length = if node.path.is_ascii() { node.path.len() } else { node.path.encode_utf16().count() };
+    path_length + node.data_length()
+}
+
+/// A look at one node.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeRef<'a> {
+    tree: &'a Tree,
+    node: &'a Node,
+}
+
+impl<'a> NodeRef<'a> {
+    pub fn path(self) -> &'a str {
+        &self.node.path
+    }
+
+    /// Null and empty data are two things.
+    pub fn data(self) -> Option<&'a [u8]> {
+        self.node.data.as_deref()
+    }
+
+    /// As clients see it.
+    pub fn stat(self) -> Stat {
+        self.node.stat.visible(self.node.data_length(), self.child_count())
+    }
+
+    /// As snapshots hold it.
+    pub fn persisted(self) -> StatPersisted {
+        self.node.stat
+    }
+
+    pub fn acl(self) -> &'a Arc<[Acl]> {
+        self.tree.acls.list(self.node.acl)
+    }
+
+    pub fn child_count(self) -> usize {
+        self.node.children().len()
+    }
+
+    /// The names, in no particular order.
+    pub fn children(self) -> impl ExactSizeIterator<Item = &'a str> {
+        self.node.children().iter().map(move |id| self.tree.nodes[*id].name())
+    }
+
+    pub fn kind(self) -> NodeKind {
+        self.node.stat.kind()
+    }
+
+    /// See [`digest::content_crc`].
+    pub fn content_crc(self) -> u32 {
+        self.node.content_crc
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_tree_is_the_originals() {
+        let tree = Tree::new();
+        assert_eq!(tree.digest(), 1_371_985_504);
+        assert_eq!((tree.node_count(), tree.approximate_data_size(), tree.ephemeral_count()), (4, 44, 0));
+        let root = tree.node("/").unwrap();
+        assert_eq!((root.data(), root.stat().cversion, root.stat().num_children), (Some(&[][..]), -1, 1));
+        assert_eq!(tree.node("/zookeeper").unwrap().stat().cversion, -2);
+        let config = tree.node("/zookeeper/config").unwrap();
+        assert_eq!((config.acl().as_ref(), config.stat().aversion), (&Acl::read_only()[..], -1));
+        assert_eq!(tree.node("/zookeeper/quota").unwrap().acl().as_ref(), Acl::open());
+        assert_eq!((tree.descendant_count("/"), tree.descendant_count("/zookeeper")), (Some(3), Some(2)));
+        assert!(tree.node("").is_none() && tree.descendant_count("/missing").is_none());
+    }
+}

@@ -1,0 +1,322 @@
+//! Who waits to hear of which path: the data table and the child table.
+//!
+//! What always holds: the entry of a path says who watches it and how; the paths listed for a watcher are a superset of those
+//! that name it, so that a connection that ends is forgotten at once. Firing moves a path's one-shot watchers out as a set and
+//! leaves the second listing to [`WatchTables::settle`], once per watcher as its event is delivered. So a write costs the same
+//! whether one connection waits for it or 100,000.
+//!
+//! Counterpart in the original: `WatchManager`.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use rookeeper_proto::event::{EventType, WatcherType};
+use rookeeper_proto::path;
+
+use crate::change::Change;
+pub use crate::watcher_set::{WatcherId, WatcherSet};
+
+/// What is being registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchKind {
+    /// Fires once, for a node's creation, deletion or data.
+    Data,
+    /// Fires once, for a node's children or deletion.
+    Child,
+    /// Fires for all of that until it is removed.
+    Persistent,
+    /// Fires for creations, deletions and data of a node and all below it until it is removed.
+    PersistentRecursive,
+}
+
+/// An event and whom it goes to.
+#[derive(Debug)]
+pub struct Fired {
+    pub event_type: EventType,
+    pub path: Arc<str>,
+    pub watchers: WatcherSet,
+}
+
+/// Modes of one watcher on one path, of those who have more than the one-shot mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Modes {
+    standard: bool,
+    persistent: bool,
+    recursive: bool,
+}
+
+/// The watchers of a path. Nobody is in both parts.
+#[derive(Debug, Default)]
+struct Watchers {
+    /// Those who have the one-shot mode only.
+    standard: WatcherSet,
+    /// The others. `None` where there are none.
+    lasting: Option<Box<HashMap<WatcherId, Modes, FixedState>>>,
+}
+
+impl Watchers {
+    fn len(&self) -> usize {
+        self.standard.len() + self.lasting.as_ref().map_or(0, |lasting| lasting.len())
+    }
+
+    fn modes(&self, watcher: WatcherId) -> Modes {
+        match self.lasting.as_ref().and_then(|lasting| lasting.get(&watcher)) {
+            Some(modes) => *modes,
+            None => Modes { standard: self.standard.contains(watcher), ..Modes::default() },
+        }
+    }
+
+    fn set_modes(&mut self, watcher: WatcherId, modes: Modes) {
+        if modes.persistent || modes.recursive {
+            self.standard.remove(watcher);
+            self.lasting.get_or_insert_default().insert(watcher, modes);
+            return;
+        }
+        if let Some(lasting) = &mut self.lasting {
+            lasting.remove(&watcher);
+            if lasting.is_empty() {
+                self.lasting = None;
+            }
+        }
+        if modes.standard {
+            self.standard.insert(watcher);
+        } else {
+            self.standard.remove(watcher);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Table {
+    by_path: HashMap<Arc<str>, Watchers, FixedState>,
+    /// At least the paths that name the watcher.
+    by_watcher: HashMap<WatcherId, HashSet<Arc<str>, FixedState>, FixedState>,
+    /// Pairs of path and watcher.
+    watches: usize,
+    /// How many of them are recursive. Only then firing looks at ancestors.
+    recursive: usize,
+    hasher: FixedState,
+}
+
+impl Table {
+    fn new(seed: u64) -> Table {
+        let hasher = FixedState::with_seed(seed);
+        let by_path = HashMap::with_hasher(hasher.clone());
+        Table { by_path, by_watcher: HashMap::default(), watches: 0, recursive: 0, hasher }
+    }
+
+    fn modes(&self, path: &str, watcher: WatcherId) -> Modes {
+        self.by_path.get(path).map(|watchers| watchers.modes(watcher)).unwrap_or_default()
+    }
+
+    /// Changes the modes of a watcher on a path. True if that made a difference.
+    fn change(&mut self, path: &str, watcher: WatcherId, change: impl FnOnce(&mut Modes)) -> bool {
+        let before = self.modes(path, watcher);
+        let mut after = before;
+        change(&mut after);
+        if after == before {
+            return false;
+        }
+        let key = match self.by_path.get_key_value(path) {
+            Some((key, _)) => key.clone(),
+            None => Arc::from(path),
+        };
+        let watchers = self.by_path.entry(key.clone()).or_default();
+        watchers.set_modes(watcher, after);
+        if watchers.len() == 0 {
+            self.by_path.remove(path);
+        }
+        self.recursive = self.recursive + usize::from(after.recursive) - usize::from(before.recursive);
+        if before == Modes::default() {
+            self.watches += 1;
+            let hasher = &self.hasher;
+            self.by_watcher.entry(watcher).or_insert_with(|| HashSet::with_hasher(hasher.clone())).insert(key);
+        } else if after == Modes::default() {
+            self.watches -= 1;
+            self.unlist(path, watcher);
+        }
+        true
+    }
+
+    fn unlist(&mut self, path: &str, watcher: WatcherId) {
+        if let Some(paths) = self.by_watcher.get_mut(&watcher) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.by_watcher.remove(&watcher);
+            }
+        }
+    }
+
+    fn remove_watcher(&mut self, watcher: WatcherId) {
+        for path in self.by_watcher.remove(&watcher).into_iter().flatten() {
+            self.change(&path, watcher, |modes| *modes = Modes::default());
+        }
+    }
+
+    /// Everybody who is to hear of an event at a path. One-shot modes there are used up.
+    fn fire(&mut self, node_path: &str) -> WatcherSet {
+        let mut fired = WatcherSet::new();
+        if let Some(watchers) = self.by_path.get_mut(node_path) {
+            fired = std::mem::take(&mut watchers.standard);
+            self.watches -= fired.len();
+            for (watcher, modes) in watchers.lasting.iter_mut().flat_map(|lasting| lasting.iter_mut()) {
+                modes.standard = false;
+                fired.insert(*watcher);
+            }
+            if watchers.len() == 0 {
+                self.by_path.remove(node_path);
+            }
+        }
+        if self.recursive > 0 {
+            for ancestor in std::iter::successors(path::parent(node_path), |below| path::parent(below)) {
+                let lasting = self.by_path.get(ancestor).and_then(|watchers| watchers.lasting.as_ref());
+                let recursive =
+                    lasting.into_iter().flat_map(|lasting| lasting.iter()).filter(|(_, modes)| modes.recursive);
+                for (watcher, _) in recursive {
+                    fired.insert(*watcher);
+                }
+            }
+        }
+        fired
+    }
+
+    fn settle(&mut self, path: &str, watcher: WatcherId) {
+        if self.modes(path, watcher) == Modes::default() {
+            self.unlist(path, watcher);
+        }
+    }
+}
+
+/// All watches of a server.
+#[derive(Debug)]
+pub struct WatchTables {
+    data: Table,
+    child: Table,
+}
+
+impl Default for WatchTables {
+    fn default() -> Self {
+        WatchTables::new()
+    }
+}
+
+impl WatchTables {
+    pub fn new() -> WatchTables {
+        WatchTables::with_seed(0)
+    }
+
+    /// Paths come from clients, see [`crate::Tree::with_seed`].
+    pub fn with_seed(seed: u64) -> WatchTables {
+        WatchTables { data: Table::new(seed), child: Table::new(seed) }
+    }
+
+    /// Registers a watch. Doing so twice is the same as once.
+    pub fn add(&mut self, kind: WatchKind, path: &str, watcher: WatcherId) {
+        match kind {
+            WatchKind::Data => self.data.change(path, watcher, |modes| modes.standard = true),
+            WatchKind::Child => self.child.change(path, watcher, |modes| modes.standard = true),
+            WatchKind::Persistent => {
+                self.data.change(path, watcher, |modes| modes.persistent = true);
+                self.child.change(path, watcher, |modes| modes.persistent = true)
+            }
+            WatchKind::PersistentRecursive => self.data.change(path, watcher, |modes| modes.recursive = true),
+        };
+    }
+
+    /// Whether there is such a watch.
+    pub fn contains(&self, watcher_type: WatcherType, path: &str, watcher: WatcherId) -> bool {
+        let (data, child) = (self.data.modes(path, watcher), self.child.modes(path, watcher));
+        match watcher_type {
+            WatcherType::Children => child.standard,
+            WatcherType::Data => data.standard,
+            WatcherType::Any => data != Modes::default() || child != Modes::default(),
+            WatcherType::Persistent => data.persistent,
+            WatcherType::PersistentRecursive => data.recursive,
+        }
+    }
+
+    /// Takes such watches away. False if there were none.
+    pub fn remove(&mut self, watcher_type: WatcherType, path: &str, watcher: WatcherId) -> bool {
+        match watcher_type {
+            WatcherType::Children => self.child.change(path, watcher, |modes| modes.standard = false),
+            WatcherType::Data => self.data.change(path, watcher, |modes| modes.standard = false),
+            WatcherType::Any => {
+                let data = self.data.change(path, watcher, |modes| *modes = Modes::default());
+                self.child.change(path, watcher, |modes| *modes = Modes::default()) || data
+            }
+            WatcherType::Persistent => {
+                let data = self.data.change(path, watcher, |modes| modes.persistent = false);
+                self.child.change(path, watcher, |modes| modes.persistent = false) || data
+            }
+            WatcherType::PersistentRecursive => self.data.change(path, watcher, |modes| modes.recursive = false),
+        }
+    }
+
+    /// The connection is gone, and all its watches with it.
+    pub fn remove_watcher(&mut self, watcher: WatcherId) {
+        self.data.remove_watcher(watcher);
+        self.child.remove_watcher(watcher);
+    }
+
+    /// What a change fires, in order: nobody is in two events for the same deletion. Takes time in proportion to the persistent
+    /// watchers only, except that a deletion looks through the smaller of the two sets it fires.
+    pub fn trigger(&mut self, change: &Change) -> impl Iterator<Item = Fired> + use<> {
+        let (first, second) = match change.kind {
+            EventType::NodeCreated | EventType::NodeDataChanged => (self.data.fire(&change.path), WatcherSet::new()),
+            EventType::NodeChildrenChanged => (self.child.fire(&change.path), WatcherSet::new()),
+            EventType::NodeDeleted => {
+                let data = self.data.fire(&change.path);
+                let mut child = self.child.fire(&change.path);
+                child.subtract(&data);
+                (data, child)
+            }
+        };
+        let (event_type, path) = (change.kind, change.path.clone());
+        let sets = [first, second].into_iter().filter(|watchers| !watchers.is_empty());
+        sets.map(move |watchers| Fired { event_type, path: path.clone(), watchers })
+    }
+
+    /// The event of `fired` was delivered to the watcher, or is not going to be. Call it once for each; a watch that was
+    /// registered again meanwhile stays.
+    pub fn settle(&mut self, watcher: WatcherId, fired: &Fired) {
+        self.data.settle(&fired.path, watcher);
+        self.child.settle(&fired.path, watcher);
+    }
+
+    /// Pairs of path and watcher, over both tables.
+    pub fn watch_count(&self) -> usize {
+        self.data.watches + self.child.watches
+    }
+
+    /// Pairs of path and watcher in the data table, which is what the four-letter words show.
+    pub fn data_watch_count(&self) -> usize {
+        self.data.watches
+    }
+
+    /// Paths in the data table.
+    pub fn path_count(&self) -> usize {
+        self.data.by_path.len()
+    }
+
+    /// Watchers in the data table, those included whose last event is still on its way.
+    pub fn connection_count(&self) -> usize {
+        self.data.by_watcher.len()
+    }
+
+    /// The data table by path.
+    pub fn paths(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = WatcherId>)> {
+        self.data.by_path.iter().map(|(path, watchers)| {
+            let lasting = watchers.lasting.iter().flat_map(|lasting| lasting.keys().copied());
+            (&**path, watchers.standard.iter().chain(lasting))
+        })
+    }
+
+    /// The data table by watcher.
+    pub fn watchers(&self) -> impl Iterator<Item = (WatcherId, impl Iterator<Item = &str>)> {
+        self.data.by_watcher.iter().map(|(watcher, paths)| {
+            let current = paths.iter().filter(|path| self.data.modes(path, *watcher) != Modes::default());
+            (*watcher, current.map(|path| &**path))
+        })
+    }
+}

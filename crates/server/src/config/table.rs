@@ -1,0 +1,347 @@
+//! The list of all configuration keys: name, range, default and what this server does with each. See `keys` for what the
+//! columns mean. Keys of one topic stand together, because the documentation is made from this list.
+
+use super::keys::Kind::{OnlyWith, Ratio, Secret, Switch, Text, UnlessWord};
+use super::keys::Status::{Ensemble, NoEffect, NotYet, Refused, Used};
+use super::keys::{Key, Kind, Spelling, Status};
+
+const JAVA: Status = NoEffect("it tunes the Java implementation");
+const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
+const TLS: Status = NotYet("TLS is not supported yet");
+const SASL: Status = NotYet("SASL is not supported yet");
+const ADMIN: Status = NotYet("the HTTP admin server is not supported yet");
+const METRICS: Status = NotYet("the metrics endpoint is not supported yet; mntr has the metrics");
+const PATH_STATS: Status = NotYet("statistics per path are not supported yet");
+const CLIENT: Status = NoEffect("only clients read it");
+const LOGGING: Status = NoEffect("the log goes to standard error; its level is set with RUST_LOG");
+const TEST: Status = NoEffect("it is a hook for tests");
+const OBSOLETE: Status = NoEffect("nothing reads it");
+
+/// Headings of the documentation, each with the first key under it.
+pub(super) const TOPICS: &[(&str, &str)] = &[
+    ("Client port and sessions", "clientPort"),
+    ("Data directories, log and snapshots", "dataDir"),
+    ("Limits", "maxClientCnxns"),
+    ("Throttling", "request_throttle_max_requests"),
+    ("Access", "DigestAuthenticationProvider.enabled"),
+    ("Administration", "4lw.commands.whitelist"),
+    ("Ensemble", "server.*"),
+    ("TLS and SASL", "secureClientPort"),
+    ("Java implementation, clients, tests, obsolete", "nio.numSelectorThreads"),
+];
+
+/// Documented names that the original does not read, and the names it does.
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("connectionMaxTokens", "connection_throttle_tokens"),
+    ("connectionTokenFillTime", "connection_throttle_fill_time"),
+    ("connectionTokenFillCount", "connection_throttle_fill_count"),
+    ("connectionFreezeTime", "connection_throttle_freeze_time"),
+    ("connectionDropIncrease", "connection_throttle_drop_increase"),
+    ("connectionDropDecrease", "connection_throttle_drop_decrease"),
+    ("connectionDecreaseRatio", "connection_throttle_decrease_ratio"),
+    ("requestThrottleLimit", "request_throttle_max_requests"),
+    ("requestThrottleStallTime", "request_throttle_stall_time"),
+    ("requestThrottleDropStale", "request_throttle_drop_stale"),
+    ("requestStaleLatencyCheck", "request_stale_latency_check"),
+    ("requestStaleConnectionCheck", "request_stale_connection_check"),
+    ("throttledOpWaitTime", "throttled_op_wait_time"),
+    ("advancedFlowControlEnabled", "netty.advancedFlowControl.enabled"),
+    ("outstandingHandshake.limit", "netty.server.outstandingHandshake.limit"),
+    ("maxConcurrentSnapSyncs", "leader.maxConcurrentSnapSyncs"),
+    ("maxConcurrentDiffSyncs", "leader.maxConcurrentDiffSyncs"),
+    ("maxTimeToWaitForEpoch", "leader.maxTimeToWaitForEpoch"),
+];
+
+/// A whole number of 32 bits, as most are in the original.
+const fn whole(min: i64, unit: &'static str) -> Kind {
+    Kind::Number { min, max: i32::MAX as i64, unit }
+}
+
+const fn long(min: i64, unit: &'static str) -> Kind {
+    Kind::Number { min, max: i64::MAX, unit }
+}
+
+/// Any whole number of 32 bits; negative ones usually switch something off.
+const fn signed(unit: &'static str) -> Kind {
+    Kind::Number { min: i32::MIN as i64, max: i32::MAX as i64, unit }
+}
+
+const PORT: Kind = Kind::Number { min: 0, max: 65535, unit: "" };
+const FRACTION: Kind = Ratio { min: 0.0, max: 1.0 };
+const PATH: Kind = Text("a path");
+const HOST: Kind = Text("a host name or address");
+const CLASS: Kind = Text("a class name");
+
+const fn file(name: &'static str, kind: Kind, default: &'static str, status: Status) -> Key {
+    Key { name, spelling: Spelling::File, kind, default, status }
+}
+
+const fn prop(name: &'static str, kind: Kind, default: &'static str, status: Status) -> Key {
+    Key { name, spelling: Spelling::Property, kind, default, status }
+}
+
+const fn bare(name: &'static str, kind: Kind, default: &'static str, status: Status) -> Key {
+    Key { name, spelling: Spelling::Bare, kind, default, status }
+}
+
+/// All keys.
+pub(super) static KEYS: &[Key] = &[
+    // Client port and sessions
+    file("clientPort", PORT, "", Used),
+    file("clientPortAddress", HOST, "all addresses", Used),
+    file("clientPortListenBacklog", signed("connections, -1 for the system's default"), "-1", Used),
+    file("tickTime", whole(1, "milliseconds"), "3000", Used),
+    file("minSessionTimeout", whole(-1, "milliseconds"), "2 ticks", Used),
+    file("maxSessionTimeout", whole(-1, "milliseconds"), "20 ticks", Used),
+    prop("clientTcpKeepAlive", Switch, "false", Used),
+    prop("nio.sessionlessCnxnTimeout", whole(1, "milliseconds"), "10000", Used),
+    bare("readonlymode.enabled", Switch, "false", Used),
+    prop("serverCnxnFactory", CLASS, "org.apache.zookeeper.server.NIOServerCnxnFactory", Used),
+    // Data directories, log and snapshots
+    file("dataDir", PATH, "", Used),
+    file("dataLogDir", PATH, "dataDir", Used),
+    prop("datadir.autocreate", Switch, "true", Used),
+    prop("db.autocreate", Switch, "true", Used),
+    prop("snapCount", signed("transactions, 2 or more"), "100000", Used),
+    prop("snapSizeLimitInKb", long(i64::MIN, "KiB, 0 or less for no limit"), "4194304", Used),
+    prop("txnLogSizeLimitInKb", long(i64::MIN, "KiB, 0 or less for no limit"), "-1", Used),
+    prop("preAllocSize", long(i64::MIN, "KiB, 0 or less for none"), "65536", Used),
+    prop("forceSync", UnlessWord("no"), "yes", Used),
+    prop("fsync.warningthresholdms", long(0, "milliseconds"), "1000", Used),
+    prop("flushDelay", long(0, "milliseconds"), "0", Used),
+    prop("maxWriteQueuePollTime", long(0, "milliseconds"), "a third of flushDelay", Used),
+    prop("maxBatchSize", signed("transactions, 0 or less for no limit"), "1000", Used),
+    prop("snapshot.compression.method", Text("gz, snappy or nothing"), "", Used),
+    prop("snapshot.trust.empty", Switch, "false", Used),
+    prop("digest.enabled", Switch, "true", Used),
+    prop("serializeLastProcessedZxid.enabled", Switch, "true", Used),
+    prop("closeSessionTxn.enabled", Switch, "true", Used),
+    prop("extendedTypesEnabled", Switch, "false", Used),
+    prop("emulate353TTLNodes", Switch, "false", Used),
+    file("autopurge.snapRetainCount", signed("snapshots, 3 or more"), "3", Used),
+    file("autopurge.purgeInterval", signed("hours, 0 or less for never (default in Apache ZooKeeper: 0)"), "1", Used),
+    file("autopurge.minAgeHours", whole(0, "hours (only here, not in Apache ZooKeeper)"), "0", Used),
+    // Limits
+    file("maxClientCnxns", signed("connections, 0 or less for no limit"), "60", Used),
+    prop("maxCnxns", signed("connections, 0 or less for no limit"), "0", Used),
+    prop("globalOutstandingLimit", whole(0, "requests"), "1000", Used),
+    bare("jute.maxbuffer", whole(1, "bytes"), "1048575", Used),
+    prop("jute.maxbuffer.extrasize", whole(0, "bytes, 1024 or more"), "jute.maxbuffer", Used),
+    prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", Used),
+    prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", Used),
+    bare("znode.container.checkIntervalMs", whole(1, "milliseconds"), "60000", Used),
+    bare("znode.container.maxPerMinute", whole(1, "deletions"), "10000", Used),
+    bare("znode.container.maxNeverUsedIntervalMs", long(0, "milliseconds, 0 for never"), "0", Used),
+    // Throttling
+    prop("request_throttle_max_requests", signed("requests, 0 or less for off"), "0", Used),
+    prop("request_throttle_stall_time", whole(1, "milliseconds"), "100", Used),
+    prop("request_throttle_drop_stale", Switch, "true", Used),
+    prop("request_stale_latency_check", Switch, "false", Used),
+    prop("request_stale_connection_check", Switch, "true", Used),
+    prop("request_throttler.shutdownTimeout", whole(0, "milliseconds"), "10000", Used),
+    prop("throttled_op_wait_time", signed("milliseconds, 0 or less for off"), "0", Used),
+    prop("connection_throttle_tokens", signed("tokens, 0 or less for off"), "0", Used),
+    prop("connection_throttle_fill_time", whole(1, "milliseconds"), "1", Used),
+    prop("connection_throttle_fill_count", whole(1, "tokens"), "1", Used),
+    prop("connection_throttle_freeze_time", signed("milliseconds, less than 0 for off"), "-1", Used),
+    prop("connection_throttle_drop_increase", FRACTION, "0.02", Used),
+    prop("connection_throttle_drop_decrease", FRACTION, "0.002", Used),
+    prop("connection_throttle_decrease_ratio", FRACTION, "0", Used),
+    prop("connection_throttle_weight_enabled", Switch, "false", Used),
+    prop("connection_throttle_global_session_weight", whole(1, "tokens"), "3", Used),
+    prop("connection_throttle_renew_session_weight", whole(1, "tokens"), "2", Used),
+    prop("connection_throttle_local_session_weight", whole(1, "tokens"), "1", Used),
+    // Access
+    prop("DigestAuthenticationProvider.enabled", Switch, "true", Used),
+    prop("DigestAuthenticationProvider.superDigest", Secret("super:<base64 of the hash>"), "", Used),
+    prop(
+        "DigestAuthenticationProvider.digestAlg",
+        Text("SHA1, SHA-256, SHA-512, SHA3-256 or another of SHA"),
+        "SHA1",
+        Used,
+    ),
+    prop("enforce.auth.enabled", Switch, "false", Used),
+    prop("enforce.auth.schemes", Text("schemes, separated by commas"), "", Used),
+    prop("ensembleAuthName", Text("names, separated by commas"), "", Used),
+    prop("authProvider.*", CLASS, "", Used),
+    prop("skipACL", OnlyWith("yes"), "no", Used),
+    prop("enableEagerACLCheck", Switch, "false", Used),
+    prop("enforceQuota", Switch, "false", Used),
+    // Administration
+    prop("4lw.commands.whitelist", Text("words, separated by commas, or *"), "srvr", Used),
+    file("reconfigEnabled", Switch, "false", Used),
+    prop("audit.enable", Switch, "false", NotYet("the audit log is not supported yet")),
+    prop("audit.impl.class", CLASS, "Slf4jAuditLogger", NotYet("the audit log is not supported yet")),
+    file("metricsProvider.className", CLASS, "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider", METRICS),
+    file("metricsProvider.*", Text("depends on the provider"), "", METRICS),
+    prop("admin.enableServer", UnlessWord("false"), "true", ADMIN),
+    prop("admin.serverAddress", HOST, "0.0.0.0", ADMIN),
+    prop("admin.serverPort", PORT, "8080", ADMIN),
+    prop("admin.commandURL", PATH, "/commands", ADMIN),
+    prop("admin.idleTimeout", whole(0, "milliseconds"), "30000", ADMIN),
+    prop("admin.httpVersion", signed(""), "11", ADMIN),
+    prop("admin.portUnification", Switch, "false", ADMIN),
+    prop("admin.forceHttps", Switch, "false", ADMIN),
+    prop("admin.needClientAuth", Switch, "false", ADMIN),
+    prop("admin.rateLimiterIntervalInMS", long(0, "milliseconds"), "300000", ADMIN),
+    prop("admin.snapshot.enabled", Switch, "true", ADMIN),
+    prop("admin.restore.enabled", Switch, "true", ADMIN),
+    prop("IPAuthenticationProvider.usexforwardedfor", Switch, "false", ADMIN),
+    prop("pathStats.enabled", Switch, "false", PATH_STATS),
+    prop("pathStats.slotCapacity", signed("slots"), "60", PATH_STATS),
+    prop("pathStats.slotDuration", signed("seconds"), "15", PATH_STATS),
+    prop("pathStats.maxDepth", signed("parts of a path"), "6", PATH_STATS),
+    prop("pathStats.initialDelay", signed("minutes"), "5", PATH_STATS),
+    prop("pathStats.delay", signed("minutes"), "5", PATH_STATS),
+    prop("pathStats.topPathMax", signed("paths"), "20", PATH_STATS),
+    prop("pathStats.sampleRate", Ratio { min: f64::MIN, max: f64::MAX }, "0.1", PATH_STATS),
+    // Ensemble
+    file("server.*", Text("host:port:port[:role][;[host:]port]"), "", Used),
+    file("group*", Text("server ids, separated by colons"), "", Ensemble),
+    file("weight*", whole(0, "votes"), "1", Ensemble),
+    file("dynamicConfigFile", PATH, "", Used),
+    file("standaloneEnabled", Switch, "true", Used),
+    file("initLimit", whole(0, "ticks"), "", Ensemble),
+    file("syncLimit", whole(0, "ticks"), "", Ensemble),
+    file("connectToLearnerMasterLimit", whole(0, "ticks, 0 for initLimit"), "0", Ensemble),
+    file("electionAlg", signed(""), "3", Used),
+    file("peerType", Text("participant or observer"), "participant", Used),
+    file("quorumListenOnAllIPs", Switch, "false", Ensemble),
+    file("observerMasterPort", Kind::Number { min: i32::MIN as i64, max: 65535, unit: "" }, "0", Ensemble),
+    file("syncEnabled", Switch, "true", Ensemble),
+    prop("observer.syncEnabled", Switch, "syncEnabled", Ensemble),
+    file("oraclePath", PATH, "", Ensemble),
+    file("multiAddress.enabled", Switch, "false", Used),
+    file("multiAddress.reachabilityCheckEnabled", Switch, "true", Ensemble),
+    file("multiAddress.reachabilityCheckTimeoutMs", whole(0, "milliseconds"), "1000", Ensemble),
+    file("localSessionsEnabled", Switch, "false", Ensemble),
+    file("localSessionsUpgradingEnabled", Switch, "false", Ensemble),
+    prop("leaderServes", UnlessWord("no"), "yes", Ensemble),
+    prop("commitLogCount", whole(0, "transactions, 500 or more"), "500", Ensemble),
+    prop("snapshotSizeFactor", Ratio { min: f64::MIN, max: f64::MAX }, "0.33", Ensemble),
+    prop("forceSnapshotSync", Switch, "false", Ensemble),
+    prop("cnxTimeout", whole(1, "milliseconds"), "5000", Ensemble),
+    prop("quorumCnxnTimeoutMs", signed("milliseconds, -1 for syncLimit"), "-1", Ensemble),
+    prop("electionPortBindRetry", whole(0, "retries, 0 for no end"), "3", Ensemble),
+    prop("tcpKeepAlive", Switch, "false", Ensemble),
+    prop("fastleader.minNotificationInterval", whole(1, "milliseconds"), "200", Ensemble),
+    prop("fastleader.maxNotificationInterval", whole(1, "milliseconds"), "60000", Ensemble),
+    prop("leader.maxTimeToWaitForEpoch", signed("milliseconds, -1 for initLimit"), "-1", Ensemble),
+    prop("leader.maxConcurrentSnapSyncs", whole(1, "learners"), "10", Ensemble),
+    prop("leader.maxConcurrentDiffSyncs", whole(1, "learners"), "100", Ensemble),
+    prop("leader.ackLoggingFrequency", whole(1, "acknowledgements"), "1000", JAVA),
+    prop("leader.closeSocketAsync", Switch, "false", JAVA),
+    prop("learner.closeSocketAsync", Switch, "false", JAVA),
+    prop("learner.asyncSending", Switch, "false", JAVA),
+    prop("leaderConnectDelayDuringRetryMs", whole(0, "milliseconds"), "100", Ensemble),
+    bare("leader.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
+    bare("follower.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
+    prop("observer.reconnectDelayMs", long(0, "milliseconds"), "0", Ensemble),
+    prop("observer.election.DelayMs", long(0, "milliseconds"), "200", Ensemble),
+    prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", Ensemble),
+    prop("follower.skipLearnerRequestToNextProcessor", Switch, "false", JAVA),
+    prop("forward_learner_requests_to_commit_processor_disabled", Switch, "false", JAVA),
+    prop("messageTracker.Enabled", Switch, "false", NotYet("the last packets of a learner are not kept yet")),
+    prop(
+        "messageTracker.BufferSize",
+        signed("packets"),
+        "10",
+        NotYet("the last packets of a learner are not kept yet"),
+    ),
+    // TLS and SASL
+    file("secureClientPort", PORT, "", Refused("TLS is not supported yet")),
+    file("secureClientPortAddress", HOST, "all addresses", Refused("TLS is not supported yet")),
+    prop("client.portUnification", Switch, "false", Refused("TLS is not supported yet")),
+    prop("client.certReload", Switch, "false", TLS),
+    file("sslQuorum", Switch, "false", Ensemble),
+    file("portUnification", Switch, "false", Ensemble),
+    file("sslQuorumReloadCertFiles", Switch, "false", Ensemble),
+    prop("ssl.*", Secret("depends on the key"), "", TLS),
+    prop("fips-mode", Switch, "true", TLS),
+    prop("X509AuthenticationProvider.superUser", Text("a certificate subject"), "", TLS),
+    prop("netty.server.outstandingHandshake.limit", signed("handshakes"), "-1", TLS),
+    prop("netty.server.earlyDropSecureConnectionHandshakes", Switch, "false", TLS),
+    bare("java.security.auth.login.config", PATH, "", Refused("SASL is not supported yet")),
+    prop("sessionRequireClientSASLAuth", Switch, "false", Refused("SASL is not supported yet")),
+    prop("allowSaslFailedClients", Switch, "false", SASL),
+    prop("superUser", Text("a SASL user"), "", SASL),
+    prop("superUser.*", Text("a SASL user"), "", SASL),
+    prop("SASLAuthenticationProvider.superPassword", Secret("a password"), "", SASL),
+    prop("letAnySaslUserDoX", Text("an ACL id"), "", SASL),
+    prop("sasl.serverconfig", Text("a section of the JAAS file"), "Server", SASL),
+    prop("kerberos.removeHostFromPrincipal", Switch, "false", SASL),
+    prop("kerberos.removeRealmFromPrincipal", Switch, "false", SASL),
+    prop("kerberos.canonicalizeHostNames", Switch, "false", SASL),
+    prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", SASL),
+    prop("security.auth_to_local", Text("rules"), "DEFAULT", SASL),
+    file("quorum.auth.enableSasl", Switch, "false", Ensemble),
+    file("quorum.auth.learnerRequireSasl", Switch, "false", Ensemble),
+    file("quorum.auth.serverRequireSasl", Switch, "false", Ensemble),
+    file("quorum.auth.learner.saslLoginContext", Text("a section of the JAAS file"), "QuorumLearner", SASL),
+    file("quorum.auth.server.saslLoginContext", Text("a section of the JAAS file"), "QuorumServer", SASL),
+    file("quorum.auth.kerberos.servicePrincipal", Text("a principal"), "zkquorum/localhost", SASL),
+    file("quorum.cnxn.threads.size", signed("threads"), "20", JAVA),
+    // Java implementation, clients, tests, obsolete
+    prop("nio.numSelectorThreads", signed("threads"), "", JAVA),
+    prop("nio.numWorkerThreads", signed("threads"), "", JAVA),
+    prop("nio.directBufferBytes", signed("bytes"), "65536", JAVA),
+    prop("nio.shutdownTimeout", signed("milliseconds"), "5000", JAVA),
+    prop("netty.advancedFlowControl.enabled", Switch, "false", NoEffect("back-pressure is always on")),
+    prop("maxResponseCacheSize", signed("entries"), "400", NoEffect("replies are encoded without a cache")),
+    prop("maxGetChildrenResponseCacheSize", signed("entries"), "400", NoEffect("replies are encoded without a cache")),
+    prop("intBufferStartingSizeBytes", signed("bytes"), "1024", JAVA),
+    prop("commitProcessor.numWorkerThreads", signed("threads"), "", JAVA),
+    prop("commitProcessor.maxReadBatchSize", signed("requests"), "-1", JAVA),
+    prop("commitProcessor.maxCommitBatchSize", signed("requests"), "1", JAVA),
+    prop("commitProcessor.shutdownTimeout", signed("milliseconds"), "5000", JAVA),
+    prop("watchManagerName", CLASS, "WatchManager", WATCHES),
+    prop("watcherCleanThreadsNum", signed("threads"), "2", WATCHES),
+    prop("watcherCleanThreshold", signed("watchers"), "1000", WATCHES),
+    prop("watcherCleanIntervalInSeconds", signed("seconds"), "600", WATCHES),
+    prop("maxInProcessingDeadWatchers", signed("watchers"), "-1", WATCHES),
+    prop("bitHashCacheSize", signed("entries"), "10", WATCHES),
+    file("jvm.pause.monitor", Switch, "false", NoEffect("there is no Java machine that pauses")),
+    file(
+        "jvm.pause.warn-threshold.ms",
+        long(i64::MIN, "milliseconds"),
+        "10000",
+        NoEffect("there is no Java machine that pauses"),
+    ),
+    file(
+        "jvm.pause.info-threshold.ms",
+        long(i64::MIN, "milliseconds"),
+        "1000",
+        NoEffect("there is no Java machine that pauses"),
+    ),
+    file(
+        "jvm.pause.sleep.time.ms",
+        long(i64::MIN, "milliseconds"),
+        "500",
+        NoEffect("there is no Java machine that pauses"),
+    ),
+    prop("jmx.log4j.disable", Switch, "false", NoEffect("there is no JMX")),
+    prop("jmx.log4j.mbean", Text("a name"), "", NoEffect("there is no JMX")),
+    prop("root.logger", Text("a level and appenders"), "", LOGGING),
+    prop("console.threshold", Text("a level"), "", LOGGING),
+    prop("log.*", Text("depends on the key"), "", LOGGING),
+    prop("tracelog.*", Text("depends on the key"), "", LOGGING),
+    prop("auditlog.*", Text("depends on the key"), "", LOGGING),
+    prop("client.secure", Switch, "false", CLIENT),
+    prop("clientCnxnSocket", CLASS, "", CLIENT),
+    prop("disableAutoWatchReset", Switch, "false", CLIENT),
+    prop("request.timeout", signed("milliseconds"), "0", CLIENT),
+    prop("sasl.client", Switch, "true", CLIENT),
+    prop("sasl.client.username", Text("a name"), "zookeeper", CLIENT),
+    prop("sasl.client.canonicalize.hostname", Switch, "true", CLIENT),
+    prop("sasl.clientconfig", Text("a section of the JAAS file"), "Client", CLIENT),
+    prop("server.principal", Text("a principal"), "", CLIENT),
+    prop("server.realm", Text("a realm"), "", CLIENT),
+    prop("requireKerberosConfig", Switch, "false", CLIENT),
+    prop("kinit", PATH, "/usr/bin/kinit", CLIENT),
+    prop("test.allowDiscontinuousProposals", Switch, "false", TEST),
+    prop("testingonly.initialZxid", signed(""), "", TEST),
+    prop("controllerPort", PORT, "", TEST),
+    prop("requireClientAuthScheme", Text("a scheme"), "", OBSOLETE),
+    prop("jaasLoginRenew", signed("milliseconds"), "", OBSOLETE),
+    prop("maxResponseSize", signed("bytes"), "", OBSOLETE),
+];

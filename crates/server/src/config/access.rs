@@ -1,0 +1,256 @@
+//! Who may do what: authentication, ACL switches, and the whitelist of the four-letter words.
+
+use std::collections::BTreeSet;
+
+use super::error::{ConfigError, Fault, excerpt};
+use super::settings::{Setting, Settings};
+
+/// Authentication and the switches around ACLs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Whether clients can authenticate with the scheme `digest`.
+    pub digest_enabled: bool,
+    /// Hash of `user:password` in identities of the scheme `digest`. ACLs made with another one stop matching.
+    pub digest_algorithm: DigestAlgorithm,
+    /// `super:<base64 of the hash>`: whoever authenticates to this may do anything. Secret.
+    pub super_digest: Option<String>,
+    /// Every connection must authenticate with one of these schemes before its first request; none for no such rule.
+    pub enforced_schemes: Option<BTreeSet<String>>,
+    /// Names accepted by the scheme `ensemble`, whose provider is configured; a client that names another one is
+    /// disconnected, and an empty set accepts all. None if there is no such scheme.
+    pub ensemble_names: Option<BTreeSet<String>>,
+    /// No ACL is checked at all.
+    pub skip_acl: bool,
+    /// ACLs of writes are checked before the leader sees the request; without an ensemble it changes nothing.
+    pub enable_eager_acl_check: bool,
+    /// Whether writes beyond a hard quota are refused rather than logged.
+    pub enforce_quota: bool,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Access")
+            .field("digest_enabled", &self.digest_enabled)
+            .field("digest_algorithm", &self.digest_algorithm)
+            .field("super_digest", &self.super_digest.as_ref().map(|_| "…"))
+            .field("enforced_schemes", &self.enforced_schemes)
+            .field("ensemble_names", &self.ensemble_names)
+            .field("skip_acl", &self.skip_acl)
+            .field("enable_eager_acl_check", &self.enable_eager_acl_check)
+            .field("enforce_quota", &self.enforce_quota)
+            .finish()
+    }
+}
+
+impl Access {
+    pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
+        let digest_enabled = settings.flag("DigestAuthenticationProvider.enabled");
+        let ensemble_names =
+            providers(settings).then(|| settings.text("ensembleAuthName").map(names).unwrap_or_default());
+        let super_digest = settings.setting("DigestAuthenticationProvider.superDigest").map(|setting| {
+            if !setting.value.contains(':') {
+                settings.warn(format!(
+                    "{}: {} has no colon, so nobody can be the super user; allowed: {}",
+                    setting.place,
+                    setting.name,
+                    setting.key.allowed()
+                ));
+            }
+            setting.value.clone()
+        });
+        Ok(Access {
+            digest_enabled,
+            digest_algorithm: digest_algorithm(settings)?,
+            super_digest,
+            enforced_schemes: enforced_schemes(settings, digest_enabled, ensemble_names.is_some())?,
+            ensemble_names,
+            skip_acl: settings.flag("skipACL"),
+            enable_eager_acl_check: settings.flag("enableEagerACLCheck"),
+            enforce_quota: settings.flag("enforceQuota"),
+        })
+    }
+}
+
+fn names(list: &str) -> BTreeSet<String> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// An algorithm for identities of the scheme `digest`, by Java's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DigestAlgorithm {
+    /// SHA-1, the default.
+    Sha1,
+    /// SHA-224.
+    Sha224,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+    /// SHA-512/224.
+    Sha512_224,
+    /// SHA-512/256.
+    Sha512_256,
+    /// SHA3-224.
+    Sha3_224,
+    /// SHA3-256.
+    Sha3_256,
+    /// SHA3-384.
+    Sha3_384,
+    /// SHA3-512.
+    Sha3_512,
+}
+
+fn digest_algorithm(settings: &Settings) -> Result<DigestAlgorithm, ConfigError> {
+    let Some(setting) = settings.setting("DigestAuthenticationProvider.digestAlg") else {
+        return Ok(DigestAlgorithm::Sha1);
+    };
+    Ok(match setting.value.to_ascii_uppercase().as_str() {
+        "SHA" | "SHA1" | "SHA-1" => DigestAlgorithm::Sha1,
+        "SHA224" | "SHA-224" => DigestAlgorithm::Sha224,
+        "SHA256" | "SHA-256" => DigestAlgorithm::Sha256,
+        "SHA384" | "SHA-384" => DigestAlgorithm::Sha384,
+        "SHA512" | "SHA-512" => DigestAlgorithm::Sha512,
+        "SHA512/224" | "SHA-512/224" => DigestAlgorithm::Sha512_224,
+        "SHA512/256" | "SHA-512/256" => DigestAlgorithm::Sha512_256,
+        "SHA3-224" => DigestAlgorithm::Sha3_224,
+        "SHA3-256" => DigestAlgorithm::Sha3_256,
+        "SHA3-384" => DigestAlgorithm::Sha3_384,
+        "SHA3-512" => DigestAlgorithm::Sha3_512,
+        _ => {
+            let problem = format!(
+                "don't support this ACL digest algorithm: {} in the current environment",
+                excerpt(&setting.value)
+            );
+            let remedy = "Allowed: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256, SHA3-224, \
+                          SHA3-256, SHA3-384, SHA3-512; the same on all members.";
+            return Err(setting.fault(problem, remedy).into());
+        }
+    })
+}
+
+/// What class an `authProvider.NAME` names.
+enum Provider {
+    AlwaysThere,
+    Ensemble,
+    Sasl,
+    X509,
+    Unknown,
+}
+
+fn provider(setting: &Setting) -> Provider {
+    match setting.value.rsplit('.').next().unwrap_or("") {
+        "DigestAuthenticationProvider" | "IPAuthenticationProvider" => Provider::AlwaysThere,
+        "EnsembleAuthenticationProvider" => Provider::Ensemble,
+        "SASLAuthenticationProvider" => Provider::Sasl,
+        "X509AuthenticationProvider" => Provider::X509,
+        _ => Provider::Unknown,
+    }
+}
+
+/// Reports the configured providers; the answer is whether the one for `ensemble` is among them.
+fn providers(settings: &Settings) -> bool {
+    let mut ensemble = false;
+    for setting in settings.family("authProvider.*") {
+        let (place, name, class) = (&setting.place, &setting.name, excerpt(&setting.value));
+        match provider(setting) {
+            Provider::Ensemble => ensemble = true,
+            // SASL is refused as a whole, see `supported`.
+            Provider::AlwaysThere | Provider::Sasl => {}
+            Provider::X509 => settings.warn(format!(
+                "{place}: {name}={class} has no effect: TLS is not supported yet, so no client has a certificate"
+            )),
+            Provider::Unknown => settings.warn(format!(
+                "{place}: {name}={class} has no effect: classes cannot be loaded; identities of its scheme will not match"
+            )),
+        }
+    }
+    ensemble
+}
+
+/// The `authProvider.NAME` that asks for SASL, if any.
+pub(super) fn sasl_provider(settings: &Settings) -> Option<&Setting> {
+    settings.family("authProvider.*").find(|setting| matches!(provider(setting), Provider::Sasl))
+}
+
+fn enforced_schemes(
+    settings: &Settings,
+    digest_enabled: bool,
+    ensemble_enabled: bool,
+) -> Result<Option<BTreeSet<String>>, ConfigError> {
+    if !settings.flag("enforce.auth.enabled") {
+        return Ok(None);
+    }
+    const REMEDY: &str = "List schemes in enforce.auth.schemes, separated by commas; available are";
+    let mut available = vec!["ip"];
+    available.extend(digest_enabled.then_some("digest"));
+    available.extend(ensemble_enabled.then_some("ensemble"));
+    available.extend(sasl_provider(settings).map(|_| "sasl"));
+    let remedy = format!("{REMEDY} {}.", available.join(", "));
+    let Some(setting) = settings.setting("enforce.auth.schemes") else {
+        let problem = "zookeeper.enforce.auth.enabled is true zookeeper.enforce.auth.schemes must be  configured.";
+        let fault = match settings.setting("enforce.auth.enabled") {
+            Some(enabled) => enabled.fault(problem, remedy),
+            None => Fault::new(problem, remedy),
+        };
+        return Err(fault.into());
+    };
+    // As in the original, an empty name between two commas is a name, and not an available one.
+    let schemes: BTreeSet<String> = setting.value.split(',').map(|scheme| scheme.trim().to_owned()).collect();
+    match schemes.iter().find(|scheme| !available.contains(&scheme.as_str())) {
+        None => Ok(Some(schemes)),
+        Some(unknown) => {
+            let problem = format!("Authentication scheme {} is not available.", excerpt(unknown));
+            Err(setting.fault(problem, remedy).into())
+        }
+    }
+}
+
+/// Which four-letter words are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FourLetterWords {
+    /// All.
+    All,
+    /// These.
+    Only(BTreeSet<String>),
+}
+
+impl FourLetterWords {
+    /// All words there are.
+    pub const KNOWN: [&str; 18] = [
+        "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr", "stat",
+        "stmk", "wchc", "wchp", "wchs",
+    ];
+
+    pub(super) fn read(settings: &Settings) -> Self {
+        let list = settings.text("4lw.commands.whitelist").unwrap_or("");
+        let mut words: BTreeSet<String> = list.split(',').map(str::trim).map(str::to_owned).collect();
+        words.remove("");
+        if words.contains("*") {
+            return FourLetterWords::All;
+        }
+        for word in words.iter().filter(|word| !Self::KNOWN.contains(&word.as_str())) {
+            settings.warn(format!(
+                "4lw.commands.whitelist: there is no word {}; allowed: {} or *",
+                excerpt(word),
+                Self::KNOWN.join(", ")
+            ));
+        }
+        // The start scripts and read-only clients depend on these two.
+        words.insert("srvr".to_owned());
+        if settings.flag("readonlymode.enabled") {
+            words.insert("isro".to_owned());
+        }
+        FourLetterWords::Only(words)
+    }
+
+    /// Whether this word is answered.
+    pub fn allows(&self, word: &str) -> bool {
+        match self {
+            FourLetterWords::All => true,
+            FourLetterWords::Only(words) => words.contains(word),
+        }
+    }
+}

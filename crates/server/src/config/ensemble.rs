@@ -1,0 +1,487 @@
+//! Which mode a configuration asks for, and everything that only an ensemble needs.
+//!
+//! Starting an ensemble is refused for now (see `supported`), but the configuration is read and checked completely, with
+//! the checks, the order and the messages of the original, so that a wrong one is never mistaken for an unsupported one.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::error::{ConfigError, Fault, Notice, Place, excerpt};
+use super::limits::HostPort;
+use super::membership::{Membership, Role};
+use super::properties;
+use super::settings::{Found, Settings};
+
+/// Settings of a member of an ensemble.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ensemble {
+    /// The number in the file `myid`.
+    pub server_id: i64,
+    /// All members, this one included.
+    pub membership: Membership,
+    /// The membership that a reconfiguration proposed and may not have activated, from `<zoo.cfg>.dynamic.next`.
+    pub last_seen: Option<Membership>,
+    /// This server's part, by the server lines.
+    pub role: Role,
+    /// Ticks a learner may take to connect and to catch up; too few, and a big database never gets into the ensemble.
+    pub init_limit_ticks: u32,
+    /// Ticks without a sign of life after which a learner or the leader is given up.
+    pub sync_limit_ticks: u32,
+    /// Ticks a learner may take to connect to the leader; none for `init_limit_ticks`.
+    pub connect_to_learner_master_limit_ticks: Option<u32>,
+    /// Whether quorum and election ports listen on all addresses rather than on those of the server line.
+    pub quorum_listen_on_all_ips: bool,
+    /// Port on which a follower serves observers; none for not at all.
+    pub observer_master_port: Option<u16>,
+    /// Whether an observer keeps logs and snapshots, to start faster.
+    pub sync_enabled: bool,
+    /// File whose content `1` lets one of two members go on alone.
+    pub oracle_path: Option<String>,
+    /// Whether sessions start as known to one server only, which spares the leader.
+    pub local_sessions_enabled: bool,
+    /// Whether such a session becomes a global one when it needs to.
+    pub local_sessions_upgrading_enabled: bool,
+    /// Whether the leader accepts clients.
+    pub leader_serves: bool,
+    /// Transactions kept in memory for learners that fell behind a little. At least 500.
+    pub commit_log_count: u32,
+    /// The log is sent instead of a snapshot up to this part of the snapshot's size; none for never.
+    pub snapshot_size_factor: Option<f64>,
+    /// Whether learners always get a whole snapshot.
+    pub force_snapshot_sync: bool,
+    /// Milliseconds to connect to another member for an election.
+    pub connect_timeout_ms: u32,
+    /// Milliseconds without data on an election connection before it is given up; none for `sync_limit_ticks`.
+    pub quorum_connection_timeout_ms: Option<u32>,
+    /// How often binding the election port is tried; none for no end.
+    pub election_port_bind_retries: Option<u32>,
+    /// TCP keep-alive on election connections.
+    pub tcp_keep_alive: bool,
+    /// First and longest wait in milliseconds for notifications in an election.
+    pub notification_interval_ms: (u32, u32),
+    /// Milliseconds a would-be leader waits for a quorum to accept its epoch; none for `init_limit_ticks`.
+    pub max_time_to_wait_for_epoch_ms: Option<u32>,
+    /// Most learners that get a snapshot at once.
+    pub max_concurrent_snap_syncs: u32,
+    /// Most learners that get a part of the log at once.
+    pub max_concurrent_diff_syncs: u32,
+    /// Milliseconds between a learner's attempts to reach the leader.
+    pub leader_connect_delay_ms: u32,
+    /// Milliseconds an observer waits before it looks for a leader again.
+    pub observer_reconnect_delay_ms: u64,
+    /// Milliseconds an observer waits before it joins an election, so that participants have their say first.
+    pub observer_election_delay_ms: u64,
+    /// Bytes of packets that a follower keeps for its observers.
+    pub observer_master_size_limit: u32,
+    /// Whether a member may have several addresses.
+    pub multi_address_enabled: bool,
+    /// Whether its addresses are probed before one is chosen, and for how many milliseconds.
+    pub reachability_check_timeout_ms: Option<u32>,
+    /// TLS between members, and whether plain connections are accepted too.
+    pub tls: QuorumTls,
+    /// SASL between members.
+    pub sasl: QuorumSasl,
+}
+
+/// TLS between members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumTls {
+    /// Whether connections to other members use TLS.
+    pub enabled: bool,
+    /// Whether accepted connections may be plain or TLS.
+    pub port_unification: bool,
+    /// Whether changed key and trust stores are read again.
+    pub reload_certificates: bool,
+}
+
+/// SASL between members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumSasl {
+    /// Whether it is used at all.
+    pub enabled: bool,
+    /// Whether this server insists when it connects.
+    pub learner_required: bool,
+    /// Whether this server insists when it accepts.
+    pub server_required: bool,
+}
+
+/// Reads a file; the only way in which this module sees the file system.
+pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
+
+/// What the members' part of the configuration comes to.
+pub(super) struct Outcome {
+    /// None for a standalone server.
+    pub(super) ensemble: Option<Ensemble>,
+    /// Where clients connect, after the server line had its say.
+    pub(super) client: Option<HostPort>,
+}
+
+/// Reads everything about members. `client` is what `clientPort` says.
+pub(super) fn read(
+    settings: &Settings,
+    config_file: Option<&Path>,
+    data_dir: &Path,
+    client: Option<HostPort>,
+    read_file: ReadFile<'_>,
+) -> Result<Outcome, ConfigError> {
+    check_static(settings)?;
+    let sasl = read_sasl(settings)?;
+    let dynamic = settings.setting("dynamicConfigFile").filter(|setting| !setting.value.is_empty());
+    let membership = match dynamic {
+        Some(setting) => {
+            if let Some(member) = member_settings(settings).first() {
+                let problem = format!("parameter: {} must be in a separate dynamic config file", excerpt(&member.name));
+                let remedy = format!("Move the line into {}.", excerpt(&setting.value));
+                return Err(Fault::new(problem, remedy).at(&member.place).about(&member.name, &member.value).into());
+            }
+            read_dynamic(settings, &setting.value, &setting.place, read_file)?
+        }
+        None => Membership::parse(&member_settings(settings), settings.flag("multiAddress.enabled"))?,
+    };
+    let standalone_enabled = settings.flag("standaloneEnabled");
+    check_mode(settings, &membership, standalone_enabled)?;
+    let my_id = read_my_id(data_dir, read_file)?;
+    let client = client_of(&membership, my_id.as_ref().map(|(id, _)| *id), client)?;
+    let distributed = !standalone_enabled || membership.count(Role::Participant) > 1;
+    if !distributed {
+        return Ok(Outcome { ensemble: None, client });
+    }
+    for name in ["initLimit", "syncLimit"] {
+        if settings.number_if_any(name).unwrap_or(0) == 0 {
+            let remedy = format!("An ensemble needs it: add {name}=<ticks>, usually initLimit=10 and syncLimit=5.");
+            return Err(Fault::new(format!("{name} is not set"), remedy).into());
+        }
+    }
+    let Some((server_id, my_id_place)) = my_id else {
+        let path = data_dir.join("myid");
+        let remedy = format!("Write this server's number N of its line server.N into {}.", path.display());
+        return Err(Fault::new("myid file is missing", remedy).into());
+    };
+    let Some(member) = membership.members.get(&server_id) else {
+        let ids: Vec<String> = membership.members.keys().map(ToString::to_string).collect();
+        let remedy = format!("The server lines name {}; write one of these into myid, or add a line.", ids.join(", "));
+        let problem = format!("My id {server_id} not in the peer list");
+        return Err(ConfigError::NotInPeerList(Fault::new(problem, remedy).at(&my_id_place)));
+    };
+    if settings.flag("extendedTypesEnabled") && !(0..=254).contains(&server_id) {
+        let remedy = "With extendedTypesEnabled=true server ids go up to 254.";
+        return Err(Fault::new(format!("server id {server_id} is too large"), remedy).at(&my_id_place).into());
+    }
+    let role = member.role;
+    if let Some(setting) = settings.setting("peerType")
+        && Role::parse(&setting.value) != Some(role)
+    {
+        settings
+            .warn(format!("{}: peerType={} is overridden by the server line: {role}", setting.place, setting.value));
+    }
+    let last_seen = match (dynamic, config_file) {
+        (Some(_), Some(config_file)) => read_next(settings, config_file, read_file)?,
+        _ => None,
+    };
+    let ensemble = ensemble(settings, server_id, membership, last_seen, role, sasl);
+    Ok(Outcome { ensemble: Some(ensemble), client })
+}
+
+/// Single values that the original refuses whatever the mode.
+fn check_static(settings: &Settings) -> Result<(), ConfigError> {
+    if let Some(setting) = settings.setting("electionAlg")
+        && settings.number("electionAlg") != 3
+    {
+        return Err(setting.fault("Invalid electionAlg value. Only 3 is supported.", "Remove the line.").into());
+    }
+    if let Some(setting) = settings.setting("peerType")
+        && Role::parse(&setting.value).is_none()
+    {
+        let problem = format!("Unrecognised peertype: {}", excerpt(&setting.value));
+        return Err(setting.fault(problem, "Allowed: participant or observer.").into());
+    }
+    Ok(())
+}
+
+fn read_sasl(settings: &Settings) -> Result<QuorumSasl, ConfigError> {
+    const ENABLE: &str = "quorum.auth.enableSasl";
+    const LEARNER: &str = "quorum.auth.learnerRequireSasl";
+    const SERVER: &str = "quorum.auth.serverRequireSasl";
+    let sasl = QuorumSasl {
+        enabled: settings.flag(ENABLE),
+        learner_required: settings.flag(LEARNER),
+        server_required: settings.flag(SERVER),
+    };
+    let refuse = |missing: &str, wanted: &str| {
+        let problem = format!("{missing} is disabled, so cannot enable {wanted}");
+        let remedy = format!("Set {missing}=true, or remove {wanted}.");
+        let fault = match settings.setting(wanted) {
+            Some(setting) => setting.fault(problem, remedy),
+            None => Fault::new(problem, remedy),
+        };
+        Err(fault.into())
+    };
+    match sasl {
+        QuorumSasl { enabled: false, server_required: true, .. } => refuse(ENABLE, SERVER),
+        QuorumSasl { enabled: false, learner_required: true, .. } => refuse(ENABLE, LEARNER),
+        QuorumSasl { learner_required: false, server_required: true, .. } => refuse(LEARNER, SERVER),
+        sasl => Ok(sasl),
+    }
+}
+
+/// Server, group and weight lines of `zoo.cfg`, in the order of the file.
+fn member_settings(settings: &Settings) -> Vec<Found> {
+    let families = ["server.*", "group*", "weight*"];
+    let mut found: Vec<Found> = families
+        .iter()
+        .flat_map(|family| settings.family(family))
+        .map(|setting| Found { name: setting.name.clone(), value: setting.value.clone(), place: setting.place.clone() })
+        .collect();
+    found.sort_by_key(|line| match line.place {
+        Place::Line { line, .. } => line,
+        _ => 0,
+    });
+    found
+}
+
+fn lines_of(file: &str, bytes: &[u8]) -> Result<Vec<Found>, Fault> {
+    // As in zoo.cfg the last of a repeated key counts; the membership must not see the others.
+    let mut lines: Vec<Found> = Vec::new();
+    let mut index_of = std::collections::BTreeMap::new();
+    for properties::Property { key, value, line } in properties::parse(file, bytes)? {
+        let found = Found { name: key, value, place: Place::Line { file: file.to_owned(), line } };
+        match index_of.get(&found.name) {
+            Some(index) => lines[*index] = found,
+            None => {
+                index_of.insert(found.name.clone(), lines.len());
+                lines.push(found);
+            }
+        }
+    }
+    Ok(lines)
+}
+
+fn read_dynamic(
+    settings: &Settings,
+    file: &str,
+    place: &Place,
+    read_file: ReadFile<'_>,
+) -> Result<Membership, ConfigError> {
+    let bytes = read_file(Path::new(file)).map_err(|error| {
+        let problem = match error.kind() {
+            std::io::ErrorKind::NotFound => format!("{} (No such file or directory)", excerpt(file)),
+            _ => format!("{} cannot be read: {error}", excerpt(file)),
+        };
+        Fault::new(problem, "Put the server lines there, or correct dynamicConfigFile.")
+            .at(place)
+            .about("dynamicConfigFile", file)
+    })?;
+    let lines = lines_of(file, &bytes)?;
+    for line in &lines {
+        let (problem, remedy) = if line.name == "version" {
+            ("dynamic file shouldn't have version inside".to_owned(), "The version is the ending of the file's name.")
+        } else if !["server.", "group", "weight"].iter().any(|prefix| line.name.starts_with(prefix)) {
+            let problem = format!("Unrecognised parameter: {}", excerpt(&line.name));
+            (problem, "Allowed: server.N, group.N and weight.N; other keys belong into zoo.cfg.")
+        } else {
+            continue;
+        };
+        return Err(Fault::new(problem, remedy).at(&line.place).about(&line.name, &line.value).into());
+    }
+    let mut membership = Membership::parse(&lines, settings.flag("multiAddress.enabled"))?;
+    membership.version = version_of(file);
+    Ok(membership)
+}
+
+/// `zoo.cfg.dynamic.100000000` is of version 0x100000000; a name without a number, of version 0.
+fn version_of(file: &str) -> u64 {
+    file.rsplit_once('.').and_then(|(_, version)| i64::from_str_radix(version, 16).ok()).unwrap_or(0).max(0) as u64
+}
+
+fn read_next(
+    settings: &Settings,
+    config_file: &Path,
+    read_file: ReadFile<'_>,
+) -> Result<Option<Membership>, ConfigError> {
+    let file = format!("{}.dynamic.next", config_file.display());
+    match read_file(Path::new(&file)) {
+        Ok(bytes) => Ok(Some(Membership::parse(&lines_of(&file, &bytes)?, settings.flag("multiAddress.enabled"))?)),
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                settings.warn(format!("{file} cannot be read and is ignored: {error}"));
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn check_mode(settings: &Settings, membership: &Membership, standalone_enabled: bool) -> Result<(), ConfigError> {
+    let participants = membership.count(Role::Participant);
+    let observers = membership.count(Role::Observer);
+    match participants {
+        0 if !standalone_enabled => {
+            let problem = "standaloneEnabled = false then number of participants should be >0";
+            Err(Fault::new(problem, "Add a server line for every member, or remove standaloneEnabled=false.").into())
+        }
+        0 if observers > 0 => {
+            let problem = "Observers w/o participants is an invalid configuration";
+            Err(Fault::new(problem, "Add the server lines of the participants.").into())
+        }
+        0 => Ok(()),
+        1 if standalone_enabled && observers > 0 => {
+            let problem = "Observers w/o quorum is an invalid configuration";
+            let remedy = "Add the server lines of other participants, or set standaloneEnabled=false.";
+            Err(Fault::new(problem, remedy).into())
+        }
+        1 if standalone_enabled => {
+            settings.warn("only one server line is given; the server runs standalone".to_owned());
+            Ok(())
+        }
+        1 | 2 => {
+            settings.warn("No server failure will be tolerated. You need at least 3 servers.".to_owned());
+            Ok(())
+        }
+        even if even % 2 == 0 => {
+            settings.warn("Non-optimal configuration, consider an odd number of servers.".to_owned());
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first line of `myid`. A standalone server needs none, but a wrong one is an error for it too.
+fn read_my_id(data_dir: &Path, read_file: ReadFile<'_>) -> Result<Option<(i64, Place)>, ConfigError> {
+    let path = data_dir.join("myid");
+    let place = Place::File(path.display().to_string());
+    let bytes = match read_file(&path) {
+        Ok(bytes) => bytes,
+        // The directory may not exist yet; whether it can be used is the store's question.
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => {
+            let fault = Fault::new(format!("myid cannot be read: {error}"), "Let the server's user read the file.");
+            return Err(fault.at(&place).into());
+        }
+    };
+    let first = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let text = String::from_utf8_lossy(first);
+    match text.trim().parse() {
+        Ok(id) => Ok(Some((id, place))),
+        Err(_) => {
+            let remedy = "myid holds one line with this server's number N of its line server.N.";
+            let problem = format!("serverid {} is not a number", excerpt(text.trim()));
+            Err(Fault::new(problem, remedy).at(&place).into())
+        }
+    }
+}
+
+/// The client address of this server by its server line, if that has one; it must not contradict `clientPort`.
+fn client_of(
+    membership: &Membership,
+    my_id: Option<i64>,
+    client: Option<HostPort>,
+) -> Result<Option<HostPort>, ConfigError> {
+    let by_line = my_id.and_then(|id| Some((id, membership.members.get(&id)?.client.as_ref()?)));
+    match (client, by_line) {
+        (Some(client), Some((id, by_line))) => {
+            let agree = client.port == by_line.port && (is_any(&client.host) || same_host(&client.host, &by_line.host));
+            if !agree {
+                let problem = format!(
+                    "client address for this server (id = {id}) in static config file is {} is different from client \
+                     address found in dynamic file: {}",
+                    java_address(&client),
+                    java_address(by_line)
+                );
+                let remedy =
+                    format!("Remove clientPort and clientPortAddress, or correct the end of the line server.{id}.");
+                return Err(Fault::new(problem, remedy).into());
+            }
+            Ok(Some(by_line.clone()))
+        }
+        (client, by_line) => Ok(by_line.map(|(_, address)| address.clone()).or(client)),
+    }
+}
+
+fn is_any(host: &str) -> bool {
+    host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+}
+
+fn same_host(one: &str, other: &str) -> bool {
+    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one.eq_ignore_ascii_case(other),
+    }
+}
+
+/// As Java prints a socket address: a slash before a number, which has no name before it.
+fn java_address(address: &HostPort) -> String {
+    match address.host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => format!("/[{ip}]:{}", address.port),
+        Ok(IpAddr::V4(ip)) => format!("/{ip}:{}", address.port),
+        Err(_) if address.host.is_empty() => format!("/0.0.0.0:{}", address.port),
+        Err(_) => format!("{}:{}", address.host, address.port),
+    }
+}
+
+fn ensemble(
+    settings: &Settings,
+    server_id: i64,
+    membership: Membership,
+    last_seen: Option<Membership>,
+    role: Role,
+    sasl: QuorumSasl,
+) -> Ensemble {
+    const MIN_COMMIT_LOG_COUNT: u32 = 500;
+    let mut commit_log_count = settings.whole("commitLogCount");
+    if commit_log_count < MIN_COMMIT_LOG_COUNT {
+        settings.notice(Notice::warn(format!("commitLogCount={commit_log_count} is raised to {MIN_COMMIT_LOG_COUNT}")));
+        commit_log_count = MIN_COMMIT_LOG_COUNT;
+    }
+    let mut snapshot_size_factor = settings.ratio("snapshotSizeFactor");
+    if snapshot_size_factor > 1.0 {
+        settings.warn(format!("snapshotSizeFactor={snapshot_size_factor} is more than 1, 0.33 is used"));
+        snapshot_size_factor = 0.33;
+    }
+    let not_negative = |name: &str| u32::try_from(settings.number(name)).ok();
+    let limit = |name: &str| settings.number_if_any(name).and_then(|ticks| u32::try_from(ticks).ok()).unwrap_or(0);
+    Ensemble {
+        server_id,
+        membership,
+        last_seen,
+        role,
+        init_limit_ticks: limit("initLimit"),
+        sync_limit_ticks: limit("syncLimit"),
+        connect_to_learner_master_limit_ticks: settings.positive("connectToLearnerMasterLimit"),
+        quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
+        observer_master_port: settings.positive("observerMasterPort").and_then(|port| u16::try_from(port).ok()),
+        sync_enabled: settings.flag_if_set("observer.syncEnabled").unwrap_or_else(|| settings.flag("syncEnabled")),
+        oracle_path: settings.text("oraclePath").map(str::to_owned),
+        local_sessions_enabled: settings.flag("localSessionsEnabled"),
+        local_sessions_upgrading_enabled: settings.flag("localSessionsUpgradingEnabled"),
+        leader_serves: settings.flag("leaderServes"),
+        commit_log_count,
+        snapshot_size_factor: (snapshot_size_factor >= 0.0).then_some(snapshot_size_factor),
+        force_snapshot_sync: settings.flag("forceSnapshotSync"),
+        connect_timeout_ms: settings.whole("cnxTimeout"),
+        quorum_connection_timeout_ms: settings.positive("quorumCnxnTimeoutMs"),
+        election_port_bind_retries: settings.positive("electionPortBindRetry"),
+        tcp_keep_alive: settings.flag("tcpKeepAlive"),
+        notification_interval_ms: (
+            settings.whole("fastleader.minNotificationInterval"),
+            settings.whole("fastleader.maxNotificationInterval"),
+        ),
+        max_time_to_wait_for_epoch_ms: not_negative("leader.maxTimeToWaitForEpoch"),
+        max_concurrent_snap_syncs: settings.whole("leader.maxConcurrentSnapSyncs"),
+        max_concurrent_diff_syncs: settings.whole("leader.maxConcurrentDiffSyncs"),
+        leader_connect_delay_ms: settings.whole("leaderConnectDelayDuringRetryMs"),
+        observer_reconnect_delay_ms: settings.long("observer.reconnectDelayMs"),
+        observer_election_delay_ms: settings.long("observer.election.DelayMs"),
+        observer_master_size_limit: settings.whole("observerMaster.sizeLimit"),
+        multi_address_enabled: settings.flag("multiAddress.enabled"),
+        reachability_check_timeout_ms: settings
+            .flag("multiAddress.reachabilityCheckEnabled")
+            .then(|| settings.whole("multiAddress.reachabilityCheckTimeoutMs")),
+        tls: QuorumTls {
+            enabled: settings.flag("sslQuorum"),
+            port_unification: settings.flag("portUnification"),
+            reload_certificates: settings.flag("sslQuorumReloadCertFiles"),
+        },
+        sasl,
+    }
+}

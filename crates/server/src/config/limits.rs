@@ -1,0 +1,209 @@
+//! Settings of the client side: the port, sessions, and how much clients may ask for.
+
+use super::settings::Settings;
+
+/// A host and a port, not resolved: names may change their addresses while the server runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or address, without the brackets of an IPv6 address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientPort {
+    /// Name or address to listen on; none for all addresses, IPv4 and IPv6.
+    pub host: Option<String>,
+    /// Port; 0 takes any free one.
+    pub port: u16,
+    /// How many connections may wait to be accepted; none leaves it to the system.
+    pub backlog: Option<u32>,
+    /// Whether the system probes silent connections. Sessions have heartbeats of their own; this helps with firewalls.
+    pub tcp_keep_alive: bool,
+    /// A connection that has not asked for a session after this many milliseconds is closed.
+    pub sessionless_connection_timeout_ms: u32,
+}
+
+impl ClientPort {
+    pub(super) fn read(settings: &Settings, address: HostPort) -> Self {
+        let everywhere = address.host.is_empty() || address.host == "0.0.0.0" || address.host == "::";
+        ClientPort {
+            host: (!everywhere).then_some(address.host),
+            port: address.port,
+            backlog: settings.positive("clientPortListenBacklog"),
+            tcp_keep_alive: settings.flag("clientTcpKeepAlive"),
+            sessionless_connection_timeout_ms: settings.whole("nio.sessionlessCnxnTimeout"),
+        }
+    }
+}
+
+/// Time and sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sessions {
+    /// The unit of time in milliseconds: sessions expire with this resolution, and the bounds below derive from it.
+    pub tick_time_ms: u32,
+    /// No session gets a shorter timeout, in milliseconds, whatever its client asks for.
+    pub min_timeout_ms: u32,
+    /// No session gets a longer timeout, in milliseconds.
+    pub max_timeout_ms: u32,
+}
+
+/// How many connections are accepted, and how fast.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connections {
+    /// Most connections from one address; a further one is closed at once. None for no limit.
+    pub max_per_address: Option<u32>,
+    /// Most connections in all. None for no limit.
+    pub max_total: Option<u32>,
+    /// Token bucket for new sessions.
+    pub throttle: ConnectionThrottle,
+}
+
+impl Connections {
+    pub(super) fn read(settings: &Settings) -> Self {
+        Connections {
+            max_per_address: settings.positive("maxClientCnxns"),
+            max_total: settings.positive("maxCnxns"),
+            throttle: ConnectionThrottle::read(settings),
+        }
+    }
+}
+
+/// A token bucket that new sessions must draw from; an empty bucket refuses them, a draining one drops some at random.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionThrottle {
+    /// Size of the bucket; none switches the throttle off.
+    pub tokens: Option<u32>,
+    /// Milliseconds between two refills.
+    pub fill_time_ms: u32,
+    /// Tokens added by a refill.
+    pub fill_count: u32,
+    /// Milliseconds between two changes of the drop probability; none never drops at random.
+    pub freeze_time_ms: Option<u32>,
+    /// Added to the drop probability when the bucket ran low.
+    pub drop_increase: f64,
+    /// Taken from the drop probability when it did not.
+    pub drop_decrease: f64,
+    /// From this fill level, 0 to 1, the drop probability goes down.
+    pub decrease_ratio: f64,
+    /// Whether the weights below apply; otherwise every session costs one token.
+    pub weight_enabled: bool,
+    /// Tokens for a new global session.
+    pub global_session_weight: u32,
+    /// Tokens for a session that comes back.
+    pub renew_session_weight: u32,
+    /// Tokens for a local session.
+    pub local_session_weight: u32,
+}
+
+impl ConnectionThrottle {
+    fn read(settings: &Settings) -> Self {
+        let freeze_time = settings.number("connection_throttle_freeze_time");
+        ConnectionThrottle {
+            tokens: settings.positive("connection_throttle_tokens"),
+            fill_time_ms: settings.whole("connection_throttle_fill_time"),
+            fill_count: settings.whole("connection_throttle_fill_count"),
+            freeze_time_ms: u32::try_from(freeze_time).ok(),
+            drop_increase: settings.ratio("connection_throttle_drop_increase"),
+            drop_decrease: settings.ratio("connection_throttle_drop_decrease"),
+            decrease_ratio: settings.ratio("connection_throttle_decrease_ratio"),
+            weight_enabled: settings.flag("connection_throttle_weight_enabled"),
+            global_session_weight: settings.whole("connection_throttle_global_session_weight"),
+            renew_session_weight: settings.whole("connection_throttle_renew_session_weight"),
+            local_session_weight: settings.whole("connection_throttle_local_session_weight"),
+        }
+    }
+}
+
+/// How large requests may be, and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requests {
+    /// Largest packet from a client in bytes; a larger one closes the connection. Clients have the same limit for
+    /// answers.
+    pub jute_max_buffer: u32,
+    /// Bytes by which a record of the server's own making may be larger than that. At least 1024.
+    pub jute_extra_size: u32,
+    /// When more requests than this are in process, a connection that has one among them is not read.
+    pub global_outstanding_limit: u32,
+    /// From this many bytes a request counts as large; none for no such rule.
+    pub large_request_threshold_bytes: Option<u32>,
+    /// Bytes of large requests in process; a further one closes its connection.
+    pub large_request_max_bytes: u32,
+    /// A request that waited longer than this many milliseconds is answered with "throttled"; none for no such rule.
+    pub throttled_op_wait_time_ms: Option<u32>,
+    /// Delay of requests under load.
+    pub throttle: RequestThrottle,
+}
+
+impl Requests {
+    pub(super) fn read(settings: &Settings) -> Self {
+        const MIN_EXTRA_SIZE: u32 = 1024;
+        let jute_max_buffer = settings.whole("jute.maxbuffer");
+        let extra_size = settings.number_if_any("jute.maxbuffer.extrasize");
+        let extra_size = extra_size.and_then(|size| u32::try_from(size).ok()).unwrap_or(jute_max_buffer);
+        Requests {
+            jute_max_buffer,
+            // The sum must stay a length that the format can express.
+            jute_extra_size: extra_size.max(MIN_EXTRA_SIZE).min(i32::MAX as u32 - jute_max_buffer),
+            global_outstanding_limit: settings.whole("globalOutstandingLimit"),
+            large_request_threshold_bytes: settings.positive("largeRequestThreshold"),
+            large_request_max_bytes: settings.whole("largeRequestMaxBytes"),
+            throttled_op_wait_time_ms: settings.positive("throttled_op_wait_time"),
+            throttle: RequestThrottle::read(settings),
+        }
+    }
+}
+
+/// Requests wait in front of the pipeline while it is full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestThrottle {
+    /// Most requests in the pipeline; none switches the throttle off.
+    pub max_requests: Option<u32>,
+    /// Milliseconds of one pause.
+    pub stall_time_ms: u32,
+    /// Whether stale requests are dropped after a pause instead of being processed for nobody.
+    pub drop_stale: bool,
+    /// A request older than its session's timeout is stale.
+    pub stale_latency_check: bool,
+    /// A request of a closed connection is stale.
+    pub stale_connection_check: bool,
+    /// At the end of the server, how many milliseconds the waiting requests get.
+    pub shutdown_timeout_ms: u32,
+}
+
+impl RequestThrottle {
+    fn read(settings: &Settings) -> Self {
+        RequestThrottle {
+            max_requests: settings.positive("request_throttle_max_requests"),
+            stall_time_ms: settings.whole("request_throttle_stall_time"),
+            drop_stale: settings.flag("request_throttle_drop_stale"),
+            stale_latency_check: settings.flag("request_stale_latency_check"),
+            stale_connection_check: settings.flag("request_stale_connection_check"),
+            shutdown_timeout_ms: settings.whole("request_throttler.shutdownTimeout"),
+        }
+    }
+}
+
+/// Removal of empty containers and of TTL nodes past their time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Containers {
+    /// Milliseconds between two sweeps; such nodes live up to this much longer than they should.
+    pub check_interval_ms: u32,
+    /// Most deletions per minute, so that a sweep does not crowd out clients.
+    pub max_per_minute: u32,
+    /// A container that never had a child goes after this many milliseconds; none keeps it.
+    pub max_never_used_interval_ms: Option<u64>,
+}
+
+impl Containers {
+    pub(super) fn read(settings: &Settings) -> Self {
+        let never_used = settings.long("znode.container.maxNeverUsedIntervalMs");
+        Containers {
+            check_interval_ms: settings.whole("znode.container.checkIntervalMs"),
+            max_per_minute: settings.whole("znode.container.maxPerMinute"),
+            max_never_used_interval_ms: Some(never_used).filter(|interval| *interval > 0),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The configuration: everything an operator can say, read once at start into one typed [`Config`].
+//!
+//! A configuration comes from a `zoo.cfg`, from the positional arguments of the original, or from nothing; `-D` options in
+//! `SERVER_JVMFLAGS` and `JVMFLAGS` add to it. What always holds: a [`Config`] is complete and consistent, nothing outside
+//! this module knows a key's name or default, and nothing in here touches the process (that is [`Environment`]) or the
+//! file system except to read three small files: `zoo.cfg`, the dynamic file, `myid`.
+//!
+//! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
+//! counts, is it valid) → `storage`, `limits`, `access`, `membership`, `ensemble` (typed sections) → `supported` (what is
+//! refused or mentioned) → `conf` (the four-letter word). Errors and notices are in `error`.
+//!
+//! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
+
+mod access;
+mod conf;
+mod ensemble;
+mod environment;
+mod error;
+mod keys;
+mod limits;
+mod membership;
+pub mod properties;
+mod settings;
+mod storage;
+mod supported;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+pub use access::{Access, DigestAlgorithm, FourLetterWords};
+pub use conf::ConfFacts;
+pub use ensemble::{Ensemble, QuorumSasl, QuorumTls};
+pub use environment::{DataDirectoryChoice, Environment};
+pub use error::{ConfigError, Fault, Level, Notice, Place};
+pub use keys::compat_table;
+pub use limits::{
+    ClientPort, ConnectionThrottle, Connections, Containers, HostPort, RequestThrottle, Requests, Sessions,
+};
+pub use membership::{Groups, Member, MemberAddress, Membership, Role};
+pub use storage::{DataDirectories, Formats, Purge, SnapshotCompression, Snapshots, TransactionLog};
+
+use settings::{Found, Settings};
+
+/// The trace mask of `gtmk` before any `stmk`: client requests, packets from the leader, sessions, and bit 256.
+pub const DEFAULT_TRACE_MASK: i64 = 306;
+
+/// The port of a server that was told nothing.
+const DEFAULT_CLIENT_PORT: u16 = 2181;
+
+/// No honest configuration file is larger.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing was given: a server on port 2181, with its data in a directory of its own choice.
+    Defaults,
+    /// A `zoo.cfg`.
+    File(PathBuf),
+    /// The short form of the original: `clientPort dataDir [tickTime] [maxClientCnxns]`.
+    Positional {
+        /// Port, not checked yet.
+        client_port: String,
+        /// Directory.
+        data_dir: String,
+        /// Milliseconds, not checked yet.
+        tick_time: Option<String>,
+        /// Connections per address, not checked yet; no limit when absent.
+        max_client_connections: Option<String>,
+    },
+}
+
+impl Source {
+    /// What the arguments behind `rookeeper server` mean.
+    pub fn from_arguments(arguments: &[String]) -> Result<Source, ConfigError> {
+        match arguments {
+            [] => Ok(Source::Defaults),
+            [file] => Ok(Source::File(PathBuf::from(file))),
+            [client_port, data_dir, rest @ ..] if rest.len() <= 2 => Ok(Source::Positional {
+                client_port: client_port.clone(),
+                data_dir: data_dir.clone(),
+                tick_time: rest.first().cloned(),
+                max_client_connections: rest.get(1).cloned(),
+            }),
+            _ => Err(Fault::new(
+                format!("Invalid number of arguments: {}", arguments.len()),
+                "Usage: rookeeper server [zoo.cfg | clientPort dataDir [tickTime] [maxClientCnxns]]",
+            )
+            .into()),
+        }
+    }
+}
+
+/// Everything a server needs to know before it starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where it came from, for the log.
+    pub source: Source,
+    /// Where clients connect.
+    pub client: ClientPort,
+    /// Time and sessions.
+    pub sessions: Sessions,
+    /// Where the files are.
+    pub directories: DataDirectories,
+    /// How the transaction log is written.
+    pub log: TransactionLog,
+    /// When and how snapshots are taken.
+    pub snapshots: Snapshots,
+    /// What is written into the files.
+    pub formats: Formats,
+    /// When old files go.
+    pub purge: Purge,
+    /// How many connections are accepted.
+    pub connections: Connections,
+    /// How large requests may be, and how many.
+    pub requests: Requests,
+    /// Removal of empty containers and of TTL nodes past their time.
+    pub containers: Containers,
+    /// Who may do what.
+    pub access: Access,
+    /// Which four-letter words are answered.
+    pub four_letter_words: FourLetterWords,
+    /// Whether a member without a quorum serves readers. Without an ensemble it only adds `isro` to the words.
+    pub read_only_mode_enabled: bool,
+    /// Whether the membership can be changed at run time. Without an ensemble it only changes the error of `reconfig`.
+    pub reconfig_enabled: bool,
+    /// The ensemble to be a member of; none for a standalone server.
+    pub ensemble: Option<Ensemble>,
+}
+
+impl Config {
+    /// Reads the configuration. The notices are for the log, in the order in which they came up.
+    pub fn load(source: Source, environment: &Environment) -> Result<(Config, Vec<Notice>), ConfigError> {
+        Config::load_with(source, environment, &read_bounded)
+    }
+
+    /// The same with another way to read files, for tests and fuzzing.
+    pub fn load_with(
+        source: Source,
+        environment: &Environment,
+        read_file: &dyn Fn(&Path) -> std::io::Result<Vec<u8>>,
+    ) -> Result<(Config, Vec<Notice>), ConfigError> {
+        let (config, settings) = Config::read(source, environment, read_file)?;
+        supported::check(&settings, config.ensemble.as_ref())?;
+        supported::note_ignored(&settings);
+        Ok((config, settings.into_notices()))
+    }
+
+    /// Everything but the question whether this version can do it.
+    fn read(
+        source: Source,
+        environment: &Environment,
+        read_file: ensemble::ReadFile<'_>,
+    ) -> Result<(Config, Settings), ConfigError> {
+        let mut notices = Vec::new();
+        let flags = environment
+            .flags(&mut notices)
+            .into_iter()
+            .map(|(variable, name, value)| Found { name, value, place: Place::Flag(variable) })
+            .collect();
+        let settings = Settings::gather(flags, source_settings(&source, read_file, &mut notices)?, notices)?;
+        let from_file = matches!(source, Source::File(_));
+
+        let directories = DataDirectories::read(&settings, environment, from_file)?;
+        let sessions = read_sessions(&settings)?;
+        let client = read_client(&settings, from_file)?;
+        if settings.setting("secureClientPortAddress").is_some() && settings.setting("secureClientPort").is_none() {
+            let problem = "secureClientPortAddress is set but secureClientPort is not set";
+            return Err(Fault::new(problem, "Add secureClientPort, or remove secureClientPortAddress.").into());
+        }
+        supported::check_classes(&settings)?;
+        let config_file = match &source {
+            Source::File(path) => Some(path.as_path()),
+            _ => None,
+        };
+        let ensemble::Outcome { ensemble, client } =
+            ensemble::read(&settings, config_file, &directories.data_dir, client, read_file)?;
+        let has_tls_port = settings.setting("secureClientPort").is_some();
+        let client = match client {
+            Some(client) => client,
+            // Refused a little later for the port that it does have.
+            None if has_tls_port || ensemble.is_some() => HostPort { host: String::new(), port: 0 },
+            None => {
+                let remedy = "Add a line clientPort=2181, or clients cannot connect.";
+                return Err(Fault::new("clientPort is not set", remedy).into());
+            }
+        };
+        let config = Config {
+            client: ClientPort::read(&settings, client),
+            sessions,
+            directories,
+            log: TransactionLog::read(&settings),
+            snapshots: Snapshots::read(&settings),
+            formats: Formats::read(&settings),
+            purge: Purge::read(&settings, from_file),
+            connections: Connections::read(&settings),
+            requests: Requests::read(&settings),
+            containers: Containers::read(&settings),
+            access: Access::read(&settings)?,
+            four_letter_words: FourLetterWords::read(&settings),
+            read_only_mode_enabled: settings.flag("readonlymode.enabled"),
+            reconfig_enabled: settings.flag("reconfigEnabled"),
+            ensemble,
+            source,
+        };
+        Ok((config, settings))
+    }
+}
+
+/// Reads a file, if it is not larger than any honest one.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it is larger than {MAX_FILE_BYTES} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+fn source_settings(
+    source: &Source,
+    read_file: ensemble::ReadFile<'_>,
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Found>, ConfigError> {
+    match source {
+        Source::Defaults => Ok(Vec::new()),
+        Source::Positional { client_port, data_dir, tick_time, max_client_connections } => {
+            let given = |name: &str, value: &str| Found {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                place: Place::Argument,
+            };
+            let mut found = vec![given("clientPort", client_port), given("dataDir", data_dir)];
+            found.extend(tick_time.as_ref().map(|tick_time| given("tickTime", tick_time)));
+            found.push(given("maxClientCnxns", max_client_connections.as_deref().unwrap_or("0")));
+            Ok(found)
+        }
+        Source::File(path) => {
+            let name = path.display().to_string();
+            let bytes = read_file(path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Fault::new(
+                    format!("{name} file is missing"),
+                    "Correct the path, or start without one: rookeeper server needs no configuration.",
+                ),
+                _ => {
+                    Fault::new(format!("{name} cannot be read: {error}"), "It must be a file that the server can read.")
+                }
+            })?;
+            let properties = properties::parse(&name, &bytes)?;
+            if let Some(property) = properties.iter().find(|property| !property.value.is_ascii()) {
+                notices.push(Notice::warn(format!(
+                    "{name}:{}: the value of {} is read as ISO-8859-1, as in Apache ZooKeeper; other characters are \
+                     written as \\uXXXX",
+                    property.line,
+                    error::excerpt(&property.key)
+                )));
+            }
+            let found = |property: properties::Property| Found {
+                name: property.key,
+                value: property.value,
+                place: Place::Line { file: name.clone(), line: property.line },
+            };
+            Ok(properties.into_iter().map(found).collect())
+        }
+    }
+}
+
+fn read_sessions(settings: &Settings) -> Result<Sessions, ConfigError> {
+    let tick_time_ms = settings.whole("tickTime");
+    // The formats have room for 31 bits.
+    let ticks = |count: u32| tick_time_ms.saturating_mul(count).min(i32::MAX as u32);
+    let timeout = |name: &str, ticks: u32| {
+        settings.number_if_any(name).and_then(|timeout| u32::try_from(timeout).ok()).unwrap_or(ticks)
+    };
+    let min_timeout_ms = timeout("minSessionTimeout", ticks(2));
+    let max_timeout_ms = timeout("maxSessionTimeout", ticks(20));
+    if min_timeout_ms > max_timeout_ms {
+        let problem = "minSessionTimeout must not be larger than maxSessionTimeout";
+        let remedy = format!(
+            "They are {min_timeout_ms} and {max_timeout_ms} ms. Unset, they are 2 and 20 ticks of {tick_time_ms} ms."
+        );
+        let culprit = settings.setting("minSessionTimeout").or_else(|| settings.setting("maxSessionTimeout"));
+        let fault = match culprit {
+            Some(setting) => setting.fault(problem, remedy),
+            None => Fault::new(problem, remedy),
+        };
+        return Err(fault.into());
+    }
+    Ok(Sessions { tick_time_ms, min_timeout_ms, max_timeout_ms })
+}
+
+/// What `clientPort` and `clientPortAddress` say; a server line may say it instead.
+fn read_client(settings: &Settings, from_file: bool) -> Result<Option<HostPort>, ConfigError> {
+    let port = settings.number_if_any("clientPort").and_then(|port| u16::try_from(port).ok());
+    let address = settings.setting("clientPortAddress");
+    let port = match (port, address) {
+        (Some(port), _) => port,
+        (None, Some(address)) if from_file => {
+            let problem = "clientPortAddress is set but clientPort is not set";
+            return Err(address.fault(problem, "Add a line clientPort=2181, or remove clientPortAddress.").into());
+        }
+        (None, None) if from_file => return Ok(None),
+        (None, _) => DEFAULT_CLIENT_PORT,
+    };
+    let host = address.map(|address| address.value.trim_matches(['[', ']']).to_owned()).unwrap_or_default();
+    Ok(Some(HostPort { host, port }))
+}

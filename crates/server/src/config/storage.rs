@@ -1,0 +1,231 @@
+//! Settings of the files: where they are, how they are written, and when old ones go.
+
+use std::path::{Path, PathBuf};
+
+use super::environment::{DataDirectoryChoice, Environment};
+use super::error::{ConfigError, Fault};
+use super::settings::Settings;
+
+/// Where the files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDirectories {
+    /// Holds `myid` and, in `version-2`, snapshots and epochs.
+    pub data_dir: PathBuf,
+    /// Holds the transaction log, in `version-2`. The same as `data_dir` unless configured; a device of its own keeps
+    /// snapshots from slowing down every write.
+    pub data_log_dir: PathBuf,
+    /// Why it is this `data_dir`, for the log.
+    pub choice: DataDirectoryChoice,
+    /// Whether missing directories are made. Off, a forgotten mount stops the start instead of an empty database.
+    pub create_directories: bool,
+    /// Whether an empty directory counts as an empty database. Off, it does so only beside a file `initialize`.
+    pub create_database: bool,
+}
+
+impl DataDirectories {
+    pub(super) fn read(settings: &Settings, environment: &Environment, from_file: bool) -> Result<Self, ConfigError> {
+        let (data_dir, choice) = match settings.setting("dataDir") {
+            Some(setting) if setting.value.is_empty() => {
+                return Err(setting.fault("dataDir is not set", "Write a directory after dataDir=.").into());
+            }
+            Some(setting) => (PathBuf::from(&setting.value), DataDirectoryChoice::Configured),
+            None if from_file => {
+                let remedy = "Add a line dataDir=<directory>; it will hold snapshots, logs and myid.";
+                return Err(Fault::new("dataDir is not set", remedy).into());
+            }
+            None => environment.default_data_dir()?,
+        };
+        let data_log_dir = match settings.setting("dataLogDir") {
+            Some(setting) if !setting.value.is_empty() => PathBuf::from(&setting.value),
+            _ => data_dir.clone(),
+        };
+        for (name, path) in [("dataDir", &data_dir), ("dataLogDir", &data_log_dir)] {
+            if settings.setting(name).is_some() && path.is_relative() && !path.starts_with("./") {
+                settings.warn(format!(
+                    "{name}={} is relative to the directory the server is started in; write ./ before it if that is meant",
+                    path.display()
+                ));
+            }
+        }
+        Ok(DataDirectories {
+            data_dir,
+            data_log_dir,
+            choice,
+            create_directories: settings.flag("datadir.autocreate"),
+            create_database: settings.flag("db.autocreate"),
+        })
+    }
+
+    /// The directory of the snapshots, as `conf` and `dirs` show it.
+    pub fn snapshot_dir(&self) -> PathBuf {
+        version_dir(&self.data_dir)
+    }
+
+    /// The directory of the log files.
+    pub fn log_dir(&self) -> PathBuf {
+        version_dir(&self.data_log_dir)
+    }
+}
+
+/// The subdirectory is named after the version of the file formats.
+fn version_dir(path: &Path) -> PathBuf {
+    path.join("version-2")
+}
+
+/// How the transaction log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionLog {
+    /// Log files are rolled at this size, in KiB; none leaves it to the snapshots.
+    pub size_limit_kib: Option<u64>,
+    /// Log files grow in steps of this many KiB, so that a sync need not write the file's size; 0 turns that off.
+    pub pre_alloc_size_kib: u64,
+    /// Whether a transaction is on disk before it is acknowledged. Off, a power cut loses acknowledged writes.
+    pub force_sync: bool,
+    /// A sync that takes longer than this many milliseconds is reported.
+    pub fsync_warning_threshold_ms: u64,
+    /// How many milliseconds writes are gathered before a sync; 0 syncs whenever nothing more waits. More gives
+    /// throughput for latency.
+    pub flush_delay_ms: u64,
+    /// While gathering, the longest pause in milliseconds between two looks at the queue.
+    pub max_write_queue_poll_time_ms: u64,
+    /// A sync happens at the latest after this many transactions; none waits for `flush_delay_ms`.
+    pub max_batch_size: Option<u32>,
+}
+
+impl TransactionLog {
+    pub(super) fn read(settings: &Settings) -> Self {
+        let flush_delay_ms = settings.long("flushDelay");
+        let poll_time = settings.number_if_any("maxWriteQueuePollTime");
+        TransactionLog {
+            size_limit_kib: Some(settings.long("txnLogSizeLimitInKb")).filter(|size| *size > 0),
+            pre_alloc_size_kib: settings.long("preAllocSize"),
+            force_sync: settings.flag("forceSync"),
+            fsync_warning_threshold_ms: settings.long("fsync.warningthresholdms"),
+            flush_delay_ms,
+            max_write_queue_poll_time_ms: poll_time.map_or(flush_delay_ms / 3, |time| u64::try_from(time).unwrap_or(0)),
+            max_batch_size: settings.positive("maxBatchSize"),
+        }
+    }
+}
+
+/// When and how snapshots are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshots {
+    /// A snapshot is taken and the log rolled after half to all of this many transactions, chosen at random so that
+    /// members do not do it at once. At least 2. Fewer make the restart faster and the disk busier.
+    pub snap_count: u32,
+    /// The same by KiB of log; none for no such limit.
+    pub snap_size_limit_kib: Option<u64>,
+    /// How snapshots are written; all forms are read, whatever this says.
+    pub compression: SnapshotCompression,
+    /// Whether logs without any snapshot are accepted. On, a lost snapshot goes unnoticed; it is meant for data of
+    /// very old servers.
+    pub trust_empty: bool,
+}
+
+/// Compression of new snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotCompression {
+    /// None.
+    Plain,
+    /// gzip, files named `snapshot.….gz`.
+    Gzip,
+    /// Snappy in frames, files named `snapshot.….snappy`.
+    Snappy,
+}
+
+impl Snapshots {
+    pub(super) fn read(settings: &Settings) -> Self {
+        let method = settings.text("snapshot.compression.method").unwrap_or("");
+        let compression = match method.to_ascii_lowercase().as_str() {
+            "" => SnapshotCompression::Plain,
+            "gz" => SnapshotCompression::Gzip,
+            "snappy" => SnapshotCompression::Snappy,
+            _ => {
+                settings.warn(format!(
+                    "snapshot.compression.method={} is unknown, snapshots are not compressed; allowed: gz, snappy or nothing",
+                    super::error::excerpt(method)
+                ));
+                SnapshotCompression::Plain
+            }
+        };
+        const MIN_SNAP_COUNT: u32 = 2;
+        let snap_count = settings.whole("snapCount");
+        if snap_count < MIN_SNAP_COUNT {
+            settings.warn(format!("snapCount={} is raised to {MIN_SNAP_COUNT}", settings.number("snapCount")));
+        }
+        Snapshots {
+            snap_count: snap_count.max(MIN_SNAP_COUNT),
+            snap_size_limit_kib: Some(settings.long("snapSizeLimitInKb")).filter(|size| *size > 0),
+            compression,
+            trust_empty: settings.flag("snapshot.trust.empty"),
+        }
+    }
+}
+
+/// What is written into transactions and snapshots. Each is on in current versions of the original; off is for data
+/// that older versions must read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Formats {
+    /// Digests of the tree, which detect a member that went astray.
+    pub digest_enabled: bool,
+    /// The last zxid behind the tree in a snapshot.
+    pub serialize_last_zxid: bool,
+    /// The paths of the ephemerals in a closeSession transaction.
+    pub close_session_txn: bool,
+    /// Whether clients may create TTL nodes. Existing ones are read in any case.
+    pub extended_types_enabled: bool,
+    /// Whether the TTL nodes of 3.5.3, which were encoded differently, are recognised.
+    pub emulate_353_ttl_nodes: bool,
+}
+
+impl Formats {
+    pub(super) fn read(settings: &Settings) -> Self {
+        Formats {
+            digest_enabled: settings.flag("digest.enabled"),
+            serialize_last_zxid: settings.flag("serializeLastProcessedZxid.enabled"),
+            close_session_txn: settings.flag("closeSessionTxn.enabled"),
+            extended_types_enabled: settings.flag("extendedTypesEnabled"),
+            emulate_353_ttl_nodes: settings.flag("emulate353TTLNodes"),
+        }
+    }
+}
+
+/// When old snapshots and logs are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purge {
+    /// Hours between two purges; 0 means never, and the disk fills up.
+    pub interval_hours: u32,
+    /// How many of the newest snapshots are kept, with all logs needed to go on from the oldest of them. At least 3.
+    pub snap_retain_count: u32,
+    /// Files younger than this many hours are kept whatever their number, for a way back in time. Key of our own:
+    /// `autopurge.minAgeHours`.
+    pub min_age_hours: u32,
+}
+
+impl Purge {
+    pub(super) fn read(settings: &Settings, from_file: bool) -> Self {
+        const MIN_SNAP_RETAIN_COUNT: u32 = 3;
+        let mut snap_retain_count = settings.whole("autopurge.snapRetainCount");
+        if snap_retain_count < MIN_SNAP_RETAIN_COUNT {
+            settings.warn(format!(
+                "Invalid autopurge.snapRetainCount: {}. Defaulting to {MIN_SNAP_RETAIN_COUNT}",
+                settings.number("autopurge.snapRetainCount")
+            ));
+            snap_retain_count = MIN_SNAP_RETAIN_COUNT;
+        }
+        let purge = Purge {
+            interval_hours: settings.whole("autopurge.purgeInterval"),
+            snap_retain_count,
+            min_age_hours: settings.whole("autopurge.minAgeHours"),
+        };
+        if from_file && settings.setting("autopurge.purgeInterval").is_none() {
+            settings.notice(super::error::Notice::info(format!(
+                "old snapshots and logs are deleted every {} h, the newest {} snapshots are kept; \
+                 autopurge.purgeInterval=0 keeps all",
+                purge.interval_hours, purge.snap_retain_count
+            )));
+        }
+        purge
+    }
+}

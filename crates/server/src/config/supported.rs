@@ -1,0 +1,116 @@
+//! What a sound configuration may ask for and this version cannot do.
+//!
+//! Ignoring such a wish could open a server that should be closed, or split an ensemble; so the start is refused with the
+//! key and with what works instead. What is harmless to ignore is only mentioned in the log.
+
+use std::collections::BTreeMap;
+
+use super::access;
+use super::ensemble::Ensemble;
+use super::error::{ConfigError, Fault, Notice};
+use super::keys::{Kind, Status};
+use super::settings::{Setting, Settings};
+
+const DEFAULT_METRICS: &str = "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider";
+const NULL_METRICS: &str = "org.apache.zookeeper.metrics.impl.NullMetricsProvider";
+const PROMETHEUS_METRICS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+const NIO: &str = "org.apache.zookeeper.server.NIOServerCnxnFactory";
+const NETTY: &str = "org.apache.zookeeper.server.NettyServerCnxnFactory";
+
+/// Classes cannot be loaded here, so their names are checked against the ones that are known.
+pub(super) fn check_classes(settings: &Settings) -> Result<(), ConfigError> {
+    if let Some(setting) = settings.setting("metricsProvider.className")
+        && ![DEFAULT_METRICS, NULL_METRICS, PROMETHEUS_METRICS].contains(&setting.value.as_str())
+    {
+        let remedy = format!("Allowed: {DEFAULT_METRICS}, {NULL_METRICS} or {PROMETHEUS_METRICS}.");
+        return Err(setting.fault("metrics provider class was not found", remedy).into());
+    }
+    if let Some(setting) = settings.setting("serverCnxnFactory")
+        && ![NIO, NETTY].contains(&setting.value.as_str())
+    {
+        settings.warn(format!(
+            "{}: serverCnxnFactory={} is ignored; allowed: {NIO} or {NETTY}, which are the same here",
+            setting.place,
+            super::error::excerpt(&setting.value)
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses what must not be ignored.
+pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<(), ConfigError> {
+    const PLAIN: &str = "Plain connections on clientPort work: remove this line, and let a TLS proxy in front of the port \
+                         take the encrypted ones, or keep Apache ZooKeeper on this host for now.";
+    const DIGEST: &str = "Authentication with the schemes digest and ip works: remove this line and let clients use \
+                          addauth digest, or keep Apache ZooKeeper on this host for now.";
+    let refuse =
+        |setting: &Setting, what: &str, instead: &str| Err(ConfigError::Unsupported(setting.fault(what, instead)));
+    for name in ["secureClientPort", "secureClientPortAddress"] {
+        if let Some(setting) = settings.setting(name) {
+            return refuse(setting, "TLS for clients", PLAIN);
+        }
+    }
+    // Only the Netty factory of the original looks at it.
+    if settings.flag("client.portUnification")
+        && settings.text("serverCnxnFactory") == Some(NETTY)
+        && let Some(setting) = settings.setting("client.portUnification")
+    {
+        return refuse(setting, "TLS on the client port", PLAIN);
+    }
+    let jaas = settings.setting("java.security.auth.login.config").filter(|setting| !setting.value.is_empty());
+    let required =
+        settings.setting("sessionRequireClientSASLAuth").filter(|setting| setting.value.eq_ignore_ascii_case("true"));
+    if let Some(setting) = access::sasl_provider(settings).or(required).or(jaas) {
+        return refuse(setting, "SASL authentication", DIGEST);
+    }
+    if let Some(ensemble) = ensemble {
+        let members = ensemble.membership.members.len();
+        let fault = Fault::new(
+            format!("server lines: an ensemble of {members} members"),
+            "A standalone server works: remove the server lines, standaloneEnabled=false and dynamicConfigFile; or keep \
+             Apache ZooKeeper on this host for now. Nothing was started and no file was changed.",
+        );
+        let line = settings.family("server.*").next().or_else(|| settings.setting("dynamicConfigFile"));
+        return Err(ConfigError::Unsupported(match line {
+            Some(setting) => fault.at(&setting.place),
+            None => fault,
+        }));
+    }
+    Ok(())
+}
+
+/// Mentions what was set and does nothing: one line per reason, so that a long file does not fill the log.
+pub(super) fn note_ignored(settings: &Settings) {
+    let no_admin = settings.setting("admin.enableServer").is_some_and(|setting| setting.value == "false");
+    let no_metrics = settings.text("metricsProvider.className") != Some(PROMETHEUS_METRICS);
+    let mut ignored: BTreeMap<(&str, bool), Vec<String>> = BTreeMap::new();
+    for setting in settings.all() {
+        let (why, matters) = match setting.key.status {
+            Status::NotYet(why) => (why, true),
+            Status::NoEffect(why) => (why, false),
+            Status::Used | Status::Ensemble | Status::Refused(_) => continue,
+        };
+        let off = (setting.name.starts_with("admin.") && no_admin)
+            || (setting.name.starts_with("metricsProvider.") && no_metrics)
+            || (setting.key.kind == Kind::Switch && setting.value.eq_ignore_ascii_case(setting.key.default));
+        if !off {
+            ignored.entry((why, matters)).or_default().push(setting.name.clone());
+        }
+    }
+    for ((why, matters), names) in ignored {
+        let (verb, names) = (if names.len() == 1 { "has" } else { "have" }, shortened(names));
+        let text = format!("{names} {verb} no effect: {why}");
+        settings.notice(if matters { Notice::warn(text) } else { Notice::info(text) });
+    }
+}
+
+fn shortened(mut names: Vec<String>) -> String {
+    const MAX_NAMES: usize = 20;
+    let more = names.len().saturating_sub(MAX_NAMES);
+    names.truncate(MAX_NAMES);
+    let mut text: Vec<String> = names.iter().map(|name| super::error::excerpt(name)).collect();
+    if more > 0 {
+        text.push(format!("{more} more"));
+    }
+    text.join(", ")
+}

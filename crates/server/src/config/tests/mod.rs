@@ -1,0 +1,490 @@
+//! Whole configurations, compared in full or by what they are refused for. Those whose outcome was recorded from the
+//! original are in `recorded`.
+
+mod recorded;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::keys::Status;
+use super::*;
+
+/// Files of a test, by path; nothing else exists.
+#[derive(Default)]
+struct Files(BTreeMap<PathBuf, String>);
+
+impl Files {
+    fn with(mut self, path: &str, text: &str) -> Files {
+        self.0.insert(PathBuf::from(path), text.to_owned());
+        self
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.get(path).map(|text| text.clone().into_bytes()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn load(&self) -> Result<(Config, Vec<Notice>), ConfigError> {
+        self.load_in(&environment(&[]))
+    }
+
+    fn load_in(&self, environment: &Environment) -> Result<(Config, Vec<Notice>), ConfigError> {
+        Config::load_with(Source::File(PathBuf::from("zoo.cfg")), environment, &|path| self.read(path))
+    }
+
+    /// Without the question whether this version can do it.
+    fn read_only(&self) -> Result<(Config, Settings), ConfigError> {
+        Config::read(Source::File(PathBuf::from("zoo.cfg")), &environment(&[]), &|path| self.read(path))
+    }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    Environment {
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        home: Some(PathBuf::from("/home/zoe")),
+        user_id: 1000,
+        system_data_dir_writable: false,
+    }
+}
+
+fn zoo_cfg(text: &str) -> Files {
+    Files::default().with("zoo.cfg", text)
+}
+
+/// A sound standalone configuration, and more lines behind it.
+fn standalone(more: &str) -> Files {
+    zoo_cfg(&format!("tickTime=2000\ndataDir=/data\nclientPort=33300\nclientPortAddress=127.0.0.1\n{more}"))
+}
+
+const THREE: &str = "server.1=127.0.0.1:33311:33321\nserver.2=127.0.0.1:33312:33322\nserver.3=127.0.0.1:33313:33323\n";
+
+/// A sound configuration of the first of three members, and more lines behind it.
+fn member(more: &str) -> Files {
+    standalone(&format!("initLimit=10\nsyncLimit=5\n{THREE}{more}")).with("/data/myid", "1\n")
+}
+
+fn texts(notices: &[Notice]) -> Vec<&str> {
+    notices.iter().map(|notice| notice.text.as_str()).collect()
+}
+
+#[test]
+fn a_single_server_line_runs_standalone_and_says_so() {
+    let (config, notices) = standalone("server.1=127.0.0.1:33311:33321").load().unwrap();
+    assert_eq!(config.ensemble, None);
+    assert!(texts(&notices).contains(&"only one server line is given; the server runs standalone"), "{notices:?}");
+}
+
+#[test]
+fn an_error_names_the_place_the_setting_and_the_remedy() {
+    assert_eq!(
+        standalone("clientPort=x").load().unwrap_err().to_string(),
+        "invalid configuration: zoo.cfg:5: clientPort=x: For input string: \"x\"\n  Allowed: a whole number from 0 to 65535."
+    );
+    assert_eq!(
+        member("").with("/data/myid", "9").load().unwrap_err().to_string(),
+        "invalid configuration: /data/myid: My id 9 not in the peer list\n  \
+         The server lines name 1, 2, 3; write one of these into myid, or add a line."
+    );
+}
+
+#[test]
+fn without_any_configuration_a_server_can_start() {
+    let (config, notices) =
+        Config::load_with(Source::Defaults, &environment(&[]), &|_| Err(io::ErrorKind::NotFound.into())).unwrap();
+    let expected = Config {
+        source: Source::Defaults,
+        client: ClientPort {
+            host: None,
+            port: 2181,
+            backlog: None,
+            tcp_keep_alive: false,
+            sessionless_connection_timeout_ms: 10_000,
+        },
+        sessions: Sessions { tick_time_ms: 3000, min_timeout_ms: 6000, max_timeout_ms: 60_000 },
+        directories: DataDirectories {
+            data_dir: PathBuf::from("/home/zoe/.local/share/rookeeper"),
+            data_log_dir: PathBuf::from("/home/zoe/.local/share/rookeeper"),
+            choice: DataDirectoryChoice::Home,
+            create_directories: true,
+            create_database: true,
+        },
+        log: TransactionLog {
+            size_limit_kib: None,
+            pre_alloc_size_kib: 65_536,
+            force_sync: true,
+            fsync_warning_threshold_ms: 1000,
+            flush_delay_ms: 0,
+            max_write_queue_poll_time_ms: 0,
+            max_batch_size: Some(1000),
+        },
+        snapshots: Snapshots {
+            snap_count: 100_000,
+            snap_size_limit_kib: Some(4_194_304),
+            compression: SnapshotCompression::Plain,
+            trust_empty: false,
+        },
+        formats: Formats {
+            digest_enabled: true,
+            serialize_last_zxid: true,
+            close_session_txn: true,
+            extended_types_enabled: false,
+            emulate_353_ttl_nodes: false,
+        },
+        purge: Purge { interval_hours: 1, snap_retain_count: 3, min_age_hours: 0 },
+        connections: Connections {
+            max_per_address: Some(60),
+            max_total: None,
+            throttle: ConnectionThrottle {
+                tokens: None,
+                fill_time_ms: 1,
+                fill_count: 1,
+                freeze_time_ms: None,
+                drop_increase: 0.02,
+                drop_decrease: 0.002,
+                decrease_ratio: 0.0,
+                weight_enabled: false,
+                global_session_weight: 3,
+                renew_session_weight: 2,
+                local_session_weight: 1,
+            },
+        },
+        requests: Requests {
+            jute_max_buffer: 1_048_575,
+            jute_extra_size: 1_048_575,
+            global_outstanding_limit: 1000,
+            large_request_threshold_bytes: None,
+            large_request_max_bytes: 104_857_600,
+            throttled_op_wait_time_ms: None,
+            throttle: RequestThrottle {
+                max_requests: None,
+                stall_time_ms: 100,
+                drop_stale: true,
+                stale_latency_check: false,
+                stale_connection_check: true,
+                shutdown_timeout_ms: 10_000,
+            },
+        },
+        containers: Containers { check_interval_ms: 60_000, max_per_minute: 10_000, max_never_used_interval_ms: None },
+        access: Access {
+            digest_enabled: true,
+            digest_algorithm: DigestAlgorithm::Sha1,
+            super_digest: None,
+            enforced_schemes: None,
+            ensemble_names: None,
+            skip_acl: false,
+            enable_eager_acl_check: false,
+            enforce_quota: false,
+        },
+        four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
+        read_only_mode_enabled: false,
+        reconfig_enabled: false,
+        ensemble: None,
+    };
+    assert_eq!(config, expected);
+    assert_eq!(notices, []);
+}
+
+#[test]
+fn settings_reach_the_fields_they_are_about() {
+    let (config, notices) = standalone(
+        "dataLogDir=/datalog\nmaxClientCnxns=0\nmaxCnxns=500\nminSessionTimeout=1000\nmaxSessionTimeout=90000\n\
+         clientPortListenBacklog=128\nsnapCount=10\nsnapSizeLimitInKb=-1\ntxnLogSizeLimitInKb=2048\npreAllocSize=64\n\
+         forceSync=no\nflushDelay=30\nmaxBatchSize=0\nsnapshot.compression.method=gz\nsnapshot.trust.empty=true\n\
+         autopurge.purgeInterval=24\nautopurge.snapRetainCount=5\nautopurge.minAgeHours=48\nskipACL=yes\n\
+         enforceQuota=true\n4lw.commands.whitelist=stat, ruok ,mntr\nDigestAuthenticationProvider.digestAlg=sha3-256\n\
+         throttled_op_wait_time=250\nsnapRetainCount=9\n",
+    )
+    .load()
+    .unwrap();
+    assert_eq!(config.client.host.as_deref(), Some("127.0.0.1"));
+    assert_eq!((config.client.port, config.client.backlog), (33300, Some(128)));
+    assert_eq!(config.sessions, Sessions { tick_time_ms: 2000, min_timeout_ms: 1000, max_timeout_ms: 90_000 });
+    assert_eq!(config.directories.snapshot_dir(), Path::new("/data/version-2"));
+    assert_eq!(config.directories.log_dir(), Path::new("/datalog/version-2"));
+    assert_eq!((config.connections.max_per_address, config.connections.max_total), (None, Some(500)));
+    let log = TransactionLog {
+        size_limit_kib: Some(2048),
+        pre_alloc_size_kib: 64,
+        force_sync: false,
+        fsync_warning_threshold_ms: 1000,
+        flush_delay_ms: 30,
+        max_write_queue_poll_time_ms: 10,
+        max_batch_size: None,
+    };
+    assert_eq!(config.log, log);
+    let snapshots = Snapshots {
+        snap_count: 10,
+        snap_size_limit_kib: None,
+        compression: SnapshotCompression::Gzip,
+        trust_empty: true,
+    };
+    assert_eq!(config.snapshots, snapshots);
+    assert_eq!(config.purge, Purge { interval_hours: 24, snap_retain_count: 5, min_age_hours: 48 });
+    assert!(config.access.skip_acl && config.access.enforce_quota);
+    assert_eq!(config.access.digest_algorithm, DigestAlgorithm::Sha3_256);
+    assert_eq!(config.requests.throttled_op_wait_time_ms, Some(250));
+    let allowed: Vec<_> =
+        FourLetterWords::KNOWN.into_iter().filter(|word| config.four_letter_words.allows(word)).collect();
+    assert_eq!(allowed, ["mntr", "ruok", "srvr", "stat"]);
+    assert_eq!(
+        texts(&notices),
+        ["zoo.cfg:28: unknown key snapRetainCount is ignored; did you mean autopurge.snapRetainCount?"]
+    );
+}
+
+#[test]
+fn purging_is_on_unless_switched_off() {
+    let interval = |more: &str| standalone(more).load().unwrap().0.purge.interval_hours;
+    assert_eq!(interval(""), 1);
+    assert_eq!(interval("autopurge.purgeInterval=0"), 0);
+    assert_eq!(interval("autopurge.purgeInterval=-1"), 0);
+    let notices = standalone("").load().unwrap().1;
+    assert_eq!(
+        texts(&notices),
+        [
+            "old snapshots and logs are deleted every 1 h, the newest 3 snapshots are kept; autopurge.purgeInterval=0 keeps all"
+        ]
+    );
+    let (config, notices) = standalone("autopurge.purgeInterval=1\nautopurge.snapRetainCount=1").load().unwrap();
+    assert_eq!(config.purge.snap_retain_count, 3);
+    assert_eq!(texts(&notices), ["Invalid autopurge.snapRetainCount: 1. Defaulting to 3"]);
+}
+
+#[test]
+fn flags_add_to_the_file_and_yield_to_it() {
+    let environment = environment(&[
+        ("SERVER_JVMFLAGS", "-Xmx4g -Djute.maxbuffer=4194304 -Dzookeeper.snapCount=5"),
+        ("JVMFLAGS", "-Dzookeeper.4lw.commands.whitelist='*' -Dreadonlymode.enabled=true"),
+    ]);
+    let (config, _) = standalone("snapCount=7").load_in(&environment).unwrap();
+    assert_eq!(config.requests.jute_max_buffer, 4_194_304);
+    assert_eq!(config.requests.jute_extra_size, 4_194_304);
+    assert_eq!(config.snapshots.snap_count, 7);
+    assert_eq!(config.four_letter_words, FourLetterWords::All);
+    assert!(config.read_only_mode_enabled);
+}
+
+#[test]
+fn the_largest_buffer_leaves_room_in_a_length() {
+    let (config, _) = standalone("jute.maxbuffer=0x7fffffff").load().unwrap();
+    assert_eq!((config.requests.jute_max_buffer, config.requests.jute_extra_size), (i32::MAX as u32, 0));
+    let (config, _) = standalone("jute.maxbuffer=100").load().unwrap();
+    assert_eq!((config.requests.jute_max_buffer, config.requests.jute_extra_size), (100, 1024));
+}
+
+#[test]
+fn too_few_transactions_per_snapshot_are_raised() {
+    let (config, notices) = standalone("snapCount=-5\nautopurge.purgeInterval=0").load().unwrap();
+    assert_eq!(config.snapshots.snap_count, 2);
+    assert_eq!(texts(&notices), ["snapCount=-5 is raised to 2"]);
+}
+
+#[test]
+fn read_only_mode_brings_its_word() {
+    let (config, _) = standalone("readonlymode.enabled=true").load().unwrap();
+    assert!(config.four_letter_words.allows("isro") && config.four_letter_words.allows("srvr"));
+    assert!(!config.four_letter_words.allows("ruok"));
+}
+
+#[test]
+fn the_positional_form() {
+    let load = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let source = Source::from_arguments(&arguments)?;
+        Config::load_with(source, &environment(&[]), &|_| Err(io::ErrorKind::NotFound.into()))
+    };
+    let config = load(&["0", "/data"]).unwrap().0;
+    assert_eq!((config.client.port, config.client.host, config.connections.max_per_address), (0, None, None));
+    assert_eq!(config.directories.data_dir, Path::new("/data"));
+    assert_eq!(config.directories.choice, DataDirectoryChoice::Configured);
+    assert_eq!(config.sessions, Sessions { tick_time_ms: 3000, min_timeout_ms: 6000, max_timeout_ms: 60_000 });
+    let config = load(&["2181", "/data", "500", "7"]).unwrap().0;
+    assert_eq!((config.sessions.tick_time_ms, config.connections.max_per_address), (500, Some(7)));
+    let error = load(&["port", "/data"]).unwrap_err();
+    assert_eq!(error.to_string().lines().next(), {
+        Some("invalid configuration: command line: clientPort=port: For input string: \"port\"")
+    });
+    assert_eq!(load(&["1", "2", "3", "4", "5"]).unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn a_file_without_a_client_port_is_refused_unless_a_server_line_has_it() {
+    let error = zoo_cfg("dataDir=/data").load().unwrap_err();
+    assert_eq!((error.fault().problem.as_str(), error.exit_code()), ("clientPort is not set", 2));
+    let by_line = zoo_cfg("dataDir=/data\nserver.7=127.0.0.1:1:2;2182").with("/data/myid", "7\n");
+    let config = by_line.load().unwrap().0;
+    assert_eq!((config.client.port, config.client.host), (2182, None));
+}
+
+#[test]
+fn a_standalone_server_too_refuses_a_wrong_myid() {
+    let error = standalone("").with("/data/myid", "one").load().unwrap_err();
+    assert_eq!(error.fault().problem, "serverid one is not a number");
+    assert!(standalone("").with("/data/myid", " 3 \r\n").load().is_ok());
+}
+
+#[test]
+fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
+    for (files, setting) in [
+        (standalone("secureClientPort=2281"), Some("secureClientPort=2281")),
+        (zoo_cfg("dataDir=/data\nsecureClientPort=2281"), Some("secureClientPort=2281")),
+        (
+            standalone(
+                "client.portUnification=true\nserverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+            ),
+            Some("client.portUnification=true"),
+        ),
+        (
+            standalone("java.security.auth.login.config=/etc/jaas.conf"),
+            Some("java.security.auth.login.config=/etc/jaas.conf"),
+        ),
+        (
+            standalone("authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"),
+            Some("authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"),
+        ),
+        (standalone("sessionRequireClientSASLAuth=true"), Some("sessionRequireClientSASLAuth=true")),
+        (member(""), None),
+        (standalone("initLimit=1\nsyncLimit=1\nstandaloneEnabled=false\nserver.1=a:1:2").with("/data/myid", "1"), None),
+    ] {
+        let error = files.load().unwrap_err();
+        assert!(matches!(error, ConfigError::Unsupported(_)), "{error}");
+        assert_eq!(error.fault().setting.as_deref(), setting);
+        assert!(error.fault().remedy.contains("work"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    // Off, or without the factory that reads it, there is nothing to refuse.
+    for more in ["client.portUnification=true", "sessionRequireClientSASLAuth=false", "quorum.auth.enableSasl=true"] {
+        standalone(more).load().unwrap();
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_mentioned_once_per_reason() {
+    let notices = standalone(
+        "autopurge.purgeInterval=1\nadmin.serverPort=8081\nadmin.idleTimeout=1\nnio.numWorkerThreads=8\naudit.enable=false\n\
+         metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
+         metricsProvider.httpPort=7000\nauthProvider.1=com.example.Mine\n",
+    )
+    .load()
+    .unwrap()
+    .1;
+    let expected = [
+        Notice::warn(
+            "zoo.cfg:12: authProvider.1=com.example.Mine has no effect: classes cannot be loaded; identities of its scheme \
+             will not match",
+        ),
+        Notice::info("nio.numWorkerThreads has no effect: it tunes the Java implementation"),
+        Notice::warn("admin.idleTimeout, admin.serverPort have no effect: the HTTP admin server is not supported yet"),
+        Notice::warn(
+            "metricsProvider.className, metricsProvider.httpPort have no effect: the metrics endpoint is not supported \
+             yet; mntr has the metrics",
+        ),
+    ];
+    let sorted = |mut notices: Vec<Notice>| {
+        notices.sort_by(|one, other| one.text.cmp(&other.text));
+        notices
+    };
+    assert_eq!(sorted(notices), sorted(expected.to_vec()));
+    let notices = standalone(
+        "autopurge.purgeInterval=1\nadmin.enableServer=false\nadmin.serverPort=8081\nmetricsProvider.httpPort=7000\n\
+         metricsProvider.className=org.apache.zookeeper.metrics.impl.DefaultMetricsProvider\n",
+    );
+    assert_eq!(notices.load().unwrap().1, []);
+}
+
+#[test]
+fn an_ensemble_is_read_completely() {
+    let files = standalone(
+        "initLimit=10\nsyncLimit=5\nreconfigEnabled=true\ndynamicConfigFile=/etc/zoo.cfg.dynamic.100000000\npeerType=observer\n\
+         leader.maxConcurrentSnapSyncs=3\ncommitLogCount=7\nobserver.syncEnabled=false\n",
+    )
+    .with("/etc/zoo.cfg.dynamic.100000000", &format!("{THREE}server.4=127.0.0.1:33314:33324:observer\n"))
+    .with("zoo.cfg.dynamic.next", &format!("{THREE}version=200000000\n"))
+    .with("/data/myid", "1");
+    let (config, settings) = files.read_only().unwrap();
+    let ensemble = config.ensemble.unwrap();
+    assert_eq!((ensemble.server_id, ensemble.role), (1, Role::Participant));
+    assert_eq!(ensemble.membership.version, 0x1_0000_0000);
+    assert_eq!(ensemble.membership.members[&4].to_string(), "127.0.0.1:33314:33324:observer");
+    assert_eq!(ensemble.membership.members.len(), 4);
+    assert_eq!(ensemble.last_seen.map(|membership| membership.version), Some(0x2_0000_0000));
+    assert_eq!((ensemble.init_limit_ticks, ensemble.sync_limit_ticks), (10, 5));
+    assert_eq!((ensemble.max_concurrent_snap_syncs, ensemble.commit_log_count), (3, 500));
+    assert!(!ensemble.sync_enabled && config.reconfig_enabled);
+    let notices = settings.into_notices();
+    assert!(texts(&notices).contains(&"zoo.cfg:9: peerType=observer is overridden by the server line: participant"));
+}
+
+#[test]
+fn every_key_marked_as_used_is_used_and_no_other() {
+    let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\n\
+                authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
+    let (config, settings) = member(more).read_only().unwrap();
+    supported::check(&settings, None).unwrap();
+    drop(config);
+    let asked = settings.asked();
+    for key in table::KEYS {
+        let used = matches!(key.status, Status::Used | Status::Ensemble | Status::Refused(_));
+        // These two only decide whether the others of their topic are worth a warning.
+        let decides = matches!(key.name, "metricsProvider.className" | "admin.enableServer");
+        assert_eq!(asked.contains(key.name) && !decides, used, "{}", key.name);
+    }
+}
+
+#[test]
+fn conf_is_written_as_recorded() {
+    let files = zoo_cfg("tickTime=2000\ndataDir=/var/lib/zookeeper\nclientPort=33000\n");
+    let config = files.load().unwrap().0;
+    let facts = ConfFacts { client_port: 33000, data_dir_size: 67_109_358, data_log_size: 67_109_358 };
+    assert_eq!(
+        config.conf(facts),
+        "clientPort=33000\nsecureClientPort=-1\ndataDir=/var/lib/zookeeper/version-2\ndataDirSize=67109358\n\
+         dataLogDir=/var/lib/zookeeper/version-2\ndataLogSize=67109358\ntickTime=2000\nmaxClientCnxns=60\n\
+         minSessionTimeout=4000\nmaxSessionTimeout=40000\nclientPortListenBacklog=-1\nserverId=0\n"
+    );
+}
+
+#[test]
+fn real_files_are_read_and_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zoo.cfg");
+    std::fs::write(&path, format!("dataDir={}\nclientPort=0\n", directory.path().display())).unwrap();
+    let (config, _) = Config::load(Source::File(path.clone()), &environment(&[])).unwrap();
+    assert_eq!(config.directories.data_dir, directory.path());
+    std::fs::write(&path, vec![b'#'; MAX_FILE_BYTES as usize + 1]).unwrap();
+    let error = Config::load(Source::File(path), &environment(&[])).unwrap_err();
+    assert!(error.fault().problem.contains("larger than 1048576 bytes"), "{error}");
+    let error = Config::load(Source::File(directory.path().to_owned()), &environment(&[])).unwrap_err();
+    assert!(error.fault().problem.contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn a_file_full_of_nonsense_does_not_fill_the_log() {
+    let nonsense: String = (0..5000).map(|number| format!("\u{7}key{number}=1\n")).collect();
+    let notices = standalone(&nonsense).load().unwrap().1;
+    assert_eq!(notices.len(), 501);
+    assert!(notices.iter().all(|notice| !notice.text.contains('\u{7}') && notice.text.len() < 300));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_a_configuration_or_refused(bytes: Vec<u8>) {
+        let read = |_: &Path| Ok(bytes.clone());
+        let _ = Config::load_with(Source::File(PathBuf::from("zoo.cfg")), &environment(&[]), &read);
+    }
+
+    #[test]
+    fn any_values_of_known_keys_are_accepted_or_refused(
+        lines in proptest::collection::vec((0..table::KEYS.len(), "-?[0-9]{0,19}|true|[ -~]{0,20}", "[0-9]{0,3}"), 0..30),
+        flags in "\\PC{0,100}",
+    ) {
+        let lines = lines.into_iter().map(|(index, value, ending)| {
+            format!("{}={value}\n", table::KEYS[index].name.replace('*', &ending))
+        });
+        let text: String = std::iter::once("dataDir=/data\nclientPort=1\n".to_owned()).chain(lines).collect();
+        let files = zoo_cfg(&text);
+        if let Ok((config, _)) = files.load_in(&environment(&[("JVMFLAGS", &flags)])) {
+            proptest::prop_assert!(config.sessions.min_timeout_ms <= config.sessions.max_timeout_ms);
+            proptest::prop_assert!(config.purge.snap_retain_count >= 3 && config.snapshots.snap_count >= 2);
+        }
+    }
+}

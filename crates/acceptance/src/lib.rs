@@ -1,0 +1,24 @@
+//! Rookeeper as the world outside sees it: a process with a port and a data directory, met by recorded bytes, by foreign
+//! clients, and by the original server.
+//!
+//! Nothing here uses Rookeeper's own crates, so a mistake in one of them cannot hide itself by being made twice.
+//!
+//! Reading order:
+//! - [`server`]: a server process under test: start, wait until it serves, kill, log
+//! - [`client`]: a bare client that sends what it is told, [`wire`] the bytes for it
+//! - [`tree`]: a whole tree fetched through a client, compared with what it should be
+//! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
+//! - [`foreign`]: programs in Python, Java and C that use a server under test
+//! - [`random`]: seeds that are printed, so that a failure can be repeated
+//!
+//! `ROOKEEPER_ACCEPTANCE_SERVER=apache` runs the same tests against Debian's Apache ZooKeeper 3.8.0. That is how the tests
+//! themselves are tested; what fails then must be explained by its age or by a line of COMPAT.md.
+
+pub mod client;
+pub mod fixture;
+pub mod foreign;
+pub mod random;
+pub mod replay;
+pub mod server;
+pub mod tree;
+pub mod wire;

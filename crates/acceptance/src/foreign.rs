@@ -1,0 +1,130 @@
+//! Programs in other languages that use a server under test: the clients that people have.
+//!
+//! A program gets the address as its first argument and says by its exit code whether all was well. When it prints the line
+//! `restart-server`, the server is killed and started again on its data, and the program reads the line `done`. A program that
+//! does not end within its deadline is killed and the test fails.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::fixture::repository;
+use crate::server::Server;
+
+/// Generous: a Java program compiles itself first, on a machine that may be busy.
+const DEADLINE: Duration = Duration::from_secs(240);
+
+/// What Debian's packages put where; `tests/provision` installs them.
+const JARS: &[&str] = &["zookeeper", "slf4j-simple", "curator-client", "curator-framework", "curator-recipes", "guava"];
+pub const CLI_MT: &str = "/usr/lib/zookeeper/bin/cli_mt";
+
+/// A script of `tests/clients/kazoo` in the environment that has kazoo.
+pub fn python(script: &str) -> Result<Command> {
+    let interpreter = repository().join(".venv/bin/python");
+    ensure!(interpreter.exists(), "{} is missing: run tests/provision", interpreter.display());
+    let mut command = Command::new(interpreter);
+    command.arg("-u").arg(repository().join("tests/clients/kazoo").join(script));
+    Ok(command)
+}
+
+/// A program of `tests/clients/java`, compiled on the fly.
+pub fn java_program(source: &str) -> Result<Command> {
+    let mut command = java()?;
+    command.arg(repository().join("tests/clients/java").join(source));
+    Ok(command)
+}
+
+/// The shell of the original, as its script starts it.
+pub fn zk_cli() -> Result<Command> {
+    let mut command = java()?;
+    command.arg("org.apache.zookeeper.ZooKeeperMain");
+    Ok(command)
+}
+
+fn java() -> Result<Command> {
+    let jars: Vec<PathBuf> = JARS.iter().map(|name| format!("/usr/share/java/{name}.jar").into()).collect();
+    for jar in &jars {
+        ensure!(jar.exists(), "{} is missing: run tests/provision", jar.display());
+    }
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
+    command.arg(std::env::join_paths(jars)?);
+    Ok(command)
+}
+
+/// Runs the program against the server until it ends; fails if it does.
+pub fn run(mut command: Command, server: &mut Server) -> Result<()> {
+    command.arg(server.address().to_string());
+    let mut program = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}: run tests/provision"))?;
+    let mut input = program.stdin.take().context("no standard input")?;
+    let output = BufReader::new(program.stdout.take().context("no standard output")?);
+    let (sender, lines) = channel();
+    thread::spawn(move || output.lines().map_while(std::io::Result::ok).try_for_each(|line| sender.send(line)));
+    let mut converse = || -> Result<()> {
+        loop {
+            match lines.recv_timeout(DEADLINE) {
+                Ok(line) if line == "restart-server" => {
+                    server.kill()?;
+                    server.restart()?;
+                    writeln!(input, "done")?;
+                }
+                Ok(line) => println!("{line}"),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => bail!("nothing was printed for {DEADLINE:?}"),
+            }
+        }
+    };
+    let conversation = converse();
+    if conversation.is_err() {
+        program.kill()?;
+    }
+    let status = program.wait()?;
+    conversation?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
+/// What a program printed that was given its whole input at once.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a program that reads `input` and ends by itself.
+pub fn output(mut command: Command, input: &str) -> Result<Output> {
+    let mut program = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}: run tests/provision"))?;
+    let process_id = rustix::process::Pid::from_child(&program);
+    program.stdin.take().context("no standard input")?.write_all(input.as_bytes())?;
+    let (sender, finished) = channel();
+    thread::spawn(move || sender.send(program.wait_with_output()));
+    match finished.recv_timeout(DEADLINE) {
+        Ok(output) => {
+            let output = output?;
+            Ok(Output {
+                code: output.status.code(),
+                stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            })
+        }
+        Err(_) => {
+            rustix::process::kill_process(process_id, rustix::process::Signal::KILL)?;
+            bail!("{command:?} did not end within {DEADLINE:?}")
+        }
+    }
+}

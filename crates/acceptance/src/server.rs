@@ -1,0 +1,314 @@
+//! A server process under test, Rookeeper or the original: its configuration, its port, its log, its end.
+//!
+//! A server is ready when it answers `srvr`, not after some time. Its log is kept and shown when the test fails. Whatever
+//! happens in the test, the process does not outlive its [`Server`].
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::client::{DEADLINE, four_letter_word_within};
+
+/// How often a start is tried again because somebody else took the port in between.
+const PORT_ATTEMPTS: usize = 5;
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// For one question to a server that may be starting: the question is asked again.
+const PROBE_DEADLINE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    Rookeeper,
+    Apache,
+}
+
+impl Product {
+    /// The product that the tests are about.
+    pub fn under_test() -> Product {
+        match std::env::var("ROOKEEPER_ACCEPTANCE_SERVER").as_deref() {
+            Ok("apache") => Product::Apache,
+            Ok("rookeeper") | Err(_) => Product::Rookeeper,
+            Ok(other) => panic!("ROOKEEPER_ACCEPTANCE_SERVER is {other:?}, neither rookeeper nor apache"),
+        }
+    }
+}
+
+/// What a server is started with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    product: Product,
+    config: Vec<(String, String)>,
+    properties: Vec<String>,
+    data_dir: Option<PathBuf>,
+    port: Option<u16>,
+    user_id: Option<u32>,
+}
+
+impl Setup {
+    /// The product under test, standalone, with small log files and no admin port.
+    pub fn new() -> Setup {
+        Setup::of(Product::under_test())
+    }
+
+    pub fn of(product: Product) -> Setup {
+        Setup { product, config: Vec::new(), properties: Vec::new(), data_dir: None, port: None, user_id: None }
+            .config("tickTime", "2000")
+            .config("preAllocSize", "64")
+            .config("admin.enableServer", "false")
+            .property("-Dzookeeper.preAllocSize=64")
+    }
+
+    /// A line of zoo.cfg; a later one takes the place of an earlier one.
+    pub fn config(mut self, key: &str, value: &str) -> Setup {
+        self.config.retain(|(known, _)| known != key);
+        self.config.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A system property as operators write it: `-Dkey=value`.
+    pub fn property(mut self, flag: &str) -> Setup {
+        self.properties.push(flag.to_owned());
+        self
+    }
+
+    /// Lets `super:admin` see and change everything.
+    pub fn with_super_user(self) -> Setup {
+        // Base64 of the SHA-1 of "super:admin".
+        self.property("-Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=")
+    }
+
+    /// Use this directory instead of an empty one.
+    pub fn data_dir(mut self, path: &Path) -> Setup {
+        self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Use this port instead of a free one.
+    pub fn port(mut self, port: u16) -> Setup {
+        self.port = Some(port);
+        self
+    }
+
+    /// Run as this user; takes a test that runs as root.
+    pub fn run_as(mut self, user_id: u32) -> Setup {
+        self.user_id = Some(user_id);
+        self
+    }
+
+    pub fn start(self) -> Result<Server> {
+        let home = tempfile::Builder::new().prefix("rookeeper-acceptance-").tempdir()?;
+        let mut server = Server { setup: self, home, port: 0, process: None };
+        for _ in 0..PORT_ATTEMPTS {
+            server.port = server.setup.port.map_or_else(free_port, Ok)?;
+            server.spawn()?;
+            match server.wait_ready() {
+                Err(_) if server.setup.port.is_none() && server.log().to_lowercase().contains("already in use") => {}
+                result => return result.map(|()| server),
+            }
+        }
+        bail!("no free port after {PORT_ATTEMPTS} attempts")
+    }
+
+    /// Starts a server that is expected to give up by itself.
+    pub fn start_and_fail(self) -> Result<Failure> {
+        let home = tempfile::Builder::new().prefix("rookeeper-acceptance-").tempdir()?;
+        let port = self.port.map_or_else(free_port, Ok)?;
+        let mut server = Server { setup: self, home, port, process: None };
+        server.spawn()?;
+        match server.wait_ready() {
+            Ok(()) => bail!("the server started, although it should have refused:\n{}", server.log()),
+            Err(_) => Ok(Failure { code: server.wait_exit()?.code(), log: server.log() }),
+        }
+    }
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup::new()
+    }
+}
+
+/// How a server ended that refused to start.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: Option<i32>,
+    pub log: String,
+}
+
+#[derive(Debug)]
+pub struct Server {
+    setup: Setup,
+    home: TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Server {
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.setup.data_dir.clone().unwrap_or_else(|| self.home.path().join("data"))
+    }
+
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// SIGKILL: nothing gets the chance to be written any more.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, then wait for the orderly end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let process = self.process.as_ref().context("the server is not running")?;
+        let process_id = rustix::process::Pid::from_child(process);
+        rustix::process::kill_process(process_id, rustix::process::Signal::TERM)?;
+        self.wait_exit()
+    }
+
+    /// Starts again on the same port and data.
+    pub fn restart(&mut self) -> Result<()> {
+        for attempt in 1.. {
+            self.spawn()?;
+            let result = self.wait_ready();
+            // A connection of a client may hold the port for a moment.
+            if result.is_ok() || attempt == PORT_ATTEMPTS {
+                return result;
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.path().join("server.log")
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        self.kill()?;
+        let data_dir = self.data_dir();
+        let mut text = format!("clientPort={}\nclientPortAddress=127.0.0.1\n", self.port);
+        writeln!(text, "dataDir={}", data_dir.display())?;
+        for (key, value) in &self.setup.config {
+            writeln!(text, "{key}={value}")?;
+        }
+        let config_file = self.home.path().join("zoo.cfg");
+        fs::write(&config_file, text)?;
+        let mut command = match self.setup.product {
+            Product::Rookeeper => {
+                let mut command = Command::new(rookeeper_binary()?);
+                command.arg("server").arg(&config_file).env("SERVER_JVMFLAGS", self.setup.properties.join(" "));
+                command
+            }
+            Product::Apache => {
+                let mut command = Command::new("java");
+                command.args(["-Xmx512m", "-XX:TieredStopAtLevel=1"]).args(&self.setup.properties);
+                command.args(["-cp", "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar"]);
+                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&config_file);
+                command
+            }
+        };
+        if let Some(user_id) = self.setup.user_id {
+            rustix::fs::chmod(self.home.path(), 0o755.into())?;
+            command.uid(user_id).gid(user_id);
+        }
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
+        Ok(())
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            let process = self.process.as_mut().context("the server is not running")?;
+            if let Some(status) = process.try_wait()? {
+                bail!("the server ended with {status} before it served:\n{}", self.log());
+            }
+            if four_letter_word_within(self.address(), "srvr", PROBE_DEADLINE).is_ok_and(|text| text.contains("Mode: ")) {
+                // The answer may have come from somebody else's server on the same port.
+                thread::sleep(POLL_INTERVAL);
+                let process = self.process.as_mut().context("the server is not running")?;
+                if process.try_wait()?.is_none() {
+                    return Ok(());
+                }
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        bail!("the server does not serve after {DEADLINE:?}:\n{}", self.log())
+    }
+
+    fn wait_exit(&mut self) -> Result<ExitStatus> {
+        let until = Instant::now() + DEADLINE;
+        let process = self.process.as_mut().context("the server is not running")?;
+        while Instant::now() < until {
+            if let Some(status) = process.try_wait()? {
+                self.process = None;
+                return Ok(status);
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        bail!("the server is still there after {DEADLINE:?}:\n{}", self.log())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            eprintln!("cannot end the server: {error}");
+        }
+        if thread::panicking() {
+            eprintln!("--- log of the server\n{}--- end of the log", self.log());
+        }
+    }
+}
+
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// `ROOKEEPER_BIN`, or the binary that cargo builds now.
+pub fn rookeeper_binary() -> Result<PathBuf> {
+    static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    BINARY
+        .get_or_init(|| match std::env::var_os("ROOKEEPER_BIN") {
+            Some(path) => Ok(path.into()),
+            None => build_binary().map_err(|error| format!("{error:#}")),
+        })
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+fn build_binary() -> Result<PathBuf> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--package", "rookeeper-cli", "--message-format", "json-render-diagnostics"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()?;
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let message: serde_json::Value = serde_json::from_str(line)?;
+        if let Some(path) = message["executable"].as_str() {
+            return Ok(path.into());
+        }
+    }
+    bail!("cargo did not build the binary of rookeeper-cli")
+}

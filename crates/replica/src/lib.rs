@@ -1,0 +1,35 @@
+//! One deterministic server, without sockets, files, threads or clocks.
+//!
+//! It joins the tree and the broadcast into a server: sessions, the order of requests, watches, answers. Whoever runs it feeds
+//! [`Input`]s with the time and carries out [`Output`]s; a disk, a network and a simulator are all peers that answer later.
+//!
+//! Reading order:
+//! - [`replica`]: the contract ([`Replica::handle`], [`Replica::poll`], [`Replica::deadline_ms`]) and the way of a write up to the log
+//! - `prepare.rs` and `pending.rs`: the checks, against the tree as it will be
+//! - `commit.rs`: from a committed transaction to answers and events
+//! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
+//! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
+//! - [`session`], `reaper.rs`: what time does
+//! - [`settings`], [`statistics`]
+
+pub mod connection;
+pub mod outbox;
+pub mod read;
+pub mod replica;
+pub mod session;
+pub mod settings;
+pub mod shared;
+pub mod statistics;
+
+mod commit;
+mod pending;
+mod prepare;
+mod reaper;
+
+pub use connection::{Connection, Identities};
+pub use outbox::{Drained, Outbox};
+pub use read::ReadFrame;
+pub use replica::{Input, Output, Replica, Time};
+pub use settings::{Reaping, Settings};
+pub use shared::Shared;
+pub use statistics::{Statistics, Summary};

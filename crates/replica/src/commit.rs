@@ -1,0 +1,136 @@
+//! From a committed transaction to what clients see of it.
+//!
+//! Transactions are applied in batches under one lock of the tree. For each, in this order: the tree changes, events go out, the
+//! answer goes out, reads that stood behind it are answered. So an event precedes the answer to the request that caused it, and both
+//! are in their outboxes before anybody can read the new state.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use rookeeper_proto::frame::{self, ReplyHeader};
+use rookeeper_proto::jute::{self, Buffer, Text};
+use rookeeper_proto::multi::MultiHeader;
+use rookeeper_proto::response::{Create2Response, ErrorResponse, GetDataResponse, PathResponse};
+use rookeeper_proto::{OpCode, Txn, Zxid};
+use rookeeper_tree::{Change, Outcome, Tree};
+
+use crate::replica::{InFlight, Output, Replica, Reply, Time};
+
+/// Transactions applied under one lock: readers wait no longer than these take.
+const BATCH: usize = 128;
+
+impl Replica {
+    /// Applies everything up to `committed`.
+    pub(crate) fn commit(&mut self, now: Time, committed: Zxid) {
+        let shared = self.shared.clone();
+        let mut changes = Vec::new();
+        while self.in_flight.front().is_some_and(|next| next.header.zxid <= committed) {
+            let mut tree = shared.tree_mut();
+            for _ in 0..BATCH {
+                let Some(next) = self.in_flight.pop_front_if(|next| next.header.zxid <= committed) else { break };
+                self.apply(now, &mut tree, next, &mut changes);
+            }
+        }
+    }
+
+    fn apply(&mut self, now: Time, tree: &mut Tree, next: InFlight, changes: &mut Vec<Change>) {
+        let InFlight { header, txn, digest, touched, reply, reads } = next;
+        let closed = matches!(txn, Txn::CloseSession { .. }).then_some(header.session);
+        // A multi's results carry the opcodes of its members, which the tree does not keep.
+        let member_ops: Vec<OpCode> = match &txn {
+            Txn::Multi(members) => members.iter().map(Txn::op).collect(),
+            _ => Vec::new(),
+        };
+        changes.clear();
+        let outcome = tree.apply(&header, txn, changes);
+        self.pending.applied(header.zxid, &touched);
+        if let Some(expected) = digest.filter(|expected| *expected != tree.digest()) {
+            self.shared.statistics.digest_mismatches.fetch_add(1, Relaxed);
+            let (zxid, actual) = (header.zxid, tree.digest());
+            self.outputs.push_back(Output::DigestMismatch { zxid, expected, actual });
+        }
+        self.shared.fire(changes, header.zxid, &mut self.to_wake);
+        let owner = closed.and_then(|session| {
+            self.outputs.push_back(Output::SessionClosed { session });
+            self.shared.sessions().remove(session)?.connection
+        });
+        let Some(reply) = reply else {
+            // Expired: the connection ends without a word.
+            if let Some(connection) = owner {
+                self.hang_up(&connection);
+            }
+            return;
+        };
+        self.answer(now, tree, &reply, header.zxid, outcome, &member_ops);
+        for read in &reads {
+            self.answer_read(now, tree, &reply.connection, read);
+        }
+        if closed.is_some() {
+            reply.connection.outbox.finish();
+            self.to_wake.push(reply.connection.clone());
+            if let Some(other) = owner.filter(|other| *other != reply.connection) {
+                self.hang_up(&other);
+            }
+        }
+    }
+
+    fn answer(&mut self, now: Time, tree: &Tree, reply: &Reply, zxid: Zxid, outcome: Outcome, member_ops: &[OpCode]) {
+        let connection = &reply.connection;
+        self.shared.serve_deferred_to(connection);
+        match &reply.handshake {
+            Some(response) => self.establish(now, connection, response),
+            None => {
+                connection.outbox.append(|output| put_answer(output, reply, zxid, outcome, member_ops, tree));
+            }
+        }
+        let latency_ms = (now.monotonic_ms - reply.received_ms).max(0);
+        self.shared.statistics.update_latency_ms.record(latency_ms as u64);
+        self.note_answer(now, connection, (reply.op, reply.xid), zxid, latency_ms);
+    }
+}
+
+fn put_answer(output: &mut Vec<u8>, reply: &Reply, zxid: Zxid, outcome: Outcome, member_ops: &[OpCode], tree: &Tree) {
+    let header = |err| ReplyHeader { xid: reply.xid, zxid, err };
+    match outcome {
+        Outcome::Failed(code) => frame::append_reply::<()>(output, header(code), None),
+        Outcome::Created { path, .. } if reply.op == OpCode::Create => {
+            frame::append_reply(output, header(0), Some(&PathResponse { path: Some(path.into()) }));
+        }
+        Outcome::Created { path, stat } => {
+            frame::append_reply(output, header(0), Some(&Create2Response { path: path.into(), stat }));
+        }
+        Outcome::Changed(stat) if reply.op == OpCode::Reconfig => {
+            let node = tree.node(rookeeper_proto::path::CONFIG);
+            let data = node.and_then(|node| node.data()).map(Buffer);
+            frame::append_reply(output, header(0), Some(&GetDataResponse { data, stat }));
+        }
+        Outcome::Changed(stat) => frame::append_reply(output, header(0), Some(&stat)),
+        Outcome::Deleted | Outcome::Checked | Outcome::SessionCreated | Outcome::SessionClosed => {
+            frame::append_reply::<()>(output, header(0), None);
+        }
+        Outcome::Multi(results) => frame::append(output, |output| {
+            jute::append(output, &header(0));
+            for (result, op) in results.into_iter().zip(member_ops) {
+                put_member(output, result, *op);
+            }
+            jute::append(output, &MultiHeader::END);
+        }),
+    }
+}
+
+fn put_member(output: &mut Vec<u8>, result: Outcome, op: OpCode) {
+    match result {
+        Outcome::Created { path, .. } if op == OpCode::Create => {
+            jute::append(output, &(MultiHeader::ok(OpCode::Create), Text::from(path)));
+        }
+        Outcome::Created { path, stat } => {
+            jute::append(output, &(MultiHeader::ok(OpCode::Create2), Text::from(path), stat));
+        }
+        Outcome::Changed(stat) => jute::append(output, &(MultiHeader::ok(OpCode::SetData), stat)),
+        Outcome::Failed(err) => jute::append(output, &(MultiHeader::error(err), ErrorResponse { err })),
+        Outcome::Deleted => jute::append(output, &MultiHeader::ok(OpCode::Delete)),
+        Outcome::Checked => jute::append(output, &MultiHeader::ok(OpCode::Check)),
+        Outcome::SessionCreated | Outcome::SessionClosed | Outcome::Multi(_) => {
+            unreachable!("a multi holds no sessions and no multis: its decoder and prepare refuse them")
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One client connection as the replica sees it: who it is, what it may do, how far it is.
+//!
+//! Shared between the connection's task, which reads requests and answers reads, and the replica, which answers everything else.
+//! Each field says who writes it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+use rookeeper_proto::{Id, OpCode, SessionId, Zxid};
+use rookeeper_tree::WatcherId;
+
+use crate::outbox::Outbox;
+
+/// The identities of a connection. A request carries the ones that were there when it arrived.
+pub type Identities = Arc<[Id]>;
+
+#[derive(Debug)]
+pub struct Connection {
+    pub id: WatcherId,
+    pub peer: SocketAddr,
+    pub outbox: Outbox,
+    pub statistics: Statistics,
+    /// Written by the task, when an auth packet is accepted.
+    identities: RwLock<Identities>,
+    /// Written by the replica, once, before the ConnectResponse.
+    session: AtomicI64,
+    /// Written by the replica, once: the negotiated session timeout.
+    timeout_ms: AtomicI32,
+    /// Set by the replica when the handshake is answered.
+    established: AtomicBool,
+    /// Set once, with the watch tables locked, when the connection's watches are removed: none may follow.
+    gone: AtomicBool,
+    /// Raised by the task, lowered by the replica after the reply is in the outbox. At 0 the task may answer a read itself.
+    in_flight: AtomicUsize,
+    /// Written by the replica: the zxid of the last write it took from this connection.
+    last_write: AtomicI64,
+    /// Monotonic milliseconds. Written by the task for every request it reads; the session tracker looks when a session seems due.
+    last_heard_ms: AtomicI64,
+}
+
+/// What `cons` and `stat` tell of a connection. Latencies are in milliseconds.
+#[derive(Debug)]
+pub struct Statistics {
+    /// Wall-clock milliseconds.
+    pub established_ms: i64,
+    pub received: AtomicU64,
+    pub last_op: AtomicI32,
+    pub last_cxid: AtomicI32,
+    pub last_zxid: AtomicI64,
+    /// Monotonic milliseconds of the server.
+    pub last_response_ms: AtomicI64,
+    pub last_latency_ms: AtomicI64,
+    pub min_latency_ms: AtomicI64,
+    pub max_latency_ms: AtomicI64,
+    pub total_latency_ms: AtomicI64,
+    pub answered: AtomicU64,
+    /// Frames the task has taken for sending.
+    pub sent: AtomicU64,
+}
+
+impl Statistics {
+    fn new(established_ms: i64) -> Statistics {
+        Statistics {
+            established_ms,
+            received: AtomicU64::new(0),
+            last_op: AtomicI32::new(i32::MIN),
+            last_cxid: AtomicI32::new(-1),
+            last_zxid: AtomicI64::new(-1),
+            last_response_ms: AtomicI64::new(0),
+            last_latency_ms: AtomicI64::new(0),
+            min_latency_ms: AtomicI64::new(i64::MAX),
+            max_latency_ms: AtomicI64::new(0),
+            total_latency_ms: AtomicI64::new(0),
+            answered: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes `count` answered requests, of which the last is named.
+    pub fn answered(&self, count: u64, (op, xid): (OpCode, i32), zxid: Zxid, now_ms: i64, latency_ms: i64) {
+        const RELAXED: Ordering = Ordering::Relaxed;
+        self.last_op.store(op.number(), RELAXED);
+        self.last_cxid.store(xid, RELAXED);
+        self.last_zxid.store(zxid.0, RELAXED);
+        self.last_response_ms.store(now_ms, RELAXED);
+        self.last_latency_ms.store(latency_ms, RELAXED);
+        // One writer at a time in practice; a lost update here costs a figure in a status line, not an answer.
+        if latency_ms < self.min_latency_ms.load(RELAXED) {
+            self.min_latency_ms.store(latency_ms, RELAXED);
+        }
+        if latency_ms > self.max_latency_ms.load(RELAXED) {
+            self.max_latency_ms.store(latency_ms, RELAXED);
+        }
+        self.total_latency_ms.fetch_add(latency_ms, RELAXED);
+        self.answered.fetch_add(count, RELAXED);
+    }
+}
+
+impl Connection {
+    /// A connection that was just accepted. It starts with the one identity that comes from its address.
+    pub fn new(id: WatcherId, peer: SocketAddr, now_ms: i64, wall_ms: i64) -> Connection {
+        let address = Id::new("ip", peer.ip().to_canonical().to_string());
+        Connection {
+            id,
+            peer,
+            outbox: Outbox::default(),
+            statistics: Statistics::new(wall_ms),
+            identities: RwLock::new(Arc::new([address])),
+            session: AtomicI64::new(0),
+            timeout_ms: AtomicI32::new(0),
+            established: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            last_write: AtomicI64::new(0),
+            last_heard_ms: AtomicI64::new(now_ms),
+        }
+    }
+
+    pub fn identities(&self) -> Identities {
+        self.identities.read().clone()
+    }
+
+    /// Adds identities that an authentication brought; those already there are not repeated.
+    pub fn add_identities(&self, new: impl IntoIterator<Item = Id>) {
+        let mut identities = self.identities.write();
+        let mut all = identities.to_vec();
+        for id in new {
+            if !all.contains(&id) {
+                all.push(id);
+            }
+        }
+        *identities = all.into();
+    }
+
+    pub fn session(&self) -> SessionId {
+        SessionId(self.session.load(Ordering::Relaxed))
+    }
+
+    pub fn timeout_ms(&self) -> i32 {
+        self.timeout_ms.load(Ordering::Relaxed)
+    }
+
+    /// From here on the task may read requests.
+    pub(crate) fn establish(&self, session: SessionId, timeout_ms: i32) {
+        self.session.store(session.0, Ordering::Relaxed);
+        self.timeout_ms.store(timeout_ms, Ordering::Relaxed);
+        self.established.store(true, Ordering::Release);
+    }
+
+    pub fn is_established(&self) -> bool {
+        self.established.load(Ordering::Acquire)
+    }
+
+    /// Call with the watch tables locked.
+    pub(crate) fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Exact only with the watch tables locked.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_last_write(&self, zxid: Zxid) {
+        self.last_write.store(zxid.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_write(&self) -> Zxid {
+        Zxid(self.last_write.load(Ordering::Relaxed))
+    }
+
+    pub fn heard(&self, now_ms: i64) {
+        self.last_heard_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub fn last_heard_ms(&self) -> i64 {
+        self.last_heard_ms.load(Ordering::Relaxed)
+    }
+
+    /// Requests handed to the replica whose answer is not in the outbox yet. At 0 everything answered before is visible here.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// The task hands a request to the replica.
+    pub fn submit(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The replica has put the answer into the outbox.
+    pub(crate) fn settle(&self) {
+        let before = self.in_flight.fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "a request was answered that was never submitted");
+    }
+}
+
+impl PartialEq for Connection {
+    fn eq(&self, other: &Connection) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Connection {}

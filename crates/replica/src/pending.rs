@@ -1,0 +1,163 @@
+//! The tree as it will be: what is applied plus the transactions that are still on their way.
+//!
+//! A transaction is prepared long before it is applied, and the next one must see its effects: versions, sequence numbers, children,
+//! the digest. Only what checks and digests need is kept per node, and only until the last transaction that touched it is applied.
+//!
+//! Counterpart in the original: `outstandingChanges` of `PrepRequestProcessor`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rookeeper_proto::{Acl, NodeKind, SessionId, StatPersisted, Zxid};
+use rookeeper_tree::{Tree, digest};
+
+/// A node as it will be.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub stat: StatPersisted,
+    pub acl: Arc<[Acl]>,
+    pub child_count: usize,
+    pub data_length: usize,
+    /// CRC over path and data, the part of the node's digest that only new data changes.
+    pub content_crc: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// `None`: the node will be gone.
+    node: Option<Node>,
+    /// The last transaction on its way that touches the node.
+    zxid: Zxid,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pending {
+    entries: HashMap<Box<str>, Entry>,
+    /// Entries that are ephemeral nodes, by owner, to find a closing session's without a search where it has none.
+    ephemerals: HashMap<SessionId, usize>,
+    /// The digest after the last prepared transaction.
+    digest: i64,
+    /// What the transaction in preparation changed, for taking it back.
+    undo: Vec<(Box<str>, Option<Entry>)>,
+    undo_digest: i64,
+}
+
+/// The paths a transaction touched; given back to [`Pending::applied`].
+pub(crate) type Touched = Vec<Box<str>>;
+
+impl Pending {
+    pub fn new(tree: &Tree) -> Pending {
+        let digest = tree.digest();
+        Pending { entries: HashMap::new(), ephemerals: HashMap::new(), digest, undo: Vec::new(), undo_digest: digest }
+    }
+
+    pub fn digest(&self) -> i64 {
+        self.digest
+    }
+
+    pub fn node(&self, tree: &Tree, path: &str) -> Option<Node> {
+        match self.entries.get(path) {
+            Some(entry) => entry.node.clone(),
+            None => tree.node(path).map(|node| Node {
+                stat: node.persisted(),
+                acl: node.acl().clone(),
+                child_count: node.child_count(),
+                data_length: node.data().map_or(0, <[u8]>::len),
+                content_crc: node.content_crc(),
+            }),
+        }
+    }
+
+    pub fn exists(&self, tree: &Tree, path: &str) -> bool {
+        match self.entries.get(path) {
+            Some(entry) => entry.node.is_some(),
+            None => tree.node(path).is_some(),
+        }
+    }
+
+    /// Replaces (or removes) a node in the transaction under preparation.
+    pub fn set(&mut self, tree: &Tree, path: &str, node: Option<Node>, zxid: Zxid) {
+        if digest::counts(path) {
+            if let Some(before) = self.node(tree, path) {
+                self.digest = self.digest.wrapping_sub(digest::node(before.content_crc, &before.stat) as i64);
+            }
+            if let Some(after) = &node {
+                self.digest = self.digest.wrapping_add(digest::node(after.content_crc, &after.stat) as i64);
+            }
+        }
+        let entry = Entry { node, zxid };
+        self.count_ephemeral(&entry, 1);
+        let before = self.entries.insert(path.into(), entry);
+        if let Some(before) = &before {
+            self.count_ephemeral(before, -1);
+        }
+        self.undo.push((path.into(), before));
+    }
+
+    /// The transaction in preparation stands. Returns what it touched.
+    pub fn keep(&mut self) -> Touched {
+        self.undo_digest = self.digest;
+        self.undo.drain(..).map(|(path, _)| path).collect()
+    }
+
+    /// The transaction in preparation failed: nothing of it remains.
+    pub fn take_back(&mut self) {
+        while let Some((path, before)) = self.undo.pop() {
+            let after = match before {
+                Some(before) => {
+                    self.count_ephemeral(&before, 1);
+                    self.entries.insert(path, before)
+                }
+                None => self.entries.remove(&path),
+            };
+            if let Some(after) = after {
+                self.count_ephemeral(&after, -1);
+            }
+        }
+        self.digest = self.undo_digest;
+    }
+
+    /// A transaction is in the tree now; what nothing later touches is read from there again.
+    pub fn applied(&mut self, zxid: Zxid, touched: &Touched) {
+        for path in touched {
+            if self.entries.get(path).is_some_and(|entry| entry.zxid == zxid)
+                && let Some(entry) = self.entries.remove(path)
+            {
+                self.count_ephemeral(&entry, -1);
+            }
+        }
+    }
+
+    /// All ephemeral nodes a session will own, sorted.
+    pub fn ephemerals(&self, tree: &Tree, session: SessionId) -> Vec<String> {
+        let applied = tree.ephemerals(session).filter(|path| !self.entries.contains_key(*path)).map(str::to_owned);
+        let mut paths: Vec<String> = applied.collect();
+        if self.ephemerals.contains_key(&session) {
+            let coming = self.entries.iter().filter(|(_, entry)| owner(entry) == Some(session));
+            paths.extend(coming.map(|(path, _)| path.to_string()));
+        }
+        paths.sort_unstable();
+        paths
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.ephemerals.is_empty()
+    }
+
+    fn count_ephemeral(&mut self, entry: &Entry, change: isize) {
+        let Some(session) = owner(entry) else { return };
+        let count = self.ephemerals.entry(session).or_default();
+        *count = count.checked_add_signed(change).expect("an entry is counted once and uncounted once");
+        if *count == 0 {
+            self.ephemerals.remove(&session);
+        }
+    }
+}
+
+fn owner(entry: &Entry) -> Option<SessionId> {
+    match entry.node.as_ref()?.stat.kind() {
+        NodeKind::Ephemeral(session) => Some(session),
+        _ => None,
+    }
+}

@@ -1,0 +1,289 @@
+//! From a request to a transaction: every check a write must pass, in the order in which clients rely on them.
+//!
+//! A request is checked against the tree as it will be ([`Pending`]). What comes out states results: resolved names, expanded ACLs,
+//! versions after the change, the digest of the tree after it. A request that fails becomes an error transaction by its caller.
+//!
+//! Counterpart in the original: `PrepRequestProcessor.pRequest2Txn`.
+
+use std::sync::Arc;
+
+use rookeeper_proto::acl::AclRequest;
+use rookeeper_proto::multi::{self, FLAG_CONTAINER, FLAG_MAX, WriteOp};
+use rookeeper_proto::node_kind::MAX_TTL_MS;
+use rookeeper_proto::path;
+use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetAclRequest, SetDataRequest, WriteRequest};
+use rookeeper_proto::txn::{CreateKind, CreateTxn};
+use rookeeper_proto::{ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, Zxid};
+use rookeeper_tree::{QuotaVerdict, Tree, access, digest};
+
+use crate::pending::{Node, Pending};
+use crate::settings::Settings;
+
+/// Everything a check can ask for.
+pub(crate) struct Prepare<'a> {
+    pub settings: &'a Settings,
+    pub tree: &'a Tree,
+    pub pending: &'a mut Pending,
+    pub session: SessionId,
+    pub identities: &'a [Id],
+    /// The place the transaction will have, and its time.
+    pub zxid: Zxid,
+    pub wall_ms: i64,
+}
+
+type Checked<T> = Result<T, ErrorCode>;
+
+/// create, create2 and the rest differ in what they may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CreateOp {
+    Create,
+    Create2,
+    Container,
+    Ttl { ttl_ms: i64 },
+}
+
+impl Prepare<'_> {
+    /// Checks one request. On an error nothing of it remains in [`Pending`].
+    pub fn write(&mut self, request: WriteRequest) -> Checked<Txn> {
+        let prepared = match request {
+            WriteRequest::Create(create) => self.create(create, CreateOp::Create),
+            WriteRequest::Create2(create) => self.create(create, CreateOp::Create2),
+            WriteRequest::CreateContainer(create) => self.create(create, CreateOp::Container),
+            WriteRequest::CreateTtl(request) => self.create(request.create, CreateOp::Ttl { ttl_ms: request.ttl_ms }),
+            WriteRequest::Delete(delete) => self.delete(delete),
+            WriteRequest::SetData(set) => self.set_data(set),
+            WriteRequest::SetAcl(set) => self.set_acl(set),
+            WriteRequest::Multi(ops) => Ok(self.multi(ops)),
+            WriteRequest::Reconfig(_) if !self.settings.reconfig => Err(ErrorCode::ReconfigDisabled),
+            WriteRequest::Reconfig(_) => Err(ErrorCode::Unimplemented),
+            WriteRequest::CloseSession => Ok(self.close_session()),
+        };
+        if prepared.is_err() {
+            self.pending.take_back();
+        }
+        prepared
+    }
+
+    /// The end of a session takes its ephemeral nodes along.
+    pub fn close_session(&mut self) -> Txn {
+        let paths = self.pending.ephemerals(self.tree, self.session);
+        for path in &paths {
+            self.remove(path);
+        }
+        Txn::CloseSession { paths: Some(paths) }
+    }
+
+    /// Removes a container or TTL node that is due. It may have got a child since it was found.
+    pub fn reap(&mut self, path: String) -> Checked<Txn> {
+        let node = self.node(&path)?;
+        match node.stat.kind() {
+            NodeKind::Container | NodeKind::Ttl { .. } if node.child_count == 0 => {
+                self.remove(&path);
+                Ok(Txn::DeleteContainer { path })
+            }
+            NodeKind::Ephemeral(_) => Err(ErrorCode::BadVersion),
+            _ => Err(ErrorCode::NotEmpty),
+        }
+    }
+
+    fn multi(&mut self, ops: Vec<WriteOp>) -> Txn {
+        let count = ops.len();
+        let mut members = Vec::with_capacity(count);
+        for op in ops {
+            let member = match op {
+                WriteOp::Create(create) => self.create(create, CreateOp::Create),
+                WriteOp::Create2(create) => self.create(create, CreateOp::Create2),
+                WriteOp::CreateContainer(create) => self.create(create, CreateOp::Container),
+                WriteOp::CreateTtl(ttl) => self.create(ttl.create, CreateOp::Ttl { ttl_ms: ttl.ttl_ms }),
+                WriteOp::Delete(delete) => self.delete(delete),
+                WriteOp::SetData(set) => self.set_data(set),
+                WriteOp::Check(check) => self.check(check),
+            };
+            match member {
+                Ok(member) => members.push(member),
+                Err(code) => {
+                    // The members before the failing one stay in the record, where nobody applies them.
+                    self.pending.take_back();
+                    let failed_at = members.len();
+                    let codes = multi::failure_codes(count, failed_at, code).skip(failed_at);
+                    members.extend(codes.map(|code| Txn::Error { code }));
+                    break;
+                }
+            }
+        }
+        Txn::Multi(members)
+    }
+
+    fn create(&mut self, request: CreateRequest, op: CreateOp) -> Checked<Txn> {
+        let kind = self.create_kind(request.flags, op)?;
+        let sequential = matches!(request.flags, 2 | 3 | 6);
+        let path = request.path.ok_or(ErrorCode::MarshallingError)?;
+        let parent_path = parent_of(&path)?.to_owned();
+        let acl = self.fix_up(request.acl.as_deref())?;
+        let mut parent = self.node(&parent_path)?;
+        self.require(&parent.acl, Permissions::CREATE)?;
+        let path = if sequential { format!("{path}{:010}", parent.stat.cversion) } else { path };
+        path::validate(&path).map_err(|_| ErrorCode::BadArguments)?;
+        if self.pending.exists(self.tree, &path) {
+            return Err(ErrorCode::NodeExists);
+        }
+        if matches!(parent.stat.kind(), NodeKind::Ephemeral(_)) {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let data = request.data.map(|data| data.0);
+        let data_length = data.as_ref().map_or(0, Vec::len);
+        self.check_quota(&path, data_length as i64, 1)?;
+
+        // At the end of its 32 bits the counter stays: a repeated sequential name is refused as existing.
+        parent.stat.cversion = parent.stat.cversion.saturating_add(1);
+        parent.stat.pzxid = self.zxid;
+        parent.child_count += 1;
+        let parent_cversion = parent.stat.cversion;
+        self.pending.set(self.tree, &parent_path, Some(parent), self.zxid);
+        let stored_kind = match kind {
+            CreateKind::Node { ephemeral: true, .. } => NodeKind::Ephemeral(self.session),
+            CreateKind::Node { ephemeral: false, .. } => NodeKind::Persistent,
+            CreateKind::Container => NodeKind::Container,
+            CreateKind::Ttl { ttl_ms } => NodeKind::Ttl { ttl_ms },
+        };
+        let node = Node {
+            stat: StatPersisted::created(self.zxid, self.wall_ms, stored_kind),
+            acl: acl.as_slice().into(),
+            child_count: 0,
+            data_length,
+            content_crc: digest::content_crc(&path, data.as_deref()),
+        };
+        self.pending.set(self.tree, &path, Some(node), self.zxid);
+        Ok(Txn::Create(CreateTxn { path, data, acl: Some(acl), kind, parent_cversion }))
+    }
+
+    /// What flags and opcode together ask for, where they do not contradict each other.
+    fn create_kind(&self, flags: i32, op: CreateOp) -> Checked<CreateKind> {
+        if !(0..=FLAG_MAX).contains(&flags) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let with_ttl = flags > FLAG_CONTAINER;
+        if with_ttl && !self.settings.extended_types {
+            return Err(ErrorCode::Unimplemented);
+        }
+        // The flags alone make a node ephemeral; a container is made by its own request only.
+        let ephemeral = matches!(flags, 1 | 3);
+        let kind = match op {
+            CreateOp::Ttl { ttl_ms } if with_ttl && (1..=MAX_TTL_MS).contains(&ttl_ms) => CreateKind::Ttl { ttl_ms },
+            CreateOp::Ttl { .. } => return Err(ErrorCode::BadArguments),
+            _ if with_ttl => return Err(ErrorCode::BadArguments),
+            CreateOp::Create => CreateKind::Node { ephemeral, with_stat: false },
+            CreateOp::Create2 => CreateKind::Node { ephemeral, with_stat: true },
+            CreateOp::Container => CreateKind::Container,
+        };
+        Ok(kind)
+    }
+
+    fn delete(&mut self, request: PathVersionRequest) -> Checked<Txn> {
+        let path = request.path.ok_or(ErrorCode::MarshallingError)?;
+        let parent_path = parent_of(&path)?;
+        if matches!(path.as_str(), path::ROOT | path::SYSTEM | path::QUOTA | path::CONFIG) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let parent = self.node(parent_path)?;
+        self.require(&parent.acl, Permissions::DELETE)?;
+        let node = self.node(&path)?;
+        check_version(node.stat.version, request.version)?;
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(&path);
+        Ok(Txn::Delete { path })
+    }
+
+    fn set_data(&mut self, request: SetDataRequest) -> Checked<Txn> {
+        let path = valid(request.path)?;
+        let mut node = self.node(&path)?;
+        self.require(&node.acl, Permissions::WRITE)?;
+        let data = request.data.map(|data| data.0);
+        let data_length = data.as_ref().map_or(0, Vec::len);
+        self.check_quota(&path, data_length as i64 - node.data_length as i64, 0)?;
+        check_version(node.stat.version, request.version)?;
+        let version = node.stat.version.wrapping_add(1);
+        node.stat.version = version;
+        node.stat.mzxid = self.zxid;
+        node.stat.mtime_ms = self.wall_ms;
+        node.data_length = data_length;
+        node.content_crc = digest::content_crc(&path, data.as_deref());
+        self.pending.set(self.tree, &path, Some(node), self.zxid);
+        Ok(Txn::SetData { path, data, version })
+    }
+
+    fn set_acl(&mut self, request: SetAclRequest) -> Checked<Txn> {
+        let path = valid(request.path)?;
+        let acl = self.fix_up(request.acl.as_deref())?;
+        let mut node = self.node(&path)?;
+        self.require(&node.acl, Permissions::ADMIN)?;
+        check_version(node.stat.aversion, request.version)?;
+        let version = node.stat.aversion.wrapping_add(1);
+        node.stat.aversion = version;
+        node.acl = acl.as_slice().into();
+        self.pending.set(self.tree, &path, Some(node), self.zxid);
+        Ok(Txn::SetAcl { path, acl: Some(acl), version })
+    }
+
+    fn check(&mut self, request: PathVersionRequest) -> Checked<Txn> {
+        let path = valid(request.path)?;
+        let node = self.node(&path)?;
+        self.require(&node.acl, Permissions::READ)?;
+        check_version(node.stat.version, request.version)?;
+        Ok(Txn::Check { path, version: node.stat.version.wrapping_add(1) })
+    }
+
+    /// Takes a node that exists and has no children out of the tree to come.
+    fn remove(&mut self, path: &str) {
+        if let Some(parent_path) = path::parent(path)
+            && let Some(mut parent) = self.pending.node(self.tree, parent_path)
+        {
+            parent.stat.pzxid = self.zxid;
+            parent.child_count = parent.child_count.saturating_sub(1);
+            self.pending.set(self.tree, parent_path, Some(parent), self.zxid);
+        }
+        self.pending.set(self.tree, path, None, self.zxid);
+    }
+
+    fn node(&self, path: &str) -> Checked<Node> {
+        self.pending.node(self.tree, path).ok_or(ErrorCode::NoNode)
+    }
+
+    fn require(&self, acl: &Arc<[rookeeper_proto::Acl]>, wanted: Permissions) -> Checked<()> {
+        match access::allows(acl, wanted, self.identities, &self.settings.access) {
+            true => Ok(()),
+            false => Err(ErrorCode::NoAuth),
+        }
+    }
+
+    fn fix_up(&self, requested: Option<&[AclRequest]>) -> Checked<Vec<rookeeper_proto::Acl>> {
+        access::fix_up(requested, self.identities, &self.settings.access)
+    }
+
+    fn check_quota(&self, path: &str, bytes_delta: i64, count_delta: i64) -> Checked<()> {
+        if self.settings.enforce_quota
+            && self.tree.check_quota(path, bytes_delta, count_delta) == QuotaVerdict::HardExceeded
+        {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+}
+
+/// The parent of a path that is about to appear or go; the checks here are the only ones that come before those of the parent.
+fn parent_of(path: &str) -> Checked<&str> {
+    match path.rfind('/') {
+        Some(slash) if !path.contains('\0') => Ok(if slash == 0 { path::ROOT } else { &path[..slash] }),
+        _ => Err(ErrorCode::BadArguments),
+    }
+}
+
+fn valid(path: Option<String>) -> Checked<String> {
+    path.filter(|path| path::validate(path).is_ok()).ok_or(ErrorCode::BadArguments)
+}
+
+fn check_version(current: i32, expected: i32) -> Checked<()> {
+    if expected == -1 || expected == current { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}

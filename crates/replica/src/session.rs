@@ -1,0 +1,232 @@
+//! Sessions: which exist, when they expire.
+//!
+//! Expiry goes by buckets of one tick: a session heard of at `now` with timeout `t` is due at the end of the bucket that contains
+//! `now + t`, so it lives between `t` and `t` plus one tick. Requests do not come through here; they note the time at their
+//! connection, and a bucket that falls due looks there before it lets a session go.
+//!
+//! Counterpart in the original: `SessionTrackerImpl` and `ExpiryQueue`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rookeeper_proto::SessionId;
+
+use crate::connection::Connection;
+
+#[derive(Debug)]
+pub struct Session {
+    /// As negotiated by the connection that holds it now; the stored one stays that of creation.
+    pub timeout_ms: i32,
+    pub connection: Option<Arc<Connection>>,
+    /// Once closing, nothing more is accepted for it.
+    pub closing: bool,
+    last_heard_ms: i64,
+    bucket_ms: i64,
+}
+
+impl Session {
+    fn last_heard_ms(&self) -> i64 {
+        self.connection.as_ref().map_or(self.last_heard_ms, |connection| connection.last_heard_ms().max(self.last_heard_ms))
+    }
+}
+
+#[derive(Debug)]
+pub struct Sessions {
+    tick_ms: i64,
+    sessions: HashMap<SessionId, Session>,
+    /// Due time to the sessions that may expire then.
+    buckets: BTreeMap<i64, Vec<SessionId>>,
+    next_id: i64,
+}
+
+impl Sessions {
+    /// `first_id` is where the ids of new sessions start.
+    pub fn new(tick_ms: i64, first_id: SessionId) -> Sessions {
+        assert!(tick_ms > 0, "tickTime must be positive");
+        Sessions { tick_ms, sessions: HashMap::new(), buckets: BTreeMap::new(), next_id: first_id.0 }
+    }
+
+    /// An id that no living session has.
+    pub fn new_id(&mut self) -> SessionId {
+        loop {
+            let id = SessionId(self.next_id);
+            self.next_id += 1;
+            // The smallest id marks containers where an owner is stored.
+            if id.0 != i64::MIN && id != SessionId::NONE && !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Adds a session, or restores one after a restart, with its full timeout ahead of it.
+    pub fn add(&mut self, id: SessionId, timeout_ms: i32, connection: Option<Arc<Connection>>, now_ms: i64) {
+        let bucket_ms = self.bucket(now_ms, timeout_ms);
+        let session = Session { timeout_ms, connection, closing: false, last_heard_ms: now_ms, bucket_ms };
+        self.sessions.insert(id, session);
+        self.buckets.entry(bucket_ms).or_default().push(id);
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// Hands a living session to a new connection and returns the one it had.
+    pub fn attach(
+        &mut self,
+        id: SessionId,
+        connection: Arc<Connection>,
+        timeout_ms: i32,
+        now_ms: i64,
+    ) -> Option<Arc<Connection>> {
+        let session = self.sessions.get_mut(&id)?;
+        session.timeout_ms = timeout_ms;
+        session.last_heard_ms = now_ms;
+        let before = session.connection.replace(connection);
+        // A shorter timeout may fall due before the bucket the session is in.
+        let bucket_ms = self.bucket(now_ms, timeout_ms);
+        self.place(id, bucket_ms);
+        before
+    }
+
+    /// The connection is gone; the session lives on until its timeout.
+    pub fn detach(&mut self, id: SessionId, connection: &Connection) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.connection.as_deref() == Some(connection)
+        {
+            session.last_heard_ms = session.last_heard_ms();
+            session.connection = None;
+        }
+    }
+
+    pub fn is_closing(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_none_or(|session| session.closing)
+    }
+
+    pub fn close(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.closing = true;
+        }
+    }
+
+    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
+        // Its entry in a bucket stays behind and is dropped when the bucket falls due.
+        self.sessions.remove(&id)
+    }
+
+    /// When [`Sessions::expired`] should be asked next.
+    pub fn deadline_ms(&self) -> Option<i64> {
+        self.buckets.first_key_value().map(|(due, _)| *due)
+    }
+
+    /// Takes the sessions that have expired by `now_ms` and marks them closing.
+    pub fn expired(&mut self, now_ms: i64) -> Vec<(SessionId, i32)> {
+        let mut expired = Vec::new();
+        while let Some(bucket) = self.buckets.first_entry() {
+            let due_ms = *bucket.key();
+            if due_ms > now_ms {
+                break;
+            }
+            for id in bucket.remove() {
+                let Some(session) = self.sessions.get(&id) else { continue };
+                if session.closing || session.bucket_ms != due_ms {
+                    continue;
+                }
+                let renewed_ms = self.bucket(session.last_heard_ms(), session.timeout_ms);
+                if renewed_ms > due_ms && renewed_ms > now_ms {
+                    self.place(id, renewed_ms);
+                } else {
+                    expired.push((id, session.timeout_ms));
+                    self.close(id);
+                }
+            }
+        }
+        expired
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+
+    /// Due times and the sessions that may expire then, as far as known without asking the connections.
+    pub fn buckets(&self) -> BTreeMap<i64, Vec<SessionId>> {
+        let mut buckets: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
+        for (id, session) in &self.sessions {
+            buckets.entry(self.bucket(session.last_heard_ms(), session.timeout_ms)).or_default().push(*id);
+        }
+        buckets
+    }
+
+    fn bucket(&self, heard_ms: i64, timeout_ms: i32) -> i64 {
+        ((heard_ms + i64::from(timeout_ms)) / self.tick_ms + 1) * self.tick_ms
+    }
+
+    fn place(&mut self, id: SessionId, bucket_ms: i64) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.bucket_ms != bucket_ms
+        {
+            session.bucket_ms = bucket_ms;
+            self.buckets.entry(bucket_ms).or_default().push(id);
+        }
+    }
+}
+
+/// Where the ids of this process begin: the server in the top byte, then 40 bits of wall-clock milliseconds, then a counter. Wall time
+/// does not restart at boot, so ids do not repeat while sessions of an earlier process live.
+pub fn first_session_id(server: rookeeper_proto::ServerId, wall_ms: i64) -> SessionId {
+    SessionId((((wall_ms as u64) << 24) >> 8 | (server.0 as u64) << 56) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rookeeper_tree::WatcherId;
+
+    fn sessions() -> Sessions {
+        Sessions::new(2000, SessionId(100))
+    }
+
+    #[test]
+    fn a_session_lives_its_timeout_and_at_most_one_tick_more() {
+        for start in [0, 1, 1999, 2000] {
+            let mut sessions = sessions();
+            sessions.add(SessionId(1), 4000, None, start);
+            let due = sessions.deadline_ms().unwrap();
+            assert!(due > start + 4000 && due <= start + 6000, "{start}: {due}");
+            assert_eq!(sessions.expired(due - 1), []);
+            assert_eq!(sessions.expired(due), [(SessionId(1), 4000)]);
+            assert!(sessions.is_closing(SessionId(1)));
+            assert_eq!(sessions.expired(due + 9000), []);
+        }
+    }
+
+    #[test]
+    fn a_request_renews_without_passing_here() {
+        let mut sessions = sessions();
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
+        connection.heard(5000);
+        assert_eq!(sessions.expired(6000), []);
+        assert_eq!(sessions.deadline_ms(), Some(10_000));
+        sessions.detach(SessionId(1), &connection);
+        assert_eq!(sessions.expired(10_000), [(SessionId(1), 4000)]);
+    }
+
+    #[test]
+    fn a_shorter_timeout_at_reconnect_counts() {
+        let mut sessions = sessions();
+        sessions.add(SessionId(1), 40_000, None, 0);
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
+        sessions.attach(SessionId(1), connection, 4000, 0);
+        assert_eq!(sessions.expired(6000), [(SessionId(1), 4000)]);
+    }
+
+    #[test]
+    fn ids_carry_the_server_and_do_not_repeat_those_alive() {
+        let first = first_session_id(rookeeper_proto::ServerId(1), 1_700_000_000_000);
+        assert_eq!(first.0 >> 56, 1);
+        assert_eq!(first.0 & 0xffff, 0);
+        let mut sessions = sessions();
+        sessions.add(SessionId(100), 4000, None, 0);
+        assert_eq!(sessions.new_id(), SessionId(101));
+    }
+}

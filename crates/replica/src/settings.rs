@@ -1,0 +1,54 @@
+//! What an operator can choose about the replica's behaviour. Each field says its consequence.
+
+use rookeeper_proto::ServerId;
+use rookeeper_tree::access::AccessConfig;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The top byte of every session id made here.
+    pub server: ServerId,
+    /// Sessions expire at multiples of this, so a session lives up to one tick longer than its timeout.
+    pub tick_time_ms: i64,
+    /// Requested session timeouts are clamped into this range.
+    pub min_session_timeout_ms: i32,
+    pub max_session_timeout_ms: i32,
+    /// Without it a request for a TTL node is refused as unimplemented.
+    pub extended_types: bool,
+    /// With it a hard quota refuses writes; without it quotas only count.
+    pub enforce_quota: bool,
+    /// With it every transaction carries the digest of the tree after it.
+    pub digests: bool,
+    /// Without it `reconfig` is refused as disabled.
+    pub reconfig: bool,
+    /// Who may do what.
+    pub access: AccessConfig,
+    pub reaping: Reaping,
+}
+
+/// How containers and TTL nodes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaping {
+    /// How often the candidates are collected.
+    pub interval_ms: i64,
+    /// Removals are spaced to stay below this.
+    pub max_per_minute: i64,
+    /// A container that never had a child goes after this time; 0: never.
+    pub max_never_used_ms: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            server: ServerId(1),
+            tick_time_ms: 3000,
+            min_session_timeout_ms: 6000,
+            max_session_timeout_ms: 60_000,
+            extended_types: false,
+            enforce_quota: false,
+            digests: true,
+            reconfig: false,
+            access: AccessConfig::default(),
+            reaping: Reaping { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
+        }
+    }
+}

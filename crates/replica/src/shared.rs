@@ -1,0 +1,224 @@
+//! What the replica shares with the connections' tasks: the tree, the watches, who is connected.
+//!
+//! What always holds here:
+//! - locks are taken in the order tree, sessions, watches, connections, deferred events, outbox;
+//! - only the replica changes the tree; a watch event is in its outbox before the change that caused it can be read, or it is
+//!   deferred and the reader of the change is served first ([`Shared::serve_deferred_to`]);
+//! - a watch is registered while the tree is locked for the read that asked for it, so no change falls between the two.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rookeeper_proto::event::{EventType, NOTIFICATION_XID, STATE_SYNC_CONNECTED, WatcherEvent};
+use rookeeper_proto::frame::{self, ReplyHeader};
+use rookeeper_proto::jute::Text;
+use rookeeper_proto::{Acl, Permissions, Zxid};
+use rookeeper_tree::{Change, Fired, Tree, WatchTables, WatcherId, access};
+
+use crate::connection::Connection;
+use crate::session::{Sessions, first_session_id};
+use crate::settings::Settings;
+use crate::statistics::Statistics;
+
+/// Events for more watchers than this are not put into their outboxes while the tree is locked, but right after, in portions.
+const DEFER_ABOVE: usize = 1000;
+
+#[derive(Debug)]
+pub struct Shared {
+    pub settings: Settings,
+    pub statistics: Statistics,
+    tree: RwLock<Tree>,
+    sessions: Mutex<Sessions>,
+    watches: Mutex<WatchTables>,
+    connections: Mutex<HashMap<WatcherId, Arc<Connection>>>,
+    deferred: Mutex<VecDeque<Event>>,
+    /// Length of `deferred`, to be asked without its lock.
+    deferred_count: AtomicUsize,
+    /// Requests handed to the replica and not answered, over all connections.
+    outstanding: AtomicUsize,
+}
+
+/// One event and those it still has to reach.
+#[derive(Debug)]
+struct Event {
+    fired: Fired,
+    acl: Arc<[Acl]>,
+    zxid: Zxid,
+}
+
+impl Shared {
+    pub fn new(settings: Settings, tree: Tree, wall_ms: i64) -> Shared {
+        let first_id = first_session_id(settings.server, wall_ms);
+        Shared {
+            sessions: Mutex::new(Sessions::new(settings.tick_time_ms, first_id)),
+            settings,
+            statistics: Statistics::default(),
+            tree: RwLock::new(tree),
+            watches: Mutex::default(),
+            connections: Mutex::default(),
+            deferred: Mutex::default(),
+            deferred_count: AtomicUsize::new(0),
+            outstanding: AtomicUsize::new(0),
+        }
+    }
+
+    /// The tree, for reading. Keep it for microseconds: the apply step waits for it.
+    pub fn tree(&self) -> RwLockReadGuard<'_, Tree> {
+        self.tree.read()
+    }
+
+    pub(crate) fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
+        self.tree.write()
+    }
+
+    /// Who has a session. The replica changes it, commands look.
+    pub fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock()
+    }
+
+    pub fn watches(&self) -> MutexGuard<'_, WatchTables> {
+        self.watches.lock()
+    }
+
+    /// Everybody connected, in no order.
+    pub fn connections(&self) -> Vec<Arc<Connection>> {
+        self.connections.lock().values().cloned().collect()
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.connections.lock().len()
+    }
+
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// A request goes to the replica.
+    pub fn submit(&self, connection: &Connection) {
+        connection.submit();
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its answer is in the outbox.
+    pub(crate) fn settle(&self, connection: &Connection) {
+        connection.settle();
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub fn add_connection(&self, connection: Arc<Connection>) {
+        self.connections.lock().insert(connection.id, connection);
+    }
+
+    /// The connection is over: its watches go with it.
+    pub fn remove_connection(&self, connection: &Connection) {
+        connection.outbox.close();
+        let mut watches = self.watches();
+        connection.mark_gone();
+        watches.remove_watcher(connection.id);
+        self.connections.lock().remove(&connection.id);
+        if self.deferred_count.load(Ordering::Relaxed) > 0 {
+            for event in self.deferred.lock().iter_mut() {
+                event.fired.watchers.remove(connection.id);
+            }
+        }
+    }
+
+    /// Sends the events of one transaction. Called with the tree locked for writing.
+    pub(crate) fn fire(&self, changes: &[Change], zxid: Zxid, to_wake: &mut Vec<Arc<Connection>>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut watches = self.watches();
+        if watches.watch_count() == 0 {
+            return;
+        }
+        let connections = self.connections.lock();
+        for change in changes {
+            for fired in watches.trigger(change) {
+                let mut event = Event { fired, acl: change.acl.clone(), zxid };
+                if event.fired.watchers.len() > DEFER_ABOVE {
+                    self.deferred.lock().push_back(event);
+                    self.deferred_count.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                while let Some(watcher) = event.fired.watchers.pop() {
+                    watches.settle(watcher, &event.fired);
+                    let Some(connection) = connections.get(&watcher) else { continue };
+                    self.serve_deferred(connection, &mut watches);
+                    self.deliver(&event, connection, to_wake);
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, event: &Event, connection: &Arc<Connection>, to_wake: &mut Vec<Arc<Connection>>) {
+        let identities = connection.identities();
+        if access::allows(&event.acl, Permissions::READ, &identities, &self.settings.access)
+            && append_event(connection, event)
+        {
+            to_wake.push(connection.clone());
+        }
+    }
+
+    /// Whether events wait that were too many to send at once.
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.deferred_count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Puts events that wait for this connection into its outbox, before it is shown anything newer. Called with the tree locked.
+    pub fn serve_deferred_to(&self, connection: &Connection) {
+        if self.has_deferred() {
+            self.serve_deferred(connection, &mut self.watches());
+        }
+    }
+
+    fn serve_deferred(&self, connection: &Connection, watches: &mut WatchTables) {
+        if !self.has_deferred() {
+            return;
+        }
+        for event in self.deferred.lock().iter_mut() {
+            if event.fired.watchers.remove(connection.id) {
+                watches.settle(connection.id, &event.fired);
+                let identities = connection.identities();
+                if access::allows(&event.acl, Permissions::READ, &identities, &self.settings.access) {
+                    append_event(connection, event);
+                }
+            }
+        }
+    }
+
+    /// Delivers up to `limit` of the events that wait.
+    pub(crate) fn deliver_deferred(&self, limit: usize, to_wake: &mut Vec<Arc<Connection>>) {
+        let mut watches = self.watches();
+        let connections = self.connections.lock();
+        let mut deferred = self.deferred.lock();
+        for _ in 0..limit {
+            let Some(event) = deferred.front_mut() else { return };
+            match event.fired.watchers.pop() {
+                Some(watcher) => {
+                    watches.settle(watcher, &event.fired);
+                    if let Some(connection) = connections.get(&watcher) {
+                        self.deliver(event, connection, to_wake);
+                    }
+                }
+                None => {
+                    deferred.pop_front();
+                    self.deferred_count.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// Returns whether the connection's task must be woken.
+fn append_event(connection: &Connection, event: &Event) -> bool {
+    connection.outbox.append(|output| put_event(output, event.zxid, event.fired.event_type, &event.fired.path))
+}
+
+/// Appends a notification. `zxid` is that of the change, or -1 for one that a reconnecting client missed.
+pub(crate) fn put_event(output: &mut Vec<u8>, zxid: Zxid, event_type: EventType, path: &str) {
+    let event = WatcherEvent { event_type: event_type as i32, state: STATE_SYNC_CONNECTED, path: Text::from(path) };
+    frame::append_reply(output, ReplyHeader { xid: NOTIFICATION_XID, zxid, err: 0 }, Some(&event));
+}

@@ -1,0 +1,165 @@
+//! Figures of the whole server that request handling produces. Read by the four-letter words and metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counts since the start or the last reset.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    /// Milliseconds from a request's arrival to its answer, all kinds, connecting included.
+    pub request_latency_ms: Summary,
+    pub read_latency_ms: Summary,
+    pub update_latency_ms: Summary,
+    pub packets_received: AtomicU64,
+    pub packets_sent: AtomicU64,
+    pub sessions_expired: AtomicU64,
+    pub digest_mismatches: AtomicU64,
+    pub connections_rejected: AtomicU64,
+}
+
+impl Statistics {
+    /// What `srst` does.
+    pub fn reset(&self) {
+        for summary in [&self.request_latency_ms, &self.read_latency_ms, &self.update_latency_ms] {
+            summary.reset();
+        }
+        self.packets_received.store(0, Relaxed);
+        self.packets_sent.store(0, Relaxed);
+    }
+}
+
+/// Buckets grow by a quarter of a power of two: exact up to 4, then within 25 %.
+const BUCKETS: usize = 160;
+
+/// Count, sum, least, largest and quantiles of a series of whole numbers, without locks and in constant space.
+#[derive(Debug)]
+pub struct Summary {
+    count: AtomicU64,
+    sum: AtomicU64,
+    /// `u64::MAX` while empty.
+    min: AtomicU64,
+    max: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
+}
+
+impl Default for Summary {
+    fn default() -> Summary {
+        Summary {
+            count: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
+            min: AtomicU64::new(u64::MAX),
+            max: AtomicU64::new(0),
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+        }
+    }
+}
+
+impl Summary {
+    pub fn record(&self, value: u64) {
+        self.record_many(value, 1);
+    }
+
+    pub fn record_many(&self, value: u64, count: u64) {
+        self.count.fetch_add(count, Relaxed);
+        self.sum.fetch_add(value * count, Relaxed);
+        // The limits move rarely; asking first keeps the cache line shared.
+        if value < self.min.load(Relaxed) {
+            self.min.fetch_min(value, Relaxed);
+        }
+        if value > self.max.load(Relaxed) {
+            self.max.fetch_max(value, Relaxed);
+        }
+        self.buckets[bucket(value)].fetch_add(count, Relaxed);
+    }
+
+    pub fn reset(&self) {
+        self.count.store(0, Relaxed);
+        self.sum.store(0, Relaxed);
+        self.min.store(u64::MAX, Relaxed);
+        self.max.store(0, Relaxed);
+        for bucket in &self.buckets {
+            bucket.store(0, Relaxed);
+        }
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Relaxed)
+    }
+
+    /// 0 while empty.
+    pub fn min(&self) -> u64 {
+        match self.min.load(Relaxed) {
+            u64::MAX => 0,
+            min => min,
+        }
+    }
+
+    pub fn max(&self) -> u64 {
+        self.max.load(Relaxed)
+    }
+
+    /// 0 while empty.
+    pub fn mean(&self) -> f64 {
+        match self.count() {
+            0 => 0.0,
+            count => self.sum() as f64 / count as f64,
+        }
+    }
+
+    /// The least value that at least this share of the series does not exceed, within a bucket's width. 0 while empty.
+    pub fn quantile(&self, share: f64) -> u64 {
+        let rank = (self.count() as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            seen += bucket.load(Relaxed);
+            if seen >= rank && seen > 0 {
+                return lower_bound(index).clamp(self.min(), self.max());
+            }
+        }
+        self.max()
+    }
+}
+
+fn bucket(value: u64) -> usize {
+    if value < 4 {
+        return value as usize;
+    }
+    let power = value.ilog2() as usize;
+    let quarter = (value >> (power - 2)) as usize & 3;
+    (4 * (power - 1) + quarter).min(BUCKETS - 1)
+}
+
+fn lower_bound(index: usize) -> u64 {
+    if index < 4 {
+        return index as u64;
+    }
+    let (power, quarter) = (index / 4 + 1, index as u64 % 4);
+    (4 + quarter) << (power - 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_falls_into_the_bucket_that_begins_at_or_below_it() {
+        for value in (0..5000).chain([u64::from(u32::MAX), 1 << 39]) {
+            let index = bucket(value);
+            assert!(lower_bound(index) <= value, "{value}");
+            assert!(index + 1 == BUCKETS || value < lower_bound(index + 1), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_summary_of_a_hundred_values() {
+        let summary = Summary::default();
+        assert_eq!((summary.min(), summary.max(), summary.quantile(0.5)), (0, 0, 0));
+        (1..=100).for_each(|value| summary.record(value));
+        assert_eq!((summary.count(), summary.sum(), summary.min(), summary.max()), (100, 5050, 1, 100));
+        assert!((40..=50).contains(&summary.quantile(0.5)), "{}", summary.quantile(0.5));
+        assert!((96..=100).contains(&summary.quantile(0.999)));
+    }
+}

@@ -140,11 +140,6 @@ impl Pending {
         paths
     }
 
-    #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.ephemerals.is_empty()
-    }
-
     fn count_ephemeral(&mut self, entry: &Entry, change: isize) {
         let Some(session) = owner(entry) else { return };
         let count = self.ephemerals.entry(session).or_default();

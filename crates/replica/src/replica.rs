@@ -52,15 +52,31 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Output {
     /// Make this log record durable, after all earlier ones. Answered by [`Input::Synced`].
-    Append { zxid: Zxid, body: Vec<u8> },
+    Append {
+        zxid: Zxid,
+        body: Vec<u8>,
+    },
     /// The connection's outbox has something for its task.
     Wake(Arc<Connection>),
     /// For the log of events.
-    SessionOpened { session: SessionId, timeout_ms: i32, connection: Arc<Connection> },
-    SessionExpired { session: SessionId, timeout_ms: i32 },
-    SessionClosed { session: SessionId },
+    SessionOpened {
+        session: SessionId,
+        timeout_ms: i32,
+        connection: Arc<Connection>,
+    },
+    SessionExpired {
+        session: SessionId,
+        timeout_ms: i32,
+    },
+    SessionClosed {
+        session: SessionId,
+    },
     /// This server computed another digest than it predicted for the same transaction: its state can't be trusted any more.
-    DigestMismatch { zxid: Zxid, expected: i64, actual: i64 },
+    DigestMismatch {
+        zxid: Zxid,
+        expected: i64,
+        actual: i64,
+    },
 }
 
 /// A prepared transaction on its way to being committed.

@@ -26,7 +26,9 @@ pub struct Session {
 
 impl Session {
     fn last_heard_ms(&self) -> i64 {
-        self.connection.as_ref().map_or(self.last_heard_ms, |connection| connection.last_heard_ms().max(self.last_heard_ms))
+        self.connection
+            .as_ref()
+            .map_or(self.last_heard_ms, |connection| connection.last_heard_ms().max(self.last_heard_ms))
     }
 }
 

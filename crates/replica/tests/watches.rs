@@ -1,0 +1,108 @@
+//! When events come, and in which order with answers.
+
+mod common;
+
+use common::World;
+use rookeeper_proto::OpCode;
+use rookeeper_proto::jute;
+use rookeeper_proto::request::WriteRequest;
+
+#[test]
+fn an_event_precedes_the_answer_to_the_write_that_caused_it() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.exists(&mut client, "/a", true);
+    world.create(&mut client, "/a");
+    world.sync();
+    assert_eq!(client.received(), ["1 NoNode at 0x1", "event Created /a at 0x2", "2 ok at 0x2"]);
+}
+
+#[test]
+fn a_watch_set_by_a_read_behind_a_write_does_not_see_that_write() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.create(&mut client, "/a");
+    world.get(&mut client, "/a", true);
+    world.set(&mut client, "/a", b"x");
+    world.sync();
+    assert_eq!(client.received(), ["1 ok at 0x2", "2 ok at 0x2", "event DataChanged /a at 0x3", "3 ok at 0x3"]);
+}
+
+#[test]
+fn a_closing_session_is_told_of_its_own_ephemerals_before_its_answer() {
+    let mut world = World::new();
+    let (mut client, mut other) = (world.connect(), world.connect());
+    world.create_with(&mut client, "/e", b"", 1);
+    world.sync();
+    world.exists(&mut client, "/e", true);
+    world.children(&mut other, "/", true);
+    client.received();
+    other.received();
+    world.write(&mut client, OpCode::CloseSession, WriteRequest::CloseSession);
+    world.sync();
+    assert_eq!(client.received(), ["event Deleted /e at 0x4", "3 ok at 0x4"]);
+    assert_eq!(other.received(), ["event ChildrenChanged / at 0x4"]);
+}
+
+#[test]
+fn a_reconnecting_client_learns_what_it_missed() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    for path in ["/changed", "/deleted", "/same"] {
+        world.create(&mut client, path);
+    }
+    world.sync();
+    let seen = 4i64;
+    world.set(&mut client, "/changed", b"x");
+    world.delete(&mut client, "/deleted");
+    world.create(&mut client, "/created");
+    world.sync();
+    client.received();
+    let lists = (seen, vec!["/changed", "/deleted", "/same"], vec!["/created", "/never"], vec!["/same"]);
+    world.read(&mut client, OpCode::SetWatches, jute::to_vec(&lists));
+    assert_eq!(
+        client.received(),
+        [
+            "event DataChanged /changed at 0xffffffffffffffff",
+            "event Deleted /deleted at 0xffffffffffffffff",
+            "event Created /created at 0xffffffffffffffff",
+            "7 ok at 0x7",
+        ]
+    );
+    world.set(&mut client, "/same", b"y");
+    world.sync();
+    assert_eq!(client.received(), ["event DataChanged /same at 0x8", "8 ok at 0x8"]);
+}
+
+/// More watchers than are served while the tree is locked: whoever looks at the new state first must still get its event first.
+#[test]
+fn a_deferred_event_reaches_its_watcher_before_the_new_state_does() {
+    const WATCHERS: usize = 2500;
+    let mut world = World::new();
+    let mut writer = world.connect();
+    world.create(&mut writer, "/a");
+    world.sync();
+    let mut watchers: Vec<_> = (0..WATCHERS).map(|_| world.connect()).collect();
+    for watcher in &mut watchers {
+        world.get(watcher, "/a", true);
+        watcher.received();
+    }
+    world.set(&mut writer, "/a", b"x");
+    world.sync();
+    // Whoever was not among the first portion reads now, before its turn would come.
+    let mut waited = 0;
+    for watcher in &mut watchers {
+        world.get(watcher, "/a", false);
+        let received = watcher.received();
+        assert_eq!(received.len(), 2, "{received:?}");
+        assert!(received[0].starts_with("event DataChanged /a"), "{received:?}");
+        waited += 1;
+    }
+    assert_eq!(waited, WATCHERS);
+    // The rest is delivered in portions; nobody gets anything twice.
+    while world.replica.deadline_ms() == Some(i64::MIN) {
+        world.pass_ms(0);
+    }
+    assert!(watchers.iter().all(|watcher| watcher.received().is_empty()));
+    assert_eq!(world.shared.watches().watch_count(), 0);
+}

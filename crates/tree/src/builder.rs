@@ -33,7 +33,6 @@ pub struct TreeBuilder {
     tree: Tree,
     /// The lists by the ids of the snapshot. Each holds a reference until the end.
     acls: HashMap<i64, AclRef, FixedState>,
-    unknown_acls: Vec<String>,
 }
 
 impl Default for TreeBuilder {
@@ -49,7 +48,7 @@ impl TreeBuilder {
 
     /// See [`Tree::with_seed`].
     pub fn with_seed(seed: u64) -> TreeBuilder {
-        TreeBuilder { tree: Tree::empty(seed), acls: HashMap::default(), unknown_acls: Vec::new() }
+        TreeBuilder { tree: Tree::empty(seed), acls: HashMap::default() }
     }
 
     pub fn add_session(&mut self, session: SessionId, timeout_ms: i32) {
@@ -69,7 +68,8 @@ impl TreeBuilder {
     }
 
     /// The root has the empty path. An ACL id without a list is no error yet: a fuzzy snapshot of the original contains nodes
-    /// that are younger than its table, whose list the log brings. Until then nobody may use them; see [`Self::unknown_acls`].
+    /// that are younger than its table, whose list the log brings. Until then nobody may use them. What
+    /// the log does not bring is damage, see [`ReplayCleanup::unknown_acls`].
     pub fn add_node(
         &mut self,
         node_path: &str,
@@ -90,7 +90,7 @@ impl TreeBuilder {
             _ if acl_id == OPEN_ACL_ID => AclTable::OPEN,
             Some(reference) => self.tree.acls.retain_again(*reference),
             None => {
-                self.unknown_acls.push(tree_path.to_owned());
+                self.tree.unknown_acls.push(tree_path.to_owned());
                 self.tree.acls.retain(Some(nobody()))
             }
         };
@@ -105,11 +105,6 @@ impl TreeBuilder {
             }
         }
         Ok(())
-    }
-
-    /// Nodes so far whose ACL id the table does not have. In a snapshot that no log follows this is damage.
-    pub fn unknown_acls(&self) -> &[String] {
-        &self.unknown_acls
     }
 
     /// The tree, as of the zxid in the snapshot's name. The log above it is applied next, then [`Tree::finish_replay`] called.
@@ -133,6 +128,8 @@ pub struct ReplayCleanup {
     /// Ephemeral nodes of sessions that are not known: removed here, without a transaction.
     pub removed_ephemerals: Vec<(SessionId, String)>,
     pub recounted_quotas: usize,
+    /// Nodes whose list neither the snapshot nor the log had: one of them is damaged. Only the superuser may use these nodes.
+    pub unknown_acls: Vec<String>,
 }
 
 impl Tree {
@@ -146,7 +143,9 @@ impl Tree {
             let paths = self.delete_ephemerals(session, self.last_zxid(), &mut Vec::new());
             removed_ephemerals.extend(paths.into_iter().map(|path| (session, path)));
         }
-        ReplayCleanup { removed_ephemerals, recounted_quotas: self.recount_quotas() }
+        let mut unknown_acls = std::mem::take(&mut self.unknown_acls);
+        unknown_acls.retain(|path| self.node(path).is_some_and(|node| **node.acl() == *nobody()));
+        ReplayCleanup { removed_ephemerals, recounted_quotas: self.recount_quotas(), unknown_acls }
     }
 }
 
@@ -192,8 +191,9 @@ mod tests {
     fn a_node_with_an_unknown_list_is_closed_to_everybody() {
         let mut builder = builder();
         builder.add_node("/a", None, 99, StatPersisted::default()).unwrap();
-        assert_eq!(builder.unknown_acls(), ["/a"]);
-        assert_eq!(builder.finish(Zxid(1)).unwrap().node("/a").unwrap().acl().as_ref(), nobody());
+        let mut tree = builder.finish(Zxid(1)).unwrap();
+        assert_eq!(tree.node("/a").unwrap().acl().as_ref(), nobody());
+        assert_eq!(tree.finish_replay().unknown_acls, ["/a"]);
     }
 
     #[test]

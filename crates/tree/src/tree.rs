@@ -32,6 +32,8 @@ pub struct Tree {
     digest: u64,
     data_size: usize,
     last_zxid: Zxid,
+    /// Nodes that came from a snapshot without their list, until the replay is finished.
+    pub(crate) unknown_acls: Vec<String>,
 }
 
 impl Default for Tree {
@@ -69,6 +71,7 @@ impl Tree {
             digest: 0,
             data_size: 0,
             last_zxid: Zxid::ZERO,
+            unknown_acls: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rookeeper_cli::shell;
+use rookeeper_cli::{bench, shell};
 
 #[derive(Parser, Debug)]
 #[command(name = "rookeeper", version, about = "A distributed coordination service, compatible with Apache ZooKeeper")]
@@ -21,10 +21,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure throughput and latency of any ZooKeeper-compatible server
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
+        Command::Bench(options) => ExitCode::from(bench::main(&options)),
     }
 }

@@ -17,6 +17,18 @@ const DELETE_BATCH: i32 = 1_000;
 const DELETE_BATCH_BYTES_LIMIT: usize = 512 * 1024;
 const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
 
+/// Under a chroot `/` is a node like any other, that the client library only creates and deletes by its whole path.
+fn whole_path(client: Client, path: &str) -> (Client, String) {
+    let chroot = client.path().to_owned();
+    if path != "/" || chroot == "/" {
+        return (client, path.to_owned());
+    }
+    match client.chroot("/") {
+        Ok(client) => (client, chroot),
+        Err(client) => (client, path.to_owned()),
+    }
+}
+
 impl Shell {
     fn print_stat(&self, stat: &Stat) -> Result<(), Failure> {
         Ok(self.output.line(&format::stat(stat, &self.zone))?)
@@ -150,10 +162,11 @@ pub(crate) async fn create(shell: &mut Shell, arguments: Arguments) -> Result<()
         options = options.with_ttl(ttl);
     }
     if sequential { path::validate_sequential(path) } else { path::validate(path) }.map_err(Failure::Refused)?;
-    if path == "/" && !sequential {
+    let (client, whole) = whole_path(shell.client()?, path);
+    if whole == "/" && !sequential {
         return Err(refused(&Error::NodeExists, path));
     }
-    match shell.client()?.create(path, data, &options).await {
+    match client.create(&whole, data, &options).await {
         Ok((_, sequence)) if sequential => shell.output.complain(&format!("Created {path}{sequence}"))?,
         Ok(_) => shell.output.complain(&format!("Created {path}"))?,
         Err(error) => {
@@ -210,7 +223,8 @@ pub(crate) async fn delete(shell: &mut Shell, arguments: Arguments) -> Result<()
     let path = arguments.words[0].as_str();
     let version = arguments.version()?;
     shell.check_path(path)?;
-    shell.client()?.delete(path, version).await.map_err(|error| refused(&error, path))
+    let (client, whole) = whole_path(shell.client()?, path);
+    client.delete(&whole, version).await.map_err(|error| refused(&error, path))
 }
 
 pub(crate) async fn delete_all(shell: &mut Shell, arguments: Arguments) -> Result<(), Failure> {
@@ -221,8 +235,8 @@ pub(crate) async fn delete_all(shell: &mut Shell, arguments: Arguments) -> Resul
         Some(Err(_)) => return Err(Failure::Refused("-b argument must be an int value".to_owned())),
     };
     shell.check_path(root)?;
-    let client = shell.client()?;
-    let tree = subtree(&client, root).await?;
+    let (client, root) = whole_path(shell.client()?, root);
+    let tree = subtree(&client, &root).await?;
     if batch <= 0 {
         // Leaves first, the root last.
         for path in tree.iter().rev() {

@@ -39,13 +39,9 @@ fn fault(path: &str) -> Option<String> {
         match unit {
             0 => return Some(format!("null character not allowed @{index}")),
             _ if unit == slash && previous == slash => return Some(format!("empty node name specified @{index}")),
-            _ if unit == dot && previous == dot && index >= 2 => {
-                if units[index - 2] == slash && component_ends(index) {
-                    return Some(format!("relative paths not allowed @{index}"));
-                }
-            }
-            _ if unit == dot => {
-                if previous == slash && component_ends(index) {
+            _ if unit == dot && component_ends(index) => {
+                let relative = previous == slash || (previous == dot && index >= 2 && units[index - 2] == slash);
+                if relative {
                     return Some(format!("relative paths not allowed @{index}"));
                 }
             }

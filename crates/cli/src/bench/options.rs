@@ -1,0 +1,154 @@
+//! The options of `rookeeper bench`, with their limits: every load is bounded.
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+/// What is asked of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// getData of a random key
+    Get,
+    /// setData of a random key
+    Set,
+    /// create of a new node, under a parent of each connection
+    Create,
+    /// exists of a random key
+    Exists,
+    /// get and set, in the proportion of --read-ratio
+    Mixed,
+}
+
+impl Operation {
+    pub(super) fn needs_keys(self) -> bool {
+        self != Operation::Create
+    }
+}
+
+/// Closed-loop load: every connection keeps exactly --pipeline requests outstanding and sends the next when an answer comes.
+///
+/// The latency of an operation runs from handing the request to the socket to having read its answer, in microseconds. Operations
+/// sent during --seconds are counted, and all of them are awaited; the warm-up is not counted. Operations the server refuses are
+/// counted by code and are not in the throughput. In a closed loop a slow server also slows the arrival of requests: latencies say
+/// what these connections saw, not what independent clients would have seen.
+///
+/// The run works under one new node /rookeeper-bench-N and deletes it afterwards. With --operation create the server holds every
+/// node created in warm-up and measurement until then.
+#[derive(Debug, Clone, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// HOST:PORT[,HOST:PORT...]: connections are spread over these
+    #[arg(long, default_value = "localhost:2181", value_delimiter = ',', value_name = "HOST:PORT")]
+    pub server: Vec<String>,
+
+    /// Connections, each with its own session [1 to 10000]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub connections: u16,
+
+    /// Requests outstanding on each connection [1 to 10000]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub pipeline: u16,
+
+    /// What to ask
+    #[arg(long, value_enum, default_value_t = Operation::Mixed)]
+    pub operation: Operation,
+
+    /// Share of gets in --operation mixed [0 to 1]
+    #[arg(long, default_value_t = 0.9, value_parser = ratio)]
+    pub read_ratio: f64,
+
+    /// Bytes of data in each node [0 to 1000000]
+    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub value_size: u32,
+
+    /// Nodes made before the load, from which get, set and exists choose evenly [1 to 1000000]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub keys: u32,
+
+    /// Seconds of load before the measurement [0 to 3600]
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = warmup)]
+    pub warmup: f64,
+
+    /// Seconds of measurement [above 0, to 3600]
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
+    pub seconds: f64,
+
+    /// Worker threads of the load generator [default: 2, or the number of cores if that is less]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// Seed of the choice of keys, operations and values
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl Options {
+    pub(super) fn thread_count(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or(cores.min(2), usize::from)
+    }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    number(text, |value| (0.0..=1.0).contains(&value), "a number from 0 to 1")
+}
+
+fn warmup(text: &str) -> Result<f64, String> {
+    number(text, |value| (0.0..=3600.0).contains(&value), "seconds from 0 to 3600")
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    number(text, |value| value > 0.0 && value <= 3600.0, "seconds above 0, to 3600")
+}
+
+fn number(text: &str, allowed: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value| allowed(*value)).ok_or_else(|| format!("expected {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Program {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        Program::try_parse_from(["bench"].into_iter().chain(line.split_whitespace())).map(|program| program.options)
+    }
+
+    #[test]
+    fn options_and_defaults() {
+        let options = parse("--server a:1,b:2 --operation create --seconds 0.5").unwrap();
+        assert_eq!(options.server, ["a:1", "b:2"]);
+        assert_eq!(options.operation, Operation::Create);
+        assert_eq!((options.connections, options.pipeline, options.value_size), (10, 1, 100));
+        assert_eq!((options.seconds, options.read_ratio, options.json), (0.5, 0.9, false));
+    }
+
+    #[test]
+    fn limits_hold() {
+        for line in [
+            "--connections 0",
+            "--pipeline 0",
+            "--value-size 1000001",
+            "--keys 0",
+            "--read-ratio 1.1",
+            "--seconds 0",
+            "--seconds NaN",
+            "--warmup -1",
+            "--threads 0",
+            "--operation list",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ use rookeeper_proto::response::{Create2Response, ErrorResponse, GetDataResponse,
 use rookeeper_proto::{OpCode, Txn, Zxid};
 use rookeeper_tree::{Change, Outcome, Tree};
 
+use crate::digest_log::DigestLog;
 use crate::replica::{InFlight, Output, Replica, Reply, Time};
 
 /// Transactions applied under one lock: readers wait no longer than these take.
@@ -48,6 +49,11 @@ impl Replica {
             let (zxid, actual) = (header.zxid, tree.digest());
             self.outputs.push_back(Output::DigestMismatch { zxid, expected, actual });
         }
+        if self.shared.settings.digests && DigestLog::wants(header.zxid) {
+            self.shared.digests().note(header.zxid, tree.digest());
+        }
+        let since_proposed_ms = (now.wall_ms - header.time_ms).max(0);
+        self.shared.statistics.propagation_latency_ms.record(since_proposed_ms as u64);
         self.shared.fire(changes, header.zxid, &mut self.to_wake);
         let owner = closed.and_then(|session| {
             self.outputs.push_back(Output::SessionClosed { session });

@@ -10,9 +10,10 @@
 //! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
 //! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
 //! - [`session`], `reaper.rs`: what time does
-//! - [`settings`], [`statistics`]
+//! - [`settings`], [`statistics`], [`digest_log`]
 
 pub mod connection;
+pub mod digest_log;
 pub mod outbox;
 pub mod read;
 pub mod replica;
@@ -27,6 +28,7 @@ mod prepare;
 mod reaper;
 
 pub use connection::{Connection, Identities};
+pub use digest_log::DigestLog;
 pub use outbox::{Drained, Outbox};
 pub use read::ReadFrame;
 pub use replica::{Input, Output, Replica, Time};

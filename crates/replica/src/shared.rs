@@ -18,6 +18,7 @@ use rookeeper_proto::{Acl, Permissions, Zxid};
 use rookeeper_tree::{Change, Fired, Tree, WatchTables, WatcherId, access};
 
 use crate::connection::Connection;
+use crate::digest_log::DigestLog;
 use crate::session::{Sessions, first_session_id};
 use crate::settings::Settings;
 use crate::statistics::Statistics;
@@ -38,6 +39,8 @@ pub struct Shared {
     deferred_count: AtomicUsize,
     /// Requests handed to the replica and not answered, over all connections.
     outstanding: AtomicUsize,
+    /// Locked on its own, or inside the tree's lock.
+    digests: Mutex<DigestLog>,
 }
 
 /// One event and those it still has to reach.
@@ -61,6 +64,7 @@ impl Shared {
             deferred: Mutex::default(),
             deferred_count: AtomicUsize::new(0),
             outstanding: AtomicUsize::new(0),
+            digests: Mutex::default(),
         }
     }
 
@@ -93,6 +97,11 @@ impl Shared {
 
     pub fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// The tree's digests at regular zxids. The replica notes them, commands look.
+    pub fn digests(&self) -> MutexGuard<'_, DigestLog> {
+        self.digests.lock()
     }
 
     /// A request goes to the replica.
@@ -137,6 +146,7 @@ impl Shared {
         let connections = self.connections.lock();
         for change in changes {
             for fired in watches.trigger(change) {
+                self.statistics.note_fired(fired.event_type, fired.watchers.len());
                 let mut event = Event { fired, acl: change.acl.clone(), zxid };
                 if event.fired.watchers.len() > DEFER_ABOVE {
                     self.deferred.lock().push_back(event);

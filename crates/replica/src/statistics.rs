@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use rookeeper_proto::event::EventType;
+
 /// Counts since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Statistics {
@@ -9,21 +11,72 @@ pub struct Statistics {
     pub request_latency_ms: Summary,
     pub read_latency_ms: Summary,
     pub update_latency_ms: Summary,
+    /// Milliseconds of wall-clock time from a transaction's making to its application.
+    pub propagation_latency_ms: Summary,
+    /// Watchers reached by one event, by its kind; events that reach nobody are not counted.
+    pub watchers_of_created: Summary,
+    pub watchers_of_deleted: Summary,
+    pub watchers_of_changed: Summary,
+    pub watchers_of_children: Summary,
     pub packets_received: AtomicU64,
     pub packets_sent: AtomicU64,
+    /// Bytes on client connections, length prefixes and events included.
+    pub bytes_received: AtomicU64,
+    pub bytes_sent: AtomicU64,
     pub sessions_expired: AtomicU64,
     pub digest_mismatches: AtomicU64,
+    /// Beyond a limit on connections, or refused by the connection throttle.
     pub connections_rejected: AtomicU64,
+    /// Handshakes that arrived, whatever became of them.
+    pub connection_requests: AtomicU64,
+    /// Connections that their clients ended.
+    pub connections_dropped: AtomicU64,
+    /// Connections closed because they never asked for a session.
+    pub sessionless_connections_expired: AtomicU64,
+    pub authentications_refused: AtomicU64,
 }
 
 impl Statistics {
     /// What `srst` does.
     pub fn reset(&self) {
-        for summary in [&self.request_latency_ms, &self.read_latency_ms, &self.update_latency_ms] {
+        for summary in [
+            &self.request_latency_ms,
+            &self.read_latency_ms,
+            &self.update_latency_ms,
+            &self.propagation_latency_ms,
+            &self.watchers_of_created,
+            &self.watchers_of_deleted,
+            &self.watchers_of_changed,
+            &self.watchers_of_children,
+        ] {
             summary.reset();
         }
-        self.packets_received.store(0, Relaxed);
-        self.packets_sent.store(0, Relaxed);
+        for counter in [
+            &self.packets_received,
+            &self.packets_sent,
+            &self.bytes_received,
+            &self.bytes_sent,
+            &self.sessions_expired,
+            &self.digest_mismatches,
+            &self.connections_rejected,
+            &self.connection_requests,
+            &self.connections_dropped,
+            &self.sessionless_connections_expired,
+            &self.authentications_refused,
+        ] {
+            counter.store(0, Relaxed);
+        }
+    }
+
+    /// Notes an event and how many watchers it goes to.
+    pub(crate) fn note_fired(&self, event_type: EventType, watchers: usize) {
+        let summary = match event_type {
+            EventType::NodeCreated => &self.watchers_of_created,
+            EventType::NodeDeleted => &self.watchers_of_deleted,
+            EventType::NodeDataChanged => &self.watchers_of_changed,
+            EventType::NodeChildrenChanged => &self.watchers_of_children,
+        };
+        summary.record(watchers as u64);
     }
 }
 

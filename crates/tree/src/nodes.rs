@@ -31,8 +31,7 @@ pub(crate) struct Node {
     children: Children,
 }
 
-/// Most nodes have no children, so they pay for a pointer only.
-#[expect(clippy::box_collection, reason = "eight bytes in every node instead of 24")]
+/// Most nodes have no children, so they pay for a pointer, eight bytes instead of 24.
 type Children = Option<Box<Vec<NodeId>>>;
 
 impl Node {

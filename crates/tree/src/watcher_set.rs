@@ -145,9 +145,7 @@ impl WatcherSet {
             },
             Members::Many(many) => many.remove(id),
         };
-        if removed && matches!(self.members, Members::One(_)) {
-            self.members = Members::None;
-        } else if self.is_empty() {
+        if (removed && matches!(self.members, Members::One(_))) || self.is_empty() {
             self.members = Members::None;
         }
         removed

@@ -5,6 +5,8 @@
 //! - [`fuzzy_snapshot`]: a snapshot taken while the tree changes, completed by the log, is the tree
 //! - [`watch_rules`]: one test per sentence of the rules
 
+#![allow(clippy::unwrap_used, reason = "all of this is tests")]
+
 mod against_model;
 mod fuzzy_snapshot;
 mod model;

@@ -1,5 +1,7 @@
 //! The load generator against a server in this process that speaks just enough of the protocol and checks what it is sent.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -212,7 +212,7 @@ mod tests {
         );
         assert_eq!(
             encoded(|out| create(out, 3, format_args!("/a"), b"x", Mode::PersistentSequential)),
-            b"\0\0\0\x34\0\0\0\x03\0\0\0\x01\0\0\0\x02/a\0\0\0\x01x\0\0\0\x01\0\0\0\x1f\0\0\0\x05world\0\0\0\x06anyone\0\0\0\x02"
+            b"\0\0\0\x32\0\0\0\x03\0\0\0\x01\0\0\0\x02/a\0\0\0\x01x\0\0\0\x01\0\0\0\x1f\0\0\0\x05world\0\0\0\x06anyone\0\0\0\x02"
         );
         assert_eq!(
             encoded(|out| delete(out, 4, format_args!("/a"))),

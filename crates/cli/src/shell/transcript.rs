@@ -13,6 +13,24 @@ pub fn mask(transcript: &str, server: &str) -> String {
     masked
 }
 
+/// The first line in which a transcript differs from a masked one, told for a person; `None` when they are equal.
+pub fn difference(expected: &str, transcript: &str, server: &str) -> Option<String> {
+    let masked = mask(transcript, server);
+    let (mut expected, mut actual) = (expected.lines(), masked.lines());
+    let mut number = 0;
+    loop {
+        number += 1;
+        match (expected.next(), actual.next()) {
+            (None, None) => return None,
+            (expected, actual) if expected == actual => {}
+            (expected, actual) => {
+                let shown = |line: Option<&str>| line.map_or("the end".to_owned(), |line| format!("{line:?}"));
+                return Some(format!("line {number}: expected {}, found {}", shown(expected), shown(actual)));
+            }
+        }
+    }
+}
+
 fn mask_line(line: &str) -> String {
     for field in ["ctime", "mtime"] {
         if line.strip_prefix(field).is_some_and(|rest| rest.starts_with(" = ")) {
@@ -66,5 +84,12 @@ mod tests {
              WatchedEvent state:SyncConnected type:NodeCreated path:/a zxid: <zxid>\n\
              [/a, /b]\n[b, a]\n<program> CLI version: <version>"
         );
+    }
+
+    #[test]
+    fn the_first_difference_is_told() {
+        assert_eq!(difference("on <server>\n[/a, /b]\n", "on h:1\n[/b, /a]\n", "h:1"), None);
+        assert_eq!(difference("a\nb\n", "a\nc\n", "h:1").as_deref(), Some("line 2: expected \"b\", found \"c\""));
+        assert_eq!(difference("a\n", "", "h:1").as_deref(), Some("line 1: expected \"a\", found the end"));
     }
 }

@@ -25,17 +25,22 @@ impl Operation {
     }
 }
 
-/// Closed-loop load: every connection keeps exactly --pipeline requests outstanding and sends the next when an answer comes.
-///
-/// The latency of an operation runs from handing the request to the socket to having read its answer, in microseconds. Operations
-/// sent during --seconds are counted, and all of them are awaited; the warm-up is not counted. Operations the server refuses are
-/// counted by code and are not in the throughput. In a closed loop a slow server also slows the arrival of requests: latencies say
-/// what these connections saw, not what independent clients would have seen.
-///
-/// The run works under one new node /rookeeper-bench-N and deletes it afterwards. With --operation create the server holds every
-/// node created in warm-up and measurement until then.
+const HOW_IT_MEASURES: &str = "\
+How it measures:
+  Closed loop: every connection keeps exactly --pipeline requests outstanding and sends the next when an answer comes. A slow
+  server therefore also slows the arrival of requests: latencies say what these connections saw, not what independent clients
+  would have seen.
+  Latency runs from handing a request to the socket to having read its answer, in microseconds (us). Operations sent during
+  --seconds are counted, each is awaited; the warm-up is not counted. Refused operations are counted by code (those of the
+  warm-up too) and are neither in the throughput (ops/s) nor in the latencies.
+  A run works under a new node /rookeeper-bench-N and deletes it afterwards. With --operation create the server holds every
+  node created in warm-up and measurement until then.
+
+Exit code: 0 when everything was answered without error, 1 otherwise.";
+
+/// What to measure, and how hard to press.
 #[derive(Debug, Clone, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HOW_IT_MEASURES)]
 pub struct Options {
     /// HOST:PORT[,HOST:PORT...]: connections are spread over these
     #[arg(long, default_value = "localhost:2181", value_delimiter = ',', value_name = "HOST:PORT")]

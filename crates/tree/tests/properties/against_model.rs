@@ -184,6 +184,7 @@ fn the_counter_of_created_children_only_rises_and_sticks_at_its_maximum() {
     assert_eq!(story.tree.node("/p").unwrap().persisted().cversion, 1);
     story.create("/p/last", "", i32::MAX);
     let at_maximum = story.tree.node("/p").unwrap().persisted();
+    story.create("/p/another", "", i32::MAX);
     story.create("/p/after", "", i32::MIN);
     story.create("/p/after2", "", -1);
     assert_eq!(story.tree.node("/p").unwrap().persisted(), at_maximum);
@@ -204,6 +205,27 @@ fn replay_raises_the_parent_where_the_child_is_there_or_gone_already() {
     assert_eq!(story.tree.node("/p").unwrap().persisted().pzxid, Zxid(5));
     assert!(story.changes.is_empty());
     assert_eq!(story.tree.last_zxid(), Zxid(5));
+}
+
+#[test]
+fn replay_deletes_a_node_together_with_children_of_its_next_life() {
+    let mut story = Story::new();
+    for path in ["/p", "/p/c", "/p/c/d", "/p/e"] {
+        story.create(path, "", -1);
+    }
+    assert_eq!(story.delete("/p"), Outcome::Deleted);
+    assert_eq!((story.tree.node_count(), story.tree.node("/").unwrap().child_count()), (4, 1));
+    assert_consistent(&story.tree);
+}
+
+#[test]
+fn a_failed_multi_says_what_became_of_each_member() {
+    let mut story = Story::new();
+    let check = || Txn::Check { path: "/".to_owned(), version: 1 };
+    let outcome = story.apply(Txn::Multi(vec![check(), Txn::Error { code: -103 }, check(), Txn::Error { code: -2 }]));
+    assert_eq!(outcome, Outcome::Multi([0, -103, -2, -2].map(Outcome::Failed).into()));
+    assert_eq!(story.apply(Txn::Multi(vec![check()])), Outcome::Multi(vec![Outcome::Checked]));
+    assert_eq!(story.tree.last_zxid(), Zxid(2));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Prepare<'_> {
             WriteRequest::Delete(delete) => self.delete(delete),
             WriteRequest::SetData(set) => self.set_data(set),
             WriteRequest::SetAcl(set) => self.set_acl(set),
-            WriteRequest::Multi(ops) => Ok(self.multi(ops)),
+            WriteRequest::Multi(ops) => self.multi(ops),
             WriteRequest::Reconfig(_) if !self.settings.reconfig => Err(ErrorCode::ReconfigDisabled),
             WriteRequest::Reconfig(_) => Err(ErrorCode::Unimplemented),
             WriteRequest::CloseSession => Ok(self.close_session()),
@@ -86,7 +86,8 @@ impl Prepare<'_> {
         }
     }
 
-    fn multi(&mut self, ops: Vec<WriteOp>) -> Txn {
+    /// An operation that fails makes a multi that failed; one that makes no sense (a null path) fails the request as a whole.
+    fn multi(&mut self, ops: Vec<WriteOp>) -> Checked<Txn> {
         let count = ops.len();
         let mut members = Vec::with_capacity(count);
         for op in ops {
@@ -101,6 +102,7 @@ impl Prepare<'_> {
             };
             match member {
                 Ok(member) => members.push(member),
+                Err(ErrorCode::MarshallingError) => return Err(ErrorCode::MarshallingError),
                 Err(code) => {
                     // The members before the failing one stay in the record, where nobody applies them.
                     self.pending.take_back();
@@ -111,7 +113,7 @@ impl Prepare<'_> {
                 }
             }
         }
-        Txn::Multi(members)
+        Ok(Txn::Multi(members))
     }
 
     fn create(&mut self, request: CreateRequest, op: CreateOp) -> Checked<Txn> {

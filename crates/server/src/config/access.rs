@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rookeeper_tree::DigestAlgorithm;
+
 use super::error::{ConfigError, Fault, excerpt};
 use super::settings::{Setting, Settings};
 
@@ -76,58 +78,18 @@ fn names(list: &str) -> BTreeSet<String> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// An algorithm for identities of the scheme `digest`, by Java's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DigestAlgorithm {
-    /// SHA-1, the default.
-    Sha1,
-    /// SHA-224.
-    Sha224,
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-    /// SHA-512/224.
-    Sha512_224,
-    /// SHA-512/256.
-    Sha512_256,
-    /// SHA3-224.
-    Sha3_224,
-    /// SHA3-256.
-    Sha3_256,
-    /// SHA3-384.
-    Sha3_384,
-    /// SHA3-512.
-    Sha3_512,
-}
-
 fn digest_algorithm(settings: &Settings) -> Result<DigestAlgorithm, ConfigError> {
     let Some(setting) = settings.setting("DigestAuthenticationProvider.digestAlg") else {
-        return Ok(DigestAlgorithm::Sha1);
+        return Ok(DigestAlgorithm::default());
     };
-    Ok(match setting.value.to_ascii_uppercase().as_str() {
-        "SHA" | "SHA1" | "SHA-1" => DigestAlgorithm::Sha1,
-        "SHA224" | "SHA-224" => DigestAlgorithm::Sha224,
-        "SHA256" | "SHA-256" => DigestAlgorithm::Sha256,
-        "SHA384" | "SHA-384" => DigestAlgorithm::Sha384,
-        "SHA512" | "SHA-512" => DigestAlgorithm::Sha512,
-        "SHA512/224" | "SHA-512/224" => DigestAlgorithm::Sha512_224,
-        "SHA512/256" | "SHA-512/256" => DigestAlgorithm::Sha512_256,
-        "SHA3-224" => DigestAlgorithm::Sha3_224,
-        "SHA3-256" => DigestAlgorithm::Sha3_256,
-        "SHA3-384" => DigestAlgorithm::Sha3_384,
-        "SHA3-512" => DigestAlgorithm::Sha3_512,
-        _ => {
-            let problem = format!(
-                "don't support this ACL digest algorithm: {} in the current environment",
-                excerpt(&setting.value)
-            );
-            let remedy = "Allowed: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256, SHA3-224, \
-                          SHA3-256, SHA3-384, SHA3-512; the same on all members.";
-            return Err(setting.fault(problem, remedy).into());
-        }
+    DigestAlgorithm::from_name(&setting.value).ok_or_else(|| {
+        let problem = format!(
+            "don't support this ACL digest algorithm: {} in the current environment",
+            excerpt(&setting.value)
+        );
+        let remedy = "Allowed: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256, SHA3-224, \
+                      SHA3-256, SHA3-384, SHA3-512; the same on all members.";
+        setting.fault(problem, remedy).into()
     })
 }
 

@@ -30,7 +30,7 @@ mod tests;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-pub use access::{Access, DigestAlgorithm, FourLetterWords};
+pub use access::{Access, FourLetterWords};
 pub use conf::ConfFacts;
 pub use ensemble::{Ensemble, QuorumSasl, QuorumTls};
 pub use environment::{DataDirectoryChoice, Environment};

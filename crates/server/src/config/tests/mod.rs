@@ -3,6 +3,7 @@
 
 mod recorded;
 
+use rookeeper_tree::DigestAlgorithm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 

@@ -1,0 +1,41 @@
+//! The two clocks the replica is fed with.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rookeeper_replica::Time;
+
+/// Reads time for the whole process, so that everybody means the same by a monotonic millisecond.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    pub fn now(&self) -> Time {
+        Time { monotonic_ms: self.monotonic_ms(), wall_ms: wall_ms() }
+    }
+
+    /// Milliseconds since the start of the process.
+    pub fn monotonic_ms(&self) -> i64 {
+        self.start.elapsed().as_millis() as i64
+    }
+
+    pub fn uptime_ms(&self) -> i64 {
+        self.monotonic_ms()
+    }
+
+    /// The instant of a monotonic millisecond; one in the past is now.
+    pub fn instant(&self, monotonic_ms: i64) -> Instant {
+        let since_start = std::time::Duration::from_millis(u64::try_from(monotonic_ms).unwrap_or(0));
+        self.start.checked_add(since_start).unwrap_or_else(Instant::now)
+    }
+}
+
+/// Milliseconds since 1970, UTC.
+pub fn wall_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

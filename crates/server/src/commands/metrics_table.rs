@@ -1,0 +1,293 @@
+//! Every metric of the original's standalone server, in the order in which `mntr` prints them, and where its value comes from here;
+//! behind them our own.
+//!
+//! What always holds: a value is measured, or it is zero because what it counts cannot happen here. What is neither is absent
+//! rather than zero, so that an alarm on it says "no data" instead of never going off.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rookeeper_replica::{Statistics, Summary};
+
+use super::status::{MODE, full_version, shown_node_count};
+use crate::context::Context;
+use crate::figures::Figures;
+
+/// What is printed for a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Gauge,
+    Counter,
+    /// Average, least, largest, count, sum.
+    Summary,
+    /// The same and four quantiles.
+    SummaryWithQuantiles,
+    /// A summary for each first part of a path.
+    SummaryPerNamespace,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    Text(fn() -> String),
+    /// Measured when asked.
+    Whole(fn(&Facts<'_>) -> i64),
+    /// The same, printed with decimals.
+    Ratio(fn(&Facts<'_>) -> f64),
+    /// Counted as it happens: by request handling, or by log and snapshots.
+    Counted(fn(&Statistics) -> &AtomicU64),
+    CountedByStorage(fn(&Figures) -> &AtomicU64),
+    Series(fn(&Statistics) -> &Summary),
+    SeriesOfStorage(fn(&Figures) -> &Summary),
+    /// A series that has one value, measured at start.
+    Once(fn(&Figures) -> u64),
+    /// Always zero: why it cannot happen.
+    Never(&'static str),
+    /// Not printed: why.
+    Absent(&'static str),
+}
+
+pub(super) struct Metric {
+    /// Without the prefix `zk_`.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub source: Source,
+}
+
+/// What is looked at once for all gauges.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub statistics: &'a Statistics,
+    pub uptime_ms: i64,
+    pub connections: usize,
+    pub outstanding: usize,
+    pub watches: usize,
+    pub nodes: usize,
+    pub ephemerals: usize,
+    pub data_bytes: usize,
+    pub sessions: usize,
+    pub open_file_descriptors: i64,
+    pub max_file_descriptors: i64,
+}
+
+impl Facts<'_> {
+    pub fn gather(context: &Context) -> Facts<'_> {
+        let shared = &context.shared;
+        let (nodes, ephemerals, data_bytes, sessions) = {
+            let tree = shared.tree();
+            (tree.node_count(), tree.ephemeral_count(), tree.approximate_data_size(), tree.session_count())
+        };
+        Facts {
+            statistics: &shared.statistics,
+            uptime_ms: context.clock.uptime_ms(),
+            connections: shared.connection_count(),
+            outstanding: shared.outstanding(),
+            watches: shared.watches().watch_count(),
+            nodes,
+            ephemerals,
+            data_bytes,
+            sessions,
+            open_file_descriptors: super::process::open_file_descriptors().unwrap_or(-1),
+            max_file_descriptors: super::process::max_file_descriptors(),
+        }
+    }
+}
+
+const fn text(name: &'static str, text: fn() -> String) -> Metric {
+    Metric { name, kind: Kind::Text, source: Source::Text(text) }
+}
+
+const fn gauge(name: &'static str, value: fn(&Facts<'_>) -> i64) -> Metric {
+    Metric { name, kind: Kind::Gauge, source: Source::Whole(value) }
+}
+
+const fn counter(name: &'static str, counter: fn(&Statistics) -> &AtomicU64) -> Metric {
+    Metric { name, kind: Kind::Counter, source: Source::Counted(counter) }
+}
+
+const fn storage_counter(name: &'static str, counter: fn(&Figures) -> &AtomicU64) -> Metric {
+    Metric { name, kind: Kind::Counter, source: Source::CountedByStorage(counter) }
+}
+
+const fn series(name: &'static str, kind: Kind, series: fn(&Statistics) -> &Summary) -> Metric {
+    Metric { name, kind, source: Source::Series(series) }
+}
+
+const fn storage_series(name: &'static str, series: fn(&Figures) -> &Summary) -> Metric {
+    Metric { name, kind: Kind::Summary, source: Source::SeriesOfStorage(series) }
+}
+
+const fn never(name: &'static str, kind: Kind, why: &'static str) -> Metric {
+    Metric { name, kind, source: Source::Never(why) }
+}
+
+const fn absent(name: &'static str, kind: Kind, why: &'static str) -> Metric {
+    Metric { name, kind, source: Source::Absent(why) }
+}
+
+const ALONE: &str = "a standalone server has no peers";
+const NO_TLS: &str = "there is no TLS";
+const NO_CACHE: &str = "answers are not cached, they are encoded straight from the tree";
+const NO_CLEANER: &str = "watches of a closed connection are removed at once";
+const NO_STAGE: &str = "there is no such stage or queue";
+const NO_RESTORE: &str = "there is no restore command";
+const NO_THROTTLE: &str = "requests are not throttled; connections are read more slowly instead";
+const UNMEASURED: &str = "not measured";
+const NOT_ONE_BY_ONE: &str = "answers are not measured one by one";
+const NOT_PER_NAMESPACE: &str = "not measured per namespace";
+
+/// How many of the entries of [`METRICS`] are the original's.
+pub(super) const ORIGINALS: usize = METRICS.len() - 3;
+
+#[rustfmt::skip]
+pub(super) const METRICS: &[Metric] = &[
+    text("version", full_version),
+    text("server_state", || MODE.to_owned()),
+    gauge("ephemerals_count", |facts| facts.ephemerals as i64),
+    gauge("num_alive_connections", |facts| facts.connections as i64),
+    Metric { name: "avg_latency", kind: Kind::Gauge, source: Source::Ratio(|facts| facts.statistics.request_latency_ms.mean()) },
+    gauge("outstanding_requests", |facts| facts.outstanding as i64),
+    gauge("znode_count", |facts| shown_node_count(facts.nodes) as i64),
+    gauge("global_sessions", |facts| facts.sessions as i64),
+    absent("non_mtls_remote_conn_count", Kind::Gauge, NO_TLS),
+    absent("last_client_response_size", Kind::Gauge, NOT_ONE_BY_ONE),
+    gauge("packets_sent", |facts| facts.statistics.packets_sent.load(Relaxed) as i64),
+    gauge("packets_received", |facts| facts.statistics.packets_received.load(Relaxed) as i64),
+    absent("max_client_response_size", Kind::Gauge, NOT_ONE_BY_ONE),
+    Metric { name: "connection_drop_probability", kind: Kind::Gauge, source: Source::Ratio(|_| 0.0) },
+    gauge("watch_count", |facts| facts.watches as i64),
+    gauge("auth_failed_count", |facts| facts.statistics.authentications_refused.load(Relaxed) as i64),
+    gauge("min_latency", |facts| facts.statistics.request_latency_ms.min() as i64),
+    gauge("max_file_descriptor_count", |facts| facts.max_file_descriptors),
+    gauge("approximate_data_size", |facts| facts.data_bytes as i64),
+    gauge("open_file_descriptor_count", |facts| facts.open_file_descriptors),
+    never("local_sessions", Kind::Gauge, "all sessions are global"),
+    gauge("uptime", |facts| facts.uptime_ms),
+    gauge("max_latency", |facts| facts.statistics.request_latency_ms.max() as i64),
+    never("outstanding_tls_handshake", Kind::Gauge, NO_TLS),
+    absent("min_client_response_size", Kind::Gauge, NOT_ONE_BY_ONE),
+    absent("non_mtls_local_conn_count", Kind::Gauge, NO_TLS),
+    absent("watch_bytes", Kind::Counter, "events are part of `response_bytes`"),
+    never("stale_requests_dropped", Kind::Counter, NO_THROTTLE),
+    never("throttled_ops", Kind::Counter, NO_THROTTLE),
+    never("insecure_admin_count", Kind::Counter, "there is no admin server"),
+    counter("connection_rejected", |statistics| &statistics.connections_rejected),
+    counter("sessionless_connections_expired", |statistics| &statistics.sessionless_connections_expired),
+    never("dead_watchers_queued", Kind::Counter, NO_CLEANER),
+    never("stale_requests", Kind::Counter, NO_THROTTLE),
+    counter("connection_drop_count", |statistics| &statistics.connections_dropped),
+    absent("response_packet_cache_hits", Kind::Counter, NO_CACHE),
+    counter("bytes_received_count", |statistics| &statistics.bytes_received),
+    never("add_dead_watcher_stall_time", Kind::Counter, NO_CLEANER),
+    never("request_throttle_wait_count", Kind::Counter, NO_THROTTLE),
+    absent("requests_not_forwarded_to_commit_processor", Kind::Counter, NO_STAGE),
+    absent("response_packet_cache_misses", Kind::Counter, NO_CACHE),
+    absent("prep_processor_request_queued", Kind::Counter, NO_STAGE),
+    absent("stale_replies", Kind::Counter, UNMEASURED),
+    counter("response_bytes", |statistics| &statistics.bytes_sent),
+    absent("ensemble_auth_fail", Kind::Counter, "part of `auth_failed_count`"),
+    never("diff_count", Kind::Counter, ALONE),
+    never("connection_revalidate_count", Kind::Counter, ALONE),
+    never("quit_leading_due_to_disloyal_voter", Kind::Counter, ALONE),
+    never("unrecoverable_error_count", Kind::Counter, "the first one ends the process"),
+    never("unsuccessful_handshake", Kind::Counter, NO_TLS),
+    never("commit_count", Kind::Counter, ALONE),
+    absent("outstanding_changes_queued", Kind::Counter, UNMEASURED),
+    absent("request_commit_queued", Kind::Counter, NO_STAGE),
+    absent("ensemble_auth_skip", Kind::Counter, UNMEASURED),
+    absent("skip_learner_request_to_next_processor_count", Kind::Counter, NO_STAGE),
+    never("proposal_count", Kind::Counter, ALONE),
+    absent("large_requests_rejected", Kind::Counter, UNMEASURED),
+    absent("outstanding_changes_removed", Kind::Counter, UNMEASURED),
+    never("restore_error_count", Kind::Counter, NO_RESTORE),
+    never("cnxn_closed_without_zk_server_running", Kind::Counter, "the port opens when the server can serve"),
+    never("looking_count", Kind::Counter, ALONE),
+    never("snapshot_rate_limited_count", Kind::Counter, "there is no snapshot command"),
+    never("learner_proposal_received_count", Kind::Counter, ALONE),
+    counter("digest_mismatches_count", |statistics| &statistics.digest_mismatches),
+    never("dead_watchers_cleared", Kind::Counter, NO_CLEANER),
+    absent("ensemble_auth_success", Kind::Counter, UNMEASURED),
+    never("learner_commit_received_count", Kind::Counter, ALONE),
+    storage_counter("snapshot_error_count", |figures| &figures.snapshot_errors),
+    counter("connection_request_count", |statistics| &statistics.connection_requests),
+    absent("response_packet_get_children_cache_misses", Kind::Counter, NO_CACHE),
+    never("snap_count", Kind::Counter, ALONE),
+    counter("stale_sessions_expired", |statistics| &statistics.sessions_expired),
+    never("restore_rate_limited_count", Kind::Counter, NO_RESTORE),
+    absent("response_packet_get_children_cache_hits", Kind::Counter, NO_CACHE),
+    absent("sync_processor_request_queued", Kind::Counter, NO_STAGE),
+    never("tls_handshake_exceeded", Kind::Counter, NO_TLS),
+    never("revalidate_count", Kind::Counter, ALONE),
+    absent("socket_closing_time", Kind::Summary, UNMEASURED),
+    absent("proposal_process_time", Kind::Summary, NO_STAGE),
+    never("leader_unavailable_time", Kind::Summary, ALONE),
+    series("node_created_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_created),
+    absent("session_queues_drained", Kind::Summary, NO_STAGE),
+    absent("write_commit_proc_req_queued", Kind::Summary, NO_STAGE),
+    absent("connection_token_deficit", Kind::Summary, UNMEASURED),
+    absent("read_commit_proc_req_queued", Kind::Summary, NO_STAGE),
+    series("node_deleted_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_deleted),
+    absent("startup_txns_load_time", Kind::Summary, "part of `dbinittime`"),
+    absent("sync_processor_queue_size", Kind::Summary, NO_STAGE),
+    never("follower_sync_time", Kind::Summary, ALONE),
+    absent("prep_processor_queue_size", Kind::Summary, NO_STAGE),
+    storage_series("fsynctime", |figures| &figures.fsync_time_ms),
+    never("inflight_snap_count", Kind::Summary, ALONE),
+    absent("reads_issued_from_session_queue", Kind::Summary, NO_STAGE),
+    never("restore_time", Kind::Summary, NO_RESTORE),
+    absent("learner_request_processor_queue_size", Kind::Summary, NO_STAGE),
+    storage_series("snapshottime", |figures| &figures.snapshot_time_ms),
+    never("unavailable_time", Kind::Summary, ALONE),
+    absent("startup_txns_loaded", Kind::Summary, "in the log at start"),
+    absent("reads_after_write_in_session_queue", Kind::Summary, NO_STAGE),
+    absent("requests_in_session_queue", Kind::Summary, NO_STAGE),
+    absent("write_commit_proc_issued", Kind::Summary, NO_STAGE),
+    absent("prep_process_time", Kind::Summary, UNMEASURED),
+    absent("pending_session_queue_size", Kind::Summary, NO_STAGE),
+    absent("time_waiting_empty_pool_in_commit_processor_read_ms", Kind::Summary, NO_STAGE),
+    absent("commit_process_time", Kind::Summary, NO_STAGE),
+    Metric { name: "dbinittime", kind: Kind::Summary, source: Source::Once(|figures| figures.recovery_time_ms.load(Relaxed)) },
+    never("inflight_diff_count", Kind::Summary, ALONE),
+    absent("netty_queued_buffer_capacity", Kind::Summary, NO_STAGE),
+    never("election_time", Kind::Summary, ALONE),
+    absent("commit_commit_proc_req_queued", Kind::Summary, NO_STAGE),
+    storage_series("sync_processor_batch_size", |figures| &figures.sync_batch_size),
+    series("node_children_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_children),
+    absent("write_batch_time_in_commit_processor", Kind::Summary, NO_STAGE),
+    absent("read_commit_proc_issued", Kind::Summary, NO_STAGE),
+    absent("concurrent_request_processing_in_commit_processor", Kind::Summary, NO_STAGE),
+    never("observer_sync_time", Kind::Summary, ALONE),
+    series("node_changed_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_changed),
+    absent("sync_process_time", Kind::Summary, "see `fsynctime`"),
+    absent("startup_snap_load_time", Kind::Summary, "part of `dbinittime`"),
+    absent("prep_processor_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    absent("jvm_pause_time_ms", Kind::SummaryWithQuantiles, "there is no Java machine"),
+    absent("close_session_prep_time", Kind::SummaryWithQuantiles, UNMEASURED),
+    absent("read_commitproc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    series("updatelatency", Kind::SummaryWithQuantiles, |statistics| &statistics.update_latency_ms),
+    absent("local_write_committed_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    absent("request_throttle_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    series("readlatency", Kind::SummaryWithQuantiles, |statistics| &statistics.read_latency_ms),
+    never("quorum_ack_latency", Kind::SummaryWithQuantiles, ALONE),
+    never("om_commit_process_time_ms", Kind::SummaryWithQuantiles, ALONE),
+    absent("read_final_proc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    never("commit_propagation_latency", Kind::SummaryWithQuantiles, ALONE),
+    never("dead_watchers_cleaner_latency", Kind::SummaryWithQuantiles, NO_CLEANER),
+    absent("write_final_proc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    never("proposal_ack_creation_latency", Kind::SummaryWithQuantiles, ALONE),
+    never("proposal_latency", Kind::SummaryWithQuantiles, ALONE),
+    never("om_proposal_process_time_ms", Kind::SummaryWithQuantiles, ALONE),
+    absent("sync_processor_queue_and_flush_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    series("propagation_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.propagation_latency_ms),
+    absent("server_write_committed_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    absent("sync_processor_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    absent("sync_processor_queue_flush_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    absent("write_commitproc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    absent("read_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
+    absent("write_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
+    // Our own.
+    storage_counter("fsync_threshold_exceed_count", |figures| &figures.slow_syncs),
+    storage_counter("snapshots_purged", |figures| &figures.snapshots_purged),
+    storage_counter("logs_purged", |figures| &figures.logs_purged),
+];

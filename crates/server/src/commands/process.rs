@@ -1,0 +1,94 @@
+//! What the system says of this process and of the machine. Where it says nothing, the answer is absent.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use rustix::process::Resource;
+
+/// No honest file read here is larger.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// File descriptors in use.
+pub(super) fn open_file_descriptors() -> Option<i64> {
+    // One of them is the directory that is being read.
+    let entries = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
+    i64::try_from(entries).ok()
+}
+
+/// File descriptors that may be in use; `i64::MAX` where there is no limit.
+pub(super) fn max_file_descriptors() -> i64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX)
+}
+
+/// Memory of the machine in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// What could be had without pushing something else out.
+    pub available: u64,
+    pub total: u64,
+}
+
+impl Memory {
+    pub fn of_machine() -> Option<Memory> {
+        Memory::parse(&read("/proc/meminfo")?)
+    }
+
+    fn parse(text: &str) -> Option<Memory> {
+        let bytes = |key: &str| -> Option<u64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        Some(Memory { available: bytes("MemAvailable")?, total: bytes("MemTotal")? })
+    }
+}
+
+/// The name of the user this process runs as.
+pub(super) fn user_name() -> Option<String> {
+    let user_id = rustix::process::geteuid().as_raw();
+    read("/etc/passwd")
+        .and_then(|passwd| name_in(&passwd, user_id).map(str::to_owned))
+        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
+}
+
+fn name_in(passwd: &str, user_id: u32) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _password, id) = (fields.next()?, fields.next()?, fields.next()?);
+        (id.parse() == Ok(user_id)).then_some(name)
+    })
+}
+
+fn read(path: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_kib() {
+        let text = "MemTotal:        2048 kB\nMemFree:          10 kB\nMemAvailable:    1024 kB\n";
+        assert_eq!(Memory::parse(text), Some(Memory { available: 1 << 20, total: 2 << 20 }));
+        for damaged in ["", "MemTotal: 2048 kB\n", "MemTotal: x kB\nMemAvailable: 1 kB\n", "MemTotal\nMemAvailable"] {
+            assert_eq!(Memory::parse(damaged), None, "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn users_are_found_by_their_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nzoe:x:1000:1000::/home/zoe:/bin/sh\n";
+        assert_eq!((name_in(passwd, 1000), name_in(passwd, 0), name_in(passwd, 1)), (Some("zoe"), Some("root"), None));
+    }
+
+    #[test]
+    fn an_open_file_counts() {
+        let limit = max_file_descriptors();
+        let files: Vec<_> = (0..100).map(|_| File::open("/dev/null").unwrap()).collect();
+        let open = open_file_descriptors().unwrap();
+        assert!((100..=limit).contains(&open), "{open} of {limit} with {} files", files.len());
+    }
+}

@@ -1,0 +1,142 @@
+//! `srvr`, `stat` and the other words about the server as a whole.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rookeeper_replica::Connection;
+
+use super::connections::{self, Detail};
+use crate::config::ConfFacts;
+use crate::context::Context;
+use crate::version;
+
+/// Stands where the original shows its build time. A constant of the release, so that the same sources give the same binary.
+const RELEASED: &str = "2026-11-24 00:00 UTC";
+
+/// What the server calls its version: in the original's form, beginning with the release it is compatible with, which is what
+/// tools and clients look for.
+pub(crate) fn full_version() -> String {
+    format!("{}-rookeeper-{}, built on {RELEASED}", version::COMPATIBLE_WITH, version::NUMBER)
+}
+
+/// The role of this server.
+pub(super) const MODE: &str = "standalone";
+
+pub(super) fn srvr(context: &Context) -> String {
+    let mut text = version_line();
+    write_figures(&mut text, context);
+    text
+}
+
+pub(super) fn stat(context: &Context, asking: &Connection) -> String {
+    let mut text = version_line();
+    text.push_str("Clients:\n");
+    connections::write_all(&mut text, context, asking, Detail::Brief);
+    text.push('\n');
+    write_figures(&mut text, context);
+    text
+}
+
+fn version_line() -> String {
+    format!("Zookeeper version: {}\n", full_version())
+}
+
+fn write_figures(text: &mut String, context: &Context) {
+    let shared = &context.shared;
+    let statistics = &shared.statistics;
+    let (zxid, node_count) = {
+        let tree = shared.tree();
+        (tree.last_zxid(), shown_node_count(tree.node_count()))
+    };
+    let latency = &statistics.request_latency_ms;
+    let _ = write!(
+        text,
+        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: {MODE}\n\
+         Node count: {node_count}\n",
+        latency.min(),
+        ratio(latency.mean()),
+        latency.max(),
+        statistics.packets_received.load(Relaxed),
+        statistics.packets_sent.load(Relaxed),
+        shared.connection_count(),
+        shared.outstanding(),
+    );
+}
+
+/// The original counts the root twice.
+pub(super) fn shown_node_count(node_count: usize) -> usize {
+    node_count + 1
+}
+
+/// Rounded to four decimals, with at least one.
+pub(super) fn ratio(value: f64) -> String {
+    format!("{:?}", (value * 10_000.0).round() / 10_000.0)
+}
+
+pub(super) fn srst(context: &Context) -> String {
+    context.shared.statistics.reset();
+    context.figures.reset();
+    "Server stats reset.\n".to_owned()
+}
+
+pub(super) fn conf(context: &Context) -> String {
+    context.config.conf(ConfFacts {
+        client_port: context.client_port,
+        data_dir_size: directory_bytes(&context.config.directories.snapshot_dir()),
+        data_log_size: directory_bytes(&context.config.directories.log_dir()),
+    })
+}
+
+pub(super) fn dirs(context: &Context) -> String {
+    let directories = &context.config.directories;
+    let (data, log) = (directory_bytes(&directories.snapshot_dir()), directory_bytes(&directories.log_dir()));
+    format!("datadir_size: {data}\nlogdir_size: {log}\n")
+}
+
+/// The lengths of all files in a directory and below it; preallocated space counts. What cannot be read, or goes away
+/// meanwhile, counts as nothing.
+fn directory_bytes(path: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => directory_bytes(&entry.path()),
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            _ => 0,
+        })
+        .sum()
+}
+
+pub(super) fn hash(context: &Context) -> String {
+    let entries: Vec<_> = context.shared.digests().entries().collect();
+    let mut text = String::new();
+    for (zxid, digest) in entries {
+        let _ = writeln!(text, "{:x}: {digest}", zxid.0);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_have_one_to_four_decimals() {
+        for (value, text) in
+            [(0.0, "0.0"), (3.0, "3.0"), (185.0 / 257.0, "0.7198"), (0.335, "0.335"), (0.00005, "0.0001")]
+        {
+            assert_eq!(ratio(value), text);
+        }
+    }
+
+    #[test]
+    fn directories_are_counted_with_all_below_them() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("below")).unwrap();
+        std::fs::write(directory.path().join("log.1"), [0; 100]).unwrap();
+        std::fs::write(directory.path().join("below/other"), [0; 11]).unwrap();
+        assert_eq!(directory_bytes(directory.path()), 111);
+        assert_eq!(directory_bytes(&directory.path().join("missing")), 0);
+    }
+}

@@ -1,0 +1,519 @@
+//! Every word against what was recorded from the original, on a server brought into the same state where the state is simple.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use jiff::tz::TimeZone;
+use rookeeper_proto::acl::AclRequest;
+use rookeeper_proto::connect::ConnectRequest;
+use rookeeper_proto::jute::ByteBuf;
+use rookeeper_proto::request::{CreateRequest, SetDataRequest, WriteRequest};
+use rookeeper_proto::{OpCode, Permissions, SessionId, Zxid};
+use rookeeper_replica::{Connection, Input, Output, Replica, Settings, Shared, Time};
+use rookeeper_tree::{Tree, WatchKind, WatcherId};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::clock::Clock;
+use crate::config::{Config, Environment, FourLetterWords, Source};
+use crate::figures::Figures;
+
+/// The wall-clock time of the recordings when the replica's clock was at 0: Mon Nov 23 01:58:42 UTC 2026.
+const START_WALL_MS: i64 = 1_795_399_122_000;
+
+fn recorded(word: &str) -> String {
+    let path = format!("{}/../../tests/fixtures/operations/standalone/4lw-{word}.txt", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// A server with a replica whose disk answers at once.
+struct World {
+    context: Context,
+    replica: Replica,
+    /// The connection that asks.
+    asking: Arc<Connection>,
+    now: Time,
+}
+
+impl World {
+    /// Empty but for the connection that asks. All words are allowed.
+    fn new() -> World {
+        let text = "clientPort=33000\ndataDir=/var/lib/zookeeper\ntickTime=2000\n4lw.commands.whitelist=*\n";
+        let source = Source::File("zoo.cfg".into());
+        let read = |path: &Path| match path.to_str() {
+            Some("zoo.cfg") => Ok(text.into()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        let (config, _) = Config::load_with(source, &Environment::default(), &read).unwrap();
+        let settings = Settings {
+            tick_time_ms: 2000,
+            min_session_timeout_ms: 4000,
+            max_session_timeout_ms: 40_000,
+            ..Settings::default()
+        };
+        // The first session id of the recordings was made from this.
+        let shared = Arc::new(Shared::new(settings, Tree::new(), 0x11e51b));
+        let now = Time { monotonic_ms: 7000, wall_ms: START_WALL_MS + 7000 };
+        let replica = Replica::new(shared.clone(), now);
+        let (inputs, _) = mpsc::channel(1);
+        let context = Context::new(config, shared, Clock::start(), inputs, 33_000, Arc::new(Figures::default()));
+        let mut world = World { asking: connection(3, 59_406, now), context, replica, now };
+        world.asking = world.accept(3, 59_406);
+        world
+    }
+
+    fn accept(&mut self, id: u64, port: u16) -> Arc<Connection> {
+        let connection = connection(id, port, self.now);
+        self.context.shared.add_connection(connection.clone());
+        connection
+    }
+
+    fn handle(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.replica.handle(self.now, input);
+            while let Some(output) = self.replica.poll() {
+                if let Output::Append { zxid, .. } = output {
+                    inputs.push_back(Input::Synced { zxid });
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, id: u64, port: u16, timeout_ms: i32) -> Arc<Connection> {
+        let connection = self.accept(id, port);
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout_ms,
+            session: SessionId::NONE,
+            password: vec![0; 16],
+            read_only: Some(false),
+        };
+        self.handle(Input::Connect { connection: connection.clone(), request });
+        assert!(connection.is_established());
+        connection
+    }
+
+    fn write(&mut self, connection: &Arc<Connection>, op: OpCode, request: WriteRequest) {
+        let (connection, identities) = (connection.clone(), connection.identities());
+        self.context.shared.submit(&connection);
+        self.handle(Input::Write { connection, xid: 1, op, request: Some(request), identities });
+    }
+
+    fn create(&mut self, connection: &Arc<Connection>, path: &str, flags: i32) {
+        let anyone =
+            AclRequest { permissions: Permissions::ALL, scheme: Some("world".into()), id: Some("anyone".into()) };
+        let (path, data) = (Some(path.into()), Some(ByteBuf::default()));
+        let request = CreateRequest { path, data, acl: Some(vec![anyone]), flags };
+        self.write(connection, OpCode::Create, WriteRequest::Create(request));
+    }
+
+    fn set(&mut self, connection: &Arc<Connection>, path: &str) {
+        let request = SetDataRequest { path: Some(path.into()), data: Some(ByteBuf::default()), version: -1 };
+        self.write(connection, OpCode::SetData, WriteRequest::SetData(request));
+    }
+
+    /// Two sessions with their nodes, as when most of the recordings were made.
+    fn recorded() -> (World, [Arc<Connection>; 2]) {
+        let mut world = World::new();
+        let first = world.connect(1, 59_374, 40_000);
+        let second = world.connect(2, 59_380, 20_000);
+        for (path, flags) in [("/app", 0), ("/app/config", 0), ("/app/e1", 1), ("/app/s0000000000", 0), ("/app/s2", 0)]
+        {
+            world.create(&first, path, flags);
+        }
+        world.create(&second, "/app/e2", 1);
+        world.create(&second, "/app/lock-0000000003", 1);
+        world.create(&first, "/app/more", 0);
+        while world.context.shared.tree().last_zxid() < Zxid(0x33) {
+            world.set(&first, "/app/config");
+        }
+        (world, [first, second])
+    }
+
+    fn ask(&self, word: &str) -> String {
+        self.ask_with(word, 0)
+    }
+
+    fn ask_with(&self, word: &str, argument: i64) -> String {
+        let command = find(word.as_bytes().try_into().unwrap()).unwrap();
+        run(&self.context, command, &self.asking, argument.to_be_bytes())
+    }
+}
+
+fn connection(id: u64, port: u16, now: Time) -> Arc<Connection> {
+    let peer = ([127, 0, 0, 1], port).into();
+    Arc::new(Connection::new(WatcherId(id), peer, now.monotonic_ms, now.wall_ms))
+}
+
+/// The recorded version is another one, of course.
+fn with_our_version(recorded: &str) -> String {
+    recorded.replace("3.9.3-c26634f34490bb0ea7a09cc51e05ede3b4e320ee, built on 2024-10-17 23:21 UTC", &full_version())
+}
+
+fn sorted_lines(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn the_words_are_those_of_the_whitelist_and_nothing_else_is_one() {
+    for word in FourLetterWords::KNOWN {
+        let command = find(word.as_bytes().try_into().unwrap()).unwrap();
+        assert_eq!(command.name(), word);
+        assert_eq!(command.takes_argument(), word == "stmk");
+    }
+    assert_eq!(find([0xff, 0xf4, 0xff, 0xfd]), Some(Command::TelnetInterrupt));
+    for other in [*b"RUOK", *b"help", [0, 0, 0, 44], [0; 4], [0xff; 4]] {
+        assert_eq!(find(other), None);
+    }
+}
+
+#[test]
+fn only_listed_words_are_answered_and_srvr_always() {
+    let mut world = World::new();
+    world.context.config.four_letter_words = FourLetterWords::Only(["srvr".to_owned()].into());
+    for word in FourLetterWords::KNOWN.into_iter().filter(|word| *word != "srvr") {
+        assert_eq!(world.ask(word), format!("{word} is not executed because it is not in the whitelist.\n"));
+    }
+    assert!(world.ask("srvr").starts_with("Zookeeper version: "));
+    let interrupted = run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]);
+    assert_eq!(interrupted, "telnet close is not executed because it is not in the whitelist.\n");
+    world.context.config.four_letter_words = FourLetterWords::All;
+    assert_eq!(run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]), "");
+}
+
+#[test]
+fn one_liners_are_the_recorded_ones() {
+    let world = World::new();
+    for word in ["ruok", "isro", "gtmk", "crst", "srst", "hash"] {
+        assert_eq!(world.ask(word), recorded(word), "{word}");
+    }
+}
+
+#[test]
+fn a_trace_mask_is_a_signed_number_and_stays() {
+    let world = World::new();
+    assert_eq!(world.ask_with("stmk", -3), "-3");
+    assert_eq!(world.ask("gtmk"), "-3");
+}
+
+#[test]
+fn conf_is_the_recorded_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::new();
+    world.context.config.directories.data_dir = directory.path().to_owned();
+    world.context.config.directories.data_log_dir = directory.path().to_owned();
+    let files = directory.path().join("version-2");
+    std::fs::create_dir(&files).unwrap();
+    std::fs::File::create(files.join("log.1")).unwrap().set_len(67_108_880).unwrap();
+    std::fs::write(files.join("snapshot.0"), [0; 478]).unwrap();
+    let answer = world.ask("conf").replace(&directory.path().display().to_string(), "/var/lib/zookeeper");
+    // 3.9.3 numbers a standalone server 0, which this answer keeps.
+    assert_eq!(answer, recorded("conf"));
+    assert_eq!(world.ask("dirs"), recorded("dirs"));
+}
+
+/// What the statistics were when srvr was recorded, before it was asked.
+fn recall_requests(world: &World) {
+    let statistics = &world.context.shared.statistics;
+    statistics.reset();
+    statistics.packets_received.store(262, Relaxed);
+    statistics.packets_sent.store(262, Relaxed);
+    statistics.request_latency_ms.record(16);
+    statistics.request_latency_ms.record_many(1, 169);
+    statistics.request_latency_ms.record_many(0, 87);
+}
+
+#[test]
+fn srvr_and_stat_are_the_recorded_ones() {
+    let (mut world, [first, second]) = World::recorded();
+    recall_requests(&world);
+    assert_eq!(world.ask("srvr"), with_our_version(&recorded("srvr")));
+
+    for (connection, packets) in [(&first, 251), (&second, 6)] {
+        connection.statistics.received.store(packets, Relaxed);
+        connection.statistics.sent.store(packets, Relaxed);
+    }
+    world.context.shared.remove_connection(&world.asking);
+    world.asking = world.accept(4, 59_434);
+    let answer = world.ask("stat");
+    assert_eq!(sorted_lines(&answer), sorted_lines(&with_our_version(&recorded("stat"))));
+    let shape = |text: &str| text.lines().map(|line| line.chars().take(5).collect::<String>()).collect::<Vec<_>>();
+    assert_eq!(shape(&answer), shape(&recorded("stat")));
+    assert_eq!(world.ask("srvr").lines().nth(2), Some("Received: 265"));
+}
+
+#[test]
+fn cons_is_the_recorded_one_and_crst_makes_it_new() {
+    let mut world = World::new();
+    world.context.shared.remove_connection(&world.asking);
+    world.asking = world.accept(3, 59_398);
+    world.now.wall_ms = 1_795_399_129_307;
+    let first = world.connect(1, 59_374, 40_000);
+    world.now.wall_ms = 1_795_399_129_333;
+    let second = world.connect(2, 59_380, 20_000);
+    for (connection, packets, op, cxid, zxid, times, latencies) in [
+        (&first, 251, i32::MIN, 0xfa, 0x33, 1_237_726, [2, 0, 16, 115]),
+        (&second, 6, OpCode::Exists.number(), 5, 0x32, 1_237_719, [1, 0, 2, 6]),
+    ] {
+        let statistics = &connection.statistics;
+        statistics.received.store(packets, Relaxed);
+        statistics.sent.store(packets, Relaxed);
+        statistics.answered.store(packets, Relaxed);
+        statistics.last_op.store(op, Relaxed);
+        statistics.last_cxid.store(cxid, Relaxed);
+        statistics.last_zxid.store(zxid, Relaxed);
+        statistics.last_response_ms.store(times, Relaxed);
+        let fields = [
+            &statistics.last_latency_ms,
+            &statistics.min_latency_ms,
+            &statistics.max_latency_ms,
+            &statistics.total_latency_ms,
+        ];
+        fields.into_iter().zip(latencies).for_each(|(field, latency)| field.store(latency, Relaxed));
+    }
+    let answer = world.ask("cons");
+    assert_eq!(sorted_lines(&answer), sorted_lines(&recorded("cons")));
+    assert!(answer.ends_with(")\n\n"));
+
+    assert_eq!(world.ask("crst"), recorded("crst"));
+    let first_line = world.ask("cons").lines().next().unwrap().to_owned();
+    assert_eq!(
+        first_line,
+        " /127.0.0.1:59374[1](queued=0,recved=0,sent=0,sid=0x1000011e51b0000,lop=NA,est=1795399129307,to=40000,\
+         lzxid=0xffffffffffffffff,lresp=0,llat=0,minlat=0,avglat=0,maxlat=0)"
+    );
+}
+
+#[test]
+fn dump_is_the_recorded_one() {
+    let (world, _) = World::recorded();
+    assert_eq!(dump::dump_at(&world.context, world.now, &TimeZone::UTC), recorded("dump"));
+}
+
+#[test]
+fn more_ephemerals_than_fit_under_one_lock_are_all_listed() {
+    let mut world = World::new();
+    let first = world.connect(1, 59_374, 40_000);
+    let second = world.connect(2, 59_380, 40_000);
+    let third = world.connect(4, 59_381, 40_000);
+    for (connection, name) in [(&first, 'a'), (&second, 'b'), (&third, 'c')] {
+        for number in 0..700 {
+            world.create(connection, &format!("/{name}{number}"), 1);
+        }
+    }
+    let answer = world.ask("dump");
+    assert!(answer.contains("\nSessions with Ephemerals (3):\n"));
+    let listed = answer.lines().filter(|line| line.starts_with("\t/")).count();
+    assert_eq!(listed, 2100);
+}
+
+#[test]
+fn watches_are_the_recorded_ones() {
+    let (world, [first, second]) = World::recorded();
+    for connection in [&first, &second] {
+        let mut watches = world.context.shared.watches();
+        watches.add(WatchKind::Data, "/app", connection.id);
+        watches.add(WatchKind::Data, "/app/config", connection.id);
+    }
+    world.context.shared.watches().add(WatchKind::Data, "/nope", second.id);
+    world.context.shared.watches().add(WatchKind::Child, "/app", second.id);
+    assert_eq!(world.ask("wchs"), recorded("wchs"));
+    assert_eq!(world.ask("wchc"), recorded("wchc"));
+    // Within a path the original has no order.
+    let by_path = "/app\n\t0x1000011e51b0000\n\t0x1000011e51b0001\n/app/config\n\t0x1000011e51b0000\n\t0x1000011e51b0001\n\
+                   /nope\n\t0x1000011e51b0001\n\n";
+    assert_eq!(world.ask("wchp"), by_path);
+    assert_eq!(sorted_lines(by_path), sorted_lines(&recorded("wchp")));
+}
+
+#[test]
+fn no_watches_are_an_empty_line() {
+    let world = World::new();
+    assert_eq!((world.ask("wchc"), world.ask("wchp")), ("\n".to_owned(), "\n".to_owned()));
+    assert_eq!(world.ask("wchs"), "0 connections watching 0 paths\nTotal watches:0\n");
+}
+
+#[test]
+fn envi_has_the_recorded_keys_without_java() {
+    let answer = World::new().ask("envi");
+    let keys =
+        |text: &str| -> Vec<String> { text.lines().map(|line| line.split('=').next().unwrap().to_owned()).collect() };
+    let mut expected = keys(&recorded("envi"));
+    expected.retain(|key| !key.starts_with("java."));
+    assert_eq!(keys(&answer), expected);
+    assert!(answer.contains(&format!("\nzookeeper.version={}\n", full_version())));
+    assert!(answer.lines().skip(1).all(|line| line.split_once('=').is_some_and(|(_, value)| !value.is_empty())));
+}
+
+#[test]
+fn the_version_begins_with_three_numbers_and_has_a_build_time() {
+    let version = full_version();
+    let (numbers, rest) = version.split_once('-').unwrap();
+    assert_eq!(numbers.split('.').filter(|number| number.parse::<u32>().is_ok()).count(), 3, "{version}");
+    let (name, built) = rest.split_once(", built on ").unwrap();
+    assert_eq!(name, format!("rookeeper-{}", env!("CARGO_PKG_VERSION")));
+    assert!(built.ends_with(" UTC") && built.len() == "2024-10-17 23:21 UTC".len(), "{version}");
+}
+
+#[test]
+fn hash_tells_every_128th_zxid() {
+    let mut world = World::new();
+    let first = world.connect(1, 59_374, 40_000);
+    let mut expected = String::new();
+    while world.context.shared.tree().last_zxid() < Zxid(300) {
+        world.set(&first, "/");
+        let tree = world.context.shared.tree();
+        if [128, 256].contains(&tree.last_zxid().0) {
+            expected.push_str(&format!("{:x}: {}\n", tree.last_zxid().0, tree.digest()));
+        }
+    }
+    assert_eq!(expected.lines().map(|line| &line[..line.find(':').unwrap()]).collect::<Vec<_>>(), ["80", "100"]);
+    assert_eq!(world.ask("hash"), expected);
+}
+
+/// The names in a line of `mntr`.
+fn names(text: &str) -> Vec<&str> {
+    text.lines().map(|line| line.split_once('\t').unwrap().0).collect()
+}
+
+/// The names that a metric is printed under.
+fn printed(metric: &metrics_table::Metric) -> Vec<String> {
+    use metrics_table::Kind;
+    let parts: &[&str] = match metric.kind {
+        Kind::Text | Kind::Gauge | Kind::Counter => return vec![format!("zk_{}", metric.name)],
+        Kind::Summary => &["avg_", "min_", "max_", "cnt_", "sum_"],
+        Kind::SummaryWithQuantiles => &["avg_", "min_", "max_", "cnt_", "sum_", "p50_", "p95_", "p99_", "p999_"],
+        // The one namespace of the recordings.
+        Kind::SummaryPerNamespace => &["avg_app_", "min_app_", "max_app_", "cnt_app_", "sum_app_"],
+    };
+    parts.iter().map(|part| format!("zk_{part}{}", metric.name)).collect()
+}
+
+#[test]
+fn the_table_of_metrics_is_the_recorded_list() {
+    let recorded = recorded("mntr");
+    let known: Vec<String> = METRICS[..metrics_table::ORIGINALS].iter().flat_map(printed).collect();
+    assert_eq!(known, names(&recorded));
+}
+
+use metrics_table::{METRICS, Source as From};
+
+#[test]
+fn mntr_prints_what_is_not_absent_in_the_recorded_order() {
+    let answer = World::new().ask("mntr");
+    let present: Vec<String> =
+        METRICS.iter().filter(|metric| !matches!(metric.source, From::Absent(_))).flat_map(printed).collect();
+    assert_eq!(names(&answer), present);
+}
+
+#[test]
+fn the_names_that_dashboards_have_used_since_3_4_are_all_there() {
+    let answer = World::new().ask("mntr");
+    for name in [
+        "version",
+        "server_state",
+        "avg_latency",
+        "max_latency",
+        "min_latency",
+        "packets_received",
+        "packets_sent",
+        "num_alive_connections",
+        "outstanding_requests",
+        "znode_count",
+        "watch_count",
+        "ephemerals_count",
+        "approximate_data_size",
+        "open_file_descriptor_count",
+        "max_file_descriptor_count",
+    ] {
+        assert!(answer.contains(&format!("zk_{name}\t")), "{name}");
+    }
+}
+
+#[test]
+fn metrics_of_the_recorded_state_have_the_recorded_values() {
+    let (world, [first, _]) = World::recorded();
+    recall_requests(&world);
+    let (statistics, figures) = (&world.context.shared.statistics, &world.context.figures);
+    statistics.packets_received.store(268, Relaxed);
+    statistics.packets_sent.store(268, Relaxed);
+    statistics.bytes_received.store(7950, Relaxed);
+    statistics.bytes_sent.store(22_430, Relaxed);
+    statistics.connection_requests.store(2, Relaxed);
+    figures.fsync_time_ms.record(4);
+    figures.fsync_time_ms.record_many(1, 8);
+    figures.fsync_time_ms.record_many(0, 42);
+    figures.sync_batch_size.record_many(1, 51);
+    figures.snapshot_time_ms.record(3);
+    figures.recovery_time_ms.store(11, Relaxed);
+    statistics.update_latency_ms.record_many(1, 50);
+    statistics.update_latency_ms.record(16);
+    for path in ["/app", "/app/config", "/nope", "/a", "/b", "/c"] {
+        world.context.shared.watches().add(WatchKind::Data, path, first.id);
+    }
+    let answer = world.ask("mntr");
+    let line = |text: &str, name: &str| {
+        let found = text.lines().find(|line| line.split_once('\t').unwrap().0 == name);
+        found.unwrap_or_else(|| panic!("{name} is missing")).to_owned()
+    };
+    let recorded = recorded("mntr");
+    for name in "server_state ephemerals_count num_alive_connections avg_latency outstanding_requests znode_count \
+                 global_sessions packets_sent packets_received connection_drop_probability watch_count min_latency \
+                 max_latency local_sessions bytes_received_count response_bytes connection_request_count proposal_count \
+                 avg_fsynctime min_fsynctime max_fsynctime cnt_fsynctime sum_fsynctime avg_sync_processor_batch_size \
+                 cnt_sync_processor_batch_size sum_sync_processor_batch_size avg_snapshottime cnt_snapshottime \
+                 avg_dbinittime min_dbinittime max_dbinittime cnt_dbinittime sum_dbinittime cnt_updatelatency \
+                 max_updatelatency min_updatelatency p999_updatelatency avg_election_time cnt_quorum_ack_latency"
+        .split_whitespace()
+    {
+        let name = format!("zk_{name}");
+        assert_eq!(line(&answer, &name), line(&recorded, &name));
+    }
+    let size = world.context.shared.tree().approximate_data_size();
+    assert_eq!(line(&answer, "zk_approximate_data_size"), format!("zk_approximate_data_size\t{size}"));
+    assert_eq!(line(&answer, "zk_version"), format!("zk_version\t{}", full_version()));
+}
+
+#[test]
+fn uptime_and_file_descriptors_are_true() {
+    let world = World::new();
+    let before_ms = world.context.clock.uptime_ms();
+    let answer = world.ask("mntr");
+    let after_ms = world.context.clock.uptime_ms();
+    let value = |name: &str| -> i64 {
+        answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t')).unwrap().parse().unwrap()
+    };
+    assert!((before_ms..=after_ms).contains(&value("zk_uptime")));
+    let (open, max) = (value("zk_open_file_descriptor_count"), value("zk_max_file_descriptor_count"));
+    assert!(open >= 3 && open <= max, "{open} of {max}");
+}
+
+#[test]
+fn srst_begins_anew_but_for_what_happened_at_start() {
+    let (world, _) = World::recorded();
+    let figures = &world.context.figures;
+    figures.fsync_time_ms.record(4);
+    figures.snapshot_errors.store(1, Relaxed);
+    figures.recovery_time_ms.store(11, Relaxed);
+    assert_eq!(world.ask("srst"), recorded("srst"));
+    let answer = world.ask("mntr");
+    for line in [
+        "zk_packets_received\t1",
+        "zk_packets_sent\t1",
+        "zk_max_latency\t0",
+        "zk_cnt_updatelatency\t0",
+        "zk_cnt_propagation_latency\t0",
+        "zk_cnt_fsynctime\t0",
+        "zk_snapshot_error_count\t0",
+        "zk_max_dbinittime\t11",
+        "zk_ephemerals_count\t3",
+    ] {
+        assert!(answer.lines().any(|found| found == line), "{line}");
+    }
+}

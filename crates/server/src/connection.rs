@@ -1,0 +1,457 @@
+//! The task of one client connection: bytes in, bytes out.
+//!
+//! It reads what has arrived, answers reads itself where nothing of the session is on its way, hands everything else to the replica,
+//! and sends whatever has gathered in the outbox with one call. What always holds here:
+//! - a frame is looked at only after all before it are answered or handed on, so answers keep the order of requests;
+//! - no more is read while the client does not take its answers, or while it has requests waiting and the server has too many;
+//! - bytes from outside can end this connection and nothing else.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use rookeeper_proto::connect::ConnectRequest;
+use rookeeper_proto::frame::{self, ReplyHeader, RequestHeader};
+use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
+use rookeeper_replica::{Connection, Drained, Identities, Input, ReadFrame, read};
+use tokio::net::TcpStream;
+use tracing::{debug, info, warn};
+
+use crate::auth::{self, Verdict};
+use crate::commands;
+use crate::context::Context;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// While more than this waits to be sent, no further request is looked at.
+const UNSENT_BYTES: usize = 1 << 20;
+
+/// Bytes of answers gathered under one lock of the tree: longer would keep the apply step waiting.
+const BATCH_BYTES: usize = 64 << 10;
+const BATCH_READS: usize = 64;
+
+pub(crate) struct Task {
+    context: Arc<Context>,
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    input: Received,
+    /// Taken from the outbox and not sent yet; the first `sent` bytes are.
+    sending: Vec<u8>,
+    sent: usize,
+    /// Frames taken from the outbox that the statistics know of.
+    noted_frames: u64,
+    /// Answers of one batch of reads, on their way to the outbox.
+    scratch: Vec<u8>,
+    identities: Identities,
+    enforced: bool,
+}
+
+/// Bytes that arrived and were not consumed.
+#[derive(Default)]
+struct Received {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// Why a connection ends. Only for its log line.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("closed by the client")]
+    ByClient,
+    #[error("closed by the server")]
+    ByServer,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}; raise jute.maxbuffer on server and client if requests of this size are meant")]
+    FrameTooLarge(#[from] frame::FrameTooLarge),
+    #[error("undecodable {0}")]
+    Undecodable(&'static str),
+    #[error("no ConnectRequest within {0} ms")]
+    NoHandshake(u64),
+}
+
+/// What to do after the frames at hand have been looked at.
+#[derive(PartialEq, Eq)]
+enum Next {
+    /// Wait for more bytes.
+    Read,
+    /// Wait until answers are out; then look again.
+    Wait,
+}
+
+/// Serves one accepted connection to its end.
+pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: Arc<Connection>) {
+    let identities = connection.identities();
+    let enforced = context.config.access.enforced_schemes.is_some();
+    let mut task = Task {
+        context: context.clone(),
+        stream,
+        connection: connection.clone(),
+        input: Received::default(),
+        sending: Vec::new(),
+        sent: 0,
+        noted_frames: 0,
+        scratch: Vec::new(),
+        identities,
+        enforced,
+    };
+    let end = task.run().await.err();
+    let statistics = &context.shared.statistics;
+    match end {
+        Some(End::ByClient) => statistics.connections_dropped.fetch_add(1, Relaxed),
+        Some(End::NoHandshake(_)) => statistics.sessionless_connections_expired.fetch_add(1, Relaxed),
+        _ => 0,
+    };
+    context.shared.remove_connection(&connection);
+    if connection.is_established() {
+        // The replica is told last, so that nothing of this connection follows.
+        let _ = context.inputs.send(Input::Disconnected { connection: connection.clone() }).await;
+    }
+    match end {
+        Some(end @ (End::FrameTooLarge(_) | End::Undecodable(_))) => {
+            warn!(client = %connection.peer, session = %connection.session(), "connection closed: {end}");
+        }
+        Some(end) => debug!(client = %connection.peer, session = %connection.session(), "connection closed: {end}"),
+        None => {}
+    }
+}
+
+impl Task {
+    async fn run(&mut self) -> Result<(), End> {
+        let limit_ms = u64::from(self.context.config.client.sessionless_connection_timeout_ms);
+        let handshake = tokio::time::timeout(Duration::from_millis(limit_ms), self.handshake());
+        match handshake.await {
+            Err(_) => return Err(End::NoHandshake(limit_ms)),
+            Ok(Err(end)) => return Err(end),
+            Ok(Ok(false)) => return Ok(()),
+            Ok(Ok(true)) => {}
+        }
+        while !self.connection.is_established() {
+            self.flush()?;
+            self.wait(false).await?;
+        }
+        info!(client = %self.connection.peer, session = %self.connection.session(), "session established");
+        loop {
+            let next = self.look().await?;
+            self.flush()?;
+            self.wait(next == Next::Read && !self.is_clogged()).await?;
+        }
+    }
+
+    /// Reads up to the ConnectRequest and hands it on, or answers a four-letter word: then there is nothing more to do.
+    async fn handshake(&mut self) -> Result<bool, End> {
+        while self.input.len() < 4 {
+            self.read_more().await?;
+        }
+        let word = self.input.first_four();
+        if let Some(command) = commands::find(word) {
+            let mut argument = [0; 8];
+            if command.takes_argument() && commands::is_allowed(&self.context, command) {
+                while self.input.len() < 12 {
+                    self.read_more().await?;
+                }
+                argument.copy_from_slice(&self.input.pending()[4..12]);
+            }
+            let answer = commands::run(&self.context, command, &self.connection, argument);
+            self.sending = answer.into_bytes();
+            self.send_rest().await?;
+            return Ok(false);
+        }
+        let limit = self.context.max_frame_bytes;
+        let (request, length) = loop {
+            if let Some((payload, length)) = frame::split(self.input.pending(), limit)? {
+                break (ConnectRequest::decode(payload).map_err(|_| End::Undecodable("ConnectRequest"))?, length);
+            }
+            self.read_more().await?;
+        };
+        self.input.consume(length);
+        self.count_received(1);
+        self.context.shared.statistics.connection_requests.fetch_add(1, Relaxed);
+        if !self.context.admit_session(&request) {
+            return Err(End::ByServer);
+        }
+        debug!(client = %self.connection.peer, session = %request.session, timeout_ms = request.timeout_ms, "connecting");
+        self.submit(Input::Connect { connection: self.connection.clone(), request }).await?;
+        Ok(true)
+    }
+
+    /// Looks at the frames that have arrived.
+    async fn look(&mut self) -> Result<Next, End> {
+        self.connection.heard(self.context.clock.monotonic_ms());
+        loop {
+            if self.is_clogged() || self.must_hold_back() {
+                return Ok(Next::Wait);
+            }
+            let limit = self.context.max_frame_bytes;
+            let Some((payload, length)) = frame::split(self.input.pending(), limit)? else { return Ok(Next::Read) };
+            let (header, body) = RequestHeader::split(payload).ok_or(End::Undecodable("request header"))?;
+            let Some(op) = OpCode::from_i32(header.op).filter(|op| op.is_client_request()) else {
+                if self.connection.in_flight() > 0 {
+                    return Ok(Next::Wait);
+                }
+                self.refuse(header.xid, Zxid(-1), ErrorCode::Unimplemented);
+                return Ok(Next::Wait);
+            };
+            match op {
+                OpCode::Auth => {
+                    let (xid, verdict) = (header.xid, self.judge(body));
+                    self.consume(length);
+                    match verdict {
+                        Verdict::Accepted(gained) => {
+                            self.connection.add_identities(gained);
+                            self.identities = self.connection.identities();
+                            self.reply_at_once(ReplyHeader { xid, zxid: Zxid::ZERO, err: 0 }, &[]);
+                        }
+                        Verdict::Refused => {
+                            self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
+                            warn!(client = %self.connection.peer, "authentication refused");
+                            self.refuse(xid, Zxid::ZERO, ErrorCode::AuthFailed);
+                            return Ok(Next::Wait);
+                        }
+                        Verdict::Undecodable => return Err(End::Undecodable("auth packet")),
+                    }
+                }
+                OpCode::Sasl => {
+                    // Without a SASL configuration every token is answered with success and no identity, as in the original.
+                    if !matches!(body.first_chunk::<4>(), Some(length) if i32::from_be_bytes(*length) >= 0) {
+                        return Err(End::Undecodable("SASL packet"));
+                    }
+                    self.consume(length);
+                    let null_token = [0xff; 4];
+                    self.reply_at_once(ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: 0 }, &null_token);
+                }
+                _ if self.enforced && !self.is_authenticated() => {
+                    self.refuse(header.xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
+                    return Ok(Next::Wait);
+                }
+                op if op.is_write() => {
+                    let request = WriteRequest::decode(op, body).ok();
+                    let (xid, connection) = (header.xid, self.connection.clone());
+                    let identities = self.identities.clone();
+                    self.consume(length);
+                    self.submit(Input::Write { connection, xid, op, request, identities }).await?;
+                }
+                _ if self.connection.in_flight() == 0 => self.answer_reads(),
+                op => {
+                    let read = ReadFrame {
+                        xid: header.xid,
+                        op,
+                        body: body.to_vec(),
+                        identities: self.identities.clone(),
+                        received_ms: self.context.clock.monotonic_ms(),
+                    };
+                    self.consume(length);
+                    self.submit(Input::Read { connection: self.connection.clone(), read }).await?;
+                }
+            }
+        }
+    }
+
+    /// Answers the reads at the head of the input under one lock of the tree.
+    fn answer_reads(&mut self) {
+        let shared = &self.context.shared;
+        let tree = shared.tree();
+        shared.serve_deferred_to(&self.connection);
+        let (mut frames, mut reads, mut last) = (0, 0, (OpCode::Ping, 0));
+        while self.scratch.len() < BATCH_BYTES && reads < BATCH_READS {
+            let Ok(Some((payload, length))) = frame::split(self.input.pending(), self.context.max_frame_bytes) else {
+                break;
+            };
+            let Some((header, body)) = RequestHeader::split(payload) else { break };
+            let is_read = |op: &OpCode| {
+                op.is_client_request() && !op.is_write() && !matches!(op, OpCode::Auth | OpCode::Sasl)
+            };
+            let Some(op) = OpCode::from_i32(header.op).filter(is_read) else { break };
+            let request = (header.xid, op, body);
+            frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
+            reads += 1;
+            last = (op, header.xid);
+            self.input.consume(length);
+        }
+        self.connection.outbox.append_frames(frames, |output| {
+            if output.is_empty() {
+                std::mem::swap(output, &mut self.scratch);
+            } else {
+                output.append(&mut self.scratch);
+            }
+        });
+        let zxid = tree.last_zxid();
+        drop(tree);
+        self.count_received(reads as u64);
+        shared.statistics.request_latency_ms.record_many(0, reads as u64);
+        shared.statistics.read_latency_ms.record_many(0, reads as u64);
+        let now_ms = self.context.clock.monotonic_ms();
+        self.connection.statistics.answered(reads as u64, last, zxid, now_ms, 0);
+    }
+
+    fn judge(&self, body: &[u8]) -> Verdict {
+        let address = Id::new("ip", self.connection.peer.ip().to_canonical().to_string());
+        auth::judge(body, &self.context.config.access, &address)
+    }
+
+    fn is_authenticated(&self) -> bool {
+        let schemes = self.context.config.access.enforced_schemes.as_ref();
+        schemes.is_none_or(|schemes| self.identities.iter().any(|id| schemes.contains(&id.scheme)))
+    }
+
+    /// Answers without regard to what is on its way: only authentication does that.
+    fn reply_at_once(&self, header: ReplyHeader, body: &[u8]) {
+        self.connection.outbox.append(|output| {
+            frame::append(output, |output| {
+                rookeeper_proto::jute::append(output, &header);
+                output.extend_from_slice(body);
+            });
+        });
+    }
+
+    /// The last answer of this connection. Its session lives on.
+    fn refuse(&mut self, xid: i32, zxid: Zxid, code: ErrorCode) {
+        self.reply_at_once(ReplyHeader { xid, zxid, err: code.number() }, &[]);
+        self.connection.outbox.finish();
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.input.consume(length);
+        self.count_received(1);
+    }
+
+    fn count_received(&self, count: u64) {
+        self.connection.statistics.received.fetch_add(count, Relaxed);
+        self.context.shared.statistics.packets_received.fetch_add(count, Relaxed);
+    }
+
+    /// Hands something to the replica, waiting where its queue is full.
+    async fn submit(&self, input: Input) -> Result<(), End> {
+        if matches!(input, Input::Write { .. } | Input::Read { .. }) {
+            self.context.shared.submit(&self.connection);
+        }
+        self.context.inputs.send(input).await.map_err(|_| End::ByServer)
+    }
+
+    /// Whether the client takes its answers too slowly to be given more.
+    fn is_clogged(&self) -> bool {
+        self.sending.len() - self.sent > UNSENT_BYTES
+    }
+
+    /// globalOutstandingLimit: with too much in process, a client that already waits for an answer must wait before it asks again.
+    fn must_hold_back(&self) -> bool {
+        let limit = self.context.config.requests.global_outstanding_limit as usize;
+        self.context.shared.outstanding() > limit && self.connection.in_flight() > 0
+    }
+
+    /// Sends what the socket takes without waiting.
+    fn flush(&mut self) -> Result<(), End> {
+        let drained = self.connection.outbox.take(&mut self.sending);
+        self.context.note_sent(&self.connection, &mut self.noted_frames);
+        while self.sent < self.sending.len() {
+            match self.stream.try_write(&self.sending[self.sent..]) {
+                Ok(count) => {
+                    self.sent += count;
+                    self.context.shared.statistics.bytes_sent.fetch_add(count as u64, Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let all_sent = self.sent == self.sending.len();
+        if all_sent {
+            self.sending.clear();
+            self.sent = 0;
+            // One large answer must not keep its memory for the life of the connection.
+            self.sending.shrink_to(READ_BYTES);
+        }
+        match drained {
+            Drained::Closed => Err(End::ByServer),
+            Drained::Last if all_sent => Err(End::ByServer),
+            Drained::Bytes | Drained::Last => Ok(()),
+        }
+    }
+
+    /// Waits until there is something to send, room to send it, or, where wanted, something to read; and reads it.
+    async fn wait(&mut self, want_read: bool) -> Result<(), End> {
+        let outbox = &self.connection.outbox;
+        let unsent = self.sent < self.sending.len();
+        tokio::select! {
+            biased;
+            ready = self.stream.writable(), if unsent => ready?,
+            () = poll_fn(|context| outbox.poll_ready(context)), if !unsent => {}
+            ready = self.stream.readable(), if want_read => {
+                ready?;
+                self.read_available()?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_more(&mut self) -> Result<(), End> {
+        self.stream.readable().await?;
+        self.read_available()
+    }
+
+    fn read_available(&mut self) -> Result<(), End> {
+        match self.input.read_from(&self.stream) {
+            Ok(0) => Err(End::ByClient),
+            Ok(count) => {
+                self.context.shared.statistics.bytes_received.fetch_add(count as u64, Relaxed);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn send_rest(&mut self) -> Result<(), End> {
+        while self.sent < self.sending.len() {
+            self.stream.writable().await?;
+            match self.stream.try_write(&self.sending[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Received {
+    fn pending(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn first_four(&self) -> [u8; 4] {
+        let mut four = [0; 4];
+        four.copy_from_slice(&self.pending()[..4]);
+        four
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.start += length;
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+            // Idle connections should cost little.
+            if self.bytes.capacity() > READ_BYTES {
+                self.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// Memory grows with what arrives, never with what a length prefix promises.
+    fn read_from(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        let room = READ_BYTES.min(self.bytes.len().max(4 << 10));
+        self.bytes.reserve(room);
+        stream.try_read_buf(&mut self.bytes)
+    }
+}

@@ -1,0 +1,76 @@
+//! What every connection of this server shares.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use parking_lot::Mutex;
+use rookeeper_proto::connect::ConnectRequest;
+use rookeeper_replica::{Connection, Input, Shared};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::figures::Figures;
+use crate::throttle::ConnectionTokens;
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub config: Config,
+    pub shared: Arc<Shared>,
+    pub clock: Clock,
+    /// To the replica. Bounded: a full queue makes connections wait.
+    pub inputs: mpsc::Sender<Input>,
+    /// `jute.maxbuffer`.
+    pub max_frame_bytes: usize,
+    /// The port that is really open; the configured one may be 0.
+    pub client_port: u16,
+    /// What `gtmk` and `stmk` show and set. Nothing traces by it.
+    pub trace_mask: AtomicI64,
+    /// Figures of the log and the snapshots.
+    pub figures: Arc<Figures>,
+    pub next_connection: AtomicU64,
+    tokens: Mutex<ConnectionTokens>,
+}
+
+impl Context {
+    pub fn new(
+        config: Config,
+        shared: Arc<Shared>,
+        clock: Clock,
+        inputs: mpsc::Sender<Input>,
+        client_port: u16,
+        figures: Arc<Figures>,
+    ) -> Context {
+        let tokens = ConnectionTokens::new(&config.connections.throttle, clock.monotonic_ms());
+        Context {
+            max_frame_bytes: config.requests.jute_max_buffer as usize,
+            shared,
+            clock,
+            inputs,
+            client_port,
+            trace_mask: AtomicI64::new(crate::config::DEFAULT_TRACE_MASK),
+            figures,
+            next_connection: AtomicU64::new(1),
+            tokens: Mutex::new(tokens),
+            config,
+        }
+    }
+
+    /// The connection throttle: whether a session may be opened or resumed now.
+    pub fn admit_session(&self, request: &ConnectRequest) -> bool {
+        let admitted = self.tokens.lock().take(request.session, self.clock.monotonic_ms());
+        if !admitted {
+            self.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+        }
+        admitted
+    }
+
+    /// Counts the frames that a task took from its outbox. `noted` is what was counted before; the statistics can be reset meanwhile.
+    pub fn note_sent(&self, connection: &Connection, noted: &mut u64) {
+        let frames = connection.outbox.frames();
+        let new = frames - std::mem::replace(noted, frames);
+        connection.statistics.sent.fetch_add(new, Relaxed);
+        self.shared.statistics.packets_sent.fetch_add(new, Relaxed);
+    }
+}

@@ -1,0 +1,29 @@
+//! Failures that end the process, from whichever thread they come.
+
+use tokio::sync::mpsc;
+use tracing::error;
+
+/// Why the process must end, and the exit code that says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub exit_code: u8,
+    pub message: String,
+}
+
+/// Handed to every thread that can fail for good.
+#[derive(Debug, Clone)]
+pub(crate) struct Failures(mpsc::UnboundedSender<Failure>);
+
+impl Failures {
+    pub fn new() -> (Failures, mpsc::UnboundedReceiver<Failure>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Failures(sender), receiver)
+    }
+
+    pub fn report(&self, exit_code: u8, message: String) {
+        error!("{message}");
+        // Nobody listens any more when the process is already ending.
+        let _ = self.0.send(Failure { exit_code, message });
+    }
+}

@@ -1,0 +1,51 @@
+//! Figures that the log and the snapshots produce, for commands and metrics.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use rookeeper_replica::Summary;
+
+#[derive(Debug)]
+pub struct Figures {
+    /// Milliseconds of each fdatasync of the log.
+    pub fsync_time_ms: Summary,
+    /// Transactions made durable by one fdatasync.
+    pub sync_batch_size: Summary,
+    /// Syncs slower than `fsync.warningthresholdms`.
+    pub slow_syncs: AtomicU64,
+    /// Milliseconds that snapshots took.
+    pub snapshot_time_ms: Summary,
+    pub snapshot_errors: AtomicU64,
+    /// The zxid of the last snapshot, -1 before the first.
+    pub last_snapshot_zxid: AtomicI64,
+    /// Milliseconds that recovery took at start.
+    pub recovery_time_ms: AtomicU64,
+    pub snapshots_purged: AtomicU64,
+    pub logs_purged: AtomicU64,
+}
+
+impl Figures {
+    /// What `srst` does: series and errors start anew; what happened at start, and slow syncs, stay.
+    pub fn reset(&self) {
+        for summary in [&self.fsync_time_ms, &self.sync_batch_size, &self.snapshot_time_ms] {
+            summary.reset();
+        }
+        self.snapshot_errors.store(0, Relaxed);
+    }
+}
+
+impl Default for Figures {
+    fn default() -> Figures {
+        Figures {
+            fsync_time_ms: Summary::default(),
+            sync_batch_size: Summary::default(),
+            slow_syncs: AtomicU64::new(0),
+            snapshot_time_ms: Summary::default(),
+            snapshot_errors: AtomicU64::new(0),
+            last_snapshot_zxid: AtomicI64::new(-1),
+            recovery_time_ms: AtomicU64::new(0),
+            snapshots_purged: AtomicU64::new(0),
+            logs_purged: AtomicU64::new(0),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The client port: accepts connections within their limits and gives each a task.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rookeeper_replica::Connection;
+use rookeeper_tree::WatcherId;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::clock::wall_ms;
+use crate::config::ClientPort;
+use crate::connection;
+use crate::context::Context;
+
+/// After a failed accept (no file descriptors, say), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The accept backlog where none is configured.
+const BACKLOG: u32 = 1024;
+
+/// Binds the client port without opening it. All addresses means IPv6 and IPv4 on one socket, or IPv4 where there is no IPv6.
+pub(crate) async fn reserve(port: &ClientPort) -> io::Result<TcpSocket> {
+    let Some(host) = &port.host else {
+        return match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port.port)) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.port))
+            }
+            result => result,
+        };
+    };
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} resolves to no address"));
+    for address in tokio::net::lookup_host((host.as_str(), port.port)).await? {
+        match bind(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted server must not wait for old connections to time out. This does not let two servers listen on one port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Opens a reserved port.
+pub(crate) fn listen(socket: TcpSocket, backlog: Option<u32>) -> io::Result<TcpListener> {
+    socket.listen(backlog.unwrap_or(BACKLOG))
+}
+
+/// Accepts until `stop` says so. Tasks of connections end by themselves when their outboxes are closed.
+pub(crate) async fn accept(listener: TcpListener, context: Arc<Context>, mut stop: watch::Receiver<bool>) {
+    let per_address: Arc<Mutex<HashMap<IpAddr, u32>>> = Arc::default();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let Some(place) = Place::take(&per_address, peer.ip(), &context) else { continue };
+        if let Err(error) = configure(&stream, &context) {
+            debug!(client = %peer, %error, "connection lost before it began");
+            continue;
+        }
+        let id = WatcherId(context.next_connection.fetch_add(1, Relaxed));
+        let connection = Arc::new(Connection::new(id, peer, context.clock.monotonic_ms(), wall_ms()));
+        context.shared.add_connection(connection.clone());
+        let context = context.clone();
+        tokio::spawn(async move {
+            connection::serve(context, stream, connection).await;
+            drop(place);
+        });
+    }
+}
+
+fn configure(stream: &tokio::net::TcpStream, context: &Context) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if context.config.client.tcp_keep_alive {
+        rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    }
+    Ok(())
+}
+
+/// A connection's place among those of its address; given back when dropped.
+struct Place {
+    per_address: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    address: IpAddr,
+}
+
+impl Place {
+    fn take(per_address: &Arc<Mutex<HashMap<IpAddr, u32>>>, address: IpAddr, context: &Context) -> Option<Place> {
+        let limits = &context.config.connections;
+        let refuse = |key: &str, limit: u32| {
+            context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+            warn!("Too many connections from {address} - max is {limit} ({key})");
+        };
+        if let Some(limit) = limits.max_total.filter(|limit| context.shared.connection_count() >= *limit as usize) {
+            refuse("maxCnxns", limit);
+            return None;
+        }
+        let mut counts = per_address.lock();
+        let count = counts.entry(address).or_default();
+        if let Some(limit) = limits.max_per_address.filter(|limit| *count >= *limit) {
+            refuse("maxClientCnxns", limit);
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Place { per_address: per_address.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.per_address.lock();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}

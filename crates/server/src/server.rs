@@ -1,0 +1,178 @@
+//! From a configuration to a running server, and back.
+//!
+//! Start: reserve the port, lock and recover the data directory, make sure there is a snapshot, start the threads, accept. Stop, in
+//! the other direction: accept no more, close connections, let the replica and the log finish what they have, release the lock.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rookeeper_proto::ServerId;
+use rookeeper_replica::{Reaping, Replica, Settings, Shared};
+use rookeeper_tree::AccessConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::clock::{Clock, wall_ms};
+use crate::config::Config;
+use crate::context::Context;
+use crate::failure::{Failure, Failures};
+use crate::figures::Figures;
+use crate::listener;
+use crate::log_thread::{self, LogQueue, LogThread};
+use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread};
+use crate::snapshot_thread::{self, SnapshotRequests};
+use crate::storage::{self, Opened};
+use crate::version;
+
+/// How long an orderly stop may take before the process ends anyway; what is acknowledged is on disk all the same.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    context: Arc<Context>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    failures: mpsc::UnboundedReceiver<Failure>,
+    accepting: tokio::task::JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
+    /// Keeps a second server out of the data directory for as long as this one lives.
+    _lock: rookeeper_store::DirectoryLock,
+}
+
+impl Server {
+    /// Starts with a checked configuration. Returns once clients can connect.
+    pub async fn start(config: Config) -> Result<Server, Failure> {
+        let clock = Clock::start();
+        let client = &config.client;
+        let port_failure = |error: io::Error| {
+            let address = client.host.as_deref().unwrap_or("0.0.0.0");
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => "another process has it: stop that one, or set another clientPort",
+                io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set another clientPort",
+                io::ErrorKind::AddrNotAvailable => "this machine has no such address: correct clientPortAddress",
+                _ => "check clientPort and clientPortAddress",
+            };
+            let message = format!("can't open client port {address}:{}: {error}; {remedy}", client.port);
+            Failure { exit_code: 1, message }
+        };
+        // Reserved first, so that a port in use is told before a large database is loaded; opened when it can be served.
+        let socket = listener::reserve(client).await.map_err(port_failure)?;
+        let figures = Arc::new(Figures::default());
+        let opened = storage::open(&config)?;
+        let recovered_zxid = opened.tree.last_zxid();
+        let node_count = opened.tree.node_count();
+        let Opened { lock, tree, writer, snapshotter, needs_snapshot, replayed, took } = opened;
+        figures.recovery_time_ms.store(took.as_millis() as u64, Relaxed);
+
+        let (failures, failure_reports) = Failures::new();
+        let shared = Arc::new(Shared::new(settings(&config), tree, wall_ms()));
+        let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
+        let (synced, synced_queue) = mpsc::unbounded_channel();
+        let (log, records) = LogQueue::new();
+        let (snapshots, snapshot_requests) = SnapshotRequests::new();
+        let mut snapshotter =
+            snapshot_thread::SnapshotThread::new(snapshotter, shared.clone(), figures.clone(), failures.clone());
+        if needs_snapshot {
+            // Apache needs one before the first log, and so does a restart.
+            snapshotter.take()?;
+        } else if replayed > 0 {
+            snapshots.request();
+        }
+        let replica = Replica::new(shared.clone(), clock.now());
+        let thread_failure = |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
+        let threads = vec![
+            replica_thread::spawn(ReplicaThread { replica, clock, inputs: input_queue, synced: synced_queue, log })
+                .map_err(thread_failure)?,
+            log_thread::spawn(LogThread {
+                writer,
+                records,
+                synced,
+                snapshots,
+                config: config.log.clone(),
+                figures: figures.clone(),
+                failures: failures.clone(),
+            })
+            .map_err(thread_failure)?,
+            snapshot_thread::spawn(snapshotter, snapshot_requests).map_err(thread_failure)?,
+        ];
+
+        let backlog = client.backlog;
+        let listener: TcpListener = listener::listen(socket, backlog).map_err(port_failure)?;
+        let address = listener.local_addr().map_err(port_failure)?;
+        let context = Context::new(config, shared, clock, inputs, address.port(), figures);
+        let context = Arc::new(context);
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped));
+        info!(
+            "Rookeeper {} serves clients on {address}; data in {}, log in {}; recovered to zxid {recovered_zxid} \
+             ({node_count} nodes, {replayed} transactions replayed) in {} ms; ready after {} ms",
+            version::NUMBER,
+            context.config.directories.data_dir.display(),
+            context.config.directories.data_log_dir.display(),
+            took.as_millis(),
+            clock.monotonic_ms(),
+        );
+        Ok(Server { context, address, stop, failures: failure_reports, accepting, threads, _lock: lock })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when something failed that the server can't go on without.
+    pub async fn failed(&mut self) -> Failure {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops in order: everything acknowledged is on disk, sessions stay alive in the log.
+    pub async fn stop(self) {
+        let Server { context, stop, accepting, threads, _lock, .. } = self;
+        let begin = Instant::now();
+        let _ = stop.send(true);
+        let _ = accepting.await;
+        for connection in context.shared.connections() {
+            connection.outbox.close();
+            connection.outbox.wake();
+        }
+        // The tasks hold the context, and with it the way to the replica; the replica ends when the last one is gone.
+        drop(context);
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        match tokio::time::timeout(STOP_LIMIT, joined).await {
+            Ok(_) => info!("stopped in {} ms", begin.elapsed().as_millis()),
+            Err(_) => warn!("not everything ended within {STOP_LIMIT:?}; ending anyway"),
+        }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        server: ServerId(1),
+        tick_time_ms: i64::from(config.sessions.tick_time_ms),
+        min_session_timeout_ms: i32::try_from(config.sessions.min_timeout_ms).unwrap_or(i32::MAX),
+        max_session_timeout_ms: i32::try_from(config.sessions.max_timeout_ms).unwrap_or(i32::MAX),
+        extended_types: config.formats.extended_types_enabled,
+        enforce_quota: config.access.enforce_quota,
+        digests: config.formats.digest_enabled,
+        reconfig: config.reconfig_enabled,
+        access: AccessConfig {
+            skip_acl: config.access.skip_acl,
+            digest_enabled: config.access.digest_enabled,
+            ..AccessConfig::default()
+        },
+        reaping: Reaping {
+            interval_ms: i64::from(config.containers.check_interval_ms),
+            max_per_minute: i64::from(config.containers.max_per_minute),
+            max_never_used_ms: config.containers.max_never_used_interval_ms.map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+        },
+    }
+}

@@ -1,0 +1,108 @@
+//! The thread that takes snapshots and removes old files, while writes go on.
+//!
+//! A snapshot reads the tree in short portions; what changes meanwhile is in the log behind it. A request that comes while one is being
+//! taken is dropped: the next roll of the log asks again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rookeeper_replica::Shared;
+use tracing::{info, warn};
+
+use crate::failure::{Failure, Failures};
+use crate::figures::Figures;
+use crate::storage::Snapshotter;
+
+/// The exit code of the original for a snapshot that can't be written.
+const EXIT_SNAPSHOT: u8 = 10;
+
+/// Asks for a snapshot.
+#[derive(Debug)]
+pub(crate) struct SnapshotRequests(SyncSender<()>);
+
+impl SnapshotRequests {
+    pub fn new() -> (SnapshotRequests, Receiver<()>) {
+        let (sender, receiver) = sync_channel(1);
+        (SnapshotRequests(sender), receiver)
+    }
+
+    pub fn request(&self) {
+        if self.0.try_send(()).is_err() {
+            warn!("Too busy to snap, skipping");
+        }
+    }
+}
+
+pub(crate) struct SnapshotThread {
+    snapshotter: Snapshotter,
+    shared: Arc<Shared>,
+    figures: Arc<Figures>,
+    failures: Failures,
+}
+
+/// Runs until the log thread is gone.
+pub(crate) fn spawn(mut this: SnapshotThread, requests: Receiver<()>) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("snapshot".into()).spawn(move || this.run(&requests))
+}
+
+impl SnapshotThread {
+    pub fn new(snapshotter: Snapshotter, shared: Arc<Shared>, figures: Arc<Figures>, failures: Failures) -> SnapshotThread {
+        SnapshotThread { snapshotter, shared, figures, failures }
+    }
+
+    fn run(&mut self, requests: &Receiver<()>) {
+        let interval = self.snapshotter.purge_interval();
+        let mut next_purge = interval.map(|_| Instant::now());
+        loop {
+            let wait = next_purge.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            match requests.recv_timeout(wait) {
+                Ok(()) => {
+                    if let Err(failure) = self.take() {
+                        self.failures.report(failure.exit_code, failure.message);
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.purge();
+                    next_purge = interval.map(|interval| Instant::now() + interval);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Takes a snapshot now.
+    pub fn take(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        match self.snapshotter.take(&self.shared) {
+            Ok(zxid) => {
+                let took_ms = start.elapsed().as_millis() as u64;
+                self.figures.snapshot_time_ms.record(took_ms);
+                self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
+                info!("Snapshot taken in {took_ms} ms: zxid {zxid}");
+                Ok(())
+            }
+            Err(error) => {
+                self.figures.snapshot_errors.fetch_add(1, Relaxed);
+                let message = format!("can't write a snapshot: {error}; everything acknowledged is in the log");
+                Err(Failure { exit_code: EXIT_SNAPSHOT, message })
+            }
+        }
+    }
+
+    fn purge(&mut self) {
+        match self.snapshotter.purge() {
+            Ok(purged) => {
+                self.figures.snapshots_purged.fetch_add(purged.snapshots as u64, Relaxed);
+                self.figures.logs_purged.fetch_add(purged.logs as u64, Relaxed);
+                if purged.snapshots + purged.logs > 0 {
+                    info!(snapshots = purged.snapshots, logs = purged.logs, "old files removed");
+                }
+            }
+            Err(error) => warn!("old files can't be removed: {error}"),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The connection throttle: a token bucket in front of the handshake, off unless configured.
+//!
+//! Counterpart in the original: `BlueThrottle`, without its random dropping before the bucket is empty.
+
+use rookeeper_proto::SessionId;
+
+use crate::config::ConnectionThrottle;
+
+#[derive(Debug)]
+pub(crate) struct ConnectionTokens {
+    throttle: ConnectionThrottle,
+    tokens: u64,
+    filled_ms: i64,
+}
+
+impl ConnectionTokens {
+    /// Starts full.
+    pub fn new(throttle: &ConnectionThrottle, now_ms: i64) -> ConnectionTokens {
+        let tokens = u64::from(throttle.tokens.unwrap_or(0));
+        ConnectionTokens { throttle: throttle.clone(), tokens, filled_ms: now_ms }
+    }
+
+    /// Takes what opening (or resuming) this session costs. `false`: there is not enough.
+    pub fn take(&mut self, session: SessionId, now_ms: i64) -> bool {
+        let Some(capacity) = self.throttle.tokens else { return true };
+        let period_ms = i64::from(self.throttle.fill_time_ms.max(1));
+        let periods = (now_ms - self.filled_ms) / period_ms;
+        self.filled_ms += periods * period_ms;
+        let filled = (periods as u64).saturating_mul(u64::from(self.throttle.fill_count));
+        self.tokens = self.tokens.saturating_add(filled).min(u64::from(capacity));
+        let cost = match self.throttle.weight_enabled {
+            true if session == SessionId::NONE => u64::from(self.throttle.global_session_weight),
+            true => u64::from(self.throttle.renew_session_weight),
+            false => 1,
+        };
+        let enough = self.tokens >= cost;
+        if enough {
+            self.tokens -= cost;
+        }
+        enough
+    }
+
+    /// What is left, where the throttle is on.
+    pub fn available(&self) -> Option<u64> {
+        self.throttle.tokens.map(|_| self.tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment, Source};
+
+    fn throttle(tokens: Option<u32>) -> ConnectionThrottle {
+        let (config, _) = Config::load(Source::Defaults, &Environment::default()).unwrap();
+        ConnectionThrottle { tokens, fill_time_ms: 10, fill_count: 2, ..config.connections.throttle }
+    }
+
+    #[test]
+    fn an_empty_bucket_refuses_until_it_is_filled() {
+        let mut tokens = ConnectionTokens::new(&throttle(Some(3)), 0);
+        let takes = |tokens: &mut ConnectionTokens, now_ms| tokens.take(SessionId::NONE, now_ms);
+        assert_eq!([0, 1, 2, 3].map(|now_ms| takes(&mut tokens, now_ms)), [true, true, true, false]);
+        assert_eq!([9, 10, 11, 12].map(|now_ms| takes(&mut tokens, now_ms)), [false, true, true, false]);
+        assert_eq!(tokens.available(), Some(0));
+    }
+
+    #[test]
+    fn without_tokens_configured_everybody_is_let_in() {
+        let mut tokens = ConnectionTokens::new(&throttle(None), 0);
+        assert!((0..1000).all(|_| tokens.take(SessionId::NONE, 0)));
+    }
+}

@@ -33,6 +33,7 @@ pub struct Statistics {
     pub connections_dropped: AtomicU64,
     /// Connections closed because they never asked for a session.
     pub sessionless_connections_expired: AtomicU64,
+    /// Not reset: whoever guesses passwords should not be able to hide it from the next look.
     pub authentications_refused: AtomicU64,
 }
 
@@ -62,7 +63,6 @@ impl Statistics {
             &self.connection_requests,
             &self.connections_dropped,
             &self.sessionless_connections_expired,
-            &self.authentications_refused,
         ] {
             counter.store(0, Relaxed);
         }

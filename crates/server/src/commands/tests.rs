@@ -498,6 +498,7 @@ fn uptime_and_file_descriptors_are_true() {
 fn srst_begins_anew_but_for_what_happened_at_start() {
     let (world, _) = World::recorded();
     let figures = &world.context.figures;
+    world.context.shared.statistics.authentications_refused.store(2, Relaxed);
     figures.fsync_time_ms.record(4);
     figures.snapshot_errors.store(1, Relaxed);
     figures.recovery_time_ms.store(11, Relaxed);
@@ -512,6 +513,7 @@ fn srst_begins_anew_but_for_what_happened_at_start() {
         "zk_cnt_fsynctime\t0",
         "zk_snapshot_error_count\t0",
         "zk_max_dbinittime\t11",
+        "zk_auth_failed_count\t2",
         "zk_ephemerals_count\t3",
     ] {
         assert!(answer.lines().any(|found| found == line), "{line}");

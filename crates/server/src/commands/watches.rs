@@ -1,8 +1,9 @@
 //! `wchs`, `wchc` and `wchp`: the watches on data, existence and, persistent ones, on all of a node. As in the original, watches on
 //! children are not among them; `mntr` counts both.
 //!
-//! The table of watches is locked only while it is copied into two flat vectors, without a memory allocation per path or watch:
-//! changes wait for as long as that takes, which is some ten milliseconds for a million watches.
+//! The table of watches is locked only while it is copied into flat buffers, without a memory allocation per path or watch. Changes
+//! wait for as long as that takes: about 0.1 µs per path, so 10 ms with 100,000 paths watched, and below 1 ms where 100,000
+//! connections watch the same few.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;

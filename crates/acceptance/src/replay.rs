@@ -120,8 +120,10 @@ impl Replay {
         let mut frame = from_hex(line["hex"].as_str().context("no bytes")?)?;
         for volatile in volatiles(line)? {
             let from = &volatile.entry["from"];
-            let source =
-                (from["line"].as_str().unwrap_or_default().to_owned(), from["field"].as_str().unwrap_or_default().to_owned());
+            let source = (
+                from["line"].as_str().unwrap_or_default().to_owned(),
+                from["field"].as_str().unwrap_or_default().to_owned(),
+            );
             let value = self.values.get(&source).with_context(|| format!("no value of {source:?}"))?;
             let value = match from["add"].as_i64() {
                 Some(add) => (long(value)? + add).to_be_bytes().to_vec(),

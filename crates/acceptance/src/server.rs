@@ -206,8 +206,10 @@ impl Server {
     fn spawn(&mut self) -> Result<()> {
         self.kill()?;
         let data_dir = self.data_dir();
-        let mut text = format!("clientPort={}\nclientPortAddress=127.0.0.1\n", self.port);
-        writeln!(text, "dataDir={}", data_dir.display())?;
+        let mut text = format!("clientPortAddress=127.0.0.1\ndataDir={}\n", data_dir.display());
+        if !self.setup.config.iter().any(|(key, _)| key == "clientPort") {
+            writeln!(text, "clientPort={}", self.port)?;
+        }
         for (key, value) in &self.setup.config {
             writeln!(text, "{key}={value}")?;
         }
@@ -215,7 +217,7 @@ impl Server {
         fs::write(&config_file, text)?;
         let mut command = match self.setup.product {
             Product::Rookeeper => {
-                let mut command = Command::new(rookeeper_binary()?);
+                let mut command = Command::new(self.binary()?);
                 command.arg("server").arg(&config_file).env("SERVER_JVMFLAGS", self.setup.properties.join(" "));
                 command
             }
@@ -237,6 +239,19 @@ impl Server {
         Ok(())
     }
 
+    /// Another user may not be able to reach the build directory, so such a server gets a copy.
+    fn binary(&self) -> Result<PathBuf> {
+        let binary = rookeeper_binary()?;
+        if self.setup.user_id.is_none() {
+            return Ok(binary);
+        }
+        let copy = self.home.path().join("rookeeper");
+        if !copy.exists() {
+            fs::copy(binary, &copy)?;
+        }
+        Ok(copy)
+    }
+
     fn wait_ready(&mut self) -> Result<()> {
         let until = Instant::now() + DEADLINE;
         while Instant::now() < until {
@@ -244,7 +259,8 @@ impl Server {
             if let Some(status) = process.try_wait()? {
                 bail!("the server ended with {status} before it served:\n{}", self.log());
             }
-            if four_letter_word_within(self.address(), "srvr", PROBE_DEADLINE).is_ok_and(|text| text.contains("Mode: ")) {
+            if four_letter_word_within(self.address(), "srvr", PROBE_DEADLINE).is_ok_and(|text| text.contains("Mode: "))
+            {
                 // The answer may have come from somebody else's server on the same port.
                 thread::sleep(POLL_INTERVAL);
                 let process = self.process.as_mut().context("the server is not running")?;

@@ -21,10 +21,8 @@ pub fn fetch(client: &mut Client) -> Result<Tree> {
         for child in client.children(&path).with_context(|| format!("getChildren {path}"))? {
             waiting.push(format!("{}/{child}", path.trim_end_matches('/')));
         }
-        let acls: Vec<Value> = acls
-            .iter()
-            .map(|acl| json!({"perms": acl.permissions, "scheme": acl.scheme, "id": acl.id}))
-            .collect();
+        let acls: Vec<Value> =
+            acls.iter().map(|acl| json!({"perms": acl.permissions, "scheme": acl.scheme, "id": acl.id})).collect();
         let stat = json!({
             "czxid": stat.czxid, "mzxid": stat.mzxid, "ctime": stat.ctime, "mtime": stat.mtime,
             "version": stat.version, "cversion": stat.cversion, "aversion": stat.aversion,

@@ -165,9 +165,7 @@ impl<'a> Fields<'a> {
 
     pub fn acls(&mut self) -> Result<Vec<Acl>> {
         let count = self.int()?;
-        (0..count)
-            .map(|_| Ok(Acl { permissions: self.int()?, scheme: self.string()?, id: self.string()? }))
-            .collect()
+        (0..count).map(|_| Ok(Acl { permissions: self.int()?, scheme: self.string()?, id: self.string()? })).collect()
     }
 
     pub fn stat(&mut self) -> Result<Stat> {

@@ -49,12 +49,23 @@ struct Model {
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Create { name: String, ephemeral: bool },
-    SetData { name: String },
-    Delete { name: String },
-    CreateSequential { ephemeral: bool },
+    Create {
+        name: String,
+        ephemeral: bool,
+    },
+    SetData {
+        name: String,
+    },
+    Delete {
+        name: String,
+    },
+    CreateSequential {
+        ephemeral: bool,
+    },
     /// Sets left and right to the same value, creates a sequential node, deletes the oldest one.
-    Multi { oldest: Option<String> },
+    Multi {
+        oldest: Option<String>,
+    },
     /// Begins like `Multi` and fails at its end.
     FailingMulti,
 }

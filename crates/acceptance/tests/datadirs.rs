@@ -243,7 +243,8 @@ fn many_snapshots(compression: Option<&str>) {
         setup = setup.property(&format!("-Dzookeeper.snapshot.compression.method={method}"));
     }
     let home = hand_over_new(&write_much, setup);
-    let suffix = compression.map_or(String::new(), |method| if method == "gz" { ".gz".into() } else { format!(".{method}") });
+    let suffix =
+        compression.map_or(String::new(), |method| if method == "gz" { ".gz".into() } else { format!(".{method}") });
     let found = snapshots(&home);
     let compressed = found.iter().filter(|name| name.matches('.').count() == 1 + suffix.matches('.').count());
     assert!(compressed.filter(|name| name.ends_with(&suffix)).count() >= 2, "snapshots: {found:?}");

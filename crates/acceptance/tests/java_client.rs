@@ -64,8 +64,20 @@ fn shell_session_through_the_script() {
     let text = run.stdout.clone() + &run.stderr;
     assert_eq!(run.code, Some(0), "{text}");
     let expected = [
-        "Created /a", "two", "Created /a/e", "Created /a/s-0000000001", "Created /a/c", "Created /a/t", "/a/s-0000000001",
-        "numChildren = 4", "Output quota for /a", "'world,'anyone", "'digest,'bob:", "[/a/e]", "digest: bob", "Sync is OK",
+        "Created /a",
+        "two",
+        "Created /a/e",
+        "Created /a/s-0000000001",
+        "Created /a/c",
+        "Created /a/t",
+        "/a/s-0000000001",
+        "numChildren = 4",
+        "Output quota for /a",
+        "'world,'anyone",
+        "'digest,'bob:",
+        "[/a/e]",
+        "digest: bob",
+        "Sync is OK",
         "[zookeeper]",
     ];
     for part in expected {

@@ -1,5 +1,7 @@
 //! The subcommands of `rookeeper`. Every one parses its arguments, runs and ends with an exit code; nothing else lives here.
 
+mod server_command;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -14,6 +16,11 @@ struct Rookeeper {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run a server: without arguments on port 2181, or with a zoo.cfg, or `clientPort dataDir [tickTime] [maxClientCnxns]`
+    Server {
+        /// [ZOO_CFG | CLIENT_PORT DATA_DIR [TICK_TIME_MS] [MAX_CLIENT_CONNECTIONS]]
+        arguments: Vec<String>,
+    },
     /// Talk to a server: one command, or an interactive shell in zkCli's syntax (`rookeeper cli -help`)
     #[command(disable_help_flag = true)]
     Cli {
@@ -27,6 +34,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
+        Command::Server { arguments } => server_command::main(&arguments),
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),
     }

@@ -29,5 +29,6 @@ mod storage;
 mod throttle;
 pub mod version;
 
+pub use commands::compat_table as metrics_table;
 pub use failure::Failure;
 pub use server::Server;

@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
 use rookeeper_proto::connect::ConnectRequest;
@@ -21,7 +22,7 @@ use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
 use crate::auth::{self, Verdict};
-use crate::commands;
+use crate::commands::{self, Command};
 use crate::context::Context;
 
 /// Bytes read at once.
@@ -74,13 +75,21 @@ enum End {
     NoHandshake(u64),
 }
 
-/// What to do after the frames at hand have been looked at.
+/// What a connection begins with.
+enum Opening {
+    Connecting,
+    Command(Command, [u8; 8]),
+}
+
+/// What to wait for after the frames at hand have been looked at.
 #[derive(PartialEq, Eq)]
 enum Next {
-    /// Wait for more bytes.
+    /// More bytes.
     Read,
-    /// Wait until answers are out; then look again.
-    Wait,
+    /// Room for answers, or answers to what is in flight.
+    Settle,
+    /// The answer to the handshake.
+    Establish,
 }
 
 /// Serves one accepted connection to its end.
@@ -127,23 +136,23 @@ impl Task {
         match handshake.await {
             Err(_) => return Err(End::NoHandshake(limit_ms)),
             Ok(Err(end)) => return Err(end),
-            Ok(Ok(false)) => return Ok(()),
-            Ok(Ok(true)) => {}
+            Ok(Ok(Opening::Command(command, argument))) => return self.answer_command(command, argument).await,
+            Ok(Ok(Opening::Connecting)) => {}
         }
         while !self.connection.is_established() {
             self.flush()?;
-            self.wait(false).await?;
+            self.wait(&Next::Establish).await?;
         }
         info!(client = %self.connection.peer, session = %self.connection.session(), "session established");
         loop {
             let next = self.look().await?;
             self.flush()?;
-            self.wait(next == Next::Read && !self.is_clogged()).await?;
+            self.wait(&next).await?;
         }
     }
 
-    /// Reads up to the ConnectRequest and hands it on, or answers a four-letter word: then there is nothing more to do.
-    async fn handshake(&mut self) -> Result<bool, End> {
+    /// Reads up to the ConnectRequest and hands it on, or reads a four-letter word.
+    async fn handshake(&mut self) -> Result<Opening, End> {
         while self.input.len() < 4 {
             self.read_more().await?;
         }
@@ -156,10 +165,7 @@ impl Task {
                 }
                 argument.copy_from_slice(&self.input.pending()[4..12]);
             }
-            let answer = commands::run(&self.context, command, &self.connection, argument);
-            self.sending = answer.into_bytes();
-            self.send_rest().await?;
-            return Ok(false);
+            return Ok(Opening::Command(command, argument));
         }
         let limit = self.context.max_frame_bytes;
         let (request, length) = loop {
@@ -176,7 +182,18 @@ impl Task {
         }
         debug!(client = %self.connection.peer, session = %request.session, timeout_ms = request.timeout_ms, "connecting");
         self.submit(Input::Connect { connection: self.connection.clone(), request }).await?;
-        Ok(true)
+        Ok(Opening::Connecting)
+    }
+
+    /// Some answers list everything the server has, so the worker is told that this may take a while.
+    async fn answer_command(&mut self, command: Command, argument: [u8; 8]) -> Result<(), End> {
+        let answer = tokio::task::block_in_place(|| commands::run(&self.context, command, &self.connection, argument));
+        self.sending = answer.into_bytes();
+        while self.sent < self.sending.len() {
+            self.stream.writable().await?;
+            self.send_available()?;
+        }
+        Ok(())
     }
 
     /// Looks at the frames that have arrived.
@@ -184,17 +201,17 @@ impl Task {
         self.connection.heard(self.context.clock.monotonic_ms());
         loop {
             if self.is_clogged() || self.must_hold_back() {
-                return Ok(Next::Wait);
+                return Ok(Next::Settle);
             }
             let limit = self.context.max_frame_bytes;
             let Some((payload, length)) = frame::split(self.input.pending(), limit)? else { return Ok(Next::Read) };
             let (header, body) = RequestHeader::split(payload).ok_or(End::Undecodable("request header"))?;
             let Some(op) = OpCode::from_i32(header.op).filter(|op| op.is_client_request()) else {
                 if self.connection.in_flight() > 0 {
-                    return Ok(Next::Wait);
+                    return Ok(Next::Settle);
                 }
                 self.refuse(header.xid, Zxid(-1), ErrorCode::Unimplemented);
-                return Ok(Next::Wait);
+                return Ok(Next::Settle);
             };
             match op {
                 OpCode::Auth => {
@@ -210,7 +227,7 @@ impl Task {
                             self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
                             warn!(client = %self.connection.peer, "authentication refused");
                             self.refuse(xid, Zxid::ZERO, ErrorCode::AuthFailed);
-                            return Ok(Next::Wait);
+                            return Ok(Next::Settle);
                         }
                         Verdict::Undecodable => return Err(End::Undecodable("auth packet")),
                     }
@@ -226,7 +243,7 @@ impl Task {
                 }
                 _ if self.enforced && !self.is_authenticated() => {
                     self.refuse(header.xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
-                    return Ok(Next::Wait);
+                    return Ok(Next::Settle);
                 }
                 op if op.is_write() => {
                     let request = WriteRequest::decode(op, body).ok();
@@ -262,9 +279,8 @@ impl Task {
                 break;
             };
             let Some((header, body)) = RequestHeader::split(payload) else { break };
-            let is_read = |op: &OpCode| {
-                op.is_client_request() && !op.is_write() && !matches!(op, OpCode::Auth | OpCode::Sasl)
-            };
+            let is_read =
+                |op: &OpCode| op.is_client_request() && !op.is_write() && !matches!(op, OpCode::Auth | OpCode::Sasl);
             let Some(op) = OpCode::from_i32(header.op).filter(is_read) else { break };
             let request = (header.xid, op, body);
             frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
@@ -347,16 +363,7 @@ impl Task {
     fn flush(&mut self) -> Result<(), End> {
         let drained = self.connection.outbox.take(&mut self.sending);
         self.context.note_sent(&self.connection, &mut self.noted_frames);
-        while self.sent < self.sending.len() {
-            match self.stream.try_write(&self.sending[self.sent..]) {
-                Ok(count) => {
-                    self.sent += count;
-                    self.context.shared.statistics.bytes_sent.fetch_add(count as u64, Relaxed);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.send_available()?;
         let all_sent = self.sent == self.sending.len();
         if all_sent {
             self.sending.clear();
@@ -371,14 +378,32 @@ impl Task {
         }
     }
 
-    /// Waits until there is something to send, room to send it, or, where wanted, something to read; and reads it.
-    async fn wait(&mut self, want_read: bool) -> Result<(), End> {
-        let outbox = &self.connection.outbox;
+    /// Sends what the socket takes now.
+    fn send_available(&mut self) -> Result<(), End> {
+        while self.sent < self.sending.len() {
+            match self.stream.try_write(&self.sending[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to send, room to send it, or what `next` says; and reads what has arrived.
+    async fn wait(&mut self, next: &Next) -> Result<(), End> {
+        let connection = &self.connection;
         let unsent = self.sent < self.sending.len();
+        let want_read = *next == Next::Read && !self.is_clogged();
+        let ready = poll_fn(|context| {
+            // The waker is in place before the count is read: an answer that came between the two looks is not missed.
+            let ready = connection.outbox.poll_ready(context);
+            if *next == Next::Settle && connection.in_flight() == 0 { Poll::Ready(()) } else { ready }
+        });
         tokio::select! {
             biased;
             ready = self.stream.writable(), if unsent => ready?,
-            () = poll_fn(|context| outbox.poll_ready(context)), if !unsent => {}
+            () = ready, if !unsent => {}
             ready = self.stream.readable(), if want_read => {
                 ready?;
                 self.read_available()?;
@@ -402,18 +427,6 @@ impl Task {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error.into()),
         }
-    }
-
-    async fn send_rest(&mut self) -> Result<(), End> {
-        while self.sent < self.sending.len() {
-            self.stream.writable().await?;
-            match self.stream.try_write(&self.sending[self.sent..]) {
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -57,7 +57,8 @@ pub(crate) struct LogThread {
 pub(crate) fn spawn(mut this: LogThread) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log".into()).spawn(move || {
         if let Err(error) = this.run() {
-            this.failures.report(1, format!("the transaction log can't be written: {error}; nothing more is acknowledged"));
+            this.failures
+                .report(1, format!("the transaction log can't be written: {error}; nothing more is acknowledged"));
         }
     })
 }

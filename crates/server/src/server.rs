@@ -85,7 +85,8 @@ impl Server {
             snapshots.request();
         }
         let replica = Replica::new(shared.clone(), clock.now());
-        let thread_failure = |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
+        let thread_failure =
+            |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
         let threads = vec![
             replica_thread::spawn(ReplicaThread { replica, clock, inputs: input_queue, synced: synced_queue, log })
                 .map_err(thread_failure)?,
@@ -172,7 +173,10 @@ fn settings(config: &Config) -> Settings {
         reaping: Reaping {
             interval_ms: i64::from(config.containers.check_interval_ms),
             max_per_minute: i64::from(config.containers.max_per_minute),
-            max_never_used_ms: config.containers.max_never_used_interval_ms.map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+            max_never_used_ms: config
+                .containers
+                .max_never_used_interval_ms
+                .map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
         },
     }
 }

@@ -49,7 +49,12 @@ pub(crate) fn spawn(mut this: SnapshotThread, requests: Receiver<()>) -> std::io
 }
 
 impl SnapshotThread {
-    pub fn new(snapshotter: Snapshotter, shared: Arc<Shared>, figures: Arc<Figures>, failures: Failures) -> SnapshotThread {
+    pub fn new(
+        snapshotter: Snapshotter,
+        shared: Arc<Shared>,
+        figures: Arc<Figures>,
+        failures: Failures,
+    ) -> SnapshotThread {
         SnapshotThread { snapshotter, shared, figures, failures }
     }
 

@@ -39,11 +39,6 @@ impl ConnectionTokens {
         }
         enough
     }
-
-    /// What is left, where the throttle is on.
-    pub fn available(&self) -> Option<u64> {
-        self.throttle.tokens.map(|_| self.tokens)
-    }
 }
 
 #[cfg(test)]
@@ -62,7 +57,6 @@ mod tests {
         let takes = |tokens: &mut ConnectionTokens, now_ms| tokens.take(SessionId::NONE, now_ms);
         assert_eq!([0, 1, 2, 3].map(|now_ms| takes(&mut tokens, now_ms)), [true, true, true, false]);
         assert_eq!([9, 10, 11, 12].map(|now_ms| takes(&mut tokens, now_ms)), [false, true, true, false]);
-        assert_eq!(tokens.available(), Some(0));
     }
 
     #[test]

@@ -83,10 +83,8 @@ fn digest_algorithm(settings: &Settings) -> Result<DigestAlgorithm, ConfigError>
         return Ok(DigestAlgorithm::default());
     };
     DigestAlgorithm::from_name(&setting.value).ok_or_else(|| {
-        let problem = format!(
-            "don't support this ACL digest algorithm: {} in the current environment",
-            excerpt(&setting.value)
-        );
+        let problem =
+            format!("don't support this ACL digest algorithm: {} in the current environment", excerpt(&setting.value));
         let remedy = "Allowed: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256, SHA3-224, \
                       SHA3-256, SHA3-384, SHA3-512; the same on all members.";
         setting.fault(problem, remedy).into()

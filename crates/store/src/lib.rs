@@ -1,0 +1,56 @@
+//! The files: transaction log and snapshots in the original's formats, recovery, purging. Blocking, without threads of its own.
+//!
+//! Reading order:
+//! - [`disk`] and [`sim_disk`]: what a disk can do, the real one, and one that fails at will
+//! - [`names`], [`directories`], [`lock`]: which files there are, where, and for whom
+//! - [`log_writer`] with [`roll_policy`]; [`log_reader`]
+//! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions
+//! - [`recovery`] with [`report`]: from the files to the tree
+//! - [`purge`], [`repair`], [`epoch_files`]
+//! - [`error`]: what can go wrong, and whose fault it is
+//!
+//! The life of a transaction: [`LogWriter::append`] encodes it behind the others that wait, [`LogWriter::commit`] writes them with one
+//! write and one sync, and then it may be acknowledged. When enough has gathered the log is rolled and [`write_snapshot`] writes the
+//! tree; [`Purger::purge`] removes the logs that no kept snapshot needs. At the next start [`recover`] reads the newest snapshot that is
+//! whole and the log above it.
+//!
+//! What always holds: acknowledged transactions survive a crash at any operation; a file has its final name only when it is whole and
+//! durable; names we don't know are never touched; whatever the files hold, memory stays within checked limits.
+
+pub mod directories;
+pub mod disk;
+pub mod epoch_files;
+pub mod error;
+pub mod lock;
+pub mod log_reader;
+pub mod log_writer;
+pub mod names;
+pub mod purge;
+pub mod recovery;
+pub mod repair;
+pub mod report;
+pub mod roll_policy;
+pub mod sim_disk;
+mod snapshot_file;
+pub mod snapshot_reader;
+pub mod snapshot_writer;
+
+pub use directories::Directories;
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::StoreError;
+pub use lock::DirectoryLock;
+pub use log_writer::{LogOptions, LogWriter, SyncStats};
+pub use names::Compression;
+pub use purge::{PurgeOptions, Purged, Purger};
+pub use recovery::{Recovered, RecoveryOptions, recover};
+pub use repair::{CheckReport, Repaired, check, repair_log};
+pub use report::{LogEnd, LogReport, Origin, RecoveryReport};
+pub use roll_policy::RollLimits;
+pub use sim_disk::{Fault, SimDisk};
+pub use snapshot_writer::{SnapshotOptions, WrittenSnapshot, write_snapshot};
+
+/// The version of the formats of logs and snapshots, in their headers and in the name of their directory.
+pub const FORMAT_VERSION: i32 = 2;
+
+/// The default of `jute.maxbuffer` and of its extra size, together.
+pub const DEFAULT_MAX_RECORD_BYTES: usize = 2 * 1_048_575;

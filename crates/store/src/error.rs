@@ -1,0 +1,93 @@
+//! What can go wrong with the files, sorted by who is to blame: the directory, the disk, the bytes, or the caller. Every error names the
+//! file, says what is wrong with it, and what to do next.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directories are not as they must be: missing, not ours, in use, mixed up. Nothing was read or changed.
+    #[error("data directory {path}: {problem}; {remedy}", path = path.display())]
+    Directory { path: PathBuf, problem: String, remedy: String },
+    /// The disk refused.
+    #[error("can't {action} {path}: {source}; {remedy}", path = path.display(), remedy = disk_remedy(source))]
+    Disk { action: &'static str, path: PathBuf, source: io::Error },
+    /// The bytes are not what was written, or something that was written is missing.
+    #[error("{path}{at}: {problem}; {remedy}", path = path.display(), at = At(*offset))]
+    Damaged { path: PathBuf, offset: Option<u64>, problem: String, remedy: String },
+    /// A file that a newer version wrote.
+    #[error(
+        "{path} has format version {version}, this server knows {known}; start the version that wrote it, or a newer one",
+        path = path.display(), known = crate::FORMAT_VERSION
+    )]
+    Newer { path: PathBuf, version: i32 },
+    /// The log refuses everything since an earlier failure: what the disk took before it failed can't be trusted.
+    #[error("the transaction log is closed since it failed: {cause}; restart the server once the disk is sound")]
+    Closed { cause: String },
+    /// The caller broke a rule of this crate.
+    #[error("{0}")]
+    Misuse(String),
+}
+
+struct At(Option<u64>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(offset) => write!(f, ", offset {offset}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn disk_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room (old snapshots and logs go first: see autopurge), then restart"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing and see in the kernel's log why it is read-only",
+        io::ErrorKind::NotFound => "something else removes files here; see what shares this directory",
+        _ => "look into the kernel's log for the disk; don't copy files back before you know what it holds",
+    }
+}
+
+impl StoreError {
+    /// An error of the disk, or of the directory where it is about rights.
+    pub(crate) fn disk(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => StoreError::Directory {
+                path: path.to_owned(),
+                problem: format!("can't {action} it: {source}"),
+                remedy: crate::directories::owner_remedy(path),
+            },
+            _ => StoreError::Disk { action, path: path.to_owned(), source },
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, offset: impl Into<Option<u64>>, problem: impl Into<String>) -> StoreError {
+        StoreError::Damaged {
+            path: path.to_owned(),
+            offset: offset.into(),
+            problem: problem.into(),
+            remedy: "the server doesn't start, so that no acknowledged write is lost unseen: restore this directory from a backup, or \
+                     in an ensemble empty it to fetch everything from the leader"
+                .to_owned(),
+        }
+    }
+
+    /// The exit code the original gives for this kind of failure.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StoreError::Directory { .. } => 3,
+            _ => 1,
+        }
+    }
+
+    /// Whether an older file of the same kind may serve instead: true where the bytes are to blame, not the disk.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, StoreError::Damaged { .. })
+    }
+}
+
+pub type Result<T> = std::result::Result<T, StoreError>;

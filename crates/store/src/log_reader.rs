@@ -1,0 +1,293 @@
+//! Reading one file of the transaction log, record by record, without trusting it.
+//!
+//! What always holds: memory stays within a window and the record limit, whatever the file says; a record is handed out only with the
+//! right checksum and end mark; where reading stops, the reader says why. Whether a log may stop there is decided in `recovery`, with
+//! what [`LogReader::tail`] finds behind that place.
+//!
+//! Counterpart in the original: `FileTxnLog.FileTxnIterator`.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rookeeper_proto::Zxid;
+use rookeeper_proto::jute;
+use rookeeper_proto::snapshot::FileHeader;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Result, StoreError};
+use crate::log_writer::{END_MARK, RECORD_HEAD, RECORD_OVERHEAD, durable_mark};
+
+/// Session, cxid, zxid, time, type: no body is shorter.
+pub(crate) const TXN_HEADER: usize = 32;
+/// Session and cxid come before it.
+const ZXID_OFFSET: usize = 12;
+
+/// How much is read from the disk at once.
+const WINDOW: usize = 256 << 10;
+/// What the search for later records may spend on reading and checksums before it gives up.
+const SEARCH_BUDGET: u64 = 1 << 30;
+/// How many epochs ahead a found record may be to count as one of this log.
+const PLAUSIBLE_EPOCHS: u32 = 1 << 20;
+
+/// Why the bytes at some offset are not a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordFault {
+    /// The file ends within the record.
+    EndsEarly,
+    /// Negative, above the limit, or too small for a transaction.
+    Length(i32),
+    /// Length zero although it isn't padding.
+    NoLength,
+    EndMark(u8),
+    Checksum,
+}
+
+impl fmt::Display for RecordFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecordFault::EndsEarly => f.write_str("the file ends within a record"),
+            RecordFault::Length(length) => write!(f, "unreasonable record length {length}"),
+            RecordFault::NoLength => f.write_str("a record without length"),
+            RecordFault::EndMark(byte) => write!(f, "a record ends with 0x{byte:02x} in place of its end mark"),
+            RecordFault::Checksum => f.write_str("a record has the wrong checksum (CRC)"),
+        }
+    }
+}
+
+/// What stands at the reader's position.
+#[derive(Debug)]
+pub enum Next<'a> {
+    Record {
+        offset: u64,
+        zxid: Zxid,
+        body: &'a [u8],
+    },
+    /// Zeros, or the exact end of the file.
+    End {
+        offset: u64,
+    },
+    Bad {
+        offset: u64,
+        fault: RecordFault,
+    },
+}
+
+/// What lies behind the place where reading stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail {
+    /// The offset of the first valid record behind it.
+    pub record_at: Option<u64>,
+    /// Behind the last byte that is not zero.
+    pub data_end: u64,
+}
+
+/// An open log file.
+#[derive(Debug)]
+pub struct LogReader {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    length: u64,
+    /// See [`durable_mark`].
+    durable: Option<u64>,
+    has_header: bool,
+    position: u64,
+    limit: usize,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl LogReader {
+    /// Opens a log whose records are at most `limit` bytes long. A header that is short or zero is no error, see
+    /// [`LogReader::has_header`]; a wrong one is.
+    pub fn open(disk: &dyn Disk, path: &Path, limit: usize) -> Result<LogReader> {
+        let file = disk.open_read(path).map_err(|error| StoreError::disk("open", path, error))?;
+        let length = file.length().map_err(|error| StoreError::disk("read", path, error))?;
+        let mut reader = LogReader {
+            file,
+            path: path.to_owned(),
+            length,
+            durable: None,
+            has_header: false,
+            position: FileHeader::LENGTH as u64,
+            limit,
+            window: Vec::new(),
+            window_start: 0,
+        };
+        let header = reader.bytes(0, FileHeader::LENGTH)?;
+        if header.len() < FileHeader::LENGTH || header.iter().all(|byte| *byte == 0) {
+            reader.position = 0;
+            return Ok(reader);
+        }
+        let header: FileHeader = jute::from_slice(header).expect("sixteen bytes are a header");
+        if header.magic != FileHeader::LOG.magic {
+            let problem = "it doesn't begin with ZKLG, so it is not a transaction log (or its header is damaged)";
+            return Err(StoreError::damaged(path, 0, problem));
+        }
+        if header.version > crate::FORMAT_VERSION {
+            return Err(StoreError::Newer { path: path.to_owned(), version: header.version });
+        }
+        reader.has_header = true;
+        reader.durable = durable_mark(header.dbid);
+        Ok(reader)
+    }
+
+    /// False for a file that was created and never got its first record.
+    pub fn has_header(&self) -> bool {
+        self.has_header
+    }
+
+    /// Everything before this offset was durable when the last batch was written; known of our own logs.
+    pub fn durable(&self) -> Option<u64> {
+        self.durable
+    }
+
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads what stands next. After anything but a record it says the same again.
+    pub fn next_record(&mut self) -> Result<Next<'_>> {
+        let offset = self.position;
+        if !self.has_header {
+            return Ok(Next::End { offset });
+        }
+        match self.check(offset)? {
+            Checked::End => Ok(Next::End { offset }),
+            Checked::Bad(fault) => Ok(Next::Bad { offset, fault }),
+            Checked::Record { length, zxid } => {
+                self.position = offset + (length + RECORD_OVERHEAD) as u64;
+                let body = &self.bytes(offset + RECORD_HEAD as u64, length)?[..length];
+                Ok(Next::Record { offset, zxid, body })
+            }
+        }
+    }
+
+    fn check(&mut self, offset: u64) -> Result<Checked> {
+        let (left, limit) = (self.length.saturating_sub(offset), self.limit);
+        let head = self.bytes(offset, RECORD_HEAD)?;
+        if head.len() < RECORD_HEAD {
+            let end = head.iter().all(|byte| *byte == 0);
+            return Ok(if end { Checked::End } else { Checked::Bad(RecordFault::EndsEarly) });
+        }
+        let (checksum, length) = split_head(head);
+        if length == 0 {
+            return Ok(if checksum == 0 { Checked::End } else { Checked::Bad(RecordFault::NoLength) });
+        }
+        let body_length = match usize::try_from(length) {
+            Ok(body_length) if (TXN_HEADER..=limit).contains(&body_length) => body_length,
+            _ => return Ok(Checked::Bad(RecordFault::Length(length))),
+        };
+        if left < (body_length + RECORD_OVERHEAD) as u64 {
+            return Ok(Checked::Bad(RecordFault::EndsEarly));
+        }
+        let record = self.bytes(offset, body_length + RECORD_OVERHEAD)?;
+        let (Some(body), Some(end)) =
+            (record.get(RECORD_HEAD..RECORD_HEAD + body_length), record.get(RECORD_HEAD + body_length))
+        else {
+            // Somebody shortens the file while we read it.
+            return Ok(Checked::Bad(RecordFault::EndsEarly));
+        };
+        if *end != END_MARK {
+            return Ok(Checked::Bad(RecordFault::EndMark(*end)));
+        }
+        if u64::from(simd_adler32::adler32(&body)) != checksum {
+            return Ok(Checked::Bad(RecordFault::Checksum));
+        }
+        Ok(Checked::Record { length: body_length, zxid: zxid_of(body) })
+    }
+
+    /// Looks for a valid record from `from` on, at whatever offset, that is later than `after`.
+    pub fn tail(&mut self, from: u64, after: Zxid) -> Result<Tail> {
+        const STEP: usize = 4096;
+        const SEEN: usize = RECORD_HEAD + ZXID_OFFSET + 8;
+        let mut tail = Tail { record_at: None, data_end: from };
+        let mut budget = SEARCH_BUDGET;
+        let mut offset = from;
+        let mut seen = Vec::with_capacity(STEP + SEEN);
+        while offset < self.length {
+            let next = self.file.next_data(offset).map_err(|error| StoreError::disk("read", &self.path, error))?;
+            let Some(next) = next else { break };
+            offset = offset.max(next);
+            seen.clear();
+            seen.extend_from_slice(self.bytes(offset, STEP + SEEN)?);
+            if seen.is_empty() {
+                break;
+            }
+            let step = seen.len().min(STEP);
+            if let Some(last) = seen[..step].iter().rposition(|byte| *byte != 0) {
+                tail.data_end = offset + last as u64 + 1;
+            }
+            for start in 0..step {
+                let Some(candidate) = seen.get(start..start + SEEN) else { break };
+                if tail.record_at.is_some() || !self.is_plausible(candidate, after) {
+                    continue;
+                }
+                let at = offset + start as u64;
+                let (_, length) = split_head(candidate);
+                budget = budget.saturating_sub(WINDOW as u64 + length as u64);
+                // Who makes the search this expensive doesn't get the benefit of the doubt.
+                if budget == 0 || matches!(self.check(at)?, Checked::Record { .. }) {
+                    tail.record_at = Some(at);
+                }
+            }
+            offset += step as u64;
+        }
+        Ok(tail)
+    }
+
+    fn is_plausible(&self, candidate: &[u8], after: Zxid) -> bool {
+        let (checksum, length) = split_head(candidate);
+        let zxid = zxid_of(&candidate[RECORD_HEAD..]);
+        checksum != 0
+            && checksum <= u64::from(u32::MAX)
+            && usize::try_from(length).is_ok_and(|length| (TXN_HEADER..=self.limit).contains(&length))
+            && zxid > after
+            && zxid.epoch().wrapping_sub(after.epoch()) < PLAUSIBLE_EPOCHS
+    }
+
+    /// The bytes from `offset` on, `count` of them or fewer where the file ends.
+    fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8]> {
+        let available = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let count = count.min(available);
+        let held = offset >= self.window_start && offset + count as u64 <= self.window_start + self.window.len() as u64;
+        if !held {
+            self.fill(offset, count.max(WINDOW).min(available))
+                .map_err(|error| StoreError::disk("read", &self.path, error))?;
+        }
+        let start = (offset - self.window_start) as usize;
+        let end = (start + count).min(self.window.len());
+        Ok(&self.window[start.min(end)..end])
+    }
+
+    fn fill(&mut self, offset: u64, count: usize) -> io::Result<()> {
+        self.window.resize(count, 0);
+        self.window.shrink_to(WINDOW);
+        self.window_start = offset;
+        let read = self.file.read_at(&mut self.window, offset)?;
+        self.window.truncate(read);
+        Ok(())
+    }
+}
+
+enum Checked {
+    Record { length: usize, zxid: Zxid },
+    End,
+    Bad(RecordFault),
+}
+
+/// Checksum and length from the first twelve bytes of a record.
+fn split_head(head: &[u8]) -> (u64, i32) {
+    let (checksum, rest) = head.split_first_chunk::<8>().expect("callers hand in a whole head");
+    let (length, _) = rest.split_first_chunk::<4>().expect("callers hand in a whole head");
+    (u64::from_be_bytes(*checksum), i32::from_be_bytes(*length))
+}
+
+fn zxid_of(body: &[u8]) -> Zxid {
+    let bytes = body[ZXID_OFFSET..].first_chunk::<8>().expect("bodies are checked to be longer");
+    Zxid(i64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,525 @@
+//! From the files to the tree.
+//!
+//! What always holds: the tree is exactly the newest usable snapshot plus every record above it, without a gap; or nothing is returned.
+//! Records that were acknowledged are never skipped in silence: reading a log may end early only where a write was under way when the
+//! power went. What such a write left behind is cut off, with a copy kept beside the log.
+//!
+//! Counterpart in the original: `FileTxnSnapLog.restore`. It ends a log at the first record without an end mark, wherever that is, and
+//! accepts missing files; this one doesn't.
+
+use std::path::{Path, PathBuf};
+
+use rookeeper_proto::txn::Digest;
+use rookeeper_proto::{TxnRecord, Zxid};
+use rookeeper_tree::Tree;
+use tracing::{info, warn};
+
+use crate::directories::Directories;
+use crate::disk::Disk;
+use crate::error::{Result, StoreError};
+use crate::log_reader::{LogReader, Next, RecordFault, Tail};
+use crate::log_writer::follows;
+use crate::names::{self, Compression, Listing};
+use crate::report::{LogEnd, LogReport, Origin, RecoveryReport};
+use crate::snapshot_reader::{self, LoadedSnapshot, SnapshotInfo};
+use crate::{epoch_files, snapshot_file};
+
+/// More snapshots than this are not tried.
+const MAX_SNAPSHOTS: usize = 100;
+/// How much of what is cut off a log is kept for whoever wants to look.
+const MAX_KEPT_BYTES: u64 = 64 << 20;
+
+/// What recovery may accept and change.
+#[derive(Debug, Clone, Copy)]
+pub struct RecoveryOptions {
+    /// `jute.maxbuffer` plus its extra size: the largest record, in bytes.
+    pub max_record_bytes: usize,
+    /// `snapshot.trust.empty`: logs without a snapshot are a whole history.
+    pub trust_empty_snapshot: bool,
+    /// `db.autocreate`: an empty directory is an empty database.
+    pub db_autocreate: bool,
+    /// Whether unfinished files are removed and torn ends cut off. False for looking only.
+    pub clean_up: bool,
+}
+
+impl Default for RecoveryOptions {
+    fn default() -> Self {
+        RecoveryOptions {
+            max_record_bytes: crate::DEFAULT_MAX_RECORD_BYTES,
+            trust_empty_snapshot: false,
+            db_autocreate: true,
+            clean_up: true,
+        }
+    }
+}
+
+/// A database, as of its last transaction.
+#[derive(Debug)]
+pub struct Recovered {
+    pub tree: Tree,
+    pub report: RecoveryReport,
+}
+
+/// Reads the database and puts the directories in order.
+pub fn recover(disk: &dyn Disk, directories: &Directories, options: &RecoveryOptions) -> Result<Recovered> {
+    let snapshots = Listing::read(disk, &directories.snapshot_dir)?;
+    let same_dir = directories.snapshot_dir == directories.log_dir;
+    let logs = if same_dir { snapshots.clone() } else { Listing::read(disk, &directories.log_dir)? };
+    let mut report = RecoveryReport::default();
+    let mut dirs = vec![(&directories.snapshot_dir, &snapshots)];
+    if !same_dir {
+        dirs.push((&directories.log_dir, &logs));
+    }
+    for (dir, listing) in dirs {
+        report.strays.extend(listing.strays.iter().map(|name| dir.join(name)));
+        report.removed_files.extend(listing.temporaries.iter().map(|name| dir.join(name)));
+    }
+    let recovery = Recovery { disk, directories, options, snapshots, logs: logs.logs, report };
+    let recovered = recovery.run()?;
+    for warning in recovered.report.warnings() {
+        warn!("{warning}");
+    }
+    Ok(recovered)
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    directories: &'a Directories,
+    options: &'a RecoveryOptions,
+    snapshots: Listing,
+    /// Oldest first.
+    logs: Vec<Zxid>,
+    report: RecoveryReport,
+}
+
+/// The outcome of replaying the logs over one snapshot.
+struct Replay {
+    logs: Vec<LogReport>,
+    replayed: u64,
+    digests: Digests,
+    /// The end of the log as it should be, where it isn't.
+    cuts: Vec<Cut>,
+}
+
+/// What is to be done to a log before the next one is begun.
+enum Cut {
+    Remove(PathBuf),
+    Truncate { path: PathBuf, length: u64, data_end: u64 },
+}
+
+impl Recovery<'_> {
+    fn run(mut self) -> Result<Recovered> {
+        self.drop_logs_without_records()?;
+        let mut first_damage = None;
+        for (zxid, compression) in self.candidates()? {
+            let name = names::snapshot(zxid, compression);
+            let problem = match self.try_snapshot(zxid, compression) {
+                Ok(recovered) => return Ok(recovered),
+                Err(Attempt::Refused(error)) => return Err(error),
+                Err(Attempt::SkipSnapshot(problem)) => problem,
+            };
+            self.report.skipped_snapshots.push((name, problem.to_string()));
+            first_damage.get_or_insert(problem);
+        }
+        // A snapshot that can't be used stood for something, unless the very first start was cut off while it wrote an empty one.
+        if let Some(error) = first_damage {
+            return Err(error);
+        }
+        let lost = self.snapshots.snapshots.iter().find(|(zxid, _)| *zxid != Zxid::ZERO);
+        match (self.logs.last(), lost) {
+            (None, None) => self.empty(),
+            (Some(_), _) if self.options.trust_empty_snapshot => self.logs_alone(),
+            (Some(log), _) => {
+                let problem = format!(
+                    "there is no usable snapshot, but {}: without a snapshot nobody can tell whether the logs are the whole history",
+                    names::log(*log)
+                );
+                Err(StoreError::Damaged {
+                    path: self.directories.snapshot_dir.clone(),
+                    offset: None,
+                    problem,
+                    remedy: "restore the snapshot; or, if this is the data of a server before 3.5 that never wrote one, start once with \
+                             snapshot.trust.empty=true"
+                        .to_owned(),
+                })
+            }
+            (None, Some((zxid, compression))) => {
+                let path = self.directories.snapshot_dir.join(names::snapshot(*zxid, *compression));
+                Err(StoreError::damaged(
+                    &path,
+                    None,
+                    "the snapshot is not whole, and there is neither another one nor a log",
+                ))
+            }
+        }
+    }
+
+    /// Trailing files that were created and never got a record say nothing, and their names would be in the way of later ones.
+    fn drop_logs_without_records(&mut self) -> Result<()> {
+        while let Some(newest) = self.logs.last() {
+            let path = self.log_path(*newest);
+            let mut reader = LogReader::open(self.disk, &path, self.options.max_record_bytes)?;
+            if !matches!(reader.next_record()?, Next::End { .. })
+                || reader.tail(0, before(*newest))?.record_at.is_some()
+            {
+                break;
+            }
+            self.report.logs.push(LogReport {
+                name: names::log(*newest),
+                records: 0,
+                replayed: 0,
+                end: LogEnd::NoRecords,
+            });
+            self.report.removed_files.push(path);
+            self.logs.pop();
+        }
+        Ok(())
+    }
+
+    fn log_path(&self, zxid: Zxid) -> PathBuf {
+        self.directories.log_dir.join(names::log(zxid))
+    }
+
+    /// The snapshots worth reading, newest first.
+    fn candidates(&mut self) -> Result<Vec<(Zxid, Compression)>> {
+        let mut candidates = Vec::new();
+        for (zxid, compression) in &self.snapshots.snapshots {
+            let name = names::snapshot(*zxid, *compression);
+            let path = self.directories.snapshot_dir.join(&name);
+            let whole = snapshot_file::looks_whole(self.disk, &path, *compression)
+                .map_err(|error| StoreError::disk("read", &path, error))?;
+            if whole {
+                candidates.push((*zxid, *compression));
+            } else {
+                self.report.skipped_snapshots.push((name, "it was not written to its end".to_owned()));
+            }
+        }
+        candidates.truncate(MAX_SNAPSHOTS);
+        Ok(candidates)
+    }
+
+    fn try_snapshot(&mut self, zxid: Zxid, compression: Compression) -> std::result::Result<Recovered, Attempt> {
+        let dir = &self.directories.snapshot_dir;
+        let LoadedSnapshot { mut tree, info } =
+            snapshot_reader::load(self.disk, dir, zxid, compression, self.options.max_record_bytes)
+                .map_err(Attempt::skip_if_damaged)?;
+        let replay = self.replay(&mut tree, &info).map_err(Attempt::Refused)?;
+        let path = dir.join(names::snapshot(zxid, compression));
+        let complete_at = info.complete_at(zxid);
+        if tree.last_zxid() < complete_at {
+            let last = tree.last_zxid();
+            return Err(Attempt::SkipSnapshot(StoreError::damaged(
+                &path,
+                None,
+                format!("it holds a part of the changes up to {complete_at}, but the logs end at {last}"),
+            )));
+        }
+        let nodes = info.nodes;
+        self.finish(tree, replay, Origin::Snapshot { name: names::snapshot(zxid, compression), nodes }, &path)
+    }
+
+    fn logs_alone(mut self) -> Result<Recovered> {
+        let mut tree = Tree::new();
+        let replay = self.replay(&mut tree, &SnapshotInfo::default())?;
+        let dir = self.directories.snapshot_dir.clone();
+        self.finish(tree, replay, Origin::LogsAlone, &dir).map_err(Attempt::into_error)
+    }
+
+    fn empty(mut self) -> Result<Recovered> {
+        let mut expected = self.options.db_autocreate;
+        // The documentation names one place, the original looks in the other.
+        for dir in [&self.directories.data_dir, &self.directories.data_log_dir] {
+            let path = dir.join(epoch_files::INITIALIZE);
+            if self.disk.exists(&path) {
+                expected = true;
+                if self.options.clean_up {
+                    self.disk.remove(&path).map_err(|error| StoreError::disk("remove", &path, error))?;
+                }
+            }
+        }
+        let (dir, nothing) = (self.directories.snapshot_dir.clone(), Replay::default());
+        self.finish(Tree::new(), nothing, Origin::Empty { expected }, &dir).map_err(Attempt::into_error)
+    }
+
+    /// The tree is complete: puts it and the directories in order.
+    fn finish(
+        &mut self,
+        mut tree: Tree,
+        replay: Replay,
+        origin: Origin,
+        path: &Path,
+    ) -> std::result::Result<Recovered, Attempt> {
+        let cleanup = tree.finish_replay();
+        if let Some(node) = cleanup.unknown_acls.first() {
+            let problem = format!("neither it nor the log has the access control list of {node:?}");
+            return Err(Attempt::SkipSnapshot(StoreError::damaged(path, None, problem)));
+        }
+        let mut report = std::mem::take(&mut self.report);
+        report.origin = origin;
+        report.last_zxid = tree.last_zxid();
+        report.replayed = replay.replayed;
+        report.digests_checked = replay.digests.checked;
+        report.digest_mismatches = replay.digests.mismatches;
+        report.first_mismatch = replay.digests.first_mismatch;
+        report.removed_ephemerals = cleanup.removed_ephemerals;
+        // Files without records were found first, but are the newest.
+        let without_records = std::mem::replace(&mut report.logs, replay.logs);
+        report.logs.extend(without_records.into_iter().rev());
+        if self.options.clean_up {
+            self.clean_up(&replay.cuts, &report.removed_files).map_err(Attempt::Refused)?;
+        }
+        Ok(Recovered { tree, report })
+    }
+
+    fn clean_up(&self, cuts: &[Cut], unfinished: &[PathBuf]) -> Result<()> {
+        let remove = |path: &Path| self.disk.remove(path).map_err(|error| StoreError::disk("remove", path, error));
+        for path in unfinished {
+            remove(path)?;
+        }
+        for cut in cuts {
+            match cut {
+                Cut::Remove(path) => remove(path)?,
+                Cut::Truncate { path, length, data_end } => {
+                    if data_end > length {
+                        keep_dropped(self.disk, path, *length, *data_end);
+                    }
+                    let failed = |error| StoreError::disk("shorten", path, error);
+                    let mut file = self.disk.open_write(path).map_err(failed)?;
+                    file.truncate(*length).map_err(failed)?;
+                    file.sync_data().map_err(failed)?;
+                }
+            }
+        }
+        if !unfinished.is_empty() || !cuts.is_empty() {
+            for dir in [&self.directories.snapshot_dir, &self.directories.log_dir] {
+                self.disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies every record above the tree's zxid.
+    fn replay(&self, tree: &mut Tree, snapshot: &SnapshotInfo) -> Result<Replay> {
+        let base = tree.last_zxid();
+        let mut replay = Replay { digests: Digests::new(base, snapshot), ..Replay::default() };
+        replay.digests.check_snapshot(tree);
+        let mut first = self.logs.iter().rposition(|log| *log <= base).unwrap_or(0);
+        // Nothing in that file is above the snapshot if the next one begins right there.
+        if self.logs.get(first + 1).is_some_and(|next| follows(base, *next) && *next > base) {
+            first += 1;
+        }
+        let mut last = base;
+        for (index, log) in self.logs.iter().enumerate().skip(first) {
+            let is_newest = index + 1 == self.logs.len();
+            self.replay_file(*log, is_newest, base, &mut last, tree, &mut replay)?;
+        }
+        Ok(replay)
+    }
+
+    fn replay_file(
+        &self,
+        log: Zxid,
+        is_newest: bool,
+        base: Zxid,
+        last: &mut Zxid,
+        tree: &mut Tree,
+        replay: &mut Replay,
+    ) -> Result<()> {
+        let path = self.log_path(log);
+        let mut reader = LogReader::open(self.disk, &path, self.options.max_record_bytes)?;
+        let (mut records, mut replayed) = (0, 0);
+        let mut changes = Vec::new();
+        // The last record of this file, of whatever age, to recognise what may follow it.
+        let mut previous = before(log);
+        let (offset, fault) = loop {
+            match reader.next_record()? {
+                Next::End { offset } => break (offset, None),
+                Next::Bad { offset, fault } => break (offset, Some(fault)),
+                Next::Record { offset, zxid, body } => {
+                    records += 1;
+                    previous = previous.max(zxid);
+                    if zxid <= base {
+                        continue;
+                    }
+                    if !follows(*last, zxid) {
+                        return Err(gap(&path, offset, *last, zxid));
+                    }
+                    let TxnRecord { header, txn, digest } = TxnRecord::decode(body).map_err(|error| {
+                        let problem = format!("transaction {zxid} is whole but makes no sense here: {error}");
+                        StoreError::damaged(&path, offset, problem)
+                    })?;
+                    tree.apply(&header, txn, &mut changes);
+                    changes.clear();
+                    *last = zxid;
+                    replayed += 1;
+                    replay.digests.check(zxid, digest, tree);
+                }
+            }
+        };
+        let end = self.judge_end(&mut reader, is_newest, offset, fault, previous, records, replay)?;
+        replay.replayed += replayed;
+        info!(log = %names::log(log), records, replayed, "read the transaction log");
+        replay.logs.push(LogReport { name: names::log(log), records, replayed, end });
+        Ok(())
+    }
+
+    /// Whether a log may end where its records do.
+    #[allow(clippy::too_many_arguments)]
+    fn judge_end(
+        &self,
+        reader: &mut LogReader,
+        is_newest: bool,
+        offset: u64,
+        fault: Option<RecordFault>,
+        previous: Zxid,
+        records: u64,
+        replay: &mut Replay,
+    ) -> Result<LogEnd> {
+        if fault.is_none() && !is_newest {
+            // Should padding hide records here, the next file doesn't follow.
+            return Ok(LogEnd::Whole);
+        }
+        let tail = reader.tail(offset, previous)?;
+        let Tail { record_at, data_end } = tail;
+        if let Some(at) = record_at {
+            // The beginning of a batch that was being written may be missing when its end is there.
+            let unfinished = reader.durable().is_some_and(|durable| offset >= durable);
+            if !unfinished {
+                let problem = match &fault {
+                    Some(fault) => fault.to_string(),
+                    None => "the records end here".to_owned(),
+                };
+                let problem = format!(
+                    "{problem}, but at offset {at} a valid record follows: this is damage, not the end of the log"
+                );
+                return Err(StoreError::damaged(reader.path(), offset, problem));
+            }
+        }
+        let dropped_bytes = data_end.saturating_sub(offset);
+        if is_newest {
+            let path = reader.path().to_owned();
+            let reserved = reader.durable().is_some() && reader.length() > offset;
+            if records == 0 {
+                if dropped_bytes > 0 {
+                    keep_if(self.options.clean_up, self.disk, &path, offset, data_end);
+                }
+                replay.cuts.push(Cut::Remove(path));
+            } else if dropped_bytes > 0 || reserved {
+                replay.cuts.push(Cut::Truncate { path, length: offset, data_end });
+            }
+        }
+        Ok(match fault {
+            Some(fault) => LogEnd::Torn { offset, fault, dropped_bytes },
+            None if record_at.is_some() => LogEnd::Torn { offset, fault: RecordFault::NoLength, dropped_bytes },
+            None => LogEnd::Whole,
+        })
+    }
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        let digests = Digests::new(Zxid::ZERO, &SnapshotInfo::default());
+        Replay { logs: Vec::new(), replayed: 0, digests, cuts: Vec::new() }
+    }
+}
+
+/// Why a snapshot did not lead to a tree.
+enum Attempt {
+    /// An older one may.
+    SkipSnapshot(StoreError),
+    /// No other one helps.
+    Refused(StoreError),
+}
+
+impl Attempt {
+    fn skip_if_damaged(error: StoreError) -> Attempt {
+        if error.is_damage() { Attempt::SkipSnapshot(error) } else { Attempt::Refused(error) }
+    }
+
+    fn into_error(self) -> StoreError {
+        match self {
+            Attempt::SkipSnapshot(error) | Attempt::Refused(error) => error,
+        }
+    }
+}
+
+/// What a file named after `log` comes after.
+fn before(log: Zxid) -> Zxid {
+    Zxid((log.0 - 1).max(0))
+}
+
+fn gap(path: &Path, offset: u64, last: Zxid, zxid: Zxid) -> StoreError {
+    let problem = if zxid > last {
+        format!("transaction {zxid} comes after {last}: transactions are missing in between, perhaps a whole file")
+    } else {
+        format!(
+            "transaction {zxid} comes after {last}: the order is broken, perhaps this file is a copy of another one"
+        )
+    };
+    StoreError::damaged(path, offset, problem)
+}
+
+/// Compares the tree with the digests that its writer recorded.
+///
+/// A snapshot that was taken while the tree changed equals no state the writer ever had, until the replay has passed its end.
+struct Digests {
+    fuzzy_until: Zxid,
+    at_end: Option<i64>,
+    checked: u64,
+    mismatches: u64,
+    first_mismatch: Option<Zxid>,
+}
+
+impl Digests {
+    fn new(base: Zxid, snapshot: &SnapshotInfo) -> Digests {
+        let fuzzy_until = snapshot.complete_at(base);
+        let digest = snapshot.digest.filter(|digest| digest.zxid == fuzzy_until);
+        let at_end = digest.map(|digest| digest.digest.value);
+        Digests { fuzzy_until, at_end, checked: 0, mismatches: 0, first_mismatch: None }
+    }
+
+    fn check_snapshot(&mut self, tree: &Tree) {
+        if tree.last_zxid() == self.fuzzy_until
+            && let Some(digest) = self.at_end
+        {
+            self.compare(self.fuzzy_until, digest, tree);
+        }
+    }
+
+    fn check(&mut self, zxid: Zxid, digest: Option<Digest>, tree: &Tree) {
+        if zxid == self.fuzzy_until
+            && let Some(digest) = self.at_end
+        {
+            self.compare(zxid, digest, tree);
+        } else if zxid >= self.fuzzy_until
+            && let Some(digest) = digest.filter(|digest| digest.version == Digest::VERSION)
+        {
+            self.compare(zxid, digest.value, tree);
+        }
+    }
+
+    fn compare(&mut self, zxid: Zxid, digest: i64, tree: &Tree) {
+        self.checked += 1;
+        if digest != tree.digest() {
+            self.mismatches += 1;
+            self.first_mismatch.get_or_insert(zxid);
+        }
+    }
+}
+
+fn keep_if(clean_up: bool, disk: &dyn Disk, path: &Path, from: u64, to: u64) {
+    if clean_up {
+        keep_dropped(disk, path, from, to);
+    }
+}
+
+/// Copies what is about to be cut off a log to a file beside it. It was never acknowledged, so a failure stops nothing.
+fn keep_dropped(disk: &dyn Disk, path: &Path, from: u64, to: u64) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let copy = path.with_file_name(names::kept(&name, names::DROPPED));
+    let result = crate::repair::copy(disk, path, from, to.min(from + MAX_KEPT_BYTES), &copy);
+    match result {
+        Ok(()) => info!("what was cut off {name} is kept in {}", copy.display()),
+        Err(error) => warn!("what was cut off {name} could not be kept: {error}"),
+    }
+}

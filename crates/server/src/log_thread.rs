@@ -51,6 +51,8 @@ pub(crate) struct LogThread {
     pub config: TransactionLog,
     pub figures: Arc<Figures>,
     pub failures: Failures,
+    /// Bytes logged and not yet told to the snapshot thread.
+    pub unsnapped_bytes: u64,
 }
 
 /// Runs until the replica is gone.
@@ -102,7 +104,7 @@ impl LogThread {
 
     fn commit(&mut self) -> Result<(), StoreError> {
         let start = Instant::now();
-        self.writer.commit()?;
+        self.unsnapped_bytes += self.writer.commit()?.bytes;
         let took_ms = start.elapsed().as_millis() as u64;
         self.figures.fsync_time_ms.record(took_ms);
         if took_ms > self.config.fsync_warning_threshold_ms {
@@ -118,7 +120,9 @@ impl LogThread {
     fn roll(&mut self, last: Zxid) -> Result<(), StoreError> {
         debug!(%last, "rolling the log");
         self.writer.roll()?;
-        self.snapshots.request();
+        if self.snapshots.request(self.unsnapped_bytes) {
+            self.unsnapped_bytes = 0;
+        }
         Ok(())
     }
 }

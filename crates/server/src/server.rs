@@ -82,7 +82,7 @@ impl Server {
             // Apache needs one before the first log, and so does a restart.
             snapshotter.take()?;
         } else if replayed > 0 {
-            snapshots.request();
+            snapshots.request(0);
         }
         let replica = Replica::new(shared.clone(), clock.now());
         let thread_failure =
@@ -98,6 +98,7 @@ impl Server {
                 config: config.log.clone(),
                 figures: figures.clone(),
                 failures: failures.clone(),
+                unsnapped_bytes: 0,
             })
             .map_err(thread_failure)?,
             snapshot_thread::spawn(snapshotter, snapshot_requests).map_err(thread_failure)?,

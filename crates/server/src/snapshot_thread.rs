@@ -1,7 +1,8 @@
 //! The thread that takes snapshots and removes old files, while writes go on.
 //!
 //! A snapshot reads the tree in short portions; what changes meanwhile is in the log behind it. A request that comes while one is being
-//! taken is dropped: the next roll of the log asks again.
+//! taken is dropped: the next roll of the log asks again. So is one that comes too early: while the log since the last snapshot is
+//! small beside that snapshot, replaying it costs less than writing everything again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,20 +20,33 @@ use crate::storage::Snapshotter;
 /// The exit code of the original for a snapshot that can't be written.
 const EXIT_SNAPSHOT: u8 = 10;
 
+/// A snapshot is taken once the log has grown by at least this share of the last snapshot's size. So a large database under many
+/// writes spends at most two bytes of snapshots on a byte of log, and a restart replays at most half of what it loads.
+const LOG_SHARE: u64 = 2;
+
 /// Asks for a snapshot.
 #[derive(Debug)]
-pub(crate) struct SnapshotRequests(SyncSender<()>);
+pub(crate) struct SnapshotRequests(SyncSender<Request>);
+
+/// How many bytes the log has got since the last request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    logged_bytes: u64,
+}
 
 impl SnapshotRequests {
-    pub fn new() -> (SnapshotRequests, Receiver<()>) {
+    pub fn new() -> (SnapshotRequests, Receiver<Request>) {
         let (sender, receiver) = sync_channel(1);
         (SnapshotRequests(sender), receiver)
     }
 
-    pub fn request(&self) {
-        if self.0.try_send(()).is_err() {
-            warn!("Too busy to snap, skipping");
+    /// Returns whether the request was taken; one that was not counts again with the next.
+    pub fn request(&self, logged_bytes: u64) -> bool {
+        let taken = self.0.try_send(Request { logged_bytes }).is_ok();
+        if !taken {
+            info!("Too busy to snap, skipping");
         }
+        taken
     }
 }
 
@@ -41,10 +55,13 @@ pub(crate) struct SnapshotThread {
     shared: Arc<Shared>,
     figures: Arc<Figures>,
     failures: Failures,
+    /// The size of the last snapshot, and what the log has got since.
+    last_bytes: u64,
+    logged_bytes: u64,
 }
 
 /// Runs until the log thread is gone.
-pub(crate) fn spawn(mut this: SnapshotThread, requests: Receiver<()>) -> std::io::Result<thread::JoinHandle<()>> {
+pub(crate) fn spawn(mut this: SnapshotThread, requests: Receiver<Request>) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("snapshot".into()).spawn(move || this.run(&requests))
 }
 
@@ -55,19 +72,27 @@ impl SnapshotThread {
         figures: Arc<Figures>,
         failures: Failures,
     ) -> SnapshotThread {
-        SnapshotThread { snapshotter, shared, figures, failures }
+        SnapshotThread { snapshotter, shared, figures, failures, last_bytes: 0, logged_bytes: 0 }
     }
 
-    fn run(&mut self, requests: &Receiver<()>) {
+    fn run(&mut self, requests: &Receiver<Request>) {
         let interval = self.snapshotter.purge_interval();
         let mut next_purge = interval.map(|_| Instant::now());
         loop {
             let wait = next_purge.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             match requests.recv_timeout(wait) {
-                Ok(()) => {
+                Ok(request) => {
+                    self.logged_bytes += request.logged_bytes;
+                    if self.logged_bytes < self.last_bytes / LOG_SHARE {
+                        continue;
+                    }
                     if let Err(failure) = self.take() {
                         self.failures.report(failure.exit_code, failure.message);
                         return;
+                    }
+                    // At once: under many writes an hour's snapshots would fill the disk.
+                    if interval.is_some() {
+                        self.purge();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -83,11 +108,14 @@ impl SnapshotThread {
     pub fn take(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         match self.snapshotter.take(&self.shared) {
-            Ok(zxid) => {
+            Ok(written) => {
+                let zxid = written.zxid;
+                self.logged_bytes = 0;
+                self.last_bytes = written.bytes;
                 let took_ms = start.elapsed().as_millis() as u64;
                 self.figures.snapshot_time_ms.record(took_ms);
                 self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
-                info!("Snapshot taken in {took_ms} ms: zxid {zxid}");
+                info!(bytes = written.bytes, "Snapshot taken in {took_ms} ms: zxid {zxid}");
                 Ok(())
             }
             Err(error) => {

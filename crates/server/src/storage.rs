@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rookeeper_proto::Zxid;
 use rookeeper_replica::Shared;
 use rookeeper_store::{
     Compression, Directories, DirectoryLock, Disk, LogOptions, LogWriter, Origin, PurgeOptions, Purged, Purger,
-    RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, recover, write_snapshot,
+    RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot, recover, write_snapshot,
 };
 use rookeeper_tree::Tree;
 use tracing::info;
@@ -116,17 +115,15 @@ pub(crate) struct Snapshotter {
 }
 
 impl Snapshotter {
-    /// Returns the zxid in the snapshot's name.
-    pub fn take(&mut self, shared: &Shared) -> Result<Zxid, StoreError> {
-        let written = write_snapshot(
+    pub fn take(&mut self, shared: &Shared) -> Result<WrittenSnapshot, StoreError> {
+        write_snapshot(
             &*self.disk,
             &self.directory,
             &self.options,
             &mut |read| read(&shared.tree()),
             // What is applied here is committed, and an ensemble of one commits only what is on its disk.
             &mut |_| Ok(()),
-        )?;
-        Ok(written.zxid)
+        )
     }
 
     pub fn purge(&mut self) -> Result<Purged, StoreError> {

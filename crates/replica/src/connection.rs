@@ -82,7 +82,10 @@ impl Statistics {
     pub fn answered(&self, count: u64, (op, xid): (OpCode, i32), zxid: Zxid, now_ms: i64, latency_ms: i64) {
         const RELAXED: Ordering = Ordering::Relaxed;
         self.last_op.store(op.number(), RELAXED);
-        self.last_cxid.store(xid, RELAXED);
+        // Pings and other internal requests have no number of their own.
+        if xid >= 0 {
+            self.last_cxid.store(xid, RELAXED);
+        }
         self.last_zxid.store(zxid.0, RELAXED);
         self.last_response_ms.store(now_ms, RELAXED);
         self.last_latency_ms.store(latency_ms, RELAXED);

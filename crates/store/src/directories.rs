@@ -90,7 +90,7 @@ fn create_dir(disk: &dyn Disk, dir: &Path, create: bool) -> Result<()> {
         StoreError::Directory {
             path: dir.to_owned(),
             problem: format!("can't be created: {error}"),
-            remedy: owner_remedy(dir),
+            remedy: remedy(dir, &error),
         }
     })
 }
@@ -115,16 +115,20 @@ fn probe(disk: &dyn Disk, dir: &Path) -> Result<()> {
     let refuse = |what: &str, error: io::Error| StoreError::Directory {
         path: dir.to_owned(),
         problem: format!("can't be {what}: {error}"),
-        remedy: match error.kind() {
-            io::ErrorKind::PermissionDenied => owner_remedy(dir),
-            io::ErrorKind::StorageFull => "make room on this disk".to_owned(),
-            io::ErrorKind::ReadOnlyFilesystem => "mount it for writing".to_owned(),
-            _ => "see that it is a directory on a sound disk".to_owned(),
-        },
+        remedy: remedy(dir, &error),
     };
     disk.list(dir).map_err(|error| refuse("read", error))?;
     disk.create(&path).map_err(|error| refuse("written", error))?;
     disk.remove(&path).map_err(|error| refuse("written", error))
+}
+
+fn remedy(dir: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => owner_remedy(dir),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on this disk".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing".to_owned(),
+        _ => "see that it is a directory on a sound disk".to_owned(),
+    }
 }
 
 /// What to do about a path that this user may not use.

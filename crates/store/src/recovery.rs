@@ -28,6 +28,8 @@ use crate::{epoch_files, snapshot_file};
 const MAX_SNAPSHOTS: usize = 100;
 /// How much of what is cut off a log is kept for whoever wants to look.
 const MAX_KEPT_BYTES: u64 = 64 << 20;
+/// How much of a log is written again at once.
+const SETTLE_BLOCK: usize = 256 << 10;
 
 /// What recovery may accept and change.
 #[derive(Debug, Clone, Copy)]
@@ -101,10 +103,22 @@ struct Replay {
     cuts: Vec<Cut>,
 }
 
-/// What is to be done to a log before the next one is begun.
+/// What is to be done to the newest log before another one is begun.
 enum Cut {
     Remove(PathBuf),
-    Truncate { path: PathBuf, length: u64, data_end: u64 },
+    Settle(Settlement),
+}
+
+/// A log that ends with its last record, durably.
+struct Settlement {
+    path: PathBuf,
+    /// Where the batch begins that may be in memory only.
+    durable: u64,
+    /// Where the last record ends.
+    length: u64,
+    /// Where anything but zeros ends.
+    data_end: u64,
+    cut: bool,
 }
 
 impl Recovery<'_> {
@@ -279,15 +293,7 @@ impl Recovery<'_> {
         for cut in cuts {
             match cut {
                 Cut::Remove(path) => remove(path)?,
-                Cut::Truncate { path, length, data_end } => {
-                    if data_end > length {
-                        keep_dropped(self.disk, path, *length, *data_end);
-                    }
-                    let failed = |error| StoreError::disk("shorten", path, error);
-                    let mut file = self.disk.open_write(path).map_err(failed)?;
-                    file.truncate(*length).map_err(failed)?;
-                    file.sync_data().map_err(failed)?;
-                }
+                Cut::Settle(settlement) => settlement.carry_out(self.disk)?,
             }
         }
         if !unfinished.is_empty() || !cuts.is_empty() {
@@ -399,13 +405,15 @@ impl Recovery<'_> {
         if is_newest {
             let path = reader.path().to_owned();
             let reserved = reader.durable().is_some() && reader.length() > offset;
-            if records == 0 {
-                if dropped_bytes > 0 {
-                    keep_if(self.options.clean_up, self.disk, &path, offset, data_end);
+            if records > 0 {
+                let durable = reader.durable().unwrap_or(offset);
+                let cut = dropped_bytes > 0 || reserved;
+                replay.cuts.push(Cut::Settle(Settlement { path, durable, length: offset, data_end, cut }));
+            } else {
+                if dropped_bytes > 0 && self.options.clean_up {
+                    keep_dropped(self.disk, &path, offset, data_end);
                 }
                 replay.cuts.push(Cut::Remove(path));
-            } else if dropped_bytes > 0 || reserved {
-                replay.cuts.push(Cut::Truncate { path, length: offset, data_end });
             }
         }
         Ok(match fault {
@@ -507,9 +515,31 @@ impl Digests {
     }
 }
 
-fn keep_if(clean_up: bool, disk: &dyn Disk, path: &Path, from: u64, to: u64) {
-    if clean_up {
-        keep_dropped(disk, path, from, to);
+impl Settlement {
+    /// A server that was killed, or whose last sync failed, leaves records that can be read but are not on the disk, and a sync
+    /// alone need not bring them there. Nobody may see them before they are, so they are written again, as they are.
+    fn carry_out(&self, disk: &dyn Disk) -> Result<()> {
+        let path = &self.path;
+        if self.data_end > self.length {
+            keep_dropped(disk, path, self.length, self.data_end);
+        }
+        let failed = |error| StoreError::disk("settle", path, error);
+        let mut file = disk.open_write(path).map_err(failed)?;
+        if self.cut {
+            file.truncate(self.length).map_err(failed)?;
+        }
+        let mut block = vec![0; SETTLE_BLOCK];
+        let mut offset = self.durable;
+        while offset < self.length {
+            let wanted = SETTLE_BLOCK.min(usize::try_from(self.length - offset).unwrap_or(SETTLE_BLOCK));
+            let count = file.read_at(&mut block[..wanted], offset).map_err(failed)?;
+            if count == 0 {
+                break;
+            }
+            file.write_at(&block[..count], offset).map_err(failed)?;
+            offset += count as u64;
+        }
+        file.sync_data().map_err(failed)
     }
 }
 

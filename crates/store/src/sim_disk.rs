@@ -2,7 +2,7 @@
 //!
 //! What always holds: the same seed and the same operations give the same disk. After a crash each write that was not synced is
 //! there, gone, cut off, or there in some of its sectors; each name that was not synced is the old or the new one; all
-//! independent of each other, so that the end of a batch may survive without its beginning. A failed sync loses writes and the
+//! independent of each other, so that the end of a batch may survive without its beginning. Only aligned words are never torn. A failed sync loses writes and the
 //! next sync does not bring them back, as on Linux.
 //!
 //! Operations are counted from 1; those that only read do not count.
@@ -17,6 +17,8 @@ use crate::disk::{Disk, DiskFile};
 use crate::roll_policy::random;
 
 const SECTOR: u64 = 512;
+/// What every disk and every processor writes whole where it is aligned.
+const WORD: u64 = 8;
 
 /// What goes wrong, and from which operation on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,7 +252,8 @@ impl State {
                     }
                 }
                 2 => {
-                    let kept = self.draw(bytes.len() as u64 + 1) as usize;
+                    let cut = *offset + self.draw(bytes.len() as u64 + WORD);
+                    let kept = (cut / WORD * WORD).saturating_sub(*offset).min(bytes.len() as u64) as usize;
                     write(durable, *offset, &bytes[..kept]);
                 }
                 _ => {
@@ -498,13 +501,16 @@ impl DiskFile for SimFile {
 mod tests {
     use super::*;
 
+    const OLD: [u8; 16] = *b"old-old-old-old-";
+    const NEW: [u8; 20] = *b"new.new.new.new.new.";
+
     fn disk_with_file(seed: u64) -> (SimDisk, PathBuf, Box<dyn DiskFile>) {
         let disk = SimDisk::new(seed);
         let dir = Path::new("/d");
         disk.create_dir(dir).unwrap();
         let path = dir.join("f");
         let mut file = disk.create(&path).unwrap();
-        file.write_at(b"old", 0).unwrap();
+        file.write_at(&OLD, 0).unwrap();
         file.sync_data().unwrap();
         disk.sync_dir(dir).unwrap();
         (disk, path, file)
@@ -519,40 +525,40 @@ mod tests {
     fn synced_bytes_and_names_survive_and_others_may_not() {
         let unsynced = outcomes(|seed| {
             let (disk, path, mut file) = disk_with_file(seed);
-            file.write_at(b"new!", 0).unwrap();
+            file.write_at(&NEW, 0).unwrap();
             disk.restart(seed).content(&path)
         });
-        for possible in [&b"old"[..], b"new!", b"nld", b"old\0"] {
+        for possible in [&OLD[..], &NEW, b"new.new.old-old-", b"old-old-old-old-\0\0\0\0"] {
             assert!(unsynced.contains(&Some(possible.to_vec())), "{possible:?} never happened: {unsynced:?}");
         }
         assert!(!unsynced.contains(&None));
         let synced = outcomes(|seed| {
             let (disk, path, mut file) = disk_with_file(seed);
-            file.write_at(b"new!", 0).unwrap();
+            file.write_at(&NEW, 0).unwrap();
             file.sync_data().unwrap();
             disk.restart(seed).content(&path)
         });
-        assert_eq!(synced, BTreeSet::from([Some(b"new!".to_vec())]));
+        assert_eq!(synced, BTreeSet::from([Some(NEW.to_vec())]));
         let renamed = outcomes(|seed| {
             let (disk, path, _) = disk_with_file(seed);
             disk.rename(&path, Path::new("/d/g")).unwrap();
             disk.restart(seed).content(&path)
         });
-        assert_eq!(renamed, BTreeSet::from([None, Some(b"old".to_vec())]));
+        assert_eq!(renamed, BTreeSet::from([None, Some(OLD.to_vec())]));
     }
 
     #[test]
     fn a_failed_sync_loses_writes_for_good() {
         let outcomes = outcomes(|seed| {
             let (disk, path, mut file) = disk_with_file(seed);
-            file.write_at(b"new", 0).unwrap();
+            file.write_at(&NEW, 0).unwrap();
             disk.inject(Fault::Broken { at: disk.operations() + 1 });
             assert!(file.sync_data().is_err());
             file.sync_data().unwrap();
-            assert_eq!(disk.content(&path).unwrap(), b"new");
+            assert_eq!(disk.content(&path).unwrap(), NEW);
             disk.restart(seed).content(&path)
         });
-        assert!(outcomes.contains(&Some(b"old".to_vec())), "{outcomes:?}");
+        assert!(outcomes.contains(&Some(OLD.to_vec())), "{outcomes:?}");
     }
 
     #[test]
@@ -568,9 +574,9 @@ mod tests {
     fn a_full_disk_keeps_what_it_has() {
         let (disk, path, mut file) = disk_with_file(1);
         disk.inject(Fault::Full { from: 0 });
-        assert_eq!(file.write_at(b"x", 3).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.write_at(b"x", 16).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert!(disk.create(Path::new("/d/g")).is_err());
         file.sync_data().unwrap();
-        assert_eq!(&disk.restart(1).content(&path).unwrap()[..3], b"old");
+        assert_eq!(disk.restart(1).content(&path).unwrap()[..16], OLD);
     }
 }

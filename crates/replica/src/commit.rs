@@ -14,7 +14,8 @@ use rookeeper_proto::{OpCode, Txn, Zxid};
 use rookeeper_tree::{Change, Outcome, Tree};
 
 use crate::digest_log::DigestLog;
-use crate::replica::{InFlight, Output, Replica, Reply, Time};
+use crate::replica::{InFlight, Output, Replica, Reply};
+use crate::time::Time;
 
 /// Transactions applied under one lock: readers wait no longer than these take.
 const BATCH: usize = 128;

@@ -10,7 +10,7 @@
 //! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
 //! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
 //! - [`session`], `reaper.rs`: what time does
-//! - [`settings`], [`statistics`], [`digest_log`]
+//! - [`settings`], [`statistics`], [`time`], [`digest_log`]
 
 pub mod connection;
 pub mod digest_log;
@@ -21,6 +21,7 @@ pub mod session;
 pub mod settings;
 pub mod shared;
 pub mod statistics;
+pub mod time;
 
 mod commit;
 mod pending;
@@ -31,7 +32,8 @@ pub use connection::{Connection, Identities};
 pub use digest_log::DigestLog;
 pub use outbox::{Drained, Outbox};
 pub use read::ReadFrame;
-pub use replica::{Input, Output, Replica, Time};
+pub use replica::{Input, Output, Replica};
 pub use settings::{Reaping, Settings};
 pub use shared::Shared;
 pub use statistics::{Statistics, Summary};
+pub use time::Time;

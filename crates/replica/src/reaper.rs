@@ -10,8 +10,8 @@ use std::ops::Deref;
 
 use rookeeper_tree::Tree;
 
-use crate::replica::Time;
 use crate::settings::Reaping;
+use crate::time::Time;
 
 /// Candidates collected at once; those beyond wait for the next interval.
 const CANDIDATES: usize = 10_000;

@@ -25,13 +25,7 @@ use crate::prepare::Prepare;
 use crate::read::{self, ReadFrame};
 use crate::reaper::Reaper;
 use crate::shared::Shared;
-
-/// The two clocks, both in milliseconds. Only the first decides anything; the second is written into nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Time {
-    pub monotonic_ms: i64,
-    pub wall_ms: i64,
-}
+use crate::time::Time;
 
 #[derive(Debug)]
 pub enum Input {

@@ -85,7 +85,8 @@ impl World {
     fn accept(&mut self) -> Arc<Connection> {
         let id = WatcherId(self.next_connection);
         self.next_connection += 1;
-        let connection = Arc::new(Connection::new(id, "127.0.0.1:4711".parse().unwrap(), self.now_ms, self.now_ms));
+        let connection =
+            Arc::new(Connection::new(id, "127.0.0.1:4711".parse().expect("an address"), self.now_ms, self.now_ms));
         self.shared.add_connection(connection.clone());
         connection
     }
@@ -198,7 +199,8 @@ impl Client {
     /// The bodies of answers received since the last look, by xid.
     pub fn bodies(&self) -> Vec<(i32, Vec<u8>)> {
         let split = |payload: Vec<u8>| {
-            let (header, rest) = jute::from_slice_with_rest::<ReplyHeader>(&payload).unwrap();
+            let (header, rest) =
+                jute::from_slice_with_rest::<ReplyHeader>(&payload).expect("every frame begins with a header");
             (header.xid, rest.to_vec())
         };
         frames(&self.connection).into_iter().map(split).collect()

@@ -16,7 +16,7 @@ use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::{Product, Server, Setup};
 use rookeeper_acceptance::wire::{self, Acl, Body};
 
-const DEFAULT_CRASHES: u64 = 200;
+const DEFAULT_CRASHES: u64 = 500;
 const CONNECTIONS: usize = 3;
 /// Requests in flight per connection.
 const WINDOW: usize = 64;

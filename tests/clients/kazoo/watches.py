@@ -54,10 +54,11 @@ eventually(lambda: len(seen_children[-1]) == 52, 'all children')
 numbers = [int(data) for data in seen_data]
 equal(numbers, sorted(numbers))
 
-# After a restart the session goes on: watches are armed again, ephemeral nodes are still there.
+# After a restart the session goes on: watches are armed again, ephemeral nodes are still there. Nothing under /w changes
+# right before it: a ChildrenWatch that kazoo is just reading when the connection breaks is not read again afterwards.
 session = zk.client_id
 writer_session = writer.client_id
-writer.create('/w/ephemeral', b'', ephemeral=True)
+writer.create('/ephemeral', b'', ephemeral=True)
 lost = threading.Event()
 zk.add_listener(lambda state: lost.set() if state == 'LOST' else None)
 before = []
@@ -65,7 +66,7 @@ zk.get('/w/data', watch=before.append)
 restart_server()
 eventually(lambda: zk.connected and writer.connected, 'both clients are back')
 equal((zk.client_id, writer.client_id), (session, writer_session))
-equal(zk.exists('/w/ephemeral').ephemeralOwner, writer_session[0])
+equal(zk.exists('/ephemeral').ephemeralOwner, writer_session[0])
 writer.set('/w/data', b'after')
 eventually(lambda: seen_data[-1] == b'after', 'the data watch after the restart')
 eventually(lambda: before, 'the one-shot watch after the restart')

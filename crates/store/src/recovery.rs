@@ -103,6 +103,17 @@ struct Replay {
     cuts: Vec<Cut>,
 }
 
+/// Where the records of a log file end.
+struct Stop {
+    offset: u64,
+    /// `None` where zeros follow, or nothing.
+    fault: Option<RecordFault>,
+    /// The last record, or the one that the file's name comes after.
+    previous: Zxid,
+    records: u64,
+    is_newest: bool,
+}
+
 /// What is to be done to the newest log before another one is begun.
 enum Cut {
     Remove(PathBuf),
@@ -362,7 +373,8 @@ impl Recovery<'_> {
                 }
             }
         };
-        let end = self.judge_end(&mut reader, is_newest, offset, fault, previous, records, replay)?;
+        let end =
+            self.judge_end(&mut reader, Stop { offset, fault, previous, records, is_newest }, &mut replay.cuts)?;
         replay.replayed += replayed;
         info!(log = %names::log(log), records, replayed, "read the transaction log");
         replay.logs.push(LogReport { name: names::log(log), records, replayed, end });
@@ -370,17 +382,8 @@ impl Recovery<'_> {
     }
 
     /// Whether a log may end where its records do.
-    #[allow(clippy::too_many_arguments)]
-    fn judge_end(
-        &self,
-        reader: &mut LogReader,
-        is_newest: bool,
-        offset: u64,
-        fault: Option<RecordFault>,
-        previous: Zxid,
-        records: u64,
-        replay: &mut Replay,
-    ) -> Result<LogEnd> {
+    fn judge_end(&self, reader: &mut LogReader, stop: Stop, cuts: &mut Vec<Cut>) -> Result<LogEnd> {
+        let Stop { offset, fault, previous, records, is_newest } = stop;
         if fault.is_none() && !is_newest {
             // Should padding hide records here, the next file doesn't follow.
             return Ok(LogEnd::Whole);
@@ -408,12 +411,12 @@ impl Recovery<'_> {
             if records > 0 {
                 let durable = reader.durable().unwrap_or(offset);
                 let cut = dropped_bytes > 0 || reserved;
-                replay.cuts.push(Cut::Settle(Settlement { path, durable, length: offset, data_end, cut }));
+                cuts.push(Cut::Settle(Settlement { path, durable, length: offset, data_end, cut }));
             } else {
                 if dropped_bytes > 0 && self.options.clean_up {
                     keep_dropped(self.disk, &path, offset, data_end);
                 }
-                replay.cuts.push(Cut::Remove(path));
+                cuts.push(Cut::Remove(path));
             }
         }
         Ok(match fault {

@@ -128,7 +128,7 @@ impl Read for SnappyReader {
 pub(crate) enum Writer {
     Plain(FileSink),
     Gzip(GzEncoder<FileSink>),
-    Snappy(SnappyWriter),
+    Snappy(Box<SnappyWriter>),
 }
 
 impl Writer {
@@ -142,12 +142,8 @@ impl Writer {
                 sink.write_all(&SNAPPY_HEADER)?;
                 let compressed = vec![0; snap::raw::max_compress_len(SNAPPY_BLOCK)];
                 let block = Vec::with_capacity(SNAPPY_BLOCK);
-                Writer::Snappy(SnappyWriter {
-                    sink,
-                    encoder: SnappyEncoder(snap::raw::Encoder::new()),
-                    block,
-                    compressed,
-                })
+                let encoder = SnappyEncoder(snap::raw::Encoder::new());
+                Writer::Snappy(Box::new(SnappyWriter { sink, encoder, block, compressed }))
             }
         })
     }

@@ -1,6 +1,8 @@
 //! The power goes at every single operation of a run that logs, rolls, takes snapshots and purges. Whatever of the unsynced writes
 //! survives, everything acknowledged is there, nothing is half applied, and the server goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use rookeeper_proto::Zxid;

@@ -1,5 +1,7 @@
 //! Every recorded data directory is recovered to exactly the tree, sessions, digest and zxid that Apache has, or refused by name.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

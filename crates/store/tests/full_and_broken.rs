@@ -1,6 +1,8 @@
 //! The disk is full from some operation on, or one operation fails: at every operation of a run. The error says what to do, nothing that
 //! was acknowledged is lost, and nothing is acknowledged after a failure of the log.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use rookeeper_proto::Zxid;

@@ -1,5 +1,5 @@
 //! A small server around the store: a history made up from a seed, and a run that logs it, takes snapshots while it goes on, and purges.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

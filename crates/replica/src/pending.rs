@@ -5,9 +5,9 @@
 //!
 //! Counterpart in the original: `outstandingChanges` of `PrepRequestProcessor`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use rookeeper_proto::{Acl, NodeKind, SessionId, StatPersisted, Zxid};
 use rookeeper_tree::{Tree, digest};
 
@@ -20,6 +20,12 @@ pub(crate) struct Node {
     pub data_length: usize,
     /// CRC over path and data, the part of the node's digest that only new data changes.
     pub content_crc: u32,
+}
+
+impl Node {
+    pub fn digest(&self) -> u64 {
+        digest::node(self.content_crc, &self.stat)
+    }
 }
 
 #[derive(Debug)]
@@ -75,15 +81,11 @@ impl Pending {
         }
     }
 
-    /// Replaces (or removes) a node in the transaction under preparation.
-    pub fn set(&mut self, tree: &Tree, path: &str, node: Option<Node>, zxid: Zxid) {
+    /// Replaces (or removes) a node in the transaction under preparation. `before` is the digest it had, 0 where it was not there.
+    pub fn set(&mut self, path: &str, before: u64, node: Option<Node>, zxid: Zxid) {
         if digest::counts(path) {
-            if let Some(before) = self.node(tree, path) {
-                self.digest = self.digest.wrapping_sub(digest::node(before.content_crc, &before.stat) as i64);
-            }
-            if let Some(after) = &node {
-                self.digest = self.digest.wrapping_add(digest::node(after.content_crc, &after.stat) as i64);
-            }
+            let after = node.as_ref().map_or(0, Node::digest);
+            self.digest = self.digest.wrapping_add(after.wrapping_sub(before) as i64);
         }
         let entry = Entry { node, zxid };
         self.count_ephemeral(&entry, 1);

@@ -68,7 +68,9 @@ impl Prepare<'_> {
     pub fn close_session(&mut self) -> Txn {
         let paths = self.pending.ephemerals(self.tree, self.session);
         for path in &paths {
-            self.remove(path);
+            if let Some(node) = self.pending.node(self.tree, path) {
+                self.remove(path, &node);
+            }
         }
         Txn::CloseSession { paths: Some(paths) }
     }
@@ -78,7 +80,7 @@ impl Prepare<'_> {
         let node = self.node(&path)?;
         match node.stat.kind() {
             NodeKind::Container | NodeKind::Ttl { .. } if node.child_count == 0 => {
-                self.remove(&path);
+                self.remove(&path, &node);
                 Ok(Txn::DeleteContainer { path })
             }
             NodeKind::Ephemeral(_) => Err(ErrorCode::BadVersion),
@@ -123,6 +125,7 @@ impl Prepare<'_> {
         let parent_path = parent_of(&path)?.to_owned();
         let acl = self.fix_up(request.acl.as_deref())?;
         let mut parent = self.node(&parent_path)?;
+        let parent_before = parent.digest();
         self.require(&parent.acl, Permissions::CREATE)?;
         let path = if sequential { format!("{path}{:010}", parent.stat.cversion) } else { path };
         path::validate(&path).map_err(|_| ErrorCode::BadArguments)?;
@@ -141,7 +144,7 @@ impl Prepare<'_> {
         parent.stat.pzxid = self.zxid;
         parent.child_count += 1;
         let parent_cversion = parent.stat.cversion;
-        self.pending.set(self.tree, &parent_path, Some(parent), self.zxid);
+        self.pending.set(&parent_path, parent_before, Some(parent), self.zxid);
         let stored_kind = match kind {
             CreateKind::Node { ephemeral: true, .. } => NodeKind::Ephemeral(self.session),
             CreateKind::Node { ephemeral: false, .. } => NodeKind::Persistent,
@@ -155,7 +158,7 @@ impl Prepare<'_> {
             data_length,
             content_crc: digest::content_crc(&path, data.as_deref()),
         };
-        self.pending.set(self.tree, &path, Some(node), self.zxid);
+        self.pending.set(&path, 0, Some(node), self.zxid);
         Ok(Txn::Create(CreateTxn { path, data, acl: Some(acl), kind, parent_cversion }))
     }
 
@@ -194,7 +197,7 @@ impl Prepare<'_> {
         if node.child_count > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        self.remove(&path);
+        self.remove(&path, &node);
         Ok(Txn::Delete { path })
     }
 
@@ -206,13 +209,14 @@ impl Prepare<'_> {
         let data_length = data.as_ref().map_or(0, Vec::len);
         self.check_quota(&path, data_length as i64 - node.data_length as i64, 0)?;
         check_version(node.stat.version, request.version)?;
+        let before = node.digest();
         let version = node.stat.version.wrapping_add(1);
         node.stat.version = version;
         node.stat.mzxid = self.zxid;
         node.stat.mtime_ms = self.wall_ms;
         node.data_length = data_length;
         node.content_crc = digest::content_crc(&path, data.as_deref());
-        self.pending.set(self.tree, &path, Some(node), self.zxid);
+        self.pending.set(&path, before, Some(node), self.zxid);
         Ok(Txn::SetData { path, data, version })
     }
 
@@ -222,10 +226,11 @@ impl Prepare<'_> {
         let mut node = self.node(&path)?;
         self.require(&node.acl, Permissions::ADMIN)?;
         check_version(node.stat.aversion, request.version)?;
+        let before = node.digest();
         let version = node.stat.aversion.wrapping_add(1);
         node.stat.aversion = version;
         node.acl = acl.as_slice().into();
-        self.pending.set(self.tree, &path, Some(node), self.zxid);
+        self.pending.set(&path, before, Some(node), self.zxid);
         Ok(Txn::SetAcl { path, acl: Some(acl), version })
     }
 
@@ -238,15 +243,16 @@ impl Prepare<'_> {
     }
 
     /// Takes a node that exists and has no children out of the tree to come.
-    fn remove(&mut self, path: &str) {
+    fn remove(&mut self, path: &str, node: &Node) {
         if let Some(parent_path) = path::parent(path)
             && let Some(mut parent) = self.pending.node(self.tree, parent_path)
         {
+            let before = parent.digest();
             parent.stat.pzxid = self.zxid;
             parent.child_count = parent.child_count.saturating_sub(1);
-            self.pending.set(self.tree, parent_path, Some(parent), self.zxid);
+            self.pending.set(parent_path, before, Some(parent), self.zxid);
         }
-        self.pending.set(self.tree, path, None, self.zxid);
+        self.pending.set(path, node.digest(), None, self.zxid);
     }
 
     fn node(&self, path: &str) -> Checked<Node> {

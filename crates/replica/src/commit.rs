@@ -86,7 +86,12 @@ impl Replica {
         match &reply.handshake {
             Some(response) => self.establish(now, connection, response),
             None => {
-                connection.outbox.append(|output| put_answer(output, reply, zxid, outcome, member_ops, tree));
+                let sizes = &self.shared.statistics.answer_bytes;
+                connection.outbox.append(|output| {
+                    let start = output.len() + size_of::<i32>();
+                    put_answer(output, reply, zxid, outcome, member_ops, tree);
+                    sizes.record(output.len() - start);
+                });
             }
         }
         let latency_ms = (now.monotonic_ms - reply.received_ms).max(0);

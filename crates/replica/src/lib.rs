@@ -35,5 +35,5 @@ pub use read::ReadFrame;
 pub use replica::{Input, Output, Replica};
 pub use settings::{Reaping, Settings};
 pub use shared::Shared;
-pub use statistics::{Statistics, Summary};
+pub use statistics::{Sizes, Statistics, Summary};
 pub use time::Time;

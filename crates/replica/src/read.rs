@@ -70,6 +70,7 @@ pub fn answer(
             }
             output[start + 12..start + 16].copy_from_slice(&code.number().to_be_bytes());
         }
+        shared.statistics.answer_bytes.record(output.len() - start);
     });
     1 + missed
 }

@@ -1,6 +1,6 @@
 //! Figures of the whole server that request handling produces. Read by the four-letter words and metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use rookeeper_proto::event::EventType;
 
@@ -23,6 +23,7 @@ pub struct Statistics {
     /// Bytes on client connections, length prefixes and events included.
     pub bytes_received: AtomicU64,
     pub bytes_sent: AtomicU64,
+    pub answer_bytes: Sizes,
     pub sessions_expired: AtomicU64,
     pub digest_mismatches: AtomicU64,
     /// Beyond a limit on connections, or refused by the connection throttle.
@@ -52,6 +53,7 @@ impl Statistics {
         ] {
             summary.reset();
         }
+        self.answer_bytes.reset();
         for counter in [
             &self.packets_received,
             &self.packets_sent,
@@ -77,6 +79,52 @@ impl Statistics {
             EventType::NodeChildrenChanged => &self.watchers_of_children,
         };
         summary.record(watchers as u64);
+    }
+}
+
+/// The last, least and largest of a series of sizes in bytes, without a lock. Each is -1 while there was none.
+#[derive(Debug)]
+pub struct Sizes {
+    last: AtomicI64,
+    min: AtomicI64,
+    max: AtomicI64,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes { last: AtomicI64::new(-1), min: AtomicI64::new(-1), max: AtomicI64::new(-1) }
+    }
+}
+
+impl Sizes {
+    pub fn record(&self, bytes: usize) {
+        let bytes = bytes as i64;
+        self.last.store(bytes, Relaxed);
+        // Read as unsigned, -1 is above every size.
+        if (bytes as u64) < self.min.load(Relaxed) as u64 {
+            self.min.store(bytes, Relaxed);
+        }
+        if bytes > self.max.load(Relaxed) {
+            self.max.store(bytes, Relaxed);
+        }
+    }
+
+    pub fn last(&self) -> i64 {
+        self.last.load(Relaxed)
+    }
+
+    pub fn min(&self) -> i64 {
+        self.min.load(Relaxed)
+    }
+
+    pub fn max(&self) -> i64 {
+        self.max.load(Relaxed)
+    }
+
+    pub fn reset(&self) {
+        for size in [&self.last, &self.min, &self.max] {
+            size.store(-1, Relaxed);
+        }
     }
 }
 
@@ -204,6 +252,16 @@ mod tests {
             assert!(lower_bound(index) <= value, "{value}");
             assert!(index + 1 == BUCKETS || value < lower_bound(index + 1), "{value}");
         }
+    }
+
+    #[test]
+    fn sizes_begin_unknown_and_follow_the_series() {
+        let sizes = Sizes::default();
+        assert_eq!((sizes.last(), sizes.min(), sizes.max()), (-1, -1, -1));
+        [20, 16, 40, 18].into_iter().for_each(|bytes| sizes.record(bytes));
+        assert_eq!((sizes.last(), sizes.min(), sizes.max()), (18, 16, 40));
+        sizes.reset();
+        assert_eq!(sizes.min(), -1);
     }
 
     #[test]

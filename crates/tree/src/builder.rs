@@ -1,7 +1,7 @@
 //! From a snapshot to a tree.
 //!
 //! What always holds: a builder that met an error is dropped with all it has read, so nothing survives of a failed attempt; what
-//! [`TreeBuilder::finish`] returns has a root, the system nodes, and no list that no node uses.
+//! [`TreeBuilder::finish`] returns has a root, and no list that no node uses.
 //!
 //! Counterpart in the original: `DataTree.deserialize` and the cleaning up in `ZooKeeperServer.loadData`.
 
@@ -115,7 +115,6 @@ impl TreeBuilder {
         for reference in self.acls.into_values() {
             self.tree.acls.release(reference);
         }
-        self.tree.add_system_nodes();
         self.tree.arm_quotas();
         self.tree.set_last_zxid(last_zxid);
         Ok(self.tree)

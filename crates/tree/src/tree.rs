@@ -75,12 +75,9 @@ impl Tree {
         }
     }
 
-    /// Adds those of the nodes every tree has which are missing.
-    pub(crate) fn add_system_nodes(&mut self) {
+    /// Adds the nodes a new tree begins with. A restored one has those it was stored with, as in the original.
+    fn add_system_nodes(&mut self) {
         for system in [path::SYSTEM, path::QUOTA, path::CONFIG] {
-            if self.nodes.find(system).is_some() {
-                continue;
-            }
             let mut stat = StatPersisted::default();
             let mut acl = AclTable::OPEN;
             if system == path::CONFIG {

@@ -134,7 +134,6 @@ const NO_STAGE: &str = "there is no such stage or queue";
 const NO_RESTORE: &str = "there is no restore command";
 const NO_THROTTLE: &str = "requests are not throttled; connections are read more slowly instead";
 const UNMEASURED: &str = "not measured";
-const NOT_ONE_BY_ONE: &str = "answers are not measured one by one";
 const NOT_PER_NAMESPACE: &str = "not measured per namespace";
 
 /// How many of the entries of [`METRICS`] are the original's.
@@ -151,10 +150,10 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("znode_count", |facts| shown_node_count(facts.nodes) as i64),
     gauge("global_sessions", |facts| facts.sessions as i64),
     absent("non_mtls_remote_conn_count", Kind::Gauge, NO_TLS),
-    absent("last_client_response_size", Kind::Gauge, NOT_ONE_BY_ONE),
+    gauge("last_client_response_size", |facts| facts.statistics.answer_bytes.last()),
     gauge("packets_sent", |facts| facts.statistics.packets_sent.load(Relaxed) as i64),
     gauge("packets_received", |facts| facts.statistics.packets_received.load(Relaxed) as i64),
-    absent("max_client_response_size", Kind::Gauge, NOT_ONE_BY_ONE),
+    gauge("max_client_response_size", |facts| facts.statistics.answer_bytes.max()),
     Metric { name: "connection_drop_probability", kind: Kind::Gauge, source: Source::Ratio(|_| 0.0) },
     gauge("watch_count", |facts| facts.watches as i64),
     gauge("auth_failed_count", |facts| facts.statistics.authentications_refused.load(Relaxed) as i64),
@@ -166,7 +165,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("uptime", |facts| facts.uptime_ms),
     gauge("max_latency", |facts| facts.statistics.request_latency_ms.max() as i64),
     never("outstanding_tls_handshake", Kind::Gauge, NO_TLS),
-    absent("min_client_response_size", Kind::Gauge, NOT_ONE_BY_ONE),
+    gauge("min_client_response_size", |facts| facts.statistics.answer_bytes.min()),
     absent("non_mtls_local_conn_count", Kind::Gauge, NO_TLS),
     absent("watch_bytes", Kind::Counter, "events are part of `response_bytes`"),
     never("stale_requests_dropped", Kind::Counter, NO_THROTTLE),

@@ -350,8 +350,13 @@ fn read_my_id(data_dir: &Path, read_file: ReadFile<'_>) -> Result<Option<(i64, P
     let place = Place::File(path.display().to_string());
     let bytes = match read_file(&path) {
         Ok(bytes) => bytes,
-        // The directory may not exist yet; whether it can be used is the store's question.
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        // The directory may not exist yet, or not be ours; whether it can be used is the store's question.
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory | std::io::ErrorKind::PermissionDenied
+            ) =>
+        {
             return Ok(None);
         }
         Err(error) => {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::event::{NOTIFICATION_XID, WatcherEvent};
 use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, PING_XID, ReplyHeader, RequestHeader};
+use rookeeper_proto::jute::Buffer;
 use rookeeper_proto::request::{AuthRequest, WriteRequest};
 use rookeeper_proto::{ErrorCode, Id, OpCode, SessionId, TxnRecord, Zxid, jute};
 use rookeeper_replica::{Connection, Drained, Input, Output, ReadFrame, Replica, Settings, Shared, Time, read};
@@ -35,7 +36,7 @@ const MAX_RECORD_BYTES: usize = 2 * DEFAULT_MAX_BUFFER_BYTES;
 
 pub fn run(bytes: &[u8]) {
     let Some((flags, rest)) = bytes.split_first() else { return };
-    let mut script = Script::new(*flags);
+    let mut script = Script::new(*flags, Tree::new());
     let mut rest = rest;
     while let Some(([control, high, low], after)) = rest.split_first_chunk::<3>() {
         let length = usize::from(u16::from_be_bytes([*high, *low])).min(after.len());
@@ -44,6 +45,44 @@ pub fn run(bytes: &[u8]) {
         script.step(usize::from(control & 3), Step::from_bits(control >> 2), sent);
     }
     script.end();
+}
+
+/// A recovered tree goes into service: its sessions expire, its containers and TTL nodes are reaped, a client comes and looks around.
+pub(crate) fn go_live(tree: Tree) {
+    let mut script = Script::new(0, tree);
+    let hello = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout_ms: 4000,
+        session: SessionId::NONE,
+        password: vec![0; 16],
+        read_only: Some(false),
+    };
+    script.step(0, Step::Sync, &framed(&hello.encode()));
+    let sequential = [create(1, "/", 2), create(2, "/zookeeper/quota/", 3), create(3, "/a/b-", 2)].concat();
+    script.step(0, Step::Sync, &sequential);
+    for (xid, path) in ["/", "/zookeeper", "/zookeeper/quota", "/a"].into_iter().enumerate() {
+        for op in [OpCode::GetData, OpCode::GetChildren2, OpCode::GetAcl, OpCode::GetAllChildrenNumber] {
+            let header = RequestHeader { xid: xid as i32, op: op.number() };
+            script.step(0, Step::Nothing, &framed(&jute::to_vec(&(header, path, true))));
+        }
+    }
+    for ms in [5000, 70_000, 70_000, i64::from(i32::MAX)] {
+        script.step(0, Step::Pass { ms }, &[]);
+        script.step(0, Step::Sync, &[]);
+    }
+    script.end();
+}
+
+fn framed(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame::append(&mut frame, |output| output.extend_from_slice(payload));
+    frame
+}
+
+fn create(xid: i32, path: &str, flags: i32) -> Vec<u8> {
+    let header = RequestHeader { xid, op: OpCode::Create.number() };
+    framed(&jute::to_vec(&(header, path, Buffer(b"x"), rookeeper_proto::Acl::open(), flags)))
 }
 
 /// What happens once the bytes have arrived.
@@ -81,6 +120,7 @@ struct Script {
     now_ms: i64,
     replica: Replica,
     shared: Arc<Shared>,
+    before: Tree,
     log: Vec<Vec<u8>>,
     last_logged: Zxid,
     unsynced: VecDeque<Zxid>,
@@ -109,7 +149,7 @@ struct Line {
 }
 
 impl Script {
-    fn new(flags: u8) -> Script {
+    fn new(flags: u8, tree: Tree) -> Script {
         let settings = Settings {
             tick_time_ms: TICK_MS,
             min_session_timeout_ms: 4000,
@@ -119,14 +159,16 @@ impl Script {
             reconfig: flags & 8 != 0,
             ..Settings::default()
         };
-        let shared = Arc::new(Shared::new(settings, Tree::new(), WALL_MS));
+        let (before, last_logged) = (replay::through_snapshot(&tree), tree.last_zxid());
+        let shared = Arc::new(Shared::new(settings, tree, WALL_MS));
         let replica = Replica::new(shared.clone(), Time { monotonic_ms: 0, wall_ms: WALL_MS });
         Script {
             now_ms: 0,
             replica,
             shared,
+            before,
             log: Vec::new(),
-            last_logged: Zxid::ZERO,
+            last_logged,
             unsynced: VecDeque::new(),
             next_connection: 1,
             clients: Default::default(),
@@ -168,7 +210,8 @@ impl Script {
             match output {
                 Output::Append { zxid, body } => {
                     assert!(body.len() <= MAX_RECORD_BYTES, "a record of {} bytes can't be read back", body.len());
-                    assert_eq!(Some(zxid), self.last_logged.next(), "transactions follow one another");
+                    let next = self.last_logged.next().unwrap_or_else(|| Zxid::new(self.last_logged.epoch() + 1, 1));
+                    assert_eq!(zxid, next, "transactions follow one another");
                     self.last_logged = zxid;
                     self.unsynced.push_back(zxid);
                     self.log.push(body);
@@ -395,7 +438,7 @@ impl Script {
         assert_eq!(self.replica.in_flight(), 0);
         let tree = self.shared.tree();
         replay::check(&tree);
-        let mut again = Tree::new();
+        let mut again = self.before;
         let mut changes = Vec::new();
         for body in &self.log {
             let record = TxnRecord::decode(body).expect("the replica writes records it can read");

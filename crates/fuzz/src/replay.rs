@@ -1,12 +1,14 @@
 //! Transactions that no honest server wrote, with right checksums around them: whoever can write the log or speaks for a leader.
 //!
 //! The input is a sequence of log bodies, each behind its length (two bytes). What always holds: a tree takes any transactions in any
-//! order; it counts its nodes and its data right; a snapshot of it builds the same tree.
+//! order; it counts its nodes and its data right; a snapshot of it builds the same tree; a server can go on from it.
 
 use std::collections::BTreeMap;
 
 use rookeeper_proto::{TxnRecord, Zxid, path};
 use rookeeper_tree::{Tree, TreeBuilder};
+
+use crate::conversation;
 
 /// More transactions than this only repeat what fewer can do.
 const MAX_RECORDS: usize = 2000;
@@ -26,6 +28,10 @@ pub fn run(bytes: &[u8]) {
     // A tree after a replay has no ephemerals of nobody, and is as sound as before.
     tree.finish_replay();
     check(&tree);
+    // Names of logs and snapshots have no room for others, so no recovery ends there.
+    if (0..i64::MAX >> 1).contains(&tree.last_zxid().0) {
+        conversation::go_live(tree);
+    }
 }
 
 /// The next body and what follows; a last one that is cut is taken as it is.
@@ -65,7 +71,7 @@ fn sorted_sessions(tree: &Tree) -> BTreeMap<rookeeper_proto::SessionId, i32> {
 }
 
 /// The tree that a snapshot of this one holds.
-fn through_snapshot(tree: &Tree) -> Tree {
+pub(crate) fn through_snapshot(tree: &Tree) -> Tree {
     let (head, mut walk) = tree.begin_snapshot();
     let mut builder = TreeBuilder::new();
     for session in &head.sessions {

@@ -13,6 +13,9 @@ use rookeeper_tree::WatcherId;
 
 use crate::outbox::Outbox;
 
+/// Each check of an access control list looks at all of them, so there must not be many.
+pub const MAX_IDENTITIES: usize = 200;
+
 /// The identities of a connection. A request carries the ones that were there when it arrived.
 pub type Identities = Arc<[Id]>;
 
@@ -125,8 +128,10 @@ impl Connection {
         self.identities.read().clone()
     }
 
-    /// Adds identities that an authentication brought; those already there are not repeated.
-    pub fn add_identities(&self, new: impl IntoIterator<Item = Id>) {
+    /// Adds identities that an authentication brought; those already there are not repeated. `false` where the connection would
+    /// have more than [`MAX_IDENTITIES`]: then nothing is added.
+    #[must_use]
+    pub fn add_identities(&self, new: impl IntoIterator<Item = Id>) -> bool {
         let mut identities = self.identities.write();
         let mut all = identities.to_vec();
         for id in new {
@@ -134,7 +139,11 @@ impl Connection {
                 all.push(id);
             }
         }
-        *identities = all.into();
+        let fits = all.len() <= MAX_IDENTITIES;
+        if fits {
+            *identities = all.into();
+        }
+        fits
     }
 
     pub fn session(&self) -> SessionId {
@@ -206,3 +215,21 @@ impl PartialEq for Connection {
 }
 
 impl Eq for Connection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_not_repeated_and_not_endless() {
+        let connection = Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0);
+        let user = |number: usize| Id::new("digest", format!("user{number}:hash"));
+        for _ in 0..3 {
+            assert!(connection.add_identities([user(1)]));
+        }
+        assert_eq!(connection.identities().as_ref(), [Id::new("ip", "127.0.0.1"), user(1)]);
+        assert!(connection.add_identities((1..MAX_IDENTITIES).map(user)));
+        assert!(!connection.add_identities([user(MAX_IDENTITIES)]));
+        assert_eq!(connection.identities().len(), MAX_IDENTITIES);
+    }
+}

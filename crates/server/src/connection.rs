@@ -218,12 +218,11 @@ impl Task {
                     let (xid, verdict) = (header.xid, self.judge(body));
                     self.consume(length);
                     match verdict {
-                        Verdict::Accepted(gained) => {
-                            self.connection.add_identities(gained);
+                        Verdict::Accepted(gained) if self.connection.add_identities(gained.iter().cloned()) => {
                             self.identities = self.connection.identities();
                             self.reply_at_once(ReplyHeader { xid, zxid: Zxid::ZERO, err: 0 }, &[]);
                         }
-                        Verdict::Refused => {
+                        Verdict::Accepted(_) | Verdict::Refused => {
                             self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
                             warn!(client = %self.connection.peer, "authentication refused");
                             self.refuse(xid, Zxid::ZERO, ErrorCode::AuthFailed);

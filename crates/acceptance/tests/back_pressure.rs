@@ -1,0 +1,86 @@
+//! More than the server can or may take at once: it slows its clients down, never loses or reorders an answer, and stays small.
+
+use std::fs;
+
+use rookeeper_acceptance::client::{Client, open, receive_frame};
+use rookeeper_acceptance::server::{Product, Server, Setup};
+use rookeeper_acceptance::wire::Body;
+
+const GET_DATA: i32 = 4;
+const SET_DATA: i32 = 5;
+
+fn peak_memory_kib(server: &Server) -> u64 {
+    let status = format!("/proc/{}/status", server.process_id().expect("the server runs"));
+    let status = fs::read_to_string(status).expect("the kernel knows the process");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    peak.expect("the kernel counts memory").trim().parse().expect("a number")
+}
+
+#[test]
+fn a_client_that_does_not_read_is_waited_for_and_others_are_not() {
+    const ANSWERS: usize = 5000;
+    const ANSWER_BYTES: usize = 100_000;
+    let server = Setup::new().start().expect("the server starts");
+    let mut other = Client::connect(server.address()).expect("a session");
+    other.create("/large", &vec![7; ANSWER_BYTES]).expect("a node");
+
+    let mut lazy = Client::connect(server.address()).expect("a session");
+    for _ in 0..ANSWERS {
+        lazy.send(GET_DATA, &Body::new().string("/large").bool(false)).expect("requests are small and fit the socket");
+    }
+    // Half a gigabyte of answers is asked for and not taken; the other client's requests go through meanwhile.
+    other.create("/small", b"").expect("a node");
+    for version in 0..200 {
+        other.set_data("/small", b"x", version).expect("a write");
+        other.get_data("/small").expect("a read");
+    }
+    let peak_kib = peak_memory_kib(&server);
+    assert!(Product::under_test() == Product::Apache || peak_kib < 100 << 10, "{peak_kib} KiB were taken");
+
+    for answer in 0..ANSWERS {
+        let reply = lazy.receive().expect("an answer").ok().expect("success");
+        assert_eq!(reply.xid, answer as i32 + 1, "answers come in order");
+        assert!(reply.body.len() > ANSWER_BYTES);
+    }
+}
+
+#[test]
+fn requests_beyond_the_outstanding_limit_wait_and_are_answered_in_order() {
+    const REQUESTS: usize = 2000;
+    let server = Setup::new().property("-Dzookeeper.globalOutstandingLimit=10").start().expect("the server starts");
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(server.address()).expect("a session")).collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.create(&format!("/{index}"), b"").expect("a node");
+    }
+    for version in 0..REQUESTS {
+        for (index, client) in clients.iter_mut().enumerate() {
+            // Each names the version that only the request before it can have made.
+            let body = Body::new().string(&format!("/{index}")).buffer(Some(b"x")).int(version as i32);
+            client.send(SET_DATA, &body).expect("a request");
+        }
+    }
+    for client in &mut clients {
+        for answer in 0..REQUESTS {
+            let reply = client.receive().expect("an answer").ok().expect("the version is the expected one");
+            assert_eq!(reply.xid, answer as i32 + 2);
+        }
+    }
+}
+
+#[test]
+fn connections_beyond_the_limits_are_closed_without_a_word() {
+    for key in ["maxClientCnxns", "maxCnxns"] {
+        let server = Setup::new().config(key, "2").start().expect("the server starts");
+        let first = Client::connect(server.address()).expect("a session");
+        let second = Client::connect(server.address()).expect("a session");
+        let mut third = open(server.address()).expect("the kernel accepts");
+        assert_eq!(receive_frame(&mut third).expect("the end"), None, "{key}");
+        second.close().expect("an orderly end");
+        // The place is free again once the server has seen the end of the second connection.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while let Err(error) = Client::connect(server.address()) {
+            assert!(std::time::Instant::now() < deadline, "{key}: {error}");
+        }
+        drop(first);
+    }
+}

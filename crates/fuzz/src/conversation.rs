@@ -324,8 +324,11 @@ impl Script {
                 match (request.scheme.as_deref(), request.auth) {
                     (Some("digest"), Some(secret)) => {
                         let id = access::digest_id(&secret, DigestAlgorithm::Sha1);
-                        connection.add_identities([Id::new("digest", id)]);
-                        self.reply_at_once(client, xid, 0, &[]);
+                        if connection.add_identities([Id::new("digest", id)]) {
+                            self.reply_at_once(client, xid, 0, &[]);
+                        } else {
+                            self.refuse(client, xid, ErrorCode::AuthFailed);
+                        }
                     }
                     (Some("ip"), _) => self.reply_at_once(client, xid, 0, &[]),
                     _ => self.refuse(client, xid, ErrorCode::AuthFailed),

@@ -81,17 +81,17 @@ fn conversation() {
 
 #[test]
 fn replay() {
-    run("replay", 3000);
+    run("replay", 2000);
 }
 
 #[test]
 fn log() {
-    run("log", 2000);
+    run("log", 1000);
 }
 
 #[test]
 fn snapshot() {
-    run("snapshot", 2000);
+    run("snapshot", 1000);
 }
 
 #[test]

@@ -139,9 +139,12 @@ impl Prepare<'_> {
         let data_length = data.as_ref().map_or(0, Vec::len);
         self.check_quota(&path, data_length as i64, 1)?;
 
-        // At the end of its 32 bits the counter stays: a repeated sequential name is refused as existing.
-        parent.stat.cversion = parent.stat.cversion.saturating_add(1);
-        parent.stat.pzxid = self.zxid;
+        // At the end of its 32 bits the counter stays, and pzxid with it, as in the tree: a repeated sequential name is refused as
+        // existing.
+        if let Some(cversion) = parent.stat.cversion.checked_add(1) {
+            parent.stat.cversion = cversion;
+            parent.stat.pzxid = self.zxid;
+        }
         parent.child_count += 1;
         let parent_cversion = parent.stat.cversion;
         self.pending.set(&parent_path, parent_before, Some(parent), self.zxid);

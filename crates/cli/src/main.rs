@@ -1,5 +1,6 @@
 //! The subcommands of `rookeeper`. Every one parses its arguments, runs and ends with an exit code; nothing else lives here.
 
+mod check_command;
 mod server_command;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum Command {
         /// [ZOO_CFG | CLIENT_PORT DATA_DIR [TICK_TIME_MS] [MAX_CLIENT_CONNECTIONS]]
         arguments: Vec<String>,
     },
+    /// Look at a data directory without starting a server: what is in each file, and whether a start would succeed
+    Check(check_command::Options),
     /// Talk to a server: one command, or an interactive shell in zkCli's syntax (`rookeeper cli -help`)
     #[command(disable_help_flag = true)]
     Cli {
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
         Command::Server { arguments } => server_command::main(&arguments),
+        Command::Check(options) => ExitCode::from(check_command::main(&options)),
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),
     }

@@ -49,8 +49,8 @@ unsafe impl GlobalAlloc for Largest {
 static ALLOCATOR: Largest = Largest;
 
 const LIMIT: usize = 64 << 10;
-/// Windows of the readers and the limit on records; snappy chunks may be larger by themselves.
-const MOST: usize = 1 << 20;
+/// The windows of the readers, the limit on records, and, largest of all, what a snappy chunk may hold.
+const MOST: usize = 4 << 20;
 
 fn read_everything(disk: &SimDisk) {
     let options = RecoveryOptions { max_record_bytes: LIMIT, trust_empty_snapshot: true, ..RecoveryOptions::default() };

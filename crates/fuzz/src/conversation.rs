@@ -31,8 +31,8 @@ const TICK_MS: i64 = 2000;
 /// `globalOutstandingLimit`, small enough to be met.
 const OUTSTANDING_LIMIT: usize = 100;
 
-/// What a log may hold in one record at default settings: `jute.maxbuffer` and as much again.
-const MAX_RECORD_BYTES: usize = 2 * DEFAULT_MAX_BUFFER_BYTES;
+/// What can be read back from a log.
+const MAX_RECORD_BYTES: usize = rookeeper_store::MAX_RECORD_BYTES;
 
 pub fn run(bytes: &[u8]) {
     let Some((flags, rest)) = bytes.split_first() else { return };

@@ -45,5 +45,5 @@ pub const MAX_INPUT_BYTES: usize = 1 << 20;
 /// A record of a few bytes is a struct of a hundred once decoded, and a growing vector holds its old and its new memory for a
 /// moment; nothing honest needs more than that.
 pub const fn allocation_bound(input_bytes: usize) -> usize {
-    (4 << 20) + 60 * input_bytes
+    (16 << 20) + 60 * input_bytes
 }

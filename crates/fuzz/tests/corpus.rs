@@ -120,7 +120,7 @@ fn the_allocation_of_a_run_is_measured() {
         drop(std::hint::black_box(vec![1_u8; 1 << 20]));
     });
     assert!((2 << 20..4 << 20).contains(&peak), "{peak}");
-    let greedy = Target { name: "greedy", run: |_| drop(std::hint::black_box(vec![1_u8; 5 << 20])) };
+    let greedy = Target { name: "greedy", run: |_| drop(std::hint::black_box(vec![1_u8; 17 << 20])) };
     assert!(fault(&greedy, b"x").unwrap().contains("allocated"));
     let rude = Target { name: "rude", run: |bytes| assert!(bytes.is_empty(), "not empty") };
     assert_eq!((fault(&rude, b""), fault(&rude, b"x")), (None, Some("panicked: not empty".to_owned())));

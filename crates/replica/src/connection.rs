@@ -16,6 +16,9 @@ use crate::outbox::Outbox;
 /// Each check of an access control list looks at all of them, so there must not be many.
 pub const MAX_IDENTITIES: usize = 200;
 
+/// And each is kept as long as the connection, and copied into lists.
+pub const MAX_IDENTITY_BYTES: usize = 64 << 10;
+
 /// The identities of a connection. A request carries the ones that were there when it arrived.
 pub type Identities = Arc<[Id]>;
 
@@ -129,7 +132,7 @@ impl Connection {
     }
 
     /// Adds identities that an authentication brought; those already there are not repeated. `false` where the connection would
-    /// have more than [`MAX_IDENTITIES`]: then nothing is added.
+    /// have more than [`MAX_IDENTITIES`], or more than [`MAX_IDENTITY_BYTES`] of them: then nothing is added.
     #[must_use]
     pub fn add_identities(&self, new: impl IntoIterator<Item = Id>) -> bool {
         let mut identities = self.identities.write();
@@ -139,7 +142,8 @@ impl Connection {
                 all.push(id);
             }
         }
-        let fits = all.len() <= MAX_IDENTITIES;
+        let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+        let fits = all.len() <= MAX_IDENTITIES && bytes <= MAX_IDENTITY_BYTES;
         if fits {
             *identities = all.into();
         }
@@ -231,5 +235,8 @@ mod tests {
         assert!(connection.add_identities((1..MAX_IDENTITIES).map(user)));
         assert!(!connection.add_identities([user(MAX_IDENTITIES)]));
         assert_eq!(connection.identities().len(), MAX_IDENTITIES);
+        let other = Connection::new(WatcherId(2), "127.0.0.1:1".parse().unwrap(), 0, 0);
+        assert!(!other.add_identities([Id::new("digest", "x".repeat(MAX_IDENTITY_BYTES))]));
+        assert_eq!(other.identities().len(), 1);
     }
 }

@@ -64,8 +64,8 @@ pub fn answer(
             Err(_) => Err(ErrorCode::MarshallingError),
         };
         if let Err(code) = answer {
-            // A multiRead that stops at a foreign operation is answered with what it has.
-            if op != OpCode::MultiRead {
+            // A multiRead that stops at a foreign operation is answered with what it has, unless that is too much.
+            if op != OpCode::MultiRead || output.len() - body_start > shared.settings.max_multi_read_bytes {
                 output.truncate(body_start);
             }
             output[start + 12..start + 16].copy_from_slice(&code.number().to_be_bytes());
@@ -211,6 +211,7 @@ impl<'a> Reader<'a> {
     }
 
     fn multi_read(&self, ops: Vec<ReadOp<'_>>, output: &mut Vec<u8>) -> Answer {
+        let start = output.len();
         let mut answer = Ok(());
         for op in ops {
             // Watch flags have no effect here.
@@ -230,6 +231,9 @@ impl<'a> Reader<'a> {
                     break;
                 }
             };
+            if output.len() - start > self.shared.settings.max_multi_read_bytes {
+                return Err(ErrorCode::MarshallingError);
+            }
             if let Err(code) = result {
                 let err = code.number();
                 jute::append(output, &(MultiHeader::error(err), ErrorResponse { err }));

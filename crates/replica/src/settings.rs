@@ -20,6 +20,8 @@ pub struct Settings {
     pub digests: bool,
     /// Without it `reconfig` is refused as disabled.
     pub reconfig: bool,
+    /// A multiRead whose answer grows beyond this is refused: a small request can name a large node many times.
+    pub max_multi_read_bytes: usize,
     /// Who may do what.
     pub access: AccessConfig,
     pub reaping: Reaping,
@@ -47,6 +49,7 @@ impl Default for Settings {
             enforce_quota: false,
             digests: true,
             reconfig: false,
+            max_multi_read_bytes: 4 << 20,
             access: AccessConfig::default(),
             reaping: Reaping { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
         }

@@ -64,6 +64,29 @@ fn what_follows_a_close_is_refused_and_the_connection_ends() {
     assert_eq!(other.received(), ["1 NoNode at 0x5", "2 NoNode at 0x5"]);
 }
 
+/// A small request that names a large node many times must not make a huge answer.
+#[test]
+fn the_answer_to_a_multi_read_is_bounded() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.create_with(&mut client, "/large", &vec![7; 1 << 20], 0);
+    world.sync();
+    client.received();
+    let reads = |count: usize| {
+        let mut body = Vec::new();
+        for _ in 0..count {
+            jute::append(&mut body, &(OpCode::GetData.number(), false, -1, Some("/large"), false));
+        }
+        jute::append(&mut body, &(-1, true, -1));
+        body
+    };
+    world.read(&mut client, OpCode::MultiRead, reads(10));
+    assert_eq!(client.received(), ["2 ok at 0x2"]);
+    world.read(&mut client, OpCode::MultiRead, reads(1000));
+    let bodies = client.bodies();
+    assert_eq!((bodies.len(), bodies[0].1.len()), (1, 0), "refused, without a body");
+}
+
 proptest! {
     /// Clients write and read counters at random while the disk answers at random: each read sees the last write of its own session
     /// and never an older state than the session saw before; each answer comes in order.

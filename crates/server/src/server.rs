@@ -32,6 +32,9 @@ use crate::version;
 /// How long an orderly stop may take before the process ends anyway; what is acknowledged is on disk all the same.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// Clients refuse answers above their own `jute.maxbuffer`, which is the server's as a rule; this leaves room for those with more.
+const MULTI_READ_ANSWERS: usize = 4;
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -166,6 +169,7 @@ fn settings(config: &Config) -> Settings {
         enforce_quota: config.access.enforce_quota,
         digests: config.formats.digest_enabled,
         reconfig: config.reconfig_enabled,
+        max_multi_read_bytes: MULTI_READ_ANSWERS * config.requests.jute_max_buffer as usize,
         access: AccessConfig {
             skip_acl: config.access.skip_acl,
             digest_enabled: config.access.digest_enabled,

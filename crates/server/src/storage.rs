@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rookeeper_replica::Shared;
 use rookeeper_store::{
-    Compression, Directories, DirectoryLock, Disk, LogOptions, LogWriter, Origin, PurgeOptions, Purged, Purger,
-    RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot, recover, write_snapshot,
+    Compression, Directories, DirectoryLock, Disk, LogOptions, LogWriter, MAX_RECORD_BYTES, Origin, PurgeOptions,
+    Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot, recover,
+    write_snapshot,
 };
 use rookeeper_tree::Tree;
 use tracing::info;
@@ -44,12 +45,10 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     info!("data directory {} ({})", places.data_dir.display(), places.choice);
     let directories = Directories::prepare(&*disk, &places.data_dir, &places.data_log_dir, places.create_directories)?;
     let lock = DirectoryLock::acquire(&places.data_dir)?;
-    let max_record_bytes = (config.requests.jute_max_buffer + config.requests.jute_extra_size) as usize;
     let recovered = recover(
         &*disk,
         &directories,
         &RecoveryOptions {
-            max_record_bytes,
             trust_empty_snapshot: config.snapshots.trust_empty,
             db_autocreate: places.create_database,
             ..RecoveryOptions::default()
@@ -76,7 +75,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     let purge_options = PurgeOptions {
         retain_snapshots: config.purge.snap_retain_count as usize,
         min_age: Duration::from_secs(3600 * u64::from(config.purge.min_age_hours)),
-        max_record_bytes,
+        max_record_bytes: MAX_RECORD_BYTES,
     };
     let hours = config.purge.interval_hours;
     Ok(Opened {
@@ -93,7 +92,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
                 compression,
                 digests: config.formats.digest_enabled,
                 portion_bytes: PORTION_BYTES,
-                max_record_bytes,
+                max_record_bytes: MAX_RECORD_BYTES,
             },
             purger: Purger::new(),
             purge_options,

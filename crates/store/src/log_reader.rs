@@ -185,20 +185,39 @@ impl LogReader {
         if left < (body_length + RECORD_OVERHEAD) as u64 {
             return Ok(Checked::Bad(RecordFault::EndsEarly));
         }
-        let record = self.bytes(offset, body_length + RECORD_OVERHEAD)?;
-        let (Some(body), Some(end)) =
-            (record.get(RECORD_HEAD..RECORD_HEAD + body_length), record.get(RECORD_HEAD + body_length))
-        else {
+        // A length that lies must not make us read, let alone hold, what it promises: the end mark is looked at first, the checksum
+        // taken piece by piece. Only a record that is right is held as a whole.
+        let body_start = offset + RECORD_HEAD as u64;
+        match self.bytes(body_start + body_length as u64, 1)?.first() {
+            Some(end) if *end == END_MARK => {}
+            Some(end) => return Ok(Checked::Bad(RecordFault::EndMark(*end))),
             // Somebody shortens the file while we read it.
+            None => return Ok(Checked::Bad(RecordFault::EndsEarly)),
+        }
+        if body_length > WINDOW && !self.has_checksum(body_start, body_length, checksum)? {
+            return Ok(Checked::Bad(RecordFault::Checksum));
+        }
+        let Some(body) = self.bytes(body_start, body_length)?.get(..body_length) else {
             return Ok(Checked::Bad(RecordFault::EndsEarly));
         };
-        if *end != END_MARK {
-            return Ok(Checked::Bad(RecordFault::EndMark(*end)));
-        }
         if u64::from(simd_adler32::adler32(&body)) != checksum {
             return Ok(Checked::Bad(RecordFault::Checksum));
         }
         Ok(Checked::Record { length: body_length, zxid: zxid_of(body) })
+    }
+
+    fn has_checksum(&mut self, start: u64, length: usize, checksum: u64) -> Result<bool> {
+        let mut adler = simd_adler32::Adler32::new();
+        let (mut position, end) = (start, start + length as u64);
+        while position < end {
+            let piece = self.bytes(position, WINDOW.min((end - position) as usize))?;
+            if piece.is_empty() {
+                return Ok(false);
+            }
+            adler.write(piece);
+            position += piece.len() as u64;
+        }
+        Ok(u64::from(adler.finish()) == checksum)
     }
 
     /// Looks for a valid record from `from` on, at whatever offset, that is later than `after`.

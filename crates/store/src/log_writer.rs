@@ -138,8 +138,10 @@ impl LogWriter {
             let last = self.last;
             return Err(StoreError::Misuse(format!("transaction {zxid} can't stand after {last} in the log")));
         }
-        let length = i32::try_from(body.len())
-            .map_err(|_| StoreError::Misuse(format!("transaction {zxid} is {} bytes long", body.len())))?;
+        if body.len() > crate::MAX_RECORD_BYTES {
+            return Err(StoreError::Misuse(format!("transaction {zxid} is {} bytes long", body.len())));
+        }
+        let length = body.len() as i32;
         if self.file.is_none() {
             self.create(zxid).map_err(|error| self.close(error))?;
         }

@@ -30,7 +30,7 @@ pub struct PurgeOptions {
 
 impl Default for PurgeOptions {
     fn default() -> Self {
-        PurgeOptions { retain_snapshots: 3, min_age: Duration::ZERO, max_record_bytes: crate::DEFAULT_MAX_RECORD_BYTES }
+        PurgeOptions { retain_snapshots: 3, min_age: Duration::ZERO, max_record_bytes: crate::MAX_RECORD_BYTES }
     }
 }
 

@@ -47,7 +47,7 @@ pub struct RecoveryOptions {
 impl Default for RecoveryOptions {
     fn default() -> Self {
         RecoveryOptions {
-            max_record_bytes: crate::DEFAULT_MAX_RECORD_BYTES,
+            max_record_bytes: crate::MAX_RECORD_BYTES,
             trust_empty_snapshot: false,
             db_autocreate: true,
             clean_up: true,
@@ -353,6 +353,10 @@ impl Recovery<'_> {
                 Next::End { offset } => break (offset, None),
                 Next::Bad { offset, fault } => break (offset, Some(fault)),
                 Next::Record { offset, zxid, body } => {
+                    if records == 0 && zxid != log {
+                        let problem = format!("its first transaction is {zxid}, which is not what its name says");
+                        return Err(StoreError::damaged(&path, offset, problem));
+                    }
                     records += 1;
                     previous = previous.max(zxid);
                     if zxid <= base {

@@ -40,7 +40,7 @@ impl Default for SnapshotOptions {
             compression: Compression::None,
             digests: true,
             portion_bytes: 64 << 10,
-            max_record_bytes: crate::DEFAULT_MAX_RECORD_BYTES,
+            max_record_bytes: crate::MAX_RECORD_BYTES,
         }
     }
 }

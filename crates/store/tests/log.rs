@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use rookeeper_proto::{TxnRecord, Zxid};
+use rookeeper_proto::{SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_store::{
     LogEnd, LogOptions, LogWriter, RecoveryReport, RollLimits, SimDisk, StoreError, SyncStats, check, repair_log,
 };
@@ -360,4 +360,41 @@ fn a_tree_that_differs_from_its_digests_is_told_and_served() {
     let report = recovered(&disk);
     assert_eq!((report.digest_mismatches, report.first_mismatch, report.last_zxid), (1, Some(zxid), Zxid(RECORDS)));
     assert!(report.warnings()[0].contains(&format!("the first after transaction {zxid}")));
+}
+
+/// The end of a session names all its ephemeral nodes, so a record may be larger than any request. It was acknowledged; it is read.
+#[test]
+fn a_record_larger_than_any_request_is_read_back_wherever_it_stands() {
+    let paths: Vec<String> = (0..40_000).map(|number| format!("/ephemeral-{}{number:08}", "x".repeat(90))).collect();
+    let large = |zxid| {
+        let header = TxnHeader { session: SessionId(5), cxid: 1, zxid: Zxid(zxid), time_ms: 1 };
+        let mut body = Vec::new();
+        TxnRecord { header, txn: Txn::CloseSession { paths: Some(paths.clone()) }, digest: None }.append(&mut body);
+        body
+    };
+    assert!(large(1).len() > 4_000_000);
+    let history = History::new(3, 10);
+    for at in [10, 5] {
+        let disk = empty_disk();
+        let mut writer = writer(&disk, LogOptions::default(), Zxid::ZERO);
+        for zxid in 1..=10 {
+            let body = if zxid == at { large(zxid) } else { history.body(Zxid(zxid)) };
+            writer.append(Zxid(zxid), &body).unwrap();
+            writer.commit().unwrap();
+        }
+        drop(writer);
+        let recovered = start(&disk).unwrap();
+        assert_eq!((recovered.tree.last_zxid(), recovered.report.replayed), (Zxid(10), 10));
+    }
+}
+
+#[test]
+fn a_log_whose_name_is_not_its_first_transaction_is_refused() {
+    let history = History::new(1, RECORDS);
+    let (disk, _) = disk_with_log(&history);
+    let content = disk.content(&log_path("log.1")).unwrap();
+    let disk = empty_disk();
+    disk.put(&log_path("log.2"), &content);
+    let refusal = start(&disk).unwrap_err().to_string();
+    assert!(refusal.contains("log.2") && refusal.contains("name"), "{refusal}");
 }

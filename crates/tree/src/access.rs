@@ -104,6 +104,13 @@ pub fn allows(acl: &[Acl], wanted: Permissions, identities: &[Id], config: &Acce
     })
 }
 
+/// What `auth` entries may grow into. Every entry of a list can stand for all identities of the caller; without a limit a small request
+/// would become a huge transaction.
+const MAX_EXPANDED_BYTES: usize = 1 << 20;
+
+/// Permissions and two lengths.
+const ENTRY_BYTES: usize = 12;
+
 /// The list to store for the one a client sent: exact duplicates go, `auth` becomes the caller's own identities, everything else
 /// must be an id that its scheme accepts. Permissions are stored as they came.
 pub fn fix_up(
@@ -116,6 +123,7 @@ pub fn fix_up(
         return Err(ErrorCode::InvalidAcl);
     }
     let mut fixed = Vec::with_capacity(requested.len());
+    let mut expanded_bytes = 0;
     let mut seen = hashbrown::HashSet::with_capacity_and_hasher(requested.len(), foldhash::fast::FixedState::default());
     for entry in requested {
         if !seen.insert((entry.permissions, entry.scheme.as_deref(), entry.id.as_deref())) {
@@ -128,7 +136,13 @@ pub fn fix_up(
                 let proven = identities
                     .iter()
                     .filter(|identity| Scheme::registered(&identity.scheme, config).is_some_and(Scheme::authenticates));
-                fixed.extend(proven.map(|identity| Acl::new(entry.permissions, identity.clone())));
+                for identity in proven {
+                    expanded_bytes += ENTRY_BYTES + identity.scheme.len() + identity.id.len();
+                    if expanded_bytes > MAX_EXPANDED_BYTES {
+                        return Err(ErrorCode::InvalidAcl);
+                    }
+                    fixed.push(Acl::new(entry.permissions, identity.clone()));
+                }
                 if fixed.len() == before {
                     return Err(ErrorCode::InvalidAcl);
                 }
@@ -412,5 +426,20 @@ mod tests {
         let acl = [entry(31, "digest", "u:hash:more"), entry(1, "sasl", "a:b"), entry(1, "digest", "nocolon")];
         let expected = [entry(31, "digest", "u:x"), entry(1, "sasl", "a:b"), entry(1, "digest", "nocolon")];
         assert_eq!(masked(&acl), expected);
+    }
+
+    #[test]
+    fn entries_for_the_callers_identities_do_not_multiply_without_end() {
+        let identities: Vec<Id> = (0..100).map(|user| Id::new("digest", format!("user{user}:hash"))).collect();
+        let entry = |permissions| AclRequest {
+            permissions: Permissions(permissions),
+            scheme: Some("auth".to_owned()),
+            id: Some(String::new()),
+        };
+        let config = AccessConfig::default();
+        let few: Vec<AclRequest> = (0..10).map(entry).collect();
+        assert_eq!(fix_up(Some(&few), &identities, &config).map(|list| list.len()), Ok(1000));
+        let many: Vec<AclRequest> = (0..2000).map(entry).collect();
+        assert_eq!(fix_up(Some(&many), &identities, &config), Err(ErrorCode::InvalidAcl));
     }
 }

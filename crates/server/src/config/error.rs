@@ -66,14 +66,14 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
-            write!(formatter, "{place}: ")?;
+            write!(formatter, "{}: ", one_line(&place.to_string()))?;
         }
         if let Some(setting) = &self.setting {
-            write!(formatter, "{setting}: ")?;
+            write!(formatter, "{}: ", one_line(setting))?;
         }
-        formatter.write_str(&self.problem)?;
+        formatter.write_str(&one_line(&self.problem))?;
         if !self.remedy.is_empty() {
-            write!(formatter, "\n  {}", self.remedy)?;
+            write!(formatter, "\n  {}", one_line(&self.remedy))?;
         }
         Ok(())
     }
@@ -138,12 +138,17 @@ pub struct Notice {
 
 impl Notice {
     pub(super) fn info(text: impl Into<String>) -> Notice {
-        Notice { level: Level::Info, text: text.into() }
+        Notice { level: Level::Info, text: one_line(&text.into()) }
     }
 
     pub(super) fn warn(text: impl Into<String>) -> Notice {
-        Notice { level: Level::Warn, text: text.into() }
+        Notice { level: Level::Warn, text: one_line(&text.into()) }
     }
+}
+
+/// Names and paths from outside must not be able to forge lines of a log.
+fn one_line(text: &str) -> String {
+    text.chars().flat_map(printable).collect()
 }
 
 /// At most the first 200 characters of a value, with control characters escaped: a message stays one readable line

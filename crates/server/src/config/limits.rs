@@ -123,8 +123,6 @@ pub struct Requests {
     /// Largest packet from a client in bytes; a larger one closes the connection. Clients have the same limit for
     /// answers.
     pub jute_max_buffer: u32,
-    /// Bytes by which a record of the server's own making may be larger than that. At least 1024.
-    pub jute_extra_size: u32,
     /// When more requests than this are in process, a connection that has one among them is not read.
     pub global_outstanding_limit: u32,
     /// From this many bytes a request counts as large; none for no such rule.
@@ -139,14 +137,8 @@ pub struct Requests {
 
 impl Requests {
     pub(super) fn read(settings: &Settings) -> Self {
-        const MIN_EXTRA_SIZE: u32 = 1024;
-        let jute_max_buffer = settings.whole("jute.maxbuffer");
-        let extra_size = settings.number_if_any("jute.maxbuffer.extrasize");
-        let extra_size = extra_size.and_then(|size| u32::try_from(size).ok()).unwrap_or(jute_max_buffer);
         Requests {
-            jute_max_buffer,
-            // The sum must stay a length that the format can express.
-            jute_extra_size: extra_size.max(MIN_EXTRA_SIZE).min(i32::MAX as u32 - jute_max_buffer),
+            jute_max_buffer: settings.whole("jute.maxbuffer"),
             global_outstanding_limit: settings.whole("globalOutstandingLimit"),
             large_request_threshold_bytes: settings.positive("largeRequestThreshold"),
             large_request_max_bytes: settings.whole("largeRequestMaxBytes"),

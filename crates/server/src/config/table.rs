@@ -66,6 +66,9 @@ const fn signed(unit: &'static str) -> Kind {
     Kind::Number { min: i32::MIN as i64, max: i32::MAX as i64, unit }
 }
 
+/// A larger request could become a transaction that is too large for a record of the log.
+const REQUEST_BYTES: Kind = Kind::Number { min: 1, max: 256 << 20, unit: "bytes" };
+
 const PORT: Kind = Kind::Number { min: 0, max: 65535, unit: "" };
 const FRACTION: Kind = Ratio { min: 0.0, max: 1.0 };
 const PATH: Kind = Text("a path");
@@ -125,8 +128,13 @@ pub(super) static KEYS: &[Key] = &[
     file("maxClientCnxns", signed("connections, 0 or less for no limit"), "60", Used),
     prop("maxCnxns", signed("connections, 0 or less for no limit"), "0", Used),
     prop("globalOutstandingLimit", whole(0, "requests"), "1000", Used),
-    bare("jute.maxbuffer", whole(1, "bytes"), "1048575", Used),
-    prop("jute.maxbuffer.extrasize", whole(0, "bytes, 1024 or more"), "jute.maxbuffer", Used),
+    bare("jute.maxbuffer", REQUEST_BYTES, "1048575", Used),
+    prop(
+        "jute.maxbuffer.extrasize",
+        whole(0, "bytes, 1024 or more"),
+        "jute.maxbuffer",
+        NoEffect("records of the log are read whatever their size"),
+    ),
     prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", Used),
     prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", Used),
     bare("znode.container.checkIntervalMs", whole(1, "milliseconds"), "60000", Used),

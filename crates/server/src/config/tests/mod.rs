@@ -150,7 +150,6 @@ fn without_any_configuration_a_server_can_start() {
         },
         requests: Requests {
             jute_max_buffer: 1_048_575,
-            jute_extra_size: 1_048_575,
             global_outstanding_limit: 1000,
             large_request_threshold_bytes: None,
             large_request_max_bytes: 104_857_600,
@@ -258,18 +257,18 @@ fn flags_add_to_the_file_and_yield_to_it() {
     ]);
     let (config, _) = standalone("snapCount=7").load_in(&environment).unwrap();
     assert_eq!(config.requests.jute_max_buffer, 4_194_304);
-    assert_eq!(config.requests.jute_extra_size, 4_194_304);
     assert_eq!(config.snapshots.snap_count, 7);
     assert_eq!(config.four_letter_words, FourLetterWords::All);
     assert!(config.read_only_mode_enabled);
 }
 
 #[test]
-fn the_largest_buffer_leaves_room_in_a_length() {
-    let (config, _) = standalone("jute.maxbuffer=0x7fffffff").load().unwrap();
-    assert_eq!((config.requests.jute_max_buffer, config.requests.jute_extra_size), (i32::MAX as u32, 0));
-    let (config, _) = standalone("jute.maxbuffer=100").load().unwrap();
-    assert_eq!((config.requests.jute_max_buffer, config.requests.jute_extra_size), (100, 1024));
+fn a_request_must_fit_a_record_of_the_log() {
+    let (config, _) = standalone("jute.maxbuffer=0x10000000").load().unwrap();
+    assert_eq!(config.requests.jute_max_buffer, 256 << 20);
+    let (config, notices) = standalone("jute.maxbuffer=0x10000001").load().unwrap();
+    assert_eq!(config.requests.jute_max_buffer, 1_048_575);
+    assert!(notices.iter().any(|notice| notice.level == Level::Warn && notice.text.contains("jute.maxbuffer")));
 }
 
 #[test]

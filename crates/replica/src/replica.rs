@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::frame;
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{Digest, ErrorCode, OpCode, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Digest, ErrorCode, Id, OpCode, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_zab::{Broadcast, Quorum};
 
 use crate::connection::{Connection, Identities};
@@ -252,19 +252,7 @@ impl Replica {
         if request == WriteRequest::CloseSession {
             self.shared.sessions().close(session);
         }
-        let txn = {
-            let tree = self.shared.tree();
-            let mut prepare = Prepare {
-                settings: &self.shared.settings,
-                tree: &tree,
-                pending: &mut self.pending,
-                session,
-                identities: &identities,
-                zxid: self.broadcast.next(),
-                wall_ms: now.wall_ms,
-            };
-            prepare.write(request).unwrap_or_else(|code| Txn::Error { code: code.number() })
-        };
+        let txn = self.prepare(now, session, &identities, |prepare| prepare.write(request));
         self.propose(now, session, xid, txn, Some(reply));
     }
 
@@ -347,6 +335,27 @@ impl Replica {
         }
     }
 
+    /// Checks a change against the tree as it will be; one that fails becomes an error transaction.
+    fn prepare(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        identities: &[Id],
+        change: impl FnOnce(&mut Prepare<'_>) -> Result<Txn, ErrorCode>,
+    ) -> Txn {
+        let tree = self.shared.tree();
+        let mut prepare = Prepare {
+            settings: &self.shared.settings,
+            tree: &tree,
+            pending: &mut self.pending,
+            session,
+            identities,
+            zxid: self.broadcast.next(),
+            wall_ms: now.wall_ms,
+        };
+        change(&mut prepare).unwrap_or_else(|code| Txn::Error { code: code.number() })
+    }
+
     /// A change that no client asked for.
     fn prepare_internal(
         &mut self,
@@ -354,19 +363,7 @@ impl Replica {
         session: SessionId,
         change: impl FnOnce(&mut Prepare<'_>) -> Result<Txn, ErrorCode>,
     ) {
-        let txn = {
-            let tree = self.shared.tree();
-            let mut prepare = Prepare {
-                settings: &self.shared.settings,
-                tree: &tree,
-                pending: &mut self.pending,
-                session,
-                identities: &[],
-                zxid: self.broadcast.next(),
-                wall_ms: now.wall_ms,
-            };
-            change(&mut prepare).unwrap_or_else(|code| Txn::Error { code: code.number() })
-        };
+        let txn = self.prepare(now, session, &[], change);
         self.propose(now, session, 0, txn, None);
     }
 }

@@ -80,7 +80,7 @@ fn the_answer_to_a_multi_read_is_bounded() {
         jute::append(&mut body, &(-1, true, -1));
         body
     };
-    world.read(&mut client, OpCode::MultiRead, reads(10));
+    world.read(&mut client, OpCode::MultiRead, reads(3));
     assert_eq!(client.received(), ["2 ok at 0x2"]);
     world.read(&mut client, OpCode::MultiRead, reads(1000));
     let bodies = client.bodies();

@@ -84,6 +84,7 @@ fn try_file(content: &[u8]) {
         trust_empty_snapshot: true,
         db_autocreate: true,
         clean_up: false,
+        seed: 0,
     };
     let looked = check(&disk, &directories, &options);
     if let Ok(report) = &looked {

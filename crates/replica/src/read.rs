@@ -155,11 +155,17 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    /// Nothing is registered for a connection that is already gone: nobody would remove it.
+    /// Nothing is registered for a connection that is already gone: nobody would remove it. One that wants too much is cut, because
+    /// no answer could tell it that a watch it counts on is not there.
     fn watch(&self, kind: WatchKind, path: &str) {
         let mut watches = self.shared.watches();
-        if !self.connection.is_gone() {
+        if self.connection.is_gone() {
+            return;
+        }
+        if watches.path_count_of(self.connection.id) < self.shared.settings.max_watches_per_connection {
             watches.add(kind, path, self.connection.id);
+        } else {
+            self.connection.outbox.close();
         }
     }
 

@@ -3,6 +3,9 @@
 use rookeeper_proto::ServerId;
 use rookeeper_tree::access::AccessConfig;
 
+/// Far above what recipes and frameworks use.
+pub const MAX_WATCHES_PER_CONNECTION: usize = 1_000_000;
+
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The top byte of every session id made here.
@@ -22,6 +25,10 @@ pub struct Settings {
     pub reconfig: bool,
     /// A multiRead whose answer grows beyond this is refused: a small request can name a large node many times.
     pub max_multi_read_bytes: usize,
+    /// A connection that watches more paths than this is cut.
+    pub max_watches_per_connection: usize,
+    /// For the tables of watches. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
+    pub seed: u64,
     /// Who may do what.
     pub access: AccessConfig,
     pub reaping: Reaping,
@@ -50,6 +57,8 @@ impl Default for Settings {
             digests: true,
             reconfig: false,
             max_multi_read_bytes: 4 << 20,
+            max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
+            seed: 0,
             access: AccessConfig::default(),
             reaping: Reaping { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
         }

@@ -54,12 +54,13 @@ struct Event {
 impl Shared {
     pub fn new(settings: Settings, tree: Tree, wall_ms: i64) -> Shared {
         let first_id = first_session_id(settings.server, wall_ms);
+        let watches = WatchTables::with_seed(settings.seed);
         Shared {
             sessions: Mutex::new(Sessions::new(settings.tick_time_ms, first_id)),
             settings,
             statistics: Statistics::default(),
             tree: RwLock::new(tree),
-            watches: Mutex::default(),
+            watches: Mutex::new(watches),
             connections: Mutex::default(),
             deferred: Mutex::default(),
             deferred_count: AtomicUsize::new(0),

@@ -6,6 +6,8 @@ use common::World;
 use rookeeper_proto::OpCode;
 use rookeeper_proto::jute;
 use rookeeper_proto::request::WriteRequest;
+use rookeeper_replica::Settings;
+use rookeeper_tree::Tree;
 
 #[test]
 fn an_event_precedes_the_answer_to_the_write_that_caused_it() {
@@ -72,6 +74,23 @@ fn a_reconnecting_client_learns_what_it_missed() {
     world.set(&mut client, "/same", b"y");
     world.sync();
     assert_eq!(client.received(), ["event DataChanged /same at 0x8", "8 ok at 0x8"]);
+}
+
+#[test]
+fn a_connection_that_watches_too_much_is_cut_and_leaves_nothing_behind() {
+    let settings = Settings { max_watches_per_connection: 3, ..Settings::default() };
+    let mut world = World::with(settings, Tree::new());
+    let (mut greedy, mut other) = (world.connect(), world.connect());
+    for path in ["/a", "/b", "/a", "/c"] {
+        world.exists(&mut greedy, path, true);
+    }
+    assert_eq!(greedy.received().len(), 4);
+    world.exists(&mut greedy, "/d", true);
+    assert!(greedy.is_cut());
+    world.shared.remove_connection(&greedy.connection);
+    assert_eq!(world.shared.watches().watch_count(), 0);
+    world.exists(&mut other, "/a", true);
+    assert_eq!(other.received(), ["1 NoNode at 0x2"]);
 }
 
 /// More watchers than are served while the tree is locked: whoever looks at the new state first must still get its event first.

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::ServerId;
+use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
 use rookeeper_replica::{Reaping, Replica, Settings, Shared};
 use rookeeper_tree::AccessConfig;
 use tokio::net::TcpListener;
@@ -169,6 +170,8 @@ fn settings(config: &Config) -> Settings {
         enforce_quota: config.access.enforce_quota,
         digests: config.formats.digest_enabled,
         reconfig: config.reconfig_enabled,
+        seed: storage::secret_seed(),
+        max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
         max_multi_read_bytes: MULTI_READ_ANSWERS * config.requests.jute_max_buffer as usize,
         access: AccessConfig {
             skip_acl: config.access.skip_acl,

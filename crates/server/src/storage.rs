@@ -1,5 +1,6 @@
 //! The data directory: opened once at start, then written by the log thread and the snapshot thread.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +14,6 @@ use rookeeper_store::{
 use rookeeper_tree::Tree;
 use tracing::info;
 
-use crate::clock::wall_ms;
 use crate::config::{Config, SnapshotCompression};
 use crate::failure::Failure;
 
@@ -51,6 +51,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
         &RecoveryOptions {
             trust_empty_snapshot: config.snapshots.trust_empty,
             db_autocreate: places.create_database,
+            seed: secret_seed(),
             ..RecoveryOptions::default()
         },
     )?;
@@ -70,7 +71,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
             bytes: config.snapshots.snap_size_limit_kib.map(|kib| kib << 10),
             file_bytes: config.log.size_limit_kib.map(|kib| kib << 10),
         },
-        seed: wall_ms() as u64,
+        seed: secret_seed(),
     };
     let purge_options = PurgeOptions {
         retain_snapshots: config.purge.snap_retain_count as usize,
@@ -100,6 +101,11 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
         },
         took: start.elapsed(),
     })
+}
+
+/// A number nobody outside this process can know, for tables whose keys clients choose and for choices at random.
+pub(crate) fn secret_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Takes snapshots and removes old files.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rookeeper_proto::txn::Digest;
 use rookeeper_proto::{TxnRecord, Zxid};
-use rookeeper_tree::Tree;
+use rookeeper_tree::{Tree, TreeBuilder};
 use tracing::{info, warn};
 
 use crate::directories::Directories;
@@ -42,6 +42,8 @@ pub struct RecoveryOptions {
     pub db_autocreate: bool,
     /// Whether unfinished files are removed and torn ends cut off. False for looking only.
     pub clean_up: bool,
+    /// For the tables of the tree. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
+    pub seed: u64,
 }
 
 impl Default for RecoveryOptions {
@@ -51,6 +53,7 @@ impl Default for RecoveryOptions {
             trust_empty_snapshot: false,
             db_autocreate: true,
             clean_up: true,
+            seed: 0,
         }
     }
 }
@@ -225,9 +228,15 @@ impl Recovery<'_> {
 
     fn try_snapshot(&mut self, zxid: Zxid, compression: Compression) -> std::result::Result<Recovered, Attempt> {
         let dir = &self.directories.snapshot_dir;
-        let LoadedSnapshot { mut tree, info } =
-            snapshot_reader::load(self.disk, dir, zxid, compression, self.options.max_record_bytes)
-                .map_err(Attempt::skip_if_damaged)?;
+        let LoadedSnapshot { mut tree, info } = snapshot_reader::load_into(
+            TreeBuilder::with_seed(self.options.seed),
+            self.disk,
+            dir,
+            zxid,
+            compression,
+            self.options.max_record_bytes,
+        )
+        .map_err(Attempt::skip_if_damaged)?;
         let replay = self.replay(&mut tree, &info).map_err(Attempt::Refused)?;
         let path = dir.join(names::snapshot(zxid, compression));
         let complete_at = info.complete_at(zxid);
@@ -244,7 +253,7 @@ impl Recovery<'_> {
     }
 
     fn logs_alone(mut self) -> Result<Recovered> {
-        let mut tree = Tree::new();
+        let mut tree = Tree::with_seed(self.options.seed);
         let replay = self.replay(&mut tree, &SnapshotInfo::default())?;
         let dir = self.directories.snapshot_dir.clone();
         self.finish(tree, replay, Origin::LogsAlone, &dir).map_err(Attempt::into_error)
@@ -263,7 +272,8 @@ impl Recovery<'_> {
             }
         }
         let (dir, nothing) = (self.directories.snapshot_dir.clone(), Replay::default());
-        self.finish(Tree::new(), nothing, Origin::Empty { expected }, &dir).map_err(Attempt::into_error)
+        self.finish(Tree::with_seed(self.options.seed), nothing, Origin::Empty { expected }, &dir)
+            .map_err(Attempt::into_error)
     }
 
     /// The tree is complete: puts it and the directories in order.

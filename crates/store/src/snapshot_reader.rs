@@ -55,7 +55,18 @@ impl SnapshotInfo {
 
 /// Reads a snapshot into a tree. `limit`: the largest string or buffer, in bytes.
 pub fn load(disk: &dyn Disk, dir: &Path, zxid: Zxid, compression: Compression, limit: usize) -> Result<LoadedSnapshot> {
-    let mut builder = TreeBuilder::new();
+    load_into(TreeBuilder::new(), disk, dir, zxid, compression, limit)
+}
+
+/// Reads a snapshot into a tree that was begun elsewhere, which is how the seed of its tables is chosen.
+pub(crate) fn load_into(
+    mut builder: TreeBuilder,
+    disk: &dyn Disk,
+    dir: &Path,
+    zxid: Zxid,
+    compression: Compression,
+    limit: usize,
+) -> Result<LoadedSnapshot> {
     let path = dir.join(names::snapshot(zxid, compression));
     let info = read(disk, &path, compression, limit, Some(&mut builder))?;
     let tree = builder.finish(zxid).map_err(|error| StoreError::damaged(&path, None, error.to_string()))?;

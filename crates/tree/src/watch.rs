@@ -289,6 +289,12 @@ impl WatchTables {
         self.data.watches + self.child.watches
     }
 
+    /// How many paths a watcher waits for, at least those in the two tables together.
+    pub fn path_count_of(&self, watcher: WatcherId) -> usize {
+        let listed = |table: &Table| table.by_watcher.get(&watcher).map_or(0, HashSet::len);
+        listed(&self.data) + listed(&self.child)
+    }
+
     /// Pairs of path and watcher in the data table, which is what the four-letter words show.
     pub fn data_watch_count(&self) -> usize {
         self.data.watches

@@ -4,13 +4,20 @@
 //! that are read and never written; they are named here.
 
 use rookeeper_proto::acl::{AclRequest, ClientInfo};
+use rookeeper_proto::election::{InitialMessage, Notification};
 use rookeeper_proto::event::WatcherEvent;
 use rookeeper_proto::frame::{ReplyHeader, RequestHeader};
 use rookeeper_proto::jute;
 use rookeeper_proto::multi::MultiHeader;
+use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::response::{Create2Response, ErrorResponse, GetAclResponse, GetDataResponse, PathResponse};
 use rookeeper_proto::snapshot::{AclEntry, DigestTrailer, FileHeader, NodeEntry, SessionEntry};
 use rookeeper_proto::{Acl, Digest, Id, Stat, StatPersisted, Txn, TxnRecord, path};
+
+/// A packet larger than this is refused.
+const MAX_PACKET_BYTES: usize = 64 << 10;
+/// What a packet may grow by when an old, short form is written in the present one.
+const FORMS_BYTES: usize = 64;
 
 macro_rules! round_trips {
     ($bytes:ident: $($record:ty,)*) => {$(
@@ -30,10 +37,30 @@ pub fn run(bytes: &[u8]) {
         AclEntry, DigestTrailer, FileHeader, NodeEntry<'_>, SessionEntry, Stat, StatPersisted, Digest,
     }
     transaction(bytes);
+    server_to_server(bytes);
     if let Ok(text) = jute::from_slice::<String>(bytes) {
         paths(&text);
     }
     paths(&String::from_utf8_lossy(bytes));
+}
+
+/// What other servers send: packets without frames, votes, greetings.
+fn server_to_server(bytes: &[u8]) {
+    if let Ok(Some((packet, length))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES) {
+        assert!(length <= bytes.len());
+        let mut written = Vec::new();
+        packet.append(&mut written);
+        let again = QuorumPacket::split(&written, MAX_PACKET_BYTES + FORMS_BYTES);
+        assert_eq!(again, Ok(Some((packet.clone(), written.len()))), "a packet read, written and read again");
+    }
+    if let Ok(vote) = Notification::decode(bytes) {
+        let mut written = Vec::new();
+        vote.append(&mut written);
+        assert_eq!(Notification::decode(&written), Ok(vote), "a vote read, written and read again");
+    }
+    if let Ok(Some((greeting, length))) = InitialMessage::split(bytes) {
+        assert!(length <= bytes.len() && greeting.addresses.iter().map(String::len).sum::<usize>() <= 3 * length);
+    }
 }
 
 fn transaction(bytes: &[u8]) {

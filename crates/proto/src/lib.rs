@@ -5,13 +5,15 @@
 //! - [`opcode`] and [`error`]: the numbers of requests and refusals
 //! - [`path`], [`acl`], [`stat`], [`node_kind`]: what nodes are made of
 //! - [`frame`], [`connect`], [`request`], [`multi`], [`response`], [`event`]: the client port
-//! - [`txn`], [`snapshot`]: what the log and the snapshots hold, and what the servers of an ensemble tell each other
+//! - [`txn`], [`snapshot`]: what the log and the snapshots hold
+//! - [`election`], [`quorum`]: what the servers of an ensemble tell each other
 //!
 //! What always holds: decoding takes untrusted bytes and never panics; records of requests that only read borrow from the frame,
 //! records of requests that change something own their parts, because these travel on into the log and the tree.
 
 pub mod acl;
 pub mod connect;
+pub mod election;
 pub mod error;
 pub mod event;
 pub mod frame;
@@ -20,6 +22,7 @@ pub mod multi;
 pub mod node_kind;
 pub mod opcode;
 pub mod path;
+pub mod quorum;
 pub mod request;
 pub mod response;
 pub mod snapshot;

@@ -3,7 +3,7 @@
 //! Reading order:
 //! - `main.rs`: the subcommands, and nothing else
 //! - [`shell`]: `rookeeper cli`, the interactive client in zkCli's syntax, on the crate `zookeeper-client`
-//! - [`bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
+//! - [`mod@bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
 
 pub mod bench;
 pub mod shell;

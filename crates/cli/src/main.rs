@@ -19,7 +19,7 @@ struct Rookeeper {
 enum Command {
     /// Run a server: without arguments on port 2181, or with a zoo.cfg, or `clientPort dataDir [tickTime] [maxClientCnxns]`
     Server {
-        /// [ZOO_CFG | CLIENT_PORT DATA_DIR [TICK_TIME_MS] [MAX_CLIENT_CONNECTIONS]]
+        #[arg(help = "[ZOO_CFG | CLIENT_PORT DATA_DIR [TICK_TIME_MS] [MAX_CLIENT_CONNECTIONS]]")]
         arguments: Vec<String>,
     },
     /// Look at a data directory without starting a server: what is in each file, and whether a start would succeed
@@ -27,8 +27,11 @@ enum Command {
     /// Talk to a server: one command, or an interactive shell in zkCli's syntax (`rookeeper cli -help`)
     #[command(disable_help_flag = true)]
     Cli {
-        /// [-server HOST:PORT[,HOST:PORT...][/chroot]] [-timeout MILLISECONDS] [-r] [COMMAND [ARGUMENTS...]]
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            help = "[-server HOST:PORT[,HOST:PORT...][/chroot]] [-timeout MILLISECONDS] [-r] [COMMAND [ARGUMENTS...]]"
+        )]
         arguments: Vec<String>,
     },
     /// Measure throughput and latency of any ZooKeeper-compatible server

@@ -78,13 +78,13 @@ impl LogThread {
                 }
                 Ok(())
             };
+            let mut written = first.len();
             write(&mut self.writer, first)?;
             let collect_until = last_sync + Duration::from_millis(self.config.flush_delay_ms);
-            let mut written = 1;
-            while self.config.max_batch_size.is_none_or(|limit| written < limit) {
+            while self.config.max_batch_size.is_none_or(|limit| written < limit as usize) {
                 match self.records.recv_timeout(collect_until.saturating_duration_since(Instant::now())) {
                     Ok(more) => {
-                        written += more.len() as u32;
+                        written += more.len();
                         write(&mut self.writer, more)?;
                     }
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,

@@ -40,6 +40,8 @@ pub struct Connection {
     gone: AtomicBool,
     /// Raised by the task, lowered by the replica after the reply is in the outbox. At 0 the task may answer a read itself.
     in_flight: AtomicUsize,
+    /// Written by the task: requests are left unread because the server has too many, so silence says nothing about the client.
+    held_back: AtomicBool,
     /// Written by the replica: the zxid of the last write it took from this connection.
     last_write: AtomicI64,
     /// Monotonic milliseconds. Written by the task for every request it reads; the session tracker looks when a session seems due.
@@ -122,6 +124,7 @@ impl Connection {
             established: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            held_back: AtomicBool::new(false),
             last_write: AtomicI64::new(0),
             last_heard_ms: AtomicI64::new(now_ms),
         }
@@ -185,6 +188,15 @@ impl Connection {
 
     pub(crate) fn last_write(&self) -> Zxid {
         Zxid(self.last_write.load(Ordering::Relaxed))
+    }
+
+    /// The task stops or resumes reading requests for the server's sake.
+    pub fn hold_back(&self, held_back: bool) {
+        self.held_back.store(held_back, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
     }
 
     pub fn heard(&self, now_ms: i64) {

@@ -25,6 +25,14 @@ pub struct Session {
 }
 
 impl Session {
+    /// As of now where it is the server that does not listen: a slow disk must not end the sessions that wait for it.
+    fn alive_ms(&self, now_ms: i64) -> i64 {
+        match &self.connection {
+            Some(connection) if connection.is_held_back() => now_ms,
+            _ => self.last_heard_ms(),
+        }
+    }
+
     fn last_heard_ms(&self) -> i64 {
         self.connection
             .as_ref()
@@ -133,7 +141,7 @@ impl Sessions {
                 if session.closing || session.bucket_ms != due_ms {
                     continue;
                 }
-                let renewed_ms = self.bucket(session.last_heard_ms(), session.timeout_ms);
+                let renewed_ms = self.bucket(session.alive_ms(now_ms), session.timeout_ms);
                 if renewed_ms > due_ms && renewed_ms > now_ms {
                     self.place(id, renewed_ms);
                 } else {
@@ -211,6 +219,18 @@ mod tests {
         assert_eq!(sessions.deadline_ms(), Some(10_000));
         sessions.detach(SessionId(1), &connection);
         assert_eq!(sessions.expired(10_000), [(SessionId(1), 4000)]);
+    }
+
+    #[test]
+    fn a_session_whose_requests_the_server_leaves_unread_does_not_expire() {
+        let mut sessions = sessions();
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
+        connection.hold_back(true);
+        assert_eq!(sessions.expired(6000), []);
+        assert_eq!(sessions.expired(20_000), []);
+        connection.hold_back(false);
+        assert_eq!(sessions.expired(26_000), [(SessionId(1), 4000)]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
 use rookeeper_replica::{Connection, Drained, Identities, Input, ReadFrame, read};
 use tokio::net::TcpStream;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::auth::{self, Verdict};
 use crate::commands::{self, Command};
@@ -143,7 +143,6 @@ impl Task {
             self.flush()?;
             self.wait(&Next::Establish).await?;
         }
-        info!(client = %self.connection.peer, session = %self.connection.session(), "session established");
         loop {
             let next = self.look().await?;
             self.flush()?;
@@ -200,7 +199,9 @@ impl Task {
     async fn look(&mut self) -> Result<Next, End> {
         self.connection.heard(self.context.clock.monotonic_ms());
         loop {
-            if self.is_clogged() || self.must_hold_back() {
+            let hold_back = self.must_hold_back();
+            self.connection.hold_back(hold_back);
+            if hold_back || self.is_clogged() {
                 return Ok(Next::Settle);
             }
             let limit = self.context.max_frame_bytes;

@@ -14,12 +14,14 @@
 
 pub mod connection;
 pub mod digest_log;
+pub mod ensemble;
 pub mod outbox;
 pub mod read;
 pub mod replica;
 pub mod session;
 pub mod settings;
 pub mod shared;
+pub mod standing;
 pub mod statistics;
 pub mod time;
 
@@ -30,10 +32,12 @@ mod reaper;
 
 pub use connection::{Connection, Identities};
 pub use digest_log::DigestLog;
+pub use ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
 pub use outbox::{Drained, Outbox};
 pub use read::ReadFrame;
 pub use replica::{Input, Output, Replica};
 pub use settings::{Reaping, Settings};
 pub use shared::Shared;
+pub use standing::{Leadership, Part, Phase, Serving, Standing};
 pub use statistics::{Sizes, Statistics, Summary};
 pub use time::Time;

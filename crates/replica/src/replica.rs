@@ -14,12 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
+use rookeeper_proto::election::Notification;
 use rookeeper_proto::frame;
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{Digest, ErrorCode, Id, OpCode, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
-use rookeeper_zab::{Broadcast, Quorum};
+use rookeeper_proto::{Digest, ErrorCode, Id, OpCode, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_tree::Tree;
+use rookeeper_zab::{Broadcast, HostPort, LinkId, Memberships, Quorum, Record, SyncPlan};
 
 use crate::connection::{Connection, Identities};
+use crate::ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
 use crate::pending::{Pending, Touched};
 use crate::prepare::Prepare;
 use crate::read::{self, ReadFrame};
@@ -30,25 +33,149 @@ use crate::time::Time;
 #[derive(Debug)]
 pub enum Input {
     /// A connection sent its ConnectRequest.
-    Connect { connection: Arc<Connection>, request: ConnectRequest },
+    Connect {
+        connection: Arc<Connection>,
+        request: ConnectRequest,
+    },
     /// A request for a change. `request` is `None` where it could not be decoded.
-    Write { connection: Arc<Connection>, xid: i32, op: OpCode, request: Option<WriteRequest>, identities: Identities },
+    /// `body` is the record as the client sent it, which only a server that forwards needs ([`Shared::forwards`]); empty elsewhere.
+    Write {
+        connection: Arc<Connection>,
+        xid: i32,
+        op: OpCode,
+        request: Option<WriteRequest>,
+        body: Vec<u8>,
+        identities: Identities,
+    },
     /// A read that stands behind a write of its connection.
-    Read { connection: Arc<Connection>, read: ReadFrame },
+    Read {
+        connection: Arc<Connection>,
+        read: ReadFrame,
+    },
     /// The connection is gone; its session lives on.
-    Disconnected { connection: Arc<Connection> },
+    Disconnected {
+        connection: Arc<Connection>,
+    },
     /// This server has every transaction up to `zxid` on disk.
-    Synced { zxid: Zxid },
+    Synced {
+        zxid: Zxid,
+    },
+    /// The storage did what [`Output::Store`] asked for.
+    Stored(Stored),
+    /// Another member's vote.
+    Notified {
+        from: ServerId,
+        notification: Notification,
+    },
+    /// A connection for elections stands, new or in place of another, and nothing was sent on it yet.
+    ElectionLinkUp {
+        server: ServerId,
+    },
+    /// There is no connection for elections any more: it ended, or an attempt to make one was refused.
+    ElectionLinkDown {
+        server: ServerId,
+    },
+    /// A server connected to the quorum port. `peer` is its address, for the log.
+    LearnerConnected {
+        link: LinkId,
+        peer: String,
+    },
+    /// One or more whole packets.
+    FromLearner {
+        link: LinkId,
+        packets: Vec<u8>,
+    },
+    LearnerGone {
+        link: LinkId,
+        why: String,
+    },
+    /// Answers [`Output::PlanSync`].
+    SyncPlanned {
+        link: LinkId,
+        plan: SyncPlan,
+    },
+    /// What [`Output::Dial`] asked for succeeded.
+    LeaderConnected {
+        link: LinkId,
+    },
+    /// One or more whole packets, the one of type SNAP always the last of its input.
+    FromLeader {
+        link: LinkId,
+        packets: Vec<u8>,
+    },
+    /// The stream that followed a SNAP packet is complete; this is what was in it. The tree's last zxid is that of the packet.
+    SnapshotReceived {
+        link: LinkId,
+        tree: Box<Tree>,
+        bytes: u64,
+    },
+    /// The connection ended, or could not be made.
+    LeaderGone {
+        link: LinkId,
+        why: String,
+    },
     /// Nothing but time passed.
     Tick,
 }
 
 #[derive(Debug)]
 pub enum Output {
-    /// Make this log record durable, after all earlier ones. Answered by [`Input::Synced`].
-    Append {
-        zxid: Zxid,
-        body: Vec<u8>,
+    /// Make this transaction durable, after all earlier ones. Answered by [`Input::Synced`].
+    Append(Record),
+    /// Answered by [`Input::Stored`] where its variant says so.
+    Store(Store),
+    /// Send a vote. One that was not sent yet is replaced, and never sent again on another connection. Makes a connection where
+    /// there is none.
+    Notify {
+        to: ServerId,
+        notification: Notification,
+    },
+    /// The members with whom to hold elections, at the start and whenever they change.
+    Members(Arc<Memberships>),
+    /// Connect to a server's quorum port, once, at any of these addresses.
+    Dial {
+        link: LinkId,
+        server: ServerId,
+        addresses: Vec<HostPort>,
+    },
+    /// End the connection to the leader, or the attempt. Nothing more is expected from it.
+    Hangup {
+        link: LinkId,
+    },
+    ToLeader {
+        link: LinkId,
+        bytes: Vec<u8>,
+    },
+    /// This and the two streams go out in the order in which they are polled.
+    ToLearner {
+        link: LinkId,
+        bytes: Arc<[u8]>,
+    },
+    /// What can the log on disk do for a learner whose history ends at `after`? The leader has everything from `before` on in memory.
+    PlanSync {
+        link: LinkId,
+        after: Zxid,
+        before: Zxid,
+    },
+    /// Send PROPOSAL and COMMIT for every record of the log between the two, both excluded.
+    StreamLog {
+        link: LinkId,
+        after: Zxid,
+        before: Zxid,
+    },
+    /// Send SNAP with the last zxid of the shared tree, read when the stream begins, and the tree.
+    StreamSnapshot {
+        link: LinkId,
+    },
+    /// End the connection to a learner, after what was polled before has been sent where that is possible at once.
+    DropLearner {
+        link: LinkId,
+        why: String,
+    },
+    /// A line for the log.
+    Log {
+        level: Level,
+        text: String,
     },
     /// The connection's outbox has something for its task.
     Wake(Arc<Connection>),
@@ -111,7 +238,13 @@ pub struct Replica {
 const DEFERRED_PER_CALL: usize = 2000;
 
 impl Replica {
-    /// Takes over a recovered tree, whose sessions all have their full timeout ahead of them.
+    /// A member of an ensemble, which begins by looking for a leader.
+    pub fn member(shared: Arc<Shared>, settings: EnsembleSettings, epochs: Epochs, now: Time) -> Replica {
+        let _ = (settings, epochs);
+        Replica::new(shared, now)
+    }
+
+    /// A standalone server. Takes over a recovered tree, whose sessions all have their full timeout ahead of them.
     pub fn new(shared: Arc<Shared>, now: Time) -> Replica {
         let settings = &shared.settings;
         let (pending, last_zxid) = {
@@ -139,7 +272,7 @@ impl Replica {
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Connect { connection, request } => self.connect(now, connection, request),
-            Input::Write { connection, xid, op, request, identities } => {
+            Input::Write { connection, xid, op, request, body: _, identities } => {
                 self.write(now, connection, xid, op, request, identities);
             }
             Input::Read { connection, read } => self.read(now, connection, read),
@@ -149,7 +282,19 @@ impl Replica {
                     self.commit(now, committed);
                 }
             }
-            Input::Tick => {}
+            Input::Stored(_)
+            | Input::Notified { .. }
+            | Input::ElectionLinkUp { .. }
+            | Input::ElectionLinkDown { .. }
+            | Input::LearnerConnected { .. }
+            | Input::FromLearner { .. }
+            | Input::LearnerGone { .. }
+            | Input::SyncPlanned { .. }
+            | Input::LeaderConnected { .. }
+            | Input::FromLeader { .. }
+            | Input::SnapshotReceived { .. }
+            | Input::LeaderGone { .. }
+            | Input::Tick => {}
         }
         self.pass_time(now);
         if self.shared.has_deferred() {
@@ -268,7 +413,7 @@ impl Replica {
         }
         let mut body = Vec::with_capacity(128);
         record.append(&mut body);
-        self.outputs.push_back(Output::Append { zxid, body });
+        self.outputs.push_back(Output::Append(Record::new(zxid, &body)));
         self.in_flight.push_back(InFlight { header, txn: record.txn, digest, touched, reply, reads: Vec::new() });
     }
 
@@ -285,13 +430,7 @@ impl Replica {
         }
     }
 
-    pub(crate) fn answer_read(
-        &mut self,
-        now: Time,
-        tree: &rookeeper_tree::Tree,
-        connection: &Arc<Connection>,
-        read: &ReadFrame,
-    ) {
+    pub(crate) fn answer_read(&mut self, now: Time, tree: &Tree, connection: &Arc<Connection>, read: &ReadFrame) {
         let shared = &self.shared;
         shared.serve_deferred_to(connection);
         let mut answer = Vec::with_capacity(128);

@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::digest_log::DigestLog;
 use crate::session::{Sessions, first_session_id};
 use crate::settings::Settings;
+use crate::standing::{Bulletin, Serving};
 use crate::statistics::Statistics;
 
 /// Events for more watchers than this are not put into their outboxes while the tree is locked, but right after, in portions.
@@ -30,6 +31,8 @@ const DEFER_ABOVE: usize = 1000;
 pub struct Shared {
     pub settings: Settings,
     pub statistics: Statistics,
+    /// What this server is at the moment.
+    pub bulletin: Bulletin,
     tree: RwLock<Tree>,
     sessions: Mutex<Sessions>,
     watches: Mutex<WatchTables>,
@@ -59,6 +62,7 @@ impl Shared {
             sessions: Mutex::new(Sessions::new(settings.tick_time_ms, first_id)),
             settings,
             statistics: Statistics::default(),
+            bulletin: Bulletin::new(),
             tree: RwLock::new(tree),
             watches: Mutex::new(watches),
             connections: Mutex::default(),
@@ -67,6 +71,11 @@ impl Shared {
             outstanding: AtomicUsize::new(0),
             digests: Mutex::default(),
         }
+    }
+
+    /// Whether writes and syncs go to another server, which gets the requests as the clients sent them.
+    pub fn forwards(&self) -> bool {
+        self.bulletin.serving() == Serving::Forwarding
     }
 
     /// The tree, for reading. Keep it for microseconds: the apply step waits for it.

@@ -249,8 +249,9 @@ impl Task {
                     let request = WriteRequest::decode(op, body).ok();
                     let (xid, connection) = (header.xid, self.connection.clone());
                     let identities = self.identities.clone();
+                    let body = if self.context.shared.forwards() { body.to_vec() } else { Vec::new() };
                     self.consume(length);
-                    self.submit(Input::Write { connection, xid, op, request, identities }).await?;
+                    self.submit(Input::Write { connection, xid, op, request, body, identities }).await?;
                 }
                 _ if self.connection.in_flight() == 0 => self.answer_reads(),
                 op => {

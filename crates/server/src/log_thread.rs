@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rookeeper_proto::Zxid;
 use rookeeper_store::{LogWriter, StoreError};
+use rookeeper_zab::Record;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -20,32 +21,25 @@ use crate::failure::Failures;
 use crate::figures::Figures;
 use crate::snapshot_thread::SnapshotRequests;
 
-/// A transaction as the log stores it.
-#[derive(Debug)]
-pub(crate) struct LogRecord {
-    pub zxid: Zxid,
-    pub body: Vec<u8>,
-}
-
 /// Leads to the log thread. Bounded by the number of transactions the replica lets wait for the disk.
 #[derive(Debug)]
-pub(crate) struct LogQueue(Sender<Vec<LogRecord>>);
+pub(crate) struct LogQueue(Sender<Vec<Record>>);
 
 impl LogQueue {
-    pub fn new() -> (LogQueue, Receiver<Vec<LogRecord>>) {
+    pub fn new() -> (LogQueue, Receiver<Vec<Record>>) {
         let (sender, receiver) = channel();
         (LogQueue(sender), receiver)
     }
 
     /// Moves the records over. A log thread that is gone has ended the process already.
-    pub fn append(&self, records: &mut Vec<LogRecord>) {
+    pub fn append(&self, records: &mut Vec<Record>) {
         let _ = self.0.send(std::mem::take(records));
     }
 }
 
 pub(crate) struct LogThread {
     pub writer: LogWriter,
-    pub records: Receiver<Vec<LogRecord>>,
+    pub records: Receiver<Vec<Record>>,
     pub synced: mpsc::UnboundedSender<Zxid>,
     pub snapshots: SnapshotRequests,
     pub config: TransactionLog,
@@ -70,9 +64,9 @@ impl LogThread {
         let mut last_sync = Instant::now();
         while let Ok(first) = self.records.recv() {
             let (mut last, mut count) = (Zxid::ZERO, 0);
-            let mut write = |writer: &mut LogWriter, records: Vec<LogRecord>| -> Result<(), StoreError> {
+            let mut write = |writer: &mut LogWriter, records: Vec<Record>| -> Result<(), StoreError> {
                 for record in records {
-                    writer.append(record.zxid, &record.body)?;
+                    writer.append(record.zxid, record.body())?;
                     last = record.zxid;
                     count += 1;
                 }

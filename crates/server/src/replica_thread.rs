@@ -6,12 +6,13 @@
 use std::thread;
 
 use rookeeper_proto::Zxid;
-use rookeeper_replica::{Input, Output, Replica};
+use rookeeper_replica::{Input, Level, Output, Replica};
+use rookeeper_zab::Record;
 use tokio::sync::mpsc;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
-use crate::log_thread::{LogQueue, LogRecord};
+use crate::log_thread::LogQueue;
 
 /// Requests taken from the connections' queue at once.
 const INPUTS_AT_ONCE: usize = 256;
@@ -85,9 +86,9 @@ async fn sleep_until(deadline: Option<std::time::Instant>) {
     }
 }
 
-fn carry_out(output: Output, records: &mut Vec<LogRecord>) {
+fn carry_out(output: Output, records: &mut Vec<Record>) {
     match output {
-        Output::Append { zxid, body } => records.push(LogRecord { zxid, body }),
+        Output::Append(record) => records.push(record),
         Output::Wake(connection) => connection.outbox.wake(),
         Output::SessionOpened { session, timeout_ms, connection } => {
             debug!(%session, timeout_ms, client = %connection.peer, "session opened");
@@ -96,6 +97,20 @@ fn carry_out(output: Output, records: &mut Vec<LogRecord>) {
             info!("Expiring session {session}, timeout of {timeout_ms}ms exceeded");
         }
         Output::SessionClosed { session } => debug!(%session, "session closed"),
+        Output::Log { level: Level::Info, text } => info!("{text}"),
+        Output::Log { level: Level::Warn, text } => warn!("{text}"),
+        // A standalone server has nobody to talk to.
+        Output::Store(_)
+        | Output::Notify { .. }
+        | Output::Members(_)
+        | Output::Dial { .. }
+        | Output::Hangup { .. }
+        | Output::ToLeader { .. }
+        | Output::ToLearner { .. }
+        | Output::PlanSync { .. }
+        | Output::StreamLog { .. }
+        | Output::StreamSnapshot { .. }
+        | Output::DropLearner { .. } => {}
         Output::DigestMismatch { zxid, expected, actual } => error!(
             %zxid,
             expected,

@@ -48,9 +48,13 @@ impl Broadcast {
         // The highest zxid that a quorum has reached: some server's own mark.
         let reached =
             self.acknowledged.values().copied().filter(|candidate| *candidate > self.committed).filter(|candidate| {
-                let have_it =
-                    self.acknowledged.iter().filter(|(_, zxid)| *zxid >= candidate).map(|(server, _)| *server);
-                self.quorum.is_reached_by(have_it)
+                let have_it = self
+                    .acknowledged
+                    .iter()
+                    .filter(|(_, zxid)| *zxid >= candidate)
+                    .map(|(server, _)| *server)
+                    .collect();
+                self.quorum.is_reached_by(&have_it)
             });
         let committed = reached.max()?;
         self.committed = committed;

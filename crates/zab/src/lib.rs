@@ -1,10 +1,27 @@
-//! Atomic broadcast: the order of transactions, who has them on disk, and what is therefore committed.
+//! Election and atomic broadcast: who leads, which transactions are history, and in which order.
 //!
-//! No sockets, no files, no clock. [`quorum`] says which sets of servers decide, [`broadcast`] is the leader's book of proposals
-//! and acknowledgements. A standalone server is an ensemble of one: its own disk is the quorum, and nothing else differs.
+//! No sockets, no files, no clock. Reading order:
+//! - [`quorum`] and [`membership`]: who decides
+//! - [`history`]: the recent end of this server's log
+//! - [`election`]: finds a leader
+//! - [`leader`]: brings the learners to one history, then broadcasts
+//! - [`learner`]: the other side
+//! - [`link`]: connections between servers
+//!
+//! All follow one contract: calls take the time and what happened, never block, and leave effects to be polled; `deadline_ms` says
+//! when to call again if nothing happens.
 
-mod broadcast;
-mod quorum;
+pub mod broadcast;
+pub mod election;
+pub mod history;
+pub mod leader;
+pub mod learner;
+pub mod link;
+pub mod membership;
+pub mod quorum;
 
 pub use broadcast::Broadcast;
+pub use history::{Gap, History, Record};
+pub use link::{LinkId, SyncPlan};
+pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, Memberships, Role};
 pub use quorum::Quorum;

@@ -52,9 +52,9 @@ impl World {
         self.replica.handle(now, input);
         while let Some(output) = self.replica.poll() {
             match output {
-                Output::Append { zxid, body } => {
-                    self.unsynced.push_back(zxid);
-                    self.log.push(TxnRecord::decode(&body).expect("the replica writes records it can read"));
+                Output::Append(record) => {
+                    self.unsynced.push_back(record.zxid);
+                    self.log.push(TxnRecord::decode(record.body()).expect("the replica writes records it can read"));
                 }
                 Output::Wake(_) | Output::SessionOpened { .. } => {}
                 other => self.notices.push(format!("{other:?}")),
@@ -127,7 +127,7 @@ impl World {
         self.shared.submit(&connection);
         let identities = connection.identities();
         connection.heard(self.now_ms);
-        self.handle(Input::Write { connection, xid, op, request: Some(request), identities });
+        self.handle(Input::Write { connection, xid, op, request: Some(request), body: Vec::new(), identities });
     }
 
     /// Goes the way the connection's task would choose.

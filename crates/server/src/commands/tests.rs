@@ -75,8 +75,8 @@ impl World {
         while let Some(input) = inputs.pop_front() {
             self.replica.handle(self.now, input);
             while let Some(output) = self.replica.poll() {
-                if let Output::Append { zxid, .. } = output {
-                    inputs.push_back(Input::Synced { zxid });
+                if let Output::Append(record) = output {
+                    inputs.push_back(Input::Synced { zxid: record.zxid });
                 }
             }
         }
@@ -100,7 +100,7 @@ impl World {
     fn write(&mut self, connection: &Arc<Connection>, op: OpCode, request: WriteRequest) {
         let (connection, identities) = (connection.clone(), connection.identities());
         self.context.shared.submit(&connection);
-        self.handle(Input::Write { connection, xid: 1, op, request: Some(request), identities });
+        self.handle(Input::Write { connection, xid: 1, op, request: Some(request), body: Vec::new(), identities });
     }
 
     fn create(&mut self, connection: &Arc<Connection>, path: &str, flags: i32) {

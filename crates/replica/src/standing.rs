@@ -1,0 +1,124 @@
+//! What this server is at the moment, for whoever asks: connections before they hand on a request, commands, metrics.
+//!
+//! Written by the replica only.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use parking_lot::RwLock;
+use rookeeper_proto::{Epoch, ServerId};
+use rookeeper_zab::Membership;
+
+/// Whom this server serves, and who decides about writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Serving {
+    /// Nobody: no leader is known, or catching up with it goes on.
+    Nobody = 0,
+    /// Everybody; writes are decided here.
+    Deciding = 1,
+    /// Everybody; writes and syncs go to the leader.
+    Forwarding = 2,
+    /// Readers who accept that there is no quorum.
+    ReadOnly = 3,
+}
+
+/// The part a server plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Standalone,
+    Looking,
+    Leading,
+    Following,
+    Observing,
+}
+
+/// How far a leader and its learners are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Election,
+    Discovery,
+    Synchronization,
+    Broadcast,
+}
+
+/// What a leader knows of its learners, and of its proposals in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// Connections of learners, synced or not.
+    pub learners: usize,
+    pub synced_followers: usize,
+    pub synced_observers: usize,
+    pub synced_non_voting_followers: usize,
+    pub pending_syncs: usize,
+    /// Monotonic milliseconds when it began.
+    pub since_ms: i64,
+    pub last_proposal_bytes: i64,
+    pub min_proposal_bytes: i64,
+    pub max_proposal_bytes: i64,
+    /// Transactions proposed and not committed.
+    pub outstanding: usize,
+}
+
+/// Everything there is to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub part: Part,
+    pub phase: Phase,
+    /// The leader, where there is one.
+    pub leader: Option<ServerId>,
+    pub epoch: Epoch,
+    /// Of a leader only.
+    pub leadership: Option<Leadership>,
+    /// The membership in force; none for a standalone server.
+    pub membership: Option<Membership>,
+    /// How long the last election took.
+    pub last_election_ms: i64,
+}
+
+impl Standing {
+    pub fn standalone() -> Standing {
+        Standing {
+            part: Part::Standalone,
+            phase: Phase::Broadcast,
+            leader: None,
+            epoch: 0,
+            leadership: None,
+            membership: None,
+            last_election_ms: 0,
+        }
+    }
+}
+
+/// The place where it is kept.
+#[derive(Debug)]
+pub struct Bulletin {
+    serving: AtomicU8,
+    standing: RwLock<Standing>,
+}
+
+impl Bulletin {
+    pub(crate) fn new() -> Bulletin {
+        Bulletin { serving: AtomicU8::new(Serving::Deciding as u8), standing: RwLock::new(Standing::standalone()) }
+    }
+
+    pub fn serving(&self) -> Serving {
+        match self.serving.load(Ordering::Acquire) {
+            0 => Serving::Nobody,
+            1 => Serving::Deciding,
+            2 => Serving::Forwarding,
+            _ => Serving::ReadOnly,
+        }
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.standing.read().clone()
+    }
+
+    pub(crate) fn serve(&self, serving: Serving) {
+        self.serving.store(serving as u8, Ordering::Release);
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.standing.write());
+    }
+}

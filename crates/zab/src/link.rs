@@ -1,0 +1,25 @@
+//! Connections between servers, as the core sees them.
+
+use std::fmt;
+
+/// A connection to another server's quorum port, or from another server to ours, for as long as it lives. Never used again, so what
+/// arrives late from one that is over can be told and dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "#{}", self.0)
+    }
+}
+
+/// What the log on disk can do for a learner whose history ends before everything the leader has in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPlan {
+    /// The log continues right where the learner's history ends.
+    Log,
+    /// It does after the learner has cut its log behind this zxid.
+    TruncateThenLog(rookeeper_proto::Zxid),
+    /// The log does not reach back that far, goes another way, or is larger than the snapshot is worth.
+    Snapshot,
+}

@@ -23,5 +23,5 @@ pub mod quorum;
 pub use broadcast::Broadcast;
 pub use history::{Gap, History, Record};
 pub use link::{LinkId, SyncPlan};
-pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, Memberships, Role};
+pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, MembershipError, Memberships, Role};
 pub use quorum::Quorum;

@@ -1,1 +1,594 @@
-//! The learner.
+//! A learner: from the choice of a leader to serving under it, and to losing it. One value lives for one leader.
+//!
+//! What always holds here:
+//! - nothing leaves before what it promises is durable: the epoch before ACKEPOCH; the leader's history, then the current epoch, before
+//!   the ACK of NEWLEADER; a transaction before its ACK, which also waits for UPTODATE;
+//! - transactions are taken without a gap and committed in their order; what the leader sent as committed before it was established is
+//!   applied only at UPTODATE, because until then another leader may still decide otherwise;
+//! - anything else ends the connection with a reason, and nothing is lost: the next leader says what is history.
+//!
+//! Counterpart in the original: `Learner`, `Follower`, `Observer`.
+
+use std::collections::VecDeque;
+
+use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
+use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
+
+use crate::history::{Record, follows};
+use crate::link::{LinkId, MAX_PACKET_BYTES};
+
+/// Packets that arrive while the storage is busy with truncation or a snapshot are kept up to this; a leader that sends more is left.
+const MAX_HELD_BYTES: usize = 256 << 20;
+
+#[derive(Debug, Clone)]
+pub struct LearnerSettings {
+    pub me: ServerId,
+    pub observer: bool,
+    pub tick_ms: i64,
+    pub init_limit_ticks: u32,
+    pub sync_limit_ticks: u32,
+    pub connect_limit_ticks: Option<u32>,
+    pub connect_retry_ms: i64,
+}
+
+/// What this server brings along. All of it is durable.
+#[derive(Debug, Clone, Copy)]
+pub struct LearnerStart {
+    pub leader: ServerId,
+    pub accepted_epoch: Epoch,
+    pub current_epoch: Epoch,
+    /// The end of its log.
+    pub last: Zxid,
+    /// The version of its committed membership.
+    pub membership_version: i64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum LearnerOutput {
+    /// Connect to the leader; the link is told with [`Learner::dialing`].
+    Dial,
+    ToLeader(Vec<u8>),
+    /// Make it durable; answered by [`Learner::accepted_epoch_stored`].
+    AcceptedEpoch(Epoch),
+    /// The same after everything logged so far; answered by [`Learner::current_epoch_stored`].
+    CurrentEpoch(Epoch),
+    /// Cut the history behind this; answered by [`Learner::truncated`].
+    Truncate(Zxid),
+    /// Make the snapshot that was received the only history up to here; answered by [`Learner::snapshot_installed`].
+    InstallSnapshot(Zxid),
+    /// Append to the history and the log.
+    Append(Record),
+    /// The membership the leader goes by, as text; in force with [`LearnerOutput::Serve`].
+    Membership(Vec<u8>),
+    /// The leader is established and everything up to `committed` is history: clients may come.
+    Serve {
+        committed: Zxid,
+    },
+    Committed(Zxid),
+    /// The reconfiguration just committed goes into force, with this leader.
+    Activate {
+        designated_leader: ServerId,
+    },
+    /// Answer with [`Learner::pong`].
+    Ping {
+        zxid: Zxid,
+    },
+    Revalidated {
+        session: SessionId,
+        valid: bool,
+    },
+    /// The answer to the oldest sync.
+    SyncDone,
+    Log {
+        warn: bool,
+        text: String,
+    },
+    /// It is over. The link, if there is one, is to be closed.
+    Leave(String),
+}
+
+/// How far it is, for those who ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LearnerPhase {
+    Discovery,
+    Synchronization,
+    Broadcast,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No link, next attempt at this time.
+    Pausing {
+        until_ms: i64,
+    },
+    /// An attempt is under way.
+    Dialing,
+    /// FOLLOWERINFO is sent.
+    AwaitingEpoch,
+    /// LEADERINFO is here; the disk works. `counts`: our ACKEPOCH is one that counts.
+    AcceptingEpoch {
+        epoch: Epoch,
+        counts: bool,
+    },
+    /// ACKEPOCH is sent.
+    AwaitingSync {
+        epoch: Epoch,
+    },
+    ReceivingSnapshot {
+        epoch: Epoch,
+        zxid: Zxid,
+    },
+    /// The disk works; packets are held.
+    Rewriting {
+        epoch: Epoch,
+        zxid: Zxid,
+    },
+    /// History is arriving.
+    Syncing {
+        epoch: Epoch,
+    },
+    /// NEWLEADER is here; the disk works.
+    Entering {
+        epoch: Epoch,
+    },
+    AwaitingUpToDate {
+        epoch: Epoch,
+    },
+    Following,
+    Over,
+}
+
+#[derive(Debug)]
+pub struct Learner {
+    settings: LearnerSettings,
+    start: LearnerStart,
+    stage: Stage,
+    link: Option<LinkId>,
+    outputs: VecDeque<LearnerOutput>,
+    /// Packets that wait for the disk.
+    held: Vec<u8>,
+    /// The end of the history taken so far.
+    last: Zxid,
+    /// Up to here the leader said that it is committed.
+    committed: Zxid,
+    durable: Zxid,
+    /// Proposed and not committed, oldest first.
+    uncommitted: VecDeque<Zxid>,
+    /// Logged and not acknowledged, oldest first.
+    unacknowledged: VecDeque<Zxid>,
+    began_ms: i64,
+    heard_ms: i64,
+    refusals: u32,
+}
+
+/// Connects that may be refused before another election is better.
+const MAX_REFUSALS: u32 = 5;
+
+impl Learner {
+    pub fn new(settings: LearnerSettings, start: LearnerStart, now_ms: i64) -> Learner {
+        Learner {
+            settings,
+            stage: Stage::Dialing,
+            link: None,
+            outputs: VecDeque::from([LearnerOutput::Dial]),
+            held: Vec::new(),
+            last: start.last,
+            committed: Zxid::ZERO,
+            durable: start.last,
+            uncommitted: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
+            began_ms: now_ms,
+            heard_ms: now_ms,
+            refusals: 0,
+            start,
+        }
+    }
+
+    pub fn leader(&self) -> ServerId {
+        self.start.leader
+    }
+
+    pub fn phase(&self) -> LearnerPhase {
+        match self.stage {
+            Stage::Following => LearnerPhase::Broadcast,
+            Stage::Pausing { .. }
+            | Stage::Dialing
+            | Stage::AwaitingEpoch
+            | Stage::AcceptingEpoch { .. }
+            | Stage::Over => LearnerPhase::Discovery,
+            _ => LearnerPhase::Synchronization,
+        }
+    }
+
+    /// The link that was dialed, connected or not.
+    pub fn link(&self) -> Option<LinkId> {
+        self.link
+    }
+
+    pub fn poll(&mut self) -> Option<LearnerOutput> {
+        self.outputs.pop_front()
+    }
+
+    pub fn deadline_ms(&self) -> Option<i64> {
+        match self.stage {
+            Stage::Over => None,
+            Stage::Pausing { until_ms } => Some(until_ms.min(self.give_up_ms())),
+            _ => Some(self.give_up_ms()),
+        }
+    }
+
+    pub fn tick(&mut self, now_ms: i64) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        if now_ms >= self.give_up_ms() {
+            let silent_ms = now_ms - self.heard_ms;
+            match self.stage {
+                Stage::Pausing { .. } | Stage::Dialing => {
+                    self.leave(format!("no connection within {} ms", now_ms - self.began_ms));
+                }
+                _ => self.leave(format!("nothing heard for {silent_ms} ms")),
+            }
+            return;
+        }
+        if let Stage::Pausing { until_ms } = self.stage
+            && now_ms >= until_ms
+        {
+            self.stage = Stage::Dialing;
+            self.outputs.push_back(LearnerOutput::Dial);
+        }
+    }
+
+    /// When waiting is over.
+    fn give_up_ms(&self) -> i64 {
+        let settings = &self.settings;
+        let ticks = |count: u32| i64::from(count) * settings.tick_ms;
+        match self.stage {
+            Stage::Pausing { .. } | Stage::Dialing => {
+                self.began_ms + ticks(settings.connect_limit_ticks.unwrap_or(settings.init_limit_ticks))
+            }
+            Stage::AwaitingUpToDate { .. } | Stage::Following => self.heard_ms + ticks(settings.sync_limit_ticks),
+            // While the disk works it is not the leader who is late.
+            Stage::AcceptingEpoch { .. } | Stage::Rewriting { .. } | Stage::Entering { .. } => i64::MAX,
+            _ => self.heard_ms + ticks(settings.init_limit_ticks),
+        }
+    }
+
+    /// The attempt asked for goes by this link.
+    pub fn dialing(&mut self, link: LinkId) {
+        self.link = Some(link);
+    }
+
+    pub fn connected(&mut self, now_ms: i64) {
+        if self.stage != Stage::Dialing {
+            return;
+        }
+        self.heard_ms = now_ms;
+        self.stage = Stage::AwaitingEpoch;
+        let info = LearnerInfo {
+            server: self.settings.me,
+            protocol_version: PROTOCOL_VERSION,
+            config_version: self.start.membership_version,
+        };
+        let accepted_epoch = Zxid::new(self.start.accepted_epoch, 0);
+        self.send(&match self.settings.observer {
+            true => QuorumPacket::ObserverInfo { accepted_epoch, info },
+            false => QuorumPacket::FollowerInfo { accepted_epoch, info },
+        });
+    }
+
+    /// The link ended, or the attempt failed.
+    pub fn link_gone(&mut self, now_ms: i64, why: &str) {
+        self.link = None;
+        match self.stage {
+            Stage::Dialing => {
+                self.refusals += 1;
+                if self.refusals >= MAX_REFUSALS {
+                    self.leave(format!("{MAX_REFUSALS} attempts to connect failed, the last one: {why}"));
+                } else {
+                    self.stage = Stage::Pausing { until_ms: now_ms + self.settings.connect_retry_ms };
+                }
+            }
+            Stage::Over => {}
+            _ => self.leave(why.to_owned()),
+        }
+    }
+
+    /// Something arrived that is no packet: a part of a snapshot.
+    pub fn heard(&mut self, now_ms: i64) {
+        self.heard_ms = now_ms;
+    }
+
+    /// One or more whole packets.
+    pub fn receive(&mut self, now_ms: i64, packets: &[u8]) {
+        self.heard_ms = now_ms;
+        if matches!(self.stage, Stage::Over | Stage::Dialing | Stage::Pausing { .. }) {
+            return;
+        }
+        if self.held.is_empty() {
+            self.take_all(packets);
+        } else {
+            self.hold(packets);
+        }
+    }
+
+    fn take_all(&mut self, packets: &[u8]) {
+        let mut rest = packets;
+        while !rest.is_empty() && self.stage != Stage::Over {
+            if self.is_waiting_for_disk() {
+                self.hold(rest);
+                return;
+            }
+            match QuorumPacket::split(rest, MAX_PACKET_BYTES) {
+                Ok(Some((packet, length))) => {
+                    self.take(packet);
+                    rest = &rest[length..];
+                }
+                Ok(None) => self.leave("an incomplete packet".to_owned()),
+                Err(error) => self.leave(format!("not a packet of this protocol: {error}")),
+            }
+        }
+    }
+
+    fn is_waiting_for_disk(&self) -> bool {
+        matches!(self.stage, Stage::AcceptingEpoch { .. } | Stage::Rewriting { .. } | Stage::ReceivingSnapshot { .. })
+    }
+
+    /// Keeps packets for later. Pings are answered meanwhile: the disk may take longer than the leader waits.
+    fn hold(&mut self, packets: &[u8]) {
+        let mut rest = packets;
+        while let Ok(Some((packet, length))) = QuorumPacket::split(rest, MAX_PACKET_BYTES) {
+            match packet {
+                QuorumPacket::Ping { zxid, .. } => self.outputs.push_back(LearnerOutput::Ping { zxid }),
+                _ => self.held.extend_from_slice(&rest[..length]),
+            }
+            rest = &rest[length..];
+        }
+        // What can't be split is for the reader of what is held to complain about.
+        self.held.extend_from_slice(rest);
+        if self.held.len() > MAX_HELD_BYTES {
+            self.leave(format!("the leader sent more than {MAX_HELD_BYTES} bytes while the disk was busy"));
+        }
+    }
+
+    fn release(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.take_all(&held);
+    }
+
+    fn take(&mut self, packet: QuorumPacket<'_>) {
+        match (self.stage, packet) {
+            (Stage::AwaitingEpoch, QuorumPacket::LeaderInfo { epoch }) => self.promise(epoch.epoch()),
+            (Stage::AwaitingSync { epoch }, QuorumPacket::Diff { zxid }) => {
+                self.log(format!("the leader sends what is missing between {} and {zxid} (DIFF)", self.last));
+                self.committed = self.last;
+                self.stage = Stage::Syncing { epoch };
+            }
+            (Stage::AwaitingSync { epoch }, QuorumPacket::Trunc { zxid }) => {
+                self.log(format!(
+                    "the leader has nothing after {zxid} (TRUNC); cutting the log that ends at {}",
+                    self.last
+                ));
+                self.stage = Stage::Rewriting { epoch, zxid };
+                self.outputs.push_back(LearnerOutput::Truncate(zxid));
+            }
+            (Stage::AwaitingSync { epoch }, QuorumPacket::Snap { zxid }) => {
+                self.log(format!("the leader sends a snapshot at {zxid} (SNAP); this server is at {}", self.last));
+                self.stage = Stage::ReceivingSnapshot { epoch, zxid };
+            }
+            (
+                Stage::Syncing { .. } | Stage::Entering { .. } | Stage::AwaitingUpToDate { .. } | Stage::Following,
+                packet,
+            ) => self.take_broadcast(packet),
+            (Stage::AwaitingSync { .. } | Stage::AwaitingEpoch, QuorumPacket::Ping { zxid, .. }) => {
+                self.outputs.push_back(LearnerOutput::Ping { zxid });
+            }
+            (stage, packet) => self.leave(format!("{packet:?} is out of place ({stage:?})")),
+        }
+    }
+
+    fn promise(&mut self, epoch: Epoch) {
+        let accepted = self.start.accepted_epoch;
+        if epoch < accepted {
+            self.leave(format!("it begins epoch {epoch:x}, but this server has accepted epoch {accepted:x}"));
+            return;
+        }
+        let counts = epoch > accepted;
+        self.stage = Stage::AcceptingEpoch { epoch, counts };
+        if counts {
+            self.outputs.push_back(LearnerOutput::AcceptedEpoch(epoch));
+        } else {
+            self.acknowledge_epoch(epoch, false);
+        }
+    }
+
+    pub fn accepted_epoch_stored(&mut self, stored: Epoch) {
+        if let Stage::AcceptingEpoch { epoch, counts } = self.stage
+            && epoch == stored
+        {
+            self.acknowledge_epoch(epoch, counts);
+            self.release();
+        }
+    }
+
+    fn acknowledge_epoch(&mut self, epoch: Epoch, counts: bool) {
+        let current_epoch = counts.then_some(self.start.current_epoch);
+        self.send(&QuorumPacket::AckEpoch { last_logged: self.last, current_epoch });
+        self.stage = Stage::AwaitingSync { epoch };
+    }
+
+    /// The history ends at `last` now, which should be what the leader asked for.
+    pub fn truncated(&mut self, now_ms: i64, last: Zxid) {
+        let Stage::Rewriting { epoch, zxid } = self.stage else { return };
+        if last != zxid {
+            // The log does not have what the leader takes for granted. With the truth the next attempt goes another way.
+            self.leave(format!("the log could not be cut at {zxid}, it ends at {last}"));
+            return;
+        }
+        self.continue_from(now_ms, epoch, zxid);
+    }
+
+    /// The stream that followed SNAP is complete.
+    pub fn snapshot_received(&mut self, zxid: Zxid) {
+        let Stage::ReceivingSnapshot { epoch, zxid: expected } = self.stage else { return };
+        debug_assert_eq!(zxid, expected, "the snapshot is the one that was announced");
+        self.stage = Stage::Rewriting { epoch, zxid };
+        self.outputs.push_back(LearnerOutput::InstallSnapshot(zxid));
+    }
+
+    pub fn snapshot_installed(&mut self, now_ms: i64, installed: Zxid) {
+        if let Stage::Rewriting { epoch, zxid } = self.stage
+            && zxid == installed
+        {
+            self.continue_from(now_ms, epoch, zxid);
+        }
+    }
+
+    fn continue_from(&mut self, now_ms: i64, epoch: Epoch, zxid: Zxid) {
+        (self.last, self.committed, self.durable) = (zxid, zxid, zxid);
+        self.heard_ms = now_ms;
+        self.stage = Stage::Syncing { epoch };
+        self.release();
+    }
+
+    fn take_broadcast(&mut self, packet: QuorumPacket<'_>) {
+        match packet {
+            QuorumPacket::Proposal { zxid, record } => self.propose(zxid, record),
+            QuorumPacket::Commit { zxid } => self.commit(zxid, None),
+            QuorumPacket::CommitAndActivate { zxid, designated_leader } => self.commit(zxid, Some(designated_leader)),
+            QuorumPacket::Inform { zxid, record } => {
+                self.propose(zxid, record);
+                self.commit(zxid, None);
+            }
+            QuorumPacket::InformAndActivate { zxid, designated_leader, record } => {
+                self.propose(zxid, record);
+                self.commit(zxid, Some(designated_leader));
+            }
+            QuorumPacket::NewLeader { epoch, config } => match self.stage {
+                Stage::Syncing { epoch: promised } if epoch == Zxid::new(promised, 0) => {
+                    self.stage = Stage::Entering { epoch: promised };
+                    if !config.is_empty() {
+                        self.outputs.push_back(LearnerOutput::Membership(config.to_vec()));
+                    }
+                    self.outputs.push_back(LearnerOutput::CurrentEpoch(promised));
+                }
+                stage => self.leave(format!("NEWLEADER of {epoch} is out of place ({stage:?})")),
+            },
+            QuorumPacket::UpToDate => match self.stage {
+                Stage::AwaitingUpToDate { epoch } => self.serve(epoch),
+                stage => self.leave(format!("UPTODATE is out of place ({stage:?})")),
+            },
+            QuorumPacket::Ping { zxid, .. } => self.outputs.push_back(LearnerOutput::Ping { zxid }),
+            QuorumPacket::Revalidated { session, valid } => {
+                self.outputs.push_back(LearnerOutput::Revalidated { session, valid });
+            }
+            QuorumPacket::Sync => self.outputs.push_back(LearnerOutput::SyncDone),
+            other => self.leave(format!("{other:?} does not go from a leader to a learner here")),
+        }
+    }
+
+    fn propose(&mut self, zxid: Zxid, record: &[u8]) {
+        if self.stage == Stage::Over || (zxid <= self.last && zxid <= self.committed) {
+            // A snapshot contains what was committed while it was sent, and some of that comes again.
+            return;
+        }
+        if !follows(self.last, zxid) {
+            self.leave(format!("proposal {zxid} does not follow {}", self.last));
+            return;
+        }
+        self.last = zxid;
+        self.uncommitted.push_back(zxid);
+        self.unacknowledged.push_back(zxid);
+        self.outputs.push_back(LearnerOutput::Append(Record::new(zxid, record)));
+    }
+
+    fn commit(&mut self, zxid: Zxid, activate: Option<ServerId>) {
+        if self.stage == Stage::Over || zxid <= self.committed {
+            return;
+        }
+        // Commits come in the order of proposals, one for each.
+        if self.uncommitted.front() != Some(&zxid) {
+            let (committed, last) = (self.committed, self.last);
+            self.leave(format!("commit of {zxid} while history is committed to {committed} and ends at {last}"));
+            return;
+        }
+        self.uncommitted.pop_front();
+        self.committed = zxid;
+        if self.stage == Stage::Following {
+            self.outputs.push_back(LearnerOutput::Committed(zxid));
+            if let Some(designated_leader) = activate {
+                self.outputs.push_back(LearnerOutput::Activate { designated_leader });
+            }
+        } else if activate.is_some() {
+            // Who leads may change with it, so this synchronisation leads nowhere; the next one begins with the new membership.
+            self.leave("the membership changed during synchronisation".to_owned());
+        }
+    }
+
+    pub fn current_epoch_stored(&mut self, now_ms: i64, stored: Epoch) {
+        let Stage::Entering { epoch } = self.stage else { return };
+        if epoch != stored {
+            return;
+        }
+        self.heard_ms = now_ms;
+        self.stage = Stage::AwaitingUpToDate { epoch };
+        self.send(&QuorumPacket::Ack { zxid: Zxid::new(epoch, 0) });
+    }
+
+    fn serve(&mut self, epoch: Epoch) {
+        self.send(&QuorumPacket::Ack { zxid: Zxid::new(epoch, 0) });
+        self.stage = Stage::Following;
+        self.outputs.push_back(LearnerOutput::Serve { committed: self.committed });
+        // The leader counts these as acknowledged with NEWLEADER.
+        let committed = self.committed;
+        while self.unacknowledged.front().is_some_and(|zxid| *zxid <= committed) {
+            self.unacknowledged.pop_front();
+        }
+        self.acknowledge();
+    }
+
+    /// Everything up to `zxid` is on disk.
+    pub fn synced(&mut self, zxid: Zxid) {
+        self.durable = self.durable.max(zxid);
+        if self.stage == Stage::Following {
+            self.acknowledge();
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let mut bytes = Vec::new();
+        while let Some(zxid) = self.unacknowledged.front().copied().filter(|zxid| *zxid <= self.durable) {
+            self.unacknowledged.pop_front();
+            if !self.settings.observer {
+                QuorumPacket::Ack { zxid }.append(&mut bytes);
+            }
+        }
+        if !bytes.is_empty() {
+            self.outputs.push_back(LearnerOutput::ToLeader(bytes));
+        }
+    }
+
+    pub fn pong(&mut self, zxid: Zxid, touches: Vec<Touch>) {
+        self.send(&QuorumPacket::Ping { zxid, touches: Some(touches) });
+    }
+
+    /// Sends a packet of the caller's: a request, a revalidation.
+    pub fn send(&mut self, packet: &QuorumPacket<'_>) {
+        let mut bytes = Vec::new();
+        packet.append(&mut bytes);
+        self.outputs.push_back(LearnerOutput::ToLeader(bytes));
+    }
+
+    fn log(&mut self, text: String) {
+        self.outputs.push_back(LearnerOutput::Log { warn: false, text });
+    }
+
+    /// Ends it.
+    pub fn leave(&mut self, why: String) {
+        if self.stage != Stage::Over {
+            self.stage = Stage::Over;
+            self.held = Vec::new();
+            self.outputs.push_back(LearnerOutput::Leave(why));
+        }
+    }
+}

@@ -23,3 +23,6 @@ pub enum SyncPlan {
     /// The log does not reach back that far, goes another way, or is larger than the snapshot is worth.
     Snapshot,
 }
+
+/// The largest data of a packet between servers: a record of the log, and some room. Requests of clients are bounded far below it.
+pub const MAX_PACKET_BYTES: usize = (1 << 30) + (1 << 16);

@@ -17,6 +17,7 @@ pub mod access;
 mod acl_table;
 mod apply;
 pub mod builder;
+mod config_node;
 pub mod change;
 pub mod digest;
 mod ip;

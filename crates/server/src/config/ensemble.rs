@@ -1,14 +1,16 @@
 //! Which mode a configuration asks for, and everything that only an ensemble needs.
 //!
-//! Starting an ensemble is refused for now (see `supported`), but the configuration is read and checked completely, with
-//! the checks, the order and the messages of the original, so that a wrong one is never mistaken for an unsupported one.
+//! It is read and checked completely before `supported` says what this version cannot do, with the checks, the order and the
+//! messages of the original, so that a wrong configuration is never mistaken for an unsupported one.
 
 use std::net::IpAddr;
 use std::path::Path;
 
+use rookeeper_proto::ServerId;
+use rookeeper_zab::{HostPort, Membership, Role};
+
 use super::error::{ConfigError, Fault, Notice, Place, excerpt};
-use super::limits::HostPort;
-use super::membership::{Membership, Role};
+use super::membership;
 use super::properties;
 use super::settings::{Found, Settings};
 
@@ -16,7 +18,7 @@ use super::settings::{Found, Settings};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ensemble {
     /// The number in the file `myid`.
-    pub server_id: i64,
+    pub server_id: ServerId,
     /// All members, this one included.
     pub membership: Membership,
     /// The membership that a reconfiguration proposed and may not have activated, from `<zoo.cfg>.dynamic.next`.
@@ -31,12 +33,8 @@ pub struct Ensemble {
     pub connect_to_learner_master_limit_ticks: Option<u32>,
     /// Whether quorum and election ports listen on all addresses rather than on those of the server line.
     pub quorum_listen_on_all_ips: bool,
-    /// Port on which a follower serves observers; none for not at all.
-    pub observer_master_port: Option<u16>,
     /// Whether an observer keeps logs and snapshots, to start faster.
     pub sync_enabled: bool,
-    /// File whose content `1` lets one of two members go on alone.
-    pub oracle_path: Option<String>,
     /// Whether sessions start as known to one server only, which spares the leader.
     pub local_sessions_enabled: bool,
     /// Whether such a session becomes a global one when it needs to.
@@ -71,38 +69,10 @@ pub struct Ensemble {
     pub observer_reconnect_delay_ms: u64,
     /// Milliseconds an observer waits before it joins an election, so that participants have their say first.
     pub observer_election_delay_ms: u64,
-    /// Bytes of packets that a follower keeps for its observers.
-    pub observer_master_size_limit: u32,
     /// Whether a member may have several addresses.
     pub multi_address_enabled: bool,
     /// Whether its addresses are probed before one is chosen, and for how many milliseconds.
     pub reachability_check_timeout_ms: Option<u32>,
-    /// TLS between members, and whether plain connections are accepted too.
-    pub tls: QuorumTls,
-    /// SASL between members.
-    pub sasl: QuorumSasl,
-}
-
-/// TLS between members.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuorumTls {
-    /// Whether connections to other members use TLS.
-    pub enabled: bool,
-    /// Whether accepted connections may be plain or TLS.
-    pub port_unification: bool,
-    /// Whether changed key and trust stores are read again.
-    pub reload_certificates: bool,
-}
-
-/// SASL between members.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuorumSasl {
-    /// Whether it is used at all.
-    pub enabled: bool,
-    /// Whether this server insists when it connects.
-    pub learner_required: bool,
-    /// Whether this server insists when it accepts.
-    pub server_required: bool,
 }
 
 /// Reads a file; the only way in which this module sees the file system.
@@ -125,7 +95,7 @@ pub(super) fn read(
     read_file: ReadFile<'_>,
 ) -> Result<Outcome, ConfigError> {
     check_static(settings)?;
-    let sasl = read_sasl(settings)?;
+    check_sasl(settings)?;
     let dynamic = settings.setting("dynamicConfigFile").filter(|setting| !setting.value.is_empty());
     let membership = match dynamic {
         Some(setting) => {
@@ -136,16 +106,17 @@ pub(super) fn read(
             }
             read_dynamic(settings, &setting.value, &setting.place, read_file)?
         }
-        None => Membership::parse(&member_settings(settings), settings.flag("multiAddress.enabled"))?,
+        None => membership::parse(&member_settings(settings), settings.flag("multiAddress.enabled"))?,
     };
     let standalone_enabled = settings.flag("standaloneEnabled");
     check_mode(settings, &membership, standalone_enabled)?;
     let my_id = read_my_id(data_dir, read_file)?;
     let client = client_of(&membership, my_id.as_ref().map(|(id, _)| *id), client)?;
-    let distributed = !standalone_enabled || membership.count(Role::Participant) > 1;
+    let distributed = !standalone_enabled || membership::count(&membership, Role::Participant) > 1;
     if !distributed {
         return Ok(Outcome { ensemble: None, client });
     }
+    membership::check_voters(&membership)?;
     for name in ["initLimit", "syncLimit"] {
         if settings.number_if_any(name).unwrap_or(0) == 0 {
             let remedy = format!("An ensemble needs it: add {name}=<ticks>, usually initLimit=10 and syncLimit=5.");
@@ -158,14 +129,14 @@ pub(super) fn read(
         return Err(Fault::new("myid file is missing", remedy).into());
     };
     let Some(member) = membership.members.get(&server_id) else {
-        let ids: Vec<String> = membership.members.keys().map(ToString::to_string).collect();
+        let ids: Vec<String> = membership.members.keys().map(|id| id.0.to_string()).collect();
         let remedy = format!("The server lines name {}; write one of these into myid, or add a line.", ids.join(", "));
-        let problem = format!("My id {server_id} not in the peer list");
+        let problem = format!("My id {} not in the peer list", server_id.0);
         return Err(ConfigError::NotInPeerList(Fault::new(problem, remedy).at(&my_id_place)));
     };
-    if settings.flag("extendedTypesEnabled") && !(0..=254).contains(&server_id) {
+    if settings.flag("extendedTypesEnabled") && !(0..=254).contains(&server_id.0) {
         let remedy = "With extendedTypesEnabled=true server ids go up to 254.";
-        return Err(Fault::new(format!("server id {server_id} is too large"), remedy).at(&my_id_place).into());
+        return Err(Fault::new(format!("server id {} is too large", server_id.0), remedy).at(&my_id_place).into());
     }
     let role = member.role;
     if let Some(setting) = settings.setting("peerType")
@@ -178,7 +149,7 @@ pub(super) fn read(
         (Some(_), Some(config_file)) => read_next(settings, config_file, read_file)?,
         _ => None,
     };
-    let ensemble = ensemble(settings, server_id, membership, last_seen, role, sasl);
+    let ensemble = ensemble(settings, server_id, membership, last_seen, role);
     Ok(Outcome { ensemble: Some(ensemble), client })
 }
 
@@ -198,15 +169,11 @@ fn check_static(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn read_sasl(settings: &Settings) -> Result<QuorumSasl, ConfigError> {
+/// What SASL between members needs of each other, whether or not it can be done.
+fn check_sasl(settings: &Settings) -> Result<(), ConfigError> {
     const ENABLE: &str = "quorum.auth.enableSasl";
     const LEARNER: &str = "quorum.auth.learnerRequireSasl";
     const SERVER: &str = "quorum.auth.serverRequireSasl";
-    let sasl = QuorumSasl {
-        enabled: settings.flag(ENABLE),
-        learner_required: settings.flag(LEARNER),
-        server_required: settings.flag(SERVER),
-    };
     let refuse = |missing: &str, wanted: &str| {
         let problem = format!("{missing} is disabled, so cannot enable {wanted}");
         let remedy = format!("Set {missing}=true, or remove {wanted}.");
@@ -216,11 +183,11 @@ fn read_sasl(settings: &Settings) -> Result<QuorumSasl, ConfigError> {
         };
         Err(fault.into())
     };
-    match sasl {
-        QuorumSasl { enabled: false, server_required: true, .. } => refuse(ENABLE, SERVER),
-        QuorumSasl { enabled: false, learner_required: true, .. } => refuse(ENABLE, LEARNER),
-        QuorumSasl { learner_required: false, server_required: true, .. } => refuse(LEARNER, SERVER),
-        sasl => Ok(sasl),
+    match (settings.flag(ENABLE), settings.flag(LEARNER), settings.flag(SERVER)) {
+        (false, _, true) => refuse(ENABLE, SERVER),
+        (false, true, _) => refuse(ENABLE, LEARNER),
+        (_, false, true) => refuse(LEARNER, SERVER),
+        _ => Ok(()),
     }
 }
 
@@ -283,14 +250,14 @@ fn read_dynamic(
         };
         return Err(Fault::new(problem, remedy).at(&line.place).about(&line.name, &line.value).into());
     }
-    let mut membership = Membership::parse(&lines, settings.flag("multiAddress.enabled"))?;
+    let mut membership = membership::parse(&lines, settings.flag("multiAddress.enabled"))?;
     membership.version = version_of(file);
     Ok(membership)
 }
 
 /// `zoo.cfg.dynamic.100000000` is of version 0x100000000; a name without a number, of version 0.
-fn version_of(file: &str) -> u64 {
-    file.rsplit_once('.').and_then(|(_, version)| i64::from_str_radix(version, 16).ok()).unwrap_or(0).max(0) as u64
+fn version_of(file: &str) -> i64 {
+    file.rsplit_once('.').and_then(|(_, version)| i64::from_str_radix(version, 16).ok()).unwrap_or(0).max(0)
 }
 
 fn read_next(
@@ -300,7 +267,11 @@ fn read_next(
 ) -> Result<Option<Membership>, ConfigError> {
     let file = format!("{}.dynamic.next", config_file.display());
     match read_file(Path::new(&file)) {
-        Ok(bytes) => Ok(Some(Membership::parse(&lines_of(&file, &bytes)?, settings.flag("multiAddress.enabled"))?)),
+        Ok(bytes) => {
+            let next = membership::parse(&lines_of(&file, &bytes)?, settings.flag("multiAddress.enabled"))?;
+            membership::check_voters(&next).map_err(|fault| fault.at(&Place::File(file)))?;
+            Ok(Some(next))
+        }
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
                 settings.warn(format!("{file} cannot be read and is ignored: {error}"));
@@ -311,8 +282,8 @@ fn read_next(
 }
 
 fn check_mode(settings: &Settings, membership: &Membership, standalone_enabled: bool) -> Result<(), ConfigError> {
-    let participants = membership.count(Role::Participant);
-    let observers = membership.count(Role::Observer);
+    let participants = membership::count(membership, Role::Participant);
+    let observers = membership::count(membership, Role::Observer);
     match participants {
         0 if !standalone_enabled => {
             let problem = "standaloneEnabled = false then number of participants should be >0";
@@ -345,7 +316,7 @@ fn check_mode(settings: &Settings, membership: &Membership, standalone_enabled: 
 }
 
 /// The first line of `myid`. A standalone server needs none, but a wrong one is an error for it too.
-fn read_my_id(data_dir: &Path, read_file: ReadFile<'_>) -> Result<Option<(i64, Place)>, ConfigError> {
+fn read_my_id(data_dir: &Path, read_file: ReadFile<'_>) -> Result<Option<(ServerId, Place)>, ConfigError> {
     let path = data_dir.join("myid");
     let place = Place::File(path.display().to_string());
     let bytes = match read_file(&path) {
@@ -367,7 +338,7 @@ fn read_my_id(data_dir: &Path, read_file: ReadFile<'_>) -> Result<Option<(i64, P
     let first = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
     let text = String::from_utf8_lossy(first);
     match text.trim().parse() {
-        Ok(id) => Ok(Some((id, place))),
+        Ok(id) => Ok(Some((ServerId(id), place))),
         Err(_) => {
             let remedy = "myid holds one line with this server's number N of its line server.N.";
             let problem = format!("serverid {} is not a number", excerpt(text.trim()));
@@ -379,12 +350,12 @@ fn read_my_id(data_dir: &Path, read_file: ReadFile<'_>) -> Result<Option<(i64, P
 /// The client address of this server by its server line, if that has one; it must not contradict `clientPort`.
 fn client_of(
     membership: &Membership,
-    my_id: Option<i64>,
+    my_id: Option<ServerId>,
     client: Option<HostPort>,
 ) -> Result<Option<HostPort>, ConfigError> {
     let by_line = my_id.and_then(|id| Some((id, membership.members.get(&id)?.client.as_ref()?)));
     match (client, by_line) {
-        (Some(client), Some((id, by_line))) => {
+        (Some(client), Some((ServerId(id), by_line))) => {
             let agree = client.port == by_line.port && (is_any(&client.host) || same_host(&client.host, &by_line.host));
             if !agree {
                 let problem = format!(
@@ -426,11 +397,10 @@ fn java_address(address: &HostPort) -> String {
 
 fn ensemble(
     settings: &Settings,
-    server_id: i64,
+    server_id: ServerId,
     membership: Membership,
     last_seen: Option<Membership>,
     role: Role,
-    sasl: QuorumSasl,
 ) -> Ensemble {
     const MIN_COMMIT_LOG_COUNT: u32 = 500;
     let mut commit_log_count = settings.whole("commitLogCount");
@@ -454,9 +424,7 @@ fn ensemble(
         sync_limit_ticks: limit("syncLimit"),
         connect_to_learner_master_limit_ticks: settings.positive("connectToLearnerMasterLimit"),
         quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
-        observer_master_port: settings.positive("observerMasterPort").and_then(|port| u16::try_from(port).ok()),
         sync_enabled: settings.flag_if_set("observer.syncEnabled").unwrap_or_else(|| settings.flag("syncEnabled")),
-        oracle_path: settings.text("oraclePath").map(str::to_owned),
         local_sessions_enabled: settings.flag("localSessionsEnabled"),
         local_sessions_upgrading_enabled: settings.flag("localSessionsUpgradingEnabled"),
         leader_serves: settings.flag("leaderServes"),
@@ -477,16 +445,9 @@ fn ensemble(
         leader_connect_delay_ms: settings.whole("leaderConnectDelayDuringRetryMs"),
         observer_reconnect_delay_ms: settings.long("observer.reconnectDelayMs"),
         observer_election_delay_ms: settings.long("observer.election.DelayMs"),
-        observer_master_size_limit: settings.whole("observerMaster.sizeLimit"),
         multi_address_enabled: settings.flag("multiAddress.enabled"),
         reachability_check_timeout_ms: settings
             .flag("multiAddress.reachabilityCheckEnabled")
             .then(|| settings.whole("multiAddress.reachabilityCheckTimeoutMs")),
-        tls: QuorumTls {
-            enabled: settings.flag("sslQuorum"),
-            port_unification: settings.flag("portUnification"),
-            reload_certificates: settings.flag("sslQuorumReloadCertFiles"),
-        },
-        sasl,
     }
 }

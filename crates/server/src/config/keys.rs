@@ -42,7 +42,7 @@ pub(super) enum Kind {
 pub(super) enum Status {
     /// As in the original.
     Used,
-    /// Read and checked as in the original; it acts in an ensemble only.
+    /// As in the original; it acts in an ensemble only.
     Ensemble,
     /// Accepted without effect, because.
     NoEffect(&'static str),
@@ -213,7 +213,7 @@ pub fn compat_table() -> String {
             let default = if key.default.is_empty() { "–".to_owned() } else { format!("`{}`", key.default) };
             let status = match key.status {
                 Status::Used => "used".to_owned(),
-                Status::Ensemble => "checked; acts in an ensemble only, which is not supported yet".to_owned(),
+                Status::Ensemble => "used in ensembles".to_owned(),
                 Status::NoEffect(why) => format!("accepted without effect: {why}"),
                 Status::NotYet(why) => format!("accepted with a warning: {why}"),
                 Status::Refused(why) => format!("refused at start: {why}"),

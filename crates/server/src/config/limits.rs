@@ -1,15 +1,8 @@
 //! Settings of the client side: the port, sessions, and how much clients may ask for.
 
-use super::settings::Settings;
+use rookeeper_zab::HostPort;
 
-/// A host and a port, not resolved: names may change their addresses while the server runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostPort {
-    /// Name or address, without the brackets of an IPv6 address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
+use super::settings::Settings;
 
 /// Where clients connect.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,8 @@
 //!
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
 //! counts, is it valid) → `storage`, `limits`, `access`, `membership`, `ensemble` (typed sections) → `supported` (what is
-//! refused or mentioned) → `conf` (the four-letter word). Errors and notices are in `error`.
+//! refused or mentioned) → `replica_settings` (what the replica needs of it), `conf` (the four-letter word). Errors and notices are
+//! in `error`.
 //!
 //! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
 
@@ -20,6 +21,7 @@ mod keys;
 mod limits;
 mod membership;
 pub mod properties;
+mod replica_settings;
 mod settings;
 mod storage;
 mod supported;
@@ -32,16 +34,14 @@ use std::path::{Path, PathBuf};
 
 pub use access::{Access, FourLetterWords};
 pub use conf::ConfFacts;
-pub use ensemble::{Ensemble, QuorumSasl, QuorumTls};
+pub use ensemble::Ensemble;
 pub use environment::{DataDirectoryChoice, Environment};
 pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
-pub use limits::{
-    ClientPort, ConnectionThrottle, Connections, Containers, HostPort, RequestThrottle, Requests, Sessions,
-};
-pub use membership::{Groups, Member, MemberAddress, Membership, Role};
+pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, RequestThrottle, Requests, Sessions};
 pub use storage::{DataDirectories, Formats, Purge, SnapshotCompression, Snapshots, TransactionLog};
 
+use rookeeper_zab::HostPort;
 use settings::{Found, Settings};
 
 /// The trace mask of `gtmk` before any `stmk`: client requests, packets from the leader, sessions, and bit 256.
@@ -182,9 +182,9 @@ impl Config {
         let client = match client {
             Some(client) => client,
             // Refused a little later for the port that it does have.
-            None if has_tls_port || ensemble.is_some() => HostPort { host: String::new(), port: 0 },
+            None if has_tls_port => HostPort { host: String::new(), port: 0 },
             None => {
-                let remedy = "Add a line clientPort=2181, or clients cannot connect.";
+                let remedy = "Add a line clientPort=2181, or ;2181 to this server's line, or clients cannot connect.";
                 return Err(Fault::new("clientPort is not set", remedy).into());
             }
         };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::access;
 use super::ensemble::Ensemble;
-use super::error::{ConfigError, Fault, Notice};
+use super::error::{ConfigError, Notice};
 use super::keys::{Kind, Status};
 use super::settings::{Setting, Settings};
 
@@ -63,18 +63,22 @@ pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<
     if let Some(setting) = access::sasl_provider(settings).or(required).or(jaas) {
         return refuse(setting, "SASL authentication", DIGEST);
     }
-    if let Some(ensemble) = ensemble {
-        let members = ensemble.membership.members.len();
-        let fault = Fault::new(
-            format!("server lines: an ensemble of {members} members"),
-            "A standalone server works: remove the server lines, standaloneEnabled=false and dynamicConfigFile; or keep \
-             Apache ZooKeeper on this host for now. Nothing was started and no file was changed.",
-        );
-        let line = settings.family("server.*").next().or_else(|| settings.setting("dynamicConfigFile"));
-        return Err(ConfigError::Unsupported(match line {
-            Some(setting) => fault.at(&setting.place),
-            None => fault,
-        }));
+    if ensemble.is_some() {
+        let on = |name: &str| settings.setting(name).filter(|_| settings.flag(name));
+        if let Some(setting) = on("sslQuorum").or_else(|| on("portUnification")) {
+            let instead = "Plain connections between members work: remove this line on all members, and keep the quorum and \
+                           election ports on a private network, or keep Apache ZooKeeper for now.";
+            return refuse(setting, "TLS between members", instead);
+        }
+        if let Some(setting) = on("quorum.auth.enableSasl") {
+            let instead = "Members without authentication work: remove the quorum.auth lines on all members, and keep the quorum \
+                           and election ports on a private network, or keep Apache ZooKeeper for now.";
+            return refuse(setting, "SASL between members", instead);
+        }
+        if let Some(setting) = settings.setting("oraclePath").filter(|setting| !setting.value.is_empty()) {
+            let instead = "Majorities work: remove this line and add a third member, which may be small.";
+            return refuse(setting, "an oracle for two members", instead);
+        }
     }
     Ok(())
 }

@@ -9,6 +9,9 @@ const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
 const TLS: Status = NotYet("TLS is not supported yet");
 const SASL: Status = NotYet("SASL is not supported yet");
+const QUORUM_TLS: Status = Refused("TLS between members is not supported yet");
+const QUORUM_SASL: Status = Refused("SASL between members is not supported yet");
+const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
 const ADMIN: Status = NotYet("the HTTP admin server is not supported yet");
 const METRICS: Status = NotYet("the metrics endpoint is not supported yet; mntr has the metrics");
 const PATH_STATS: Status = NotYet("statistics per path are not supported yet");
@@ -215,10 +218,10 @@ pub(super) static KEYS: &[Key] = &[
     file("electionAlg", signed(""), "3", Used),
     file("peerType", Text("participant or observer"), "participant", Used),
     file("quorumListenOnAllIPs", Switch, "false", Ensemble),
-    file("observerMasterPort", Kind::Number { min: i32::MIN as i64, max: 65535, unit: "" }, "0", Ensemble),
+    file("observerMasterPort", Kind::Number { min: i32::MIN as i64, max: 65535, unit: "" }, "0", OBSERVER_MASTER),
     file("syncEnabled", Switch, "true", Ensemble),
     prop("observer.syncEnabled", Switch, "syncEnabled", Ensemble),
-    file("oraclePath", PATH, "", Ensemble),
+    file("oraclePath", PATH, "", Refused("an oracle for two members is not supported")),
     file("multiAddress.enabled", Switch, "false", Used),
     file("multiAddress.reachabilityCheckEnabled", Switch, "true", Ensemble),
     file("multiAddress.reachabilityCheckTimeoutMs", whole(0, "milliseconds"), "1000", Ensemble),
@@ -246,7 +249,7 @@ pub(super) static KEYS: &[Key] = &[
     bare("follower.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
     prop("observer.reconnectDelayMs", long(0, "milliseconds"), "0", Ensemble),
     prop("observer.election.DelayMs", long(0, "milliseconds"), "200", Ensemble),
-    prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", Ensemble),
+    prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", OBSERVER_MASTER),
     prop("follower.skipLearnerRequestToNextProcessor", Switch, "false", JAVA),
     prop("forward_learner_requests_to_commit_processor_disabled", Switch, "false", JAVA),
     prop("messageTracker.Enabled", Switch, "false", NotYet("the last packets of a learner are not kept yet")),
@@ -261,9 +264,9 @@ pub(super) static KEYS: &[Key] = &[
     file("secureClientPortAddress", HOST, "all addresses", Refused("TLS is not supported yet")),
     prop("client.portUnification", Switch, "false", Refused("TLS is not supported yet")),
     prop("client.certReload", Switch, "false", TLS),
-    file("sslQuorum", Switch, "false", Ensemble),
-    file("portUnification", Switch, "false", Ensemble),
-    file("sslQuorumReloadCertFiles", Switch, "false", Ensemble),
+    file("sslQuorum", Switch, "false", QUORUM_TLS),
+    file("portUnification", Switch, "false", QUORUM_TLS),
+    file("sslQuorumReloadCertFiles", Switch, "false", TLS),
     prop("ssl.*", Secret("depends on the key"), "", TLS),
     prop("fips-mode", Switch, "true", TLS),
     prop("X509AuthenticationProvider.superUser", Text("a certificate subject"), "", TLS),
@@ -282,9 +285,9 @@ pub(super) static KEYS: &[Key] = &[
     prop("kerberos.canonicalizeHostNames", Switch, "false", SASL),
     prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", SASL),
     prop("security.auth_to_local", Text("rules"), "DEFAULT", SASL),
-    file("quorum.auth.enableSasl", Switch, "false", Ensemble),
-    file("quorum.auth.learnerRequireSasl", Switch, "false", Ensemble),
-    file("quorum.auth.serverRequireSasl", Switch, "false", Ensemble),
+    file("quorum.auth.enableSasl", Switch, "false", QUORUM_SASL),
+    file("quorum.auth.learnerRequireSasl", Switch, "false", QUORUM_SASL),
+    file("quorum.auth.serverRequireSasl", Switch, "false", QUORUM_SASL),
     file("quorum.auth.learner.saslLoginContext", Text("a section of the JAAS file"), "QuorumLearner", SASL),
     file("quorum.auth.server.saslLoginContext", Text("a section of the JAAS file"), "QuorumServer", SASL),
     file("quorum.auth.kerberos.servicePrincipal", Text("a principal"), "zkquorum/localhost", SASL),

@@ -3,7 +3,9 @@
 
 mod recorded;
 
+use rookeeper_proto::ServerId;
 use rookeeper_tree::DigestAlgorithm;
+use rookeeper_zab::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -342,8 +344,10 @@ fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
             Some("authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"),
         ),
         (standalone("sessionRequireClientSASLAuth=true"), Some("sessionRequireClientSASLAuth=true")),
-        (member(""), None),
-        (standalone("initLimit=1\nsyncLimit=1\nstandaloneEnabled=false\nserver.1=a:1:2").with("/data/myid", "1"), None),
+        (member("sslQuorum=true"), Some("sslQuorum=true")),
+        (member("portUnification=true"), Some("portUnification=true")),
+        (member("quorum.auth.enableSasl=true"), Some("quorum.auth.enableSasl=true")),
+        (member("oraclePath=/run/oracle"), Some("oraclePath=/run/oracle")),
     ] {
         let error = files.load().unwrap_err();
         assert!(matches!(error, ConfigError::Unsupported(_)), "{error}");
@@ -352,8 +356,16 @@ fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
         assert_eq!(error.exit_code(), 2);
     }
     // Off, or without the factory that reads it, there is nothing to refuse.
-    for more in ["client.portUnification=true", "sessionRequireClientSASLAuth=false", "quorum.auth.enableSasl=true"] {
+    for more in [
+        "client.portUnification=true",
+        "sessionRequireClientSASLAuth=false",
+        "quorum.auth.enableSasl=true",
+        "sslQuorum=true",
+    ] {
         standalone(more).load().unwrap();
+    }
+    for more in ["sslQuorum=false", "quorum.auth.enableSasl=false", "oraclePath="] {
+        member(more).load().unwrap();
     }
 }
 
@@ -400,18 +412,40 @@ fn an_ensemble_is_read_completely() {
     .with("/etc/zoo.cfg.dynamic.100000000", &format!("{THREE}server.4=127.0.0.1:33314:33324:observer\n"))
     .with("zoo.cfg.dynamic.next", &format!("{THREE}version=200000000\n"))
     .with("/data/myid", "1");
-    let (config, settings) = files.read_only().unwrap();
+    let (config, notices) = files.load().unwrap();
     let ensemble = config.ensemble.unwrap();
-    assert_eq!((ensemble.server_id, ensemble.role), (1, Role::Participant));
+    assert_eq!((ensemble.server_id, ensemble.role), (ServerId(1), Role::Participant));
     assert_eq!(ensemble.membership.version, 0x1_0000_0000);
-    assert_eq!(ensemble.membership.members[&4].to_string(), "127.0.0.1:33314:33324:observer");
+    assert_eq!(ensemble.membership.members[&ServerId(4)].to_string(), "127.0.0.1:33314:33324:observer");
     assert_eq!(ensemble.membership.members.len(), 4);
     assert_eq!(ensemble.last_seen.map(|membership| membership.version), Some(0x2_0000_0000));
     assert_eq!((ensemble.init_limit_ticks, ensemble.sync_limit_ticks), (10, 5));
     assert_eq!((ensemble.max_concurrent_snap_syncs, ensemble.commit_log_count), (3, 500));
     assert!(!ensemble.sync_enabled && config.reconfig_enabled);
-    let notices = settings.into_notices();
     assert!(texts(&notices).contains(&"zoo.cfg:9: peerType=observer is overridden by the server line: participant"));
+}
+
+#[test]
+fn a_member_needs_a_client_port_and_voters() {
+    let problem = |files: Files| files.load().unwrap_err().to_string();
+    let members = format!("dataDir=/data\ninitLimit=10\nsyncLimit=5\n{THREE}");
+    let without_port = problem(zoo_cfg(&members).with("/data/myid", "1"));
+    assert!(without_port.contains("clientPort is not set") && without_port.contains(";2181"), "{without_port}");
+    let weightless = problem(member("group.1=1:2:3\nweight.1=0\nweight.2=0\nweight.3=0"));
+    assert!(weightless.contains("none of the servers has a vote"), "{weightless}");
+    let next = standalone("initLimit=10\nsyncLimit=5\ndynamicConfigFile=/etc/zoo.cfg.dynamic\n")
+        .with("/etc/zoo.cfg.dynamic", THREE)
+        .with("zoo.cfg.dynamic.next", "version=200000000\n")
+        .with("/data/myid", "1");
+    let next = problem(next);
+    assert!(next.contains("zoo.cfg.dynamic.next: none of the servers has a vote"), "{next}");
+}
+
+#[test]
+fn a_follower_that_shall_serve_observers_is_told_that_it_does_not() {
+    let notices = member("observerMasterPort=2191").load().unwrap().1;
+    let expected = "observerMasterPort has no effect: observers are served by the leader only";
+    assert!(texts(&notices).contains(&expected), "{notices:?}");
 }
 
 #[test]
@@ -419,8 +453,7 @@ fn every_key_marked_as_used_is_used_and_no_other() {
     let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\n\
                 authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
     let (config, settings) = member(more).read_only().unwrap();
-    supported::check(&settings, None).unwrap();
-    drop(config);
+    supported::check(&settings, config.ensemble.as_ref()).unwrap();
     let asked = settings.asked();
     for key in table::KEYS {
         let used = matches!(key.status, Status::Used | Status::Ensemble | Status::Refused(_));

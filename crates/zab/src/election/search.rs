@@ -1,0 +1,264 @@
+//! The search for a leader: from [`Election::look`] to [`ElectionOutput::Elected`].
+//!
+//! What always holds: the proposal is the best vote heard in this round, the own one included; it is sent to every voter when it changes,
+//! and again, ever more rarely, to those who do not share it; the round is the highest heard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rookeeper_proto::election::PeerState;
+use rookeeper_proto::{ServerId, Zxid};
+
+use super::voices::News;
+use super::{Candidacy, Election, ElectionOutput, RECENT_MS, Vote};
+use crate::membership::Role;
+
+/// Voters without a link are tried at least this often: those who have a leader do not call us.
+const UNREACHED_INTERVAL_MS: i64 = 2000;
+
+/// Who has no vote is told of the result only if it asks.
+const ASKING_INTERVAL_MS: i64 = 1000;
+
+/// After this time the own voice counts for one who leads without a quorum.
+const PATIENCE_MS: i64 = 1000;
+
+#[derive(Debug)]
+pub(super) struct Search {
+    since_ms: i64,
+    interval_ms: i64,
+    repeat_ms: i64,
+    /// When a quorum of equal votes has waited long enough.
+    finalize_ms: Option<i64>,
+    /// When each voter was told our vote.
+    told_ms: BTreeMap<ServerId, i64>,
+}
+
+impl Election {
+    /// Begins a new round.
+    pub fn look(&mut self, now_ms: i64, candidacy: Candidacy) {
+        self.now_ms = now_ms;
+        self.candidacy = candidacy;
+        self.round = self.round.saturating_add(1);
+        let left = if self.state == PeerState::Looking { None } else { Some(self.vote.leader) };
+        self.state = PeerState::Looking;
+        self.led_elsewhere = None;
+        // Others may have begun before us, or found a leader; that of the old leader is what made us look.
+        self.voices.retain(|word| {
+            let about_now = word.state == PeerState::Looking || Some(word.vote.leader) != left;
+            about_now && now_ms - word.heard_ms < RECENT_MS
+        });
+        let interval_ms = self.settings.notification_interval_ms.0;
+        self.search = Some(Search {
+            since_ms: now_ms,
+            interval_ms,
+            repeat_ms: now_ms.saturating_add(interval_ms),
+            finalize_ms: None,
+            told_ms: BTreeMap::new(),
+        });
+        self.begin();
+    }
+
+    /// When something happens if nothing is heard until then.
+    pub fn deadline_ms(&self) -> Option<i64> {
+        let search = self.search.as_ref()?;
+        let trust = self.refusals.values().filter_map(|refusal| refusal.until_ms).filter(|until| *until > self.now_ms);
+        trust.chain(search.finalize_ms).chain([search.repeat_ms]).min()
+    }
+
+    /// Proposes the best of what is known in this round.
+    pub(super) fn begin(&mut self) {
+        self.vote = self.own_vote();
+        let heard: Vec<Vote> = self.voices.looking().cloned().collect();
+        for vote in heard {
+            self.weigh(&vote);
+        }
+        if let Some(leader) = self.established_leader() {
+            return self.finish(leader);
+        }
+        self.propose();
+        self.conclude();
+    }
+
+    pub(super) fn heard_while_looking(&mut self, from: ServerId, state: PeerState, vote: &Vote, news: News) {
+        if state == PeerState::Looking {
+            if vote.election_epoch < self.round {
+                self.answer(from, self.round);
+            } else if self.weigh(vote) {
+                self.propose();
+            } else if news == News::First || (news == News::Repeated && self.was_told_long_ago(from)) {
+                // It may not have been looking when it got our vote, or it waits for a vote that got lost.
+                self.send_vote(from);
+            }
+        }
+        if news != News::Repeated {
+            self.expect_answers();
+        }
+        self.conclude();
+    }
+
+    /// Takes over a later round or a better vote; whether there was one.
+    fn weigh(&mut self, vote: &Vote) -> bool {
+        if !self.votes() || vote.zxid == Zxid(-1) || !self.memberships.is_voter(vote.leader) {
+            return false;
+        }
+        let later = vote.election_epoch > self.round;
+        if later {
+            self.round = vote.election_epoch;
+            self.vote = self.own_vote();
+        }
+        let better = vote.election_epoch == self.round && self.beats(vote, &self.vote);
+        if better {
+            self.vote = vote.clone();
+        }
+        later || better
+    }
+
+    fn beats(&self, vote: &Vote, other: &Vote) -> bool {
+        let rank = |vote: &Vote| (self.may_lead(vote.leader), vote.peer_epoch, vote.zxid, vote.leader);
+        self.may_lead(vote.leader) && rank(vote) > rank(other)
+    }
+
+    /// Whether the server has a weight. A voter may have none.
+    fn may_lead(&self, server: ServerId) -> bool {
+        self.memberships.committed_quorum().is_voter(server) || self.memberships.last_seen_quorum().is_voter(server)
+    }
+
+    /// Tells everybody the new proposal.
+    fn propose(&mut self) {
+        for voter in self.others() {
+            self.send_vote(voter);
+        }
+        self.expect_answers();
+        if let Some(search) = &mut self.search {
+            search.finalize_ms = None;
+        }
+    }
+
+    /// Something moved, so answers are worth waiting for at the shortest interval again.
+    pub(super) fn expect_answers(&mut self) {
+        let interval_ms = self.settings.notification_interval_ms.0;
+        if let Some(search) = &mut self.search {
+            search.interval_ms = interval_ms;
+            search.repeat_ms = self.now_ms.saturating_add(interval_ms);
+        }
+    }
+
+    pub(super) fn send_vote(&mut self, to: ServerId) {
+        self.send(to, self.round);
+        if let Some(search) = &mut self.search {
+            search.told_ms.insert(to, self.now_ms);
+        }
+    }
+
+    fn was_told_long_ago(&self, server: ServerId) -> bool {
+        let told_ms = self.search.as_ref().and_then(|search| search.told_ms.get(&server));
+        told_ms.is_none_or(|told_ms| self.now_ms - told_ms >= self.settings.notification_interval_ms.0)
+    }
+
+    fn others(&self) -> BTreeSet<ServerId> {
+        let mut others = self.memberships.voters();
+        others.remove(&self.settings.me);
+        others
+    }
+
+    /// Sends the vote again to those who do not share it. Those who do may be waiting for silence.
+    pub(super) fn repeat_vote(&mut self) {
+        if self.search.as_ref().is_none_or(|search| self.now_ms < search.repeat_ms) {
+            return;
+        }
+        let others = self.others();
+        let mut longest_ms = self.settings.notification_interval_ms.1;
+        if !self.votes() {
+            longest_ms = longest_ms.min(ASKING_INTERVAL_MS);
+        } else if others.iter().any(|voter| !self.voices.is_linked(*voter)) {
+            longest_ms = longest_ms.min(UNREACHED_INTERVAL_MS);
+        }
+        for voter in others {
+            if !self.voices.agrees(voter, &self.vote) {
+                self.send_vote(voter);
+            }
+        }
+        if let Some(search) = &mut self.search {
+            search.interval_ms = search.interval_ms.saturating_mul(2).min(longest_ms);
+            search.repeat_ms = self.now_ms.saturating_add(search.interval_ms);
+        }
+    }
+
+    /// Ends the search where what was heard suffices.
+    pub(super) fn conclude(&mut self) {
+        let now_ms = self.now_ms;
+        for refusal in self.refusals.values_mut() {
+            refusal.until_ms.get_or_insert(now_ms.saturating_add(RECENT_MS));
+        }
+        if let Some(leader) = self.established_leader() {
+            return self.finish(leader);
+        }
+        if !self.is_supported() {
+            if let Some(search) = &mut self.search {
+                search.finalize_ms = None;
+            }
+            return;
+        }
+        let claim = self.voices.claim(self.vote.leader).filter(|claim| claim.election_epoch == self.round).cloned();
+        let wait_until_ms = now_ms.saturating_add(self.settings.finalize_wait_ms);
+        let Some(search) = &mut self.search else { return };
+        let waited = now_ms >= *search.finalize_ms.get_or_insert(wait_until_ms);
+        if let Some(claim) = claim {
+            self.finish(claim);
+        } else if waited || self.is_undisputed() {
+            self.finish(self.vote.clone());
+        }
+    }
+
+    /// Whether a quorum votes as this server does.
+    fn is_supported(&self) -> bool {
+        let mut agreeing = self.voices.agreeing(&self.vote);
+        agreeing.insert(self.settings.me);
+        self.votes() && self.may_lead(self.vote.leader) && self.memberships.is_reached_by(&agreeing)
+    }
+
+    /// Whether nobody who can be heard may have a better vote.
+    fn is_undisputed(&self) -> bool {
+        !self.voices.is_down(self.vote.leader)
+            && self
+                .others()
+                .into_iter()
+                .all(|voter| self.voices.is_down(voter) || self.voices.surely_agrees(voter, &self.vote))
+    }
+
+    fn established_leader(&self) -> Option<Vote> {
+        let search = self.search.as_ref()?;
+        let patient = self.votes() && self.now_ms - search.since_ms >= PATIENCE_MS;
+        let supporters = if patient { BTreeSet::from([self.settings.me]) } else { BTreeSet::new() };
+        self.voices.established(&self.memberships, &supporters, i64::MIN, |leader, claim| {
+            self.refusals.get(&leader).is_none_or(|refusal| {
+                refusal.claim.as_ref() != Some(claim) || refusal.until_ms.is_some_and(|until| self.now_ms >= until)
+            })
+        })
+    }
+
+    fn finish(&mut self, vote: Vote) {
+        self.state = if vote.leader == self.settings.me {
+            PeerState::Leading
+        } else if self.role() == Some(Role::Observer) {
+            PeerState::Observing
+        } else {
+            PeerState::Following
+        };
+        self.round = self.round.max(vote.election_epoch);
+        self.vote = vote.clone();
+        self.search = None;
+        self.refusals.clear();
+        for voter in self.others() {
+            // A new leader spares the others their wait. Our last vote, which the leader counts, is replaced only where it can't have
+            // arrived: it would be misleading by the time it does.
+            let unreached = self.state == PeerState::Following && !self.voices.is_linked(voter);
+            if self.state == PeerState::Leading || unreached {
+                self.send(voter, vote.election_epoch);
+            }
+        }
+        for asker in std::mem::take(&mut self.askers) {
+            self.send(asker, self.round);
+        }
+        self.outputs.push_back(ElectionOutput::Elected(vote));
+    }
+}

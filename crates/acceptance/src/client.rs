@@ -52,11 +52,46 @@ pub fn refusal<T>(result: &Result<T>) -> Option<i32> {
     result.as_ref().err()?.downcast_ref::<Refused>().map(|refused| refused.0)
 }
 
+/// What a client says when it connects, and how long it waits for each answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Hello<'a> {
+    pub timeout_ms: i32,
+    pub session: Option<&'a Session>,
+    pub last_zxid_seen: i64,
+    pub read_only: bool,
+    pub deadline: Duration,
+}
+
+impl Default for Hello<'_> {
+    fn default() -> Self {
+        Hello { timeout_ms: 60_000, session: None, last_zxid_seen: 0, read_only: false, deadline: DEADLINE }
+    }
+}
+
+impl Hello<'_> {
+    pub fn connect(&self, address: SocketAddr) -> Result<Client> {
+        let mut stream = open_within(address, self.deadline)?;
+        let (id, password) = self.session.map_or((0, &[0; 16][..]), |session| (session.id, &session.password));
+        let request = Body::new().int(0).long(self.last_zxid_seen).int(self.timeout_ms).long(id);
+        send_frame(&mut stream, &request.buffer(Some(password)).bool(self.read_only).0)?;
+        let frame = receive_frame(&mut stream)?.context("the connection was cut instead of a ConnectResponse")?;
+        let mut fields = Fields(&frame);
+        fields.int()?;
+        let timeout_ms = fields.int()?;
+        let id = fields.long()?;
+        let password = fields.buffer()?.unwrap_or_default().to_vec();
+        let session = Session { id, password, timeout_ms };
+        Ok(Client { stream, next_xid: 1, session, last_zxid_seen: self.last_zxid_seen, events: Vec::new() })
+    }
+}
+
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
     next_xid: i32,
     pub session: Session,
+    /// What a reconnect tells the next server: it must not be behind this.
+    pub last_zxid_seen: i64,
     /// Bodies of the notifications that came while a reply was awaited.
     pub events: Vec<Reply>,
 }
@@ -77,18 +112,12 @@ impl Client {
         session: Option<&Session>,
         last_zxid_seen: i64,
     ) -> Result<Client> {
-        let mut stream = open(address)?;
-        let (id, password) = session.map_or((0, &[0; 16][..]), |session| (session.id, &session.password));
-        let request =
-            Body::new().int(0).long(last_zxid_seen).int(timeout_ms).long(id).buffer(Some(password)).bool(false);
-        send_frame(&mut stream, &request.0)?;
-        let frame = receive_frame(&mut stream)?.context("the connection was cut instead of a ConnectResponse")?;
-        let mut fields = Fields(&frame);
-        fields.int()?;
-        let timeout_ms = fields.int()?;
-        let id = fields.long()?;
-        let password = fields.buffer()?.unwrap_or_default().to_vec();
-        Ok(Client { stream, next_xid: 1, session: Session { id, password, timeout_ms }, events: Vec::new() })
+        Hello { timeout_ms, session, last_zxid_seen, ..Hello::default() }.connect(address)
+    }
+
+    /// How long the next answers are awaited.
+    pub fn set_deadline(&mut self, deadline: Duration) -> Result<()> {
+        Ok(self.stream.set_read_timeout(Some(deadline))?)
     }
 
     /// A second handle on the connection, for a thread that only sends.
@@ -113,7 +142,9 @@ impl Client {
     pub fn receive_any(&mut self) -> Result<Option<Reply>> {
         let Some(frame) = receive_frame(&mut self.stream)? else { return Ok(None) };
         let mut fields = Fields(&frame);
-        Ok(Some(Reply { xid: fields.int()?, zxid: fields.long()?, error: fields.int()?, body: fields.0.to_vec() }))
+        let reply = Reply { xid: fields.int()?, zxid: fields.long()?, error: fields.int()?, body: fields.0.to_vec() };
+        self.last_zxid_seen = self.last_zxid_seen.max(reply.zxid);
+        Ok(Some(reply))
     }
 
     /// The next reply; notifications before it are kept in `events`.
@@ -210,6 +241,11 @@ impl Client {
         if refusal(&deleted) == Some(wire::NO_NODE) { Ok(()) } else { deleted }
     }
 
+    /// Until this server has everything that was committed before.
+    pub fn sync(&mut self) -> Result<()> {
+        self.call(wire::SYNC, &Body::new().string("/"))?.ok().map(drop)
+    }
+
     pub fn close(mut self) -> Result<()> {
         self.call(wire::CLOSE_SESSION, &Body::new())?.ok()?;
         ensure!(self.at_end()?, "the connection stays open after closeSession");
@@ -227,8 +263,7 @@ pub fn four_letter_word(address: SocketAddr, word: &str) -> Result<String> {
 }
 
 pub(crate) fn four_letter_word_within(address: SocketAddr, word: &str, deadline: Duration) -> Result<String> {
-    let mut stream = open(address)?;
-    stream.set_read_timeout(Some(deadline))?;
+    let mut stream = open_within(address, deadline)?;
     stream.write_all(word.as_bytes())?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text)?;
@@ -243,12 +278,16 @@ pub fn server_zxid(address: SocketAddr) -> Result<i64> {
 }
 
 pub fn open(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+    open_within(address, DEADLINE)
+}
+
+pub fn open_within(address: SocketAddr, deadline: Duration) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, deadline)?;
     // Where nobody listens on a port of the ephemeral range yet, a connection can meet itself.
     ensure!(stream.local_addr()? != stream.peer_addr()?, "nobody listens on {address}");
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(DEADLINE))?;
-    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.set_read_timeout(Some(deadline))?;
+    stream.set_write_timeout(Some(deadline))?;
     Ok(stream)
 }
 
@@ -277,7 +316,7 @@ fn read_or_end(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(error) => match error.kind() {
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Ok(false),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => bail!("nothing came within {DEADLINE:?}"),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => bail!("nothing came in time"),
             _ => Err(error.into()),
         },
     }

@@ -9,16 +9,27 @@
 //! - [`tree`]: a whole tree fetched through a client, compared with what it should be
 //! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
 //! - [`foreign`]: programs in Python, Java and C that use a server under test
+//! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them
+//! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
+//! - [`linearizable`]: whether a history can be that of one single register
+//! - [`verdict`]: everything that must hold at the end of a load
 //! - [`random`]: seeds that are printed, so that a failure can be repeated
 //!
 //! `ROOKEEPER_ACCEPTANCE_SERVER=apache` runs the same tests against Debian's Apache ZooKeeper 3.8.0. That is how the tests
 //! themselves are tested; what fails then must be explained by its age or by a line of COMPAT.md.
 
 pub mod client;
+pub mod ensemble;
 pub mod fixture;
 pub mod foreign;
+pub mod history;
+pub mod linearizable;
+pub mod load;
+pub mod member;
 pub mod random;
 pub mod replay;
+pub mod roving;
 pub mod server;
 pub mod tree;
+pub mod verdict;
 pub mod wire;

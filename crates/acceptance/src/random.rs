@@ -11,10 +11,19 @@ impl Random {
     pub fn from_environment(what: &str) -> Random {
         let seed = match std::env::var("ROOKEEPER_SEED") {
             Ok(text) => text.parse().expect("ROOKEEPER_SEED is a decimal number"),
-            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |elapsed| elapsed.as_nanos() as u64),
+            Err(_) => clock(),
         };
         println!("{what}: ROOKEEPER_SEED={seed}");
         Random(seed)
+    }
+
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// For what must differ between runs: addresses, not operations.
+    pub fn from_clock() -> Random {
+        Random(clock() ^ u64::from(std::process::id()).rotate_left(40))
     }
 
     pub fn number(&mut self) -> u64 {
@@ -34,4 +43,8 @@ impl Random {
     pub fn branch(&mut self) -> Random {
         Random(self.number())
     }
+}
+
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |elapsed| elapsed.as_nanos() as u64)
 }

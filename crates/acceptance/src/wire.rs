@@ -10,14 +10,17 @@ pub const SET_DATA: i32 = 5;
 pub const GET_ACL: i32 = 6;
 pub const SET_ACL: i32 = 7;
 pub const GET_CHILDREN: i32 = 8;
+pub const SYNC: i32 = 9;
 pub const PING: i32 = 11;
 pub const GET_CHILDREN2: i32 = 12;
 pub const CHECK: i32 = 13;
 pub const MULTI: i32 = 14;
+pub const RECONFIG: i32 = 16;
 pub const CREATE_CONTAINER: i32 = 19;
 pub const DELETE_CONTAINER: i32 = 20;
 pub const CREATE_TTL: i32 = 21;
 pub const AUTH: i32 = 100;
+pub const SET_WATCHES: i32 = 101;
 pub const WHO_AM_I: i32 = 107;
 pub const CREATE_SESSION: i32 = -10;
 pub const CLOSE_SESSION: i32 = -11;
@@ -27,6 +30,9 @@ pub const NO_AUTH: i32 = -102;
 pub const BAD_VERSION: i32 = -103;
 pub const NODE_EXISTS: i32 = -110;
 pub const NOT_EMPTY: i32 = -111;
+pub const SESSION_EXPIRED: i32 = -112;
+pub const SESSION_MOVED: i32 = -118;
+pub const NOT_READ_ONLY: i32 = -119;
 
 /// The body of a request under construction.
 #[derive(Debug, Clone, Default)]

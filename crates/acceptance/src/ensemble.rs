@@ -1,0 +1,464 @@
+//! An ensemble of server processes on loopback, Rookeeper and the original in any mix.
+//!
+//! Every ensemble has a loopback address of its own, chosen at random and held until its servers take it, so ensembles do not
+//! meet. A member can be killed, frozen, stopped, and started again as the other product on the same directory. Waits poll what
+//! the members say of themselves and end with a deadline, or at once when a process ended by itself. Whatever happens in a test,
+//! no process outlives its [`Ensemble`]; the logs are shown when the test fails.
+//!
+//! Ensembles with JVMs run one at a time in a process, the others side by side.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::client::{Client, Hello, four_letter_word_within};
+use crate::member::{Member, State};
+use crate::random::Random;
+use crate::server::Product;
+
+/// Generous: a JVM on a machine with two busy cores takes its time.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// For one question to a member that may be starting or looking: the question is asked again.
+const PROBE_DEADLINE: Duration = Duration::from_secs(1);
+
+static TURN: RwLock<()> = RwLock::new(());
+
+#[derive(Debug)]
+enum Turn {
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+    Beside { _guard: RwLockReadGuard<'static, ()> },
+}
+
+impl Turn {
+    fn take(alone: bool) -> Turn {
+        if alone {
+            Turn::Alone { _guard: TURN.write().unwrap_or_else(PoisonError::into_inner) }
+        } else {
+            Turn::Beside { _guard: TURN.read().unwrap_or_else(PoisonError::into_inner) }
+        }
+    }
+}
+
+/// What an ensemble is started with. Members are numbered from 1.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(crate) products: Vec<Product>,
+    observers: Vec<u64>,
+    config: BTreeMap<String, String>,
+    properties: Vec<String>,
+    client_in_server_line: bool,
+    fast_jvm: bool,
+}
+
+impl Plan {
+    /// Short ticks, so that a test takes seconds; sessions may still ask for a minute.
+    pub fn of(products: &[Product]) -> Plan {
+        let plan = Plan {
+            products: products.to_vec(),
+            observers: Vec::new(),
+            config: BTreeMap::new(),
+            properties: Vec::new(),
+            client_in_server_line: false,
+            fast_jvm: false,
+        };
+        plan.config("tickTime", "300")
+            .config("initLimit", "40")
+            .config("syncLimit", "7")
+            .config("maxSessionTimeout", "60000")
+            .config("maxClientCnxns", "0")
+            .config("preAllocSize", "64")
+            .config("4lw.commands.whitelist", "*")
+            .config("admin.enableServer", "false")
+            .property("-Dzookeeper.preAllocSize=64")
+    }
+
+    /// That many servers of the product under test.
+    pub fn under_test(count: usize) -> Plan {
+        Plan::of(&vec![Product::under_test(); count])
+    }
+
+    pub fn observer(mut self, id: u64) -> Plan {
+        self.observers.push(id);
+        self
+    }
+
+    /// A line of every member's zoo.cfg; a later one takes the place of an earlier one.
+    pub fn config(mut self, key: &str, value: &str) -> Plan {
+        self.config.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A system property of every member as operators write it: `-Dkey=value`.
+    pub fn property(mut self, flag: &str) -> Plan {
+        self.properties.push(flag.to_owned());
+        self
+    }
+
+    /// Lets `super:admin` see and change everything.
+    pub fn with_super_user(self) -> Plan {
+        // Base64 of the SHA-1 of "super:admin".
+        self.property("-Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=")
+    }
+
+    /// Client addresses in the server lines, as dynamic membership wants them.
+    pub fn reconfigurable(mut self) -> Plan {
+        self.client_in_server_line = true;
+        self.config("reconfigEnabled", "true").config("standaloneEnabled", "false").with_super_user()
+    }
+
+    /// For measurements: the JVM may compile as well as it can.
+    pub fn fast_jvm(mut self) -> Plan {
+        self.fast_jvm = true;
+        self
+    }
+
+    /// Starts all members and waits until they are one ensemble.
+    pub fn start(self) -> Result<Ensemble> {
+        let mut ensemble = self.prepare()?;
+        ensemble.start_all()?;
+        ensemble.wait_formed()?;
+        Ok(ensemble)
+    }
+
+    /// As `start`, and the last member leads: it is there before the others, and its id is the greatest.
+    pub fn start_led_by_last(self) -> Result<Ensemble> {
+        let mut ensemble = self.prepare()?;
+        ensemble.start_led_by_last()?;
+        Ok(ensemble)
+    }
+
+    /// The directories and addresses of all members; nothing runs yet.
+    pub fn prepare(self) -> Result<Ensemble> {
+        let turn = Turn::take(self.products.contains(&Product::Apache));
+        let home = tempfile::Builder::new().prefix("rookeeper-ensemble-").tempdir()?;
+        let mut ensemble =
+            Ensemble { address: unused_loopback_address()?, plan: self, members: Vec::new(), home, _turn: turn };
+        for product in ensemble.plan.products.clone() {
+            let id = ensemble.members.len() as u64 + 1;
+            let observer = ensemble.plan.observers.contains(&id);
+            ensemble.reserve(product, observer)?;
+        }
+        let ids: Vec<u64> = ensemble.ids();
+        for id in ids {
+            ensemble.write_config(id)?;
+        }
+        Ok(ensemble)
+    }
+}
+
+#[derive(Debug)]
+pub struct Ensemble {
+    plan: Plan,
+    address: Ipv4Addr,
+    pub(crate) members: Vec<Member>,
+    home: TempDir,
+    /// Last, so that it is given away after everything has ended.
+    _turn: Turn,
+}
+
+impl Ensemble {
+    pub fn ids(&self) -> Vec<u64> {
+        self.members.iter().map(|member| member.id).collect()
+    }
+
+    pub fn running(&self) -> Vec<u64> {
+        self.members.iter().filter(|member| member.state() == State::Running).map(|member| member.id).collect()
+    }
+
+    /// The client address of a member.
+    pub fn address(&self, id: u64) -> SocketAddr {
+        (self.address, self.member(id).client_port).into()
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| (self.address, member.client_port).into()).collect()
+    }
+
+    pub fn quorum_address(&self, id: u64) -> SocketAddr {
+        (self.address, self.member(id).quorum_port).into()
+    }
+
+    pub fn election_address(&self, id: u64) -> SocketAddr {
+        (self.address, self.member(id).election_port).into()
+    }
+
+    pub fn product(&self, id: u64) -> Product {
+        self.member(id).product
+    }
+
+    pub fn log(&self, id: u64) -> String {
+        self.member(id).log()
+    }
+
+    pub fn data_dir(&self, id: u64) -> PathBuf {
+        self.member(id).data_dir()
+    }
+
+    pub fn process_id(&self, id: u64) -> Option<u32> {
+        self.member(id).process_id()
+    }
+
+    pub fn connect(&self, id: u64) -> Result<Client> {
+        Client::connect(self.address(id)).with_context(|| format!("a session with member {id}"))
+    }
+
+    /// The value of `server.N` for a member.
+    pub fn server_line(&self, id: u64) -> String {
+        let member = self.member(id);
+        let role = if member.observer { "observer" } else { "participant" };
+        let mut line = format!("{}:{}:{}:{role}", self.address, member.quorum_port, member.election_port);
+        if self.plan.client_in_server_line {
+            let _ = write!(line, ";{}:{}", self.address, member.client_port);
+        }
+        line
+    }
+
+    /// A further member, which knows of all members so far and of itself, while those do not know of it.
+    pub fn add(&mut self, product: Product, observer: bool) -> Result<u64> {
+        let id = self.reserve(product, observer)?;
+        self.write_config(id)?;
+        Ok(id)
+    }
+
+    /// SIGKILL: nothing gets the chance to be written any more.
+    pub fn kill(&mut self, id: u64) -> Result<()> {
+        self.member_mut(id).kill()
+    }
+
+    /// SIGTERM, then wait for the orderly end.
+    pub fn stop(&mut self, id: u64) -> Result<()> {
+        self.member_mut(id).terminate()
+    }
+
+    /// SIGSTOP: it keeps its connections and says nothing.
+    pub fn freeze(&mut self, id: u64) -> Result<()> {
+        self.member_mut(id).freeze()
+    }
+
+    pub fn thaw(&mut self, id: u64) -> Result<()> {
+        self.member_mut(id).thaw()
+    }
+
+    pub fn start(&mut self, id: u64) -> Result<()> {
+        let fast_jvm = self.plan.fast_jvm;
+        let properties = self.plan.properties.clone();
+        self.member_mut(id).spawn(&properties, fast_jvm)
+    }
+
+    /// Starts a member as this product from now on, on the directory and configuration it has.
+    pub fn start_as(&mut self, id: u64, product: Product) -> Result<()> {
+        ensure!(
+            product == Product::Rookeeper || matches!(self._turn, Turn::Alone { .. }),
+            "an ensemble that gets a JVM later must begin with one"
+        );
+        self.member_mut(id).product = product;
+        self.start(id)
+    }
+
+    /// Removes everything a member has stored.
+    pub fn wipe(&mut self, id: u64) -> Result<()> {
+        ensure!(self.member(id).state() == State::Gone, "member {id} runs");
+        fs::remove_dir_all(self.data_dir(id).join("version-2"))?;
+        Ok(())
+    }
+
+    pub fn start_all(&mut self) -> Result<()> {
+        for id in self.ids() {
+            if self.member(id).state() == State::Gone {
+                self.start(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// On directories that are equal, or empty.
+    pub fn start_led_by_last(&mut self) -> Result<()> {
+        let voters = self.members.iter().filter(|member| !member.observer);
+        let last = voters.map(|member| member.id).max().context("no voter")?;
+        self.start(last)?;
+        self.wait_for("the last member is there", |ensemble| Ok(ensemble.word(last, "ruok").is_ok()))?;
+        self.start_all()?;
+        let leader = self.wait_formed()?;
+        ensure!(leader == last, "member {leader} leads instead of {last}");
+        Ok(())
+    }
+
+    /// The answer of a member to a four-letter word, soon or not at all.
+    pub fn word(&self, id: u64, word: &str) -> Result<String> {
+        four_letter_word_within(self.address(id), word, PROBE_DEADLINE)
+    }
+
+    /// What a member says it is: leader, follower, observer, read-only; nothing while it does not serve.
+    pub fn mode(&self, id: u64) -> Option<String> {
+        if self.member(id).state() != State::Running {
+            return None;
+        }
+        let text = self.word(id, "srvr").ok()?;
+        text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// Waits until every member that runs serves, one of them as the leader, and says which.
+    pub fn wait_formed(&mut self) -> Result<u64> {
+        let mut leader = 0;
+        self.wait_for("all running members serve", |ensemble| {
+            let modes: Vec<(u64, Option<String>)> =
+                ensemble.running().into_iter().map(|id| (id, ensemble.mode(id))).collect();
+            let leaders: Vec<u64> =
+                modes.iter().filter(|(_, mode)| mode.as_deref() == Some("leader")).map(|(id, _)| *id).collect();
+            leader = leaders.first().copied().unwrap_or_default();
+            Ok(leaders.len() == 1
+                && modes.iter().all(|(_, mode)| matches!(mode.as_deref(), Some("leader" | "follower" | "observer"))))
+        })?;
+        Ok(leader)
+    }
+
+    /// Waits until a member leads that is not `other`, whatever the rest does, and says which.
+    pub fn wait_leader_other_than(&mut self, other: u64) -> Result<u64> {
+        let mut leader = 0;
+        self.wait_for("somebody else leads", |ensemble| {
+            let leads = |id: &u64| *id != other && ensemble.mode(*id).as_deref() == Some("leader");
+            leader = ensemble.running().into_iter().find(leads).unwrap_or_default();
+            Ok(leader != 0)
+        })?;
+        Ok(leader)
+    }
+
+    pub fn leader(&mut self) -> Result<u64> {
+        self.wait_leader_other_than(0)
+    }
+
+    /// Running members that serve and do not lead.
+    pub fn followers(&mut self) -> Result<Vec<u64>> {
+        let leader = self.leader()?;
+        Ok(self.running().into_iter().filter(|id| *id != leader && !self.member(*id).observer).collect())
+    }
+
+    /// Polls until the condition holds. A member that ended by itself fails the wait.
+    pub fn wait_for(&mut self, what: &str, mut condition: impl FnMut(&mut Ensemble) -> Result<bool>) -> Result<()> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if condition(self)? {
+                return Ok(());
+            }
+            for member in &mut self.members {
+                member.check_alive()?;
+            }
+            if Instant::now() > until {
+                let ids = self.running();
+                let modes: Vec<String> = ids.into_iter().map(|id| format!("{id}: {:?}", self.mode(id))).collect();
+                bail!("not after {DEADLINE:?}: {what}; members say {}", modes.join(", "));
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Waits until the log of a member, from `start` on, has one of these texts.
+    pub fn wait_log(&mut self, id: u64, start: usize, texts: &[&str]) -> Result<()> {
+        let what = format!("the log of member {id} says one of {texts:?}");
+        self.wait_for(&what, |ensemble| {
+            let log = ensemble.log(id);
+            let log = log.get(start..).unwrap_or_default();
+            Ok(texts.iter().any(|text| log.contains(text)))
+        })
+    }
+
+    /// Waits until all running members have processed the same last transaction. Takes quiet clients.
+    pub fn wait_same_zxid(&mut self) -> Result<()> {
+        self.wait_for("all members are at the same zxid", |ensemble| {
+            let zxid = |id: u64| {
+                let text = ensemble.word(id, "srvr").ok()?;
+                text.lines().find_map(|line| line.strip_prefix("Zxid: ")).map(str::to_owned)
+            };
+            let zxids: Vec<Option<String>> = ensemble.running().into_iter().map(zxid).collect();
+            Ok(zxids.iter().all(|zxid| zxid.is_some() && *zxid == zxids[0]))
+        })
+    }
+
+    /// A client that may be told to wait no longer than this.
+    pub fn connect_within(&self, id: u64, deadline: Duration) -> Result<Client> {
+        Hello { deadline, ..Hello::default() }.connect(self.address(id))
+    }
+
+    fn member(&self, id: u64) -> &Member {
+        &self.members[id as usize - 1]
+    }
+
+    fn member_mut(&mut self, id: u64) -> &mut Member {
+        &mut self.members[id as usize - 1]
+    }
+
+    fn reserve(&mut self, product: Product, observer: bool) -> Result<u64> {
+        let id = self.members.len() as u64 + 1;
+        let directory = self.home.path().join(id.to_string());
+        fs::create_dir_all(directory.join("data"))?;
+        fs::write(directory.join("data/myid"), format!("{id}\n"))?;
+        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind((self.address, 0))).collect::<io::Result<_>>()?;
+        let ports: Vec<u16> =
+            held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<io::Result<_>>()?;
+        self.members.push(Member {
+            id,
+            product,
+            observer,
+            directory,
+            client_port: ports[0],
+            quorum_port: ports[1],
+            election_port: ports[2],
+            held,
+            process: None,
+            frozen: false,
+        });
+        Ok(id)
+    }
+
+    fn write_config(&self, id: u64) -> Result<()> {
+        let member = self.member(id);
+        let mut text = format!("dataDir={}\n", self.data_dir(id).display());
+        for (key, value) in &self.plan.config {
+            writeln!(text, "{key}={value}")?;
+        }
+        if !self.plan.client_in_server_line {
+            writeln!(text, "clientPort={}\nclientPortAddress={}", member.client_port, self.address)?;
+        }
+        if member.observer {
+            writeln!(text, "peerType=observer")?;
+        }
+        for other in self.ids() {
+            writeln!(text, "server.{other}={}", self.server_line(other))?;
+        }
+        fs::write(member.directory.join("zoo.cfg"), text)?;
+        Ok(())
+    }
+}
+
+impl Drop for Ensemble {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            if let Err(error) = member.kill() {
+                eprintln!("cannot end member {}: {error:#}", member.id);
+            }
+            if thread::panicking() {
+                member.show_log();
+            }
+        }
+        if thread::panicking() && std::env::var_os("ROOKEEPER_KEEP").is_some() {
+            self.home.disable_cleanup(true);
+            eprintln!("kept: {}", self.home.path().display());
+        }
+    }
+}
+
+/// An address of 127.0.0.0/8 that nobody listens on; connections to it come from 127.0.0.1, so its ports stay free.
+fn unused_loopback_address() -> Result<Ipv4Addr> {
+    let mut random = Random::from_clock();
+    let mut octet = || 1 + random.below(253) as u8;
+    Ok(Ipv4Addr::new(127, octet(), octet(), octet()))
+}

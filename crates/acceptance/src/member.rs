@@ -1,0 +1,161 @@
+//! One member of an ensemble: its directory, its ports, its process, its log.
+//!
+//! The ports are held by listeners of ours until the first start. The configuration file is written once: a server may change
+//! it afterwards, and a restart, also as the other product, must live with that.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::ensemble::DEADLINE;
+use crate::server::{Product, rookeeper_binary};
+
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const SHOWN_LINES: usize = 120;
+/// Debian's 3.8.0; `ROOKEEPER_APACHE_CLASSPATH` names another one.
+const APACHE_CLASSPATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Gone,
+    Frozen,
+    Running,
+}
+
+#[derive(Debug)]
+pub struct Member {
+    pub id: u64,
+    pub product: Product,
+    pub observer: bool,
+    pub directory: PathBuf,
+    pub client_port: u16,
+    pub quorum_port: u16,
+    pub election_port: u16,
+    pub held: Vec<TcpListener>,
+    pub process: Option<Child>,
+    pub frozen: bool,
+}
+
+impl Member {
+    pub fn state(&self) -> State {
+        match &self.process {
+            None => State::Gone,
+            Some(_) if self.frozen => State::Frozen,
+            Some(_) => State::Running,
+        }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub fn spawn(&mut self, properties: &[String], fast_jvm: bool) -> Result<()> {
+        self.kill()?;
+        self.held.clear();
+        let config_file = self.directory.join("zoo.cfg");
+        let mut command = match self.product {
+            Product::Rookeeper => {
+                let mut command = Command::new(rookeeper_binary()?);
+                command.arg("server").arg(&config_file).env("SERVER_JVMFLAGS", properties.join(" "));
+                command
+            }
+            Product::Apache => {
+                let classpath = std::env::var("ROOKEEPER_APACHE_CLASSPATH");
+                let mut command = Command::new("java");
+                let heap = if fast_jvm { "-Xmx1g" } else { "-Xmx256m" };
+                command.args([heap, "-Dzookeeper.admin.enableServer=false"]).args(properties);
+                if !fast_jvm {
+                    command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+                }
+                command.args(["-cp", classpath.as_deref().unwrap_or(APACHE_CLASSPATH)]);
+                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&config_file);
+                command
+            }
+        };
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        command.current_dir(&self.directory).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
+        Ok(())
+    }
+
+    pub fn kill(&mut self) -> Result<()> {
+        self.frozen = false;
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    pub fn terminate(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let until = Instant::now() + DEADLINE;
+        let process = self.process.as_mut().context("the member does not run")?;
+        while process.try_wait()?.is_none() {
+            if Instant::now() > until {
+                bail!("member {} is still there {DEADLINE:?} after SIGTERM", self.id);
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        self.process = None;
+        Ok(())
+    }
+
+    pub fn freeze(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        self.frozen = true;
+        Ok(())
+    }
+
+    pub fn thaw(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)?;
+        self.frozen = false;
+        Ok(())
+    }
+
+    /// Fails if the process ended and nobody asked it to.
+    pub fn check_alive(&mut self) -> Result<()> {
+        if let Some(process) = &mut self.process
+            && let Some(status) = process.try_wait()?
+        {
+            self.process = None;
+            bail!("member {} ended by itself with {status}", self.id);
+        }
+        Ok(())
+    }
+
+    pub fn show_log(&self) {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+        eprintln!("--- log of member {} ({:?}), last {} of {} lines", self.id, self.product, shown.len(), lines.len());
+        for line in shown {
+            eprintln!("{line}");
+        }
+        eprintln!("--- end of the log of member {}", self.id);
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref().context("the member does not run")?;
+        Ok(kill_process(Pid::from_child(process), signal)?)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+}

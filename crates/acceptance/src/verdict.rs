@@ -1,0 +1,77 @@
+//! Everything that must hold when the load has ended and all members are up: a history that one machine could have made, all
+//! acknowledged writes on every member, and the same tree and digests everywhere.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::client::Client;
+use crate::ensemble::Ensemble;
+use crate::load::{Load, SEQUENCE};
+use crate::tree::{self, Tree};
+
+/// Each server keeps times of its own for this one.
+const CONFIG_NODE: &str = "/zookeeper/config";
+
+/// Ends the load and judges it on all running members.
+pub fn judge(ensemble: &mut Ensemble, load: Load) -> Result<()> {
+    let mut recorded = load.stop()?;
+    ensemble.wait_formed()?;
+    for id in ensemble.running() {
+        let mut client = ensemble.connect(id)?;
+        recorded.read_all(&mut client).with_context(|| format!("the end at member {id}"))?;
+        let found = sequential_nodes(&mut client)?;
+        let lost = recorded.history.missing_or_foreign(&found);
+        ensure!(lost.is_empty(), "member {id}:\n{}", lost.join("\n"));
+        client.close()?;
+    }
+    let violations = recorded.history.violations();
+    ensure!(violations.is_empty(), "{}", violations.join("\n"));
+    let unknown = recorded.history.events.len() - recorded.history.acknowledged();
+    println!("{} operations, {unknown} without an answer", recorded.history.events.len());
+    ensure!(recorded.history.acknowledged() > unknown, "most operations had no answer");
+    assert_equal_trees(ensemble)
+}
+
+/// The tree of every running member through a client of its own, and the digests they say they have.
+pub fn assert_equal_trees(ensemble: &mut Ensemble) -> Result<()> {
+    let mut first: Option<(u64, Tree)> = None;
+    for id in ensemble.running() {
+        let mut client = ensemble.connect(id)?;
+        client.sync()?;
+        let mut found = tree::fetch(&mut client)?;
+        found.remove(CONFIG_NODE);
+        client.close()?;
+        match &first {
+            None => first = Some((id, found)),
+            Some((other, expected)) => {
+                let differences = tree::differences(expected, &found);
+                ensure!(differences.is_empty(), "members {other} and {id}:\n{}", differences.join("\n"));
+            }
+        }
+    }
+    assert_equal_digests(ensemble)
+}
+
+/// Members remember the digest of every 128th zxid; where two remember the same one, they must agree.
+fn assert_equal_digests(ensemble: &mut Ensemble) -> Result<()> {
+    let mut known: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    for id in ensemble.running() {
+        let text = ensemble.word(id, "hash")?;
+        for line in text.lines() {
+            let Some((zxid, digest)) = line.split_once(": ") else { continue };
+            let (other, expected) = known.entry(zxid.to_owned()).or_insert_with(|| (id, digest.to_owned()));
+            ensure!(expected == digest, "digest at {zxid}: {expected} at member {other}, {digest} at member {id}");
+        }
+    }
+    Ok(())
+}
+
+fn sequential_nodes(client: &mut Client) -> Result<BTreeMap<String, u64>> {
+    let mut nodes = BTreeMap::new();
+    for name in client.children(SEQUENCE)? {
+        let (data, _) = client.get_data(&format!("{SEQUENCE}/{name}"))?;
+        nodes.insert(name, std::str::from_utf8(&data.unwrap_or_default())?.parse()?);
+    }
+    Ok(nodes)
+}

@@ -10,11 +10,11 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::MultiHeader;
 use rookeeper_proto::response::{Create2Response, ErrorResponse, GetDataResponse, PathResponse};
-use rookeeper_proto::{OpCode, Txn, Zxid};
+use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
 use rookeeper_tree::{Change, Outcome, Tree};
 
 use crate::digest_log::DigestLog;
-use crate::replica::{InFlight, Output, Replica, Reply};
+use crate::replica::{InFlight, Output, Replica, Reply, Role, reconfigured};
 use crate::time::Time;
 
 /// Transactions applied under one lock: readers wait no longer than these take.
@@ -35,8 +35,22 @@ impl Replica {
     }
 
     fn apply(&mut self, now: Time, tree: &mut Tree, next: InFlight, changes: &mut Vec<Change>) {
-        let InFlight { header, txn, digest, touched, reply, reads } = next;
+        let InFlight { header, txn, digest, touched, mut reply, mut reads } = next;
+        if let Role::Learning(_) = self.role
+            && let Some((waiting, behind)) = self.forwarded.take_answered(header.session, header.cxid)
+        {
+            (reply, reads) = (waiting, behind);
+        }
         let closed = matches!(txn, Txn::CloseSession { .. }).then_some(header.session);
+        if let Some(membership) =
+            self.member.as_ref().and_then(|member| reconfigured(&txn, member.settings.multi_address))
+        {
+            self.reconfigured = Some(membership);
+        }
+        let created = match &txn {
+            Txn::CreateSession { timeout_ms } => Some(*timeout_ms),
+            _ => None,
+        };
         // A multi's results carry the opcodes of its members, which the tree does not keep.
         let member_ops: Vec<OpCode> = match &txn {
             Txn::Multi(members) => members.iter().map(Txn::op).collect(),
@@ -45,10 +59,11 @@ impl Replica {
         changes.clear();
         let outcome = tree.apply(&header, txn, changes);
         self.pending.applied(header.zxid, &touched);
-        if let Some(expected) = digest.filter(|expected| *expected != tree.digest()) {
-            self.shared.statistics.digest_mismatches.fetch_add(1, Relaxed);
-            let (zxid, actual) = (header.zxid, tree.digest());
-            self.outputs.push_back(Output::DigestMismatch { zxid, expected, actual });
+        if let Some(expected) = digest.filter(|_| self.compare_digests) {
+            self.compare_digest(header.zxid, expected, tree.digest());
+        }
+        if let Some(timeout_ms) = created {
+            self.note_session(now, header.session, timeout_ms);
         }
         if self.shared.settings.digests && DigestLog::wants(header.zxid) {
             self.shared.digests().note(header.zxid, tree.digest());
@@ -80,12 +95,46 @@ impl Replica {
         }
     }
 
+    /// The first of a row of differences is told; a leader of another kind may send wrong ones for a while.
+    fn compare_digest(&mut self, zxid: Zxid, expected: i64, actual: i64) {
+        let differs = expected != actual;
+        if differs {
+            self.shared.statistics.digest_mismatches.fetch_add(1, Relaxed);
+            if !self.digest_differs {
+                self.outputs.push_back(Output::DigestMismatch { zxid, expected, actual });
+            }
+        }
+        self.digest_differs = differs;
+    }
+
+    /// A learner hears here of the sessions that the leader made for others. A leader knows them since it proposed them.
+    fn note_session(&mut self, now: Time, session: SessionId, timeout_ms: i32) {
+        let mut sessions = self.shared.sessions();
+        if sessions.get(session).is_none() {
+            sessions.add(session, timeout_ms, None, now.monotonic_ms);
+        }
+        sessions.globalize(session);
+    }
+
     fn answer(&mut self, now: Time, tree: &Tree, reply: &Reply, zxid: Zxid, outcome: Outcome, member_ops: &[OpCode]) {
         let connection = &reply.connection;
         self.shared.serve_deferred_to(connection);
         match &reply.handshake {
-            Some(response) => self.establish(now, connection, response),
+            Some(response) => {
+                if let Role::Learning(_) = self.role {
+                    // Here a session appears with its transaction.
+                    let (session, timeout_ms) = (response.session, response.timeout_ms);
+                    self.shared.sessions().attach(session, connection.clone(), timeout_ms, now.monotonic_ms);
+                }
+                self.establish(now, connection, response);
+            }
+            // The client is served by another server now; what it hears there must not be contradicted here.
+            None if is_moved(&outcome) => self.hang_up(connection),
             None => {
+                let outcome = match outcome {
+                    Outcome::Failed(code) => Outcome::Failed(self.local_refusal(reply, code)),
+                    outcome => outcome,
+                };
                 let sizes = &self.shared.statistics.answer_bytes;
                 connection.outbox.append(|output| {
                     let start = output.len() + size_of::<i32>();
@@ -97,6 +146,14 @@ impl Replica {
         let latency_ms = (now.monotonic_ms - reply.received_ms).max(0);
         self.shared.statistics.update_latency_ms.record(latency_ms as u64);
         self.note_answer(now, connection, (reply.op, reply.xid), zxid, latency_ms);
+    }
+}
+
+fn is_moved(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed(code) => *code == ErrorCode::SessionMoved.number(),
+        Outcome::Multi(members) => members.iter().any(is_moved),
+        _ => false,
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Connection {
     established: AtomicBool,
     /// Set once, with the watch tables locked, when the connection's watches are removed: none may follow.
     gone: AtomicBool,
+    /// Written by the replica: it stopped serving, and takes nothing more from this connection.
+    cut: AtomicBool,
     /// Raised by the task, lowered by the replica after the reply is in the outbox. At 0 the task may answer a read itself.
     in_flight: AtomicUsize,
     /// Written by the task: requests are left unread because the server has too many, so silence says nothing about the client.
@@ -123,6 +125,7 @@ impl Connection {
             timeout_ms: AtomicI32::new(0),
             established: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             held_back: AtomicBool::new(false),
             last_write: AtomicI64::new(0),
@@ -182,6 +185,15 @@ impl Connection {
         self.gone.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// A zxid where this server decides about writes, a number in the queue of forwarded requests where it does not.
     pub(crate) fn set_last_write(&self, zxid: Zxid) {
         self.last_write.store(zxid.0, Ordering::Relaxed);
     }

@@ -75,6 +75,8 @@ pub struct EnsembleSettings {
     pub max_concurrent_diff_syncs: usize,
     /// Leading ends where after this time too few have acknowledged the epoch and one of the voters looks for a leader again.
     pub max_time_to_wait_for_epoch_ms: Option<i64>,
+    /// Whether a reconfiguration must leave two voters.
+    pub standalone_enabled: bool,
     /// Whether addresses joined by `|` are allowed in memberships from outside.
     pub multi_address: bool,
 }

@@ -7,6 +7,8 @@
 //! - [`replica`]: the contract ([`Replica::handle`], [`Replica::poll`], [`Replica::deadline_ms`]) and the way of a write up to the log
 //! - `prepare.rs` and `pending.rs`: the checks, against the tree as it will be
 //! - `commit.rs`: from a committed transaction to answers and events
+//! - `connect.rs`: the handshake of a client
+//! - [`ensemble`], `member.rs`: what a member of an ensemble needs; `leading.rs` and `following.rs`: its two sides
 //! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
 //! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
 //! - [`session`], `reaper.rs`: what time does
@@ -26,9 +28,15 @@ pub mod statistics;
 pub mod time;
 
 mod commit;
+mod connect;
+mod following;
+mod leading;
+mod local;
+mod member;
 mod pending;
 mod prepare;
 mod reaper;
+mod reconfig;
 
 pub use connection::{Connection, Identities};
 pub use digest_log::DigestLog;

@@ -15,6 +15,7 @@ use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetAclRequest,
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, Zxid};
 use rookeeper_tree::{QuotaVerdict, Tree, access, digest};
+use rookeeper_zab::Membership;
 
 use crate::pending::{Node, Pending};
 use crate::settings::Settings;
@@ -25,6 +26,8 @@ pub(crate) struct Prepare<'a> {
     pub tree: &'a Tree,
     pub pending: &'a mut Pending,
     pub session: SessionId,
+    /// Whether all servers know the session, so that it can own nodes.
+    pub global_session: bool,
     pub identities: &'a [Id],
     /// The place the transaction will have, and its time.
     pub zxid: Zxid,
@@ -62,6 +65,21 @@ impl Prepare<'_> {
             self.pending.take_back();
         }
         prepared
+    }
+
+    /// Replaces the members. Everything about the membership itself is checked already.
+    pub fn reconfig(&mut self, membership: Membership) -> Checked<Txn> {
+        let mut node = self.node(path::CONFIG)?;
+        self.require(&node.acl, Permissions::WRITE)?;
+        let data = membership.to_string().into_bytes();
+        let before = node.digest();
+        node.stat.version = -1;
+        node.stat.mzxid = self.zxid;
+        node.stat.mtime_ms = self.wall_ms;
+        node.data_length = data.len();
+        node.content_crc = digest::content_crc(path::CONFIG, Some(&data));
+        self.pending.set(path::CONFIG, before, Some(node), self.zxid);
+        Ok(Txn::Reconfig { path: path::CONFIG.to_owned(), data: Some(data), version: -1 })
     }
 
     /// The end of a session takes its ephemeral nodes along.
@@ -120,6 +138,9 @@ impl Prepare<'_> {
 
     fn create(&mut self, request: CreateRequest, op: CreateOp) -> Checked<Txn> {
         let kind = self.create_kind(request.flags, op)?;
+        if !self.global_session && matches!(kind, CreateKind::Node { ephemeral: true, .. }) {
+            return Err(ErrorCode::SessionExpired);
+        }
         let sequential = matches!(request.flags, 2 | 3 | 6);
         let path = request.path.ok_or(ErrorCode::MarshallingError)?;
         let parent_path = parent_of(&path)?.to_owned();

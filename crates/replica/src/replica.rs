@@ -15,19 +15,26 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::election::Notification;
-use rookeeper_proto::frame;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{Digest, ErrorCode, Id, OpCode, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{Broadcast, HostPort, LinkId, Memberships, Quorum, Record, SyncPlan};
+use rookeeper_zab::leader::Leader;
+use rookeeper_zab::learner::Learner;
+use rookeeper_zab::{History, HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
 
 use crate::connection::{Connection, Identities};
-use crate::ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
+use crate::ensemble::{Level, Store, Stored};
+use crate::following::Forwarded;
+use crate::leading::Syncs;
+use crate::local::Upgrade;
+use crate::member::Member;
 use crate::pending::{Pending, Touched};
 use crate::prepare::Prepare;
 use crate::read::{self, ReadFrame};
 use crate::reaper::Reaper;
+use crate::session::Owner;
 use crate::shared::Shared;
+use crate::standing::Serving;
 use crate::time::Time;
 
 #[derive(Debug)]
@@ -96,6 +103,10 @@ pub enum Input {
     },
     /// What [`Output::Dial`] asked for succeeded.
     LeaderConnected {
+        link: LinkId,
+    },
+    /// Bytes of a snapshot arrive: the leader is alive. At most a few per second are needed.
+    LeaderHeard {
         link: LinkId,
     },
     /// One or more whole packets, the one of type SNAP always the last of its input.
@@ -223,47 +234,99 @@ pub(crate) struct Reply {
     pub handshake: Option<ConnectResponse>,
 }
 
+/// Who decides.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// Nobody that is known.
+    Looking,
+    /// This server. A standalone one leads alone.
+    Leading(Box<Leader>),
+    /// Another one.
+    Learning(Box<Learner>),
+}
+
 #[derive(Debug)]
 pub struct Replica {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) role: Role,
+    /// None for a standalone server.
+    pub(crate) member: Option<Box<Member>>,
+    pub(crate) history: History,
+    /// What the leader that this server is has prepared and not applied.
     pub(crate) pending: Pending,
+    /// Logged or about to be, and not applied: what the history holds above its committed end, decoded.
     pub(crate) in_flight: VecDeque<InFlight>,
+    /// What this server's clients wait for from its leader.
+    pub(crate) forwarded: Forwarded,
+    /// Syncs that wait until it is confirmed that this server leads.
+    pub(crate) syncs: Syncs,
+    /// Sizes of this leader's proposals.
+    pub(crate) proposal_bytes: ProposalBytes,
+    /// The membership that the last reconfiguration applied has made, until it is put into force.
+    pub(crate) reconfigured: Option<Membership>,
+    /// Off while a tree that came as a snapshot is behind what it shows.
+    pub(crate) compare_digests: bool,
+    /// A digest differed, and has not been equal since.
+    pub(crate) digest_differs: bool,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) to_wake: Vec<Arc<Connection>>,
-    broadcast: Broadcast,
-    reaper: Reaper,
+    pub(crate) reaper: Reaper,
+}
+
+/// -1 where there was none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProposalBytes {
+    pub last: i64,
+    pub min: i64,
+    pub max: i64,
+}
+
+impl Default for ProposalBytes {
+    fn default() -> ProposalBytes {
+        ProposalBytes { last: -1, min: -1, max: -1 }
+    }
+}
+
+impl ProposalBytes {
+    fn note(&mut self, bytes: usize) {
+        let bytes = bytes as i64;
+        self.last = bytes;
+        self.min = if self.min < 0 { bytes } else { self.min.min(bytes) };
+        self.max = self.max.max(bytes);
+    }
 }
 
 /// Deferred events delivered per call, so that no call takes long.
 const DEFERRED_PER_CALL: usize = 2000;
 
 impl Replica {
-    /// A member of an ensemble, which begins by looking for a leader.
-    pub fn member(shared: Arc<Shared>, settings: EnsembleSettings, epochs: Epochs, now: Time) -> Replica {
-        let _ = (settings, epochs);
-        Replica::new(shared, now)
+    /// A standalone server, which leads alone. Takes over a recovered tree, whose sessions all have their full timeout ahead of them.
+    pub fn new(shared: Arc<Shared>, now: Time) -> Replica {
+        let last = shared.tree().last_zxid();
+        let leader = Leader::standalone(shared.settings.server, last);
+        let sessions: Vec<_> = shared.tree().sessions().collect();
+        shared.sessions().restart(true, sessions.into_iter(), now.monotonic_ms);
+        // Nobody will ever ask for what is committed.
+        Replica::with_role(shared, Role::Leading(Box::new(leader)), History::new(last, 0), now)
     }
 
-    /// A standalone server. Takes over a recovered tree, whose sessions all have their full timeout ahead of them.
-    pub fn new(shared: Arc<Shared>, now: Time) -> Replica {
-        let settings = &shared.settings;
-        let (pending, last_zxid) = {
-            let tree = shared.tree();
-            let mut sessions = shared.sessions();
-            for (session, timeout_ms) in tree.sessions() {
-                sessions.add(session, timeout_ms, None, now.monotonic_ms);
-            }
-            (Pending::new(&tree), tree.last_zxid())
-        };
-        let broadcast = Broadcast::new(Quorum::majority([settings.server]), last_zxid);
-        let reaper = Reaper::new(settings.reaping, now.monotonic_ms);
+    pub(crate) fn with_role(shared: Arc<Shared>, role: Role, history: History, now: Time) -> Replica {
+        let pending = Pending::new(&shared.tree());
         Replica {
             pending,
+            role,
+            member: None,
+            history,
             in_flight: VecDeque::new(),
+            forwarded: Forwarded::default(),
+            syncs: Syncs::default(),
+            proposal_bytes: ProposalBytes::default(),
+            reconfigured: None,
+            compare_digests: true,
+            digest_differs: false,
             outputs: VecDeque::new(),
             to_wake: Vec::new(),
-            broadcast,
-            reaper,
+            reaper: Reaper::new(shared.settings.reaping, now.monotonic_ms),
             shared,
         }
     }
@@ -271,34 +334,45 @@ impl Replica {
     /// Takes one event in. Never blocks.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
-            Input::Connect { connection, request } => self.connect(now, connection, request),
-            Input::Write { connection, xid, op, request, body: _, identities } => {
-                self.write(now, connection, xid, op, request, identities);
-            }
-            Input::Read { connection, read } => self.read(now, connection, read),
-            Input::Disconnected { connection } => self.shared.sessions().detach(connection.session(), &connection),
-            Input::Synced { zxid } => {
-                if let Some(committed) = self.broadcast.acknowledge(self.shared.settings.server, zxid) {
-                    self.commit(now, committed);
+            Input::Connect { .. } | Input::Write { .. } | Input::Read { .. } | Input::Disconnected { .. } => {
+                if let Some(input) = self.syncs.hold(input) {
+                    self.take_client_input(now, input);
                 }
             }
-            Input::Stored(_)
-            | Input::Notified { .. }
-            | Input::ElectionLinkUp { .. }
-            | Input::ElectionLinkDown { .. }
-            | Input::LearnerConnected { .. }
-            | Input::FromLearner { .. }
-            | Input::LearnerGone { .. }
-            | Input::SyncPlanned { .. }
-            | Input::LeaderConnected { .. }
-            | Input::FromLeader { .. }
-            | Input::SnapshotReceived { .. }
-            | Input::LeaderGone { .. }
-            | Input::Tick => {}
+            Input::Synced { zxid } => {
+                self.history.synced(zxid);
+                match &mut self.role {
+                    Role::Leading(leader) => leader.synced(now.monotonic_ms, zxid),
+                    Role::Learning(learner) => learner.synced(zxid),
+                    Role::Looking => {}
+                }
+            }
+            Input::Tick => {}
+            input => self.take_member_input(now, input),
         }
+        self.pump(now);
         self.pass_time(now);
+        self.pump(now);
+        self.publish_standing();
         if self.shared.has_deferred() {
             self.shared.deliver_deferred(DEFERRED_PER_CALL, &mut self.to_wake);
+        }
+    }
+
+    pub(crate) fn take_client_input(&mut self, now: Time, input: Input) {
+        match input {
+            Input::Connect { connection, request } => self.connect(now, connection, request),
+            Input::Write { connection, xid, op, request, body, identities } => {
+                self.write(now, connection, (xid, op), request, &body, &identities);
+            }
+            Input::Read { connection, read } => self.read(now, connection, read),
+            Input::Disconnected { connection } => {
+                if matches!(self.role, Role::Learning(_)) {
+                    self.note_departure(&connection);
+                }
+                self.shared.sessions().detach(connection.session(), &connection);
+            }
+            _ => unreachable!("only clients' inputs come here"),
         }
     }
 
@@ -313,97 +387,92 @@ impl Replica {
         if self.shared.has_deferred() {
             return Some(i64::MIN);
         }
-        [self.shared.sessions().deadline_ms(), Some(self.reaper.deadline_ms())].into_iter().flatten().min()
+        let reaper = self.decides().then(|| self.reaper.deadline_ms());
+        [self.shared.sessions().deadline_ms(), reaper, self.member_deadline_ms()].into_iter().flatten().min()
     }
 
-    /// Transactions prepared and not applied.
+    /// Transactions on their way, and requests that wait for a leader.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.len() + self.forwarded.len()
     }
 
-    fn connect(&mut self, now: Time, connection: Arc<Connection>, request: ConnectRequest) {
-        let settings = &self.shared.settings;
-        if request.last_zxid_seen > self.shared.tree().last_zxid() {
-            // This client has seen a later state than this server has. It must not go back in time: let it go elsewhere.
-            self.hang_up(&connection);
-            return;
-        }
-        let timeout_ms = request.timeout_ms.clamp(settings.min_session_timeout_ms, settings.max_session_timeout_ms);
-        let session = request.session;
-        let response = |session: SessionId| ConnectResponse {
-            timeout_ms,
-            session,
-            password: session.password(),
-            read_only: request.read_only.map(|_| false),
-        };
-        if session == SessionId::NONE {
-            let session = self.shared.sessions().new_id();
-            self.shared.sessions().add(session, timeout_ms, Some(connection.clone()), now.monotonic_ms);
-            let handshake = Some(response(session));
-            let op = OpCode::CreateSession;
-            let reply = Reply { connection, xid: 0, op, received_ms: now.monotonic_ms, handshake };
-            self.shared.submit(&reply.connection);
-            self.propose(now, session, 0, Txn::CreateSession { timeout_ms }, Some(reply));
-            return;
-        }
-        // The password first: whoever does not know it must not be able to cut the connection of someone else's session.
-        if request.password != session.password() || self.shared.sessions().is_closing(session) {
-            let refusal = ConnectResponse::refused(request.read_only.map(|_| false));
-            connection.outbox.append(|output| frame::append(output, |output| refusal.append(output)));
-            connection.outbox.finish();
-            self.to_wake.push(connection);
-            return;
-        }
-        let before = self.shared.sessions().attach(session, connection.clone(), timeout_ms, now.monotonic_ms);
-        if let Some(before) = before.filter(|before| *before != connection) {
-            self.hang_up(&before);
-        }
-        self.establish(now, &connection, &response(session));
-    }
-
-    /// Answers a handshake; from here on requests are read.
-    pub(crate) fn establish(&mut self, now: Time, connection: &Arc<Connection>, response: &ConnectResponse) {
-        connection.heard(now.monotonic_ms);
-        connection.establish(response.session, response.timeout_ms);
-        connection.outbox.append(|output| frame::append(output, |output| response.append(output)));
-        self.to_wake.push(connection.clone());
-        let (session, timeout_ms) = (response.session, response.timeout_ms);
-        self.outputs.push_back(Output::SessionOpened { session, timeout_ms, connection: connection.clone() });
-    }
-
-    /// Closes a connection without a word.
-    pub(crate) fn hang_up(&mut self, connection: &Arc<Connection>) {
-        connection.outbox.close();
-        self.to_wake.push(connection.clone());
+    /// Whether this server decides about writes.
+    fn decides(&self) -> bool {
+        matches!(self.role, Role::Leading(_)) && self.shared.bulletin.serving() == Serving::Deciding
     }
 
     fn write(
         &mut self,
         now: Time,
         connection: Arc<Connection>,
-        xid: i32,
-        op: OpCode,
+        (xid, op): (i32, OpCode),
         request: Option<WriteRequest>,
-        identities: Identities,
+        body: &[u8],
+        identities: &Identities,
     ) {
+        if connection.is_cut() {
+            self.shared.settle(&connection);
+            return;
+        }
         let session = connection.session();
         let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None };
-        let closing = self.shared.sessions().is_closing(session);
-        let Some(request) = request.filter(|_| !closing) else {
-            let code = if closing { ErrorCode::SessionExpired } else { ErrorCode::MarshallingError };
-            self.propose(now, session, xid, Txn::Error { code: code.number() }, Some(reply));
+        if op == OpCode::CloseSession && self.is_local(session) {
+            self.close_local(now, reply.connection, xid, identities);
             return;
-        };
-        if request == WriteRequest::CloseSession {
-            self.shared.sessions().close(session);
         }
-        let txn = self.prepare(now, session, &identities, |prepare| prepare.write(request));
+        if let Some(request) = &request
+            && let Upgrade::Needed { timeout_ms } = self.upgrade_for(session, request)
+        {
+            self.upgrade(now, session, timeout_ms);
+        }
+        match self.shared.bulletin.serving() {
+            Serving::ReadOnly => {
+                self.refuse_read_only(now, reply);
+                return;
+            }
+            Serving::Forwarding if request.is_none() => {
+                self.refuse_in_turn(now, ErrorCode::MarshallingError, reply);
+                return;
+            }
+            Serving::Forwarding => {
+                self.forward_write(body, identities, reply);
+                return;
+            }
+            Serving::Deciding | Serving::Nobody => {}
+        }
+        let txn = match request {
+            Some(request) => match self.check_session(session, Owner::Here, &request) {
+                Ok(()) => self.prepare_write(now, session, identities, request),
+                Err(code) => Txn::Error { code: code.number() },
+            },
+            None if self.shared.sessions().is_closing(session) => {
+                Txn::Error { code: ErrorCode::SessionExpired.number() }
+            }
+            None => Txn::Error { code: ErrorCode::MarshallingError.number() },
+        };
         self.propose(now, session, xid, txn, Some(reply));
     }
 
-    /// Gives a prepared transaction its place in the order and sends it to the log.
-    fn propose(&mut self, now: Time, session: SessionId, cxid: i32, txn: Txn, reply: Option<Reply>) {
-        let zxid = self.broadcast.propose();
+    /// Checks a request against the tree as it will be.
+    pub(crate) fn prepare_write(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        identities: &[Id],
+        request: WriteRequest,
+    ) -> Txn {
+        match request {
+            WriteRequest::Reconfig(request) if self.member.is_some() => {
+                self.prepare_reconfig(now, session, identities, &request)
+            }
+            request => self.prepare(now, session, identities, |prepare| prepare.write(request)),
+        }
+    }
+
+    /// Gives a prepared transaction its place in the order and sends it to the log and to the learners.
+    pub(crate) fn propose(&mut self, now: Time, session: SessionId, cxid: i32, txn: Txn, reply: Option<Reply>) {
+        let Role::Leading(leader) = &mut self.role else { return };
+        let zxid = leader.next_zxid();
         let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms };
         let touched = self.pending.keep();
         let digest = (self.shared.settings.digests && !matches!(txn, Txn::Error { .. })).then(|| self.pending.digest());
@@ -413,26 +482,59 @@ impl Replica {
         }
         let mut body = Vec::with_capacity(128);
         record.append(&mut body);
-        self.outputs.push_back(Output::Append(Record::new(zxid, &body)));
+        self.proposal_bytes.note(body.len());
+        let packet = Record::new(zxid, &body);
+        let multi_address = self.member.as_ref().is_some_and(|member| member.settings.multi_address);
+        match reconfigured(&record.txn, multi_address) {
+            Some(membership) => leader.propose_reconfig(now.monotonic_ms, &packet, membership),
+            None => leader.propose(now.monotonic_ms, &packet),
+        }
+        self.history.push(packet.clone()).expect("the leader's numbers follow one another");
+        self.outputs.push_back(Output::Append(packet));
         self.in_flight.push_back(InFlight { header, txn: record.txn, digest, touched, reply, reads: Vec::new() });
     }
 
-    /// A read behind a write waits with it. Where the write was answered in the meantime, it runs now.
-    fn read(&mut self, now: Time, connection: Arc<Connection>, read: ReadFrame) {
-        let position = self.in_flight.binary_search_by_key(&connection.last_write(), |write| write.header.zxid);
-        match position {
-            Ok(index) => self.in_flight[index].reads.push(read),
-            Err(_) => {
-                let shared = self.shared.clone();
-                let tree = shared.tree();
-                self.answer_read(now, &tree, &connection, &read);
+    /// A read behind a request of its connection waits with it. Where that was answered in the meantime, it runs now. A sync asks whoever
+    /// leads.
+    pub(crate) fn read(&mut self, now: Time, connection: Arc<Connection>, read: ReadFrame) {
+        if connection.is_cut() {
+            self.shared.settle(&connection);
+            return;
+        }
+        let serving = self.shared.bulletin.serving();
+        let is_sync = read.op == OpCode::Sync;
+        let read = match serving {
+            Serving::Forwarding if is_sync => return self.forward_sync(now, connection, read),
+            Serving::ReadOnly if is_sync => {
+                let (xid, op) = (read.xid, read.op);
+                let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None };
+                return self.refuse_read_only(now, reply);
             }
+            Serving::Forwarding => self.wait_with_forwarded(&connection, read),
+            Serving::Deciding if is_sync && self.member.is_some() => {
+                return self.take_client_sync(now, connection, read);
+            }
+            _ => match self.in_flight.binary_search_by_key(&connection.last_write(), |write| write.header.zxid) {
+                Ok(index) => {
+                    self.in_flight[index].reads.push(read);
+                    None
+                }
+                Err(_) => Some(read),
+            },
+        };
+        if let Some(read) = read {
+            let shared = self.shared.clone();
+            let tree = shared.tree();
+            self.answer_read(now, &tree, &connection, &read);
         }
     }
 
     pub(crate) fn answer_read(&mut self, now: Time, tree: &Tree, connection: &Arc<Connection>, read: &ReadFrame) {
         let shared = &self.shared;
         shared.serve_deferred_to(connection);
+        if read.op == OpCode::CloseSession {
+            return self.answer_close_local(now, tree.last_zxid(), connection, read);
+        }
         let mut answer = Vec::with_capacity(128);
         let request = (read.xid, read.op, read.body.as_slice());
         let frames = read::answer(shared, tree, connection, &read.identities, request, &mut answer);
@@ -460,36 +562,57 @@ impl Replica {
     }
 
     fn pass_time(&mut self, now: Time) {
+        self.pass_member_time(now);
         if self.shared.sessions().deadline_ms().is_some_and(|due| due <= now.monotonic_ms) {
             let expired = self.shared.sessions().expired(now.monotonic_ms);
-            for (session, timeout_ms) in expired {
-                self.shared.statistics.sessions_expired.fetch_add(1, Relaxed);
-                self.outputs.push_back(Output::SessionExpired { session, timeout_ms });
-                self.prepare_internal(now, session, |prepare| Ok(prepare.close_session()));
+            for expired in expired {
+                self.expire(now, expired);
             }
         }
-        let shared = self.shared.clone();
-        while let Some(path) = self.reaper.next(now, || shared.tree()) {
-            self.prepare_internal(now, SessionId::NONE, |prepare| prepare.reap(path));
+        if self.decides() {
+            let shared = self.shared.clone();
+            while let Some(path) = self.reaper.next(now, || shared.tree()) {
+                self.prepare_internal(now, SessionId::NONE, |prepare| prepare.reap(path));
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Time, (session, timeout_ms): (SessionId, i32)) {
+        self.shared.statistics.sessions_expired.fetch_add(1, Relaxed);
+        self.outputs.push_back(Output::SessionExpired { session, timeout_ms });
+        if !self.is_local(session) {
+            self.prepare_internal(now, session, |prepare| Ok(prepare.close_session()));
+            return;
+        }
+        let ended = self.shared.sessions().remove(session);
+        if let Some(connection) = ended.and_then(|session| session.connection) {
+            self.hang_up(&connection);
         }
     }
 
     /// Checks a change against the tree as it will be; one that fails becomes an error transaction.
-    fn prepare(
+    pub(crate) fn prepare(
         &mut self,
         now: Time,
         session: SessionId,
         identities: &[Id],
         change: impl FnOnce(&mut Prepare<'_>) -> Result<Txn, ErrorCode>,
     ) -> Txn {
+        let Role::Leading(leader) = &self.role else {
+            return Txn::Error { code: ErrorCode::RuntimeInconsistency.number() };
+        };
+        let zxid = leader.next_zxid();
         let tree = self.shared.tree();
+        let global_session =
+            !self.local_sessions() || self.shared.sessions().get(session).is_some_and(|session| !session.local);
         let mut prepare = Prepare {
             settings: &self.shared.settings,
             tree: &tree,
             pending: &mut self.pending,
             session,
             identities,
-            zxid: self.broadcast.next(),
+            zxid,
+            global_session,
             wall_ms: now.wall_ms,
         };
         change(&mut prepare).unwrap_or_else(|code| Txn::Error { code: code.number() })
@@ -504,5 +627,13 @@ impl Replica {
     ) {
         let txn = self.prepare(now, session, &[], change);
         self.propose(now, session, 0, txn, None);
+    }
+}
+
+/// The membership that a transaction makes, if it is a reconfiguration.
+pub(crate) fn reconfigured(txn: &Txn, multi_address: bool) -> Option<Membership> {
+    match txn {
+        Txn::Reconfig { data: Some(text), .. } => Membership::parse_text(text, multi_address).ok(),
+        _ => None,
     }
 }

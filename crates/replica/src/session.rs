@@ -10,14 +10,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rookeeper_proto::SessionId;
+use rookeeper_zab::LinkId;
 
 use crate::connection::Connection;
+
+/// Through whom a session's requests reach the leader. A learner that connects again is another one: what it had on its way is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Here,
+    Learner(LinkId),
+}
 
 #[derive(Debug)]
 pub struct Session {
     /// As negotiated by the connection that holds it now; the stored one stays that of creation.
     pub timeout_ms: i32,
     pub connection: Option<Arc<Connection>>,
+    /// Kept by a leader; none until the first request under a new one.
+    pub owner: Option<Owner>,
+    /// Known to this server only, and to no log.
+    pub local: bool,
     /// Once closing, nothing more is accepted for it.
     pub closing: bool,
     last_heard_ms: i64,
@@ -47,13 +59,26 @@ pub struct Sessions {
     /// Due time to the sessions that may expire then.
     buckets: BTreeMap<i64, Vec<SessionId>>,
     next_id: i64,
+    /// Whether global sessions expire here. Where another server decides about that, they have no due time.
+    decides: bool,
 }
 
 impl Sessions {
     /// `first_id` is where the ids of new sessions start.
     pub fn new(tick_ms: i64, first_id: SessionId) -> Sessions {
         assert!(tick_ms > 0, "tickTime must be positive");
-        Sessions { tick_ms, sessions: HashMap::new(), buckets: BTreeMap::new(), next_id: first_id.0 }
+        Sessions { tick_ms, sessions: HashMap::new(), buckets: BTreeMap::new(), next_id: first_id.0, decides: true }
+    }
+
+    /// Begins anew with these sessions, all with their full timeout ahead of them; `decides` says whether they expire here. Nobody is
+    /// connected.
+    pub fn restart(&mut self, decides: bool, sessions: impl Iterator<Item = (SessionId, i32)>, now_ms: i64) {
+        self.sessions.clear();
+        self.buckets.clear();
+        self.decides = decides;
+        for (id, timeout_ms) in sessions {
+            self.add(id, timeout_ms, None, now_ms);
+        }
     }
 
     /// An id that no living session has.
@@ -70,10 +95,56 @@ impl Sessions {
 
     /// Adds a session, or restores one after a restart, with its full timeout ahead of it.
     pub fn add(&mut self, id: SessionId, timeout_ms: i32, connection: Option<Arc<Connection>>, now_ms: i64) {
+        self.insert(id, timeout_ms, connection, false, now_ms);
+    }
+
+    /// Adds a session that no other server hears of.
+    pub fn add_local(&mut self, id: SessionId, timeout_ms: i32, connection: Arc<Connection>, now_ms: i64) {
+        self.insert(id, timeout_ms, Some(connection), true, now_ms);
+    }
+
+    fn insert(
+        &mut self,
+        id: SessionId,
+        timeout_ms: i32,
+        connection: Option<Arc<Connection>>,
+        local: bool,
+        now_ms: i64,
+    ) {
         let bucket_ms = self.bucket(now_ms, timeout_ms);
-        let session = Session { timeout_ms, connection, closing: false, last_heard_ms: now_ms, bucket_ms };
+        let session =
+            Session { timeout_ms, connection, owner: None, local, closing: false, last_heard_ms: now_ms, bucket_ms };
         self.sessions.insert(id, session);
-        self.buckets.entry(bucket_ms).or_default().push(id);
+        if local || self.decides {
+            self.buckets.entry(bucket_ms).or_default().push(id);
+        }
+    }
+
+    /// A learner heard of it. Sessions that are closing or unknown can't be kept alive.
+    pub fn touch(&mut self, id: SessionId, timeout_ms: i32, now_ms: i64) {
+        if let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.closing) {
+            session.timeout_ms = timeout_ms;
+            session.last_heard_ms = now_ms;
+            // Only a shorter timeout needs another bucket at once; one that falls due looks when the session was heard of.
+            let bucket_ms = session.bucket_ms;
+            let earlier_ms = self.bucket(now_ms, timeout_ms);
+            if earlier_ms < bucket_ms {
+                self.place(id, earlier_ms);
+            }
+        }
+    }
+
+    pub fn set_owner(&mut self, id: SessionId, owner: Owner) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.owner = Some(owner);
+        }
+    }
+
+    /// A local session becomes one that all servers know.
+    pub fn globalize(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.local = false;
+        }
     }
 
     pub fn get(&self, id: SessionId) -> Option<&Session> {
@@ -175,6 +246,9 @@ impl Sessions {
             && session.bucket_ms != bucket_ms
         {
             session.bucket_ms = bucket_ms;
+            if !self.decides && !session.local {
+                return;
+            }
             self.buckets.entry(bucket_ms).or_default().push(id);
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use parking_lot::RwLock;
 use rookeeper_proto::{Epoch, ServerId};
 use rookeeper_zab::Membership;
+use rookeeper_zab::leader::{Leader, LeaderPhase};
 
 /// Whom this server serves, and who decides about writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,5 +121,13 @@ impl Bulletin {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Standing)) {
         change(&mut self.standing.write());
+    }
+}
+
+pub(crate) fn phase_of(leader: &Leader) -> Phase {
+    match leader.phase() {
+        LeaderPhase::Discovery => Phase::Discovery,
+        LeaderPhase::Synchronization => Phase::Synchronization,
+        LeaderPhase::Broadcast => Phase::Broadcast,
     }
 }

@@ -11,7 +11,6 @@
 //! All follow one contract: calls take the time and what happened, never block, and leave effects to be polled; `deadline_ms` says
 //! when to call again if nothing happens.
 
-pub mod broadcast;
 pub mod election;
 pub mod history;
 pub mod leader;
@@ -20,7 +19,6 @@ pub mod link;
 pub mod membership;
 pub mod quorum;
 
-pub use broadcast::Broadcast;
 pub use history::{Gap, History, Record};
 pub use link::{LinkId, SyncPlan};
 pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, MembershipError, Memberships, Role};

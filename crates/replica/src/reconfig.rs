@@ -1,0 +1,233 @@
+//! Changing the members while the ensemble runs.
+//!
+//! What always holds here: one change at a time; a new membership is proposed only when a quorum of it is synced with the leader; it goes
+//! into force with its transaction, whose zxid is its version, on every server.
+//!
+//! Counterpart in the original: the reconfig case of `PrepRequestProcessor`, `QuorumPeer.processReconfig`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rookeeper_proto::election::PeerState;
+use rookeeper_proto::request::ReconfigRequest;
+use rookeeper_proto::{ErrorCode, Id, ServerId, SessionId, Txn, Zxid};
+use rookeeper_zab::{Member, Membership, Memberships};
+
+use crate::ensemble::{Level, Store};
+use crate::replica::{Output, Replica, Role};
+use crate::time::Time;
+
+/// Requests name few servers.
+const MAX_REQUEST_BYTES: usize = 64 << 10;
+
+impl Replica {
+    /// Checks a request to change the members.
+    pub(crate) fn prepare_reconfig(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        identities: &[Id],
+        request: &ReconfigRequest,
+    ) -> Txn {
+        let text = self.check_reconfig(request);
+        self.prepare(now, session, identities, |prepare| prepare.reconfig(text?))
+    }
+
+    /// The new membership; its version is that of the transaction to come.
+    fn check_reconfig(&self, request: &ReconfigRequest) -> Result<Membership, ErrorCode> {
+        let Some(member) = &self.member else { return Err(ErrorCode::Unimplemented) };
+        let Role::Leading(leader) = &self.role else { return Err(ErrorCode::Unimplemented) };
+        if !self.shared.settings.reconfig {
+            return Err(ErrorCode::ReconfigDisabled);
+        }
+        let memberships = leader.memberships();
+        if memberships.committed.version != memberships.last_seen.version {
+            return Err(ErrorCode::ReconfigInProgress);
+        }
+        let current = &memberships.last_seen;
+        if request.current_config_id != -1 && request.current_config_id != current.version {
+            return Err(ErrorCode::BadVersion);
+        }
+        let mut new = changed(current, request, member.settings.multi_address).ok_or(ErrorCode::BadArguments)?;
+        let least = if member.settings.standalone_enabled { 2 } else { 1 };
+        if new.participants().count() < least || !new.has_voter() {
+            return Err(ErrorCode::BadArguments);
+        }
+        if !leader.has_synced_quorum_of(&new) {
+            return Err(ErrorCode::NewConfigNoQuorum);
+        }
+        new.version = leader.next_zxid().0;
+        Ok(new)
+    }
+
+    /// A membership that is newer than the one in force, and not in force yet.
+    pub(crate) fn see_membership(&mut self, membership: Membership) {
+        let Some(member) = &mut self.member else { return };
+        if membership.version <= member.memberships.committed.version {
+            return;
+        }
+        let memberships = Memberships::new(member.memberships.committed.clone(), membership.clone());
+        if self.shared.settings.reconfig {
+            self.outputs.push_back(Output::Store(Store::ProposedMembership(membership)));
+        }
+        self.set_memberships(memberships);
+    }
+
+    /// Puts a membership into force.
+    pub(crate) fn activate_membership(&mut self, now: Time, membership: Membership) {
+        let Some(member) = &self.member else { return };
+        let changed = membership.version > member.memberships.committed.version;
+        if changed && self.shared.settings.reconfig {
+            self.outputs.push_back(Output::Store(Store::ActiveMembership(membership.clone())));
+            let ids: Vec<String> = membership.members.keys().map(|id| id.0.to_string()).collect();
+            let text = format!("membership {:x} is in force: servers {}", membership.version, ids.join(", "));
+            self.log(Level::Info, text);
+        }
+        if changed {
+            self.set_memberships(Memberships::settled(membership));
+        }
+        self.write_config_node(now);
+    }
+
+    /// The membership as a node of the tree.
+    pub(crate) fn write_config_node(&mut self, now: Time) {
+        let Some(member) = &self.member else { return };
+        let membership = &member.memberships.committed;
+        let (text, version) = (membership.to_string(), Zxid(membership.version));
+        let mut tree = self.shared.tree_mut();
+        let node = tree.node(rookeeper_proto::path::CONFIG);
+        // The transaction of a reconfiguration has written it already.
+        if node.and_then(|node| node.data()) != Some(text.as_bytes()) {
+            tree.write_config_node(&text, version, now.wall_ms);
+        }
+    }
+
+    fn set_memberships(&mut self, memberships: Memberships) {
+        let Some(member) = &mut self.member else { return };
+        let memberships = Arc::new(memberships);
+        member.memberships = memberships.clone();
+        member.stale_standing = true;
+        member.election.set_memberships(memberships.clone());
+        self.outputs.push_back(Output::Members(memberships));
+    }
+
+    /// A learner's: the reconfiguration just committed names the leader. Where that or this server's part changes, the connection is
+    /// over, and the next leader is known without an election.
+    pub(crate) fn activate_reconfig(&mut self, now: Time, designated_leader: ServerId) {
+        let Some(membership) = self.reconfigured.take() else { return };
+        self.activate_membership(now, membership);
+        let (Some(member), Role::Learning(learner)) = (&mut self.member, &mut self.role) else { return };
+        let me = member.settings.me;
+        let membership = &member.memberships.committed;
+        let was = member.election.state();
+        let state = if designated_leader == me && membership.is_participant(me) {
+            PeerState::Leading
+        } else if membership.is_participant(me) {
+            PeerState::Following
+        } else if membership.members.contains_key(&me) {
+            PeerState::Observing
+        } else {
+            // One that was removed keeps following, without a voice.
+            was
+        };
+        if state != was || designated_leader != learner.leader() {
+            member.designated = Some((designated_leader, state));
+            learner
+                .leave(format!("membership {:x} makes server {} the leader", membership.version, designated_leader.0));
+        }
+    }
+}
+
+/// The membership a request asks for; none where it does not say that well.
+fn changed(current: &Membership, request: &ReconfigRequest, multi_address: bool) -> Option<Membership> {
+    let texts = [&request.joining_servers, &request.leaving_servers, &request.new_members];
+    if texts.into_iter().flatten().map(String::len).sum::<usize>() > MAX_REQUEST_BYTES {
+        return None;
+    }
+    if let Some(new_members) = &request.new_members {
+        let new = Membership::parse_text(new_members.replace(',', "\n"), multi_address).ok()?;
+        return Some(new);
+    }
+    if current.groups.is_some() && (request.joining_servers.is_some() || request.leaving_servers.is_some()) {
+        return None;
+    }
+    let mut new = current.clone();
+    for leaving in entries(&request.leaving_servers) {
+        new.members.remove(&ServerId(leaving.parse().ok()?));
+    }
+    for joining in entries(&request.joining_servers) {
+        let (name, value) = joining.split_once('=')?;
+        let id = ServerId(name.trim().strip_prefix("server.")?.parse().ok()?);
+        let member = Member::parse(id, value.trim(), multi_address).ok()?;
+        // Everybody must know where its clients connect.
+        member.client.as_ref()?;
+        new.members.remove(&id);
+        if new.members.values().any(|other| share_an_address(other, &member)) {
+            return None;
+        }
+        new.members.insert(id, member);
+    }
+    Some(new)
+}
+
+fn entries(list: &Option<String>) -> impl Iterator<Item = &str> {
+    list.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// Whether two servers claim the same host and port. Wildcards and loopback addresses say nothing.
+fn share_an_address(one: &Member, other: &Member) -> bool {
+    let addresses = |member: &Member| -> BTreeSet<(String, u16)> {
+        let servers = member
+            .addresses
+            .iter()
+            .flat_map(|address| [address.quorum_port, address.election_port].map(|port| (address.host.clone(), port)));
+        let client = member.client.iter().map(|client| (client.host.clone(), client.port));
+        servers.chain(client).filter(|(host, _)| says_where(host)).collect()
+    };
+    !addresses(one).is_disjoint(&addresses(other))
+}
+
+fn says_where(host: &str) -> bool {
+    match host.parse::<std::net::IpAddr>() {
+        Ok(ip) => !ip.is_unspecified() && !ip.is_loopback(),
+        Err(_) => host != "localhost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn current() -> Membership {
+        let text = "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:participant;0.0.0.0:3\nversion=5";
+        Membership::parse_text(text, false).unwrap()
+    }
+
+    fn request(joining: Option<&str>, leaving: Option<&str>, new: Option<&str>) -> ReconfigRequest {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        ReconfigRequest {
+            joining_servers: owned(joining),
+            leaving_servers: owned(leaving),
+            new_members: owned(new),
+            current_config_id: -1,
+        }
+    }
+
+    #[test]
+    fn servers_join_and_leave() {
+        let ids = |request: &ReconfigRequest| {
+            changed(&current(), request, false).map(|new| new.members.keys().map(|id| id.0).collect::<Vec<_>>())
+        };
+        let joining = "server.3=c:1:2:observer;0.0.0.0:3";
+        assert_eq!(ids(&request(Some(joining), None, None)), Some(vec![1, 2, 3]));
+        assert_eq!(ids(&request(Some(joining), Some("1"), None)), Some(vec![2, 3]));
+        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:participant;4"))), Some(vec![7]));
+        assert_eq!(ids(&request(None, None, None)), Some(vec![1, 2]));
+        for wrong in ["server.3=c:1:2:observer", "server.3", "3=c:1:2;4", "server.x=c:1:2;4", "server.3=a:1:9;4"] {
+            assert_eq!(ids(&request(Some(wrong), None, None)), None, "{wrong}");
+        }
+        assert_eq!(ids(&request(None, Some("x"), None)), None);
+        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:observer;4"))), None, "nobody votes");
+        assert_eq!(ids(&request(Some(&"x".repeat(MAX_REQUEST_BYTES + 1)), None, None)), None);
+    }
+}

@@ -18,6 +18,7 @@ mod commands;
 pub mod config;
 mod connection;
 mod context;
+pub mod dynamic_config;
 pub mod failure;
 pub mod figures;
 mod listener;

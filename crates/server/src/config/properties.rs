@@ -36,6 +36,58 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Property>, Fault> {
     Ok(properties)
 }
 
+/// `bytes` without the entries whose key `drop` wants gone. Comments, blank lines and everything else stay as they are.
+pub fn without(file: &str, bytes: &[u8], drop: impl Fn(&str) -> bool) -> Result<Vec<u8>, Fault> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut lines = Lines { bytes, line: 1 };
+    let properties = parse(file, bytes)?;
+    let mut properties = properties.iter().peekable();
+    while !lines.bytes.is_empty() {
+        let (line, before) = (lines.line, lines.bytes);
+        let is_entry = properties.peek().is_some_and(|property| property.line == line);
+        if is_entry {
+            lines.next_logical();
+        } else {
+            lines.next_natural();
+        }
+        let dropped = is_entry && properties.next().is_some_and(|property| drop(&property.key));
+        if !dropped {
+            kept.extend_from_slice(&before[..before.len() - lines.bytes.len()]);
+        }
+    }
+    Ok(kept)
+}
+
+/// Appends an entry to a properties file, whatever its last line is.
+pub fn append(bytes: &mut Vec<u8>, key: &str, value: &str) {
+    let ends_a_line = |bytes: &[u8]| bytes.last().is_none_or(|byte| is_line_end(*byte));
+    if !ends_a_line(bytes) {
+        bytes.push(b'\n');
+    }
+    let last_line = bytes.strip_suffix(b"\r\n").or(bytes.split_last().map(|(_, line)| line)).unwrap_or_default();
+    if ends_with_open_backslash(last_line) {
+        // The line after it is its continuation.
+        bytes.extend_from_slice(b" \n");
+    }
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.push(b'=');
+    bytes.extend_from_slice(escape(value).as_bytes());
+    bytes.push(b'\n');
+}
+
+/// A value as it must be written to be read back as it is.
+pub fn escape(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for unit in value.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(b'\\') => escaped.push_str("\\\\"),
+            Ok(byte @ b' '..=b'~') => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    escaped
+}
+
 /// Java's `String.trim`: everything up to and including U+0020 counts as blank.
 fn trim(text: &str) -> String {
     text.trim_matches(|character| character <= ' ').to_owned()
@@ -265,6 +317,20 @@ mod tests {
             if let Ok(properties) = parse("zoo.cfg", &bytes) {
                 proptest::prop_assert!(properties.len() <= bytes.len());
             }
+        }
+
+        #[test]
+        fn what_is_dropped_is_gone_and_the_rest_is_as_it_was(
+            lines in proptest::collection::vec("(#|!)?[ab]{0,1}[= \\\\]{0,2}[ab\\\\]{0,3}(\n|\r|\r\n)?", 0..12),
+            value in "\\PC{0,10}",
+        ) {
+            let text = lines.concat().into_bytes();
+            let mut edited = without("zoo.cfg", &text, |key| key.starts_with('a')).unwrap();
+            append(&mut edited, "new", &format!("/{value}/"));
+            let mut expected = pairs(&text);
+            expected.retain(|(key, _)| !key.starts_with('a'));
+            expected.push(pair("new", &format!("/{value}/")));
+            proptest::prop_assert_eq!(pairs(&edited), expected);
         }
 
         #[test]

@@ -1,0 +1,354 @@
+//! The configuration files that the server itself writes where the membership changes at run time.
+//!
+//! What always holds: every file appears whole and durable or not at all, and whatever is there after a crash at any step is a
+//! configuration that the server starts from. `zoo.cfg` keeps its comments and its order; only the lines that moved into the dynamic
+//! file go.
+//!
+//! Counterpart in the original: `QuorumPeerConfig.writeDynamicConfig` and `editStaticConfig`.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rookeeper_proto::ServerId;
+use rookeeper_zab::Membership;
+
+use crate::config::{properties, read_bounded};
+
+/// A file could not be written. The server goes on, and after a restart it begins with the membership of the older files.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the membership of version {version:x} is not in the files of the configuration: {what} {} failed: {source}; {}",
+    .path.display(),
+    remedy(.source)
+)]
+pub struct NotStored {
+    version: i64,
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "let the server's user write in the directory of its configuration, or set reconfigEnabled=false"
+        }
+        io::ErrorKind::ResourceBusy => {
+            "mount the directory of the configuration into the container, not the file alone"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
+        io::ErrorKind::InvalidData => "correct the file",
+        _ => "see to it that the server's user can write there",
+    }
+}
+
+/// Keeps a membership that was proposed, in `<zoo.cfg>.dynamic.next`: a server that starts again counts with it.
+pub fn store_proposed(config_file: &Path, membership: &Membership) -> Result<(), NotStored> {
+    let path = with_ending(config_file, ".dynamic.next");
+    let mut text = dynamic_lines(membership);
+    text.push_str(&format!("\nversion={:x}", membership.version));
+    replace(&path, text.as_bytes()).map_err(|source| not_stored(membership, "writing", &path, source))
+}
+
+/// Makes a membership the configured one: `<zoo.cfg>.dynamic.<version>`, and `zoo.cfg` names it. The server lines that `zoo.cfg`
+/// had are kept in `zoo.cfg.bak`. `me` is this server: where its line says where clients connect, `zoo.cfg` no longer does.
+pub fn store_active(config_file: &Path, me: ServerId, membership: &Membership) -> Result<(), NotStored> {
+    let failed = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| not_stored(membership, what, &path, source)
+    };
+    // A link to the file stays one.
+    let target = fs::canonicalize(config_file).map_err(failed("reading", config_file))?;
+    let old = read_bounded(&target).map_err(failed("reading", config_file))?;
+    let dynamic = with_ending(config_file, &format!(".dynamic.{:x}", membership.version));
+    replace(&dynamic, dynamic_lines(membership).as_bytes()).map_err(failed("writing", &dynamic))?;
+
+    let dynamic = fs::canonicalize(&dynamic).map_err(failed("reading", &dynamic))?;
+    let client_by_line = membership.members.get(&me).is_some_and(|member| member.client.is_some());
+    let (new, had_members) = edited(config_file, &old, &dynamic, client_by_line)
+        .map_err(|text| failed("reading", config_file)(io::Error::new(io::ErrorKind::InvalidData, text)))?;
+    if had_members {
+        let backup = with_ending(config_file, ".bak");
+        replace_like(&backup, &old, &target).map_err(failed("writing", &backup))?;
+    }
+    replace_like(&target, &new, &target).map_err(failed("replacing", config_file))?;
+
+    let next = with_ending(config_file, ".dynamic.next");
+    match fs::remove_file(&next) {
+        Ok(()) => sync_directory_of(&next).map_err(failed("removing", &next)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("removing", &next)(error)),
+    }
+}
+
+fn not_stored(membership: &Membership, what: &'static str, path: &Path, source: io::Error) -> NotStored {
+    NotStored { version: membership.version, what, path: path.to_owned(), source }
+}
+
+/// `zoo.cfg` with the dynamic file instead of members, and whether it had members.
+fn edited(file: &Path, old: &[u8], dynamic: &Path, client_by_line: bool) -> Result<(Vec<u8>, bool), String> {
+    let dynamic = dynamic.to_str().ok_or("the path of the dynamic file is not UTF-8")?;
+    let is_member = |key: &str| ["server.", "group", "weight"].iter().any(|prefix| key.starts_with(prefix));
+    let moves = |key: &str| {
+        let key = key.strip_prefix("zookeeper.").unwrap_or(key);
+        is_member(key)
+            || matches!(key, "dynamicConfigFile" | "peerType")
+            || (client_by_line && matches!(key, "clientPort" | "clientPortAddress"))
+    };
+    let name = file.display().to_string();
+    let had_members = properties::parse(&name, old)
+        .map_err(|fault| fault.to_string())?
+        .iter()
+        .any(|property| is_member(property.key.strip_prefix("zookeeper.").unwrap_or(&property.key)));
+    let mut new = properties::without(&name, old, moves).map_err(|fault| fault.to_string())?;
+    properties::append(&mut new, "dynamicConfigFile", dynamic);
+    Ok((new, had_members))
+}
+
+/// The lines as the original sorts them, without the version.
+fn dynamic_lines(membership: &Membership) -> String {
+    let text = membership.to_string();
+    let mut lines: Vec<String> =
+        text.lines().filter(|line| !line.starts_with("version=")).map(properties::escape).collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+/// `zoo.cfg` → `zoo.cfg.bak`.
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_and_rename(path, bytes, None)
+}
+
+/// The same with the permissions of `model`: `zoo.cfg` may hold secrets.
+fn replace_like(path: &Path, bytes: &[u8], model: &Path) -> io::Result<()> {
+    let permissions = fs::metadata(model)?.permissions();
+    write_and_rename(path, bytes, Some(permissions))
+}
+
+fn write_and_rename(path: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> io::Result<()> {
+    // It came here by a rename, so it is durable.
+    if fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    let temporary = with_ending(path, ".tmp");
+    let written = (|| {
+        let mut file = create(&temporary, permissions.is_some())?;
+        if let Some(permissions) = permissions {
+            file.set_permissions(permissions)?;
+        }
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // What is left of it may be in nobody's way, but nobody needs it.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    sync_directory_of(path)
+}
+
+fn create(path: &Path, private: bool) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(if private { 0o600 } else { 0o666 }).open(path)
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(directory)?.sync_all() {
+        // Some network file systems can't sync directories; they keep names by other means.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::config::{Config, Environment, Source};
+
+    /// A directory with a `zoo.cfg` of the second of three members.
+    struct Member {
+        directory: tempfile::TempDir,
+        file: PathBuf,
+    }
+
+    const ZOO_CFG: &str = "# The timing\ntickTime=2000\ninitLimit=10\nsyncLimit=5\n\
+                           # Clients\nclientPort=2182\nclientPortListenBacklog=7\n\n\
+                           # Members\npeerType=participant\nserver.1=127.0.0.1:11:12\nserver.2=127.0.0.1:21:22\n\
+                           server.3=127.0.0.1:\\\n    31:32\nreconfigEnabled=true";
+
+    impl Member {
+        fn new() -> Member {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("zoo.cfg");
+            let data = directory.path().join("data");
+            fs::create_dir(&data).unwrap();
+            fs::write(data.join("myid"), "2").unwrap();
+            fs::write(&file, format!("dataDir={}\n{ZOO_CFG}", data.display())).unwrap();
+            Member { directory, file }
+        }
+
+        fn load(&self) -> Config {
+            let environment = Environment {
+                variables: Default::default(),
+                home: None,
+                user_id: 1000,
+                system_data_dir_writable: false,
+            };
+            Config::load(Source::File(self.file.clone()), &environment).unwrap().0
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.directory.path()).unwrap();
+            let mut names: Vec<_> =
+                entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        }
+
+        fn read(&self, name: &str) -> String {
+            fs::read_to_string(self.directory.path().join(name)).unwrap()
+        }
+    }
+
+    fn membership(text: &str) -> Membership {
+        Membership::parse_text(text, false).unwrap()
+    }
+
+    const ME: ServerId = ServerId(2);
+
+    #[test]
+    fn the_first_activation_moves_the_members_and_keeps_comments_and_order() {
+        let member = Member::new();
+        let before = member.read("zoo.cfg");
+        let mut active = member.load().ensemble.unwrap().membership;
+        active.version = 0x1_0000_0000;
+        store_active(&member.file, ME, &active).unwrap();
+        let dynamic = fs::canonicalize(member.directory.path().join("zoo.cfg.dynamic.100000000")).unwrap();
+        let data = member.directory.path().join("data");
+        assert_eq!(
+            member.read("zoo.cfg"),
+            format!(
+                "dataDir={}\n# The timing\ntickTime=2000\ninitLimit=10\nsyncLimit=5\n# Clients\nclientPort=2182\n\
+                 clientPortListenBacklog=7\n\n# Members\nreconfigEnabled=true\ndynamicConfigFile={}\n",
+                data.display(),
+                dynamic.display()
+            )
+        );
+        assert_eq!(
+            member.read("zoo.cfg.dynamic.100000000"),
+            "server.1=127.0.0.1:11:12:participant\nserver.2=127.0.0.1:21:22:participant\n\
+             server.3=127.0.0.1:31:32:participant"
+        );
+        assert_eq!(member.read("zoo.cfg.bak"), before);
+        assert_eq!(member.names(), ["data", "zoo.cfg", "zoo.cfg.bak", "zoo.cfg.dynamic.100000000"]);
+        assert_eq!(member.load().ensemble.unwrap().membership, active);
+    }
+
+    #[test]
+    fn a_reconfiguration_is_proposed_then_active() {
+        let member = Member::new();
+        let mut first = member.load().ensemble.unwrap().membership;
+        first.version = 5;
+        store_active(&member.file, ME, &first).unwrap();
+        let second = membership(
+            "server.2=127.0.0.1:21:22;2182\nserver.10=127.0.0.1:41:42:observer\nserver.3=127.0.0.1:31:32\n\
+             group.1=2:3\nweight.3=0\nversion=a00000001",
+        );
+        store_proposed(&member.file, &second).unwrap();
+        let ensemble = member.load().ensemble.unwrap();
+        assert_eq!((ensemble.membership, ensemble.last_seen), (first, Some(second.clone())));
+
+        store_active(&member.file, ME, &second).unwrap();
+        let config = member.load();
+        assert_eq!(config.client.port, 2182);
+        let ensemble = config.ensemble.unwrap();
+        assert_eq!((ensemble.membership, ensemble.last_seen), (second.clone(), None));
+        let edited = member.read("zoo.cfg");
+        assert!(!edited.contains("clientPort=") && edited.contains("clientPortListenBacklog=7"), "{edited}");
+        // The server lines of the beginning are still there for whoever needs them.
+        assert!(member.read("zoo.cfg.bak").contains("server.1="));
+
+        store_active(&member.file, ME, &second).unwrap();
+        assert_eq!(member.read("zoo.cfg"), edited);
+    }
+
+    #[test]
+    fn whatever_step_is_the_last_one_the_server_starts_again() {
+        let member = Member::new();
+        let mut active = member.load().ensemble.unwrap().membership;
+        active.version = 9;
+        store_proposed(&member.file, &active).unwrap();
+        let (old, next) = (member.read("zoo.cfg"), member.read("zoo.cfg.dynamic.next"));
+        // After the first step, and in the middle of writing.
+        store_active(&member.file, ME, &active).unwrap();
+        fs::write(&member.file, old).unwrap();
+        fs::write(with_ending(&member.file, ".tmp"), "half of a li").unwrap();
+        assert_eq!(member.load().ensemble.unwrap().membership.version, 0);
+        // After all but the last step.
+        store_active(&member.file, ME, &active).unwrap();
+        fs::write(with_ending(&member.file, ".dynamic.next"), next).unwrap();
+        let config = member.load();
+        let ensemble = config.ensemble.as_ref().unwrap();
+        assert_eq!(ensemble.settings(&config).memberships, rookeeper_zab::Memberships::settled(active));
+    }
+
+    #[test]
+    fn a_link_and_the_permissions_of_the_file_stay() {
+        let member = Member::new();
+        let real = member.directory.path().join("real.cfg");
+        fs::rename(&member.file, &real).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("real.cfg", &member.file).unwrap();
+        let mut active = member.load().ensemble.unwrap().membership;
+        active.version = 9;
+        store_active(&member.file, ME, &active).unwrap();
+        assert!(fs::symlink_metadata(&member.file).unwrap().is_symlink());
+        for name in ["real.cfg", "zoo.cfg.bak"] {
+            let mode = fs::metadata(member.directory.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o640, "{name}");
+        }
+        assert_eq!(member.load().ensemble.unwrap().membership, active);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_with_a_remedy_and_changes_nothing() {
+        let member = Member::new();
+        let active = membership("server.2=127.0.0.1:21:22\nversion=7");
+        let before = member.read("zoo.cfg");
+        // A directory in the way works for every user, root included.
+        let blocked = with_ending(&member.file, ".dynamic.7");
+        fs::create_dir(&blocked).unwrap();
+        let error = store_active(&member.file, ME, &active).unwrap_err().to_string();
+        let begin = format!(
+            "the membership of version 7 is not in the files of the configuration: writing {} failed: ",
+            blocked.display()
+        );
+        assert!(
+            error.starts_with(&begin) && error.ends_with("; see to it that the server's user can write there"),
+            "{error}"
+        );
+        assert_eq!(member.read("zoo.cfg"), before);
+        assert_eq!(member.names(), ["data", "zoo.cfg", "zoo.cfg.dynamic.7"]);
+
+        let read_only = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        assert!(remedy(&read_only).contains("reconfigEnabled=false"));
+        let missing = store_active(Path::new("/nowhere/zoo.cfg"), ME, &active).unwrap_err();
+        assert!(missing.to_string().contains("reading /nowhere/zoo.cfg failed"), "{missing}");
+    }
+}

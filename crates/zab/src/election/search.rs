@@ -1,7 +1,7 @@
 //! The search for a leader: from [`Election::look`] to [`ElectionOutput::Elected`].
 //!
 //! What always holds: the proposal is the best vote heard in this round, the own one included; it is sent to every voter when it changes,
-//! and again, ever more rarely, to those who do not share it; the round is the highest heard.
+//! and again, ever more rarely, while the search lasts; the round is the highest heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -160,7 +160,8 @@ impl Election {
         others
     }
 
-    /// Sends the vote again to those who do not share it. Those who do may be waiting for silence.
+    /// Sends the vote again, but not to those who shared it just now: they may be waiting for silence. Later they may have settled
+    /// without a word.
     pub(super) fn repeat_vote(&mut self) {
         if self.search.as_ref().is_none_or(|search| self.now_ms < search.repeat_ms) {
             return;
@@ -172,8 +173,9 @@ impl Election {
         } else if others.iter().any(|voter| !self.voices.is_linked(*voter)) {
             longest_ms = longest_ms.min(UNREACHED_INTERVAL_MS);
         }
+        let since_ms = self.now_ms.saturating_sub(self.settings.finalize_wait_ms.saturating_mul(2));
         for voter in others {
-            if !self.voices.agrees(voter, &self.vote) {
+            if !self.voices.agreed_since(since_ms, voter, &self.vote) {
                 self.send_vote(voter);
             }
         }

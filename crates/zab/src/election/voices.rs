@@ -102,7 +102,11 @@ impl Voices {
         self.words.keys().copied().filter(|voter| self.agrees(*voter, vote)).collect()
     }
 
-    /// The same, and there is no doubt that it is what the voter wants now.
+    pub(super) fn agreed_since(&self, since_ms: i64, voter: ServerId, vote: &Vote) -> bool {
+        self.agrees(voter, vote) && self.words.get(&voter).is_some_and(|word| word.heard_ms >= since_ms)
+    }
+
+    /// Whether the voter's vote is this one, without a doubt that it is what the voter wants now.
     pub(super) fn surely_agrees(&self, voter: ServerId, vote: &Vote) -> bool {
         self.agrees(voter, vote) && self.words.get(&voter).is_some_and(|word| word.fresh)
     }

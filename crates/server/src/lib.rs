@@ -19,6 +19,9 @@ pub mod config;
 mod connection;
 mod context;
 pub mod dynamic_config;
+// Nobody opens it yet.
+#[allow(dead_code)]
+mod election_port;
 pub mod failure;
 pub mod figures;
 mod listener;

@@ -1,0 +1,289 @@
+//! Where other servers connect for elections.
+//!
+//! Every accepted connection says who it is in a task of its own, within a time limit, and there are only so many such tasks: a
+//! silent or slow client delays nobody. When this server's own address changes, what listens on the old one is closed, then the new one
+//! is opened, however often that must be tried.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rookeeper_proto::ServerId;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::Shared;
+use super::dial::hints;
+use super::wire::{self, Link};
+
+/// Between attempts to bind, as in the original.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
+
+/// After a failed accept (no file descriptors, say), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+const BACKLOG: u32 = 128;
+
+/// Connections that have not said yet who they are, in all and from one address.
+const MAX_UNKNOWN: usize = 128;
+const MAX_UNKNOWN_PER_ADDRESS: usize = 16;
+
+/// The id that observers without one used before 3.5; they can't be connected back to.
+const NAMELESS_OBSERVER: ServerId = ServerId(i64::MAX);
+
+/// Where to listen. No host means all addresses of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub host: Option<String>,
+    pub port: u16,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}", self.host.as_deref().unwrap_or("*"), self.port)
+    }
+}
+
+/// A place that could not be bound.
+#[derive(Debug)]
+pub(super) struct BindFailure {
+    pub place: Place,
+    pub error: io::Error,
+}
+
+#[derive(Debug)]
+struct Listening {
+    place: Place,
+    /// One for each address the host has.
+    accepting: JoinSet<()>,
+}
+
+/// All places where this server listens for elections.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    shared: Arc<Shared>,
+    open: Vec<Listening>,
+}
+
+impl Listeners {
+    /// Opens all of them, or none.
+    pub async fn open(shared: Arc<Shared>, places: &[Place], attempts: Option<u32>) -> Result<Listeners, BindFailure> {
+        let mut listeners = Listeners { shared, open: Vec::new() };
+        listeners.move_to(places, attempts).await?;
+        Ok(listeners)
+    }
+
+    /// Follows this server's own address for as long as it lives.
+    pub async fn run(mut self, mut places: watch::Receiver<Vec<Place>>) {
+        loop {
+            if places.changed().await.is_err() {
+                return;
+            }
+            loop {
+                let wanted = places.borrow_and_update().clone();
+                tokio::select! {
+                    // There is no limit to the attempts, so there is no failure either.
+                    _ = self.move_to(&wanted, None) => break,
+                    changed = places.changed() => if changed.is_err() { return },
+                }
+            }
+        }
+    }
+
+    async fn move_to(&mut self, places: &[Place], attempts: Option<u32>) -> Result<(), BindFailure> {
+        while let Some(index) = self.open.iter().position(|listening| !places.contains(&listening.place)) {
+            let mut closed = self.open.swap_remove(index);
+            closed.accepting.shutdown().await;
+            info!("no longer listens for elections on {}", closed.place);
+        }
+        for place in places {
+            if self.open.iter().any(|listening| listening.place == *place) {
+                continue;
+            }
+            let sockets = bind_patiently(place, attempts).await?;
+            info!("listens for elections on {place}");
+            let mut accepting = JoinSet::new();
+            for socket in sockets {
+                accepting.spawn(accept(socket, self.shared.clone()));
+            }
+            self.open.push(Listening { place: place.clone(), accepting });
+        }
+        Ok(())
+    }
+}
+
+async fn bind_patiently(place: &Place, attempts: Option<u32>) -> Result<Vec<TcpListener>, BindFailure> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match bind(place).await {
+            Ok(listeners) => return Ok(listeners),
+            Err(error) if attempts.is_some_and(|attempts| attempt >= attempts) => {
+                return Err(BindFailure { place: place.clone(), error });
+            }
+            Err(error) => warn!("can't listen for elections on {place}: {error}; will try again"),
+        }
+        sleep(BIND_PAUSE).await;
+    }
+}
+
+/// One listener for each address that the host resolves to and this machine has.
+async fn bind(place: &Place) -> io::Result<Vec<TcpListener>> {
+    let Some(host) = &place.host else {
+        // IPv6 and IPv4 on one socket, or IPv4 where there is no IPv6.
+        return match bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), place.port)) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                Ok(vec![bind_to(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.port))?])
+            }
+            result => Ok(vec![result?]),
+        };
+    };
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} resolves to no address"));
+    for address in lookup_host((host.as_str(), place.port)).await? {
+        if listeners.iter().any(|listener| listener.local_addr().is_ok_and(|bound| bound == address)) {
+            continue;
+        }
+        match bind_to(address) {
+            Ok(listener) => listeners.push(listener),
+            // Another process would get a part of what is meant for this one.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) => failure = error,
+        }
+    }
+    if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted server must not wait for old connections to time out. This does not let two servers listen on one port.
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut handshakes = JoinSet::new();
+    let mut is_full = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = handshakes.join_next() => continue,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "can't accept an election connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let seat = shared.unknown.take(peer.ip());
+        if seat.is_none() && !is_full {
+            warn!("too many connections to the election port that do not say who they are; closes one from {peer}");
+        }
+        is_full = seat.is_none();
+        if let Some(seat) = seat {
+            let shared = shared.clone();
+            handshakes.spawn(async move {
+                greet(&shared, stream, peer).await;
+                drop(seat);
+            });
+        }
+    }
+}
+
+/// Learns who connected.
+async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+    if let Err(error) = wire::configure(&stream, shared.connect_timeout) {
+        debug!(%peer, %error, "election connection lost before it began");
+        return;
+    }
+    let mut link = Link::new(stream);
+    let message = match timeout(shared.handshake_timeout, link.reader.initial_message()).await {
+        Ok(Ok(message)) => message,
+        Ok(Err(error)) => return warn!("closes an election connection from {peer}: {error}"),
+        Err(_) => {
+            let limit_ms = shared.handshake_timeout.as_millis();
+            return warn!("closes an election connection from {peer}: does not say who it is within {limit_ms} ms");
+        }
+    };
+    let server = message.server;
+    if server == shared.me {
+        warn!(
+            "closes an election connection from {peer}: it says it is server {}, as this one is; two servers have the same \
+             myid, or an address in the server list is wrong",
+            server.0
+        );
+    } else if server == NAMELESS_OBSERVER {
+        warn!("closes an election connection from {peer}: an observer without an id; give it one, and a server line");
+    } else if server.0 < 0 {
+        warn!("closes an election connection from {peer}: {} is no server id", server.0);
+    } else {
+        shared.connected(server, hints(&message.addresses), link, peer);
+    }
+}
+
+/// Counts connections that have not said yet who they are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unknown(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Unknown {
+    fn take(&self, address: IpAddr) -> Option<Seat> {
+        let mut counts = self.0.lock();
+        let of_this = counts.get(&address).copied().unwrap_or(0);
+        if of_this >= MAX_UNKNOWN_PER_ADDRESS || counts.values().sum::<usize>() >= MAX_UNKNOWN {
+            return None;
+        }
+        counts.insert(address, of_this + 1);
+        Some(Seat { unknown: self.clone(), address })
+    }
+}
+
+/// Given back when dropped.
+#[derive(Debug)]
+struct Seat {
+    unknown: Unknown,
+    address: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.unknown.0.lock();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_does_not_take_all_seats() {
+        let unknown = Unknown::default();
+        let address = |last: u8| IpAddr::from([127, 0, 0, last]);
+        let seats: Vec<Seat> = std::iter::from_fn(|| unknown.take(address(1))).collect();
+        assert_eq!(seats.len(), MAX_UNKNOWN_PER_ADDRESS);
+        let others: Vec<Seat> = (2..=255).filter_map(|last| unknown.take(address(last))).collect();
+        assert_eq!(seats.len() + others.len(), MAX_UNKNOWN);
+        drop(seats);
+        assert!(unknown.take(address(1)).is_some());
+        drop(others);
+        assert!(unknown.0.lock().is_empty());
+    }
+}

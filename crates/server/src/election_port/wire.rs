@@ -1,0 +1,153 @@
+//! A connection of the election port: the initial message, then frames.
+//!
+//! Memory is taken only for bytes that have arrived. Reading and writing may be cancelled at any await: what was read or written so
+//! far is kept.
+
+use std::io;
+use std::time::Duration;
+
+use rookeeper_proto::election::{InitialMessage, MAX_NOTIFICATION_BYTES, Notification};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Asked for from the socket at once.
+const READ_BYTES: usize = 4 << 10;
+
+/// A peer that is silent for this long is probed, this often, and given up after so many probes without an answer.
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_PROBES: u32 = 3;
+
+/// Both halves of a connection after its initial message.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub reader: FrameReader,
+    pub writer: FrameWriter,
+}
+
+impl Link {
+    pub fn new(stream: TcpStream) -> Link {
+        let (reader, writer) = stream.into_split();
+        Link {
+            reader: FrameReader { half: reader, buffer: Vec::new() },
+            writer: FrameWriter { half: writer, frame: Vec::new(), sent: 0 },
+        }
+    }
+}
+
+/// Sends at once, and notices when the other end is gone without a word: by probes where nothing is said, and after
+/// `unacknowledged` where something is.
+pub(super) fn configure(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEP_ALIVE_PROBES)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
+}
+
+/// The whole message in one write: the original reads it with one read.
+pub(super) async fn introduce(stream: &mut TcpStream, message: &InitialMessage) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    message.append(&mut bytes);
+    stream.write_all(&bytes).await
+}
+
+/// What stands in a frame.
+#[derive(Debug)]
+pub(super) enum Received {
+    Notification(Notification),
+    /// Passed over, as the original does.
+    Unreadable(String),
+}
+
+#[derive(Debug)]
+pub(super) struct FrameReader {
+    half: OwnedReadHalf,
+    buffer: Vec<u8>,
+}
+
+impl FrameReader {
+    /// What may follow it stays in the buffer.
+    pub async fn initial_message(&mut self) -> io::Result<InitialMessage> {
+        loop {
+            let split = InitialMessage::split(&self.buffer).map_err(invalid)?;
+            if let Some((message, length)) = split {
+                self.buffer.drain(..length);
+                return Ok(message);
+            }
+            self.read().await?;
+        }
+    }
+
+    pub async fn receive(&mut self) -> io::Result<Received> {
+        loop {
+            if let Some((length, rest)) = self.buffer.split_first_chunk::<4>() {
+                let length = i32::from_be_bytes(*length);
+                let length = usize::try_from(length)
+                    .ok()
+                    .filter(|length| (1..=MAX_NOTIFICATION_BYTES).contains(length))
+                    .ok_or_else(|| invalid(format!("a frame of {length} bytes")))?;
+                if let Some(payload) = rest.get(..length) {
+                    let received = match Notification::decode(payload) {
+                        Ok(notification) => Received::Notification(notification),
+                        Err(error) => Received::Unreadable(error.to_string()),
+                    };
+                    self.buffer.drain(..4 + length);
+                    self.buffer.shrink_to(READ_BYTES);
+                    return Ok(received);
+                }
+            }
+            self.read().await?;
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        self.buffer.reserve(READ_BYTES);
+        match self.half.read_buf(&mut self.buffer).await? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the other end")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn invalid(why: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+}
+
+#[derive(Debug)]
+pub(super) struct FrameWriter {
+    half: OwnedWriteHalf,
+    frame: Vec<u8>,
+    sent: usize,
+}
+
+impl FrameWriter {
+    /// Whether nothing is left to send.
+    pub fn is_idle(&self) -> bool {
+        self.sent == self.frame.len()
+    }
+
+    /// Makes this the frame to send; the one before must be out.
+    pub fn begin(&mut self, notification: &Notification) {
+        assert!(self.is_idle(), "a frame is cut short");
+        self.frame.clear();
+        self.frame.extend([0; 4]);
+        notification.append(&mut self.frame);
+        let length = (self.frame.len() - 4) as u32;
+        self.frame[..4].copy_from_slice(&length.to_be_bytes());
+        self.sent = 0;
+    }
+
+    /// Returns when the frame is handed over to the system.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        while !self.is_idle() {
+            self.sent += self.half.write(&self.frame[self.sent..]).await?;
+        }
+        Ok(())
+    }
+}

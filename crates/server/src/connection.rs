@@ -176,7 +176,7 @@ impl Task {
         self.input.consume(length);
         self.count_received(1);
         self.context.shared.statistics.connection_requests.fetch_add(1, Relaxed);
-        if !self.context.admit_session(&request) {
+        if !self.context.serves() || !self.context.admit_session(&request) {
             return Err(End::ByServer);
         }
         debug!(client = %self.connection.peer, session = %request.session, timeout_ms = request.timeout_ms, "connecting");
@@ -253,7 +253,7 @@ impl Task {
                     self.consume(length);
                     self.submit(Input::Write { connection, xid, op, request, body, identities }).await?;
                 }
-                _ if self.connection.in_flight() == 0 => self.answer_reads(),
+                op if self.connection.in_flight() == 0 && self.is_answered_here(op) => self.answer_reads(),
                 op => {
                     let read = ReadFrame {
                         xid: header.xid,
@@ -280,8 +280,12 @@ impl Task {
                 break;
             };
             let Some((header, body)) = RequestHeader::split(payload) else { break };
-            let is_read =
-                |op: &OpCode| op.is_client_request() && !op.is_write() && !matches!(op, OpCode::Auth | OpCode::Sasl);
+            let is_read = |op: &OpCode| {
+                op.is_client_request()
+                    && !op.is_write()
+                    && !matches!(op, OpCode::Auth | OpCode::Sasl)
+                    && self.is_answered_here(*op)
+            };
             let Some(op) = OpCode::from_i32(header.op).filter(is_read) else { break };
             let request = (header.xid, op, body);
             frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
@@ -303,6 +307,11 @@ impl Task {
         shared.statistics.read_latency_ms.record_many(0, reads as u64);
         let now_ms = self.context.clock.monotonic_ms();
         self.connection.statistics.answered(reads as u64, last, zxid, now_ms, 0);
+    }
+
+    /// What is no write is answered from the tree, but in an ensemble a sync asks whether that is recent.
+    fn is_answered_here(&self, op: OpCode) -> bool {
+        op != OpCode::Sync || self.context.config.ensemble.is_none()
     }
 
     fn judge(&self, body: &[u8]) -> Verdict {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
 use rookeeper_proto::connect::ConnectRequest;
-use rookeeper_replica::{Connection, Input, Shared};
+use rookeeper_replica::{Connection, Input, Serving, Shared};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -54,6 +54,15 @@ impl Context {
             next_connection: AtomicU64::new(1),
             tokens: Mutex::new(tokens),
             config,
+        }
+    }
+
+    /// Whether clients are served at the moment, all or some of them.
+    pub fn serves(&self) -> bool {
+        match self.shared.bulletin.serving() {
+            Serving::Nobody => false,
+            Serving::Deciding => self.config.ensemble.as_ref().is_none_or(|ensemble| ensemble.leader_serves),
+            Serving::Forwarding | Serving::ReadOnly => true,
         }
     }
 

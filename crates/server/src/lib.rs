@@ -3,13 +3,15 @@
 //! Reading order:
 //! - [`config`]: what an operator can say
 //! - [`server`]: from a configuration to a running server, and back; `storage.rs` opens the data directory
-//! - `replica_thread.rs`, `log_thread.rs`, `snapshot_thread.rs`: the three threads besides the network workers
+//! - `replica_thread.rs`, `storage_thread.rs`, `snapshot_thread.rs`: the three threads besides the network workers; `log_position.rs`
+//!   is between the last two
 //! - `listener.rs`, `connection.rs`: the client port; `auth.rs`, `throttle.rs`: who is let in
+//! - `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
 //! - `context.rs`, `clock.rs`, [`failure`], [`version`]: what everybody needs
 //!
 //! The life of a request: `connection.rs` reads a frame. A read is answered there, from the shared tree. A write goes through a bounded
-//! queue to the replica thread, from there to the log thread, comes back as durable, is applied, and its answer is in the
+//! queue to the replica thread, from there to the storage thread, comes back as durable, is applied, and its answer is in the
 //! connection's outbox, which `connection.rs` sends.
 
 mod auth;
@@ -18,18 +20,18 @@ mod commands;
 pub mod config;
 mod connection;
 mod context;
-pub mod dynamic_config;
-// Nobody opens it yet.
-#[allow(dead_code)]
 mod election_port;
+pub mod dynamic_config;
 pub mod failure;
 pub mod figures;
 mod listener;
-mod log_thread;
+mod log_position;
+mod quorum_port;
 mod replica_thread;
 pub mod server;
 mod snapshot_thread;
 mod storage;
+mod storage_thread;
 mod throttle;
 pub mod version;
 

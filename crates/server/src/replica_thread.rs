@@ -1,24 +1,30 @@
 //! The thread that owns the replica: feeds it with inputs and the time, carries out its outputs.
 //!
-//! Two queues lead here: one from the connections, bounded, and one from the log, which always has precedence. While too many
-//! transactions wait for the disk, the first is not read; connections then wait, and so do their clients.
+//! Three queues lead here: one from the storage, which always has precedence, one from the other servers, and one from the clients'
+//! connections. While too many transactions wait, the last is not read; connections then wait, and so do their clients. The other
+//! servers are still heard, because what they acknowledge is what makes room; only a disk that is very far behind stops them too.
 
+use std::sync::Arc;
 use std::thread;
 
-use rookeeper_proto::Zxid;
 use rookeeper_replica::{Input, Level, Output, Replica};
 use rookeeper_zab::Record;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
-use crate::log_thread::LogQueue;
+use crate::election_port::ElectionPort;
+use crate::quorum_port::{PeerQueue, QuorumPort};
+use crate::storage_thread::StorageQueue;
 
 /// Requests taken from the connections' queue at once.
 const INPUTS_AT_ONCE: usize = 256;
 
-/// Transactions that may wait for the disk.
+/// Transactions that may wait to be committed.
 pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
+
+/// Bytes of transactions that may wait for this server's disk before nobody is listened to.
+const MAX_UNWRITTEN_BYTES: usize = 512 << 20;
 
 /// Room in the queue from the connections to the replica.
 pub(crate) const INPUT_QUEUE: usize = 4096;
@@ -27,11 +33,22 @@ pub(crate) struct ReplicaThread {
     pub replica: Replica,
     pub clock: Clock,
     pub inputs: mpsc::Receiver<Input>,
-    pub synced: mpsc::UnboundedReceiver<Zxid>,
-    pub log: LogQueue,
+    /// The storage's answers, no more than it was asked for.
+    pub answers: mpsc::UnboundedReceiver<Input>,
+    pub storage: StorageQueue,
+    /// None for a standalone server.
+    pub ensemble: Option<Surroundings>,
 }
 
-/// Runs the replica until every sender of inputs is gone and everything accepted is answered.
+/// The other servers, as a member sees them.
+pub(crate) struct Surroundings {
+    pub inputs: PeerQueue,
+    pub election_port: Arc<ElectionPort>,
+    pub quorum_port: QuorumPort,
+}
+
+/// Runs the replica until every sender of clients' inputs is gone and, where that depends on nobody else, everything accepted is
+/// answered.
 pub(crate) fn spawn(mut this: ReplicaThread) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("replica".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -45,18 +62,24 @@ pub(crate) fn spawn(mut this: ReplicaThread) -> std::io::Result<thread::JoinHand
 impl ReplicaThread {
     async fn run(&mut self) {
         let mut inputs = Vec::with_capacity(INPUTS_AT_ONCE);
+        let mut from_peers = Vec::new();
         let mut records = Vec::new();
         let mut open = true;
-        while open || self.replica.in_flight() > 0 {
+        // A member has outputs before anything happens.
+        self.carry_out(&mut records);
+        while open || (self.ensemble.is_none() && self.replica.in_flight() > 0) {
             let deadline = self.replica.deadline_ms().map(|due_ms| self.clock.instant(due_ms));
-            let accepting = open && self.replica.in_flight() < MAX_IN_FLIGHT;
-            let synced = tokio::select! {
+            let listening = self.storage.waiting_bytes() < MAX_UNWRITTEN_BYTES;
+            let accepting = open && listening && self.replica.in_flight() < MAX_IN_FLIGHT;
+            let peers = self.ensemble.as_mut().map(|ensemble| &mut ensemble.inputs);
+            let answer = tokio::select! {
                 biased;
-                zxid = self.synced.recv() => match zxid {
-                    Some(zxid) => Some(zxid),
-                    // The log thread has failed and said so; nothing can be committed any more.
+                answer = self.answers.recv() => match answer {
+                    Some(answer) => Some(answer),
+                    // The storage thread has failed and said so; nothing can be committed any more.
                     None => return,
                 },
+                () = receive(peers, &mut from_peers), if listening => None,
                 count = self.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE), if accepting => {
                     open = count > 0;
                     None
@@ -64,59 +87,104 @@ impl ReplicaThread {
                 () = sleep_until(deadline) => None,
             };
             let now = self.clock.now();
-            match synced {
-                Some(zxid) => self.replica.handle(now, Input::Synced { zxid }),
-                None if inputs.is_empty() => self.replica.handle(now, Input::Tick),
-                None => inputs.drain(..).for_each(|input| self.replica.handle(now, input)),
+            match answer {
+                Some(answer) => self.replica.handle(now, answer),
+                None if inputs.is_empty() && from_peers.is_empty() => self.replica.handle(now, Input::Tick),
+                None => from_peers.drain(..).chain(inputs.drain(..)).for_each(|input| self.replica.handle(now, input)),
             }
-            while let Some(output) = self.replica.poll() {
-                carry_out(output, &mut records);
-            }
-            if !records.is_empty() {
-                self.log.append(&mut records);
-            }
+            self.carry_out(&mut records);
         }
     }
+
+    fn carry_out(&mut self, records: &mut Vec<Record>) {
+        while let Some(output) = self.replica.poll() {
+            match output {
+                Output::Append(record) => records.push(record),
+                Output::Store(store) => {
+                    // In the order in which it was asked for.
+                    self.storage.append(records);
+                    self.storage.store(store);
+                }
+                Output::Wake(connection) => connection.outbox.wake(),
+                Output::SessionOpened { session, timeout_ms, connection } => {
+                    debug!(%session, timeout_ms, client = %connection.peer, "session opened");
+                }
+                Output::SessionExpired { session, timeout_ms } => {
+                    info!("Expiring session {session}, timeout of {timeout_ms}ms exceeded");
+                }
+                Output::SessionClosed { session } => debug!(%session, "session closed"),
+                Output::Log { level: Level::Info, text } => info!("{text}"),
+                Output::Log { level: Level::Warn, text } => warn!("{text}"),
+                Output::DigestMismatch { zxid, expected, actual } => error!(
+                    %zxid,
+                    expected,
+                    actual,
+                    "the tree's digest is not the one that was predicted: this server's state can't be trusted; keep its data \
+                     directory, restart it from a snapshot, and report this"
+                ),
+                Output::Notify { .. }
+                | Output::Members(_)
+                | Output::Dial { .. }
+                | Output::Hangup { .. }
+                | Output::ToLeader { .. }
+                | Output::ToLearner { .. }
+                | Output::PlanSync { .. }
+                | Output::StreamLog { .. }
+                | Output::StreamSnapshot { .. }
+                | Output::DropLearner { .. } => {
+                    // A standalone server has nobody to talk to.
+                    if let Some(ensemble) = &mut self.ensemble {
+                        ensemble.carry_out(output);
+                    }
+                }
+            }
+        }
+        self.storage.append(records);
+    }
+}
+
+impl Surroundings {
+    /// What is for other servers.
+    fn carry_out(&mut self, output: Output) {
+        let port = &mut self.quorum_port;
+        match output {
+            Output::Notify { to, notification } => self.election_port.send(to, notification),
+            Output::Members(memberships) => {
+                port.set_members(&memberships);
+                self.election_port.set_members(memberships);
+            }
+            Output::Dial { link, server, addresses } => port.dial(link, server, addresses),
+            Output::Hangup { link } => port.hang_up(link),
+            Output::ToLeader { link, bytes } => port.to_leader(link, bytes),
+            Output::ToLearner { link, bytes } => port.to_learner(link, bytes),
+            Output::PlanSync { link, after, before } => port.plan_sync(link, after, before),
+            Output::StreamLog { link, after, before } => port.stream_log(link, after, before),
+            Output::StreamSnapshot { link } => port.stream_snapshot(link),
+            Output::DropLearner { link, why } => port.drop_learner(link, why),
+            Output::Append(_)
+            | Output::Store(_)
+            | Output::Log { .. }
+            | Output::Wake(_)
+            | Output::SessionOpened { .. }
+            | Output::SessionExpired { .. }
+            | Output::SessionClosed { .. }
+            | Output::DigestMismatch { .. } => unreachable!("the replica thread carries these out itself"),
+        }
+    }
+}
+
+async fn receive(peers: Option<&mut PeerQueue>, inputs: &mut Vec<Input>) {
+    if let Some(peers) = peers
+        && peers.receive_many(inputs, INPUTS_AT_ONCE).await > 0
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn carry_out(output: Output, records: &mut Vec<Record>) {
-    match output {
-        Output::Append(record) => records.push(record),
-        Output::Wake(connection) => connection.outbox.wake(),
-        Output::SessionOpened { session, timeout_ms, connection } => {
-            debug!(%session, timeout_ms, client = %connection.peer, "session opened");
-        }
-        Output::SessionExpired { session, timeout_ms } => {
-            info!("Expiring session {session}, timeout of {timeout_ms}ms exceeded");
-        }
-        Output::SessionClosed { session } => debug!(%session, "session closed"),
-        Output::Log { level: Level::Info, text } => info!("{text}"),
-        Output::Log { level: Level::Warn, text } => warn!("{text}"),
-        // A standalone server has nobody to talk to.
-        Output::Store(_)
-        | Output::Notify { .. }
-        | Output::Members(_)
-        | Output::Dial { .. }
-        | Output::Hangup { .. }
-        | Output::ToLeader { .. }
-        | Output::ToLearner { .. }
-        | Output::PlanSync { .. }
-        | Output::StreamLog { .. }
-        | Output::StreamSnapshot { .. }
-        | Output::DropLearner { .. } => {}
-        Output::DigestMismatch { zxid, expected, actual } => error!(
-            %zxid,
-            expected,
-            actual,
-            "the tree's digest is not the one that was predicted: this server's state can't be trusted; keep its data directory, \
-             restart it from a snapshot, and report this"
-        ),
     }
 }

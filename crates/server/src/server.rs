@@ -1,7 +1,8 @@
 //! From a configuration to a running server, and back.
 //!
-//! Start: reserve the port, lock and recover the data directory, make sure there is a snapshot, start the threads, accept. Stop, in
-//! the other direction: accept no more, close connections, let the replica and the log finish what they have, release the lock.
+//! Start: reserve the port, lock and recover the data directory, make sure there is a snapshot, open the ports for other servers, start
+//! the threads, accept. Stop, in the other direction: accept no more, close connections, let the replica and the storage finish what they
+//! have, release the lock.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
 use rookeeper_replica::{Reaping, Replica, Settings, Shared};
 use rookeeper_tree::AccessConfig;
@@ -19,15 +20,18 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::clock::{Clock, wall_ms};
-use crate::config::Config;
+use crate::config::{Config, Ensemble};
 use crate::context::Context;
+use crate::election_port::{ElectionPort, ElectionPortSettings};
 use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
 use crate::listener;
-use crate::log_thread::{self, LogQueue, LogThread};
-use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread};
+use crate::log_position::LogPosition;
+use crate::quorum_port::{self, QuorumPort, QuorumPortSettings};
+use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread, Surroundings};
 use crate::snapshot_thread::{self, SnapshotRequests};
-use crate::storage::{self, Opened};
+use crate::storage::{self, Files, Opened};
+use crate::storage_thread::{self, StorageQueue, StorageThread};
 use crate::version;
 
 /// How long an orderly stop may take before the process ends anyway; what is acknowledged is on disk all the same.
@@ -35,6 +39,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Clients refuse answers above their own `jute.maxbuffer`, which is the server's as a rule; this leaves room for those with more.
 const MULTI_READ_ANSWERS: usize = 4;
+
+/// What a learner may send at once besides a client's request: the sessions it has heard of, the identities of a client.
+const MAX_LEARNER_PACKET_BYTES: usize = 64 << 20;
 
 /// A running server.
 #[derive(Debug)]
@@ -45,6 +52,8 @@ pub struct Server {
     failures: mpsc::UnboundedReceiver<Failure>,
     accepting: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
+    /// None for a standalone server.
+    election_port: Option<Arc<ElectionPort>>,
     /// Keeps a second server out of the data directory for as long as this one lives.
     _lock: rookeeper_store::DirectoryLock,
 }
@@ -71,34 +80,61 @@ impl Server {
         let opened = storage::open(&config)?;
         let recovered_zxid = opened.tree.last_zxid();
         let node_count = opened.tree.node_count();
-        let Opened { lock, tree, writer, snapshotter, needs_snapshot, replayed, took } = opened;
+        let Opened { lock, files, tree, writer, snapshotter, needs_snapshot, replayed, took } = opened;
         figures.recovery_time_ms.store(took.as_millis() as u64, Relaxed);
 
         let (failures, failure_reports) = Failures::new();
         let shared = Arc::new(Shared::new(settings(&config), tree, wall_ms()));
         let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
-        let (synced, synced_queue) = mpsc::unbounded_channel();
-        let (log, records) = LogQueue::new();
+        let (answers, answer_queue) = mpsc::unbounded_channel();
+        let (storage, jobs) = StorageQueue::new();
+        let position = Arc::new(LogPosition::new(recovered_zxid));
         let (snapshots, snapshot_requests) = SnapshotRequests::new();
-        let mut snapshotter =
-            snapshot_thread::SnapshotThread::new(snapshotter, shared.clone(), figures.clone(), failures.clone());
-        if needs_snapshot {
+        let mut snapshotter = snapshot_thread::SnapshotThread::new(
+            snapshotter,
+            shared.clone(),
+            position.clone(),
+            figures.clone(),
+            failures.clone(),
+        );
+        // What a member finds in its log may be taken back by the next leader, so nothing of it goes into a snapshot yet.
+        let may_take = config.ensemble.is_none() || recovered_zxid == Zxid::ZERO;
+        if needs_snapshot && may_take {
             // Apache needs one before the first log, and so does a restart.
             snapshotter.take()?;
-        } else if replayed > 0 {
+        } else if replayed > 0 && may_take {
             snapshots.request(0);
         }
-        let replica = Replica::new(shared.clone(), clock.now());
+        let (replica, ensemble) = match &config.ensemble {
+            None => (Replica::new(shared.clone(), clock.now()), None),
+            Some(ensemble) => {
+                let epochs = files.read_epochs(recovered_zxid)?;
+                let surroundings = open_ports(&config, ensemble, shared.clone(), files.clone()).await?;
+                let replica = Replica::member(shared.clone(), ensemble.settings(&config), epochs, clock.now());
+                (replica, Some(surroundings))
+            }
+        };
+        let election_port = ensemble.as_ref().map(|ensemble| ensemble.election_port.clone());
         let thread_failure =
             |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
         let threads = vec![
-            replica_thread::spawn(ReplicaThread { replica, clock, inputs: input_queue, synced: synced_queue, log })
-                .map_err(thread_failure)?,
-            log_thread::spawn(LogThread {
+            replica_thread::spawn(ReplicaThread {
+                replica,
+                clock,
+                inputs: input_queue,
+                answers: answer_queue,
+                storage,
+                ensemble,
+            })
+            .map_err(thread_failure)?,
+            storage_thread::spawn(StorageThread {
+                files,
                 writer,
-                records,
-                synced,
+                jobs,
+                answers,
+                position,
                 snapshots,
+                shared: shared.clone(),
                 config: config.log.clone(),
                 figures: figures.clone(),
                 failures: failures.clone(),
@@ -124,7 +160,7 @@ impl Server {
             took.as_millis(),
             clock.monotonic_ms(),
         );
-        Ok(Server { context, address, stop, failures: failure_reports, accepting, threads, _lock: lock })
+        Ok(Server { context, address, stop, failures: failure_reports, accepting, threads, election_port, _lock: lock })
     }
 
     /// Where clients connect.
@@ -142,7 +178,7 @@ impl Server {
 
     /// Stops in order: everything acknowledged is on disk, sessions stay alive in the log.
     pub async fn stop(self) {
-        let Server { context, stop, accepting, threads, _lock, .. } = self;
+        let Server { context, stop, accepting, threads, election_port, _lock, .. } = self;
         let begin = Instant::now();
         let _ = stop.send(true);
         let _ = accepting.await;
@@ -152,17 +188,71 @@ impl Server {
         }
         // The tasks hold the context, and with it the way to the replica; the replica ends when the last one is gone.
         drop(context);
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let joined = async {
+            let threads = threads.into_iter().map(JoinHandle::join);
+            let _ = tokio::task::spawn_blocking(move || threads.for_each(drop)).await;
+            if let Some(election_port) = election_port.and_then(Arc::into_inner) {
+                election_port.stop().await;
+            }
+        };
         match tokio::time::timeout(STOP_LIMIT, joined).await {
-            Ok(_) => info!("stopped in {} ms", begin.elapsed().as_millis()),
+            Ok(()) => info!("stopped in {} ms", begin.elapsed().as_millis()),
             Err(_) => warn!("not everything ended within {STOP_LIMIT:?}; ending anyway"),
         }
     }
 }
 
+/// Opens the ports for the other servers.
+async fn open_ports(
+    config: &Config,
+    ensemble: &Ensemble,
+    shared: Arc<Shared>,
+    files: Arc<Files>,
+) -> Result<Surroundings, Failure> {
+    let (peers, queue) = quorum_port::peer_queue();
+    let memberships = Arc::new(ensemble.settings(config).memberships);
+    let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.sync_limit_ticks);
+    let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
+    let quorum_port = QuorumPort::open(
+        QuorumPortSettings {
+            me: ensemble.server_id,
+            memberships: (*memberships).clone(),
+            listen_on_all: ensemble.quorum_listen_on_all_ips,
+            connect_timeout: Duration::from_millis(connect_timeout_ms),
+            snapshot_size_factor: ensemble.snapshot_size_factor,
+            max_packet_bytes: config.requests.jute_max_buffer as usize + MAX_LEARNER_PACKET_BYTES,
+        },
+        shared,
+        files,
+        peers.clone(),
+    )
+    .await?;
+    let election_port = ElectionPort::start(
+        ElectionPortSettings {
+            me: ensemble.server_id,
+            memberships: memberships.clone(),
+            listen_on_all: ensemble.quorum_listen_on_all_ips,
+            connect_timeout_ms,
+            handshake_timeout_ms: ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms, u64::from),
+            bind_retries: ensemble.election_port_bind_retries,
+            multi_address: ensemble.multi_address_enabled,
+        },
+        peers.small_inputs(),
+    )
+    .await?;
+    info!(
+        "server {} of {} in the membership of version {:x}; quorum port on {}",
+        ensemble.server_id.0,
+        memberships.committed.members.len(),
+        memberships.committed.version,
+        quorum_port.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    );
+    Ok(Surroundings { inputs: queue, election_port: Arc::new(election_port), quorum_port })
+}
+
 fn settings(config: &Config) -> Settings {
     Settings {
-        server: ServerId(1),
+        server: config.ensemble.as_ref().map_or(ServerId(1), |ensemble| ensemble.server_id),
         tick_time_ms: i64::from(config.sessions.tick_time_ms),
         min_session_timeout_ms: i32::try_from(config.sessions.min_timeout_ms).unwrap_or(i32::MAX),
         max_session_timeout_ms: i32::try_from(config.sessions.max_timeout_ms).unwrap_or(i32::MAX),

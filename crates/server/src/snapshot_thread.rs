@@ -2,7 +2,8 @@
 //!
 //! A snapshot reads the tree in short portions; what changes meanwhile is in the log behind it. A request that comes while one is being
 //! taken is dropped: the next roll of the log asks again. So is one that comes too early: while the log since the last snapshot is
-//! small beside that snapshot, replaying it costs less than writing everything again.
+//! small beside that snapshot, replaying it costs less than writing everything again. A member takes none before it serves, because
+//! until then what is in its tree may be taken back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,10 +16,11 @@ use tracing::{debug, info, warn};
 
 use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
-use crate::storage::Snapshotter;
+use crate::log_position::LogPosition;
+use crate::storage::{Snapshotter, knows_what_is_committed};
 
 /// The exit code of the original for a snapshot that can't be written.
-const EXIT_SNAPSHOT: u8 = 10;
+pub(crate) const EXIT_SNAPSHOT: u8 = 10;
 
 /// A snapshot is taken once the log has grown by at least this share of the last snapshot's size. So a large database under many
 /// writes spends at most two bytes of snapshots on a byte of log, and a restart replays at most half of what it loads.
@@ -56,6 +58,7 @@ impl SnapshotRequests {
 pub(crate) struct SnapshotThread {
     snapshotter: Snapshotter,
     shared: Arc<Shared>,
+    position: Arc<LogPosition>,
     figures: Arc<Figures>,
     failures: Failures,
     /// The size of the last snapshot, and what the log has got since.
@@ -72,10 +75,11 @@ impl SnapshotThread {
     pub fn new(
         snapshotter: Snapshotter,
         shared: Arc<Shared>,
+        position: Arc<LogPosition>,
         figures: Arc<Figures>,
         failures: Failures,
     ) -> SnapshotThread {
-        SnapshotThread { snapshotter, shared, figures, failures, last_bytes: 0, logged_bytes: 0 }
+        SnapshotThread { snapshotter, shared, position, figures, failures, last_bytes: 0, logged_bytes: 0 }
     }
 
     fn run(&mut self, requests: &Receiver<Request>) {
@@ -90,7 +94,7 @@ impl SnapshotThread {
             match requests.recv_timeout(wait) {
                 Ok(request) => {
                     self.logged_bytes += request.logged_bytes;
-                    if self.logged_bytes < self.last_bytes / LOG_SHARE {
+                    if self.logged_bytes < self.last_bytes / LOG_SHARE || !knows_what_is_committed(&self.shared) {
                         continue;
                     }
                     if let Err(failure) = self.take() {
@@ -114,8 +118,12 @@ impl SnapshotThread {
     /// Takes a snapshot now.
     pub fn take(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        match self.snapshotter.take(&self.shared) {
-            Ok(written) => {
+        match self.snapshotter.take(&self.shared, &self.position) {
+            Ok(None) => {
+                info!("the snapshot was given up: this server does not follow or lead any more");
+                Ok(())
+            }
+            Ok(Some(written)) => {
                 let zxid = written.zxid;
                 self.logged_bytes = 0;
                 self.last_bytes = written.bytes;
@@ -134,7 +142,7 @@ impl SnapshotThread {
     }
 
     fn purge(&mut self) {
-        match self.snapshotter.purge() {
+        match self.snapshotter.purge(&self.position) {
             Ok(purged) => {
                 self.figures.snapshots_purged.fetch_add(purged.snapshots as u64, Relaxed);
                 self.figures.logs_purged.fetch_add(purged.logs as u64, Relaxed);

@@ -1,11 +1,16 @@
-//! The data directory: opened once at start, then written by the log thread and the snapshot thread.
+//! The data directory: opened once at start, then written by the storage thread and the snapshot thread, and read for learners.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rookeeper_replica::Shared;
+use rookeeper_proto::{Epoch, Zxid};
+use rookeeper_replica::{Epochs, Serving, Shared};
+use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
+use rookeeper_store::member::read_epochs;
+use rookeeper_store::truncate::truncate;
 use rookeeper_store::{
     Compression, Directories, DirectoryLock, Disk, LogOptions, LogWriter, MAX_RECORD_BYTES, Origin, PurgeOptions,
     Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot, recover,
@@ -14,15 +19,17 @@ use rookeeper_store::{
 use rookeeper_tree::Tree;
 use tracing::info;
 
-use crate::config::{Config, SnapshotCompression};
+use crate::config::{Config, SnapshotCompression, Source};
 use crate::failure::Failure;
+use crate::log_position::LogPosition;
 
 /// Bytes of the tree encoded under one lock: readers and the apply step wait no longer than this takes, about a tenth of a millisecond.
-const PORTION_BYTES: usize = 64 << 10;
+pub(crate) const PORTION_BYTES: usize = 64 << 10;
 
 /// An opened data directory.
 pub(crate) struct Opened {
     pub lock: DirectoryLock,
+    pub files: Arc<Files>,
     pub tree: Tree,
     pub writer: LogWriter,
     pub snapshotter: Snapshotter,
@@ -35,7 +42,11 @@ pub(crate) struct Opened {
 
 /// Checks, locks and recovers the data directory.
 pub(crate) fn open(config: &Config) -> Result<Opened, Failure> {
-    open_store(config).map_err(|error| Failure { exit_code: error.exit_code(), message: error.to_string() })
+    open_store(config).map_err(failure)
+}
+
+fn failure(error: StoreError) -> Failure {
+    Failure { exit_code: error.exit_code(), message: error.to_string() }
 }
 
 fn open_store(config: &Config) -> Result<Opened, StoreError> {
@@ -45,16 +56,13 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     info!("data directory {} ({})", places.data_dir.display(), places.choice);
     let directories = Directories::prepare(&*disk, &places.data_dir, &places.data_log_dir, places.create_directories)?;
     let lock = DirectoryLock::acquire(&places.data_dir)?;
-    let recovered = recover(
-        &*disk,
-        &directories,
-        &RecoveryOptions {
-            trust_empty_snapshot: config.snapshots.trust_empty,
-            db_autocreate: places.create_database,
-            seed: secret_seed(),
-            ..RecoveryOptions::default()
-        },
-    )?;
+    let recovery = RecoveryOptions {
+        trust_empty_snapshot: config.snapshots.trust_empty,
+        db_autocreate: places.create_database,
+        seed: secret_seed(),
+        ..RecoveryOptions::default()
+    };
+    let recovered = recover(&*disk, &directories, &recovery)?;
     for line in recovered.report.to_string().lines() {
         info!("{line}");
     }
@@ -79,26 +87,35 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
         max_record_bytes: MAX_RECORD_BYTES,
     };
     let hours = config.purge.interval_hours;
+    let files = Arc::new(Files {
+        disk,
+        directories,
+        log: log_options,
+        snapshots: SnapshotOptions {
+            compression,
+            digests: config.formats.digest_enabled,
+            portion_bytes: PORTION_BYTES,
+            max_record_bytes: MAX_RECORD_BYTES,
+        },
+        recovery,
+        config_file: match &config.source {
+            Source::File(path) => Some(path.clone()),
+            Source::Defaults | Source::Positional { .. } => None,
+        },
+    });
     Ok(Opened {
         lock,
-        writer: LogWriter::new(disk.clone(), &directories.log_dir, log_options, recovered.tree.last_zxid()),
+        writer: files.log_writer(recovered.tree.last_zxid()),
         needs_snapshot: !matches!(recovered.report.origin, Origin::Snapshot { .. }),
         replayed: recovered.report.replayed,
         tree: recovered.tree,
         snapshotter: Snapshotter {
-            disk,
-            directory: directories.snapshot_dir.clone(),
-            directories,
-            options: SnapshotOptions {
-                compression,
-                digests: config.formats.digest_enabled,
-                portion_bytes: PORTION_BYTES,
-                max_record_bytes: MAX_RECORD_BYTES,
-            },
+            files: files.clone(),
             purger: Purger::new(),
             purge_options,
             purge_interval: (hours > 0).then(|| Duration::from_secs(3600 * u64::from(hours))),
         },
+        files,
         took: start.elapsed(),
     })
 }
@@ -108,31 +125,110 @@ pub(crate) fn secret_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// The files of this server, and how they are written.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub disk: Arc<dyn Disk>,
+    pub directories: Directories,
+    log: LogOptions,
+    snapshots: SnapshotOptions,
+    recovery: RecoveryOptions,
+    /// The file that the membership stands in, or beside.
+    pub config_file: Option<PathBuf>,
+}
+
+impl Files {
+    /// A writer whose first transaction follows `last`.
+    pub fn log_writer(&self, last: Zxid) -> LogWriter {
+        LogWriter::new(self.disk.clone(), &self.directories.log_dir, self.log.clone(), last)
+    }
+
+    /// The epochs with which a member starts whose history ends at `last`.
+    pub fn read_epochs(&self, last: Zxid) -> Result<Epochs, Failure> {
+        let epochs = read_epochs(&*self.disk, &self.directories, last).map_err(failure)?;
+        Ok(Epochs { accepted: epochs.accepted, current: epochs.current })
+    }
+
+    pub fn write_accepted_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
+        write_epoch(&*self.disk, &self.directories.snapshot_dir, ACCEPTED, epoch)
+    }
+
+    pub fn write_current_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
+        write_epoch(&*self.disk, &self.directories.snapshot_dir, CURRENT, epoch)
+    }
+
+    /// Cuts the history behind the last transaction up to `zxid`. No log may be open for writing.
+    pub fn truncate(&self, zxid: Zxid) -> Result<(), StoreError> {
+        truncate(&*self.disk, &self.directories, zxid)
+    }
+
+    /// Reads the database again.
+    pub fn recover(&self) -> Result<Tree, StoreError> {
+        let recovered = recover(&*self.disk, &self.directories, &self.recovery)?;
+        for line in recovered.report.to_string().lines() {
+            info!("{line}");
+        }
+        Ok(recovered.tree)
+    }
+
+    /// Makes the tree, which nobody changes meanwhile, the whole history. No log may be open for writing.
+    pub fn install_snapshot(&self, shared: &Shared, zxid: Zxid) -> Result<WrittenSnapshot, StoreError> {
+        let directory = &self.directories.snapshot_dir;
+        let written =
+            write_snapshot(&*self.disk, directory, &self.snapshots, &mut |read| read(&shared.tree()), &mut |_| Ok(()))?;
+        if written.zxid != zxid {
+            let problem = format!("the tree is at {} where the snapshot {zxid} is to be stored", written.zxid);
+            return Err(StoreError::Misuse(problem));
+        }
+        self.truncate(zxid)?;
+        Ok(written)
+    }
+}
+
+/// Whether the tree holds nothing that another leader may take back.
+pub(crate) fn knows_what_is_committed(shared: &Shared) -> bool {
+    matches!(shared.bulletin.serving(), Serving::Deciding | Serving::Forwarding)
+}
+
 /// Takes snapshots and removes old files.
 pub(crate) struct Snapshotter {
-    disk: Arc<dyn Disk>,
-    directory: PathBuf,
-    directories: Directories,
-    options: SnapshotOptions,
+    files: Arc<Files>,
     purger: Purger,
     purge_options: PurgeOptions,
     purge_interval: Option<Duration>,
 }
 
 impl Snapshotter {
-    pub fn take(&mut self, shared: &Shared) -> Result<WrittenSnapshot, StoreError> {
-        write_snapshot(
-            &*self.disk,
-            &self.directory,
-            &self.options,
-            &mut |read| read(&shared.tree()),
-            // What is applied here is committed, and an ensemble of one commits only what is on its disk.
-            &mut |_| Ok(()),
-        )
+    /// Takes a snapshot; none where the history is rewritten meanwhile, or this server ceases to know what is committed.
+    pub fn take(&mut self, shared: &Shared, position: &LogPosition) -> Result<Option<WrittenSnapshot>, StoreError> {
+        let _history = position.hold_history();
+        let given_up = Cell::new(false);
+        let written = write_snapshot(
+            &*self.files.disk,
+            &self.files.directories.snapshot_dir,
+            &self.files.snapshots,
+            &mut |read| {
+                let tree = shared.tree();
+                // Another tree may be in its place as soon as nobody is served any more.
+                if given_up.get() || !knows_what_is_committed(shared) {
+                    given_up.set(true);
+                } else {
+                    read(&tree);
+                }
+            },
+            // The tree may be ahead of this server's disk where others have made a transaction durable.
+            &mut |zxid| {
+                given_up.set(given_up.get() || !position.wait_for(zxid));
+                if given_up.get() { Err(StoreError::Misuse("the snapshot was given up".to_owned())) } else { Ok(()) }
+            },
+        );
+        if given_up.get() { Ok(None) } else { written.map(Some) }
     }
 
-    pub fn purge(&mut self) -> Result<Purged, StoreError> {
-        self.purger.purge(&*self.disk, &self.directories, &self.purge_options, SystemTime::now())
+    /// Removes old files. Which ones are old must not change meanwhile.
+    pub fn purge(&mut self, position: &LogPosition) -> Result<Purged, StoreError> {
+        let _history = position.hold_history();
+        self.purger.purge(&*self.files.disk, &self.files.directories, &self.purge_options, SystemTime::now())
     }
 
     pub fn purge_interval(&self) -> Option<Duration> {

@@ -1,47 +1,94 @@
-//! The thread that makes transactions durable.
+//! The thread that makes transactions durable, and a member's epochs, its truncations and the snapshots it was sent.
 //!
-//! It takes everything that has gathered, writes it with one call, syncs once, and only then tells the replica how far the disk is.
-//! What always holds here: nothing is reported that is not on disk; after the first failure nothing is written or reported any more,
-//! and the process ends, because a disk that failed once can't be trusted to have kept what it took before.
+//! Everything is done in the order in which it was asked for. Of transactions it takes all that have gathered, writes them with one
+//! call, syncs once, and only then tells the replica how far the disk is. What always holds here: nothing is reported that is not on
+//! disk; after the first failure nothing is written or reported any more, and the process ends, because a disk that failed once can't be
+//! trusted to have kept what it took before.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::Zxid;
+use rookeeper_replica::{Input, Shared, Store, Stored};
 use rookeeper_store::{LogWriter, StoreError};
-use rookeeper_zab::Record;
+use rookeeper_zab::{Membership, Record};
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::TransactionLog;
-use crate::failure::Failures;
+use crate::dynamic_config;
+use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
-use crate::snapshot_thread::SnapshotRequests;
+use crate::log_position::LogPosition;
+use crate::snapshot_thread::{EXIT_SNAPSHOT, SnapshotRequests};
+use crate::storage::Files;
 
-/// Leads to the log thread. Bounded by the number of transactions the replica lets wait for the disk.
+/// The exit code of the original where the log can't be truncated as the leader demands.
+const EXIT_TRUNCATE: u8 = 13;
+
+/// What the replica asks for.
 #[derive(Debug)]
-pub(crate) struct LogQueue(Sender<Vec<Record>>);
+enum Job {
+    Append(Vec<Record>),
+    Store(Store),
+}
 
-impl LogQueue {
-    pub fn new() -> (LogQueue, Receiver<Vec<Record>>) {
+/// Leads to the storage thread. Bounded by the transactions and bytes that the replica thread lets wait for the disk.
+#[derive(Debug)]
+pub(crate) struct StorageQueue {
+    sender: Sender<Job>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// The storage thread's end.
+#[derive(Debug)]
+pub(crate) struct StorageJobs {
+    receiver: Receiver<Job>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+impl StorageQueue {
+    pub fn new() -> (StorageQueue, StorageJobs) {
         let (sender, receiver) = channel();
-        (LogQueue(sender), receiver)
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        (StorageQueue { sender, waiting_bytes: waiting_bytes.clone() }, StorageJobs { receiver, waiting_bytes })
     }
 
-    /// Moves the records over. A log thread that is gone has ended the process already.
+    /// Moves the records over. A storage thread that is gone has ended the process already.
     pub fn append(&self, records: &mut Vec<Record>) {
-        let _ = self.0.send(std::mem::take(records));
+        if !records.is_empty() {
+            self.waiting_bytes.fetch_add(bytes_of(records), Relaxed);
+            let _ = self.sender.send(Job::Append(std::mem::take(records)));
+        }
+    }
+
+    pub fn store(&self, store: Store) {
+        let _ = self.sender.send(Job::Store(store));
+    }
+
+    /// Bytes of transactions that are not on disk yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Relaxed)
     }
 }
 
-pub(crate) struct LogThread {
+fn bytes_of(records: &[Record]) -> usize {
+    records.iter().map(|record| record.body().len()).sum()
+}
+
+pub(crate) struct StorageThread {
+    pub files: Arc<Files>,
     pub writer: LogWriter,
-    pub records: Receiver<Vec<Record>>,
-    pub synced: mpsc::UnboundedSender<Zxid>,
+    pub jobs: StorageJobs,
+    /// Answers, to the replica.
+    pub answers: mpsc::UnboundedSender<Input>,
+    pub position: Arc<LogPosition>,
     pub snapshots: SnapshotRequests,
+    pub shared: Arc<Shared>,
     pub config: TransactionLog,
     pub figures: Arc<Figures>,
     pub failures: Failures,
@@ -50,50 +97,70 @@ pub(crate) struct LogThread {
 }
 
 /// Runs until the replica is gone.
-pub(crate) fn spawn(mut this: LogThread) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("log".into()).spawn(move || {
-        if let Err(error) = this.run() {
-            this.failures
-                .report(1, format!("the transaction log can't be written: {error}; nothing more is acknowledged"));
+pub(crate) fn spawn(mut this: StorageThread) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("storage".into()).spawn(move || {
+        if let Err(failure) = this.run() {
+            this.failures.report(failure.exit_code, failure.message);
         }
+        // A snapshot must not wait for what is not to come.
+        this.position.interrupt();
     })
 }
 
-impl LogThread {
-    fn run(&mut self) -> Result<(), StoreError> {
+impl StorageThread {
+    fn run(&mut self) -> Result<(), Failure> {
         let mut last_sync = Instant::now();
-        while let Ok(first) = self.records.recv() {
-            let (mut last, mut count) = (Zxid::ZERO, 0);
-            let mut write = |writer: &mut LogWriter, records: Vec<Record>| -> Result<(), StoreError> {
-                for record in records {
-                    writer.append(record.zxid, record.body())?;
-                    last = record.zxid;
-                    count += 1;
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| self.jobs.receiver.recv().ok()) {
+            match job {
+                Job::Append(records) => {
+                    next = self.log(records, last_sync).map_err(log_failure)?;
+                    last_sync = Instant::now();
                 }
-                Ok(())
-            };
-            let mut written = first.len();
-            write(&mut self.writer, first)?;
-            let collect_until = last_sync + Duration::from_millis(self.config.flush_delay_ms);
-            while self.config.max_batch_size.is_none_or(|limit| written < limit as usize) {
-                match self.records.recv_timeout(collect_until.saturating_duration_since(Instant::now())) {
-                    Ok(more) => {
-                        written += more.len();
-                        write(&mut self.writer, more)?;
-                    }
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                }
-            }
-            self.commit()?;
-            last_sync = Instant::now();
-            self.figures.sync_batch_size.record(count);
-            // The replica may already be gone at the end of an orderly stop.
-            let _ = self.synced.send(last);
-            if self.writer.wants_roll() {
-                self.roll(last)?;
+                Job::Store(store) => self.store(store)?,
             }
         }
         Ok(())
+    }
+
+    /// Logs these records and all that follow at once. Returns the job behind them, where there is one already.
+    fn log(&mut self, first: Vec<Record>, last_sync: Instant) -> Result<Option<Job>, StoreError> {
+        let (mut last, mut count, mut bytes) = (Zxid::ZERO, 0, 0);
+        let mut write = |writer: &mut LogWriter, records: Vec<Record>| -> Result<(), StoreError> {
+            bytes += bytes_of(&records);
+            for record in records {
+                writer.append(record.zxid, record.body())?;
+                last = record.zxid;
+                count += 1;
+            }
+            Ok(())
+        };
+        let mut written = first.len();
+        write(&mut self.writer, first)?;
+        let collect_until = last_sync + Duration::from_millis(self.config.flush_delay_ms);
+        let mut next = None;
+        while self.config.max_batch_size.is_none_or(|limit| written < limit as usize) {
+            match self.jobs.receiver.recv_timeout(collect_until.saturating_duration_since(Instant::now())) {
+                Ok(Job::Append(more)) => {
+                    written += more.len();
+                    write(&mut self.writer, more)?;
+                }
+                Ok(job) => {
+                    next = Some(job);
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.commit()?;
+        self.position.advance(last);
+        self.figures.sync_batch_size.record(count);
+        self.jobs.waiting_bytes.fetch_sub(bytes, Relaxed);
+        self.answer(Input::Synced { zxid: last });
+        if self.writer.wants_roll() {
+            self.roll(last)?;
+        }
+        Ok(next)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -119,4 +186,98 @@ impl LogThread {
         }
         Ok(())
     }
+
+    fn store(&mut self, store: Store) -> Result<(), Failure> {
+        match store {
+            Store::AcceptedEpoch(epoch) => {
+                self.files.write_accepted_epoch(epoch).map_err(epoch_failure)?;
+                self.answer(Input::Stored(Stored::AcceptedEpoch(epoch)));
+            }
+            Store::CurrentEpoch(epoch) => {
+                self.files.write_current_epoch(epoch).map_err(epoch_failure)?;
+                self.answer(Input::Stored(Stored::CurrentEpoch(epoch)));
+            }
+            Store::Truncate { zxid, reload } => {
+                let tree = self.truncate(zxid, reload).map_err(|error| Failure {
+                    exit_code: EXIT_TRUNCATE,
+                    message: format!("the log can't be truncated behind {zxid}, as the leader demands: {error}"),
+                })?;
+                self.answer(Input::Stored(Stored::Truncated { zxid, tree }));
+            }
+            Store::InstallSnapshot { zxid } => {
+                self.install_snapshot(zxid).map_err(|error| Failure {
+                    exit_code: EXIT_SNAPSHOT,
+                    message: format!("the leader's snapshot at {zxid} can't be stored: {error}"),
+                })?;
+                self.answer(Input::Stored(Stored::SnapshotInstalled { zxid }));
+            }
+            Store::ProposedMembership(membership) => self.write_membership(&membership, false),
+            Store::ActiveMembership(membership) => self.write_membership(&membership, true),
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, zxid: Zxid, reload: bool) -> Result<Option<Box<rookeeper_tree::Tree>>, StoreError> {
+        let mut tree = None;
+        let (files, writer) = (&self.files, &mut self.writer);
+        self.position.rewrite(|| {
+            // The file that is open must be closed before it is cut.
+            *writer = files.log_writer(zxid);
+            files.truncate(zxid)?;
+            let mut last = zxid;
+            if reload {
+                let reloaded = files.recover()?;
+                last = reloaded.last_zxid();
+                *writer = files.log_writer(last);
+                tree = Some(Box::new(reloaded));
+            }
+            Ok(last)
+        })?;
+        info!("the log was cut behind {zxid}, as the leader demands");
+        Ok(tree)
+    }
+
+    fn install_snapshot(&mut self, zxid: Zxid) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let (files, writer, shared) = (&self.files, &mut self.writer, &self.shared);
+        let mut bytes = 0;
+        self.position.rewrite(|| {
+            *writer = files.log_writer(zxid);
+            bytes = files.install_snapshot(shared, zxid)?.bytes;
+            Ok(zxid)
+        })?;
+        self.unsnapped_bytes = 0;
+        self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
+        info!(bytes, "the leader's snapshot at {zxid} was stored in {} ms", start.elapsed().as_millis());
+        Ok(())
+    }
+
+    /// The files of the configuration. The ensemble goes by what is in the log, so a failure is only told.
+    fn write_membership(&self, membership: &Membership, active: bool) {
+        let Some(config_file) = &self.files.config_file else { return };
+        let written = if active {
+            dynamic_config::store_active(config_file, self.shared.settings.server, membership)
+        } else {
+            dynamic_config::store_proposed(config_file, membership)
+        };
+        if let Err(error) = written {
+            warn!("{error}");
+        }
+    }
+
+    fn answer(&self, input: Input) {
+        // The replica may already be gone at the end of an orderly stop.
+        let _ = self.answers.send(input);
+    }
+}
+
+fn log_failure(error: StoreError) -> Failure {
+    Failure {
+        exit_code: 1,
+        message: format!("the transaction log can't be written: {error}; nothing more is acknowledged"),
+    }
+}
+
+fn epoch_failure(error: StoreError) -> Failure {
+    Failure { exit_code: 1, message: format!("the epoch can't be stored: {error}; this server takes part no more") }
 }

@@ -1,0 +1,210 @@
+//! The connection to the leader: made when the replica asks for it, once; its packets go to the replica, a snapshot as a tree.
+//!
+//! What always holds here: names are resolved at each attempt; a snapshot is read on a blocking thread, and the replica hears meanwhile
+//! that the leader is alive; the replica hears last that the link is gone, whatever the reason.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_replica::Input;
+use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, StreamError};
+use rookeeper_zab::link::MAX_PACKET_BYTES;
+use rookeeper_zab::{HostPort, LinkId};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use super::inputs::{Gone, PeerInputs};
+use super::outgoing::{Job, Jobs};
+use super::packets::{PacketReader, ReadError};
+use crate::storage::secret_seed;
+
+/// Bytes that may wait for the leader.
+pub(super) const MAX_WAITING_BYTES: usize = 256 << 20;
+
+/// Where several addresses are tried, each begins this long after the one before it.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// No more addresses than this are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// Bytes of a snapshot read at once.
+const SNAPSHOT_READ_BYTES: usize = 1 << 20;
+
+/// How often the replica is told that a snapshot arrives.
+const HEARD_EVERY: Duration = Duration::from_millis(300);
+
+/// What all attempts need.
+#[derive(Debug)]
+pub(super) struct LeaderContext {
+    pub inputs: PeerInputs,
+    pub connect_timeout: Duration,
+}
+
+/// Which connection the replica wants.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub link: LinkId,
+    pub server: ServerId,
+    pub addresses: Vec<HostPort>,
+}
+
+/// The leader does not take what it is sent.
+#[derive(Debug)]
+pub(super) struct TooSlow;
+
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("{0}")]
+    Connect(String),
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Snapshot(#[from] StreamError),
+    #[error("more than {} bytes wait for it, and it does not read", MAX_WAITING_BYTES)]
+    TooSlow,
+    #[error("hung up")]
+    HungUp,
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> End {
+        End::HungUp
+    }
+}
+
+/// Connects and serves the connection to its end. Returns after the replica was told. `stop` without a value: the replica hung up.
+pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, stop: oneshot::Receiver<TooSlow>) {
+    let (link, server) = (wanted.link, wanted.server);
+    let end = tokio::select! {
+        Err(end) = run(context, wanted, jobs) => end,
+        stop = stop => stop.map_or(End::HungUp, |TooSlow| End::TooSlow),
+    };
+    match &end {
+        End::HungUp => return,
+        End::Connect(why) => debug!("can't connect to the leader, server {}: {why}", server.0),
+        end => warn!("connection {link} to the leader, server {}, ended: {end}", server.0),
+    }
+    let _ = context.inputs.send(Input::LeaderGone { link, why: end.to_string() }).await;
+}
+
+async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
+    let link = wanted.link;
+    let stream = connect(&wanted.addresses, context.connect_timeout).await.map_err(End::Connect)?;
+    debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server.0);
+    context.inputs.send(Input::LeaderConnected { link }).await?;
+    let (reader, writer) = stream.into_split();
+    tokio::select! {
+        end = read(context, link, reader) => end,
+        end = write(writer, jobs) => end,
+    }
+}
+
+/// The first address that answers. All of a name's addresses are tried, one a little after the other.
+async fn connect(addresses: &[HostPort], limit: Duration) -> Result<TcpStream, String> {
+    let mut attempts = JoinSet::new();
+    let mut failure = String::from("it has no address");
+    for address in addresses {
+        let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
+        match tokio::time::timeout(limit, lookup).await {
+            Ok(Ok(resolved)) => {
+                for resolved in resolved.take(MAX_ADDRESSES - attempts.len().min(MAX_ADDRESSES)) {
+                    let delay = NEXT_ADDRESS_AFTER * u32::try_from(attempts.len()).unwrap_or(0);
+                    attempts.spawn(async move {
+                        tokio::time::sleep(delay).await;
+                        (resolved, attempt(resolved, limit).await)
+                    });
+                }
+            }
+            Ok(Err(error)) => failure = format!("{address} can't be resolved: {error}"),
+            Err(_) => failure = format!("{address} can't be resolved within {limit:?}"),
+        }
+    }
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            Ok((_, Ok(stream))) => return Ok(stream),
+            Ok((address, Err(error))) => failure = format!("{address}: {error}"),
+            Err(error) => failure = error.to_string(),
+        }
+    }
+    Err(failure)
+}
+
+async fn attempt(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(limit, TcpStream::connect(address))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))??;
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    Ok(stream)
+}
+
+async fn read(context: &LeaderContext, link: LinkId, mut stream: impl AsyncRead + Unpin) -> Result<(), End> {
+    let mut packets = PacketReader::default();
+    loop {
+        let batch = packets.next(&mut stream, MAX_PACKET_BYTES).await?;
+        context.inputs.send(Input::FromLeader { link, packets: batch.packets }).await?;
+        if let Some(zxid) = batch.snapshot {
+            read_snapshot(context, link, zxid, &mut packets, &mut stream).await?;
+        }
+    }
+}
+
+/// What follows a SNAP packet.
+async fn read_snapshot(
+    context: &LeaderContext,
+    link: LinkId,
+    zxid: Zxid,
+    packets: &mut PacketReader,
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<(), End> {
+    let begin = Instant::now();
+    info!("the leader sends a snapshot at {zxid}");
+    let mut receiver = SnapshotReceiver::new(zxid, secret_seed());
+    let mut heard = tokio::time::interval(HEARD_EVERY);
+    let mut bytes = packets.take_raw();
+    let mut total = 0;
+    loop {
+        let feeding = tokio::task::spawn_blocking(move || {
+            let progress = receiver.feed(&bytes);
+            (receiver, bytes, progress)
+        });
+        tokio::pin!(feeding);
+        let (fed, fed_bytes, progress) = loop {
+            tokio::select! {
+                biased;
+                fed = &mut feeding => break fed.map_err(io::Error::other)?,
+                _ = heard.tick() => context.inputs.send(Input::LeaderHeard { link }).await?,
+            }
+        };
+        (receiver, bytes) = (fed, fed_bytes);
+        match progress? {
+            Progress::Done { tree, used } => {
+                total += used as u64;
+                packets.put_back(&bytes[used..]);
+                info!(bytes = total, took_ms = begin.elapsed().as_millis(), "the snapshot at {zxid} is complete");
+                context.inputs.send(Input::SnapshotReceived { link, tree: Box::new(tree), bytes: total }).await?;
+                return Ok(());
+            }
+            Progress::NeedMore => total += bytes.len() as u64,
+        }
+        bytes.clear();
+        bytes.reserve(SNAPSHOT_READ_BYTES);
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(ReadError::ClosedWithin.into());
+        }
+    }
+}
+
+async fn write(mut stream: impl AsyncWrite + Unpin, mut jobs: Jobs) -> Result<(), End> {
+    match jobs.send_bytes(&mut stream).await? {
+        // Only bytes are put into this queue.
+        Job::End | Job::Bytes(_) | Job::Log { .. } | Job::Snapshot => std::future::pending().await,
+    }
+}

@@ -1,0 +1,198 @@
+//! A connection from a learner: its packets go to the replica, and what the replica has for it goes out in order.
+//!
+//! What always holds here: the replica hears of the link before anything that comes on it, and last that it is gone; bytes from outside
+//! end this connection and nothing else; a learner that stops reading is dropped, it never holds up the replica.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rookeeper_proto::Zxid;
+use rookeeper_replica::{Input, Shared};
+use rookeeper_store::StoreError;
+use rookeeper_zab::LinkId;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use super::inputs::{Gone, PeerInputs};
+use super::outgoing::{Job, Jobs, MAX_WAITING_BYTES};
+use super::packets::{PacketReader, ReadError};
+use super::streams::{self, Portions};
+use crate::storage::Files;
+
+/// Data of a packet of a stranger: it must say who it is before it may say more.
+const FIRST_PACKET_BYTES: usize = 1 << 10;
+
+/// How long what was sent before the end may take to leave.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What all links of learners need.
+#[derive(Debug)]
+pub(super) struct LearnerContext {
+    pub inputs: PeerInputs,
+    pub shared: Arc<Shared>,
+    pub files: Arc<Files>,
+    /// The largest data of a packet: requests of clients, and the sessions a learner has heard of.
+    pub max_packet_bytes: usize,
+}
+
+/// Why the replica's side ends a link.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The replica asked for it, and expects no answer.
+    Dropped(String),
+    /// It does not take what it is sent.
+    TooSlow,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Write(#[from] std::io::Error),
+    #[error("the log can't be read for it: {0}")]
+    Store(#[from] StoreError),
+    #[error("more than {} bytes wait for it, and it does not read", MAX_WAITING_BYTES)]
+    TooSlow,
+    #[error("{0}")]
+    Dropped(String),
+    #[error("this server stops")]
+    Stopping,
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> End {
+        End::Stopping
+    }
+}
+
+/// Serves one accepted connection to its end. Returns after the replica was told.
+pub(super) async fn serve(
+    context: &LearnerContext,
+    link: LinkId,
+    peer: SocketAddr,
+    (reader, writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    jobs: Jobs,
+    stop: oneshot::Receiver<Stop>,
+) {
+    if context.inputs.send(Input::LearnerConnected { link, peer: peer.to_string() }).await.is_err() {
+        return;
+    }
+    let end = run(context, (link, peer), reader, writer, jobs, stop).await;
+    match end {
+        End::Dropped(why) => debug!(%peer, "connection {link} of a learner closed: {why}"),
+        End::Stopping => {}
+        end => {
+            match end {
+                End::Read(ReadError::Closed | ReadError::ClosedWithin | ReadError::Io(_)) | End::Write(_) => {
+                    info!(%peer, "connection {link} of a learner ended: {end}");
+                }
+                _ => warn!(%peer, "connection {link} of a learner closed: {end}"),
+            }
+            let _ = context.inputs.send(Input::LearnerGone { link, why: end.to_string() }).await;
+        }
+    }
+}
+
+async fn run(
+    context: &LearnerContext,
+    name: (LinkId, SocketAddr),
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    jobs: Jobs,
+    stop: oneshot::Receiver<Stop>,
+) -> End {
+    let mut writing = Box::pin(write(context, name, writer, jobs));
+    let mut stop = stop;
+    let (stop, finished) = tokio::select! {
+        end = read(context, name.0, reader) => return end,
+        written = &mut writing => match written {
+            // The reason comes together with the last job.
+            Ok(()) => ((&mut stop).await, true),
+            Err(end) => return end,
+        },
+        stop = &mut stop => (stop, false),
+    };
+    match stop {
+        Ok(Stop::Dropped(why)) => {
+            if !finished {
+                let _ = tokio::time::timeout(LAST_WORDS, writing).await;
+            }
+            End::Dropped(why)
+        }
+        Ok(Stop::TooSlow) => End::TooSlow,
+        Err(_) => End::Stopping,
+    }
+}
+
+async fn read(context: &LearnerContext, link: LinkId, mut stream: impl AsyncRead + Unpin) -> End {
+    let mut packets = PacketReader::default();
+    let mut limit_bytes = FIRST_PACKET_BYTES;
+    loop {
+        let batch = match packets.next(&mut stream, limit_bytes).await {
+            Ok(batch) => batch,
+            Err(error) => return error.into(),
+        };
+        if let Err(gone) = context.inputs.send(Input::FromLearner { link, packets: batch.packets }).await {
+            return gone.into();
+        }
+        limit_bytes = context.max_packet_bytes;
+    }
+}
+
+async fn write(
+    context: &LearnerContext,
+    name: (LinkId, SocketAddr),
+    mut stream: impl AsyncWrite + Unpin,
+    mut jobs: Jobs,
+) -> Result<(), End> {
+    loop {
+        match jobs.send_bytes(&mut stream).await? {
+            Job::End => {
+                let _ = stream.shutdown().await;
+                return Ok(());
+            }
+            Job::Log { after, before } => {
+                let portions = streams::log(context.files.clone(), after, before);
+                send(name, &mut stream, portions, Stream::Log { after, before }).await?;
+            }
+            Job::Snapshot => {
+                let portions = streams::snapshot(context.shared.clone());
+                send(name, &mut stream, portions, Stream::Snapshot).await?;
+            }
+            Job::Bytes(bytes) => stream.write_all(&bytes).await?,
+        }
+    }
+}
+
+/// For the log.
+enum Stream {
+    Log { after: Zxid, before: Zxid },
+    Snapshot,
+}
+
+async fn send(
+    (link, peer): (LinkId, SocketAddr),
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut portions: Portions,
+    what: Stream,
+) -> Result<(), End> {
+    let begin = Instant::now();
+    let mut bytes = 0;
+    while let Some(portion) = portions.recv().await {
+        let portion = portion?;
+        stream.write_all(&portion).await?;
+        bytes += portion.len();
+    }
+    let took_ms = begin.elapsed().as_millis();
+    match what {
+        Stream::Log { after, before } => info!(
+            bytes,
+            took_ms, "sent the log after {after} and before {before} to the learner at {peer}, connection {link}"
+        ),
+        Stream::Snapshot => info!(bytes, took_ms, "sent a snapshot to the learner at {peer}, connection {link}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The quorum port: connections from learners while this server leads, and the one to the leader while it follows.
+//!
+//! Reading order:
+//! - `listener.rs` accepts, `learner_link.rs` serves one learner, `streams.rs` reads what one that fell behind gets
+//! - `leader_link.rs` connects to the leader, and receives a snapshot
+//! - `packets.rs`: boundaries of packets; `outgoing.rs`: what waits to be sent; `inputs.rs`: the way to the replica
+//!
+//! What always holds here: nothing that the replica asks for blocks it; a link is known here from before the replica hears of it until it
+//! has ended; what the replica says about a link that has ended is ignored.
+
+mod inputs;
+mod leader_link;
+mod learner_link;
+mod listener;
+mod outgoing;
+mod packets;
+mod streams;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_replica::{Input, Shared};
+use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
+use rookeeper_zab::{HostPort, LinkId, Memberships, SyncPlan};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tracing::warn;
+
+use self::leader_link::{LeaderContext, TooSlow, Wanted};
+use self::learner_link::{LearnerContext, Stop};
+use self::listener::Places;
+use self::outgoing::{Job, JobQueue, Overflow};
+use crate::failure::Failure;
+use crate::storage::Files;
+
+pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};
+
+/// How this server's quorum port works. Every field as in the configuration of the ensemble.
+#[derive(Debug, Clone)]
+pub(crate) struct QuorumPortSettings {
+    pub me: ServerId,
+    pub memberships: Memberships,
+    pub listen_on_all: bool,
+    /// For one attempt to reach the leader.
+    pub connect_timeout: Duration,
+    /// The log is preferred to a snapshot up to this part of the snapshot's size; none for never.
+    pub snapshot_size_factor: Option<f64>,
+    /// The largest data of a packet from a learner.
+    pub max_packet_bytes: usize,
+}
+
+/// Used by the replica thread. Dropped, it closes everything.
+#[derive(Debug)]
+pub(crate) struct QuorumPort {
+    runtime: Handle,
+    me: ServerId,
+    snapshot_size_factor: Option<f64>,
+    learners: Arc<Learners>,
+    leader: Arc<LeaderContext>,
+    /// The connection to the leader, or the attempt.
+    leader_link: Option<LeaderHandle>,
+    places: watch::Sender<Places>,
+    /// Where it was opened at the start.
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Learners {
+    context: LearnerContext,
+    links: Mutex<HashMap<LinkId, LearnerHandle>>,
+    next_link: AtomicU64,
+}
+
+#[derive(Debug)]
+struct LearnerHandle {
+    jobs: JobQueue,
+    stop: oneshot::Sender<Stop>,
+}
+
+#[derive(Debug)]
+struct LeaderHandle {
+    link: LinkId,
+    jobs: JobQueue,
+    stop: oneshot::Sender<TooSlow>,
+}
+
+impl QuorumPort {
+    /// Opens the port. Call on the runtime that is to serve it.
+    pub async fn open(
+        settings: QuorumPortSettings,
+        shared: Arc<Shared>,
+        files: Arc<Files>,
+        inputs: PeerInputs,
+    ) -> Result<QuorumPort, Failure> {
+        let QuorumPortSettings {
+            me,
+            memberships,
+            listen_on_all,
+            connect_timeout,
+            snapshot_size_factor,
+            max_packet_bytes,
+        } = settings;
+        let context = LearnerContext { inputs: inputs.clone(), shared, files, max_packet_bytes };
+        let learners = Arc::new(Learners { context, links: Mutex::default(), next_link: AtomicU64::new(1) });
+        let places = Places { addresses: addresses_of(&memberships, me), all: listen_on_all };
+        let (places, wanted) = watch::channel(places);
+        let accepting = learners.clone();
+        let accept = Arc::new(move |stream, peer, place| accepting.clone().serve(stream, peer, place));
+        let addresses = listener::open(wanted, accept).await?;
+        Ok(QuorumPort {
+            runtime: Handle::current(),
+            me,
+            snapshot_size_factor,
+            learners,
+            leader: Arc::new(LeaderContext { inputs, connect_timeout }),
+            leader_link: None,
+            places,
+            addresses,
+        })
+    }
+
+    /// Where it was opened at the start.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Listens where the newest membership says. One that this server is no part of changes nothing.
+    pub fn set_members(&self, memberships: &Memberships) {
+        let addresses = addresses_of(memberships, self.me);
+        if addresses.is_empty() {
+            return;
+        }
+        self.places.send_if_modified(|places| {
+            let changed = places.addresses != addresses;
+            places.addresses = addresses;
+            changed
+        });
+    }
+
+    pub fn to_learner(&self, link: LinkId, bytes: Arc<[u8]>) {
+        self.push(link, Job::Bytes(bytes));
+    }
+
+    pub fn stream_log(&self, link: LinkId, after: Zxid, before: Zxid) {
+        self.push(link, Job::Log { after, before });
+    }
+
+    pub fn stream_snapshot(&self, link: LinkId) {
+        self.push(link, Job::Snapshot);
+    }
+
+    fn push(&self, link: LinkId, job: Job) {
+        let mut links = self.learners.links.lock();
+        let Some(handle) = links.get(&link) else { return };
+        if handle.jobs.push(job) == Err(Overflow)
+            && let Some(handle) = links.remove(&link)
+        {
+            let _ = handle.stop.send(Stop::TooSlow);
+        }
+    }
+
+    /// Ends a learner's connection, once it has what was put in before, if it takes that soon.
+    pub fn drop_learner(&self, link: LinkId, why: String) {
+        if let Some(handle) = self.learners.links.lock().remove(&link) {
+            let _ = handle.stop.send(Stop::Dropped(why));
+            // A queue that is full ends without its last words.
+            let _ = handle.jobs.push(Job::End);
+        }
+    }
+
+    /// Looks into the log on disk, elsewhere; the answer comes as an input.
+    pub fn plan_sync(&self, link: LinkId, after: Zxid, before: Zxid) {
+        let (learners, size_factor) = (self.learners.clone(), self.snapshot_size_factor);
+        self.runtime.spawn(async move {
+            let files = learners.context.files.clone();
+            let planning = move || plan_catch_up(&*files.disk, &files.directories, after, before, size_factor);
+            let plan = match tokio::task::spawn_blocking(planning).await {
+                Ok(Ok(CatchUpStart::Continues)) => SyncPlan::Log,
+                Ok(Ok(CatchUpStart::TruncateTo(zxid))) => SyncPlan::TruncateThenLog(zxid),
+                Ok(Ok(CatchUpStart::Unavailable)) => SyncPlan::Snapshot,
+                Ok(Err(error)) => {
+                    warn!("the log can't be used for a learner, which gets a snapshot: {error}");
+                    SyncPlan::Snapshot
+                }
+                // The runtime is going down.
+                Err(_) => return,
+            };
+            let _ = learners.context.inputs.send(Input::SyncPlanned { link, plan }).await;
+        });
+    }
+
+    /// Connects to a leader; the connection before it is over.
+    pub fn dial(&mut self, link: LinkId, server: ServerId, addresses: Vec<HostPort>) {
+        let (jobs, queue) = outgoing::queue(leader_link::MAX_WAITING_BYTES);
+        let (stop, stopped) = oneshot::channel();
+        self.leader_link = Some(LeaderHandle { link, jobs, stop });
+        let context = self.leader.clone();
+        let wanted = Wanted { link, server, addresses };
+        self.runtime.spawn(async move { leader_link::serve(&context, wanted, queue, stopped).await });
+    }
+
+    pub fn hang_up(&mut self, link: LinkId) {
+        // Its task ends with the handle.
+        self.leader_link.take_if(|handle| handle.link == link);
+    }
+
+    pub fn to_leader(&mut self, link: LinkId, bytes: Vec<u8>) {
+        let Some(handle) = self.leader_link.as_ref().filter(|handle| handle.link == link) else { return };
+        if handle.jobs.push(Job::Bytes(bytes.into())) == Err(Overflow)
+            && let Some(handle) = self.leader_link.take()
+        {
+            let _ = handle.stop.send(TooSlow);
+        }
+    }
+}
+
+impl Drop for QuorumPort {
+    fn drop(&mut self) {
+        self.learners.links.lock().clear();
+    }
+}
+
+impl Learners {
+    fn serve(
+        self: Arc<Learners>,
+        stream: tokio::net::TcpStream,
+        peer: SocketAddr,
+        place: tokio::sync::OwnedSemaphorePermit,
+    ) {
+        let link = LinkId(self.next_link.fetch_add(1, Relaxed));
+        let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
+        let (stop, stopped) = oneshot::channel();
+        self.links.lock().insert(link, LearnerHandle { jobs, stop });
+        tokio::spawn(async move {
+            learner_link::serve(&self.context, link, peer, stream.into_split(), queue, stopped).await;
+            self.links.lock().remove(&link);
+            drop(place);
+        });
+    }
+}
+
+/// The quorum addresses of this server, by the membership in force and by one that is proposed.
+fn addresses_of(memberships: &Memberships, me: ServerId) -> Vec<HostPort> {
+    let mut addresses = Vec::new();
+    for membership in [&memberships.committed, &memberships.last_seen] {
+        let own = membership.members.get(&me).map(|member| member.addresses.as_slice()).unwrap_or_default();
+        for address in own {
+            let address = HostPort { host: address.host.clone(), port: address.quorum_port };
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    addresses
+}

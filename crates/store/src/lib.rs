@@ -6,7 +6,8 @@
 //! - [`log_writer`] with [`roll_policy`]; [`log_reader`]
 //! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions
 //! - [`recovery`] with [`report`]: from the files to the tree
-//! - [`purge`], [`repair`], [`epoch_files`]
+//! - for members of an ensemble: [`member`], [`epoch_files`]; [`truncate`], [`catch_up`], [`snapshot_stream`]
+//! - [`purge`], [`repair`]
 //! - [`error`]: what can go wrong, and whose fault it is
 //!
 //! The life of a transaction: [`LogWriter::append`] encodes it behind the others that wait, [`LogWriter::commit`] writes them with one
@@ -17,6 +18,7 @@
 //! What always holds: acknowledged transactions survive a crash at any operation; a file has its final name only when it is whole and
 //! durable; names we don't know are never touched; whatever the files hold, memory stays within checked limits.
 
+pub mod catch_up;
 pub mod directories;
 pub mod disk;
 pub mod epoch_files;
@@ -24,6 +26,7 @@ pub mod error;
 pub mod lock;
 pub mod log_reader;
 pub mod log_writer;
+pub mod member;
 pub mod names;
 pub mod purge;
 pub mod recovery;
@@ -33,7 +36,9 @@ pub mod roll_policy;
 pub mod sim_disk;
 mod snapshot_file;
 pub mod snapshot_reader;
+pub mod snapshot_stream;
 pub mod snapshot_writer;
+pub mod truncate;
 
 pub use directories::Directories;
 pub use disk::{Disk, DiskFile, RealDisk};

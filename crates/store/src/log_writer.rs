@@ -51,6 +51,11 @@ fn mark(offset: u64) -> i64 {
     (MARK_TAG << 48 | offset) as i64
 }
 
+/// Notes in a file's header up to where it is durable.
+pub(crate) fn write_mark(file: &mut dyn DiskFile, offset: u64) -> std::io::Result<()> {
+    file.write_at(&mark(offset).to_be_bytes(), MARK_OFFSET)
+}
+
 /// Whether a transaction may stand right after another one in a log: the next of its epoch, or the first of a later epoch.
 pub(crate) fn follows(previous: Zxid, zxid: Zxid) -> bool {
     previous.next() == Some(zxid) || (zxid.epoch() > previous.epoch() && zxid.counter() == 1)
@@ -257,7 +262,7 @@ impl LogWriter {
         // A new file carries its mark already.
         if log.temporary.is_none() {
             let failed = |error| StoreError::disk("write", &log.path, error);
-            log.file.write_at(&mark(log.durable).to_be_bytes(), MARK_OFFSET).map_err(failed)?;
+            write_mark(log.file.as_mut(), log.durable).map_err(failed)?;
         }
         log.file.sync_data().map_err(|error| StoreError::disk("sync", &log.path, error))?;
         let is_new = log.temporary.is_some();

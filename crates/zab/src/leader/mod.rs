@@ -437,6 +437,7 @@ impl Leader {
         for older in older {
             self.drop_link(older, "the same server connected again".to_owned());
         }
+        self.book.forget(info.server);
         let Some(link) = self.links.get_mut(&id) else { return };
         link.server = Some(info.server);
         link.observer = observer;

@@ -1,0 +1,188 @@
+//! Proposals, acknowledgements, commits; and what learners are answered in between.
+//!
+//! What always holds here: what goes to a learner goes out in the order in which it was decided; a commit goes out after its quorum is
+//! there, and after the commits before it; behind a reconfiguration that makes another server the leader nothing is committed.
+//!
+//! Counterpart in the original: `Leader.propose`, `processAck`, `tryToCommit`, `getDesignatedLeader`.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{ServerId, SessionId, Zxid};
+
+use super::book::Proposal;
+use super::learner_link::Stage;
+use super::{Leader, LeaderOutput, Phase};
+use crate::history::Record;
+use crate::link::LinkId;
+use crate::membership::{Membership, Memberships};
+
+/// Where the numbers of an epoch run out another one is begun in good time: at a calm moment, or at last here.
+const CALM_ROLLOVER: u32 = 0xffff_0000;
+const LAST_ROLLOVER: u32 = 0xffff_c000;
+
+impl Leader {
+    /// What [`Leader::propose`] takes next.
+    pub fn next_zxid(&self) -> Zxid {
+        self.book.next_zxid()
+    }
+
+    /// Sends a transaction to everybody who follows.
+    pub fn propose(&mut self, now_ms: i64, record: &Record) {
+        self.register(now_ms, record, None);
+    }
+
+    /// The same for a change of the members: from here on both memberships must agree.
+    pub fn propose_reconfig(&mut self, now_ms: i64, record: &Record, membership: Membership) {
+        if let Some(both) = &mut self.memberships {
+            *both = Memberships::new(both.committed.clone(), membership.clone()).into();
+        }
+        self.register(now_ms, record, Some(membership));
+    }
+
+    fn register(&mut self, now_ms: i64, record: &Record, membership: Option<Membership>) {
+        self.book.propose(record.clone(), self.memberships.clone(), membership);
+        if self.phase == Phase::Over {
+            // It keeps its place in this server's history; the next leader decides about it.
+            return;
+        }
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_registered() && !link.is_observer()) {
+            link.sent_proposal(now_ms, record.zxid);
+            self.outputs.push_back(LeaderOutput::ToLearner { link: *id, bytes: record.proposal() });
+        }
+    }
+
+    /// This server has everything up to `zxid` on disk.
+    pub fn synced(&mut self, _now_ms: i64, zxid: Zxid) {
+        if self.phase == Phase::Broadcasting {
+            self.book.acknowledge(self.settings.me, zxid.min(self.book.proposed()));
+            self.commit();
+        }
+    }
+
+    /// A learner has everything up to `zxid` on disk.
+    pub(super) fn take_ack(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
+        // The ack of UPTODATE, and late ones for what was sent as history.
+        if zxid.counter() == 0 || zxid.epoch() != self.epoch {
+            return;
+        }
+        let proposed = self.book.proposed();
+        if zxid > proposed {
+            self.drop_link(id, format!("it acknowledged {zxid}, but only {proposed} was proposed"));
+            return;
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.acknowledged(now_ms, zxid, proposed);
+        }
+        if let Some(voter) = self.voter(id) {
+            self.book.acknowledge(voter, zxid);
+            self.commit();
+        }
+    }
+
+    /// Commits what has its quorum.
+    pub(super) fn commit(&mut self) {
+        while self.phase == Phase::Broadcasting {
+            let mut run = self.book.take_committed();
+            let Some(last) = run.pop() else { break };
+            let successor = last.membership.as_ref().map(|membership| self.designate(last.record.zxid, membership));
+            self.announce(&run, &last, successor);
+            if let Some(membership) = last.membership {
+                self.memberships = Some(Memberships::settled(membership).into());
+            }
+            self.outputs.push_back(LeaderOutput::Committed(last.record.zxid));
+            if let Some(successor) = successor.filter(|successor| *successor != self.settings.me) {
+                let why = format!("the new membership makes server {} the leader", successor.0);
+                self.step_down(why, Some(successor));
+            }
+        }
+        let counter = self.book.proposed().counter();
+        let used_up = counter >= LAST_ROLLOVER || (counter >= CALM_ROLLOVER && self.book.outstanding() == 0);
+        if used_up && self.memberships.is_some() {
+            self.step_down(format!("epoch {:x} is nearly used up; another one begins", self.epoch), None);
+        }
+    }
+
+    /// Tells everybody that records are committed, the last of which may put a membership into force.
+    fn announce(&mut self, run: &[Proposal], last: &Proposal, successor: Option<ServerId>) {
+        let (mut commits, mut informs): (Option<Arc<[u8]>>, Option<Arc<[u8]>>) = (None, None);
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_registered()) {
+            let bytes = if link.is_observer() {
+                informs.get_or_insert_with(|| informing_packets(run, last, successor)).clone()
+            } else {
+                commits.get_or_insert_with(|| committing_packets(run, last, successor)).clone()
+            };
+            match &mut link.stage {
+                // ZOOKEEPER-4394: an older follower does not bear the commit of what came before NEWLEADER until it is up to date.
+                Stage::Syncing(catching_up) | Stage::Entered(catching_up)
+                    if link.identity.is_some_and(|identity| !identity.observer) =>
+                {
+                    catching_up.held_commits.push(bytes);
+                }
+                _ => self.outputs.push_back(LeaderOutput::ToLearner { link: *id, bytes }),
+            }
+        }
+    }
+
+    /// Who leads once the reconfiguration is committed: this server if it may, else the one of the new voters that has most.
+    fn designate(&self, reconfig: Zxid, new: &Membership) -> ServerId {
+        let me = self.settings.me;
+        let address = |membership: &Membership| {
+            let member = membership.members.get(&me)?;
+            Some(member.addresses.iter().map(|at| (at.host.clone(), at.quorum_port)).collect::<Vec<_>>())
+        };
+        let old = self.memberships.as_ref().map(|both| &both.committed);
+        if new.is_participant(me) && old.is_some_and(|old| address(old) == address(new)) {
+            return me;
+        }
+        let having = self.book.having(reconfig);
+        let best = new
+            .participants()
+            .filter(|server| *server != me && having.contains(server))
+            .max_by_key(|server| (self.book.mark(*server), Reverse(*server)));
+        best.unwrap_or(me)
+    }
+
+    /// Answers a learner's sync, behind all that was committed until now.
+    pub fn answer_sync(&mut self, link: LinkId) {
+        if self.links.get(&link).is_some_and(|link| link.is_synced()) {
+            self.send(link, &QuorumPacket::Sync);
+        }
+    }
+
+    /// Answers whether a session lives.
+    pub fn revalidated(&mut self, link: LinkId, session: SessionId, valid: bool) {
+        if self.links.get(&link).is_some_and(|link| link.is_synced()) {
+            self.send(link, &QuorumPacket::Revalidated { session, valid });
+        }
+    }
+}
+
+fn committing_packets(run: &[Proposal], last: &Proposal, successor: Option<ServerId>) -> Arc<[u8]> {
+    let mut bytes = Vec::new();
+    for proposal in run {
+        QuorumPacket::Commit { zxid: proposal.record.zxid }.append(&mut bytes);
+    }
+    let zxid = last.record.zxid;
+    match successor {
+        None => QuorumPacket::Commit { zxid }.append(&mut bytes),
+        Some(designated_leader) => QuorumPacket::CommitAndActivate { zxid, designated_leader }.append(&mut bytes),
+    }
+    bytes.into()
+}
+
+fn informing_packets(run: &[Proposal], last: &Proposal, successor: Option<ServerId>) -> Arc<[u8]> {
+    let mut bytes = Vec::new();
+    for Proposal { record, .. } in run {
+        QuorumPacket::Inform { zxid: record.zxid, record: record.body() }.append(&mut bytes);
+    }
+    let (zxid, record) = (last.record.zxid, last.record.body());
+    match successor {
+        None => QuorumPacket::Inform { zxid, record }.append(&mut bytes),
+        Some(designated_leader) => {
+            QuorumPacket::InformAndActivate { zxid, designated_leader, record }.append(&mut bytes);
+        }
+    }
+    bytes.into()
+}

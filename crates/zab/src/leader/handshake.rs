@@ -1,0 +1,227 @@
+//! From a learner's first word to its last before it serves: who it is, the epoch, its history, UPTODATE; and on the way this server's own
+//! path from a candidate to the leader of an epoch.
+//!
+//! What always holds here:
+//! - the epoch is newer than any that a quorum has accepted, durable here before it is told, and told to nobody else as another;
+//! - only what a follower with a vote says counts, and only what it says in its place;
+//! - this server decides nothing before a quorum has acknowledged its history.
+//!
+//! Counterpart in the original: `Leader.getEpochToPropose`, `waitForEpochAck`, `waitForNewLeaderAck`, `LearnerHandler.run`.
+
+use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
+
+use super::learner_link::{Identity, Serving, Stage};
+use super::{Leader, LeaderOutput, Phase};
+use crate::history::History;
+use crate::link::LinkId;
+use crate::membership::Memberships;
+
+/// Zxids are signed: epochs end here.
+const LAST_EPOCH: Epoch = i32::MAX as Epoch;
+
+impl Leader {
+    /// A learner says who it is.
+    pub(super) fn introduce(&mut self, id: LinkId, accepted: Epoch, info: LearnerInfo, observer: bool) {
+        let LearnerInfo { server, protocol_version, config_version } = info;
+        let newest = self.memberships.as_ref().map_or(0, |both| both.committed.version.max(both.last_seen.version));
+        let objection = if protocol_version < PROTOCOL_VERSION {
+            Some(format!("its protocol version {protocol_version:#x} is too old"))
+        } else if config_version > newest {
+            Some(format!("its membership {config_version:x} is newer than {newest:x}"))
+        } else if server == self.settings.me {
+            Some(format!("it says that it is server {}, which is this one", server.0))
+        } else if accepted >= LAST_EPOCH {
+            Some(format!("there is no epoch after {accepted:x}, which it says it has accepted"))
+        } else {
+            None
+        };
+        if let Some(why) = objection {
+            self.drop_link(id, why);
+            return;
+        }
+        // The older link of a server that connects again is dead, whether or not it has been noticed.
+        let same_server = |identity: Identity| identity.server == server;
+        let older: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.identity.is_some_and(same_server))
+            .map(|(id, _)| *id)
+            .collect();
+        for older in older {
+            self.drop_link(older, "the same server connected again".to_owned());
+        }
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.identity = Some(Identity { server, observer });
+        link.stage = Stage::AwaitingEpoch;
+        match self.phase {
+            Phase::Gathering => {
+                self.epoch = self.epoch.max(accepted + 1);
+                if let Some(server) = self.voter(id) {
+                    self.gathered.insert(server);
+                }
+                self.try_to_accept();
+            }
+            Phase::Accepting => {}
+            _ => self.tell_epoch(id),
+        }
+    }
+
+    /// The server at the other end, if its voice counts.
+    pub(super) fn voter(&self, id: LinkId) -> Option<ServerId> {
+        self.links.get(&id)?.follower().filter(|server| self.is_voter(*server))
+    }
+
+    pub(super) fn try_to_accept(&mut self) {
+        if self.phase == Phase::Gathering && self.is_quorum(&self.gathered) {
+            if self.epoch > LAST_EPOCH {
+                self.step_down("all epochs are used up".to_owned(), None);
+                return;
+            }
+            self.phase = Phase::Accepting;
+            self.outputs.push_back(LeaderOutput::AcceptedEpoch(self.epoch));
+        }
+    }
+
+    /// The epoch is this server's promise now and can be told.
+    pub fn accepted_epoch_stored(&mut self, now_ms: i64, epoch: Epoch) {
+        if self.phase != Phase::Accepting || epoch != self.epoch {
+            return;
+        }
+        self.begin_phase(now_ms, Phase::Promising);
+        self.version_membership();
+        let waiting: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| matches!(link.stage, Stage::AwaitingEpoch)).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.tell_epoch(id);
+        }
+        self.try_to_enter(now_ms);
+    }
+
+    /// A membership written by hand gets its version from the first epoch that goes by it.
+    fn version_membership(&mut self) {
+        if self.settings.reconfig_enabled
+            && let Some(both) = &mut self.memberships
+            && both.last_seen.version == 0
+        {
+            let mut last_seen = both.last_seen.clone();
+            last_seen.version = Zxid::new(self.epoch, 0).0;
+            *both = Memberships::new(both.committed.clone(), last_seen).into();
+        }
+    }
+
+    fn tell_epoch(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::AwaitingPromise;
+            let epoch = Zxid::new(self.epoch, 0);
+            self.send(id, &QuorumPacket::LeaderInfo { epoch });
+        }
+    }
+
+    /// A learner has made the epoch its promise, now or (without a `current_epoch`) before.
+    pub(super) fn take_promise(
+        &mut self,
+        now_ms: i64,
+        history: &History,
+        id: LinkId,
+        last: Zxid,
+        current_epoch: Option<Epoch>,
+    ) {
+        let (my_epoch, my_last) = (self.start.current_epoch, self.start.history_last);
+        if let Some(current_epoch) = current_epoch
+            && (current_epoch, last) > (my_epoch, my_last)
+            && self.phase == Phase::Promising
+        {
+            let why = format!(
+                "it is ahead: its history ends at {last} in epoch {current_epoch:x}, this server's at {my_last} in epoch {my_epoch:x}"
+            );
+            self.drop_link(id, why);
+            return;
+        }
+        if let Some(voter) = self.voter(id).filter(|_| current_epoch.is_some() && last != Zxid(-1)) {
+            self.promised.insert(voter);
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::AwaitingSync { last };
+        }
+        self.try_to_enter(now_ms);
+        if matches!(self.phase, Phase::Syncing | Phase::Activating | Phase::Broadcasting) {
+            self.sync_waiting(history);
+        }
+    }
+
+    /// Where a quorum has acknowledged the epoch, it becomes this server's.
+    fn try_to_enter(&mut self, now_ms: i64) {
+        if self.phase == Phase::Promising && self.is_quorum(&self.promised) {
+            self.begin_phase(now_ms, Phase::Syncing);
+            self.outputs.push_back(LeaderOutput::CurrentEpoch(self.epoch));
+        }
+    }
+
+    /// This server counts itself among those that have acknowledged its history.
+    pub fn current_epoch_stored(&mut self, _now_ms: i64, epoch: Epoch) {
+        if epoch == self.epoch && self.memberships.is_some() {
+            self.entered.insert(self.settings.me);
+            self.try_to_activate();
+        }
+    }
+
+    /// A learner acknowledges NEWLEADER, and with it everything that came before.
+    pub(super) fn take_entry(&mut self, now_ms: i64, id: LinkId) {
+        if let Some(voter) = self.voter(id) {
+            self.entered.insert(voter);
+        }
+        match self.phase {
+            Phase::Broadcasting => self.let_serve(now_ms, id),
+            _ => self.try_to_activate(),
+        }
+    }
+
+    fn try_to_activate(&mut self) {
+        if self.phase == Phase::Syncing && self.is_quorum(&self.entered) {
+            self.phase = Phase::Activating;
+            self.outputs.push_back(LeaderOutput::Activate { epoch: self.epoch });
+        }
+    }
+
+    /// The caller has applied the history: this server decides from now on.
+    pub fn activated(&mut self, now_ms: i64) {
+        if self.phase != Phase::Activating {
+            return;
+        }
+        self.begin_phase(now_ms, Phase::Broadcasting);
+        self.book.begin_epoch(Zxid::new(self.epoch, 0));
+        if let Some(both) = &mut self.memberships {
+            // A change that was in the history is committed with it.
+            *both = Memberships::settled(both.last_seen.clone()).into();
+        }
+        let waiting: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| matches!(link.stage, Stage::Entered(_))).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.let_serve(now_ms, id);
+        }
+        if !self.is_voter(self.settings.me) {
+            self.step_down("the membership in force gives this server no vote".to_owned(), None);
+        }
+    }
+
+    /// UPTODATE, and the commits that were held back for it.
+    fn let_serve(&mut self, now_ms: i64, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(Identity { server, observer }) = link.identity else { return };
+        // What it has not acknowledged yet, it could not before.
+        let unacknowledged = (!observer && self.book.outstanding() > 0).then_some((self.book.proposed(), now_ms));
+        let serving = Serving { unacknowledged, ..Serving::default() };
+        link.heard_ms = now_ms;
+        let held = match std::mem::replace(&mut link.stage, Stage::Synced(serving)) {
+            Stage::Entered(catching_up) => catching_up.held_commits,
+            _ => Vec::new(),
+        };
+        self.send(id, &QuorumPacket::UpToDate);
+        for bytes in held {
+            self.outputs.push_back(LeaderOutput::ToLearner { link: id, bytes });
+        }
+        self.outputs.push_back(LeaderOutput::LearnerSynced { link: id, server, observer });
+        self.ask_too(id);
+    }
+}

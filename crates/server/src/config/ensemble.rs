@@ -25,6 +25,8 @@ pub struct Ensemble {
     pub last_seen: Option<Membership>,
     /// This server's part, by the server lines.
     pub role: Role,
+    /// Whether a single voter runs outside of an ensemble; with it a reconfiguration must leave two.
+    pub standalone_enabled: bool,
     /// Ticks a learner may take to connect and to catch up; too few, and a big database never gets into the ensemble.
     pub init_limit_ticks: u32,
     /// Ticks without a sign of life after which a learner or the leader is given up.
@@ -420,6 +422,7 @@ fn ensemble(
         membership,
         last_seen,
         role,
+        standalone_enabled: settings.flag("standaloneEnabled"),
         init_limit_ticks: limit("initLimit"),
         sync_limit_ticks: limit("syncLimit"),
         connect_to_learner_master_limit_ticks: settings.positive("connectToLearnerMasterLimit"),

@@ -33,6 +33,7 @@ impl Ensemble {
             max_concurrent_snap_syncs: self.max_concurrent_snap_syncs as usize,
             max_concurrent_diff_syncs: self.max_concurrent_diff_syncs as usize,
             max_time_to_wait_for_epoch_ms: self.max_time_to_wait_for_epoch_ms.map(i64::from),
+            standalone_enabled: self.standalone_enabled,
             multi_address: self.multi_address_enabled,
         }
     }

@@ -28,8 +28,12 @@ use crate::membership::{Membership, Memberships, Role};
 /// Named as leader, and as zxid and epoch, by those who do not vote for anybody.
 pub const NOBODY: ServerId = ServerId(i64::MIN);
 
-/// How long a word that arrived before a search is remembered, and a leader that refused is not tried again while it repeats itself.
+/// How long a word that arrived before a search is remembered.
 const RECENT_MS: i64 = 1000;
+
+/// How long a leader that refused is not tried again while it repeats itself. Followers of a leader that resigned take about so long to
+/// notice.
+const REFUSED_MS: i64 = 500;
 
 /// Servers outside of the membership that are told who leads as soon as it is known.
 const MAX_ASKERS: usize = 256;
@@ -99,6 +103,8 @@ pub struct Election {
     /// The newest version of a membership that was handed out.
     newest_version: i64,
     led_elsewhere: Option<ServerId>,
+    /// The leader that was lost, between [`Election::pause`] and [`Election::look`].
+    left: Option<ServerId>,
     now_ms: i64,
     outputs: VecDeque<ElectionOutput>,
 }
@@ -130,6 +136,7 @@ impl Election {
             answers: BTreeMap::new(),
             newest_version: 0,
             led_elsewhere: None,
+            left: None,
             now_ms: 0,
             outputs: VecDeque::new(),
         };
@@ -205,7 +212,7 @@ impl Election {
         self.led_elsewhere = None;
     }
 
-    /// The leader refused our connections. The search does not end with it again for a second, unless it says something new about its
+    /// The leader refused our connections. The search does not end with it again for half a second, unless it says something new about its
     /// leadership.
     pub fn refused(&mut self, leader: ServerId) {
         let claim = self.voices.claim(leader).cloned();
@@ -214,8 +221,12 @@ impl Election {
 
     /// The leader is lost, and [`Election::look`] follows when everything is on disk. Until then nobody is told of that leader.
     pub fn pause(&mut self) {
+        if self.state != PeerState::Looking {
+            self.left = Some(self.vote.leader);
+        }
         self.state = PeerState::Looking;
         self.search = None;
+        self.led_elsewhere = None;
     }
 
     /// Other members. A search goes on in its round, from this server's own vote.

@@ -9,7 +9,7 @@ use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{ServerId, Zxid};
 
 use super::voices::News;
-use super::{Candidacy, Election, ElectionOutput, RECENT_MS, Vote};
+use super::{Candidacy, Election, ElectionOutput, RECENT_MS, REFUSED_MS, Vote};
 use crate::membership::Role;
 
 /// Voters without a link are tried at least this often: those who have a leader do not call us.
@@ -38,10 +38,9 @@ impl Election {
         self.now_ms = now_ms;
         self.candidacy = candidacy;
         self.round = self.round.saturating_add(1);
-        let left = if self.state == PeerState::Looking { None } else { Some(self.vote.leader) };
-        self.state = PeerState::Looking;
-        self.led_elsewhere = None;
-        // Others may have begun before us, or found a leader; that of the old leader is what made us look.
+        self.pause();
+        // Others may have begun before us, or found a leader. What is said of the one we just left is what we thought, too.
+        let left = self.left.take();
         self.voices.retain(|word| {
             let about_now = word.state == PeerState::Looking || Some(word.vote.leader) != left;
             about_now && now_ms - word.heard_ms < RECENT_MS
@@ -133,12 +132,13 @@ impl Election {
         }
     }
 
-    /// Something moved, so answers are worth waiting for at the shortest interval again.
+    /// Something moved, so answers are worth waiting for at the shortest interval again. Never puts the next vote off: links that come
+    /// and go would do that for ever.
     pub(super) fn expect_answers(&mut self) {
         let interval_ms = self.settings.notification_interval_ms.0;
         if let Some(search) = &mut self.search {
             search.interval_ms = interval_ms;
-            search.repeat_ms = self.now_ms.saturating_add(interval_ms);
+            search.repeat_ms = search.repeat_ms.min(self.now_ms.saturating_add(interval_ms));
         }
     }
 
@@ -189,7 +189,7 @@ impl Election {
     pub(super) fn conclude(&mut self) {
         let now_ms = self.now_ms;
         for refusal in self.refusals.values_mut() {
-            refusal.until_ms.get_or_insert(now_ms.saturating_add(RECENT_MS));
+            refusal.until_ms.get_or_insert(now_ms.saturating_add(REFUSED_MS));
         }
         if let Some(leader) = self.established_leader() {
             return self.finish(leader);
@@ -218,13 +218,12 @@ impl Election {
         self.votes() && self.may_lead(self.vote.leader) && self.memberships.is_reached_by(&agreeing)
     }
 
-    /// Whether nobody who can be heard may have a better vote.
+    /// Whether nobody who can be heard may have a better vote. When all that is known is an empty history, those who are just about
+    /// to start are given their time: one of them may have data that the others lost.
     fn is_undisputed(&self) -> bool {
-        !self.voices.is_down(self.vote.leader)
-            && self
-                .others()
-                .into_iter()
-                .all(|voter| self.voices.is_down(voter) || self.voices.surely_agrees(voter, &self.vote))
+        let empty = self.vote.zxid == Zxid::ZERO;
+        let excused = |voter| self.voices.is_down(voter) && voter != self.vote.leader && !empty;
+        self.others().into_iter().all(|voter| excused(voter) || self.voices.surely_agrees(voter, &self.vote))
     }
 
     fn established_leader(&self) -> Option<Vote> {

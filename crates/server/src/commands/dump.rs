@@ -7,28 +7,60 @@ use std::fmt::{Display, Write as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rookeeper_proto::SessionId;
-use rookeeper_replica::Time;
+use rookeeper_replica::{Serving, Time};
 
-use super::connections;
+use super::{View, connections};
 use crate::context::Context;
 
 /// Paths copied under one lock of the tree.
 const PATHS_AT_ONCE: usize = 1000;
 
-pub(super) fn dump(context: &Context) -> String {
-    dump_at(context, context.clock.now(), &TimeZone::system())
+pub(super) fn dump(context: &Context, view: &View) -> String {
+    dump_at(context, view, context.clock.now(), &TimeZone::system())
 }
 
 /// `now` links the monotonic times of sessions and connections to dates, which are shown in `zone`.
-pub(super) fn dump_at(context: &Context, now: Time, zone: &TimeZone) -> String {
-    let mut text = String::from("SessionTracker dump:\nSession ");
-    let sessions = context.shared.sessions().buckets();
-    write_buckets(&mut text, &sessions, now, zone);
+pub(super) fn dump_at(context: &Context, view: &View, now: Time, zone: &TimeZone) -> String {
+    let mut text = String::from("SessionTracker dump:\n");
+    write_sessions(&mut text, context, view, now, zone);
     text.push_str("ephemeral nodes dump:\n");
     write_ephemerals(&mut text, context);
     text.push_str("Connections dump:\nConnections ");
     write_buckets(&mut text, &connection_buckets(context), now, zone);
     text
+}
+
+/// Who decides about a session knows when it expires; a learner knows only the timeouts of those that all servers share.
+fn write_sessions(text: &mut String, context: &Context, view: &View, now: Time, zone: &TimeZone) {
+    let (mut by_time, others) = {
+        let sessions = context.shared.sessions();
+        let others: BTreeMap<SessionId, (bool, i32)> =
+            sessions.iter().map(|(id, session)| (id, (session.local, session.timeout_ms))).collect();
+        (sessions.buckets(), others)
+    };
+    let is_local = |session: &SessionId| others.get(session).is_some_and(|(local, _)| *local);
+    if view.has_local_sessions(context) {
+        let mut local = by_time.clone();
+        local.values_mut().for_each(|sessions| sessions.retain(is_local));
+        local.retain(|_, sessions| !sessions.is_empty());
+        by_time.values_mut().for_each(|sessions| sessions.retain(|session| !is_local(session)));
+        by_time.retain(|_, sessions| !sessions.is_empty());
+        text.push_str("Local Session ");
+        write_buckets(text, &local, now, zone);
+        if view.serving == Serving::Deciding {
+            text.push_str("Global ");
+        }
+    }
+    if view.serving == Serving::Deciding {
+        text.push_str("Session ");
+        write_buckets(text, &by_time, now, zone);
+    } else {
+        let global: Vec<_> = others.iter().filter(|(_, (local, _))| !local).collect();
+        let _ = writeln!(text, "Global Sessions({}):", global.len());
+        for (session, (_, timeout_ms)) in global {
+            let _ = writeln!(text, "{session}\t{timeout_ms}ms");
+        }
+    }
 }
 
 /// Connections by when they would be closed if nothing more came from them, in steps as wide as the time that a connection without

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_replica::Summary;
+use rookeeper_replica::{Part, Summary};
 
+use super::View;
 use super::metrics_table::{Facts, Kind, METRICS, Metric, ORIGINALS, Source};
 use super::status::ratio;
 use crate::context::Context;
@@ -12,8 +13,8 @@ use crate::context::Context;
 /// Quantiles by the names that stand before a metric's.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)];
 
-pub(super) fn mntr(context: &Context) -> String {
-    let facts = Facts::gather(context);
+pub(super) fn mntr(context: &Context, view: &View) -> String {
+    let facts = Facts::gather(context, view);
     let mut text = String::with_capacity(16 << 10);
     for metric in METRICS {
         write_metric(&mut text, metric, &facts, context);
@@ -25,7 +26,8 @@ fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: 
     let Metric { name, kind, source } = metric;
     let (statistics, figures) = (&context.shared.statistics, &context.figures);
     let _ = match source {
-        Source::Text(value) => writeln!(text, "zk_{name}\t{}", value()),
+        Source::Text(value) => writeln!(text, "zk_{name}\t{}", value(facts)),
+        Source::Only(_, value) => value(facts).map_or(Ok(()), |value| writeln!(text, "zk_{name}\t{value}")),
         Source::Whole(value) => writeln!(text, "zk_{name}\t{}", value(facts)),
         Source::Ratio(value) => writeln!(text, "zk_{name}\t{}", ratio(value(facts))),
         Source::Counted(counter) => writeln!(text, "zk_{name}\t{}", counter(statistics).load(Relaxed)),
@@ -37,7 +39,8 @@ fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: 
             series.record(value(figures));
             write_summary(text, name, *kind, &series)
         }
-        Source::Never(_) => match kind {
+        Source::Alone if facts.view.standing.part != Part::Standalone => Ok(()),
+        Source::Never(_) | Source::Alone => match kind {
             Kind::Gauge | Kind::Counter => writeln!(text, "zk_{name}\t0"),
             _ => write_summary(text, name, *kind, &Summary::default()),
         },
@@ -75,9 +78,15 @@ pub fn compat_table() -> String {
             Kind::Summary => "summary",
             Kind::SummaryWithQuantiles => "summary with quantiles",
             Kind::SummaryPerNamespace => "summary per namespace",
+            Kind::SummaryPerLearner => "summary per learner",
         };
         let status = match source {
             Source::Never(why) => format!("always zero: {why}"),
+            Source::Alone => {
+                "zero on a standalone server; absent on members of an ensemble, not measured yet".to_owned()
+            }
+            Source::Only(who, _) if index >= ORIGINALS => format!("present on {who}, our own"),
+            Source::Only(who, _) => format!("present on {who}"),
             Source::Absent(why) => format!("absent: {why}"),
             _ if index >= ORIGINALS => "present, our own".to_owned(),
             _ => "present".to_owned(),
@@ -97,8 +106,8 @@ mod tests {
         for Metric { name, .. } in METRICS {
             assert_eq!(table.matches(&format!("\n| `zk_{name}` |")).count(), 1, "{name}");
         }
-        assert!(table.contains("| `zk_proposal_count` | counter | always zero: "));
+        assert!(table.contains("| `zk_proposal_count` | counter | zero on a standalone server; "));
         assert!(table.contains("| `zk_jvm_pause_time_ms` | summary with quantiles | absent: "));
-        assert!(table.ends_with("| `zk_logs_purged` | counter | present, our own |\n"));
+        assert!(table.ends_with("| `zk_leader_id` | gauge | present on members of an ensemble, our own |\n"));
     }
 }

@@ -1,5 +1,4 @@
-//! Every metric of the original's standalone server, in the order in which `mntr` prints them, and where its value comes from here;
-//! behind them our own.
+//! Every metric of the original, in the order in which `mntr` prints them, and where its value comes from here; behind them our own.
 //!
 //! What always holds: a value is measured, or it is zero because what it counts cannot happen here. What is neither is absent
 //! rather than zero, so that an alarm on it says "no data" instead of never going off.
@@ -7,9 +6,10 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_replica::{Statistics, Summary};
+use rookeeper_replica::{Leadership, Part, Serving, Statistics, Summary};
 
-use super::status::{MODE, full_version, shown_node_count};
+use super::View;
+use super::status::{full_version, shown_node_count};
 use crate::context::Context;
 use crate::figures::Figures;
 
@@ -25,12 +25,16 @@ pub(super) enum Kind {
     SummaryWithQuantiles,
     /// A summary for each first part of a path.
     SummaryPerNamespace,
+    /// A summary for each learner of a leader.
+    SummaryPerLearner,
 }
 
 /// Where a value comes from.
 #[derive(Clone, Copy)]
 pub(super) enum Source {
-    Text(fn() -> String),
+    Text(fn(&Facts<'_>) -> String),
+    /// Only on servers of this kind, named for the documentation; the value as it is printed.
+    Only(&'static str, fn(&Facts<'_>) -> Option<String>),
     /// Measured when asked.
     Whole(fn(&Facts<'_>) -> i64),
     /// The same, printed with decimals.
@@ -44,6 +48,8 @@ pub(super) enum Source {
     Once(fn(&Figures) -> u64),
     /// Always zero: why it cannot happen.
     Never(&'static str),
+    /// Zero on a standalone server, which has no peers; not printed by a member of an ensemble, where it is not measured.
+    Alone,
     /// Not printed: why.
     Absent(&'static str),
 }
@@ -58,7 +64,10 @@ pub(super) struct Metric {
 /// What is looked at once for all gauges.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
+    pub view: &'a View,
     pub statistics: &'a Statistics,
+    /// In the time of [`Leadership::since_ms`].
+    pub now_ms: i64,
     pub uptime_ms: i64,
     pub connections: usize,
     pub outstanding: usize,
@@ -67,19 +76,26 @@ pub(super) struct Facts<'a> {
     pub ephemerals: usize,
     pub data_bytes: usize,
     pub sessions: usize,
+    pub local_sessions: usize,
     pub open_file_descriptors: i64,
     pub max_file_descriptors: i64,
 }
 
-impl Facts<'_> {
-    pub fn gather(context: &Context) -> Facts<'_> {
+impl<'a> Facts<'a> {
+    pub fn gather(context: &'a Context, view: &'a View) -> Facts<'a> {
         let shared = &context.shared;
         let (nodes, ephemerals, data_bytes, sessions) = {
             let tree = shared.tree();
             (tree.node_count(), tree.ephemeral_count(), tree.approximate_data_size(), tree.session_count())
         };
+        let local_sessions = match view.has_local_sessions(context) {
+            true => shared.sessions().iter().filter(|(_, session)| session.local).count(),
+            false => 0,
+        };
         Facts {
+            view,
             statistics: &shared.statistics,
+            now_ms: context.clock.now().monotonic_ms,
             uptime_ms: context.clock.uptime_ms(),
             connections: shared.connection_count(),
             outstanding: shared.outstanding(),
@@ -88,14 +104,34 @@ impl Facts<'_> {
             ephemerals,
             data_bytes,
             sessions,
+            local_sessions,
             open_file_descriptors: super::process::open_file_descriptors().unwrap_or(-1),
             max_file_descriptors: super::process::max_file_descriptors(),
         }
     }
 }
 
-const fn text(name: &'static str, text: fn() -> String) -> Metric {
+impl Facts<'_> {
+    /// A member of an ensemble, with a quorum.
+    fn is_member(&self) -> bool {
+        self.view.standing.part != Part::Standalone && self.view.serving != Serving::ReadOnly
+    }
+
+    fn as_leader<T: ToString>(&self, value: impl FnOnce(&Leadership) -> T) -> Option<String> {
+        self.view.leadership().map(|leadership| value(leadership).to_string())
+    }
+}
+
+const fn text(name: &'static str, text: fn(&Facts<'_>) -> String) -> Metric {
     Metric { name, kind: Kind::Text, source: Source::Text(text) }
+}
+
+const fn member_gauge(name: &'static str, value: fn(&Facts<'_>) -> Option<String>) -> Metric {
+    Metric { name, kind: Kind::Gauge, source: Source::Only("members of an ensemble", value) }
+}
+
+const fn leader_gauge(name: &'static str, value: fn(&Facts<'_>) -> Option<String>) -> Metric {
+    Metric { name, kind: Kind::Gauge, source: Source::Only("leaders", value) }
 }
 
 const fn gauge(name: &'static str, value: fn(&Facts<'_>) -> i64) -> Metric {
@@ -122,11 +158,15 @@ const fn never(name: &'static str, kind: Kind, why: &'static str) -> Metric {
     Metric { name, kind, source: Source::Never(why) }
 }
 
+const fn alone(name: &'static str, kind: Kind) -> Metric {
+    Metric { name, kind, source: Source::Alone }
+}
+
 const fn absent(name: &'static str, kind: Kind, why: &'static str) -> Metric {
     Metric { name, kind, source: Source::Absent(why) }
 }
 
-const ALONE: &str = "a standalone server has no peers";
+const NO_OBSERVER_MASTER: &str = "observers are served by the leader only";
 const NO_TLS: &str = "there is no TLS";
 const NO_CACHE: &str = "answers are not cached, they are encoded straight from the tree";
 const NO_CLEANER: &str = "watches of a closed connection are removed at once";
@@ -137,15 +177,30 @@ const UNMEASURED: &str = "not measured";
 const NOT_PER_NAMESPACE: &str = "not measured per namespace";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(super) const ORIGINALS: usize = METRICS.len() - 3;
+pub(super) const ORIGINALS: usize = METRICS.len() - 5;
 
 #[rustfmt::skip]
 pub(super) const METRICS: &[Metric] = &[
-    text("version", full_version),
-    text("server_state", || MODE.to_owned()),
+    text("version", |_| full_version()),
+    text("server_state", |facts| facts.view.mode().to_owned()),
+    Metric {
+        name: "peer_state",
+        kind: Kind::Text,
+        source: Source::Only("members of an ensemble", |facts| facts.is_member().then(|| facts.view.peer_state())),
+    },
+    Metric {
+        name: "observer_master_id",
+        kind: Kind::Gauge,
+        source: Source::Only("observers", |facts| {
+            let standing = &facts.view.standing;
+            let leader = standing.leader.filter(|_| facts.is_member() && standing.part == Part::Observing)?;
+            Some(leader.0.to_string())
+        }),
+    },
     gauge("ephemerals_count", |facts| facts.ephemerals as i64),
     gauge("num_alive_connections", |facts| facts.connections as i64),
     Metric { name: "avg_latency", kind: Kind::Gauge, source: Source::Ratio(|facts| facts.statistics.request_latency_ms.mean()) },
+    leader_gauge("min_proposal_size", |facts| facts.as_leader(|leadership| leadership.min_proposal_bytes)),
     gauge("outstanding_requests", |facts| facts.outstanding as i64),
     gauge("znode_count", |facts| shown_node_count(facts.nodes) as i64),
     gauge("global_sessions", |facts| facts.sessions as i64),
@@ -153,20 +208,32 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("last_client_response_size", |facts| facts.statistics.answer_bytes.last()),
     gauge("packets_sent", |facts| facts.statistics.packets_sent.load(Relaxed) as i64),
     gauge("packets_received", |facts| facts.statistics.packets_received.load(Relaxed) as i64),
+    leader_gauge("max_proposal_size", |facts| facts.as_leader(|leadership| leadership.max_proposal_bytes)),
     gauge("max_client_response_size", |facts| facts.statistics.answer_bytes.max()),
+    leader_gauge("synced_followers", |facts| facts.as_leader(|leadership| leadership.synced_followers)),
     Metric { name: "connection_drop_probability", kind: Kind::Gauge, source: Source::Ratio(|_| 0.0) },
     gauge("watch_count", |facts| facts.watches as i64),
+    leader_gauge("synced_non_voting_followers", |facts| facts.as_leader(|leadership| leadership.synced_non_voting_followers)),
+    leader_gauge("synced_observers", |facts| facts.as_leader(|leadership| leadership.synced_observers)),
     gauge("auth_failed_count", |facts| facts.statistics.authentications_refused.load(Relaxed) as i64),
     gauge("min_latency", |facts| facts.statistics.request_latency_ms.min() as i64),
     gauge("max_file_descriptor_count", |facts| facts.max_file_descriptors),
     gauge("approximate_data_size", |facts| facts.data_bytes as i64),
     gauge("open_file_descriptor_count", |facts| facts.open_file_descriptors),
-    never("local_sessions", Kind::Gauge, "all sessions are global"),
+    leader_gauge("last_proposal_size", |facts| facts.as_leader(|leadership| leadership.last_proposal_bytes)),
+    leader_gauge("pending_syncs", |facts| facts.as_leader(|leadership| leadership.pending_syncs)),
+    leader_gauge("leader_uptime", |facts| facts.as_leader(|leadership| (facts.now_ms - leadership.since_ms).max(0))),
+    gauge("local_sessions", |facts| facts.local_sessions as i64),
     gauge("uptime", |facts| facts.uptime_ms),
     gauge("max_latency", |facts| facts.statistics.request_latency_ms.max() as i64),
     never("outstanding_tls_handshake", Kind::Gauge, NO_TLS),
+    leader_gauge("learners", |facts| facts.as_leader(|leadership| leadership.learners)),
     gauge("min_client_response_size", |facts| facts.statistics.answer_bytes.min()),
     absent("non_mtls_local_conn_count", Kind::Gauge, NO_TLS),
+    member_gauge("quorum_size", |facts| {
+        let membership = facts.view.standing.membership.as_ref().filter(|_| facts.is_member())?;
+        Some(membership.participants().count().to_string())
+    }),
     absent("watch_bytes", Kind::Counter, "events are part of `response_bytes`"),
     never("stale_requests_dropped", Kind::Counter, NO_THROTTLE),
     never("throttled_ops", Kind::Counter, NO_THROTTLE),
@@ -186,41 +253,41 @@ pub(super) const METRICS: &[Metric] = &[
     absent("stale_replies", Kind::Counter, UNMEASURED),
     counter("response_bytes", |statistics| &statistics.bytes_sent),
     absent("ensemble_auth_fail", Kind::Counter, "part of `auth_failed_count`"),
-    never("diff_count", Kind::Counter, ALONE),
-    never("connection_revalidate_count", Kind::Counter, ALONE),
-    never("quit_leading_due_to_disloyal_voter", Kind::Counter, ALONE),
+    alone("diff_count", Kind::Counter),
+    alone("connection_revalidate_count", Kind::Counter),
+    alone("quit_leading_due_to_disloyal_voter", Kind::Counter),
     never("unrecoverable_error_count", Kind::Counter, "the first one ends the process"),
     never("unsuccessful_handshake", Kind::Counter, NO_TLS),
-    never("commit_count", Kind::Counter, ALONE),
+    alone("commit_count", Kind::Counter),
     absent("outstanding_changes_queued", Kind::Counter, UNMEASURED),
     absent("request_commit_queued", Kind::Counter, NO_STAGE),
     absent("ensemble_auth_skip", Kind::Counter, UNMEASURED),
     absent("skip_learner_request_to_next_processor_count", Kind::Counter, NO_STAGE),
-    never("proposal_count", Kind::Counter, ALONE),
+    alone("proposal_count", Kind::Counter),
     absent("large_requests_rejected", Kind::Counter, UNMEASURED),
     absent("outstanding_changes_removed", Kind::Counter, UNMEASURED),
     never("restore_error_count", Kind::Counter, NO_RESTORE),
-    never("cnxn_closed_without_zk_server_running", Kind::Counter, "the port opens when the server can serve"),
-    never("looking_count", Kind::Counter, ALONE),
+    alone("cnxn_closed_without_zk_server_running", Kind::Counter),
+    alone("looking_count", Kind::Counter),
     never("snapshot_rate_limited_count", Kind::Counter, "there is no snapshot command"),
-    never("learner_proposal_received_count", Kind::Counter, ALONE),
+    alone("learner_proposal_received_count", Kind::Counter),
     counter("digest_mismatches_count", |statistics| &statistics.digest_mismatches),
     never("dead_watchers_cleared", Kind::Counter, NO_CLEANER),
     absent("ensemble_auth_success", Kind::Counter, UNMEASURED),
-    never("learner_commit_received_count", Kind::Counter, ALONE),
+    alone("learner_commit_received_count", Kind::Counter),
     storage_counter("snapshot_error_count", |figures| &figures.snapshot_errors),
     counter("connection_request_count", |statistics| &statistics.connection_requests),
     absent("response_packet_get_children_cache_misses", Kind::Counter, NO_CACHE),
-    never("snap_count", Kind::Counter, ALONE),
+    alone("snap_count", Kind::Counter),
     counter("stale_sessions_expired", |statistics| &statistics.sessions_expired),
     never("restore_rate_limited_count", Kind::Counter, NO_RESTORE),
     absent("response_packet_get_children_cache_hits", Kind::Counter, NO_CACHE),
     absent("sync_processor_request_queued", Kind::Counter, NO_STAGE),
     never("tls_handshake_exceeded", Kind::Counter, NO_TLS),
-    never("revalidate_count", Kind::Counter, ALONE),
+    alone("revalidate_count", Kind::Counter),
     absent("socket_closing_time", Kind::Summary, UNMEASURED),
     absent("proposal_process_time", Kind::Summary, NO_STAGE),
-    never("leader_unavailable_time", Kind::Summary, ALONE),
+    alone("leader_unavailable_time", Kind::Summary),
     series("node_created_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_created),
     absent("session_queues_drained", Kind::Summary, NO_STAGE),
     absent("write_commit_proc_req_queued", Kind::Summary, NO_STAGE),
@@ -229,15 +296,15 @@ pub(super) const METRICS: &[Metric] = &[
     series("node_deleted_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_deleted),
     absent("startup_txns_load_time", Kind::Summary, "part of `dbinittime`"),
     absent("sync_processor_queue_size", Kind::Summary, NO_STAGE),
-    never("follower_sync_time", Kind::Summary, ALONE),
+    alone("follower_sync_time", Kind::Summary),
     absent("prep_processor_queue_size", Kind::Summary, NO_STAGE),
     storage_series("fsynctime", |figures| &figures.fsync_time_ms),
-    never("inflight_snap_count", Kind::Summary, ALONE),
+    alone("inflight_snap_count", Kind::Summary),
     absent("reads_issued_from_session_queue", Kind::Summary, NO_STAGE),
     never("restore_time", Kind::Summary, NO_RESTORE),
     absent("learner_request_processor_queue_size", Kind::Summary, NO_STAGE),
     storage_series("snapshottime", |figures| &figures.snapshot_time_ms),
-    never("unavailable_time", Kind::Summary, ALONE),
+    alone("unavailable_time", Kind::Summary),
     absent("startup_txns_loaded", Kind::Summary, "in the log at start"),
     absent("reads_after_write_in_session_queue", Kind::Summary, NO_STAGE),
     absent("requests_in_session_queue", Kind::Summary, NO_STAGE),
@@ -247,16 +314,16 @@ pub(super) const METRICS: &[Metric] = &[
     absent("time_waiting_empty_pool_in_commit_processor_read_ms", Kind::Summary, NO_STAGE),
     absent("commit_process_time", Kind::Summary, NO_STAGE),
     Metric { name: "dbinittime", kind: Kind::Summary, source: Source::Once(|figures| figures.recovery_time_ms.load(Relaxed)) },
-    never("inflight_diff_count", Kind::Summary, ALONE),
+    alone("inflight_diff_count", Kind::Summary),
     absent("netty_queued_buffer_capacity", Kind::Summary, NO_STAGE),
-    never("election_time", Kind::Summary, ALONE),
+    alone("election_time", Kind::Summary),
     absent("commit_commit_proc_req_queued", Kind::Summary, NO_STAGE),
     storage_series("sync_processor_batch_size", |figures| &figures.sync_batch_size),
     series("node_children_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_children),
     absent("write_batch_time_in_commit_processor", Kind::Summary, NO_STAGE),
     absent("read_commit_proc_issued", Kind::Summary, NO_STAGE),
     absent("concurrent_request_processing_in_commit_processor", Kind::Summary, NO_STAGE),
-    never("observer_sync_time", Kind::Summary, ALONE),
+    alone("observer_sync_time", Kind::Summary),
     series("node_changed_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_changed),
     absent("sync_process_time", Kind::Summary, "see `fsynctime`"),
     absent("startup_snap_load_time", Kind::Summary, "part of `dbinittime`"),
@@ -268,25 +335,32 @@ pub(super) const METRICS: &[Metric] = &[
     absent("local_write_committed_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("request_throttle_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     series("readlatency", Kind::SummaryWithQuantiles, |statistics| &statistics.read_latency_ms),
-    never("quorum_ack_latency", Kind::SummaryWithQuantiles, ALONE),
-    never("om_commit_process_time_ms", Kind::SummaryWithQuantiles, ALONE),
+    alone("quorum_ack_latency", Kind::SummaryWithQuantiles),
+    never("om_commit_process_time_ms", Kind::SummaryWithQuantiles, NO_OBSERVER_MASTER),
     absent("read_final_proc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
-    never("commit_propagation_latency", Kind::SummaryWithQuantiles, ALONE),
+    alone("commit_propagation_latency", Kind::SummaryWithQuantiles),
     never("dead_watchers_cleaner_latency", Kind::SummaryWithQuantiles, NO_CLEANER),
     absent("write_final_proc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
-    never("proposal_ack_creation_latency", Kind::SummaryWithQuantiles, ALONE),
-    never("proposal_latency", Kind::SummaryWithQuantiles, ALONE),
-    never("om_proposal_process_time_ms", Kind::SummaryWithQuantiles, ALONE),
+    alone("proposal_ack_creation_latency", Kind::SummaryWithQuantiles),
+    alone("proposal_latency", Kind::SummaryWithQuantiles),
+    never("om_proposal_process_time_ms", Kind::SummaryWithQuantiles, NO_OBSERVER_MASTER),
     absent("sync_processor_queue_and_flush_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     series("propagation_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.propagation_latency_ms),
     absent("server_write_committed_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("sync_processor_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("sync_processor_queue_flush_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("write_commitproc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    absent("learner_handler_qp_size", Kind::SummaryPerLearner, NO_STAGE),
     absent("read_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
     absent("write_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
+    absent("learner_handler_qp_time_ms", Kind::SummaryPerLearner, NO_STAGE),
     // Our own.
     storage_counter("fsync_threshold_exceed_count", |figures| &figures.slow_syncs),
     storage_counter("snapshots_purged", |figures| &figures.snapshots_purged),
     storage_counter("logs_purged", |figures| &figures.logs_purged),
+    member_gauge("epoch", |facts| facts.is_member().then(|| facts.view.standing.epoch.to_string())),
+    member_gauge("leader_id", |facts| {
+        let leader = facts.view.standing.leader.filter(|_| facts.is_member())?;
+        Some(leader.0.to_string())
+    }),
 ];

@@ -10,12 +10,15 @@
 //! - `dump.rs`: sessions, ephemerals and connections with the times at which they would go
 //! - `watches.rs`: `wchs`, `wchc`, `wchp`
 //! - `environment.rs`: `envi`; `process.rs`: what the system says of this process
+//! - `view.rs`: which part the server plays at that moment
 //! - `metrics.rs` with `metrics_table.rs`: `mntr`
 //!
 //! Counterpart in the original: the package `server.command`.
 
 mod connections;
 mod dump;
+#[cfg(test)]
+mod ensemble_tests;
 mod environment;
 mod metrics;
 mod metrics_table;
@@ -23,6 +26,7 @@ mod process;
 mod status;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watches;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,6 +38,7 @@ use crate::context::Context;
 
 pub use metrics::compat_table;
 pub(crate) use status::full_version;
+use view::View;
 
 /// What can be asked with four bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +97,12 @@ impl Command {
         self == Command::Stmk
     }
 
+    /// Whether only a server that serves clients answers it.
+    fn needs_service(self) -> bool {
+        use Command::{Envi, Gtmk, Isro, Ruok, Stmk, TelnetInterrupt};
+        !matches!(self, Envi | Gtmk | Isro | Ruok | Stmk | TelnetInterrupt)
+    }
+
     /// As the whitelist names it.
     fn name(self) -> &'static str {
         match self {
@@ -130,30 +141,33 @@ pub(crate) fn run(context: &Context, command: Command, asking: &Connection, argu
     asking.statistics.received.fetch_add(1, Relaxed);
     context.shared.statistics.packets_received.fetch_add(1, Relaxed);
     let answer = match is_allowed(context, command) {
-        true => answer(context, command, asking, argument),
+        true => answer(context, &View::of(context), command, asking, argument),
         false => format!("{} is not executed because it is not in the whitelist.\n", command.name()),
     };
     context.shared.statistics.packets_sent.fetch_add(1, Relaxed);
     answer
 }
 
-fn answer(context: &Context, command: Command, asking: &Connection, argument: [u8; 8]) -> String {
+fn answer(context: &Context, view: &View, command: Command, asking: &Connection, argument: [u8; 8]) -> String {
+    if command.needs_service() && !view.serves() {
+        let end = if command == Command::Hash { "" } else { "\n" };
+        return format!("This ZooKeeper instance is not currently serving requests{end}");
+    }
     match command {
-        Command::Conf => status::conf(context),
+        Command::Conf => status::conf(context, view),
         Command::Cons => connections::cons(context, asking),
         Command::Crst => connections::crst(context),
         Command::Dirs => status::dirs(context),
-        Command::Dump => dump::dump(context),
+        Command::Dump => dump::dump(context, view),
         Command::Envi => environment::envi(),
         Command::Gtmk => context.trace_mask.load(Relaxed).to_string(),
         Command::Hash => status::hash(context),
-        // There is no way to lose a quorum of one.
-        Command::Isro => "rw".to_owned(),
-        Command::Mntr => metrics::mntr(context),
+        Command::Isro => view.writable().to_owned(),
+        Command::Mntr => metrics::mntr(context, view),
         Command::Ruok => "imok".to_owned(),
         Command::Srst => status::srst(context),
-        Command::Srvr => status::srvr(context),
-        Command::Stat => status::stat(context, asking),
+        Command::Srvr => status::srvr(context, view),
+        Command::Stat => status::stat(context, view, asking),
         Command::Stmk => {
             let mask = i64::from_be_bytes(argument);
             context.trace_mask.store(mask, Relaxed);

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_replica::Connection;
+use rookeeper_replica::{Connection, Serving};
 
+use super::View;
 use super::connections::{self, Detail};
 use crate::config::ConfFacts;
 use crate::context::Context;
@@ -20,29 +21,30 @@ pub(crate) fn full_version() -> String {
     format!("{}-rookeeper-{}, built on {RELEASED}", version::COMPATIBLE_WITH, version::NUMBER)
 }
 
-/// The role of this server.
-pub(super) const MODE: &str = "standalone";
-
-pub(super) fn srvr(context: &Context) -> String {
-    let mut text = version_line();
-    write_figures(&mut text, context);
+pub(super) fn srvr(context: &Context, view: &View) -> String {
+    let mut text = head(view);
+    write_figures(&mut text, context, view);
     text
 }
 
-pub(super) fn stat(context: &Context, asking: &Connection) -> String {
-    let mut text = version_line();
+pub(super) fn stat(context: &Context, view: &View, asking: &Connection) -> String {
+    let mut text = head(view);
     text.push_str("Clients:\n");
     connections::write_all(&mut text, context, asking, Detail::Brief);
     text.push('\n');
-    write_figures(&mut text, context);
+    write_figures(&mut text, context, view);
     text
 }
 
-fn version_line() -> String {
-    format!("Zookeeper version: {}\n", full_version())
+fn head(view: &View) -> String {
+    let read_only = match view.serving {
+        Serving::ReadOnly => "READ-ONLY mode; serving only read-only clients\n",
+        _ => "",
+    };
+    format!("Zookeeper version: {}\n{read_only}", full_version())
 }
 
-fn write_figures(text: &mut String, context: &Context) {
+fn write_figures(text: &mut String, context: &Context, view: &View) {
     let shared = &context.shared;
     let statistics = &shared.statistics;
     let (zxid, node_count) = {
@@ -52,7 +54,7 @@ fn write_figures(text: &mut String, context: &Context) {
     let latency = &statistics.request_latency_ms;
     let _ = write!(
         text,
-        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: {MODE}\n\
+        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: {}\n\
          Node count: {node_count}\n",
         latency.min(),
         ratio(latency.mean()),
@@ -61,7 +63,15 @@ fn write_figures(text: &mut String, context: &Context) {
         statistics.packets_sent.load(Relaxed),
         shared.connection_count(),
         shared.outstanding(),
+        view.mode(),
     );
+    if let Some(leadership) = view.leadership() {
+        let _ = writeln!(
+            text,
+            "Proposal sizes last/min/max: {}/{}/{}",
+            leadership.last_proposal_bytes, leadership.min_proposal_bytes, leadership.max_proposal_bytes
+        );
+    }
 }
 
 /// The original counts the root twice.
@@ -80,8 +90,9 @@ pub(super) fn srst(context: &Context) -> String {
     "Server stats reset.\n".to_owned()
 }
 
-pub(super) fn conf(context: &Context) -> String {
+pub(super) fn conf(context: &Context, view: &View) -> String {
     context.config.conf(ConfFacts {
+        membership: view.standing.membership.as_ref().filter(|_| view.serving != Serving::ReadOnly),
         client_port: context.client_port,
         data_dir_size: directory_bytes(&context.config.directories.snapshot_dir()),
         data_log_size: directory_bytes(&context.config.directories.log_dir()),

@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
+use rookeeper_zab::{Membership, Role};
+
 use super::Config;
 
 /// What `conf` says that only the running server knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConfFacts {
+pub struct ConfFacts<'a> {
+    /// The membership in force, where this server is part of an ensemble that has a leader.
+    pub membership: Option<&'a Membership>,
     /// The port that clients connect to, which is not the configured one if that was 0.
     pub client_port: u16,
     /// Bytes in the snapshot directory.
@@ -16,8 +20,8 @@ pub struct ConfFacts {
 }
 
 impl Config {
-    /// The lines of `conf` for a standalone server, each with its newline.
-    pub fn conf(&self, facts: ConfFacts) -> String {
+    /// The lines of `conf`. Each has its newline but for the last one of a membership.
+    pub fn conf(&self, facts: ConfFacts<'_>) -> String {
         let mut text = String::new();
         let mut line = |key: &str, value: &dyn std::fmt::Display| {
             let _ = writeln!(text, "{key}={value}");
@@ -36,7 +40,24 @@ impl Config {
             Some(backlog) => line("clientPortListenBacklog", &backlog),
             None => line("clientPortListenBacklog", &-1),
         }
-        line("serverId", &0);
+        let Some(ensemble) = &self.ensemble else {
+            line("serverId", &0);
+            return text;
+        };
+        let me = facts.membership.unwrap_or(&ensemble.membership).members.get(&ensemble.server_id);
+        // One that was removed is still what its configuration says.
+        let me = me.or_else(|| ensemble.membership.members.get(&ensemble.server_id));
+        let address = me.and_then(|member| member.addresses.first());
+        line("serverId", &ensemble.server_id.0);
+        line("initLimit", &ensemble.init_limit_ticks);
+        line("syncLimit", &ensemble.sync_limit_ticks);
+        line("electionAlg", &3);
+        line("electionPort", &address.map_or(0, |address| address.election_port));
+        line("quorumPort", &address.map_or(0, |address| address.quorum_port));
+        line("peerType", &me.map_or(0, |member| u8::from(member.role == Role::Observer)));
+        if let Some(membership) = facts.membership {
+            let _ = write!(text, "membership: \n{membership}");
+        }
         text
     }
 }

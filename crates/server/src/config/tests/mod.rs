@@ -467,7 +467,8 @@ fn every_key_marked_as_used_is_used_and_no_other() {
 fn conf_is_written_as_recorded() {
     let files = zoo_cfg("tickTime=2000\ndataDir=/var/lib/zookeeper\nclientPort=33000\n");
     let config = files.load().unwrap().0;
-    let facts = ConfFacts { client_port: 33000, data_dir_size: 67_109_358, data_log_size: 67_109_358 };
+    let facts =
+        ConfFacts { membership: None, client_port: 33000, data_dir_size: 67_109_358, data_log_size: 67_109_358 };
     assert_eq!(
         config.conf(facts),
         "clientPort=33000\nsecureClientPort=-1\ndataDir=/var/lib/zookeeper/version-2\ndataDirSize=67109358\n\

@@ -1,0 +1,225 @@
+//! The words of a member of an ensemble, in each of its parts, against what was recorded from the original. What differs from run to run
+//! (sizes, counts, ports) is masked; what a tool looks for is not.
+
+use jiff::tz::TimeZone;
+use rookeeper_proto::{ServerId, SessionId};
+use rookeeper_replica::{Leadership, Part, Phase, Serving, Standing};
+use rookeeper_zab::Membership;
+
+use super::metrics_table::{METRICS, Source};
+use super::tests::{World, names, with_our_version};
+use super::*;
+
+fn recorded(part: &str, word: &str) -> String {
+    let path = format!("{}/../../tests/fixtures/operations/{part}/4lw-{word}.txt", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+const MEMBERS: &str = "server.1=127.0.0.1:33021:33031:participant\nserver.2=127.0.0.1:33022:33032:participant\n\
+                       server.3=127.0.0.1:33023:33033:participant\nserver.4=127.0.0.1:33024:33034:observer\n";
+
+/// A member of the recorded ensemble.
+fn member(id: i64, more: &str) -> World {
+    let text = format!("clientPort={}\ninitLimit=10\nsyncLimit=5\n{MEMBERS}{more}", 33_010 + id);
+    World::configured(&text, Some(&id.to_string()))
+}
+
+fn view(serving: Serving, part: Part) -> View {
+    let membership = Membership::parse_text(format!("{MEMBERS}version=100000000"), false).unwrap();
+    let standing =
+        Standing { part, leader: Some(ServerId(2)), epoch: 1, membership: Some(membership), ..Standing::standalone() };
+    View { serving, standing }
+}
+
+fn leading() -> View {
+    let mut view = view(Serving::Deciding, Part::Leading);
+    view.standing.leadership = Some(Leadership {
+        learners: 3,
+        synced_followers: 2,
+        synced_observers: 1,
+        last_proposal_bytes: 95,
+        min_proposal_bytes: 48,
+        max_proposal_bytes: 162,
+        ..Leadership::default()
+    });
+    view
+}
+
+/// Every part in which clients are served, by the name of its recording, with a server that plays it.
+fn parts() -> [(&'static str, World, View); 4] {
+    let mut read_only = view(Serving::ReadOnly, Part::Looking);
+    read_only.standing.phase = Phase::Election;
+    read_only.standing.leader = None;
+    [
+        ("leader", member(2, ""), leading()),
+        ("follower", member(1, ""), view(Serving::Forwarding, Part::Following)),
+        ("observer", member(4, ""), view(Serving::Forwarding, Part::Observing)),
+        ("read-only", member(1, "readonlymode.enabled=true\n"), read_only),
+    ]
+}
+
+impl World {
+    fn ask_as(&self, view: &View, word: &str) -> String {
+        let command = find(word.as_bytes().try_into().unwrap()).unwrap();
+        answer(&self.context, view, command, &self.asking, [0; 8])
+    }
+}
+
+/// Without what differs from run to run: the values of counters, and the connections.
+fn masked(text: &str) -> String {
+    let mask = |line: &str| match line.split_once(": ") {
+        Some(("Mode" | "Proposal sizes last/min/max" | "Zookeeper version", _)) => line.to_owned(),
+        Some((name, _)) => name.to_owned(),
+        None => line.to_owned(),
+    };
+    text.lines().filter(|line| !line.starts_with(" /")).map(|line| mask(line) + "\n").collect()
+}
+
+#[test]
+fn srvr_and_stat_are_the_recorded_ones() {
+    for (part, world, view) in parts() {
+        for word in ["srvr", "stat"] {
+            let expected = with_our_version(&recorded(part, word));
+            assert_eq!(masked(&world.ask_as(&view, word)), masked(&expected), "{part} {word}");
+        }
+        let connections = world.ask_as(&view, "cons").lines().count();
+        assert_eq!(connections, 2, "{part}");
+    }
+}
+
+#[test]
+fn conf_is_the_recorded_one() {
+    for (part, mut world, view) in parts() {
+        let directory = tempfile::tempdir().unwrap();
+        world.context.config.directories.data_dir = directory.path().to_owned();
+        world.context.config.directories.data_log_dir = directory.path().to_owned();
+        world.context.client_port = world.context.config.client.port;
+        let expected = recorded(part, "conf");
+        let size = expected.lines().find_map(|line| line.strip_prefix("dataDirSize=")).unwrap().parse().unwrap();
+        let files = directory.path().join("version-2");
+        std::fs::create_dir(&files).unwrap();
+        std::fs::File::create(files.join("log.1")).unwrap().set_len(size).unwrap();
+        let answer = world.ask_as(&view, "conf").replace(&directory.path().display().to_string(), "/var/lib/zookeeper");
+        assert_eq!(answer, expected, "{part}");
+    }
+}
+
+#[test]
+fn isro_tells_whether_writes_have_a_chance() {
+    for (part, world, view) in parts() {
+        assert_eq!(world.ask_as(&view, "isro"), recorded(part, "isro"), "{part}");
+    }
+}
+
+#[test]
+fn who_does_not_serve_says_so_and_answers_only_for_itself() {
+    let world = member(1, "");
+    let mut view = view(Serving::Nobody, Part::Looking);
+    for word in "conf cons crst dirs dump gtmk hash isro mntr ruok srst srvr stat wchs".split(' ') {
+        assert_eq!(world.ask_as(&view, word), recorded("not-serving", word), "{word}");
+    }
+    assert!(world.ask_as(&view, "envi").starts_with("Environment:\n"));
+    // A leader without clients of its own is none of theirs either.
+    view = leading();
+    view.serving = Serving::Nobody;
+    assert_eq!(world.ask_as(&view, "srvr"), recorded("not-serving", "srvr"));
+}
+
+#[test]
+fn mntr_has_the_recorded_names_of_each_part_in_the_recorded_order() {
+    for (part, world, view) in parts() {
+        let answer = world.ask_as(&view, "mntr");
+        let expected = recorded(part, "mntr");
+        let ours: Vec<String> = names(&answer).iter().map(|name| (*name).to_owned()).collect();
+        // Each present metric must stand where the original has it; what is absent is listed in COMPAT.md.
+        let (mut rest, mut own) = (ours.iter().peekable(), Vec::new());
+        for name in names(&expected) {
+            rest.next_if(|next| *next == name);
+        }
+        own.extend(rest.cloned());
+        let known =
+            ["zk_fsync_threshold_exceed_count", "zk_snapshots_purged", "zk_logs_purged", "zk_epoch", "zk_leader_id"];
+        let of_part = if part == "read-only" { &known[..3] } else { &known };
+        assert_eq!(own, of_part, "{part}");
+        for name in METRICS.iter().filter(|metric| matches!(metric.source, Source::Only(..))).map(|metric| metric.name)
+        {
+            let line = |text: &str| text.lines().any(|line| line.starts_with(&format!("zk_{name}\t")));
+            let own = known.contains(&format!("zk_{name}").as_str());
+            assert!(own || line(&answer) == line(&expected), "{part} {name}");
+        }
+        for name in ["server_state", "peer_state", "quorum_size", "observer_master_id", "learners", "synced_followers"]
+        {
+            let line =
+                |text: &str| text.lines().find(|line| line.starts_with(&format!("zk_{name}\t"))).map(str::to_owned);
+            assert_eq!(line(&answer), line(&expected), "{part} {name}");
+        }
+        assert!(!answer.contains("zk_proposal_count\t"), "{part}: not measured, so not zero either");
+    }
+}
+
+#[test]
+fn the_time_as_a_leader_is_counted_from_its_beginning() {
+    let world = member(2, "");
+    let mut view = leading();
+    let since_ms = world.context.clock.now().monotonic_ms - 5000;
+    view.standing.leadership.as_mut().unwrap().since_ms = since_ms;
+    let answer = world.ask_as(&view, "mntr");
+    let uptime_ms: i64 =
+        answer.lines().find_map(|line| line.strip_prefix("zk_leader_uptime\t")).unwrap().parse().unwrap();
+    assert!((5000..=world.context.clock.now().monotonic_ms - since_ms).contains(&uptime_ms), "{uptime_ms}");
+}
+
+const SESSIONS: [i64; 4] = [0x100_0014_a4c3_0000, 0x200_0014_a4dd_0000, 0x300_0014_a7de_0000, 0x400_0014_adc0_0000];
+
+/// The part of `dump` about sessions, with dates masked.
+fn sessions_of(dump: &str) -> String {
+    let (sessions, _) = dump.split_once("ephemeral nodes dump:").unwrap();
+    let mask =
+        |line: &str| line.split_once(" expire at ").map_or(line.to_owned(), |(count, _)| format!("{count} expire"));
+    sessions.lines().map(|line| mask(line) + "\n").collect()
+}
+
+#[test]
+fn learners_list_the_sessions_of_all_servers_without_times() {
+    for (part, world, view) in parts() {
+        if !matches!(part, "follower" | "observer") {
+            continue;
+        }
+        let sessions = SESSIONS.map(|id| (SessionId(id), 30_000)).into_iter();
+        world.context.shared.sessions().restart(false, sessions, world.now.monotonic_ms);
+        let answer = dump::dump_at(&world.context, &view, world.now, &TimeZone::UTC);
+        assert_eq!(sessions_of(&answer), sessions_of(&recorded(part, "dump")), "{part}");
+    }
+}
+
+#[test]
+fn a_leader_lists_them_by_the_time_at_which_they_expire() {
+    let [(_, world, view), ..] = parts();
+    let sessions = SESSIONS.map(|id| (SessionId(id), 30_000)).into_iter();
+    world.context.shared.sessions().restart(true, sessions, world.now.monotonic_ms);
+    let answer = sessions_of(&dump::dump_at(&world.context, &view, world.now, &TimeZone::UTC));
+    assert!(answer.starts_with("SessionTracker dump:\nSession Sets (1)/(4):\n4 expire\n\t0x"), "{answer}");
+}
+
+#[test]
+fn sessions_of_one_server_are_listed_apart() {
+    let [(_, leader, leading), .., (part, reader, read_only)] = parts();
+    let session = SessionId(0x100_0018_4396_0000);
+    reader.context.shared.sessions().add_local(session, 30_000, reader.asking.clone(), reader.now.monotonic_ms);
+    let answer = dump::dump_at(&reader.context, &read_only, reader.now, &TimeZone::UTC);
+    assert_eq!(sessions_of(&answer), sessions_of(&recorded(part, "dump")));
+    assert!(reader.ask_as(&read_only, "mntr").contains("zk_local_sessions\t1\n"));
+
+    drop(leader);
+    let leader = member(2, "localSessionsEnabled=true\n");
+    let mut sessions = leader.context.shared.sessions();
+    sessions.add_local(session, 30_000, leader.asking.clone(), leader.now.monotonic_ms);
+    sessions.add(SessionId(SESSIONS[0]), 30_000, None, leader.now.monotonic_ms);
+    drop(sessions);
+    let answer = sessions_of(&dump::dump_at(&leader.context, &leading, leader.now, &TimeZone::UTC));
+    assert_eq!(
+        answer,
+        "SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire\n\t0x100001843960000\n\
+         Global Session Sets (1)/(1):\n1 expire\n\t0x1000014a4c30000\n"
+    );
+}

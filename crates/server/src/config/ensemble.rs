@@ -35,8 +35,6 @@ pub struct Ensemble {
     pub connect_to_learner_master_limit_ticks: Option<u32>,
     /// Whether quorum and election ports listen on all addresses rather than on those of the server line.
     pub quorum_listen_on_all_ips: bool,
-    /// Whether an observer keeps logs and snapshots, to start faster.
-    pub sync_enabled: bool,
     /// Whether sessions start as known to one server only, which spares the leader.
     pub local_sessions_enabled: bool,
     /// Whether such a session becomes a global one when it needs to.
@@ -55,8 +53,6 @@ pub struct Ensemble {
     pub quorum_connection_timeout_ms: Option<u32>,
     /// How often binding the election port is tried; none for no end.
     pub election_port_bind_retries: Option<u32>,
-    /// TCP keep-alive on election connections.
-    pub tcp_keep_alive: bool,
     /// First and longest wait in milliseconds for notifications in an election.
     pub notification_interval_ms: (u32, u32),
     /// Milliseconds a would-be leader waits for a quorum to accept its epoch; none for `init_limit_ticks`.
@@ -67,14 +63,10 @@ pub struct Ensemble {
     pub max_concurrent_diff_syncs: u32,
     /// Milliseconds between a learner's attempts to reach the leader.
     pub leader_connect_delay_ms: u32,
-    /// Milliseconds an observer waits before it looks for a leader again.
-    pub observer_reconnect_delay_ms: u64,
     /// Milliseconds an observer waits before it joins an election, so that participants have their say first.
     pub observer_election_delay_ms: u64,
     /// Whether a member may have several addresses.
     pub multi_address_enabled: bool,
-    /// Whether its addresses are probed before one is chosen, and for how many milliseconds.
-    pub reachability_check_timeout_ms: Option<u32>,
 }
 
 /// Reads a file; the only way in which this module sees the file system.
@@ -427,7 +419,6 @@ fn ensemble(
         sync_limit_ticks: limit("syncLimit"),
         connect_to_learner_master_limit_ticks: settings.positive("connectToLearnerMasterLimit"),
         quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
-        sync_enabled: settings.flag_if_set("observer.syncEnabled").unwrap_or_else(|| settings.flag("syncEnabled")),
         local_sessions_enabled: settings.flag("localSessionsEnabled"),
         local_sessions_upgrading_enabled: settings.flag("localSessionsUpgradingEnabled"),
         leader_serves: settings.flag("leaderServes"),
@@ -437,7 +428,6 @@ fn ensemble(
         connect_timeout_ms: settings.whole("cnxTimeout"),
         quorum_connection_timeout_ms: settings.positive("quorumCnxnTimeoutMs"),
         election_port_bind_retries: settings.positive("electionPortBindRetry"),
-        tcp_keep_alive: settings.flag("tcpKeepAlive"),
         notification_interval_ms: (
             settings.whole("fastleader.minNotificationInterval"),
             settings.whole("fastleader.maxNotificationInterval"),
@@ -446,11 +436,7 @@ fn ensemble(
         max_concurrent_snap_syncs: settings.whole("leader.maxConcurrentSnapSyncs"),
         max_concurrent_diff_syncs: settings.whole("leader.maxConcurrentDiffSyncs"),
         leader_connect_delay_ms: settings.whole("leaderConnectDelayDuringRetryMs"),
-        observer_reconnect_delay_ms: settings.long("observer.reconnectDelayMs"),
         observer_election_delay_ms: settings.long("observer.election.DelayMs"),
         multi_address_enabled: settings.flag("multiAddress.enabled"),
-        reachability_check_timeout_ms: settings
-            .flag("multiAddress.reachabilityCheckEnabled")
-            .then(|| settings.whole("multiAddress.reachabilityCheckTimeoutMs")),
     }
 }

@@ -12,6 +12,8 @@ const SASL: Status = NotYet("SASL is not supported yet");
 const QUORUM_TLS: Status = Refused("TLS between members is not supported yet");
 const QUORUM_SASL: Status = Refused("SASL between members is not supported yet");
 const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
+const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
+const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
 const ADMIN: Status = NotYet("the HTTP admin server is not supported yet");
 const METRICS: Status = NotYet("the metrics endpoint is not supported yet; mntr has the metrics");
 const PATH_STATS: Status = NotYet("statistics per path are not supported yet");
@@ -219,12 +221,12 @@ pub(super) static KEYS: &[Key] = &[
     file("peerType", Text("participant or observer"), "participant", Used),
     file("quorumListenOnAllIPs", Switch, "false", Ensemble),
     file("observerMasterPort", Kind::Number { min: i32::MIN as i64, max: 65535, unit: "" }, "0", OBSERVER_MASTER),
-    file("syncEnabled", Switch, "true", Ensemble),
-    prop("observer.syncEnabled", Switch, "syncEnabled", Ensemble),
+    file("syncEnabled", Switch, "true", OBSERVER_LOG),
+    prop("observer.syncEnabled", Switch, "syncEnabled", OBSERVER_LOG),
     file("oraclePath", PATH, "", Refused("an oracle for two members is not supported")),
     file("multiAddress.enabled", Switch, "false", Used),
-    file("multiAddress.reachabilityCheckEnabled", Switch, "true", Ensemble),
-    file("multiAddress.reachabilityCheckTimeoutMs", whole(0, "milliseconds"), "1000", Ensemble),
+    file("multiAddress.reachabilityCheckEnabled", Switch, "true", ALL_ADDRESSES),
+    file("multiAddress.reachabilityCheckTimeoutMs", whole(0, "milliseconds"), "1000", ALL_ADDRESSES),
     file("localSessionsEnabled", Switch, "false", Ensemble),
     file("localSessionsUpgradingEnabled", Switch, "false", Ensemble),
     prop("leaderServes", UnlessWord("no"), "yes", Ensemble),
@@ -234,7 +236,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("cnxTimeout", whole(1, "milliseconds"), "5000", Ensemble),
     prop("quorumCnxnTimeoutMs", signed("milliseconds, -1 for syncLimit"), "-1", Ensemble),
     prop("electionPortBindRetry", whole(0, "retries, 0 for no end"), "3", Ensemble),
-    prop("tcpKeepAlive", Switch, "false", Ensemble),
+    prop("tcpKeepAlive", Switch, "false", NoEffect("it is always on between servers")),
     prop("fastleader.minNotificationInterval", whole(1, "milliseconds"), "200", Ensemble),
     prop("fastleader.maxNotificationInterval", whole(1, "milliseconds"), "60000", Ensemble),
     prop("leader.maxTimeToWaitForEpoch", signed("milliseconds, -1 for initLimit"), "-1", Ensemble),
@@ -247,7 +249,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("leaderConnectDelayDuringRetryMs", whole(0, "milliseconds"), "100", Ensemble),
     bare("leader.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
     bare("follower.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
-    prop("observer.reconnectDelayMs", long(0, "milliseconds"), "0", Ensemble),
+    prop("observer.reconnectDelayMs", long(0, "milliseconds"), "0", NoEffect("see `observer.election.DelayMs`")),
     prop("observer.election.DelayMs", long(0, "milliseconds"), "200", Ensemble),
     prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", OBSERVER_MASTER),
     prop("follower.skipLearnerRequestToNextProcessor", Switch, "false", JAVA),

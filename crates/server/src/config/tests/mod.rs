@@ -407,7 +407,7 @@ fn what_has_no_effect_is_mentioned_once_per_reason() {
 fn an_ensemble_is_read_completely() {
     let files = standalone(
         "initLimit=10\nsyncLimit=5\nreconfigEnabled=true\ndynamicConfigFile=/etc/zoo.cfg.dynamic.100000000\npeerType=observer\n\
-         leader.maxConcurrentSnapSyncs=3\ncommitLogCount=7\nobserver.syncEnabled=false\n",
+         leader.maxConcurrentSnapSyncs=3\ncommitLogCount=7\n",
     )
     .with("/etc/zoo.cfg.dynamic.100000000", &format!("{THREE}server.4=127.0.0.1:33314:33324:observer\n"))
     .with("zoo.cfg.dynamic.next", &format!("{THREE}version=200000000\n"))
@@ -421,7 +421,7 @@ fn an_ensemble_is_read_completely() {
     assert_eq!(ensemble.last_seen.map(|membership| membership.version), Some(0x2_0000_0000));
     assert_eq!((ensemble.init_limit_ticks, ensemble.sync_limit_ticks), (10, 5));
     assert_eq!((ensemble.max_concurrent_snap_syncs, ensemble.commit_log_count), (3, 500));
-    assert!(!ensemble.sync_enabled && config.reconfig_enabled);
+    assert!(config.reconfig_enabled);
     assert!(texts(&notices).contains(&"zoo.cfg:9: peerType=observer is overridden by the server line: participant"));
 }
 

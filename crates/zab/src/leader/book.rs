@@ -1,26 +1,106 @@
-//! What is proposed, and who has it on disk.
+//! The book of proposals: what was proposed and is not committed yet, and how far each server has it on disk.
 //!
-//! What always holds here: numbers are handed out without gaps; an acknowledgement covers everything before it, because each server
-//! writes its log in order; what is committed stays committed.
+//! What always holds here:
+//! - zxids are handed out without gaps; proposals are committed in their order, each once;
+//! - a proposal is committed once a quorum has it on disk in every membership that was in force when it was proposed;
+//! - an acknowledgement covers every proposal before it, because each server writes its log in order. It counts until the server begins
+//!   anew, for it may be told then to cut its log.
+//!
+//! Counterpart in the original: `Leader.outstandingProposals`, `SyncedLearnerTracker`, where each proposal collects its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use rookeeper_proto::{ServerId, Zxid};
 
 use crate::history::Record;
+use crate::membership::{Membership, Memberships};
+
+/// A transaction that waits for its quorum.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub record: Record,
+    /// The membership that it puts into force.
+    pub membership: Option<Membership>,
+    memberships: Arc<Memberships>,
+}
 
 #[derive(Debug)]
 pub(super) struct Book {
-    committed: Zxid,
     proposed: Zxid,
-    outstanding: VecDeque<Record>,
+    committed: Zxid,
+    outstanding: VecDeque<Proposal>,
     acknowledged: BTreeMap<ServerId, Zxid>,
 }
 
 impl Book {
-    /// Everything up to `last` is committed.
+    /// Opens behind a history that ends at `last`.
     pub fn new(last: Zxid) -> Book {
-        Book { committed: last, proposed: last, outstanding: VecDeque::new(), acknowledged: BTreeMap::new() }
+        Book { proposed: last, committed: last, outstanding: VecDeque::new(), acknowledged: BTreeMap::new() }
+    }
+
+    /// The next proposal is the first after this one, which stands for the beginning of an epoch.
+    pub fn begin_epoch(&mut self, beginning: Zxid) {
+        assert!(beginning > self.proposed && self.outstanding.is_empty(), "an epoch begins behind all history");
+        self.proposed = beginning;
+    }
+
+    /// What [`Book::propose`] takes next.
+    pub fn next_zxid(&self) -> Zxid {
+        self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch() + 1, 1))
+    }
+
+    pub fn propose(&mut self, record: Record, memberships: Arc<Memberships>, membership: Option<Membership>) {
+        assert_eq!(record.zxid, self.next_zxid(), "proposals follow one another");
+        self.proposed = record.zxid;
+        self.outstanding.push_back(Proposal { record, membership, memberships });
+    }
+
+    /// `server` has everything up to `zxid` on disk.
+    pub fn acknowledge(&mut self, server: ServerId, zxid: Zxid) {
+        assert!(zxid <= self.proposed, "{zxid} was acknowledged, but only {} was proposed", self.proposed);
+        let mark = self.acknowledged.entry(server).or_insert(zxid);
+        *mark = zxid.max(*mark);
+    }
+
+    /// What `server` has acknowledged so far counts no more.
+    pub fn forget(&mut self, server: ServerId) {
+        self.acknowledged.remove(&server);
+    }
+
+    /// Takes out proposals that are committed now: the oldest ones, up to the first that changes the membership. Empty where none is.
+    pub fn take_committed(&mut self) -> Vec<Proposal> {
+        let Some(first) = self.outstanding.front() else { return Vec::new() };
+        let having = self.having(first.record.zxid);
+        if !first.memberships.is_reached_by(&having) {
+            return Vec::new();
+        }
+        // These servers have more, maybe: whatever all of them have was decided by the same quorum.
+        let all_have = having.iter().filter_map(|server| self.acknowledged.get(server)).min().copied();
+        let memberships = first.memberships.clone();
+        let mut taken = Vec::new();
+        while let Some(proposal) = self
+            .outstanding
+            .pop_front_if(|next| Some(next.record.zxid) <= all_have && Arc::ptr_eq(&next.memberships, &memberships))
+        {
+            self.committed = proposal.record.zxid;
+            let ends = proposal.membership.is_some();
+            taken.push(proposal);
+            if ends {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// The servers that have acknowledged it.
+    pub fn having(&self, zxid: Zxid) -> BTreeSet<ServerId> {
+        self.acknowledged.iter().filter(|(_, mark)| **mark >= zxid).map(|(server, _)| *server).collect()
+    }
+
+    /// How far a server has acknowledged.
+    pub fn mark(&self, server: ServerId) -> Option<Zxid> {
+        self.acknowledged.get(&server).copied()
     }
 
     pub fn proposed(&self) -> Zxid {
@@ -34,54 +114,105 @@ impl Book {
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
+}
 
-    pub fn next(&self) -> Zxid {
-        self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch() + 1, 1))
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::membership::{Member, Role};
+
+    fn membership(servers: impl IntoIterator<Item = i64>) -> Membership {
+        let member = Member { addresses: Vec::new(), role: Role::Participant, client: None };
+        let members: BTreeMap<_, _> = servers.into_iter().map(|id| (ServerId(id), member.clone())).collect();
+        Membership { members, groups: None, version: 0 }
     }
 
-    pub fn propose(&mut self, record: &Record) {
-        assert_eq!(record.zxid, self.next(), "transactions follow one another");
-        self.proposed = record.zxid;
-        self.outstanding.push_back(record.clone());
-    }
-
-    pub fn acknowledge(&mut self, server: ServerId, zxid: Zxid) {
-        let mark = self.acknowledged.entry(server).or_insert(zxid);
-        *mark = zxid.max(*mark);
-    }
-
-    /// The server begins anew, and may be told to cut its log: what it had counts no more.
-    pub fn forget(&mut self, server: ServerId) {
-        self.acknowledged.remove(&server);
-    }
-
-    pub fn acknowledged(&self, server: ServerId) -> Zxid {
-        self.acknowledged.get(&server).copied().unwrap_or(Zxid::ZERO)
-    }
-
-    /// How far a quorum is, if that is further than what is committed; not further than `limit`.
-    pub fn reached(&self, limit: Option<Zxid>, is_quorum: impl Fn(&BTreeSet<ServerId>) -> bool) -> Option<Zxid> {
-        let mut marks: Vec<(Zxid, ServerId)> = self
-            .acknowledged
-            .iter()
-            .map(|(server, zxid)| ((*zxid).min(limit.unwrap_or(self.proposed)).min(self.proposed), *server))
-            .filter(|(zxid, _)| *zxid > self.committed)
-            .collect();
-        marks.sort_unstable_by(|one, other| other.cmp(one));
-        let mut have_it = BTreeSet::new();
-        for (zxid, server) in marks {
-            have_it.insert(server);
-            if is_quorum(&have_it) {
-                return Some(zxid);
-            }
+    fn propose(book: &mut Book, memberships: &Arc<Memberships>, count: usize) {
+        for _ in 0..count {
+            book.propose(Record::new(book.next_zxid(), b""), memberships.clone(), None);
         }
-        None
     }
 
-    /// Takes out what is committed now, in order.
-    pub fn commit(&mut self, zxid: Zxid) -> Vec<Record> {
-        self.committed = zxid;
-        let count = self.outstanding.partition_point(|record| record.zxid <= zxid);
-        self.outstanding.drain(..count).collect()
+    fn committed(book: &mut Book) -> Vec<i64> {
+        book.take_committed().iter().map(|proposal| proposal.record.zxid.0).collect()
+    }
+
+    #[test]
+    fn alone_its_own_disk_commits() {
+        let memberships = Arc::new(Memberships::settled(membership([1])));
+        let mut book = Book::new(Zxid(7));
+        propose(&mut book, &memberships, 2);
+        book.acknowledge(ServerId(1), Zxid(8));
+        assert_eq!((committed(&mut book), committed(&mut book)), (vec![8], vec![]));
+        book.acknowledge(ServerId(1), Zxid(9));
+        assert_eq!((committed(&mut book), book.committed(), book.outstanding()), (vec![9], Zxid(9), 0));
+    }
+
+    #[test]
+    fn a_quorum_commits_without_the_slowest_and_a_stranger_does_not_count() {
+        let memberships = Arc::new(Memberships::settled(membership(1..=3)));
+        let mut book = Book::new(Zxid(0));
+        propose(&mut book, &memberships, 4);
+        book.acknowledge(ServerId(9), Zxid(4));
+        book.acknowledge(ServerId(2), Zxid(4));
+        assert_eq!(committed(&mut book), []);
+        book.acknowledge(ServerId(3), Zxid(2));
+        assert_eq!(committed(&mut book), [1, 2]);
+        book.acknowledge(ServerId(1), Zxid(3));
+        assert_eq!(committed(&mut book), [3]);
+        book.acknowledge(ServerId(3), Zxid(1));
+        assert_eq!(book.mark(ServerId(3)), Some(Zxid(2)), "what is on disk stays there");
+    }
+
+    #[test]
+    fn who_begins_anew_has_acknowledged_nothing() {
+        let memberships = Arc::new(Memberships::settled(membership(1..=3)));
+        let mut book = Book::new(Zxid(0));
+        propose(&mut book, &memberships, 1);
+        book.acknowledge(ServerId(2), Zxid(1));
+        book.forget(ServerId(2));
+        book.acknowledge(ServerId(1), Zxid(1));
+        assert_eq!(committed(&mut book), []);
+        book.acknowledge(ServerId(2), Zxid(1));
+        assert_eq!(committed(&mut book), [1]);
+    }
+
+    #[test]
+    fn a_reconfiguration_and_all_after_it_need_the_quorums_of_their_time() {
+        let old = Arc::new(Memberships::settled(membership(1..=3)));
+        let both = Arc::new(Memberships::new(membership(1..=3), membership(3..=5)));
+        let new = Arc::new(Memberships::settled(membership(3..=5)));
+        let mut book = Book::new(Zxid(0));
+        propose(&mut book, &old, 1);
+        book.propose(Record::new(Zxid(2), b""), both.clone(), Some(membership(3..=5)));
+        propose(&mut book, &both, 1);
+        for server in [1, 2] {
+            book.acknowledge(ServerId(server), Zxid(3));
+        }
+        assert_eq!((committed(&mut book), committed(&mut book)), (vec![1], vec![]));
+        for server in [4, 5] {
+            book.acknowledge(ServerId(server), Zxid(2));
+        }
+        assert_eq!((committed(&mut book), committed(&mut book)), (vec![2], vec![]));
+        propose(&mut book, &new, 1);
+        book.acknowledge(ServerId(4), Zxid(4));
+        book.acknowledge(ServerId(3), Zxid(4));
+        assert_eq!((committed(&mut book), committed(&mut book)), (vec![3], vec![4]));
+    }
+
+    #[test]
+    fn a_used_up_epoch_is_followed_by_the_next() {
+        assert_eq!(Book::new(Zxid::new(2, u32::MAX)).next_zxid(), Zxid::new(3, 1));
+        let mut book = Book::new(Zxid::new(1, 9));
+        book.begin_epoch(Zxid::new(3, 0));
+        assert_eq!((book.next_zxid(), book.committed()), (Zxid::new(3, 1), Zxid::new(1, 9)));
+    }
+
+    #[test]
+    #[should_panic(expected = "only 0x1 was proposed")]
+    fn nobody_can_acknowledge_what_was_not_proposed() {
+        Book::new(Zxid(1)).acknowledge(ServerId(1), Zxid(2));
     }
 }

@@ -35,9 +35,7 @@ impl Leader {
 
     /// The same for a change of the members: from here on both memberships must agree.
     pub fn propose_reconfig(&mut self, now_ms: i64, record: &Record, membership: Membership) {
-        if let Some(both) = &mut self.memberships {
-            *both = Memberships::new(both.committed.clone(), membership.clone()).into();
-        }
+        self.memberships = Memberships::new(self.memberships.committed.clone(), membership.clone()).into();
         self.register(now_ms, record, Some(membership));
     }
 
@@ -89,7 +87,7 @@ impl Leader {
             let successor = last.membership.as_ref().map(|membership| self.designate(last.record.zxid, membership));
             self.announce(&run, &last, successor);
             if let Some(membership) = last.membership {
-                self.memberships = Some(Memberships::settled(membership).into());
+                self.memberships = Memberships::settled(membership).into();
             }
             self.outputs.push_back(LeaderOutput::Committed(last.record.zxid));
             if let Some(successor) = successor.filter(|successor| *successor != self.settings.me) {
@@ -99,7 +97,7 @@ impl Leader {
         }
         let counter = self.book.proposed().counter();
         let used_up = counter >= LAST_ROLLOVER || (counter >= CALM_ROLLOVER && self.book.outstanding() == 0);
-        if used_up && self.memberships.is_some() {
+        if used_up && !self.standalone {
             self.step_down(format!("epoch {:x} is nearly used up; another one begins", self.epoch), None);
         }
     }
@@ -132,8 +130,7 @@ impl Leader {
             let member = membership.members.get(&me)?;
             Some(member.addresses.iter().map(|at| (at.host.clone(), at.quorum_port)).collect::<Vec<_>>())
         };
-        let old = self.memberships.as_ref().map(|both| &both.committed);
-        if new.is_participant(me) && old.is_some_and(|old| address(old) == address(new)) {
+        if new.is_participant(me) && address(new) == address(&self.memberships.committed) {
             return me;
         }
         let having = self.book.having(reconfig);

@@ -24,7 +24,7 @@ impl Leader {
     /// A learner says who it is.
     pub(super) fn introduce(&mut self, id: LinkId, accepted: Epoch, info: LearnerInfo, observer: bool) {
         let LearnerInfo { server, protocol_version, config_version } = info;
-        let newest = self.memberships.as_ref().map_or(0, |both| both.committed.version.max(both.last_seen.version));
+        let newest = self.memberships.committed.version.max(self.memberships.last_seen.version);
         let objection = if protocol_version < PROTOCOL_VERSION {
             Some(format!("its protocol version {protocol_version:#x} is too old"))
         } else if config_version > newest {
@@ -42,12 +42,8 @@ impl Leader {
         }
         // The older link of a server that connects again is dead, whether or not it has been noticed.
         let same_server = |identity: Identity| identity.server == server;
-        let older: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.identity.is_some_and(same_server))
-            .map(|(id, _)| *id)
-            .collect();
+        let older: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.identity.is_some_and(same_server)).map(|(id, _)| *id).collect();
         for older in older {
             self.drop_link(older, "the same server connected again".to_owned());
         }
@@ -90,8 +86,12 @@ impl Leader {
         }
         self.begin_phase(now_ms, Phase::Promising);
         self.version_membership();
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| matches!(link.stage, Stage::AwaitingEpoch)).map(|(id, _)| *id).collect();
+        let waiting: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| matches!(link.stage, Stage::AwaitingEpoch))
+            .map(|(id, _)| *id)
+            .collect();
         for id in waiting {
             self.tell_epoch(id);
         }
@@ -100,13 +100,10 @@ impl Leader {
 
     /// A membership written by hand gets its version from the first epoch that goes by it.
     fn version_membership(&mut self) {
-        if self.settings.reconfig_enabled
-            && let Some(both) = &mut self.memberships
-            && both.last_seen.version == 0
-        {
-            let mut last_seen = both.last_seen.clone();
+        if self.settings.reconfig_enabled && self.memberships.last_seen.version == 0 {
+            let mut last_seen = self.memberships.last_seen.clone();
             last_seen.version = Zxid::new(self.epoch, 0).0;
-            *both = Memberships::new(both.committed.clone(), last_seen).into();
+            self.memberships = Memberships::new(self.memberships.committed.clone(), last_seen).into();
         }
     }
 
@@ -160,7 +157,7 @@ impl Leader {
 
     /// This server counts itself among those that have acknowledged its history.
     pub fn current_epoch_stored(&mut self, _now_ms: i64, epoch: Epoch) {
-        if epoch == self.epoch && self.memberships.is_some() {
+        if epoch == self.epoch && !self.standalone {
             self.entered.insert(self.settings.me);
             self.try_to_activate();
         }
@@ -168,6 +165,10 @@ impl Leader {
 
     /// A learner acknowledges NEWLEADER, and with it everything that came before.
     pub(super) fn take_entry(&mut self, now_ms: i64, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Stage::Syncing(catching_up) = &mut link.stage {
+            link.stage = Stage::Entered(std::mem::take(catching_up));
+        }
         if let Some(voter) = self.voter(id) {
             self.entered.insert(voter);
         }
@@ -191,10 +192,8 @@ impl Leader {
         }
         self.begin_phase(now_ms, Phase::Broadcasting);
         self.book.begin_epoch(Zxid::new(self.epoch, 0));
-        if let Some(both) = &mut self.memberships {
-            // A change that was in the history is committed with it.
-            *both = Memberships::settled(both.last_seen.clone()).into();
-        }
+        // A change that was in the history is committed with it.
+        self.memberships = Memberships::settled(self.memberships.last_seen.clone()).into();
         let waiting: Vec<LinkId> =
             self.links.iter().filter(|(_, link)| matches!(link.stage, Stage::Entered(_))).map(|(id, _)| *id).collect();
         for id in waiting {

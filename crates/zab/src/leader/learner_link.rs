@@ -1,11 +1,21 @@
-//! One learner's connection, as the leader knows it.
+//! One learner's connection, as the leader knows it: which packets it may send now, and what it is owed.
+//!
+//! What always holds: a link goes through its stages in their order, each at most once; what only one stage needs is kept in that stage.
 
 use std::sync::Arc;
 
 use rookeeper_proto::{ServerId, Zxid};
 
-/// How far a learner is.
+/// Who is at the other end, by its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub server: ServerId,
+    /// Whether it only listens. What it acknowledges counts nowhere.
+    pub observer: bool,
+}
+
+/// How far a learner is.
+#[derive(Debug)]
 pub(super) enum Stage {
     /// Nothing heard.
     Greeting,
@@ -13,79 +23,128 @@ pub(super) enum Stage {
     AwaitingEpoch,
     /// LEADERINFO is sent.
     AwaitingPromise,
-    /// ACKEPOCH is here; not enough others'.
-    AwaitingSync,
+    /// ACKEPOCH is here; not enough others'. Its history ends at `last`.
+    AwaitingSync { last: Zxid },
     /// The storage looks what its log can do.
-    Planning,
+    Planning { last: Zxid },
     /// Everything up to NEWLEADER is sent, and from here on all that is decided.
-    Syncing,
+    Syncing(CatchingUp),
     /// NEWLEADER is acknowledged.
-    Entered,
+    Entered(CatchingUp),
     /// UPTODATE is sent.
-    Synced,
+    Synced(Serving),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct CatchingUp {
+    /// It gets a snapshot, not a part of the log.
+    pub by_snapshot: bool,
+    /// Commits that wait for UPTODATE.
+    pub held_commits: Vec<Arc<[u8]>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Serving {
+    /// A proposal that it has not acknowledged, and since when it could have; at most as old as the oldest.
+    pub unacknowledged: Option<(Zxid, i64)>,
+    /// Pings sent and answered since UPTODATE; answers come in order.
+    pub pinged: u64,
+    pub echoed: u64,
 }
 
 impl Stage {
-    /// Whether it gets what is decided.
-    pub fn is_registered(self) -> bool {
-        matches!(self, Stage::Syncing | Stage::Entered | Stage::Synced)
+    pub fn name(&self) -> &'static str {
+        match self {
+            Stage::Greeting => "it has not said who it is",
+            Stage::AwaitingEpoch => "it waits for the epoch",
+            Stage::AwaitingPromise => "it is to acknowledge the epoch",
+            Stage::AwaitingSync { .. } | Stage::Planning { .. } => "it waits for what it lacks",
+            Stage::Syncing(_) => "it is to acknowledge this leader",
+            Stage::Entered(_) => "it waits for the others",
+            Stage::Synced(_) => "it is up to date",
+        }
     }
 }
 
 #[derive(Debug)]
 pub(super) struct LearnerLink {
     peer: String,
-    pub server: Option<ServerId>,
-    pub observer: bool,
+    /// None only in the first stage.
+    pub identity: Option<Identity>,
     pub stage: Stage,
-    /// The end of its history.
-    pub last: Zxid,
     pub heard_ms: i64,
-    /// Commits that wait for UPTODATE.
-    pub held_commits: Vec<Arc<[u8]>>,
-    /// A proposal that it has not acknowledged, and since when it could have; at most as old as the oldest.
-    pub unacknowledged: Option<(Zxid, i64)>,
-    /// Pings sent and answered; answers come in order.
-    pub pinged: u64,
-    pub echoed: u64,
-    /// It gets a snapshot, not a part of the log.
-    pub by_snapshot: bool,
 }
 
 impl LearnerLink {
     pub fn new(peer: String, now_ms: i64) -> LearnerLink {
-        LearnerLink {
-            peer,
-            server: None,
-            observer: false,
-            stage: Stage::Greeting,
-            last: Zxid::ZERO,
-            heard_ms: now_ms,
-            held_commits: Vec::new(),
-            unacknowledged: None,
-            pinged: 0,
-            echoed: 0,
-            by_snapshot: false,
-        }
+        LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms }
     }
 
     pub fn name(&self) -> String {
-        match self.server {
-            Some(server) => {
-                format!("{} {} ({})", if self.observer { "observer" } else { "follower" }, server.0, self.peer)
-            }
+        match self.identity {
+            Some(Identity { server, observer: true }) => format!("observer {} ({})", server.0, self.peer),
+            Some(Identity { server, observer: false }) => format!("follower {} ({})", server.0, self.peer),
             None => format!("a learner that has not said who it is ({})", self.peer),
         }
     }
 
-    /// Why it is given up now, if it is.
+    pub fn is_observer(&self) -> bool {
+        self.identity.is_some_and(|identity| identity.observer)
+    }
+
+    /// The server, if its acknowledgements may count.
+    pub fn follower(&self) -> Option<ServerId> {
+        self.identity.filter(|identity| !identity.observer).map(|identity| identity.server)
+    }
+
+    /// Whether it gets what is decided.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.stage, Stage::Syncing(_) | Stage::Entered(_) | Stage::Synced(_))
+    }
+
+    pub fn is_synced(&self) -> bool {
+        matches!(self.stage, Stage::Synced(_))
+    }
+
+    /// A proposal went out to it.
+    pub fn sent_proposal(&mut self, now_ms: i64, zxid: Zxid) {
+        if let Stage::Synced(serving) = &mut self.stage {
+            serving.unacknowledged.get_or_insert((zxid, now_ms));
+        }
+    }
+
+    /// It has acknowledged everything up to `zxid`; `proposed` is what it could have.
+    pub fn acknowledged(&mut self, now_ms: i64, zxid: Zxid, proposed: Zxid) {
+        if let Stage::Synced(serving) = &mut self.stage
+            && serving.unacknowledged.is_some_and(|(oldest, _)| oldest <= zxid)
+        {
+            serving.unacknowledged = (zxid < proposed).then_some((proposed, now_ms));
+        }
+    }
+
+    /// Why it is given up now, if it is. Where it waits for this server, it is not the one that is late.
     pub fn overdue(&self, now_ms: i64, init_ms: i64, sync_ms: i64) -> Option<String> {
-        let limit_ms = if self.stage == Stage::Synced { sync_ms } else { init_ms };
+        let limit_ms = match &self.stage {
+            Stage::Greeting | Stage::AwaitingPromise | Stage::Syncing(_) => init_ms,
+            Stage::Synced(_) => sync_ms,
+            Stage::AwaitingEpoch | Stage::AwaitingSync { .. } | Stage::Planning { .. } | Stage::Entered(_) => {
+                return None;
+            }
+        };
         let silent_ms = now_ms - self.heard_ms;
         if silent_ms >= limit_ms {
             return Some(format!("nothing heard for {silent_ms} ms"));
         }
-        let (zxid, since_ms) = self.unacknowledged.filter(|_| self.stage == Stage::Synced)?;
-        (now_ms - since_ms >= sync_ms).then(|| format!("{zxid} is not acknowledged after {} ms", now_ms - since_ms))
+        let Stage::Synced(Serving { unacknowledged: Some((zxid, since_ms)), .. }) = &self.stage else { return None };
+        let waited_ms = now_ms - since_ms;
+        (waited_ms >= sync_ms).then(|| format!("{zxid} is not acknowledged after {waited_ms} ms"))
+    }
+
+    /// Time passed in which nobody could be heard.
+    pub fn excuse(&mut self, late_ms: i64) {
+        self.heard_ms += late_ms;
+        if let Stage::Synced(Serving { unacknowledged: Some((_, since_ms)), .. }) = &mut self.stage {
+            *since_ms += late_ms;
+        }
     }
 }

@@ -1,193 +1,284 @@
-//! How a learner is brought to this server's history.
+//! How a learner is brought to the leader's history: by what it lacks, by cutting what it has too much, or by a snapshot.
 //!
-//! The choice depends on where its history ends, on what is in memory here, and on the log: nothing or the missing part (DIFF), the same
-//! after it has cut its log (TRUNC), or everything (SNAP).
+//! What always holds: the choice depends on nothing but the leader's history, what of it counts as committed, and where the learner's
+//! history ends; what is committed is never cut; in doubt it is the snapshot.
 //!
 //! Counterpart in the original: `LearnerHandler.syncFollower`.
 
-use rookeeper_proto::Zxid;
 use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{Epoch, Zxid};
 
-use super::learner_link::Stage;
+use super::learner_link::{CatchingUp, Stage};
 use super::{Leader, LeaderOutput, Phase};
 use crate::history::History;
 use crate::link::{LinkId, SyncPlan};
 
-/// What a learner gets.
+/// The way for one learner. Where records follow, those up to the committed one are sent as proposal and commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Everything after this is sent; its history is this server's up to there.
-    Diff {
-        after: Zxid,
-    },
-    /// The same after it has cut its log here.
-    Trunc {
-        to: Zxid,
-    },
-    Snap,
-    /// The log has to be asked.
-    AskLog,
+    /// DIFF, then the records after `after`.
+    Diff { zxid: Zxid, after: Zxid },
+    /// TRUNC, then the records after the same zxid.
+    Truncate { to: Zxid },
+    /// SNAP, then what is not in the snapshot.
+    Snapshot,
+    /// Memory does not reach back that far: the log on disk is asked.
+    AskLog { before: Zxid },
+    /// It comes from a future that this leader knows nothing of.
+    Refuse,
 }
 
-/// Chooses by what is in memory. `committed` is the end of what counts as history now.
-pub(super) fn choose(history: &History, committed: Zxid, last: Zxid) -> Way {
+/// `committed` is the last record that counts as committed; before the leader is established that is the last one there is.
+pub(super) fn choose(
+    history: &History,
+    committed: Zxid,
+    epoch: Epoch,
+    force_snapshot: bool,
+    learner_last: Zxid,
+) -> Way {
+    let last = learner_last;
+    if force_snapshot || last < Zxid::ZERO {
+        return Way::Snapshot;
+    }
+    if last.epoch() > epoch {
+        return Way::Refuse;
+    }
     if last == committed {
-        return Way::Diff { after: last };
+        return Way::Diff { zxid: committed, after: committed };
     }
     if last > committed {
-        // A history that ends with the beginning of an epoch ends with a state, not with a transaction that could be cut off.
-        return if last.counter() == 0 { Way::Snap } else { Way::Trunc { to: committed } };
+        // Counter 0 stands for the beginning of an epoch, of which there is no record where the log could be cut.
+        return if last.counter() == 0 { Way::Snapshot } else { Way::Truncate { to: committed } };
     }
     if last < history.start() {
-        return Way::AskLog;
+        return Way::AskLog { before: first_in_memory(history) };
     }
-    if last == history.start() {
-        return Way::Diff { after: last };
+    // From here on there is a record after it in memory.
+    let known = last == history.start() || last.counter() == 0 || has(history, last);
+    match known {
+        true => Way::Diff { zxid: committed, after: last },
+        // Within an epoch there is no gap, so it went another way in an older epoch.
+        false => Way::Snapshot,
     }
-    let mut previous = history.start();
-    for record in history.after(history.start()) {
-        if record.zxid == last {
-            return Way::Diff { after: last };
-        }
-        if record.zxid > last {
-            return if last.counter() == 0 {
-                Way::Diff { after: last }
-            } else if record.zxid.epoch() == last.epoch() {
-                Way::Trunc { to: previous }
-            } else {
-                Way::Snap
-            };
-        }
-        previous = record.zxid;
-    }
-    Way::Snap
 }
 
 impl Leader {
-    /// The end of what counts as history: everything until this leader is established, then what is committed.
-    fn history_end(&self, history: &History) -> Zxid {
-        match self.phase {
-            Phase::Broadcasting => history.committed(),
-            _ => history.last(),
-        }
-    }
-
     /// Begins with all that wait for it.
     pub(super) fn sync_waiting(&mut self, history: &History) {
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| link.stage == Stage::AwaitingSync).map(|(id, _)| *id).collect();
-        for id in waiting {
-            let Some(link) = self.links.get(&id) else { continue };
-            let way = match self.settings.force_snapshot_sync {
-                true => Way::Snap,
-                false => choose(history, self.history_end(history), link.last),
-            };
-            self.sync_by(history, id, way);
+        let waiting = self.links.iter().filter_map(|(id, link)| match link.stage {
+            Stage::AwaitingSync { last } => Some((*id, last)),
+            _ => None,
+        });
+        for (id, last) in waiting.collect::<Vec<_>>() {
+            let way = choose(history, self.book.committed(), self.epoch, self.settings.force_snapshot_sync, last);
+            self.sync_by(history, id, last, way, false);
         }
     }
 
-    /// What the log can do is known.
+    /// What the log can do for a learner is known.
     pub fn sync_planned(&mut self, _now_ms: i64, history: &History, id: LinkId, plan: SyncPlan) {
-        let Some(link) = self.links.get(&id).filter(|link| link.stage == Stage::Planning) else { return };
-        let last = link.last;
-        let from_log = |after: Zxid| LeaderOutput::StreamLog { link: id, after, before: first_in_memory(history) };
-        match plan {
-            SyncPlan::Snapshot => self.sync_by(history, id, Way::Snap),
-            SyncPlan::Log => {
-                self.greet(id, Way::Diff { after: last }, self.history_end(history));
-                self.outputs.push_back(from_log(last));
-                self.send_rest(history, id, history.start());
-            }
-            SyncPlan::TruncateThenLog(to) => {
-                self.greet(id, Way::Trunc { to }, to);
-                self.outputs.push_back(from_log(to));
-                self.send_rest(history, id, history.start());
-            }
-        }
+        let Some(Stage::Planning { last }) = self.links.get(&id).map(|link| &link.stage) else { return };
+        let last = *last;
+        let way = match plan {
+            SyncPlan::Log => Way::Diff { zxid: self.book.committed(), after: last },
+            SyncPlan::TruncateThenLog(to) => Way::Truncate { to },
+            SyncPlan::Snapshot => Way::Snapshot,
+        };
+        self.sync_by(history, id, last, way, true);
     }
 
-    fn sync_by(&mut self, history: &History, id: LinkId, way: Way) {
-        let end = self.history_end(history);
-        if !self.may_sync(id, way) {
+    fn sync_by(&mut self, history: &History, id: LinkId, last: Zxid, way: Way, from_log: bool) {
+        if !self.may_sync(id, way == Way::Snapshot) {
             self.drop_link(id, "too many learners are being brought up to date; it may try again".to_owned());
             return;
         }
-        match way {
-            Way::AskLog => {
+        let (first, after, how) = match way {
+            Way::Refuse => {
+                let why = format!("its history ends at {last}, beyond this leader's epoch {:x}", self.epoch);
+                self.drop_link(id, why);
+                return;
+            }
+            Way::AskLog { before } => {
                 if let Some(link) = self.links.get_mut(&id) {
-                    link.stage = Stage::Planning;
-                    let (after, before) = (link.last, first_in_memory(history));
-                    self.outputs.push_back(LeaderOutput::PlanSync { link: id, after, before });
+                    link.stage = Stage::Planning { last };
+                    self.outputs.push_back(LeaderOutput::PlanSync { link: id, after: last, before });
                 }
+                return;
             }
-            Way::Diff { after } => {
-                self.greet(id, way, end);
-                self.send_rest(history, id, after);
+            Way::Diff { zxid, after } => {
+                let how = format!("sending what it lacks up to {zxid} (DIFF)");
+                (Some(QuorumPacket::Diff { zxid }), after, how)
             }
-            Way::Trunc { to } => {
-                self.greet(id, way, to);
-                self.send_rest(history, id, to);
+            Way::Truncate { to } => {
+                let how = format!("it has to go back to {to} (TRUNC)");
+                (Some(QuorumPacket::Trunc { zxid: to }), to, how)
             }
-            Way::Snap => {
-                self.greet(id, way, end);
-                // The tree that is sent is at what is committed, or after it.
-                self.send_rest(history, id, history.committed());
-            }
-        }
-    }
-
-    /// Those who vote are always served.
-    fn may_sync(&self, id: LinkId, way: Way) -> bool {
-        let Some(link) = self.links.get(&id) else { return false };
-        let snap = way == Way::Snap;
-        let limit =
-            if snap { self.settings.max_concurrent_snap_syncs } else { self.settings.max_concurrent_diff_syncs };
-        let busy = self.links.values().filter(|link| link.stage == Stage::Syncing && link.by_snapshot == snap).count();
-        !link.observer || busy < limit
-    }
-
-    fn greet(&mut self, id: LinkId, way: Way, end: Zxid) {
+            // The tree that is sent is at what is applied, or after it.
+            Way::Snapshot => (None, history.committed(), "sending a snapshot (SNAP)".to_owned()),
+        };
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.by_snapshot = way == Way::Snap;
-        link.stage = Stage::Syncing;
-        let (name, last) = (link.name(), link.last);
-        match way {
-            Way::Diff { .. } => {
-                self.log(false, format!("{name} is at {last}: sending what is missing up to {end} (DIFF)"));
-                self.send(id, &QuorumPacket::Diff { zxid: end });
-            }
-            Way::Trunc { to } => {
-                self.log(false, format!("{name} is at {last}: it has to go back to {to} (TRUNC)"));
-                self.send(id, &QuorumPacket::Trunc { zxid: to });
-            }
-            Way::Snap | Way::AskLog => {
-                self.log(false, format!("{name} is at {last}: sending a snapshot (SNAP)"));
-                self.outputs.push_back(LeaderOutput::StreamSnapshot { link: id });
-            }
+        let by_snapshot = first.is_none();
+        link.stage = Stage::Syncing(CatchingUp { by_snapshot, ..CatchingUp::default() });
+        let (name, follower) = (link.name(), link.follower());
+        if let Some(server) = follower {
+            // What it had acknowledged it may be told to cut, or have lost.
+            self.book.forget(server);
         }
+        self.log(false, format!("{name} is at {last}: {how}"));
+        match first {
+            Some(packet) => self.send(id, &packet),
+            None => self.outputs.push_back(LeaderOutput::StreamSnapshot { link: id }),
+        }
+        let after = if from_log && !by_snapshot {
+            let before = first_in_memory(history);
+            self.outputs.push_back(LeaderOutput::StreamLog { link: id, after, before });
+            history.start()
+        } else {
+            after
+        };
+        self.send_rest(history, id, after, follower.is_none());
     }
 
     /// History after `after`, with its commits; what is proposed and not committed; NEWLEADER.
-    fn send_rest(&mut self, history: &History, id: LinkId, after: Zxid) {
-        let end = self.history_end(history);
-        let observer = self.links.get(&id).is_some_and(|link| link.observer);
+    fn send_rest(&mut self, history: &History, id: LinkId, after: Zxid, observer: bool) {
         for record in history.after(after) {
-            let committed = record.zxid <= end;
+            let zxid = record.zxid;
+            let committed = zxid <= self.book.committed();
             if !committed && observer {
                 break;
             }
             self.outputs.push_back(LeaderOutput::ToLearner { link: id, bytes: record.proposal() });
             if committed {
-                self.send(id, &QuorumPacket::Commit { zxid: record.zxid });
+                self.send(id, &QuorumPacket::Commit { zxid });
             }
         }
-        let config = self.memberships.as_ref().map(|both| both.last_seen.to_string()).unwrap_or_default();
-        let epoch = Zxid::new(self.epoch, 0);
-        self.send(id, &QuorumPacket::NewLeader { epoch, config: config.as_bytes() });
+        // The learner puts this membership into force with UPTODATE, so one that may still fail must not be in it.
+        let membership = match self.phase {
+            Phase::Broadcasting => self.memberships.committed.to_string(),
+            _ => self.memberships.last_seen.to_string(),
+        };
+        self.send(id, &QuorumPacket::NewLeader { epoch: Zxid::new(self.epoch, 0), config: membership.as_bytes() });
+    }
+
+    /// Those who vote are always served.
+    fn may_sync(&self, id: LinkId, by_snapshot: bool) -> bool {
+        let Some(link) = self.links.get(&id) else { return false };
+        let limit = match by_snapshot {
+            true => self.settings.max_concurrent_snap_syncs,
+            false => self.settings.max_concurrent_diff_syncs,
+        };
+        let same_way = |link: &&super::LearnerLink| matches!(&link.stage, Stage::Syncing(catching_up) if catching_up.by_snapshot == by_snapshot);
+        !link.is_observer() || self.links.values().filter(same_way).count() < limit
     }
 }
 
-/// The log on disk is needed up to here, exclusively.
+/// Everything from here on is in memory; where memory is empty, everything after the history's end.
 fn first_in_memory(history: &History) -> Zxid {
     history.after(history.start()).next().map_or(Zxid(history.start().0 + 1), |record| record.zxid)
+}
+
+fn has(history: &History, zxid: Zxid) -> bool {
+    history.after(Zxid(zxid.0 - 1)).next().is_some_and(|record| record.zxid == zxid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Record;
+
+    const fn zxid(epoch: i64, counter: i64) -> Zxid {
+        Zxid(epoch << 32 | counter)
+    }
+
+    /// On disk up to (1,5); in memory (1,6), (1,7), (3,1), (3,2), (3,3).
+    fn history() -> History {
+        let mut history = History::new(zxid(1, 5), 500);
+        for zxid in [zxid(1, 6), zxid(1, 7), zxid(3, 1), zxid(3, 2), zxid(3, 3)] {
+            history.push(Record::new(zxid, b"")).unwrap();
+        }
+        history
+    }
+
+    fn diff(zxid: Zxid, after: Zxid) -> Way {
+        Way::Diff { zxid, after }
+    }
+
+    #[test]
+    fn every_place_where_a_learner_can_be() {
+        let committed = zxid(3, 2);
+        let before = zxid(1, 6);
+        for (last, way) in [
+            (Zxid(-1), Way::Snapshot),
+            (Zxid(i64::MIN), Way::Snapshot),
+            // Behind memory.
+            (zxid(0, 0), Way::AskLog { before }),
+            (zxid(1, 0), Way::AskLog { before }),
+            (zxid(1, 4), Way::AskLog { before }),
+            // In memory.
+            (zxid(1, 5), diff(committed, zxid(1, 5))),
+            (zxid(1, 6), diff(committed, zxid(1, 6))),
+            (zxid(1, 7), diff(committed, zxid(1, 7))),
+            (zxid(3, 1), diff(committed, zxid(3, 1))),
+            (zxid(3, 2), diff(committed, zxid(3, 2))),
+            // Another way in an old epoch.
+            (zxid(1, 8), Way::Snapshot),
+            (zxid(2, 1), Way::Snapshot),
+            (zxid(2, u32::MAX as i64), Way::Snapshot),
+            // The beginning of an epoch, with all history before it.
+            (zxid(2, 0), diff(committed, zxid(2, 0))),
+            (zxid(3, 0), diff(committed, zxid(3, 0))),
+            // More than is committed, known here or not.
+            (zxid(3, 3), Way::Truncate { to: committed }),
+            (zxid(3, 4), Way::Truncate { to: committed }),
+            (zxid(4, 1), Way::Truncate { to: committed }),
+            (zxid(4, 0), Way::Snapshot),
+            // Beyond this leader's epoch.
+            (zxid(5, 0), Way::Refuse),
+            (zxid(5, 1), Way::Refuse),
+            (Zxid(i64::MAX), Way::Refuse),
+        ] {
+            assert_eq!(choose(&history(), committed, 4, false, last), way, "{last}");
+            assert_eq!(choose(&history(), committed, 4, true, last), Way::Snapshot, "{last}, forced");
+        }
+    }
+
+    /// The same again, by a walk over every zxid around: the records sent continue what is left of the learner's history.
+    #[test]
+    fn what_is_sent_continues_what_is_left() {
+        let history = history();
+        let mut whole: Vec<Zxid> = (0..=5).map(|counter| zxid(1, counter)).collect();
+        whole.extend(history.after(Zxid::ZERO).map(|record| record.zxid));
+        for (epoch, counter) in (0..=4).flat_map(|epoch| (0..=9).map(move |counter| (epoch, counter))) {
+            let last = zxid(epoch, counter);
+            for committed in [zxid(1, 7), zxid(3, 1), zxid(3, 3)] {
+                let left = match choose(&history, committed, 4, false, last) {
+                    Way::Diff { after, .. } => after,
+                    Way::Truncate { to } => {
+                        assert!(to >= committed && last > to, "{last} was cut at {to}");
+                        to
+                    }
+                    Way::Snapshot | Way::AskLog { .. } | Way::Refuse => continue,
+                };
+                let next = history.after(left).next().map(|record| record.zxid);
+                let expected = whole.iter().copied().find(|zxid| *zxid > left);
+                assert_eq!(next, expected, "{last} with {committed}");
+                assert!(left.counter() == 0 || whole.contains(&left), "{last} has {left}, which is not history");
+            }
+        }
+    }
+
+    #[test]
+    fn without_anything_in_memory_the_end_is_all_there_is() {
+        let history = History::new(zxid(2, 9), 500);
+        let committed = zxid(2, 9);
+        for (last, way) in [
+            (zxid(2, 9), diff(committed, committed)),
+            (zxid(2, 8), Way::AskLog { before: zxid(2, 10) }),
+            (zxid(2, 10), Way::Truncate { to: committed }),
+        ] {
+            assert_eq!(choose(&history, committed, 3, false, last), way, "{last}");
+        }
+        let fresh = History::new(Zxid::ZERO, 500);
+        assert_eq!(choose(&fresh, Zxid::ZERO, 1, false, Zxid::ZERO), diff(Zxid::ZERO, Zxid::ZERO));
+    }
 }

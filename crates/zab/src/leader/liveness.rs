@@ -1,0 +1,193 @@
+//! Signs of life: pings, who is given up, whether a quorum is still there, and proof of it for those who must not read the past.
+//!
+//! What always holds here: who is silent too long, or does not acknowledge, is dropped; without a quorum this server leads no longer than a
+//! tick; a ticket is confirmed only by answers to pings that were sent after it was asked for.
+//!
+//! Counterpart in the original: `Leader.lead`, `LearnerHandler.ping`, `SyncLimitCheck`; it confirms nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{ServerId, Zxid};
+
+use super::learner_link::Stage;
+use super::{Leader, LeaderOutput, Phase};
+use crate::link::LinkId;
+use crate::membership::Membership;
+
+/// Tickets, and the pings that confirm them.
+#[derive(Debug, Default)]
+pub(super) struct Confirmation {
+    /// The ticket of the last round that was begun.
+    last_ticket: u64,
+    /// In flight: the number of the ping that counts, for each follower.
+    round: Option<BTreeMap<LinkId, u64>>,
+    /// Somebody waits for the round after it.
+    another_round: bool,
+}
+
+impl Leader {
+    /// Asks a quorum whether this server still leads. [`LeaderOutput::Confirmed`] follows with this ticket or a later one.
+    pub fn confirm(&mut self, _now_ms: i64) -> u64 {
+        if self.confirmation.round.is_some() {
+            // The pings of the round in flight were sent before the question.
+            self.confirmation.another_round = true;
+            return self.confirmation.last_ticket + 1;
+        }
+        self.begin_round();
+        self.confirmation.last_ticket
+    }
+
+    fn begin_round(&mut self) {
+        self.confirmation.last_ticket += 1;
+        self.confirmation.another_round = false;
+        self.ping_all();
+        let synced_followers = self.links.iter().filter(|(_, link)| !link.is_observer());
+        let pings = synced_followers.filter_map(|(id, link)| match &link.stage {
+            Stage::Synced(serving) => Some((*id, serving.pinged)),
+            _ => None,
+        });
+        self.confirmation.round = Some(pings.collect());
+        self.finish_round();
+    }
+
+    /// A follower that begins to serve takes part in the round in flight.
+    pub(super) fn ask_too(&mut self, id: LinkId) {
+        if self.confirmation.round.is_none() || self.links.get(&id).is_none_or(|link| link.is_observer()) {
+            return;
+        }
+        let ping = self.ping(id);
+        if let Some(round) = &mut self.confirmation.round {
+            round.insert(id, ping);
+        }
+    }
+
+    /// A learner answered a ping.
+    pub(super) fn take_echo(&mut self, id: LinkId, zxid: Zxid) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Stage::Synced(serving) = &mut link.stage
+            && zxid != UNCOUNTED
+        {
+            serving.echoed = serving.pinged.min(serving.echoed + 1);
+            self.finish_round();
+        }
+    }
+
+    fn finish_round(&mut self) {
+        let Some(round) = &self.confirmation.round else { return };
+        let echoed = |(id, ping): (&LinkId, &u64)| {
+            let link = self.links.get(id)?;
+            match &link.stage {
+                Stage::Synced(serving) if serving.echoed >= *ping => link.follower(),
+                _ => None,
+            }
+        };
+        let mut servers: BTreeSet<ServerId> = round.iter().filter_map(echoed).collect();
+        servers.insert(self.settings.me);
+        if self.is_quorum(&servers) {
+            self.confirmation.round = None;
+            self.outputs.push_back(LeaderOutput::Confirmed(self.confirmation.last_ticket));
+            if self.confirmation.another_round {
+                self.begin_round();
+            }
+        }
+    }
+
+    fn ping_all(&mut self) {
+        let registered: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.is_registered()).map(|(id, _)| *id).collect();
+        for id in registered {
+            self.ping(id);
+        }
+    }
+
+    /// Returns the number of the ping, where its answer counts.
+    fn ping(&mut self, id: LinkId) -> u64 {
+        let (mut zxid, mut number) = (UNCOUNTED, 0);
+        if let Some(Stage::Synced(serving)) = self.links.get_mut(&id).map(|link| &mut link.stage) {
+            serving.pinged += 1;
+            (zxid, number) = (self.book.proposed(), serving.pinged);
+        }
+        self.send(id, &QuorumPacket::Ping { zxid, touches: None });
+        number
+    }
+
+    /// A part of a stream went out to a learner: it is this server, not the learner, that is busy.
+    pub fn stream_progressed(&mut self, now_ms: i64, link: LinkId) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.heard_ms = link.heard_ms.max(now_ms);
+        }
+    }
+
+    /// One of the voters looks for a leader.
+    pub fn voter_looks(&mut self, now_ms: i64, server: ServerId) {
+        if let Some(limit_ms) = self.settings.max_time_to_wait_for_epoch_ms
+            && matches!(self.phase, Phase::Gathering | Phase::Accepting | Phase::Promising)
+            && now_ms - self.began_ms >= limit_ms
+            && self.is_voter(server)
+        {
+            let why = format!("after {limit_ms} ms too few follow, and server {} looks for a leader", server.0);
+            self.step_down(why, None);
+        }
+    }
+
+    /// When [`Leader::tick`] has something to do.
+    pub fn deadline_ms(&self) -> Option<i64> {
+        (self.phase != Phase::Over && !self.standalone).then_some(self.next_ping_ms)
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now_ms: i64) {
+        if self.deadline_ms().is_none_or(|due_ms| now_ms < due_ms) {
+            return;
+        }
+        let late_ms = now_ms - self.next_ping_ms;
+        if late_ms >= self.settings.tick_ms {
+            // This server stood still, and what came meanwhile has not been read.
+            self.links.values_mut().for_each(|link| link.excuse(late_ms));
+        }
+        self.next_ping_ms = now_ms + (self.settings.tick_ms / 2).max(1);
+        let init_ms = i64::from(self.settings.init_limit_ticks) * self.settings.tick_ms;
+        let sync_ms = i64::from(self.settings.sync_limit_ticks) * self.settings.tick_ms;
+        let overdue: Vec<(LinkId, String)> =
+            self.links.iter().filter_map(|(id, link)| Some((*id, link.overdue(now_ms, init_ms, sync_ms)?))).collect();
+        for (id, why) in overdue {
+            self.drop_link(id, why);
+        }
+        let lacks = match self.phase {
+            Phase::Gathering => "is connected",
+            Phase::Accepting | Phase::Promising => "has acknowledged the epoch",
+            Phase::Syncing => "has taken over the history",
+            Phase::Activating | Phase::Over => return,
+            Phase::Broadcasting => {
+                let present = self.followers(|_| true);
+                if !self.is_quorum(&present) {
+                    let servers: Vec<String> = present.iter().map(|server| server.0.to_string()).collect();
+                    self.step_down(format!("only servers {} are left, which is no quorum", servers.join(", ")), None);
+                    return;
+                }
+                self.ping_all();
+                return;
+            }
+        };
+        if now_ms - self.phase_began_ms >= init_ms {
+            self.step_down(format!("no quorum {lacks} within {init_ms} ms"), None);
+            return;
+        }
+        self.ping_all();
+    }
+
+    /// Whether enough of a membership to come is synced.
+    pub fn has_synced_quorum_of(&self, membership: &Membership) -> bool {
+        membership.quorum().is_reached_by(&self.followers(|stage| matches!(stage, Stage::Synced(_))))
+    }
+
+    /// This server and its registered followers.
+    fn followers(&self, counts: impl Fn(&Stage) -> bool) -> BTreeSet<ServerId> {
+        let followers = self.links.values().filter(|link| link.is_registered() && counts(&link.stage));
+        followers.filter_map(|link| link.follower()).chain([self.settings.me]).collect()
+    }
+}
+
+/// Until UPTODATE the original's learners do not answer pings, and Rookeeper's do. Answers to pings with this zxid are not counted.
+const UNCOUNTED: Zxid = Zxid::ZERO;

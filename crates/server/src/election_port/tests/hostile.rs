@@ -31,11 +31,13 @@ fn versioned(version: i64, server: i64, length: i32, address: &[u8]) -> Vec<u8> 
 #[tokio::test]
 async fn who_cannot_be_a_peer_is_closed() {
     let (mut server, me, _other) = server().await;
+    let (listener, port) = listener().await;
+    let listening = loopback(port).to_string();
     let wrong = [
-        introduction(2, &["127.0.0.1:1"]),
-        introduction(i64::MAX, &["127.0.0.1:1"]),
-        introduction(-1, &["127.0.0.1:1"]),
-        introduction(i64::MIN, &["127.0.0.1:1"]),
+        introduction(2, &[&listening]),
+        introduction(i64::MAX, &[&listening]),
+        introduction(-1, &[&listening]),
+        introduction(i64::MIN, &[&listening]),
         2i64.to_be_bytes().to_vec(),
         i64::MAX.to_be_bytes().to_vec(),
         // Lower, unknown, and nowhere to call back.
@@ -55,6 +57,7 @@ async fn who_cannot_be_a_peer_is_closed() {
         assert!(server.is_quiet(), "{first:?}");
     }
     works(&mut server, me.port).await;
+    assert!(nobody_waits(&listener).await, "none of them is called back");
 }
 
 #[tokio::test]

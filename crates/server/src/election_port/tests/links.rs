@@ -277,11 +277,3 @@ async fn where_a_server_says_it_is_comes_after_where_the_server_list_says_it_is(
     assert_eq!(server.next().await, Up(1));
     assert!(nobody_waits(&told).await);
 }
-
-async fn nobody_waits(listener: &TcpListener) -> bool {
-    tokio::select! {
-        biased;
-        _ = listener.accept() => false,
-        () = tokio::task::yield_now() => true,
-    }
-}

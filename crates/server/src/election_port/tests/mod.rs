@@ -200,3 +200,11 @@ impl Fake {
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
+
+async fn nobody_waits(listener: &TcpListener) -> bool {
+    tokio::select! {
+        biased;
+        _ = listener.accept() => false,
+        () = tokio::task::yield_now() => true,
+    }
+}

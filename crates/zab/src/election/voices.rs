@@ -93,9 +93,17 @@ impl Voices {
         self.words.values().filter(|word| word.state == PeerState::Looking).map(|word| &word.vote)
     }
 
-    /// Whether the voter's vote is exactly this one, round included.
+    /// Whether the voter's vote is exactly this one, round included, or it leads since the end of this round.
     pub(super) fn agrees(&self, voter: ServerId, vote: &Vote) -> bool {
-        self.words.get(&voter).is_some_and(|word| word.state != PeerState::Observing && word.vote == *vote)
+        self.words.get(&voter).is_some_and(|word| match word.state {
+            PeerState::Looking | PeerState::Following => word.vote == *vote,
+            PeerState::Leading => {
+                word.vote.leader == vote.leader
+                    && voter == vote.leader
+                    && word.vote.election_epoch == vote.election_epoch
+            }
+            PeerState::Observing => false,
+        })
     }
 
     pub(super) fn agreeing(&self, vote: &Vote) -> BTreeSet<ServerId> {

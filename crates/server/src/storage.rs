@@ -138,6 +138,20 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// Files in a directory of a test, written with default settings.
+    #[cfg(test)]
+    pub fn of_test(directory: &std::path::Path) -> Files {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Files {
+            directories: Directories::prepare(&*disk, directory, directory, true).unwrap(),
+            disk,
+            log: LogOptions { preallocate_bytes: 0, ..LogOptions::default() },
+            snapshots: SnapshotOptions::default(),
+            recovery: RecoveryOptions::default(),
+            config_file: None,
+        }
+    }
+
     /// A writer whose first transaction follows `last`.
     pub fn log_writer(&self, last: Zxid) -> LogWriter {
         LogWriter::new(self.disk.clone(), &self.directories.log_dir, self.log.clone(), last)

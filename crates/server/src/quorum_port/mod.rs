@@ -15,6 +15,8 @@ mod listener;
 mod outgoing;
 mod packets;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,0 +1,338 @@
+//! A real port on loopback, a fake server at the other end, and the test in the place of the replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rookeeper_proto::quorum::{LearnerInfo, QuorumPacket};
+use rookeeper_proto::txn::{CreateKind, CreateTxn};
+use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_replica::{Input, Settings, Shared};
+use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver};
+use rookeeper_tree::Tree;
+use rookeeper_zab::{HostPort, LinkId, Membership, Memberships, SyncPlan};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{PeerQueue, QuorumPort, QuorumPortSettings, outgoing, peer_queue};
+use crate::storage::Files;
+
+/// Nothing here takes longer unless it hangs.
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Fixture {
+    port: QuorumPort,
+    inputs: PeerQueue,
+    waiting: Vec<Input>,
+    files: Arc<Files>,
+    shared: Arc<Shared>,
+    _directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Fixture {
+        Fixture::with_nodes(0).await
+    }
+
+    async fn with_nodes(nodes: i64) -> Fixture {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Arc::new(Files::of_test(directory.path()));
+        let mut tree = Tree::with_seed(1);
+        for record in (1..=nodes).map(create) {
+            tree.apply(&record.header, record.txn, &mut Vec::new());
+        }
+        let shared = Arc::new(Shared::new(Settings::default(), tree, 0));
+        let (sender, inputs) = peer_queue();
+        let settings = QuorumPortSettings {
+            me: ServerId(1),
+            memberships: memberships("127.0.0.1:0"),
+            listen_on_all: false,
+            connect_timeout: LIMIT,
+            snapshot_size_factor: Some(0.33),
+            max_packet_bytes: 1 << 20,
+        };
+        let port = QuorumPort::open(settings, shared.clone(), files.clone(), sender).await.unwrap();
+        Fixture { port, inputs, waiting: Vec::new(), files, shared, _directory: directory }
+    }
+
+    async fn next_input(&mut self) -> Input {
+        if self.waiting.is_empty() {
+            let received = tokio::time::timeout(LIMIT, self.inputs.receive_many(&mut self.waiting, 100)).await;
+            assert!(received.expect("an input in time") > 0);
+        }
+        self.waiting.remove(0)
+    }
+
+    /// Connects as a learner that has said who it is.
+    async fn learner(&mut self) -> (LinkId, TcpStream) {
+        let (link, mut stream) = self.stranger().await;
+        let hello = packets(&[FOLLOWER_INFO]);
+        stream.write_all(&hello).await.unwrap();
+        assert!(
+            matches!(self.next_input().await, Input::FromLearner { link: from, packets } if from == link && packets == hello)
+        );
+        (link, stream)
+    }
+
+    async fn stranger(&mut self) -> (LinkId, TcpStream) {
+        let stream = TcpStream::connect(self.port.addresses()[0]).await.unwrap();
+        let own = stream.local_addr().unwrap().to_string();
+        match self.next_input().await {
+            Input::LearnerConnected { link, peer } if peer == own => (link, stream),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Dials a fake leader, which accepts.
+    async fn leader(&mut self) -> (LinkId, TcpStream) {
+        let (link, listener) = (LinkId(70), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        self.dial(link, listener.local_addr().unwrap().port());
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(matches!(self.next_input().await, Input::LeaderConnected { link: connected } if connected == link));
+        (link, stream)
+    }
+
+    fn dial(&mut self, link: LinkId, port: u16) {
+        self.port.dial(link, ServerId(2), vec![HostPort { host: "127.0.0.1".to_owned(), port }]);
+    }
+
+    async fn gone(&mut self) -> String {
+        match self.next_input().await {
+            Input::LearnerGone { why, .. } | Input::LeaderGone { why, .. } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const FOLLOWER_INFO: QuorumPacket<'_> = QuorumPacket::FollowerInfo {
+    accepted_epoch: Zxid(0),
+    info: LearnerInfo { server: ServerId(2), protocol_version: 0x10000, config_version: 0 },
+};
+
+fn memberships(address: &str) -> Memberships {
+    let text = format!("server.1={address}:1\nserver.2=127.0.0.1:1:2");
+    Memberships::settled(Membership::parse_text(text, false).unwrap())
+}
+
+fn create(counter: i64) -> TxnRecord {
+    let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(counter), time_ms: 1 };
+    let txn = Txn::Create(CreateTxn {
+        path: format!("/node-{counter:05}"),
+        data: Some(vec![7; 100]),
+        acl: Some(Acl::open()),
+        kind: CreateKind::Node { ephemeral: false, with_stat: false },
+        parent_cversion: counter as i32,
+    });
+    TxnRecord { header, txn, digest: None }
+}
+
+fn packets(packets: &[QuorumPacket<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packets.iter().for_each(|packet| packet.append(&mut bytes));
+    bytes
+}
+
+async fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    tokio::time::timeout(LIMIT, stream.read_exact(&mut bytes)).await.unwrap().unwrap();
+    bytes
+}
+
+async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    tokio::time::timeout(LIMIT, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
+    let mut fixture = Fixture::with_nodes(3000).await;
+    let (mut writer, bodies): (_, Vec<Vec<u8>>) = (
+        fixture.files.log_writer(Zxid::ZERO),
+        (1..=20)
+            .map(|counter| {
+                let mut body = Vec::new();
+                create(counter).append(&mut body);
+                body
+            })
+            .collect(),
+    );
+    for (counter, body) in (1..).zip(&bodies) {
+        writer.append(Zxid(counter), body).unwrap();
+    }
+    writer.commit().unwrap();
+    let (link, mut stream) = fixture.learner().await;
+    fixture.port.plan_sync(link, Zxid(5), Zxid(18));
+    let planned = fixture.next_input().await;
+    assert!(matches!(planned, Input::SyncPlanned { link: of, plan: SyncPlan::Log } if of == link), "{planned:?}");
+
+    let (first, last) = (packets(&[QuorumPacket::Diff { zxid: Zxid(20) }]), packets(&[QuorumPacket::UpToDate]));
+    fixture.port.to_learner(link, first.clone().into());
+    fixture.port.stream_log(link, Zxid(5), Zxid(18));
+    fixture.port.stream_snapshot(link);
+    fixture.port.to_learner(link, last.clone().into());
+    fixture.port.drop_learner(link, "the test ends".to_owned());
+
+    let mut expected = first;
+    for counter in 6..18 {
+        let zxid = Zxid(counter);
+        let record = &bodies[counter as usize - 1];
+        expected.extend(packets(&[QuorumPacket::Proposal { zxid, record }, QuorumPacket::Commit { zxid }]));
+    }
+    expected.extend(packets(&[QuorumPacket::Snap { zxid: Zxid(3000) }]));
+    // The log and the tree of this test have nothing to do with one another.
+    assert_eq!(read(&mut stream, expected.len()).await, expected);
+    let rest = read_to_end(&mut stream).await;
+    match SnapshotReceiver::new(Zxid(3000), 1).feed(&rest).unwrap() {
+        Progress::Done { tree, used } => {
+            assert_eq!(
+                (tree.node_count(), tree.digest()),
+                (fixture.shared.tree().node_count(), fixture.shared.tree().digest())
+            );
+            assert_eq!(rest[used..], last);
+        }
+        progress => panic!("{progress:?}"),
+    }
+    // Nothing more is said of a link that the replica gave up.
+    let (other, _stream) = fixture.stranger().await;
+    assert_ne!(other, link);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_packet_ends_its_connection_and_nothing_else() {
+    let mut fixture = Fixture::new().await;
+    let (link, mut good) = fixture.learner().await;
+    let (_, mut http) = fixture.stranger().await;
+    http.write_all(b"GET / HTTP/1.1\r\nHost: zookeeper\r\n\r\n").await.unwrap();
+    assert!(fixture.gone().await.contains("not a packet"));
+    assert_eq!(http.read(&mut [0; 9]).await.unwrap_or(0), 0);
+    // A stranger has little to say.
+    let (_, mut stranger) = fixture.stranger().await;
+    let (zxid, record) = (Zxid(1), &[0; 2000][..]);
+    stranger.write_all(&packets(&[QuorumPacket::Proposal { zxid, record }])).await.unwrap();
+    assert!(fixture.gone().await.contains("not a packet"));
+    // Whoever has said who it is may say that.
+    let large = packets(&[QuorumPacket::Proposal { zxid, record }]);
+    good.write_all(&large).await.unwrap();
+    let mut received = Vec::new();
+    while received.len() < large.len() {
+        match fixture.next_input().await {
+            Input::FromLearner { link: from, packets } if from == link => received.extend(packets),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(received, large);
+    good.write_all(&large[..100]).await.unwrap();
+    drop(good);
+    assert!(fixture.gone().await.contains("within a packet"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_does_not_read_is_dropped() {
+    let mut fixture = Fixture::new().await;
+    let (link, stream) = fixture.learner().await;
+    let bytes: Arc<[u8]> = vec![0; 1 << 20].into();
+    // Some go into the buffers of the sockets.
+    for _ in 0..2 * outgoing::MAX_WAITING_BYTES / bytes.len() {
+        fixture.port.to_learner(link, bytes.clone());
+    }
+    assert!(fixture.gone().await.contains("does not read"));
+    // What was asked for afterwards is for nobody.
+    fixture.port.to_learner(link, bytes);
+    fixture.port.drop_learner(link, String::new());
+    drop(stream);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_is_heard_and_its_snapshot_becomes_a_tree() {
+    let mut fixture = Fixture::new().await;
+    let (link, mut leader) = fixture.leader().await;
+    let hello = packets(&[FOLLOWER_INFO]);
+    fixture.port.to_leader(link, hello.clone());
+    assert_eq!(read(&mut leader, hello.len()).await, hello);
+
+    let source = Fixture::with_nodes(2000).await;
+    let mut stream = packets(&[QuorumPacket::Snap { zxid: Zxid(2000) }]);
+    let snap = stream.clone();
+    let mut sender = rookeeper_store::snapshot_stream::SnapshotSender::begin(&source.shared.tree(), 1000);
+    while sender.next_portion(&source.shared.tree(), &mut stream) {}
+    let after = packets(&[QuorumPacket::NewLeader { epoch: Zxid::new(1, 0), config: b"" }, QuorumPacket::UpToDate]);
+    stream.extend(&after);
+    // Pieces end anywhere.
+    for piece in stream.chunks(7777) {
+        leader.write_all(piece).await.unwrap();
+    }
+    assert!(matches!(fixture.next_input().await, Input::FromLeader { packets, .. } if packets == snap));
+    let (mut tree_at, mut received) = (None, Vec::new());
+    while received.len() < after.len() {
+        match fixture.next_input().await {
+            Input::LeaderHeard { link: heard } => assert_eq!(heard, link),
+            Input::SnapshotReceived { tree, bytes, .. } => {
+                assert_eq!(bytes as usize, stream.len() - snap.len() - after.len());
+                assert_eq!(tree.digest(), source.shared.tree().digest());
+                tree_at = Some(tree.last_zxid());
+            }
+            Input::FromLeader { packets, .. } if tree_at.is_some() => received.extend(packets),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((tree_at, received), (Some(Zxid(2000)), after));
+    // Hung up, it ends without a word to the replica.
+    fixture.port.hang_up(link);
+    assert_eq!(leader.read(&mut [0; 9]).await.unwrap_or(0), 0);
+    fixture.dial(LinkId(71), 1);
+    assert!(matches!(fixture.next_input().await, Input::LeaderGone { link: LinkId(71), .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_breaks_off_or_is_none_ends_the_connection() {
+    let mut fixture = Fixture::new().await;
+    let snap = packets(&[QuorumPacket::Snap { zxid: Zxid(9) }]);
+    for (stream, why) in [(vec![0, 0], "within a packet"), (vec![0xff; 40], "snapshot")] {
+        let (_, mut leader) = fixture.leader().await;
+        leader.write_all(&[snap.clone(), stream].concat()).await.unwrap();
+        assert!(matches!(fixture.next_input().await, Input::FromLeader { .. }));
+        leader.shutdown().await.unwrap();
+        let end = loop {
+            match fixture.next_input().await {
+                Input::LeaderHeard { .. } => {}
+                Input::LeaderGone { why, .. } => break why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(end.contains(why), "{end}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_port_follows_the_membership() {
+    let mut fixture = Fixture::new().await;
+    let (_, mut old) = fixture.learner().await;
+    // A port that is free now, and an address of another machine, which can't be opened.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fixture.port.set_members(&memberships(&free.to_string()));
+    let stream = tokio::time::timeout(LIMIT, async {
+        loop {
+            match TcpStream::connect(free).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    let _stream = stream.await.unwrap();
+    assert!(matches!(fixture.next_input().await, Input::LearnerConnected { .. }));
+    // Connections that stand go on.
+    old.write_all(&packets(&[QuorumPacket::UpToDate])).await.unwrap();
+    assert!(matches!(fixture.next_input().await, Input::FromLearner { .. }));
+    let (sender, _inputs) = peer_queue();
+    let settings = QuorumPortSettings {
+        me: ServerId(1),
+        memberships: memberships(&free.to_string()),
+        listen_on_all: false,
+        connect_timeout: LIMIT,
+        snapshot_size_factor: None,
+        max_packet_bytes: 1,
+    };
+    let failure = QuorumPort::open(settings, fixture.shared.clone(), fixture.files.clone(), sender).await.unwrap_err();
+    assert_eq!(failure.exit_code, 14);
+    assert!(failure.message.contains("another process has it"), "{failure}");
+}

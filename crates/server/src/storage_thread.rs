@@ -281,3 +281,143 @@ fn log_failure(error: StoreError) -> Failure {
 fn epoch_failure(error: StoreError) -> Failure {
     Failure { exit_code: 1, message: format!("the epoch can't be stored: {error}; this server takes part no more") }
 }
+
+#[cfg(test)]
+mod tests {
+    use rookeeper_proto::txn::{CreateKind, CreateTxn};
+    use rookeeper_proto::{Acl, SessionId, Txn, TxnHeader, TxnRecord};
+    use rookeeper_replica::Settings;
+    use rookeeper_tree::Tree;
+
+    use super::*;
+
+    fn create(counter: i64) -> TxnRecord {
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid::new(1, counter as u32), time_ms: 1 };
+        let txn = Txn::Create(CreateTxn {
+            path: format!("/n{counter}"),
+            data: None,
+            acl: Some(Acl::open()),
+            kind: CreateKind::Node { ephemeral: false, with_stat: false },
+            parent_cversion: counter as i32,
+        });
+        TxnRecord { header, txn, digest: None }
+    }
+
+    fn records(counters: std::ops::RangeInclusive<i64>) -> Vec<Record> {
+        let record = |record: TxnRecord| {
+            let mut body = Vec::new();
+            record.append(&mut body);
+            Record::new(record.header.zxid, &body)
+        };
+        counters.map(create).map(record).collect()
+    }
+
+    /// Does everything that `ask` asks for, and returns the answers.
+    fn run(files: &Arc<Files>, shared: &Arc<Shared>, last: Zxid, ask: impl FnOnce(&StorageQueue)) -> Vec<Input> {
+        let (queue, jobs) = StorageQueue::new();
+        let (answers, mut received) = mpsc::unbounded_channel();
+        let (snapshots, _requests) = SnapshotRequests::new();
+        let thread = StorageThread {
+            files: files.clone(),
+            writer: files.log_writer(last),
+            jobs,
+            answers,
+            position: Arc::new(LogPosition::new(last)),
+            snapshots,
+            shared: shared.clone(),
+            config: TransactionLog {
+                size_limit_kib: None,
+                pre_alloc_size_kib: 0,
+                force_sync: true,
+                fsync_warning_threshold_ms: 10_000,
+                flush_delay_ms: 0,
+                max_write_queue_poll_time_ms: 0,
+                max_batch_size: None,
+            },
+            figures: Arc::default(),
+            failures: Failures::new().0,
+            unsnapped_bytes: 0,
+        };
+        ask(&queue);
+        assert_eq!(queue.waiting_bytes() > 0, last == Zxid::ZERO);
+        let waiting_bytes = queue.waiting_bytes.clone();
+        drop(queue);
+        spawn(thread).unwrap().join().unwrap();
+        assert_eq!(waiting_bytes.load(Relaxed), 0);
+        let mut answers = Vec::new();
+        while let Ok(answer) = received.try_recv() {
+            answers.push(answer);
+        }
+        answers
+    }
+
+    #[test]
+    fn everything_is_done_and_answered_in_the_order_in_which_it_was_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Arc::new(Files::of_test(directory.path()));
+        let mut tree = Tree::with_seed(1);
+        for record in (1..=9).map(create) {
+            tree.apply(&record.header, record.txn, &mut Vec::new());
+        }
+        let shared = Arc::new(Shared::new(Settings::default(), tree, 0));
+        // Every database begins with a snapshot.
+        let empty = Shared::new(Settings::default(), Tree::with_seed(1), 0);
+        files.install_snapshot(&empty, Zxid::ZERO).unwrap();
+        let zxid = |counter| Zxid::new(1, counter);
+        let answers = run(&files, &shared, Zxid::ZERO, |queue| {
+            queue.store(Store::AcceptedEpoch(1));
+            queue.append(&mut records(1..=3));
+            queue.append(&mut records(4..=5));
+            queue.store(Store::CurrentEpoch(1));
+            queue.append(&mut records(6..=7));
+            queue.store(Store::Truncate { zxid: zxid(4), reload: true });
+            queue.append(&mut records(5..=6));
+            queue.store(Store::Truncate { zxid: zxid(5), reload: false });
+            queue.store(Store::InstallSnapshot { zxid: zxid(9) });
+            queue.append(&mut records(10..=10));
+        });
+        let answers: Vec<String> = answers
+            .into_iter()
+            .map(|answer| match answer {
+                Input::Stored(Stored::Truncated { zxid, tree }) => {
+                    format!("truncated {zxid}, tree at {:?}", tree.map(|tree| tree.last_zxid().0 & 0xff))
+                }
+                Input::Stored(Stored::SnapshotInstalled { zxid }) => format!("installed {zxid}"),
+                Input::Synced { zxid } => format!("synced {zxid}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            answers,
+            [
+                "Stored(AcceptedEpoch(1))",
+                "synced 0x100000005",
+                "Stored(CurrentEpoch(1))",
+                "synced 0x100000007",
+                "truncated 0x100000004, tree at Some(4)",
+                "synced 0x100000006",
+                "truncated 0x100000005, tree at None",
+                "installed 0x100000009",
+                "synced 0x10000000a",
+            ]
+        );
+        // As a restart finds it.
+        let recovered = files.recover().unwrap();
+        assert_eq!((recovered.last_zxid(), recovered.node_count()), (zxid(10), Tree::with_seed(1).node_count() + 10));
+        let epochs = files.read_epochs(zxid(10)).unwrap();
+        assert_eq!((epochs.accepted, epochs.current), (1, 1));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_tree_ends_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Arc::new(Files::of_test(directory.path()));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let answers = run(&files, &shared, Zxid::new(1, 3), |queue| {
+            queue.store(Store::InstallSnapshot { zxid: Zxid::new(1, 9) });
+            queue.store(Store::CurrentEpoch(7));
+        });
+        assert!(answers.is_empty(), "{answers:?}");
+        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 1);
+    }
+}

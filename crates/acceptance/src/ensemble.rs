@@ -285,7 +285,12 @@ impl Ensemble {
         let voters = self.members.iter().filter(|member| !member.observer);
         let last = voters.map(|member| member.id).max().context("no voter")?;
         self.start(last)?;
-        self.wait_for("the last member is there", |ensemble| Ok(ensemble.word(last, "ruok").is_ok()))?;
+        // Apache answers before its election port does.
+        let looks = |ensemble: &Ensemble| {
+            ensemble.word(last, "ruok").is_ok()
+                && (ensemble.product(last) == Product::Rookeeper || ensemble.log(last).contains("New election"))
+        };
+        self.wait_for("the last member looks for a leader", |ensemble| Ok(looks(ensemble)))?;
         self.start_all()?;
         let leader = self.wait_formed()?;
         ensure!(leader == last, "member {leader} leads instead of {last}");
@@ -371,16 +376,20 @@ impl Ensemble {
         })
     }
 
-    /// Waits until all running members have processed the same last transaction. Takes quiet clients.
-    pub fn wait_same_zxid(&mut self) -> Result<()> {
+    /// Waits until all running members have processed the same last transaction, and says which. Takes quiet clients.
+    pub fn wait_same_zxid(&mut self) -> Result<i64> {
+        let mut last = 0;
         self.wait_for("all members are at the same zxid", |ensemble| {
-            let zxid = |id: u64| {
+            let zxid = |id: u64| -> Option<i64> {
                 let text = ensemble.word(id, "srvr").ok()?;
-                text.lines().find_map(|line| line.strip_prefix("Zxid: ")).map(str::to_owned)
+                let zxid = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x"))?;
+                i64::from_str_radix(zxid, 16).ok()
             };
-            let zxids: Vec<Option<String>> = ensemble.running().into_iter().map(zxid).collect();
+            let zxids: Vec<Option<i64>> = ensemble.running().into_iter().map(zxid).collect();
+            last = zxids.first().copied().flatten().unwrap_or_default();
             Ok(zxids.iter().all(|zxid| zxid.is_some() && *zxid == zxids[0]))
-        })
+        })?;
+        Ok(last)
     }
 
     /// A client that may be told to wait no longer than this.

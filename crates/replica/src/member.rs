@@ -152,6 +152,11 @@ impl Replica {
                     leader.sync_planned(now_ms, &self.history, link, plan);
                 }
             }
+            Input::StreamProgressed { link } => {
+                if let Role::Leading(leader) = &mut self.role {
+                    leader.stream_progressed(now_ms, link);
+                }
+            }
             Input::LeaderConnected { link } => {
                 if let Some(learner) = self.learner_of(link) {
                     learner.connected(now_ms);

@@ -1,190 +1,357 @@
-//! The tree as a stream, from a leader to a learner: a snapshot without header, seals and trailers, and with a signature at its end.
+//! The tree as a leader sends it to a learner: what follows a SNAP packet, its signature included.
 //!
-//! What always holds: a receiver keeps only what it has understood and the piece it waits for, and takes no more memory than what has
-//! arrived; whatever arrives, it answers with a tree or an error.
+//! The stream is the body of a snapshot file without header and seals: sessions, lists of access control, nodes with parents first,
+//! the end mark, and the string `BenWasHere`. It is written while the tree goes on changing, so it may hold a part of the transactions
+//! after its zxid; the records that the leader sends afterwards complete it.
 //!
-//! Counterpart in the original: `SerializeUtils.serializeSnapshot`.
+//! What always holds: the sender looks at the tree for a portion at a time; the receiver takes bytes as they come, holds no more than
+//! what has arrived, and never gives out a tree before the signature.
+//!
+//! Counterparts in the original: `SerializeUtils.serializeSnapshot` and `Learner.syncWithLeader`.
 
-use rookeeper_proto::jute::{self, Deserializer, Error as JuteError, Text};
+use rookeeper_proto::jute::{self, Text};
 use rookeeper_proto::quorum::SNAPSHOT_SIGNATURE;
 use rookeeper_proto::snapshot::{AclEntry, END_OF_NODES, NodeEntry, SessionEntry};
 use rookeeper_proto::{Acl, Zxid};
-use rookeeper_tree::Tree;
-use rookeeper_tree::builder::{RestoreError, TreeBuilder};
-use rookeeper_tree::snapshot_walk::{SnapshotHead, SnapshotWalk};
+use rookeeper_tree::{RestoreError, SnapshotHead, SnapshotWalk, Tree, TreeBuilder};
 
-/// What is wrong with a stream.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    #[error("the snapshot from the leader can't be read: {0}")]
-    Undecodable(#[from] JuteError),
-    #[error("the snapshot from the leader is no tree: {0}")]
-    NoTree(#[from] RestoreError),
-    #[error("the snapshot from the leader has a count of {0}")]
-    Count(i32),
-    #[error("the snapshot from the leader does not end with its signature")]
-    Signature,
-    #[error("a part of the snapshot from the leader is larger than {} bytes", crate::MAX_RECORD_BYTES)]
-    TooLarge,
-}
+/// Of a count or a length.
+const INT: usize = 4;
+const SESSION: usize = 12;
+/// A list's id and its count.
+const LIST_HEAD: usize = 12;
+/// What a node has behind its data: the id of its list, and the stat.
+const NODE_END: usize = 68;
+/// A large record must not keep its memory for ever.
+const KEPT_BYTES: usize = 256 << 10;
 
-/// Encodes a tree that goes on changing; what changes meanwhile the learner hears of in order.
+/// A stream that is being written.
 #[derive(Debug)]
 pub struct SnapshotSender {
     zxid: Zxid,
+    portion_bytes: usize,
+    /// Until it is sent.
     head: Option<SnapshotHead>,
     walk: SnapshotWalk,
-    portion_bytes: usize,
+    is_done: bool,
 }
 
 impl SnapshotSender {
+    /// Begins a stream with the tree as it is. About `portion_bytes` are written at a time; the first portion has all sessions
+    /// and lists as well.
     pub fn begin(tree: &Tree, portion_bytes: usize) -> SnapshotSender {
         let (head, walk) = tree.begin_snapshot();
-        SnapshotSender { zxid: head.zxid, head: Some(head), walk, portion_bytes }
+        SnapshotSender { zxid: head.zxid, portion_bytes, head: Some(head), walk, is_done: false }
     }
 
-    /// What the stream is complete for.
+    /// For the SNAP packet: transactions after this one must follow the stream.
     pub fn zxid(&self) -> Zxid {
         self.zxid
     }
 
-    /// Appends about a portion. False when that was the end.
+    /// Appends the next portion. False where that was the last one.
     pub fn next_portion(&mut self, tree: &Tree, output: &mut Vec<u8>) -> bool {
+        if self.is_done {
+            return false;
+        }
         if let Some(head) = self.head.take() {
             jute::append(output, &head.sessions);
-            output.extend_from_slice(&(head.acls.len() as i32).to_be_bytes());
+            jute::append(output, &(head.acls.len() as i32));
             for (acl_id, acl) in &head.acls {
                 jute::append(output, &AclEntry { acl_id: *acl_id, acl: Some(acl.to_vec()) });
             }
         }
         let more = self.walk.next_chunk(tree, self.portion_bytes, &mut |entry| jute::append(output, &entry));
         if !more {
-            jute::append(output, &END_OF_NODES);
-            output.extend_from_slice(&(SNAPSHOT_SIGNATURE.len() as u32).to_be_bytes());
+            jute::append(output, END_OF_NODES);
+            jute::append(output, &(SNAPSHOT_SIGNATURE.len() as i32));
             output.extend_from_slice(SNAPSHOT_SIGNATURE);
+            self.is_done = true;
         }
         more
     }
 }
 
-/// How far a receiver is.
+/// What is wrong with a stream, and how far it was right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the leader's snapshot at {zxid} can't be read, offset {offset}: {problem}")]
+pub struct StreamError {
+    pub zxid: Zxid,
+    pub offset: u64,
+    pub problem: String,
+}
+
+type Result<T> = std::result::Result<T, StreamError>;
+
+/// What came of the bytes so far.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
 pub enum Progress {
     NeedMore,
-    /// The stream is complete; it used so many bytes of the piece that was fed last.
+    /// The stream has ended within the bytes just fed; `used` of them belong to it.
     Done {
         tree: Tree,
         used: usize,
     },
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    SessionCount,
-    Sessions(i32),
-    AclCount,
-    Acls(i32),
-    Nodes,
-    Signature,
-    Over,
-}
-
-/// Decodes a stream piece by piece.
+/// A stream that is being read.
 ///
-/// The tree is that of its zxid with, perhaps, effects of later transactions, which come again. It is exact once everything has been
-/// applied that was committed while the stream was sent, which at a learner is so at UPTODATE; then [`Tree::finish_replay`] is to be
-/// called.
+/// The tree that comes out has the zxid of the SNAP packet, but may hold a part of the transactions behind it, and nodes whose list
+/// of access control is still to come, which nobody may use until then. Every transaction behind that zxid that the leader sends must be
+/// applied to it, whether or not it seems to be in there. The tree is the leader's once everything that the leader had committed when
+/// the stream ended is applied; all of that comes before UPTODATE. The learner calls [`Tree::finish_replay`] then, once, which counts
+/// the quotas anew and says which nodes still lack their list, and only then serves anyone from the tree, compares digests, or
+/// takes a snapshot of it that is to stand without the log behind it. Called earlier it would take an ephemeral node for one
+/// without a session whose session is just to come.
 #[derive(Debug)]
 pub struct SnapshotReceiver {
     zxid: Zxid,
-    builder: Option<TreeBuilder>,
+    builder: TreeBuilder,
     part: Part,
-    /// Arrived and not understood yet.
-    pending: Vec<u8>,
+    /// What has arrived of something that is not complete.
+    buffer: Vec<u8>,
+    /// How much of it there must be before it is worth another look.
+    needed: usize,
+    /// How far in the stream the buffer begins.
+    offset: u64,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Part {
+    SessionCount,
+    Sessions {
+        left: usize,
+    },
+    ListCount,
+    Lists {
+        left: usize,
+    },
+    Entries {
+        lists_left: usize,
+        acl_id: i64,
+        left: usize,
+        list: Vec<Acl>,
+        bytes: usize,
+    },
+    Nodes,
+    Signature,
+    /// Nothing: it is complete, or was wrong.
+    Over,
+}
+
+enum Step {
+    Used(usize),
+    /// There is too little to go on; more than there is.
+    Needs(usize),
+}
+
+/// Where a string or buffer ends, if that can be told.
+enum Extent {
+    To(usize),
+    Needs(usize),
 }
 
 impl SnapshotReceiver {
-    /// `zxid` is that of the SNAP packet, `seed` for the tables of the tree.
+    /// A receiver for the stream behind `SNAP(zxid)`; for the seed see [`Tree::with_seed`].
     pub fn new(zxid: Zxid, seed: u64) -> SnapshotReceiver {
-        let builder = Some(TreeBuilder::with_seed(seed));
-        SnapshotReceiver { zxid, builder, part: Part::SessionCount, pending: Vec::new() }
+        SnapshotReceiver {
+            zxid,
+            builder: TreeBuilder::with_seed(seed),
+            part: Part::SessionCount,
+            buffer: Vec::new(),
+            needed: INT,
+            offset: 0,
+        }
     }
 
-    /// Takes the next piece of the stream.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Progress, StreamError> {
-        let before = self.pending.len();
-        self.pending.extend_from_slice(bytes);
-        let pending = std::mem::take(&mut self.pending);
-        let mut used = 0;
-        while let Some(length) = self.take(&pending[used..])? {
-            used += length;
-            if let Part::Over = self.part {
-                let builder = self.builder.take().ok_or(StreamError::Signature)?;
-                // The signature's last byte is in this piece, or there would have been no need to wait for it.
-                return Ok(Progress::Done { tree: builder.finish(self.zxid)?, used: used.saturating_sub(before) });
+    /// Takes the next bytes. After an error, or when it is done, there is no going on: what was read is gone.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Progress> {
+        if matches!(self.part, Part::Over) {
+            return Err(self.wrong("it is over"));
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.extend_from_slice(bytes);
+        let mut start = 0;
+        while buffer.len() - start >= self.needed {
+            let step = self.step(&buffer[start..]).inspect_err(|_| {
+                self.builder = TreeBuilder::new();
+                self.part = Part::Over;
+            })?;
+            match step {
+                Step::Used(count) => {
+                    start += count;
+                    self.offset += count as u64;
+                    self.needed = INT;
+                }
+                Step::Needs(count) => self.needed = count,
+            }
+            if matches!(self.part, Part::Over) {
+                let builder = std::mem::take(&mut self.builder);
+                let tree = builder.finish(self.zxid).map_err(|error| self.wrong(error.to_string()))?;
+                return Ok(Progress::Done { tree, used: bytes.len() - (buffer.len() - start) });
             }
         }
-        if pending.len() - used > crate::MAX_RECORD_BYTES {
-            return Err(StreamError::TooLarge);
+        buffer.drain(..start);
+        if buffer.len() < KEPT_BYTES {
+            buffer.shrink_to(KEPT_BYTES);
         }
-        self.pending = pending[used..].to_vec();
+        self.buffer = buffer;
         Ok(Progress::NeedMore)
     }
 
-    /// Takes one thing from the head of `bytes`, and says how long it is. `None`: more is needed.
-    fn take(&mut self, bytes: &[u8]) -> Result<Option<usize>, StreamError> {
-        let mut input = Deserializer::new(bytes);
-        match self.take_from(&mut input) {
-            Ok(()) => Ok(Some(bytes.len() - input.rest().len())),
-            Err(StreamError::Undecodable(JuteError::UnexpectedEnd { .. })) => Ok(None),
-            Err(error) => Err(error),
+    /// Takes one thing off the input, which has at least four bytes.
+    fn step(&mut self, input: &[u8]) -> Result<Step> {
+        match std::mem::replace(&mut self.part, Part::Over) {
+            Part::SessionCount => {
+                self.part = after_sessions(self.count(input)?);
+                Ok(Step::Used(INT))
+            }
+            Part::Sessions { left } => {
+                let Some(bytes) = input.get(..SESSION) else {
+                    self.part = Part::Sessions { left };
+                    return Ok(Step::Needs(SESSION));
+                };
+                let SessionEntry { session, timeout_ms } = self.decode(bytes)?;
+                self.builder.add_session(session, timeout_ms);
+                self.part = after_sessions(left - 1);
+                Ok(Step::Used(SESSION))
+            }
+            Part::ListCount => {
+                self.part = after_lists(self.count(input)?);
+                Ok(Step::Used(INT))
+            }
+            Part::Lists { left } => {
+                let Some(bytes) = input.get(..LIST_HEAD) else {
+                    self.part = Part::Lists { left };
+                    return Ok(Step::Needs(LIST_HEAD));
+                };
+                let (acl_id, count): (i64, i32) = self.decode(bytes)?;
+                match count {
+                    // A null list is the open one.
+                    -1 => self.add_list(acl_id, Acl::open(), left)?,
+                    0 => self.add_list(acl_id, Vec::new(), left)?,
+                    _ => {
+                        let entries = self.count(&bytes[8..])?;
+                        self.part =
+                            Part::Entries { lists_left: left, acl_id, left: entries, list: Vec::new(), bytes: 0 };
+                    }
+                }
+                Ok(Step::Used(LIST_HEAD))
+            }
+            Part::Entries { lists_left, acl_id, left, mut list, bytes } => {
+                let end = match self.acl_extent(input)? {
+                    Extent::To(end) => end,
+                    Extent::Needs(needed) => {
+                        self.part = Part::Entries { lists_left, acl_id, left, list, bytes };
+                        return Ok(Step::Needs(needed));
+                    }
+                };
+                list.push(self.decode(&input[..end])?);
+                if bytes + end > crate::MAX_RECORD_BYTES {
+                    return Err(self.wrong("an access control list is unreasonably long"));
+                }
+                if left == 1 {
+                    self.add_list(acl_id, list, lists_left)?;
+                } else {
+                    self.part = Part::Entries { lists_left, acl_id, left: left - 1, list, bytes: bytes + end };
+                }
+                Ok(Step::Used(end))
+            }
+            Part::Nodes => self.node(input),
+            Part::Signature => {
+                let end = INT + SNAPSHOT_SIGNATURE.len();
+                if self.length(input, 0)? != Some(SNAPSHOT_SIGNATURE.len()) {
+                    return Err(self.wrong("the signature is missing"));
+                }
+                match input.get(INT..end) {
+                    None => {
+                        self.part = Part::Signature;
+                        Ok(Step::Needs(end))
+                    }
+                    Some(signature) if signature == SNAPSHOT_SIGNATURE => Ok(Step::Used(end)),
+                    Some(_) => Err(self.wrong("the signature is missing")),
+                }
+            }
+            Part::Over => Err(self.wrong("it is over")),
         }
     }
 
-    fn take_from(&mut self, input: &mut Deserializer<'_>) -> Result<(), StreamError> {
-        let builder = self.builder.as_mut().ok_or(StreamError::Signature)?;
-        self.part = match self.part {
-            Part::SessionCount => match input.read()? {
-                count if count < 0 => return Err(StreamError::Count(count)),
-                count => Part::Sessions(count),
-            },
-            Part::Sessions(0) => Part::AclCount,
-            Part::Sessions(left) => {
-                let entry: SessionEntry = input.read()?;
-                builder.add_session(entry.session, entry.timeout_ms);
-                Part::Sessions(left - 1)
-            }
-            Part::AclCount => match input.read()? {
-                count if count < 0 => return Err(StreamError::Count(count)),
-                count => Part::Acls(count),
-            },
-            Part::Acls(0) => Part::Nodes,
-            Part::Acls(left) => {
-                let entry: AclEntry = input.read()?;
-                builder.add_acl(entry.acl_id, entry.acl.unwrap_or_else(Acl::open))?;
-                Part::Acls(left - 1)
-            }
-            Part::Nodes => {
-                let mut ahead = Deserializer::new(input.rest());
-                let path: Text<'_> = ahead.read()?;
-                if *path == *END_OF_NODES {
-                    let _: Text<'_> = input.read()?;
-                    Part::Signature
-                } else {
-                    let node: NodeEntry<'_> = input.read()?;
-                    builder.add_node(&node.path, node.data.map(|data| data.0), node.acl_id, node.stat)?;
-                    Part::Nodes
-                }
-            }
-            Part::Signature => {
-                let signature: jute::Buffer<'_> = input.read()?;
-                if signature.0 != SNAPSHOT_SIGNATURE {
-                    return Err(StreamError::Signature);
-                }
-                Part::Over
-            }
-            Part::Over => return Err(StreamError::Signature),
+    fn node(&mut self, input: &[u8]) -> Result<Step> {
+        self.part = Part::Nodes;
+        let path_end = match self.extent(input, 0)? {
+            Extent::To(end) => end,
+            Extent::Needs(needed) => return Ok(Step::Needs(needed)),
         };
+        let path: Text<'_> = self.decode(&input[..path_end])?;
+        if *path == *END_OF_NODES {
+            self.part = Part::Signature;
+            return Ok(Step::Used(path_end));
+        }
+        let data_end = match self.extent(input, path_end)? {
+            Extent::To(end) => end,
+            Extent::Needs(needed) => return Ok(Step::Needs(needed)),
+        };
+        let end = data_end + NODE_END;
+        let Some(bytes) = input.get(..end) else { return Ok(Step::Needs(end)) };
+        let NodeEntry { path, data, acl_id, stat } = self.decode(bytes)?;
+        let added = self.builder.add_node(&path, data.map(|data| data.0), acl_id, stat);
+        added.map_err(|error: RestoreError| self.wrong(error.to_string()))?;
+        Ok(Step::Used(end))
+    }
+
+    fn add_list(&mut self, acl_id: i64, list: Vec<Acl>, lists_left: usize) -> Result<()> {
+        self.builder.add_acl(acl_id, list).map_err(|error| self.wrong(error.to_string()))?;
+        self.part = after_lists(lists_left - 1);
         Ok(())
     }
+
+    fn decode<'a, T: serde::Deserialize<'a>>(&self, bytes: &'a [u8]) -> Result<T> {
+        jute::from_slice(bytes).map_err(|error| self.wrong(error.to_string()))
+    }
+
+    fn count(&self, input: &[u8]) -> Result<usize> {
+        let count: i32 = self.decode(&input[..INT])?;
+        usize::try_from(count).map_err(|_| self.wrong(format!("unreasonable count {count}")))
+    }
+
+    /// The length that stands at an offset; none for null.
+    fn length(&self, input: &[u8], at: usize) -> Result<Option<usize>> {
+        let length: i32 = self.decode(&input[at..at + INT])?;
+        match usize::try_from(length) {
+            Ok(length) if length <= crate::MAX_RECORD_BYTES => Ok(Some(length)),
+            Err(_) if length == -1 => Ok(None),
+            _ => Err(self.wrong(format!("unreasonable length {length}"))),
+        }
+    }
+
+    /// Where the string or buffer that begins at an offset ends.
+    fn extent(&self, input: &[u8], at: usize) -> Result<Extent> {
+        if input.len() < at + INT {
+            return Ok(Extent::Needs(at + INT));
+        }
+        let end = at + INT + self.length(input, at)?.unwrap_or(0);
+        Ok(if input.len() < end { Extent::Needs(end) } else { Extent::To(end) })
+    }
+
+    /// Where a permission with its scheme and id ends.
+    fn acl_extent(&self, input: &[u8]) -> Result<Extent> {
+        match self.extent(input, INT)? {
+            Extent::To(scheme_end) => self.extent(input, scheme_end),
+            needs => Ok(needs),
+        }
+    }
+
+    fn wrong(&self, problem: impl Into<String>) -> StreamError {
+        StreamError { zxid: self.zxid, offset: self.offset, problem: problem.into() }
+    }
+}
+
+fn after_sessions(left: usize) -> Part {
+    if left == 0 { Part::ListCount } else { Part::Sessions { left } }
+}
+
+fn after_lists(left: usize) -> Part {
+    if left == 0 { Part::Nodes } else { Part::Lists { left } }
 }

@@ -1,34 +1,42 @@
-//! The log on disk as a source for learners that are further behind than what the leader has in memory.
+//! Reading the log on disk for learners that fell behind what the leader has in memory, while the log goes on being written.
 //!
-//! What always holds: records come in order and without a gap, one in memory at a time; the log may be appended to meanwhile.
+//! What always holds: the records handed out follow one another and the learner's last one without a gap, and they end right before
+//! the first one asked to be left out; memory holds one record and a window. Where the log can't be trusted to be one history, there
+//! is no catching up and the learner gets a snapshot: an epoch is entered only from a record that is in the log, and never across a
+//! snapshot that lies between two epochs, because a member that once got its tree from a leader may have older records that are no
+//! part of it.
 //!
-//! Counterpart in the original: `ZKDatabase.getProposalsFromTxnLog`.
+//! Records that are wanted are durable before they are asked for, so bytes that are being written lie behind the last one.
+//!
+//! Counterpart in the original: `LearnerHandler.syncFollower` with `ZKDatabase.getProposalsFromTxnLog`.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use rookeeper_proto::Zxid;
+use tracing::info;
 
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::log_reader::{LogReader, Next};
-use crate::log_writer::follows;
+use crate::log_writer::{RECORD_OVERHEAD, follows};
 use crate::names::{self, Listing};
 
-/// What the log can do for a learner.
+/// How a learner can go on from where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CatchUpStart {
-    /// It continues right where the learner's history ends.
+    /// With the record after its last one.
     Continues,
-    /// It does once the learner has gone back to here.
+    /// It has to cut its own log first. A log without gaps gives no reason for that.
     TruncateTo(Zxid),
-    /// It does not reach back that far, goes another way, or is larger than a snapshot is worth.
+    /// It needs a snapshot.
     Unavailable,
 }
 
-/// Looks whether the log leads from `after` up to, but not including, `before`. With `size_factor` the files behind the first must not be
-/// larger than that part of the newest snapshot; without it the log is never used.
+/// Whether the log has every record after `after` up to the one right before `before`. With more in it than `size_factor` times
+/// the newest snapshot a snapshot is sent faster; 0 is no limit, `None` or less forbids to use the log. The file in which the learner's
+/// last record stands does not count; nor does, other than in the original, space that is reserved.
 pub fn plan_catch_up(
     disk: &dyn Disk,
     directories: &Directories,
@@ -36,162 +44,204 @@ pub fn plan_catch_up(
     before: Zxid,
     size_factor: Option<f64>,
 ) -> Result<CatchUpStart> {
-    let Some(size_factor) = size_factor else { return Ok(CatchUpStart::Unavailable) };
-    let files = files_from(disk, directories, after)?;
-    if files.is_empty() || !is_small_enough(disk, directories, &files, size_factor)? {
+    let Some(factor) = size_factor.filter(|factor| *factor >= 0.0) else { return Ok(CatchUpStart::Unavailable) };
+    // A server that knows nothing may have lost something; nobody can tell whether its log began with what ours began with.
+    if after <= Zxid::ZERO {
         return Ok(CatchUpStart::Unavailable);
     }
-    let mut records = Records { disk, files, reader: None };
-    let mut previous = None;
-    while let Some((zxid, _)) = records.next()? {
-        if zxid >= before {
-            break;
+    let limit = (factor * newest_snapshot_bytes(disk, directories)? as f64) as u64;
+    let walk = || -> Result<CatchUpStart> {
+        let mut records = CatchUp::open(disk, directories, after, before)?;
+        while records.advance()?.is_some() {
+            if limit > 0 && records.later_bytes > limit {
+                return Ok(CatchUpStart::Unavailable);
+            }
         }
-        if zxid < after {
-            previous = Some(zxid);
-            continue;
+        Ok(CatchUpStart::Continues)
+    };
+    match walk() {
+        Err(error) if error.is_damage() => {
+            info!("the log can't bring a learner from {after} to {before}: {error}");
+            Ok(CatchUpStart::Unavailable)
         }
-        let Some(previous) = previous.filter(|_| zxid > after) else {
-            return Ok(if zxid == after { CatchUpStart::Continues } else { CatchUpStart::Unavailable });
-        };
-        return Ok(if after.counter() == 0 {
-            CatchUpStart::Continues
-        } else if zxid.epoch() == after.epoch() {
-            CatchUpStart::TruncateTo(previous)
-        } else {
-            CatchUpStart::Unavailable
-        });
+        result => result,
     }
-    Ok(CatchUpStart::Unavailable)
 }
 
-/// The log files from the one that may hold `after` on.
-fn files_from(disk: &dyn Disk, directories: &Directories, after: Zxid) -> Result<VecDeque<PathBuf>> {
-    let logs = Listing::read(disk, &directories.log_dir)?.logs;
-    let first = match logs.partition_point(|start| *start <= after) {
-        0 => return Ok(VecDeque::new()),
-        later => later - 1,
-    };
-    Ok(logs[first..].iter().map(|start| directories.log_dir.join(names::log(*start))).collect())
+fn newest_snapshot_bytes(disk: &dyn Disk, directories: &Directories) -> Result<u64> {
+    let dir = &directories.snapshot_dir;
+    let Some((zxid, compression)) = Listing::read(disk, dir)?.snapshots.first().copied() else { return Ok(0) };
+    let path = dir.join(names::snapshot(zxid, compression));
+    disk.open_read(&path).and_then(|file| file.length()).map_err(|error| StoreError::disk("read", &path, error))
 }
 
-fn is_small_enough(
-    disk: &dyn Disk,
-    directories: &Directories,
-    files: &VecDeque<PathBuf>,
-    size_factor: f64,
-) -> Result<bool> {
-    let length = |path: &PathBuf| -> Result<u64> {
-        let file = disk.open_read(path).map_err(|error| StoreError::disk("open", path, error))?;
-        file.length().map_err(|error| StoreError::disk("read", path, error))
-    };
-    let newest = Listing::read(disk, &directories.snapshot_dir)?.snapshots.into_iter().next();
-    let snapshot = match newest {
-        Some((zxid, compression)) => {
-            // It may have been removed for a newer one just now.
-            length(&directories.snapshot_dir.join(names::snapshot(zxid, compression))).unwrap_or(0)
-        }
-        None => 0,
-    };
-    let limit = (snapshot as f64 * size_factor) as u64;
-    let mut behind_the_first = 0;
-    for path in files.iter().skip(1) {
-        behind_the_first += length(path)?;
-    }
-    Ok(limit == 0 || behind_the_first <= limit)
-}
-
-/// The records between two zxids, both excluded.
+/// The records between two zxids, both excluded, one after the other.
 #[derive(Debug)]
 pub struct CatchUp<'a> {
-    records: Records<'a>,
-    /// The one handed out last.
+    disk: &'a dyn Disk,
+    dir: PathBuf,
+    /// Those not opened yet, oldest first.
+    logs: VecDeque<Zxid>,
+    snapshots: Vec<Zxid>,
+    reader: Option<LogReader>,
+    opened: usize,
+    /// The last record handed out, or where the learner is.
     last: Zxid,
+    /// Whether `last` stands in the log.
+    is_ours: bool,
+    /// A file before the one being read ended with something that is no record.
+    torn: bool,
     before: Zxid,
+    /// Read from files after the first one.
+    later_bytes: u64,
 }
 
 impl<'a> CatchUp<'a> {
-    /// Begins behind `after`, which [`plan_catch_up`] has found.
     pub fn open(disk: &'a dyn Disk, directories: &Directories, after: Zxid, before: Zxid) -> Result<CatchUp<'a>> {
-        let files = files_from(disk, directories, after)?;
-        Ok(CatchUp { records: Records { disk, files, reader: None }, last: after, before })
+        let logs = Listing::read(disk, &directories.log_dir)?.logs;
+        let first = logs.iter().rposition(|log| *log <= after).unwrap_or(0);
+        Ok(CatchUp {
+            disk,
+            dir: directories.log_dir.clone(),
+            logs: logs.into_iter().skip(first).filter(|log| *log < before).collect(),
+            snapshots: snapshots(disk, directories)?,
+            reader: None,
+            opened: 0,
+            last: after,
+            is_ours: false,
+            torn: false,
+            before,
+            later_bytes: 0,
+        })
     }
 
-    /// The next record: its zxid and what the log holds of it.
+    /// The next record, `None` after the last one. After an error there is no going on.
     pub fn next_record(&mut self) -> Result<Option<(Zxid, &[u8])>> {
-        let (last, before) = (self.last, self.before);
-        let next = loop {
-            match self.records.peek()? {
-                Some(zxid) if zxid <= last => self.records.skip(),
-                Some(zxid) if zxid >= before => return Ok(None),
-                Some(zxid) if last.counter() == 0 || follows(last, zxid) => break zxid,
-                Some(zxid) => {
-                    return Err(StoreError::Misuse(format!("the log has a gap between {last} and {zxid}")));
-                }
-                // Where everything before `before` is in the log it is found before the end.
-                None if follows(last, before) || before.0 == last.0 + 1 => return Ok(None),
-                None => return Err(StoreError::Misuse(format!("the log ends at {last}, before {before}"))),
-            }
-        };
-        self.last = next;
-        self.records.take()
+        let Some((offset, length)) = self.advance()? else { return Ok(None) };
+        let reader = self.reader.as_mut().expect("a record was read with it");
+        Ok(Some((self.last, reader.body_at(offset, length)?)))
     }
-}
 
-/// All records of some log files, in order.
-struct Records<'a> {
-    disk: &'a dyn Disk,
-    files: VecDeque<PathBuf>,
-    reader: Option<Peeking>,
-}
-
-/// A reader and the record it is at.
-struct Peeking {
-    reader: LogReader,
-    next: Option<(Zxid, Vec<u8>)>,
-}
-
-impl std::fmt::Debug for Records<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Records").field("files", &self.files).finish_non_exhaustive()
-    }
-}
-
-impl Records<'_> {
-    fn peek(&mut self) -> Result<Option<Zxid>> {
+    /// Goes to the next record and says where its body is.
+    fn advance(&mut self) -> Result<Option<(u64, usize)>> {
         loop {
-            if let Some(peeking) = &mut self.reader {
-                if let Some((zxid, _)) = &peeking.next {
-                    return Ok(Some(*zxid));
-                }
-                // A record that is being written right now is not a record yet; it is not asked for either.
-                if let Next::Record { zxid, body, .. } = peeking.reader.next_record()? {
-                    peeking.next = Some((zxid, body.to_vec()));
-                    continue;
-                }
-                self.reader = None;
+            if self.last.next() == Some(self.before) {
+                return Ok(None);
             }
-            let Some(path) = self.files.pop_front() else { return Ok(None) };
-            let reader = LogReader::open(self.disk, &path, crate::MAX_RECORD_BYTES)?;
-            self.reader = Some(Peeking { reader, next: None });
+            let Some(reader) = &mut self.reader else {
+                let Some(log) = self.logs.pop_front() else { return self.arrive() };
+                let path = self.dir.join(names::log(log));
+                self.reader = Some(LogReader::open(self.disk, &path, crate::MAX_RECORD_BYTES)?);
+                self.opened += 1;
+                continue;
+            };
+            match reader.next_record()? {
+                Next::Record { zxid, .. } if zxid <= self.last => self.is_ours |= zxid == self.last,
+                Next::Record { zxid, .. } if zxid >= self.before => return self.arrive(),
+                Next::Record { offset, zxid, body } => {
+                    let length = body.len();
+                    if !self.leads_to(zxid) {
+                        return Err(self.useless(format!("transaction {zxid} can't be reached from {}", self.last)));
+                    }
+                    (self.last, self.is_ours, self.torn) = (zxid, true, false);
+                    if self.opened > 1 {
+                        self.later_bytes += (length + RECORD_OVERHEAD) as u64;
+                    }
+                    return Ok(Some((offset, length)));
+                }
+                Next::End { .. } => self.reader = None,
+                Next::Bad { .. } => {
+                    // At the end of the newest log a record is being written, perhaps.
+                    self.torn |= !self.logs.is_empty();
+                    self.reader = None;
+                }
+            }
         }
     }
 
-    fn skip(&mut self) {
-        if let Some(peeking) = &mut self.reader {
-            peeking.next = None;
+    fn arrive(&mut self) -> Result<Option<(u64, usize)>> {
+        if self.leads_to(self.before) {
+            return Ok(None);
+        }
+        Err(self.useless(format!("the log ends at {}, before {}", self.last, self.before)))
+    }
+
+    /// Whether a record stands right behind the last one in this history. Within an epoch there is one history only.
+    fn leads_to(&self, zxid: Zxid) -> bool {
+        self.last.next() == Some(zxid) || (self.is_ours && !self.torn && continues(&self.snapshots, self.last, zxid))
+    }
+
+    fn useless(&self, problem: String) -> StoreError {
+        let remedy = "a learner that is so far behind needs a snapshot".to_owned();
+        StoreError::Damaged { path: self.dir.clone(), offset: None, problem, remedy }
+    }
+}
+
+fn snapshots(disk: &dyn Disk, directories: &Directories) -> Result<Vec<Zxid>> {
+    let snapshots = Listing::read(disk, &directories.snapshot_dir)?.snapshots;
+    Ok(snapshots.into_iter().map(|(zxid, _)| zxid).collect())
+}
+
+/// Whether two records that are both in the log follow one another, with nothing between them that came from elsewhere.
+fn continues(snapshots: &[Zxid], last: Zxid, zxid: Zxid) -> bool {
+    follows(last, zxid) && !snapshots.iter().any(|snapshot| last < *snapshot && *snapshot < zxid)
+}
+
+/// The last records of the log, at most `count` and `max_bytes` of bodies, oldest first: for the memory of a member that has started
+/// anew. They end with `last` and follow one another; there are none where `last` is no record.
+pub fn history_tail(
+    disk: &dyn Disk,
+    directories: &Directories,
+    last: Zxid,
+    count: usize,
+    max_bytes: usize,
+) -> Result<Vec<(Zxid, Vec<u8>)>> {
+    let snapshots = snapshots(disk, directories)?;
+    let mut tail = Tail { records: VecDeque::new(), bytes: 0 };
+    for log in Listing::read(disk, &directories.log_dir)?.logs.into_iter().rev().filter(|log| *log <= last) {
+        let path = directories.log_dir.join(names::log(log));
+        let mut reader = LogReader::open(disk, &path, crate::MAX_RECORD_BYTES)?;
+        let mut part = Tail { records: VecDeque::new(), bytes: 0 };
+        let mut is_full = false;
+        while let Next::Record { zxid, body, .. } = reader.next_record()? {
+            if zxid > last {
+                break;
+            }
+            if part.last().is_some_and(|previous| !continues(&snapshots, previous, zxid)) {
+                part = Tail { records: VecDeque::new(), bytes: 0 };
+            }
+            part.bytes += body.len();
+            part.records.push_back((zxid, body.to_vec()));
+            while part.records.len() + tail.records.len() > count || part.bytes + tail.bytes > max_bytes {
+                let Some((_, oldest)) = part.records.pop_front() else { break };
+                part.bytes -= oldest.len();
+                is_full = true;
+            }
+        }
+        let joins = match (part.last(), tail.records.front()) {
+            (Some(end), None) => end == last,
+            (Some(end), Some((first, _))) => continues(&snapshots, end, *first),
+            (None, _) => false,
+        };
+        if !joins {
+            break;
+        }
+        part.records.append(&mut tail.records);
+        tail = Tail { bytes: part.bytes + tail.bytes, records: part.records };
+        if is_full || tail.records.len() >= count {
+            break;
         }
     }
+    Ok(tail.records.into())
+}
 
-    /// The record that was peeked at, which is skipped by the next peek.
-    fn take(&mut self) -> Result<Option<(Zxid, &[u8])>> {
-        let next = self.reader.as_ref().and_then(|peeking| peeking.next.as_ref());
-        Ok(next.map(|(zxid, body)| (*zxid, body.as_slice())))
-    }
+struct Tail {
+    records: VecDeque<(Zxid, Vec<u8>)>,
+    bytes: usize,
+}
 
-    fn next(&mut self) -> Result<Option<(Zxid, &[u8])>> {
-        self.skip();
-        self.peek()?;
-        self.take()
+impl Tail {
+    fn last(&self) -> Option<Zxid> {
+        self.records.back().map(|(zxid, _)| *zxid)
     }
 }

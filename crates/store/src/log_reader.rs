@@ -167,6 +167,11 @@ impl LogReader {
         }
     }
 
+    /// The body of a record once more that [`LogReader::next_record`] has just found at `offset`.
+    pub(crate) fn body_at(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
+        self.bytes(offset + RECORD_HEAD as u64, length)
+    }
+
     fn check(&mut self, offset: u64) -> Result<Checked> {
         let (left, limit) = (self.length.saturating_sub(offset), self.limit);
         let head = self.bytes(offset, RECORD_HEAD)?;

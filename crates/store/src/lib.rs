@@ -6,7 +6,8 @@
 //! - [`log_writer`] with [`roll_policy`]; [`log_reader`]
 //! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions
 //! - [`recovery`] with [`report`]: from the files to the tree
-//! - for members of an ensemble: [`member`], [`epoch_files`]; [`truncate`], [`catch_up`], [`snapshot_stream`]
+//! - for members of an ensemble: [`member`], [`epoch_files`]; [`truncate`], giving up history for a leader's; [`catch_up`] and
+//!   [`snapshot_stream`], handing history on to learners
 //! - [`purge`], [`repair`]
 //! - [`error`]: what can go wrong, and whose fault it is
 //!

@@ -40,6 +40,10 @@ pub enum FileName {
     Snapshot(Zxid, Compression),
     /// Ours, not finished: of no use to anyone.
     Temporary,
+    /// Ours: the history is being cut behind this transaction, see [`truncate`](crate::truncate).
+    Truncation(Zxid),
+    /// Ours: this snapshot is being put in the place of everything else.
+    Installation(Zxid, Compression),
     /// Known, but neither log nor snapshot: epochs, or copies that we keep of damaged files.
     Other,
 }
@@ -57,6 +61,19 @@ pub fn temporary(name: &str) -> String {
     format!(".{name}.tmp")
 }
 
+/// Says that the history is being cut behind a transaction.
+pub fn truncation(zxid: Zxid) -> String {
+    format!("{TRUNCATION}{:x}", zxid.0)
+}
+
+/// The name of a whole snapshot that is to replace everything else, until it has.
+pub fn installation(zxid: Zxid, compression: Compression) -> String {
+    format!(".{}{INSTALLATION}", snapshot(zxid, compression))
+}
+
+const TRUNCATION: &str = ".truncate.";
+const INSTALLATION: &str = ".install";
+
 /// What recovery cuts off the end of a log.
 pub const DROPPED: &str = "dropped";
 
@@ -73,7 +90,17 @@ impl FileName {
             }
             _ => {}
         }
+        if let Some(digits) = name.strip_prefix(TRUNCATION)
+            && let Some(zxid) = parse_zxid(digits)
+        {
+            return Some(FileName::Truncation(zxid));
+        }
         if let Some(hidden) = name.strip_prefix('.') {
+            if let Some(FileName::Snapshot(zxid, compression)) =
+                hidden.strip_suffix(INSTALLATION).and_then(FileName::parse_visible)
+            {
+                return Some(FileName::Installation(zxid, compression));
+            }
             let temporary = hidden.strip_suffix(".tmp").is_some_and(|name| FileName::parse_visible(name).is_some());
             return Some(if temporary { FileName::Temporary } else { FileName::Other });
         }
@@ -110,6 +137,8 @@ pub struct Listing {
     /// Newest first.
     pub snapshots: Vec<(Zxid, Compression)>,
     pub temporaries: Vec<String>,
+    pub truncations: Vec<Zxid>,
+    pub installations: Vec<(Zxid, Compression)>,
     /// Names that are not ours to read or remove.
     pub strays: Vec<String>,
 }
@@ -123,6 +152,8 @@ impl Listing {
                 Some(FileName::Log(zxid)) => listing.logs.push(zxid),
                 Some(FileName::Snapshot(zxid, compression)) => listing.snapshots.push((zxid, compression)),
                 Some(FileName::Temporary) => listing.temporaries.push(name),
+                Some(FileName::Truncation(zxid)) => listing.truncations.push(zxid),
+                Some(FileName::Installation(zxid, compression)) => listing.installations.push((zxid, compression)),
                 Some(FileName::Other) => {}
                 None => listing.strays.push(name),
             }
@@ -149,6 +180,10 @@ mod tests {
             (".snapshot.5e.gz.tmp", Some(FileName::Temporary)),
             (".log.1.tmp", Some(FileName::Temporary)),
             (".log.1.dropped", Some(FileName::Other)),
+            (".truncate.10000000c", Some(FileName::Truncation(Zxid::new(1, 12)))),
+            (".truncate.x", Some(FileName::Other)),
+            (".snapshot.5e.gz.install", Some(FileName::Installation(Zxid(0x5e), Compression::Gzip))),
+            (".log.5e.install", Some(FileName::Other)),
             (".nfs0001.tmp", Some(FileName::Other)),
             ("currentEpoch", Some(FileName::Other)),
             ("log.1.bak", None),

@@ -22,7 +22,7 @@ use crate::log_writer::follows;
 use crate::names::{self, Compression, Listing};
 use crate::report::{LogEnd, LogReport, Origin, RecoveryReport};
 use crate::snapshot_reader::{self, LoadedSnapshot, SnapshotInfo};
-use crate::{epoch_files, snapshot_file};
+use crate::{epoch_files, snapshot_file, truncate};
 
 /// More snapshots than this are not tried.
 const MAX_SNAPSHOTS: usize = 100;
@@ -67,6 +67,16 @@ pub struct Recovered {
 
 /// Reads the database and puts the directories in order.
 pub fn recover(disk: &dyn Disk, directories: &Directories, options: &RecoveryOptions) -> Result<Recovered> {
+    if options.clean_up {
+        truncate::finish(disk, directories)?;
+    } else if truncate::is_unfinished(disk, directories)? {
+        return Err(StoreError::Damaged {
+            path: directories.snapshot_dir.clone(),
+            offset: None,
+            problem: "a leader's demand to give up a part of the history was being carried out".to_owned(),
+            remedy: "start the server, which finishes that".to_owned(),
+        });
+    }
     let snapshots = Listing::read(disk, &directories.snapshot_dir)?;
     let same_dir = directories.snapshot_dir == directories.log_dir;
     let logs = if same_dir { snapshots.clone() } else { Listing::read(disk, &directories.log_dir)? };

@@ -14,7 +14,7 @@ use rookeeper_proto::Zxid;
 use rookeeper_proto::jute;
 use rookeeper_proto::snapshot::{AclEntry, DigestTrailer, END_OF_NODES, FileHeader};
 use rookeeper_proto::txn::Digest;
-use rookeeper_tree::{SnapshotHead, Tree};
+use rookeeper_tree::{SnapshotHead, SnapshotWalk, Tree};
 
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
@@ -68,14 +68,51 @@ pub fn write_snapshot(
 ) -> Result<WrittenSnapshot> {
     let mut begun = None;
     with_tree(&mut |tree| begun = Some(tree.begin_snapshot()));
-    let (head, mut walk) = begun.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))?;
+    let (head, walk) = begun.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))?;
     let zxid = head.zxid;
     if let Some(path) = valid_one(disk, dir, zxid, options)? {
         return Ok(WrittenSnapshot { zxid, path, bytes: 0 });
     }
-    let name = names::snapshot(zxid, options.compression);
-    let (path, temporary) = (dir.join(&name), dir.join(names::temporary(&name)));
-    let written = write(disk, &temporary, options, &head, &mut |output| {
+    let path = dir.join(names::snapshot(zxid, options.compression));
+    let bytes = write_as(disk, dir, &path, options, (&head, walk), with_tree, durable)?;
+    Ok(WrittenSnapshot { zxid, path, bytes })
+}
+
+/// Writes a snapshot that is to take the place of everything else, see [`crate::truncate`]. One of the same zxid that is there says
+/// nothing about this one.
+pub(crate) fn write_for_install(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &SnapshotOptions,
+    with_tree: &mut WithTree<'_>,
+    zxid: Zxid,
+) -> Result<u64> {
+    let mut begun = None;
+    with_tree(&mut |tree| begun = Some(tree.begin_snapshot()));
+    let (head, walk) = begun.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))?;
+    if head.zxid != zxid {
+        return Err(StoreError::Misuse(format!(
+            "the tree is at {} and can't be stored as the one at {zxid}",
+            head.zxid
+        )));
+    }
+    let path = dir.join(names::installation(zxid, options.compression));
+    write_as(disk, dir, &path, options, (&head, walk), with_tree, &mut |_| Ok(()))
+}
+
+/// Returns the length.
+fn write_as(
+    disk: &dyn Disk,
+    dir: &Path,
+    path: &Path,
+    options: &SnapshotOptions,
+    (head, mut walk): (&SnapshotHead, SnapshotWalk),
+    with_tree: &mut WithTree<'_>,
+    durable: &mut dyn FnMut(Zxid) -> Result<()>,
+) -> Result<u64> {
+    let zxid = head.zxid;
+    let temporary = dir.join(names::temporary(&names::snapshot(zxid, options.compression)));
+    let written = write(disk, &temporary, options, head, &mut |output| {
         let mut more = false;
         with_tree(&mut |tree| {
             more = walk.next_chunk(tree, options.portion_bytes, &mut |entry| jute::append(output, &entry));
@@ -89,9 +126,9 @@ pub fn write_snapshot(
         let end = end.unwrap_or((zxid, 0));
         let bytes = writer.finish(options, end).map_err(|error| StoreError::disk("write", &temporary, error))?;
         durable(end.0)?;
-        disk.rename(&temporary, &path).map_err(|error| StoreError::disk("rename", &temporary, error))?;
+        disk.rename(&temporary, path).map_err(|error| StoreError::disk("rename", &temporary, error))?;
         disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
-        Ok(WrittenSnapshot { zxid, path, bytes })
+        Ok(bytes)
     });
     if result.is_err() {
         // What can't be removed now is removed at the next start.

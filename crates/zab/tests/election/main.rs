@@ -7,6 +7,8 @@
 //! - [`golden`]: how texts are compared
 //! - `convergence`: thousands of seeds
 
+#![allow(clippy::unwrap_used)]
+
 mod convergence;
 mod golden;
 mod network;

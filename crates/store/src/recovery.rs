@@ -341,8 +341,9 @@ impl Recovery<'_> {
         let mut replay = Replay { digests: Digests::new(base, snapshot), ..Replay::default() };
         replay.digests.check_snapshot(tree);
         let mut first = self.logs.iter().rposition(|log| *log <= base).unwrap_or(0);
-        // Nothing in that file is above the snapshot if the next one begins right there.
-        if self.logs.get(first + 1).is_some_and(|next| follows(base, *next) && *next > base) {
+        // Nothing in that file is above the snapshot if the next one begins right there. The first of another epoch says nothing about
+        // where the one before it ends.
+        if self.logs.get(first + 1).is_some_and(|next| base.next() == Some(*next)) {
             first += 1;
         }
         let mut last = base;

@@ -203,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn a_reconfiguration_ends_what_is_committed_at_once() {
+        let both = Arc::new(Memberships::new(membership(1..=3), membership(1..=2)));
+        let mut book = Book::new(Zxid(0));
+        propose(&mut book, &both, 1);
+        book.propose(Record::new(Zxid(2), b""), both.clone(), Some(membership(1..=2)));
+        propose(&mut book, &both, 1);
+        for server in [1, 2] {
+            book.acknowledge(ServerId(server), Zxid(3));
+        }
+        assert_eq!((committed(&mut book), committed(&mut book)), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
     fn a_used_up_epoch_is_followed_by_the_next() {
         assert_eq!(Book::new(Zxid::new(2, u32::MAX)).next_zxid(), Zxid::new(3, 1));
         let mut book = Book::new(Zxid::new(1, 9));

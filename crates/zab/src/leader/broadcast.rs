@@ -104,7 +104,7 @@ impl Leader {
 
     /// Tells everybody that records are committed, the last of which may put a membership into force.
     fn announce(&mut self, run: &[Proposal], last: &Proposal, successor: Option<ServerId>) {
-        let (mut commits, mut informs): (Option<Arc<[u8]>>, Option<Arc<[u8]>>) = (None, None);
+        let (mut commits, mut informs) = (None::<Arc<[u8]>>, None::<Arc<[u8]>>);
         for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_registered()) {
             let bytes = if link.is_observer() {
                 informs.get_or_insert_with(|| informing_packets(run, last, successor)).clone()
@@ -182,4 +182,48 @@ fn informing_packets(run: &[Proposal], last: &Proposal, successor: Option<Server
         }
     }
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::Book;
+    use super::*;
+
+    fn proposes(leader: &mut Leader) -> Vec<LeaderOutput> {
+        let record = Record::new(leader.next_zxid(), b"");
+        leader.propose(0, &record);
+        leader.synced(0, record.zxid);
+        std::iter::from_fn(|| leader.poll()).collect()
+    }
+
+    /// Its book is all that a rollover depends on.
+    fn leader(counter: u32) -> Leader {
+        let mut leader = Leader::standalone(ServerId(1), Zxid::new(1, 1));
+        leader.standalone = false;
+        leader.book = Book::new(Zxid::new(1, counter));
+        leader
+    }
+
+    #[test]
+    fn an_epoch_ends_at_a_calm_moment_before_its_numbers_do() {
+        let mut calm = leader(CALM_ROLLOVER - 2);
+        assert_eq!(proposes(&mut calm), [LeaderOutput::Committed(Zxid::new(1, CALM_ROLLOVER - 1))]);
+        let outputs = proposes(&mut calm);
+        assert!(matches!(outputs[..], [LeaderOutput::Committed(_), LeaderOutput::StepDown { .. }]), "{outputs:?}");
+        assert_eq!(proposes(&mut calm), [], "what comes after it is decided by the next leader");
+
+        let mut busy = leader(LAST_ROLLOVER - 2);
+        for last in [false, true] {
+            let (first, second) = (Record::new(busy.next_zxid(), b""), busy.next_zxid().next());
+            busy.propose(0, &first);
+            busy.propose(0, &Record::new(second.expect("there are numbers left"), b""));
+            busy.synced(0, first.zxid);
+            let ended =
+                std::iter::from_fn(|| busy.poll()).any(|output| matches!(output, LeaderOutput::StepDown { .. }));
+            assert!(ended, "at the latest here ({last})");
+            busy = leader(LAST_ROLLOVER);
+        }
+        let mut alone = Leader::standalone(ServerId(1), Zxid::new(1, LAST_ROLLOVER));
+        assert_eq!(proposes(&mut alone).len(), 1, "a standalone server uses all of them");
+    }
 }

@@ -129,13 +129,10 @@ impl Leader {
             Some(packet) => self.send(id, &packet),
             None => self.outputs.push_back(LeaderOutput::StreamSnapshot { link: id }),
         }
-        let after = if from_log && !by_snapshot {
+        if from_log && !by_snapshot {
             let before = first_in_memory(history);
             self.outputs.push_back(LeaderOutput::StreamLog { link: id, after, before });
-            history.start()
-        } else {
-            after
-        };
+        }
         self.send_rest(history, id, after, follower.is_none());
     }
 

@@ -1,0 +1,153 @@
+//! Members that come and go.
+
+use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_zab::{Memberships, Record};
+
+use crate::golden::assert_golden;
+use crate::story::{Story, history, membership, settings, voters, zxid};
+
+/// Server 4 follows without a voice first.
+#[test]
+fn a_server_is_added() {
+    let mut story = Story::established();
+    story.joins(2, 2, zxid(1, 9));
+    let new = voters(&[1, 2, 3, 4, 5], zxid(2, 1));
+    assert!(story.leader.has_synced_quorum_of(&new));
+    story.joins(4, 4, zxid(1, 9));
+    story.text.clear();
+    let reconfig = story.reconfigures(|version| voters(&[1, 2, 3, 4], version));
+    story.syncs(reconfig);
+    story.acks(1, reconfig);
+    story.acks(4, reconfig);
+    let write = story.writes();
+    story.syncs(write);
+    story.acks(1, write);
+    story.acks(4, write);
+    assert_golden("a_server_is_added", &story.text);
+}
+
+#[test]
+fn a_server_is_removed_and_goes_on_following_without_a_voice() {
+    let mut story = Story::established();
+    story.joins(2, 2, zxid(1, 9));
+    story.connects(4);
+    story.introduces_observer(4, 4, 1);
+    story.promises(4, Some(1), zxid(1, 9));
+    story.acks(4, zxid(2, 0));
+    story.text.clear();
+    let before = story.writes();
+    let reconfig = story.reconfigures(|version| voters(&[2, 3], version));
+    let after = story.writes();
+    // Server 1 and this one suffice for what came before.
+    story.syncs(after);
+    story.acks(1, after);
+    story.acks(2, reconfig);
+    let alone = story.writes();
+    story.syncs(alone);
+    story.acks(1, alone);
+    story.acks(2, alone);
+    assert_eq!(before, zxid(2, 1));
+    assert_golden("a_server_is_removed", &story.text);
+}
+
+#[test]
+fn the_leader_is_removed() {
+    let mut story = Story::established();
+    story.joins(2, 2, zxid(1, 9));
+    story.text.clear();
+    let reconfig = story.reconfigures(|version| voters(&[1, 2], version));
+    let after = story.writes();
+    story.syncs(after);
+    story.acks(1, reconfig);
+    story.acks(2, after);
+    assert_golden("the_leader_is_removed", &story.text);
+    assert_eq!(story.committed(), [reconfig], "nothing is committed behind it");
+    let late = Record::new(story.leader.next_zxid(), b"late");
+    story.leader.propose(0, &late);
+    assert_eq!(story.leader.poll(), None, "and nothing is sent");
+}
+
+/// A leader that listens elsewhere from now on hands over too.
+#[test]
+fn the_leader_moves() {
+    let mut story = Story::established();
+    story.joins(2, 2, zxid(1, 9));
+    story.text.clear();
+    let reconfig = story.reconfigures(|version| {
+        let mut membership = voters(&[1, 2, 3], version);
+        for member in membership.members.values_mut() {
+            member.addresses[0].quorum_port += 10;
+        }
+        membership
+    });
+    story.acks(2, reconfig);
+    story.syncs(reconfig);
+    assert_golden("the_leader_moves", &story.text);
+}
+
+/// A change that is in the history and nowhere committed: NEWLEADER tells of it, both quorums decide, and it is in force.
+#[test]
+fn a_change_found_in_the_history() {
+    let new = voters(&[3, 4, 5], zxid(1, 9));
+    let memberships = Memberships::new(membership(3, 0, 7), new.clone());
+    let mut story = Story::new(settings(), memberships, history());
+    for server in [1, 4] {
+        story.connects(server);
+        story.introduces(server, server as i64, 1);
+    }
+    story.stores_accepted();
+    story.promises(1, Some(1), zxid(1, 9));
+    story.promises(4, Some(1), zxid(1, 9));
+    story.stores_current();
+    story.acks(1, zxid(2, 0));
+    story.acks(4, zxid(2, 0));
+    assert_eq!(*story.leader.memberships(), Memberships::settled(new));
+    assert_golden("a_change_found_in_the_history", &story.text);
+}
+
+#[test]
+fn a_change_found_in_the_history_that_removes_this_server() {
+    let memberships = Memberships::new(membership(3, 0, 7), voters(&[1, 2], zxid(1, 9)));
+    let mut story = Story::new(settings(), memberships, history());
+    for server in [1, 2] {
+        story.connects(server);
+        story.introduces(server, server as i64, 1);
+    }
+    story.stores_accepted();
+    story.promises(1, Some(1), zxid(1, 9));
+    story.promises(2, Some(1), zxid(1, 9));
+    story.text.clear();
+    story.acks(1, zxid(2, 0));
+    story.acks(2, zxid(2, 0));
+    assert_golden("a_change_found_in_the_history_that_removes_this_server", &story.text);
+}
+
+/// The learner puts the membership of NEWLEADER into force, so one that may still fail is not in it; it comes as a proposal.
+#[test]
+fn a_learner_that_joins_during_a_change_hears_of_it_in_its_place() {
+    let mut story = Story::established();
+    let reconfig = story.reconfigures(|version| voters(&[1, 2, 3, 4], version));
+    story.connects(2);
+    story.introduces(2, 2, 2);
+    story.promises(2, None, zxid(1, 9));
+    story.acks(2, zxid(2, 0));
+    story.syncs(reconfig);
+    story.acks(1, reconfig);
+    story.acks(2, reconfig);
+    assert_golden("a_learner_that_joins_during_a_change", &story.text);
+}
+
+#[test]
+fn without_reconfiguration_versions_stay_zero() {
+    let mut settings = settings();
+    settings.reconfig_enabled = false;
+    let mut story = Story::new(settings, Memberships::settled(membership(3, 0, 0)), history());
+    story.establish();
+    assert_eq!(story.leader.memberships().committed.version, 0);
+    story.joins(2, 2, zxid(1, 9));
+    let new_leader = story.sent_to(2).into_iter().find_map(|packet| match packet {
+        QuorumPacket::NewLeader { config, .. } => Some(config.ends_with(b"version=0")),
+        _ => None,
+    });
+    assert_eq!(new_leader, Some(true));
+}

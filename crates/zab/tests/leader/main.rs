@@ -1,5 +1,13 @@
 //! The leader alone: what it asks for and sends, as transcripts that are compared whole; and one test for every rule of the broadcast
 //! that a leader could break by itself.
+//!
+//! - [`story`]: a leader, what happens to it and what it does, as text
+//! - `transcripts`, `reconfig`, `liveness`: such stories
+//! - `recorded`: what the original's learners said and heard
+//! - `invariants`: the rules, and followers that check them in any order of events
+//! - [`golden`]: how texts are compared
+
+#![allow(clippy::unwrap_used)]
 
 mod golden;
 mod invariants;

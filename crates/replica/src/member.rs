@@ -136,6 +136,7 @@ impl Replica {
                     leader.voter_looks(now_ms, from);
                 }
                 member.election.receive(now_ms, from, notification);
+                self.look_where_others_lead(now);
             }
             Input::ElectionLinkUp { server } => member.election.link_up(now_ms, server),
             Input::ElectionLinkDown { server } => member.election.link_down(now_ms, server),
@@ -197,6 +198,17 @@ impl Replica {
             | Input::Disconnected { .. }
             | Input::Synced { .. }
             | Input::Tick => unreachable!("the replica takes these itself"),
+        }
+    }
+
+    /// A quorum may have settled on another leader than this server, which has not reached its own yet.
+    fn look_where_others_lead(&mut self, now: Time) {
+        let Some(member) = &self.member else { return };
+        let established = self.shared.bulletin.serving() != Serving::Nobody;
+        if let Some(other) = member.election.led_elsewhere().filter(|_| !established)
+            && !matches!(self.role, Role::Looking)
+        {
+            self.look_for_leader(now, &format!("a quorum follows server {}", other.0));
         }
     }
 
@@ -329,6 +341,7 @@ impl Replica {
         for link in std::mem::take(&mut member.learners) {
             self.outputs.push_back(Output::DropLearner { link, why: "this server no longer leads".to_owned() });
         }
+        member.election.pause();
         let observer = !member.memberships.is_voter(member.settings.me);
         // Observers let those who vote go first, and not all observers come at once.
         let delay_ms = if observer && member.settings.observer_election_delay_ms > 0 {

@@ -155,8 +155,8 @@ impl Surroundings {
             }
             Output::Dial { link, server, addresses } => port.dial(link, server, addresses),
             Output::Hangup { link } => port.hang_up(link),
-            Output::ToLeader { link, bytes } => port.to_leader(link, bytes),
-            Output::ToLearner { link, bytes } => port.to_learner(link, bytes),
+            Output::ToLeader { link, bytes } => port.send_to_leader(link, bytes),
+            Output::ToLearner { link, bytes } => port.send_to_learner(link, bytes),
             Output::PlanSync { link, after, before } => port.plan_sync(link, after, before),
             Output::StreamLog { link, after, before } => port.stream_log(link, after, before),
             Output::StreamSnapshot { link } => port.stream_snapshot(link),

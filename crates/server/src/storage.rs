@@ -10,7 +10,8 @@ use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_replica::{Epochs, Serving, Shared};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::member::read_epochs;
-use rookeeper_store::truncate::truncate;
+use rookeeper_store::snapshot_writer::WithTree;
+use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{
     Compression, Directories, DirectoryLock, Disk, LogOptions, LogWriter, MAX_RECORD_BYTES, Origin, PurgeOptions,
     Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot, recover,
@@ -185,17 +186,10 @@ impl Files {
         Ok(recovered.tree)
     }
 
-    /// Makes the tree, which nobody changes meanwhile, the whole history. No log may be open for writing.
+    /// Makes the tree, which nobody changes meanwhile and which is at `zxid`, the whole history. No log may be open for writing.
     pub fn install_snapshot(&self, shared: &Shared, zxid: Zxid) -> Result<WrittenSnapshot, StoreError> {
-        let directory = &self.directories.snapshot_dir;
-        let written =
-            write_snapshot(&*self.disk, directory, &self.snapshots, &mut |read| read(&shared.tree()), &mut |_| Ok(()))?;
-        if written.zxid != zxid {
-            let problem = format!("the tree is at {} where the snapshot {zxid} is to be stored", written.zxid);
-            return Err(StoreError::Misuse(problem));
-        }
-        self.truncate(zxid)?;
-        Ok(written)
+        let with_tree: &mut WithTree<'_> = &mut |read| read(&shared.tree());
+        install_snapshot(&*self.disk, &self.directories, &self.snapshots, with_tree, zxid)
     }
 }
 

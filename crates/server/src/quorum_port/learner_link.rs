@@ -27,6 +27,9 @@ const FIRST_PACKET_BYTES: usize = 1 << 10;
 /// How long what was sent before the end may take to leave.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// How often the replica is told that a stream goes on.
+const PROGRESS_EVERY: Duration = Duration::from_millis(300);
+
 /// What all links of learners need.
 #[derive(Debug)]
 pub(super) struct LearnerContext {
@@ -156,11 +159,11 @@ async fn write(
             }
             Job::Log { after, before } => {
                 let portions = streams::log(context.files.clone(), after, before);
-                send(name, &mut stream, portions, Stream::Log { after, before }).await?;
+                send(context, name, &mut stream, portions, Stream::Log { after, before }).await?;
             }
             Job::Snapshot => {
                 let portions = streams::snapshot(context.shared.clone());
-                send(name, &mut stream, portions, Stream::Snapshot).await?;
+                send(context, name, &mut stream, portions, Stream::Snapshot).await?;
             }
             Job::Bytes(bytes) => stream.write_all(&bytes).await?,
         }
@@ -174,17 +177,22 @@ enum Stream {
 }
 
 async fn send(
+    context: &LearnerContext,
     (link, peer): (LinkId, SocketAddr),
     stream: &mut (impl AsyncWrite + Unpin),
     mut portions: Portions,
     what: Stream,
 ) -> Result<(), End> {
     let begin = Instant::now();
-    let mut bytes = 0;
+    let (mut bytes, mut told) = (0, begin);
     while let Some(portion) = portions.recv().await {
         let portion = portion?;
         stream.write_all(&portion).await?;
         bytes += portion.len();
+        if told.elapsed() >= PROGRESS_EVERY {
+            told = Instant::now();
+            context.inputs.send(Input::StreamProgressed { link }).await?;
+        }
     }
     let took_ms = begin.elapsed().as_millis();
     match what {

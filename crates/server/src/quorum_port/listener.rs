@@ -78,9 +78,8 @@ async fn run(mut places: watch::Receiver<Places>, mut listeners: Listeners, acce
                 }
                 Err(message) => warn!("{message}; trying again"),
             }
-            match tokio::time::timeout(REOPEN_PAUSE, places.changed()).await {
-                Ok(Err(_)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(REOPEN_PAUSE, places.changed()).await {
+                return;
             }
         }
     }

@@ -145,7 +145,7 @@ impl QuorumPort {
         });
     }
 
-    pub fn to_learner(&self, link: LinkId, bytes: Arc<[u8]>) {
+    pub fn send_to_learner(&self, link: LinkId, bytes: Arc<[u8]>) {
         self.push(link, Job::Bytes(bytes));
     }
 
@@ -212,7 +212,7 @@ impl QuorumPort {
         self.leader_link.take_if(|handle| handle.link == link);
     }
 
-    pub fn to_leader(&mut self, link: LinkId, bytes: Vec<u8>) {
+    pub fn send_to_leader(&mut self, link: LinkId, bytes: Vec<u8>) {
         let Some(handle) = self.leader_link.as_ref().filter(|handle| handle.link == link) else { return };
         if handle.jobs.push(Job::Bytes(bytes.into())) == Err(Overflow)
             && let Some(handle) = self.leader_link.take()

@@ -166,10 +166,10 @@ async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
     assert!(matches!(planned, Input::SyncPlanned { link: of, plan: SyncPlan::Log } if of == link), "{planned:?}");
 
     let (first, last) = (packets(&[QuorumPacket::Diff { zxid: Zxid(20) }]), packets(&[QuorumPacket::UpToDate]));
-    fixture.port.to_learner(link, first.clone().into());
+    fixture.port.send_to_learner(link, first.clone().into());
     fixture.port.stream_log(link, Zxid(5), Zxid(18));
     fixture.port.stream_snapshot(link);
-    fixture.port.to_learner(link, last.clone().into());
+    fixture.port.send_to_learner(link, last.clone().into());
     fixture.port.drop_learner(link, "the test ends".to_owned());
 
     let mut expected = first;
@@ -233,11 +233,11 @@ async fn a_learner_that_does_not_read_is_dropped() {
     let bytes: Arc<[u8]> = vec![0; 1 << 20].into();
     // Some go into the buffers of the sockets.
     for _ in 0..2 * outgoing::MAX_WAITING_BYTES / bytes.len() {
-        fixture.port.to_learner(link, bytes.clone());
+        fixture.port.send_to_learner(link, bytes.clone());
     }
     assert!(fixture.gone().await.contains("does not read"));
     // What was asked for afterwards is for nobody.
-    fixture.port.to_learner(link, bytes);
+    fixture.port.send_to_learner(link, bytes);
     fixture.port.drop_learner(link, String::new());
     drop(stream);
 }
@@ -247,7 +247,7 @@ async fn a_leader_is_heard_and_its_snapshot_becomes_a_tree() {
     let mut fixture = Fixture::new().await;
     let (link, mut leader) = fixture.leader().await;
     let hello = packets(&[FOLLOWER_INFO]);
-    fixture.port.to_leader(link, hello.clone());
+    fixture.port.send_to_leader(link, hello.clone());
     assert_eq!(read(&mut leader, hello.len()).await, hello);
 
     let source = Fixture::with_nodes(2000).await;

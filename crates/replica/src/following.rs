@@ -30,6 +30,9 @@ enum Kind {
     Refused(ErrorCode),
 }
 
+/// Who waits for an answer, and the reads that wait behind it.
+pub(crate) type Waiting = (Option<Reply>, Vec<ReadFrame>);
+
 /// A request on its way.
 #[derive(Debug)]
 struct Entry {
@@ -59,7 +62,7 @@ impl Forwarded {
     }
 
     /// Takes everything out that waits for an answer which will not come.
-    pub fn abandon(&mut self) -> (Vec<(Option<Reply>, Vec<ReadFrame>)>, Vec<Arc<Connection>>) {
+    pub fn abandon(&mut self) -> (Vec<Waiting>, Vec<Arc<Connection>>) {
         self.first += self.entries.len() as i64;
         let entries = self.entries.drain(..).map(|entry| (entry.reply, entry.reads)).collect();
         let resuming = std::mem::take(&mut self.resuming).into_values().flatten();
@@ -82,7 +85,7 @@ impl Forwarded {
     }
 
     /// Whoever waits for this transaction, if it is one of ours.
-    pub fn take_answered(&mut self, session: SessionId, cxid: i32) -> Option<(Option<Reply>, Vec<ReadFrame>)> {
+    pub fn take_answered(&mut self, session: SessionId, cxid: i32) -> Option<Waiting> {
         match self.entries.front()?.kind {
             Kind::Write { session: waits_for, cxid: with } if (waits_for, with) == (session, cxid) => {
                 self.pop().map(|entry| (entry.reply, entry.reads))

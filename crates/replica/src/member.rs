@@ -141,7 +141,7 @@ impl Replica {
             Input::ElectionLinkUp { server } => member.election.link_up(now_ms, server),
             Input::ElectionLinkDown { server } => member.election.link_down(now_ms, server),
             Input::LearnerConnected { link, peer } => self.learner_connected(now, link, peer),
-            Input::FromLearner { link, packets } => self.from_learner(now, link, &packets),
+            Input::FromLearner { link, packets } => self.take_from_learner(now, link, &packets),
             Input::LearnerGone { link, why } => {
                 member.early.remove(&link);
                 if let Role::Leading(leader) = &mut self.role {
@@ -236,7 +236,7 @@ impl Replica {
         }
     }
 
-    fn from_learner(&mut self, now: Time, link: LinkId, packets: &[u8]) {
+    fn take_from_learner(&mut self, now: Time, link: LinkId, packets: &[u8]) {
         let Some(member) = &mut self.member else { return };
         if let Some(early) = member.early.get_mut(&link) {
             if early.packets.len() + packets.len() <= MAX_EARLY_BYTES {
@@ -461,7 +461,7 @@ impl Replica {
         self.role = Role::Leading(Box::new(leader));
         for (link, Early { peer, packets, .. }) in early {
             self.learner_connected(now, link, peer);
-            self.from_learner(now, link, &packets);
+            self.take_from_learner(now, link, &packets);
         }
     }
 

@@ -102,7 +102,9 @@ pub enum Input {
         plan: SyncPlan,
     },
     /// A part of a stream went out to a learner: it is not the learner that is slow. At most a few per second are needed.
-    StreamProgressed { link: LinkId },
+    StreamProgressed {
+        link: LinkId,
+    },
     /// What [`Output::Dial`] asked for succeeded.
     LeaderConnected {
         link: LinkId,

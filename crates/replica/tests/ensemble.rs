@@ -12,8 +12,8 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::request::{CreateRequest, ReconfigRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::{OpCode, Permissions, ServerId, SessionId, Zxid};
 use rookeeper_replica::{
-    Connection, EnsembleSettings, Epochs, Input, Output, Part, ReadFrame, Replica, Serving, Settings, Shared, Store, Stored,
-    Time,
+    Connection, EnsembleSettings, Epochs, Input, Output, Part, ReadFrame, Replica, Serving, Settings, Shared, Store,
+    Stored, Time,
 };
 use rookeeper_tree::access::AccessConfig;
 use rookeeper_tree::builder::TreeBuilder;
@@ -121,8 +121,14 @@ impl World {
     fn start(&self, node: usize, tree: Tree, epochs: Epochs) -> Node {
         let me = ServerId(node as i64 + 1);
         let access = AccessConfig { skip_acl: true, ..AccessConfig::default() };
-        let settings =
-            Settings { server: me, tick_time_ms: TICK_MS, min_session_timeout_ms: 2000, reconfig: true, access, ..Settings::default() };
+        let settings = Settings {
+            server: me,
+            tick_time_ms: TICK_MS,
+            min_session_timeout_ms: 2000,
+            reconfig: true,
+            access,
+            ..Settings::default()
+        };
         let shared = Arc::new(Shared::new(settings, tree, 1_000_000));
         let replica =
             Replica::member(shared.clone(), EnsembleSettings { me, ..self.settings.clone() }, epochs, self.now());
@@ -374,8 +380,12 @@ impl World {
 
     fn create(&mut self, client: &mut Client, path: &str, flags: i32) -> i32 {
         let acl = AclRequest { permissions: Permissions::ALL, scheme: Some("world".into()), id: Some("anyone".into()) };
-        let create =
-            CreateRequest { path: Some(path.to_owned()), data: Some(ByteBuf(b"x".to_vec())), acl: Some(vec![acl]), flags };
+        let create = CreateRequest {
+            path: Some(path.to_owned()),
+            data: Some(ByteBuf(b"x".to_vec())),
+            acl: Some(vec![acl]),
+            flags,
+        };
         self.write(client, OpCode::Create, WriteRequest::Create(create))
     }
 
@@ -594,8 +604,12 @@ fn members_leave_and_join_and_the_leader_too() {
     let leader = world.leader();
     let mut client = world.connect(leader);
     let request = |joining: Option<String>, leaving: Option<String>| {
-        let request =
-            ReconfigRequest { joining_servers: joining, leaving_servers: leaving, new_members: None, current_config_id: -1 };
+        let request = ReconfigRequest {
+            joining_servers: joining,
+            leaving_servers: leaving,
+            new_members: None,
+            current_config_id: -1,
+        };
         WriteRequest::Reconfig(request)
     };
     let joining = "server.4=127.0.0.4:2888:3888:participant;127.0.0.4:2181".to_owned();
@@ -617,7 +631,8 @@ fn members_leave_and_join_and_the_leader_too() {
 
 #[test]
 fn local_sessions_cost_nothing_until_they_need_a_node() {
-    let local = EnsembleSettings { local_sessions: true, local_sessions_upgrading: true, ..settings(membership(3, &[])) };
+    let local =
+        EnsembleSettings { local_sessions: true, local_sessions_upgrading: true, ..settings(membership(3, &[])) };
     let mut world = World::with(local);
     world.pass_ms(1000);
     for node in [world.leader(), world.follower()] {

@@ -1,6 +1,12 @@
 //! What a learner does with every way of synchronisation, as transcripts: `<` is what the leader or the disk says, `>` what the learner
 //! asks for.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::type_complexity,
+    reason = "a test fails by panicking, and a table of wrongs is clearest as it is"
+)]
+
 use rookeeper_proto::quorum::{QuorumPacket, Touch};
 use rookeeper_proto::{ServerId, SessionId, Zxid};
 use rookeeper_zab::LinkId;

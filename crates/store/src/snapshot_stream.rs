@@ -99,11 +99,12 @@ pub enum Progress {
 ///
 /// The tree that comes out has the zxid of the SNAP packet, but may hold a part of the transactions behind it, and nodes whose list
 /// of access control is still to come, which nobody may use until then. Every transaction behind that zxid that the leader sends must be
-/// applied to it, whether or not it seems to be in there. The tree is the leader's once everything that the leader had committed when
-/// the stream ended is applied; all of that comes before UPTODATE. The learner calls [`Tree::finish_replay`] then, once, which counts
-/// the quotas anew and says which nodes still lack their list, and only then serves anyone from the tree, compares digests, or
-/// takes a snapshot of it that is to stand without the log behind it. Called earlier it would take an ephemeral node for one
-/// without a session whose session is just to come.
+/// applied to it, whether or not it seems to be in there. The tree is the leader's once everything is applied that was committed when
+/// the stream ended. A learner can't know what that was, but all of it was proposed to the learner before UPTODATE; the commits
+/// may come a little later. So what was proposed before UPTODATE is to be committed and applied first. The learner calls
+/// [`Tree::finish_replay`] then, once, which counts the quotas anew and says which nodes still lack their list, and only then
+/// serves anyone from the tree, compares digests, or takes a snapshot of it. Called earlier it would take an ephemeral node
+/// for one without a session whose session is just to come.
 #[derive(Debug)]
 pub struct SnapshotReceiver {
     zxid: Zxid,

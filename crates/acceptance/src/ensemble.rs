@@ -115,10 +115,12 @@ impl Plan {
         self.config("reconfigEnabled", "true").config("standaloneEnabled", "false").with_super_user()
     }
 
-    /// For measurements: the JVM may compile as well as it can.
-    pub fn fast_jvm(mut self) -> Plan {
+    /// Settings as operators have them, and the JVM may compile as well as it can.
+    pub fn for_measurements(mut self) -> Plan {
         self.fast_jvm = true;
-        self
+        self.config.remove("preAllocSize");
+        self.properties.retain(|flag| !flag.starts_with("-Dzookeeper.preAllocSize"));
+        self.config("tickTime", "2000").config("initLimit", "10").config("syncLimit", "5")
     }
 
     /// Starts all members and waits until they are one ensemble.
@@ -140,8 +142,14 @@ impl Plan {
     pub fn prepare(self) -> Result<Ensemble> {
         let turn = Turn::take(self.products.contains(&Product::Apache));
         let home = tempfile::Builder::new().prefix("rookeeper-ensemble-").tempdir()?;
-        let mut ensemble =
-            Ensemble { address: unused_loopback_address()?, plan: self, members: Vec::new(), home, _turn: turn };
+        let mut ensemble = Ensemble {
+            address: unused_loopback_address()?,
+            plan: self,
+            members: Vec::new(),
+            home,
+            logs_shown: false,
+            _turn: turn,
+        };
         for product in ensemble.plan.products.clone() {
             let id = ensemble.members.len() as u64 + 1;
             let observer = ensemble.plan.observers.contains(&id);
@@ -161,6 +169,7 @@ pub struct Ensemble {
     address: Ipv4Addr,
     pub(crate) members: Vec<Member>,
     home: TempDir,
+    logs_shown: bool,
     /// Last, so that it is given away after everything has ended.
     _turn: Turn,
 }
@@ -349,6 +358,14 @@ impl Ensemble {
 
     /// Polls until the condition holds. A member that ended by itself fails the wait.
     pub fn wait_for(&mut self, what: &str, mut condition: impl FnMut(&mut Ensemble) -> Result<bool>) -> Result<()> {
+        let result = self.poll_until(what, &mut condition);
+        if result.is_err() {
+            self.show_logs();
+        }
+        result
+    }
+
+    fn poll_until(&mut self, what: &str, condition: &mut dyn FnMut(&mut Ensemble) -> Result<bool>) -> Result<()> {
         let until = Instant::now() + DEADLINE;
         loop {
             if condition(self)? {
@@ -395,6 +412,13 @@ impl Ensemble {
     /// A client that may be told to wait no longer than this.
     pub fn connect_within(&self, id: u64, deadline: Duration) -> Result<Client> {
         Hello { deadline, ..Hello::default() }.connect(self.address(id))
+    }
+
+    /// Once, at the first sign of a failure.
+    fn show_logs(&mut self) {
+        if !std::mem::replace(&mut self.logs_shown, true) {
+            self.members.iter().for_each(Member::show_log);
+        }
     }
 
     fn member(&self, id: u64) -> &Member {
@@ -454,9 +478,9 @@ impl Drop for Ensemble {
             if let Err(error) = member.kill() {
                 eprintln!("cannot end member {}: {error:#}", member.id);
             }
-            if thread::panicking() {
-                member.show_log();
-            }
+        }
+        if thread::panicking() {
+            self.show_logs();
         }
         if thread::panicking() && std::env::var_os("ROOKEEPER_KEEP").is_some() {
             self.home.disable_cleanup(true);

@@ -16,7 +16,7 @@ use crate::wire::{self, Body};
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// No server takes the session for so long: the test has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
-const PAUSE_AFTER_ALL_REFUSED: Duration = Duration::from_millis(10);
+const PAUSE_AFTER_ALL_REFUSED: Duration = Duration::from_millis(2);
 
 /// What became of a request.
 #[derive(Debug)]

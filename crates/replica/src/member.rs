@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{Epoch, ServerId, TxnRecord};
+use rookeeper_proto::{Epoch, ServerId, TxnRecord, Zxid};
 use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, Vote};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Start};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
@@ -67,8 +67,11 @@ pub(crate) struct Member {
     pub designated: Option<(ServerId, PeerState)>,
     /// Answers of the storage that are still to come.
     storing: usize,
-    /// Followed by a snapshot: the tree is exact only when everything that was sent meanwhile is applied.
+    /// The tree came as a snapshot, or from a disk where one may lie: it may show effects of transactions that come after its zxid,
+    /// and is exact only when everything is applied that was sent before UPTODATE.
     after_snapshot: bool,
+    /// Clients may come when this is applied.
+    serve_at: Option<Zxid>,
     /// Raised whenever there is something new to tell about this server.
     pub stale_standing: bool,
 }
@@ -111,9 +114,11 @@ impl Replica {
             leader_membership: None,
             designated: None,
             storing: 0,
-            after_snapshot: false,
+            after_snapshot: true,
+            serve_at: None,
             stale_standing: true,
         }));
+        replica.compare_digests = false;
         replica.try_to_look(now);
         replica.pump(now);
         replica
@@ -306,6 +311,8 @@ impl Replica {
                     last = tree.last_zxid();
                     *self.shared.tree_mut() = *tree;
                     self.history.reset(last);
+                    member.after_snapshot = true;
+                    self.compare_digests = false;
                 }
                 if let Role::Learning(learner) = &mut self.role {
                     learner.truncated(now_ms, last);
@@ -488,7 +495,7 @@ impl Replica {
             now.monotonic_ms,
         );
         member.stale_standing = true;
-        member.after_snapshot = false;
+        member.serve_at = None;
         member.leader_membership = None;
         self.role = Role::Learning(Box::new(learner));
         for link in std::mem::take(&mut member.early).into_keys() {
@@ -567,6 +574,7 @@ impl Replica {
         let last = self.history.last();
         self.history.commit(last);
         self.commit(now, last);
+        self.tree_is_exact();
         self.reconfigured = None;
         if let Role::Leading(leader) = &self.role {
             let membership = leader.memberships().last_seen.clone();
@@ -654,6 +662,7 @@ impl Replica {
                 if let Some(member) = &mut self.member {
                     member.after_snapshot = true;
                 }
+                self.compare_digests = false;
                 self.store(Store::InstallSnapshot { zxid });
             }
             LearnerOutput::Append(record) => self.append_from_leader(record),
@@ -662,6 +671,9 @@ impl Replica {
             LearnerOutput::Committed(zxid) => {
                 self.history.commit(zxid);
                 self.commit(now, zxid);
+                if self.member.as_ref().and_then(|member| member.serve_at).is_some_and(|exact| zxid >= exact) {
+                    self.serve_under_leader(now, zxid);
+                }
                 self.answer_refused(now);
             }
             LearnerOutput::Activate { designated_leader } => self.activate_reconfig(now, designated_leader),
@@ -748,17 +760,28 @@ impl Replica {
         self.outputs.push_back(Output::Append(record));
     }
 
+    /// Nothing is in the tree that comes after its zxid.
+    fn tree_is_exact(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        member.serve_at = None;
+        if std::mem::take(&mut member.after_snapshot) {
+            self.shared.tree_mut().finish_replay();
+        }
+        self.compare_digests = true;
+    }
+
     /// UPTODATE: what the leader has is history, and clients may come.
-    fn serve_under_leader(&mut self, now: Time, committed: rookeeper_proto::Zxid) {
-        // Until here a tree that came as a snapshot may have shown effects of transactions that are applied only now.
-        let exact = self.member.as_mut().is_none_or(|member| !std::mem::take(&mut member.after_snapshot));
-        self.compare_digests = exact;
+    fn serve_under_leader(&mut self, now: Time, committed: Zxid) {
         self.history.commit(committed);
         self.commit(now, committed);
-        if !exact {
-            self.shared.tree_mut().finish_replay();
-            self.compare_digests = true;
+        let last = self.history.last();
+        if let Some(member) = self.member.as_mut().filter(|member| member.after_snapshot)
+            && committed < *member.serve_at.get_or_insert(last)
+        {
+            // What the leader applied while it sent its tree is not all committed here yet.
+            return;
         }
+        self.tree_is_exact();
         self.reconfigured = None;
         let membership = self.member.as_mut().and_then(|member| member.leader_membership.take());
         match membership.filter(|_| self.shared.settings.reconfig) {

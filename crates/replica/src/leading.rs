@@ -241,7 +241,11 @@ impl Replica {
                 match held {
                     Held::Request(request) => self.take_request(now, request),
                     Held::Sync(link) => self.take_sync(now, link),
-                    Held::Input(input) => self.take_client_input(now, input),
+                    Held::Input(input) => {
+                        if let Some(input) = self.syncs.hold(input) {
+                            self.take_client_input(now, input);
+                        }
+                    }
                 }
             }
         }

@@ -1,0 +1,106 @@
+//! What a server says about its disk is true: acknowledged transactions, promised epochs, votes; and what is committed is on the disks of
+//! a quorum.
+
+use std::collections::BTreeSet;
+
+use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_zab::Quorum;
+
+use super::Verdict;
+
+/// What one server has made durable, as its storage said, and what it told others on the strength of that.
+#[derive(Debug, Default, Clone)]
+pub struct Promises {
+    pub durable: Zxid,
+    /// The newest transaction acknowledged and not taken back since.
+    pub acknowledged: Zxid,
+    pub accepted: Epoch,
+    pub current: Epoch,
+}
+
+impl Promises {
+    /// ACK(zxid) leaves.
+    pub fn acknowledges(&mut self, server: usize, zxid: Zxid) -> Verdict {
+        if zxid > self.durable {
+            return Err(format!("durability: server {server} acknowledges {zxid}, but its disk has {}", self.durable));
+        }
+        self.acknowledged = self.acknowledged.max(zxid);
+        Ok(())
+    }
+
+    /// An ACK of NEWLEADER leaves; `stored` is what the disk has as currentEpoch.
+    pub fn acknowledges_leader(&self, server: usize, epoch: Epoch, stored: Option<Epoch>) -> Verdict {
+        if stored.is_none_or(|stored| stored < epoch) {
+            return Err(format!(
+                "durability: server {server} acknowledges the leader of {epoch:x} with currentEpoch {stored:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// ACKEPOCH or LEADERINFO leaves; `stored` is what the disk has as acceptedEpoch.
+    pub fn promises(&self, server: usize, epoch: Epoch, stored: Option<Epoch>) -> Verdict {
+        if stored.is_none_or(|stored| stored < epoch) {
+            return Err(format!("durability: server {server} promises epoch {epoch:x} with acceptedEpoch {stored:?}"));
+        }
+        Ok(())
+    }
+
+    /// A vote for itself leaves.
+    pub fn votes(&self, server: usize, zxid: Zxid) -> Verdict {
+        if zxid > self.durable {
+            return Err(format!("durability: server {server} votes with {zxid}, but its disk has {}", self.durable));
+        }
+        Ok(())
+    }
+
+    /// The history ends at `zxid` because a leader said so.
+    pub fn cut(&mut self, zxid: Zxid) {
+        self.durable = zxid;
+        self.acknowledged = self.acknowledged.min(zxid);
+    }
+
+    /// After a start: what the disk had.
+    pub fn recovered(&mut self, server: usize, last: Zxid, accepted: Epoch, current: Epoch) -> Verdict {
+        if last < self.acknowledged {
+            return Err(format!(
+                "durability: server {server} came back with {last} after it had acknowledged {}",
+                self.acknowledged
+            ));
+        }
+        if accepted < self.accepted || current < self.current {
+            return Err(format!(
+                "durability: server {server} came back with epochs {accepted:x}/{current:x} after {:x}/{:x}",
+                self.accepted, self.current
+            ));
+        }
+        if last.epoch() > current || current > accepted {
+            return Err(format!(
+                "durability: server {server} came back at {last} with epochs {accepted:x}/{current:x}"
+            ));
+        }
+        (self.durable, self.accepted, self.current) = (last, accepted, current);
+        Ok(())
+    }
+
+    pub fn stored(&mut self, server: usize, accepted: Option<Epoch>, current: Option<Epoch>) -> Verdict {
+        let (old_accepted, old_current) = (self.accepted, self.current);
+        self.accepted = accepted.unwrap_or(old_accepted);
+        self.current = current.unwrap_or(old_current);
+        if self.accepted < old_accepted || self.current < old_current {
+            return Err(format!(
+                "durability: an epoch of server {server} went back: {:?}",
+                (old_accepted, old_current, self)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A transaction was applied for the first time: `holders` have it on disk.
+pub fn committed(quorum: &Quorum, holders: &BTreeSet<ServerId>, zxid: Zxid) -> Verdict {
+    if !quorum.is_reached_by(holders) {
+        return Err(format!("durability: {zxid} is committed, but only on the disks of {holders:?}"));
+    }
+    Ok(())
+}

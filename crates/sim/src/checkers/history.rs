@@ -1,0 +1,92 @@
+//! Every server delivers the same transactions in the same order, without gaps, and has the same state at the same zxid.
+//!
+//! The first server to apply a transaction writes it into the chronicle; all others are compared with it, byte by byte, and by the
+//! digests of their trees.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rookeeper_proto::{TxnRecord, Zxid};
+
+use super::Verdict;
+use super::model::Model;
+
+#[derive(Debug, Default)]
+pub struct Chronicle {
+    committed: BTreeMap<Zxid, Entry>,
+    digests: BTreeMap<Zxid, i64>,
+    pub model: Model,
+}
+
+#[derive(Debug)]
+pub struct Entry {
+    pub body: Arc<[u8]>,
+    pub session: i64,
+    pub cxid: i32,
+    /// Virtual microseconds.
+    pub first_applied_us: i64,
+}
+
+impl Chronicle {
+    pub fn last(&self) -> Zxid {
+        self.committed.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
+    pub fn len(&self) -> usize {
+        self.committed.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.committed.is_empty()
+    }
+
+    pub fn entry(&self, zxid: Zxid) -> Option<&Entry> {
+        self.committed.get(&zxid)
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = (Zxid, &Entry)> {
+        self.committed.iter().map(|(zxid, entry)| (*zxid, entry))
+    }
+
+    /// A server has applied this one. Returns whether it is the first.
+    pub fn applied(&mut self, server: usize, now_us: i64, zxid: Zxid, body: &[u8]) -> Result<bool, String> {
+        if let Some(entry) = self.committed.get(&zxid) {
+            if *entry.body != *body {
+                return Err(format!("history: server {server} applied another transaction {zxid} than others did"));
+            }
+            return Ok(false);
+        }
+        let last = self.last();
+        let follows = last.next() == Some(zxid) || (zxid.epoch() > last.epoch() && zxid.counter() == 1);
+        if !follows {
+            return Err(format!("history: server {server} applied {zxid}, which nobody else has, after {last}"));
+        }
+        let record = TxnRecord::decode(body).map_err(|error| format!("history: {zxid} can't be read: {error}"))?;
+        if record.header.zxid != zxid {
+            return Err(format!("history: {zxid} holds a transaction {}", record.header.zxid));
+        }
+        self.model.apply(&record)?;
+        let (session, cxid) = (record.header.session.0, record.header.cxid);
+        self.committed.insert(zxid, Entry { body: body.into(), session, cxid, first_applied_us: now_us });
+        Ok(true)
+    }
+
+    /// The state of a server that has applied everything up to `zxid` and nothing else.
+    pub fn digest(&mut self, server: usize, zxid: Zxid, digest: i64) -> Verdict {
+        let known = *self.digests.entry(zxid).or_insert(digest);
+        if known != digest {
+            return Err(format!("history: server {server} has digest {digest:x} at {zxid}, others have {known:x}"));
+        }
+        Ok(())
+    }
+
+    /// The same for a state that may hold what is not committed.
+    pub fn compare_digest(&self, server: usize, zxid: Zxid, digest: i64) -> Verdict {
+        match self.digests.get(&zxid) {
+            Some(known) if *known != digest => Err(format!(
+                "history: server {server} came back with digest {digest:x} at {zxid}, others have {known:x}"
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Writes and reads behind a sync take effect between request and answer, in one order for all; every read shows what was written.
+//!
+//! The zxids are the witness: that order is the order of effects. What is left to check is that it respects real time, and that each
+//! answer is what the state at its zxid gives.
+
+use std::collections::BTreeSet;
+
+use rookeeper_proto::Zxid;
+
+use super::Verdict;
+use super::history::Chronicle;
+
+/// The newest effect that any client knows of.
+#[derive(Debug, Default)]
+pub struct Floor(Zxid);
+
+impl Floor {
+    /// For a request that begins now.
+    pub fn now(&self) -> Zxid {
+        self.0
+    }
+
+    /// A write, begun when the floor was `begun`, was acknowledged with `zxid`.
+    pub fn written(&mut self, begun: Zxid, zxid: Zxid) -> Verdict {
+        if zxid <= begun {
+            return Err(format!("linearizable: a write took effect at {zxid}, but {begun} was known before it began"));
+        }
+        self.0 = self.0.max(zxid);
+        Ok(())
+    }
+
+    /// A read behind a sync, which began when the floor was `begun`, showed the state at `zxid`.
+    pub fn read(&mut self, begun: Zxid, zxid: Zxid) -> Verdict {
+        if zxid < begun {
+            return Err(format!(
+                "linearizable: a read behind a sync showed {zxid}, but {begun} was known before the sync"
+            ));
+        }
+        self.0 = self.0.max(zxid);
+        Ok(())
+    }
+}
+
+/// An acknowledged write stands in the history under its session and number.
+pub fn acknowledged(chronicle: &Chronicle, session: i64, xid: i32, zxid: Zxid) -> Verdict {
+    match chronicle.entry(zxid) {
+        None => Err(format!(
+            "acknowledged: request {xid} of session {session:x} was answered with {zxid}, which nobody has"
+        )),
+        Some(entry) if (entry.session, entry.cxid) != (session, xid) => Err(format!(
+            "acknowledged: request {xid} of session {session:x} was answered with {zxid}, which is request {} of {:x}",
+            entry.cxid, entry.session
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+/// `data` and version are what the node has at `zxid`; none where it is not there.
+pub fn shows(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<(&[u8], i32)>) -> Verdict {
+    let state = chronicle.model.at(path, zxid);
+    let expected = state.map(|state| (state.data.as_slice(), state.version));
+    if expected != found {
+        return Err(format!("linearizable: {path} at {zxid} was read as {found:?}, but is {expected:?}"));
+    }
+    Ok(())
+}
+
+pub fn exists(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<(i32, Zxid)>) -> Verdict {
+    let expected = chronicle.model.at(path, zxid).map(|state| (state.version, state.created));
+    if expected != found {
+        return Err(format!("linearizable: {path} at {zxid} was seen as {found:?}, but is {expected:?}"));
+    }
+    Ok(())
+}
+
+pub fn lists(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<&BTreeSet<String>>) -> Verdict {
+    let expected = chronicle.model.at(path, zxid).map(|_| chronicle.model.children_at(path, zxid));
+    if expected.as_ref() != found {
+        return Err(format!(
+            "linearizable: the children of {path} at {zxid} were read as {found:?}, but are {expected:?}"
+        ));
+    }
+    Ok(())
+}

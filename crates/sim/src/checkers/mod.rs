@@ -1,0 +1,22 @@
+//! What must hold of every life, one property a file. Each says what it found in words that begin with the property's name.
+//!
+//! - [`history`]: the same transactions in the same order everywhere, the same state at the same zxid
+//! - [`model`]: what that history means for each path; sessions and their ephemeral nodes
+//! - [`durability`]: what is acknowledged, promised or committed is on disks, and survives
+//! - [`leaders`]: one leader an epoch
+//! - [`linearizable`]: writes and reads behind a sync respect real time, and reads show what was written
+//! - [`session_order`]: answers come in the order of requests and never go back in time
+//! - [`watches`]: neither lost, nor late, nor invented
+//! - [`progress`]: an ensemble without faults serves everybody and agrees
+
+pub mod durability;
+pub mod history;
+pub mod leaders;
+pub mod linearizable;
+pub mod model;
+pub mod progress;
+pub mod session_order;
+pub mod watches;
+
+/// What is wrong, if something is.
+pub type Verdict = Result<(), String>;

@@ -1,0 +1,35 @@
+//! A session's answers come in the order of its requests, one each, and what it sees never goes back in time, also across servers.
+
+use rookeeper_proto::Zxid;
+
+use super::Verdict;
+
+#[derive(Debug, Default)]
+pub struct SessionOrder {
+    last_seen: Zxid,
+}
+
+impl SessionOrder {
+    pub fn last_seen(&self) -> Zxid {
+        self.last_seen
+    }
+
+    /// `asked` is the oldest request without an answer.
+    pub fn answered(&mut self, asked: Option<i32>, xid: i32, zxid: Zxid) -> Verdict {
+        if asked != Some(xid) {
+            return Err(format!("session order: the answer to request {xid} came where that to {asked:?} was due"));
+        }
+        self.saw(zxid)
+    }
+
+    pub fn saw(&mut self, zxid: Zxid) -> Verdict {
+        if zxid.0 <= 0 {
+            return Ok(());
+        }
+        if zxid < self.last_seen {
+            return Err(format!("session order: the session saw {zxid} after {}", self.last_seen));
+        }
+        self.last_seen = zxid;
+        Ok(())
+    }
+}

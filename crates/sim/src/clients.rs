@@ -1,0 +1,670 @@
+//! Clients: what they ask, where they go when a server fails them, and what they check of every answer.
+//!
+//! What always holds here: frames of a line arrive in order; a client believes nothing that the checkers do not confirm.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rookeeper_proto::acl::AclRequest;
+use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
+use rookeeper_proto::event::{NOTIFICATION_XID, WatcherEvent};
+use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, PING_XID, ReplyHeader, RequestHeader};
+use rookeeper_proto::jute::{self, ByteBuf};
+use rookeeper_proto::multi::MultiHeader;
+use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetDataRequest, WriteRequest};
+use rookeeper_proto::response::GetDataResponse;
+use rookeeper_proto::{ErrorCode, OpCode, Permissions, SessionId, Stat, Zxid};
+use rookeeper_replica::{Connection, Drained, Input, ReadFrame, read};
+use rookeeper_tree::WatcherId;
+
+use crate::checkers::linearizable;
+use crate::checkers::model::Happening;
+use crate::checkers::session_order::SessionOrder;
+use crate::checkers::watches::{Kind, Watches};
+use crate::faults::Sabotage;
+use crate::world::{Event, MS, World};
+
+/// Requests a client sends without waiting.
+const PIPELINE: usize = 4;
+const PATHS: [&str; 9] = ["/a", "/b", "/c", "/d", "/d/a", "/d/b", "/d/c", "/d/d", "/d/e"];
+
+/// One connection of a client, both ends.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub client: usize,
+    pub server: usize,
+    life: u32,
+    /// None until the first frame arrives.
+    connection: Option<Arc<Connection>>,
+    waiting: VecDeque<Vec<u8>>,
+    asked_to_connect: bool,
+    closed_by_server: bool,
+    to_server_us: i64,
+    to_client_us: i64,
+    /// A planted bug keeps an event back.
+    kept_back: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Write { floor: Zxid },
+    Sync,
+    Get { path: String, watch: bool, synced_floor: Option<Zxid> },
+    Exists { path: String, watch: bool },
+    Children { path: String, watch: bool },
+    RenewWatches,
+    Close,
+}
+
+#[derive(Debug)]
+struct Request {
+    xid: i32,
+    asked: Asked,
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub number: usize,
+    timeout_ms: i32,
+    session: SessionId,
+    /// The line in use, and whether the session is granted on it.
+    line: Option<u64>,
+    welcomed: bool,
+    line_since_us: i64,
+    heard_us: i64,
+    next_xid: i32,
+    pending: VecDeque<Request>,
+    order: SessionOrder,
+    watches: Watches,
+    /// The floor at which its last sync began.
+    synced_floor: Option<Zxid>,
+    /// Answers of writes since everything was healed.
+    healed_writes: u32,
+}
+
+impl Client {
+    pub fn new(number: usize, tick_ms: i64) -> Client {
+        Client {
+            number,
+            timeout_ms: (tick_ms * (2 + 3 * number as i64 % 10)) as i32,
+            session: SessionId::NONE,
+            line: None,
+            welcomed: false,
+            line_since_us: 0,
+            heard_us: 0,
+            next_xid: 1,
+            pending: VecDeque::new(),
+            order: SessionOrder::default(),
+            watches: Watches::default(),
+            synced_floor: None,
+            healed_writes: 0,
+        }
+    }
+
+    /// It was served since everything was healed, and waits for nothing.
+    pub fn is_content(&self) -> bool {
+        self.healed_writes >= 2 && self.pending.is_empty()
+    }
+
+    pub fn describe(&self) -> String {
+        format!(
+            "session {}, line {:?}, welcomed {}, {} answers, waits for {:?}",
+            self.session, self.line, self.welcomed, self.healed_writes, self.pending
+        )
+    }
+
+    fn forget_session(&mut self) {
+        self.session = SessionId::NONE;
+        self.order = SessionOrder::default();
+        self.watches.clear();
+        self.synced_floor = None;
+    }
+}
+
+impl World {
+    // --- the client's side ---
+
+    pub(crate) fn act(&mut self, client: usize) {
+        let think_us = self.plan.think_us;
+        let pause_us = self.random.skewed(MS, think_us);
+        self.schedule(self.now_us + pause_us, Event::Act { client });
+        let timeout_us = i64::from(self.clients[client].timeout_ms) * MS;
+        let now_us = self.now_us;
+        let this = &self.clients[client];
+        match this.line {
+            None => self.connect(client),
+            Some(_) if !this.welcomed => {
+                if now_us > this.line_since_us + timeout_us {
+                    self.leave(client);
+                }
+            }
+            Some(_) if !this.pending.is_empty() && now_us > this.heard_us + timeout_us * 2 / 3 => self.leave(client),
+            // After the healing everybody says two things more, and then waits for the end.
+            Some(_) if self.healed && this.healed_writes >= 2 => {
+                if now_us > this.heard_us + timeout_us / 3 {
+                    self.ask(client, PING_XID, OpCode::Ping, &[], None);
+                    self.clients[client].heard_us = now_us;
+                }
+            }
+            Some(_) if this.pending.len() < PIPELINE => self.ask_something(client),
+            Some(_) => {}
+        }
+    }
+
+    fn connect(&mut self, client: usize) {
+        let server = self.random.index(self.servers.len());
+        let line = self.next_line;
+        self.next_line += 1;
+        let life = self.servers[server].life;
+        let now_us = self.now_us;
+        self.lines.insert(
+            line,
+            Line {
+                client,
+                server,
+                life,
+                connection: None,
+                waiting: VecDeque::new(),
+                asked_to_connect: false,
+                closed_by_server: false,
+                to_server_us: now_us,
+                to_client_us: now_us,
+                kept_back: None,
+            },
+        );
+        let this = &mut self.clients[client];
+        (this.line, this.welcomed, this.line_since_us) = (Some(line), false, now_us);
+        let session = this.session;
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: this.order.last_seen(),
+            timeout_ms: this.timeout_ms,
+            session,
+            password: if session == SessionId::NONE { vec![0; 16] } else { session.password().to_vec() },
+            read_only: Some(false),
+        };
+        self.send(line, request.encode());
+        self.note(30, client as u64, server as u64, || {
+            format!("client {client} connects to server {} with session {session}", server + 1)
+        });
+    }
+
+    /// Gives its connection up; the session may go on elsewhere.
+    fn leave(&mut self, client: usize) {
+        let this = &mut self.clients[client];
+        this.pending.clear();
+        this.synced_floor = None;
+        if let Some(line) = this.line.take() {
+            let delay_us = self.network_delay_us();
+            if let Some(state) = self.lines.get_mut(&line) {
+                let at_us = state.to_server_us.max(self.now_us + delay_us);
+                self.schedule(at_us, Event::LineClosed { line });
+            }
+        }
+    }
+
+    fn send(&mut self, line: u64, payload: Vec<u8>) {
+        let delay_us = self.network_delay_us();
+        let now_us = self.now_us;
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        let at_us = state.to_server_us.max(now_us + delay_us);
+        state.to_server_us = at_us;
+        self.schedule(at_us, Event::Frame { line, frame: payload });
+    }
+
+    fn ask(&mut self, client: usize, xid: i32, op: OpCode, body: &[u8], asked: Option<Asked>) {
+        let mut payload = Vec::with_capacity(8 + body.len());
+        jute::append(&mut payload, &(xid, op.number()));
+        payload.extend_from_slice(body);
+        self.figures.requests += 1;
+        self.note(31, client as u64, xid as u64, || format!("client {client} asks {xid} {op:?} {asked:?}"));
+        let this = &mut self.clients[client];
+        if let Some(asked) = asked {
+            if this.pending.is_empty() {
+                this.heard_us = self.now_us;
+            }
+            this.pending.push_back(Request { xid, asked });
+        }
+        if let Some(line) = this.line {
+            self.send(line, payload);
+        }
+    }
+
+    fn next_xid(&mut self, client: usize) -> i32 {
+        self.clients[client].next_xid += 1;
+        self.clients[client].next_xid
+    }
+
+    fn ask_something(&mut self, client: usize) {
+        let xid = self.next_xid(client);
+        let path = (*self.random.pick(&PATHS)).to_owned();
+        let data = format!("{client}.{xid}").into_bytes();
+        let floor = self.floor.now();
+        let draw = if self.healed { self.random.below(20) } else { self.random.below(100) };
+        let write = Some(Asked::Write { floor });
+        let watch = self.random.one_in(2);
+        match draw {
+            0..=29 => {
+                let version = if self.random.one_in(4) { self.random.between(0, 5) as i32 } else { -1 };
+                let set = SetDataRequest { path: Some(path), data: Some(ByteBuf(data)), version };
+                self.ask(client, xid, OpCode::SetData, &jute::to_vec(&set), write);
+            }
+            30..=46 => {
+                let flags = *self.random.pick(&[0, 0, 0, 1, 1]);
+                // Parents are never ephemeral, and never come and go too often.
+                let flags = if path == "/d" { 0 } else { flags };
+                self.ask(client, xid, OpCode::Create, &jute::to_vec(&create(path, data, flags)), write);
+            }
+            47..=50 => {
+                let flags = *self.random.pick(&[2, 3]);
+                self.ask(client, xid, OpCode::Create2, &jute::to_vec(&create("/d/s-".to_owned(), data, flags)), write);
+            }
+            51..=58 => {
+                let path = if path == "/d" { "/d/s-0000000001".to_owned() } else { path };
+                let delete = PathVersionRequest { path: Some(path), version: -1 };
+                self.ask(client, xid, OpCode::Delete, &jute::to_vec(&delete), write);
+            }
+            59..=64 => {
+                let other = (*self.random.pick(&PATHS)).to_owned();
+                self.ask(client, xid, OpCode::Multi, &multi(path, other, &data), write);
+            }
+            65..=72 => {
+                self.clients[client].synced_floor = None;
+                self.ask(client, xid, OpCode::Sync, &jute::to_vec(&"/"), Some(Asked::Sync));
+                let xid = self.next_xid(client);
+                let asked = Asked::Get { path: path.clone(), watch: false, synced_floor: Some(floor) };
+                self.ask(client, xid, OpCode::GetData, &jute::to_vec(&(Some(path), false)), Some(asked));
+            }
+            73..=82 => {
+                let body = jute::to_vec(&(Some(&path), watch));
+                self.ask(client, xid, OpCode::GetData, &body, Some(Asked::Get { path, watch, synced_floor: None }));
+            }
+            83..=90 => {
+                let body = jute::to_vec(&(Some(&path), watch));
+                self.ask(client, xid, OpCode::Exists, &body, Some(Asked::Exists { path, watch }));
+            }
+            91..=97 => {
+                let path = (*self.random.pick(&["/d", "/d", "/a", "/"])).to_owned();
+                let body = jute::to_vec(&(Some(&path), watch));
+                self.ask(client, xid, OpCode::GetChildren, &body, Some(Asked::Children { path, watch }));
+            }
+            98 => self.ask(client, xid, OpCode::CloseSession, &[], Some(Asked::Close)),
+            // Silence: sessions live by pings then, or end.
+            _ => self.ask(client, PING_XID, OpCode::Ping, &[], None),
+        }
+    }
+
+    pub(crate) fn line_lost(&mut self, line: u64) {
+        let Some(state) = self.lines.remove(&line) else { return };
+        let this = &mut self.clients[state.client];
+        if this.line == Some(line) {
+            this.line = None;
+            if this.pending.iter().any(|request| matches!(request.asked, Asked::Close)) {
+                this.forget_session();
+            }
+            this.pending.clear();
+            this.synced_floor = None;
+        }
+    }
+
+    pub(crate) fn answers_arrive(&mut self, line: u64, bytes: &[u8]) {
+        let Some(state) = self.lines.get(&line) else { return };
+        let client = state.client;
+        let mut rest = bytes;
+        while let Ok(Some((payload, length))) = frame::split(rest, usize::MAX) {
+            rest = &rest[length..];
+            if self.clients[client].line != Some(line) {
+                return;
+            }
+            self.clients[client].heard_us = self.now_us;
+            if !self.clients[client].welcomed {
+                self.welcome(client, payload);
+                continue;
+            }
+            if let Err(problem) = self.answer_arrives(client, payload) {
+                self.violated(format!("{problem} (client {client})"));
+            }
+        }
+        if !rest.is_empty() {
+            self.violated("session order: an answer that is not whole".to_owned());
+        }
+    }
+
+    fn welcome(&mut self, client: usize, payload: &[u8]) {
+        let Ok(response) = ConnectResponse::decode(payload) else {
+            return self.violated("session order: the first answer is no ConnectResponse".to_owned());
+        };
+        self.note(32, client as u64, response.session.0 as u64, || {
+            format!("client {client} is granted session {} for {} ms", response.session, response.timeout_ms)
+        });
+        let this = &mut self.clients[client];
+        if response.timeout_ms == 0 {
+            this.forget_session();
+            return self.leave(client);
+        }
+        if this.session != SessionId::NONE && this.session != response.session {
+            return self.violated(format!("session order: client {client} asked for one session and got another"));
+        }
+        this.welcomed = true;
+        this.session = response.session;
+        if self.chronicle.model.is_over(response.session) {
+            self.violated(format!("ephemerals: session {} was granted again after its end", response.session));
+        }
+        if !self.clients[client].watches.is_empty() {
+            let this = &self.clients[client];
+            let of = |kind| this.watches.of_kind(kind);
+            let body = jute::to_vec(&(this.order.last_seen(), of(Kind::Data), of(Kind::Exist), of(Kind::Child)));
+            self.ask(client, -8, OpCode::SetWatches, &body, Some(Asked::RenewWatches));
+        }
+    }
+
+    fn answer_arrives(&mut self, client: usize, payload: &[u8]) -> Result<(), String> {
+        let Ok((header, body)) = jute::from_slice_with_rest::<ReplyHeader>(payload) else {
+            return Err("session order: an answer without header".to_owned());
+        };
+        let (xid, zxid) = (header.xid, header.zxid);
+        self.note(33, client as u64, zxid.0 as u64, || {
+            format!("client {client} hears {xid} at {zxid}, error {}", header.err)
+        });
+        let model = &self.chronicle.model;
+        let this = &mut self.clients[client];
+        if xid == NOTIFICATION_XID {
+            let event: WatcherEvent<'_> = jute::from_slice(body).map_err(|error| format!("watches: {error}"))?;
+            let happening = Happening::from_number(event.event_type).ok_or("watches: an event of no kind")?;
+            self.figures.watch_events += 1;
+            this.watches.event(model, happening, &event.path, zxid)?;
+            return this.order.saw(zxid);
+        }
+        if xid == PING_XID {
+            this.order.saw(zxid)?;
+            return this.watches.shown(model, zxid);
+        }
+        this.order.answered(this.pending.front().map(|request| request.xid), xid, zxid)?;
+        let Some(Request { asked, .. }) = this.pending.pop_front() else { return Ok(()) };
+        self.figures.answers += 1;
+        if !matches!(asked, Asked::RenewWatches) {
+            this.watches.shown(model, zxid)?;
+        }
+        let known = header.err == 0 || ErrorCode::from_i32(header.err).is_some();
+        if !known {
+            return Err(format!("session order: error {} is none", header.err));
+        }
+        let found = header.err == 0;
+        let missing = header.err == ErrorCode::NoNode.number();
+        match asked {
+            Asked::Write { floor } => {
+                linearizable::acknowledged(&self.chronicle, this.session.0, xid, zxid)?;
+                self.floor.written(floor, zxid)?;
+                if self.healed {
+                    this.healed_writes += 1;
+                }
+            }
+            Asked::Sync => {}
+            Asked::Get { path, watch, synced_floor } => {
+                if let Some(floor) = synced_floor {
+                    self.floor.read(floor, zxid)?;
+                }
+                if found {
+                    let read: GetDataResponse<'_> = jute::from_slice(body).map_err(|error| error.to_string())?;
+                    let data = read.data.map_or(&[][..], |data| data.0);
+                    if path != "/" {
+                        linearizable::shows(&self.chronicle, &path, zxid, Some((data, read.stat.version)))?;
+                    }
+                    if watch {
+                        this.watches.registered(Kind::Data, &path, zxid);
+                    }
+                } else if missing {
+                    linearizable::shows(&self.chronicle, &path, zxid, None)?;
+                }
+            }
+            Asked::Exists { path, watch } => {
+                if found {
+                    let stat: Stat = jute::from_slice(body).map_err(|error| error.to_string())?;
+                    linearizable::exists(&self.chronicle, &path, zxid, Some((stat.version, stat.czxid)))?;
+                } else if missing {
+                    linearizable::exists(&self.chronicle, &path, zxid, None)?;
+                }
+                if watch && (found || missing) {
+                    this.watches.registered(if found { Kind::Data } else { Kind::Exist }, &path, zxid);
+                }
+            }
+            Asked::Children { path, watch } => {
+                if found {
+                    let names: Vec<String> = jute::from_slice(body).map_err(|error| error.to_string())?;
+                    let names: BTreeSet<String> = names.into_iter().collect();
+                    if path != "/" {
+                        linearizable::lists(&self.chronicle, &path, zxid, Some(&names))?;
+                    }
+                    if watch {
+                        this.watches.registered(Kind::Child, &path, zxid);
+                    }
+                } else if missing {
+                    linearizable::lists(&self.chronicle, &path, zxid, None)?;
+                }
+            }
+            Asked::RenewWatches => this.watches.renewed(model, zxid)?,
+            Asked::Close => {
+                linearizable::acknowledged(&self.chronicle, this.session.0, xid, zxid)?;
+                this.forget_session();
+                this.pending.clear();
+                self.leave(client);
+            }
+        }
+        Ok(())
+    }
+
+    // --- the server's side: what a connection's task does ---
+
+    pub(crate) fn frame_arrives(&mut self, line: u64, frame: Vec<u8>) {
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        let server = state.server;
+        let now = self.time_at(server);
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        if state.connection.is_none() && !state.closed_by_server {
+            let this = &self.servers[server];
+            let Some(process) = this.process.as_ref() else {
+                if this.powered {
+                    self.lose_line(line);
+                }
+                return;
+            };
+            state.life = this.life;
+            let peer = ([127, 0, 0, 1], 4711).into();
+            let connection = Arc::new(Connection::new(WatcherId(line), peer, now.monotonic_ms, now.wall_ms));
+            process.shared.add_connection(connection.clone());
+            state.connection = Some(connection);
+        }
+        if state.life != self.servers[server].life {
+            return self.lose_line(line);
+        }
+        state.waiting.push_back(frame);
+        self.look_at_line(line);
+    }
+
+    /// The client hears that nobody is there any more.
+    fn lose_line(&mut self, line: u64) {
+        let delay_us = self.network_delay_us();
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        state.closed_by_server = true;
+        let at_us = state.to_client_us.max(self.now_us + delay_us);
+        self.schedule(at_us, Event::LineLost { line });
+    }
+
+    /// Takes in the frames of a line as far as that is possible now.
+    pub(crate) fn look_at_line(&mut self, line: u64) {
+        loop {
+            let Some(state) = self.lines.get_mut(&line) else { return };
+            let Some(connection) = state.connection.clone() else { return };
+            let waits = state.asked_to_connect && !connection.is_established();
+            if state.closed_by_server || waits || !connection.outbox.is_open() {
+                return;
+            }
+            let Some(payload) = state.waiting.pop_front() else { return };
+            self.take_in(line, &connection, &payload);
+        }
+    }
+
+    fn take_in(&mut self, line: u64, connection: &Arc<Connection>, payload: &[u8]) {
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        let server = state.server;
+        let is_first = !std::mem::replace(&mut state.asked_to_connect, true);
+        let now = self.time_at(server);
+        let Some(process) = &self.servers[server].process else { return };
+        let shared = process.shared.clone();
+        connection.heard(now.monotonic_ms);
+        let connection = connection.clone();
+        if is_first {
+            if let Ok(request) = ConnectRequest::decode(payload) {
+                self.feed(server, Input::Connect { connection, request });
+            }
+            return;
+        }
+        let Some((header, body)) = RequestHeader::split(payload) else { return };
+        let Some(op) = OpCode::from_i32(header.op) else { return };
+        let xid = header.xid;
+        let identities = connection.identities();
+        if op.is_write() {
+            let request = WriteRequest::decode(op, body).ok();
+            let body = if shared.forwards() { body.to_vec() } else { Vec::new() };
+            shared.submit(&connection);
+            self.feed(server, Input::Write { connection, xid, op, request, body, identities });
+            return;
+        }
+        // What a sync waits for is decided by the replica of a member.
+        let is_local =
+            connection.in_flight() == 0 && (op != OpCode::Sync || self.plan.sabotage == Some(Sabotage::SkipsSync));
+        if is_local && self.inbox.iter().all(|(to, _)| *to != server) {
+            let tree = shared.tree();
+            shared.serve_deferred_to(&connection);
+            let mut answer = Vec::new();
+            let frames = read::answer(&shared, &tree, &connection, &identities, (xid, op, body), &mut answer);
+            connection.outbox.append_frames(frames, |output| output.append(&mut answer));
+            drop(tree);
+            self.flush_line(line);
+        } else {
+            shared.submit(&connection);
+            let read = ReadFrame { xid, op, body: body.to_vec(), identities, received_ms: now.monotonic_ms };
+            self.feed(server, Input::Read { connection, read });
+        }
+    }
+
+    /// Sends what the server has for a client.
+    pub(crate) fn flush_line(&mut self, line: u64) {
+        let delay_us = self.network_delay_us();
+        let now_us = self.now_us;
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        if state.closed_by_server {
+            return;
+        }
+        let Some(connection) = state.connection.clone() else { return };
+        let server = state.server;
+        let mut bytes = Vec::new();
+        let drained = connection.outbox.take(&mut bytes);
+        if let Some(sabotage) = self.plan.sabotage {
+            bytes = tamper(sabotage, bytes, &mut state.kept_back, self.figures.answers);
+        }
+        if !bytes.is_empty() {
+            let at_us = state.to_client_us.max(now_us + delay_us);
+            state.to_client_us = at_us;
+            self.schedule(at_us, Event::Answers { line, bytes });
+        }
+        if drained != Drained::Bytes {
+            self.end_line(line, &connection, server);
+            self.lose_line(line);
+        }
+    }
+
+    fn end_line(&mut self, line: u64, connection: &Arc<Connection>, server: usize) {
+        if let Some(state) = self.lines.get_mut(&line) {
+            state.closed_by_server = true;
+            state.waiting.clear();
+        }
+        let Some(process) = &self.servers[server].process else { return };
+        process.shared.remove_connection(connection);
+        if connection.is_established() {
+            self.feed(server, Input::Disconnected { connection: connection.clone() });
+        }
+    }
+
+    /// The client has closed.
+    pub(crate) fn line_closed(&mut self, line: u64) {
+        let Some(state) = self.lines.remove(&line) else { return };
+        let Some(connection) = state.connection else { return };
+        if state.life == self.servers[state.server].life && !state.closed_by_server {
+            self.end_line(line, &connection, state.server);
+        }
+    }
+
+    /// The process of these lines is gone.
+    pub(crate) fn lines_gone(&mut self, server: usize, told: bool) {
+        let lines: Vec<u64> =
+            self.lines.iter().filter(|(_, line)| line.server == server).map(|(line, _)| *line).collect();
+        for line in lines {
+            if told {
+                self.lose_line(line);
+            } else if let Some(state) = self.lines.get_mut(&line) {
+                state.closed_by_server = true;
+            }
+        }
+    }
+
+    /// The connections of a server's clients break.
+    pub(crate) fn cut_lines(&mut self, server: usize) {
+        let lines: Vec<u64> =
+            self.lines.iter().filter(|(_, line)| line.server == server).map(|(line, _)| *line).collect();
+        for line in lines {
+            let Some(state) = self.lines.get(&line) else { continue };
+            let alive = state.life == self.servers[server].life && !state.closed_by_server;
+            if let Some(connection) = state.connection.clone().filter(|_| alive) {
+                self.end_line(line, &connection, server);
+            }
+            self.lose_line(line);
+        }
+    }
+}
+
+fn create(path: String, data: Vec<u8>, flags: i32) -> CreateRequest {
+    let acl = AclRequest { permissions: Permissions::ALL, scheme: Some("world".into()), id: Some("anyone".into()) };
+    CreateRequest { path: Some(path), data: Some(ByteBuf(data)), acl: Some(vec![acl]), flags }
+}
+
+/// Sets two nodes together, or fails.
+fn multi(path: String, other: String, data: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for path in [path, other] {
+        let set = SetDataRequest { path: Some(path), data: Some(ByteBuf(data.to_vec())), version: -1 };
+        jute::append(&mut body, &(MultiHeader { op: OpCode::SetData.number(), done: false, err: -1 }, set));
+    }
+    jute::append(&mut body, &MultiHeader::END);
+    body
+}
+
+/// A planted bug: changes what a client hears.
+fn tamper(sabotage: Sabotage, bytes: Vec<u8>, kept_back: &mut Option<Vec<u8>>, count: u64) -> Vec<u8> {
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Ok(Some((_, length))) = frame::split(rest, DEFAULT_MAX_BUFFER_BYTES) {
+        frames.push(rest[..length].to_vec());
+        rest = &rest[length..];
+    }
+    let is_event = |frame: &Vec<u8>| frame.get(4..8) == Some(&NOTIFICATION_XID.to_be_bytes()[..]);
+    let is_answer = |frame: &Vec<u8>| frame.len() >= 20 && frame[4..6] == [0, 0];
+    match sabotage {
+        Sabotage::DropsEvent => frames.retain(|frame| !is_event(frame)),
+        Sabotage::DelaysEvent => {
+            let late = kept_back.take();
+            if let Some(index) = frames.iter().position(is_event) {
+                *kept_back = Some(frames.remove(index));
+            }
+            frames.extend(late);
+        }
+        Sabotage::ReordersReplies if frames.len() > 1 && frames.iter().all(is_answer) => frames.reverse(),
+        Sabotage::WrongAnswer if count > 20 => {
+            if let Some(frame) = frames.iter_mut().find(|frame| is_answer(frame)) {
+                frame[15] = frame[15].wrapping_add(1);
+            }
+        }
+        _ => {}
+    }
+    frames.concat()
+}

@@ -1,0 +1,364 @@
+//! What goes wrong: the plan of a life, drawn from its seed, and how each fault is carried out.
+//!
+//! The plan is made before the life begins, so that a shrinker can leave parts of it out.
+
+use rookeeper_replica::Serving;
+use rookeeper_store::Fault as DiskFault;
+use rookeeper_zab::{Membership, Memberships};
+
+use crate::random::Random;
+use crate::world::{Event, MS, SEC, World};
+
+/// Everything that a life is made of besides the choices drawn on the way.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    /// Participants; 1 is a standalone server.
+    pub servers: usize,
+    pub observers: usize,
+    pub clients: usize,
+    pub tick_ms: i64,
+    pub safety_us: i64,
+    pub healed_us: i64,
+    pub faults: Vec<PlannedFault>,
+    pub snap_count: u64,
+    pub commit_log_count: usize,
+    pub force_snapshots: bool,
+    pub size_factor: f64,
+    pub preallocate_bytes: u64,
+    pub log_file_bytes: Option<u64>,
+    /// How many transactions the storage takes at once.
+    pub batch: usize,
+    /// The longest pause of a client between two requests.
+    pub think_us: i64,
+    /// A bug on purpose, to show that it is seen.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Bugs planted in the world, one for each checker to find. Never part of a plan that a seed makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The storage says that a transaction is durable when it is only asked for.
+    AcksBeforeSync,
+    /// The leader hears acknowledgements that no follower sent.
+    AcksNobodySent,
+    /// The last transaction of the log is gone after a start.
+    LosesOnRecovery,
+    /// acceptedEpoch is answered for and not written.
+    ForgetsEpochs,
+    /// A watch event does not arrive.
+    DropsEvent,
+    /// A watch event arrives behind the answer that follows it.
+    DelaysEvent,
+    /// Two answers change places.
+    ReordersReplies,
+    /// An answer names another transaction than its own.
+    WrongAnswer,
+    /// A sync is answered without asking anybody.
+    SkipsSync,
+    /// The end of a session leaves an ephemeral node.
+    KeepsEphemeral,
+    /// One server's state differs.
+    WrongState,
+    /// The network never heals.
+    NeverHeals,
+}
+
+#[derive(Debug, Clone)]
+pub struct PlannedFault {
+    pub at_us: i64,
+    pub target: Target,
+    pub kind: Fault,
+    /// How long it lasts, or how long the server is down.
+    pub lasts_us: i64,
+    /// For whatever else is to be chosen.
+    pub draw: u64,
+}
+
+/// Whom it hits; who that is shows when it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Server(usize),
+    Leader,
+    Follower,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The process is killed; its host and what it wrote stay.
+    Crash,
+    /// The host loses its power, and what was not synced.
+    PowerCut,
+    /// The same, in the middle of one of the next operations on the disk.
+    PowerCutWithinWrite,
+    Freeze,
+    /// The server is cut off from all others.
+    Isolate,
+    /// It hears others, but they do not hear it.
+    Mute,
+    /// Others hear it, but it does not hear them.
+    Deaf,
+    /// The ensemble falls apart into two.
+    Partition,
+    /// All its connections break.
+    CutLinks,
+    SlowNetwork,
+    SlowDisk,
+    FullDisk,
+    /// One operation on the disk fails.
+    BrokenDisk,
+    /// The wall clock jumps.
+    ClockJump,
+    /// The connections of its clients break.
+    CutClients,
+}
+
+pub const FAULTS: [Fault; 15] = [
+    Fault::Crash,
+    Fault::PowerCut,
+    Fault::PowerCutWithinWrite,
+    Fault::Freeze,
+    Fault::Isolate,
+    Fault::Mute,
+    Fault::Deaf,
+    Fault::Partition,
+    Fault::CutLinks,
+    Fault::SlowNetwork,
+    Fault::SlowDisk,
+    Fault::FullDisk,
+    Fault::BrokenDisk,
+    Fault::ClockJump,
+    Fault::CutClients,
+];
+
+impl Plan {
+    /// The life of a seed. `servers` overrides the number of participants.
+    pub fn of_seed(seed: u64, servers: Option<usize>) -> Plan {
+        let mut random = Random::new(seed ^ 0x706c_616e);
+        let drawn = *random.pick(&[1, 3, 3, 3, 3, 3, 5, 5]);
+        let servers = servers.unwrap_or(drawn);
+        let observers = if servers > 1 && random.one_in(4) { 1 } else { 0 };
+        let tick_ms = *random.pick(&[200, 500, 500, 1000, 2000]);
+        // In ticks, so that timeouts play their part whatever a tick is.
+        let safety_us = random.between(15, 45) * tick_ms * MS;
+        let mut plan = Plan {
+            seed,
+            servers,
+            observers,
+            clients: random.between(2, 5) as usize,
+            tick_ms,
+            safety_us,
+            healed_us: 40 * tick_ms * MS + 10 * SEC,
+            faults: Vec::new(),
+            snap_count: *random.pick(&[8, 20, 60, 200]),
+            commit_log_count: *random.pick(&[1, 5, 20, 100]),
+            force_snapshots: random.one_in(10),
+            size_factor: *random.pick(&[0.33, 2.0, 100.0]),
+            preallocate_bytes: *random.pick(&[0, 0, 8192]),
+            log_file_bytes: *random.pick(&[None, None, Some(2000)]),
+            batch: *random.pick(&[1, 4, 1000]),
+            think_us: *random.pick(&[40, 150, 400]) * MS,
+            sabotage: None,
+        };
+        // Some lives know one kind of fault only, and a few none.
+        let only = random.one_in(3).then(|| *random.pick(&FAULTS));
+        let count = if random.one_in(20) { 0 } else { random.between(1, 14) };
+        for _ in 0..count {
+            let kind = only.unwrap_or_else(|| *random.pick(&FAULTS));
+            let target = match random.below(10) {
+                0..=3 => Target::Leader,
+                4..=5 => Target::Follower,
+                9 if random.one_in(2) => Target::All,
+                _ => Target::Server(random.index(servers + observers)),
+            };
+            plan.faults.push(PlannedFault {
+                at_us: random.between(0, safety_us),
+                target,
+                kind,
+                lasts_us: random.skewed(50 * MS, 12 * tick_ms * MS),
+                draw: random.next(),
+            });
+        }
+        plan.faults.sort_by_key(|fault| fault.at_us);
+        plan
+    }
+
+    pub fn members(&self) -> usize {
+        self.servers + self.observers
+    }
+
+    /// None for a standalone server.
+    pub(crate) fn membership(&self) -> Option<Memberships> {
+        if self.members() == 1 {
+            return None;
+        }
+        let line = |number: usize| {
+            let role = if number <= self.servers { "participant" } else { "observer" };
+            format!("server.{number}=127.0.0.{number}:2888:3888:{role};127.0.0.{number}:2181\n")
+        };
+        let text: String = (1..=self.members()).map(line).collect();
+        Some(Memberships::settled(Membership::parse_text(text, false).expect("these lines are a membership")))
+    }
+}
+
+impl World {
+    fn targets(&self, fault: &PlannedFault) -> Vec<usize> {
+        let leader = (0..self.servers.len()).find(|server| {
+            self.servers[*server].process.as_ref().is_some_and(|process| process.serving == Serving::Deciding)
+        });
+        match fault.target {
+            Target::Server(server) => vec![server % self.servers.len()],
+            Target::Leader => leader.into_iter().collect(),
+            Target::Follower => {
+                let followers: Vec<usize> = (0..self.servers.len()).filter(|server| Some(*server) != leader).collect();
+                if followers.is_empty() { Vec::new() } else { vec![followers[fault.draw as usize % followers.len()]] }
+            }
+            Target::All => (0..self.servers.len()).collect(),
+        }
+    }
+
+    pub(crate) fn strike(&mut self, index: usize) {
+        let fault = self.plan.faults[index].clone();
+        let targets = self.targets(&fault);
+        if targets.is_empty() {
+            return;
+        }
+        *self.figures.faults.entry(fault.kind).or_default() += 1;
+        self.note(20, index as u64, 0, || {
+            format!("FAULT {:?} hits {targets:?} for {} ms", fault.kind, fault.lasts_us / MS)
+        });
+        let over_us = self.now_us + fault.lasts_us;
+        let all: Vec<usize> = (0..self.servers.len()).collect();
+        for target in targets.clone() {
+            let life = self.servers[target].life;
+            match fault.kind {
+                Fault::Crash | Fault::PowerCut => {
+                    if self.servers[target].process.is_some() {
+                        self.stop(target, fault.kind == Fault::PowerCut);
+                        self.schedule(over_us, Event::Start { server: target, life });
+                    }
+                }
+                Fault::PowerCutWithinWrite => {
+                    let disk = &self.servers[target].disk;
+                    disk.inject(DiskFault::Crash { at: disk.operations() + 1 + fault.draw % 12 });
+                }
+                Fault::BrokenDisk => {
+                    let disk = &self.servers[target].disk;
+                    disk.inject(DiskFault::Broken { at: disk.operations() + 1 + fault.draw % 12 });
+                }
+                Fault::FullDisk => {
+                    let disk = &self.servers[target].disk;
+                    disk.inject(DiskFault::Full { from: disk.operations() + 1 + fault.draw % 12 });
+                    self.schedule(over_us, Event::FaultOver { index, server: target });
+                }
+                Fault::Freeze => {
+                    if self.servers[target].process.is_some() && !self.servers[target].frozen {
+                        self.servers[target].frozen = true;
+                        self.schedule(over_us, Event::Thaw { server: target, life });
+                    }
+                }
+                Fault::CutLinks => self.cut_links(target),
+                Fault::SlowDisk => {
+                    self.servers[target].slowness = 1 + (fault.draw % 200) as i64;
+                    self.schedule(over_us, Event::FaultOver { index, server: target });
+                }
+                Fault::ClockJump => {
+                    self.servers[target].wall_offset_ms += fault.draw as i64 % 100_000;
+                }
+                Fault::CutClients => self.cut_lines(target),
+                Fault::SlowNetwork => {
+                    self.network.slowness = 1 + (fault.draw % 60) as i64;
+                    self.schedule(over_us, Event::FaultOver { index, server: target });
+                }
+                Fault::Isolate | Fault::Mute | Fault::Deaf | Fault::Partition => {
+                    for (from, to) in blocked_pairs(&fault, target, &all) {
+                        self.network.block(from, to);
+                    }
+                    self.schedule(over_us, Event::FaultOver { index, server: target });
+                }
+            }
+            if matches!(fault.kind, Fault::SlowNetwork | Fault::Partition) {
+                break;
+            }
+        }
+    }
+
+    pub(crate) fn fault_over(&mut self, index: usize, server: usize) {
+        let fault = self.plan.faults[index].clone();
+        if self.healed {
+            // Everything was put right at once.
+            return;
+        }
+        match fault.kind {
+            // One from an operation that is never reached is none.
+            Fault::FullDisk => self.servers[server].disk.inject(DiskFault::Broken { at: 0 }),
+            Fault::SlowDisk => self.servers[server].slowness = 1,
+            Fault::SlowNetwork => self.network.slowness = 1,
+            Fault::Isolate | Fault::Mute | Fault::Deaf | Fault::Partition => {
+                let all: Vec<usize> = (0..self.servers.len()).collect();
+                for (from, to) in blocked_pairs(&fault, server, &all) {
+                    self.network.unblock(from, to);
+                }
+                self.flush_held();
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn thaw(&mut self, server: usize) {
+        if !std::mem::take(&mut self.servers[server].frozen) {
+            return;
+        }
+        self.note(21, server as u64, 0, || format!("server {} goes on", server + 1));
+        let deferred = std::mem::take(&mut self.servers[server].deferred);
+        for event in deferred {
+            self.schedule(self.now_us, event);
+        }
+    }
+
+    /// All faults end, and whoever is down starts.
+    pub(crate) fn heal(&mut self) {
+        self.note(22, 0, 0, || "HEALED".to_owned());
+        self.healed = true;
+        if self.plan.sabotage != Some(Sabotage::NeverHeals) {
+            for from in 0..self.servers.len() {
+                for to in 0..self.servers.len() {
+                    while self.network.is_blocked(from, to) {
+                        self.network.unblock(from, to);
+                    }
+                }
+            }
+        } else {
+            for to in 0..self.servers.len() {
+                self.network.block(0, to);
+            }
+        }
+        self.network.slowness = 1;
+        for server in 0..self.servers.len() {
+            self.servers[server].slowness = 1;
+            self.servers[server].disk.inject(DiskFault::Broken { at: 0 });
+            self.thaw(server);
+            let life = self.servers[server].life;
+            if self.servers[server].process.is_none() {
+                self.schedule(self.now_us + 10 * MS, Event::Start { server, life });
+            }
+        }
+        self.flush_held();
+    }
+}
+
+fn blocked_pairs(fault: &PlannedFault, target: usize, all: &[usize]) -> Vec<(usize, usize)> {
+    let others = || all.iter().copied().filter(move |other| *other != target);
+    match fault.kind {
+        Fault::Mute => others().map(|other| (target, other)).collect(),
+        Fault::Deaf => others().map(|other| (other, target)).collect(),
+        Fault::Isolate => others().flat_map(|other| [(target, other), (other, target)]).collect(),
+        Fault::Partition => {
+            let inside = |server: usize| server == target || fault.draw >> server & 1 == 1;
+            let pairs = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
+            pairs.filter(|(from, to)| inside(*from) != inside(*to)).collect()
+        }
+        _ => Vec::new(),
+    }
+}

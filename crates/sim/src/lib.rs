@@ -1,0 +1,26 @@
+//! Whole ensembles of the shipping code in virtual time: the replica, the broadcast, the tree and the store run as they are, in a world
+//! where a seed chooses every delay and every fault.
+//!
+//! Reading order:
+//! - [`world`]: one life, its events and its clock
+//! - [`faults`]: the plan of a life, and what goes wrong in it
+//! - `server.rs`: a server on a simulated disk; `network.rs`: what lies between servers; `clients.rs`: who uses them
+//! - [`checkers`]: what must hold of every life
+//! - [`shrink`]: from a life that failed to the smallest one that does
+//! - [`random`]
+//!
+//! A life has a phase under faults, in which nothing may be wrong, and a healed one, in which everything must come right.
+
+pub mod checkers;
+pub mod faults;
+pub mod random;
+pub mod shrink;
+pub mod world;
+
+mod clients;
+mod network;
+mod server;
+
+pub use faults::{Fault, Plan, Sabotage};
+pub use shrink::shrink;
+pub use world::{Figures, Outcome, live};

@@ -1,0 +1,109 @@
+//! `rookeeper-sim`: one life, or many, or the smallest one that fails.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use rookeeper_sim::{Figures, Outcome, Plan, live, shrink};
+
+/// Runs simulated ensembles and says what was wrong, if something was.
+#[derive(Debug, Parser)]
+#[command(name = "rookeeper-sim", version)]
+struct Options {
+    /// One life.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Many: A..B, B excluded.
+    #[arg(long)]
+    seeds: Option<String>,
+    /// Participants of every life, where the seed is not to choose.
+    #[arg(long)]
+    servers: Option<usize>,
+    /// Print what happens.
+    #[arg(long)]
+    trace: bool,
+    /// Leave out what the failure does not need.
+    #[arg(long)]
+    shrink: bool,
+    /// Threads; one by default for each processor.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Go on after a failure.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    match (options.seed, &options.seeds) {
+        (Some(seed), None) => one(seed, &options),
+        (None, Some(range)) => {
+            let (first, end) = range.split_once("..").context("--seeds wants A..B")?;
+            many(first.parse()?, end.parse()?, &options)
+        }
+        _ => bail!("either --seed or --seeds"),
+    }
+}
+
+fn one(seed: u64, options: &Options) -> Result<()> {
+    let mut plan = Plan::of_seed(seed, options.servers);
+    if options.shrink {
+        plan = shrink(&plan, 500);
+    }
+    println!("{plan:#?}");
+    let outcome = live(plan, options.trace);
+    for line in &outcome.trace {
+        println!("{line}");
+    }
+    println!("{:#?}\ntrace {:016x}", outcome.figures, outcome.trace_hash);
+    match outcome.violation {
+        Some(violation) => bail!("seed {seed}: {violation}"),
+        None => Ok(()),
+    }
+}
+
+fn many(first: u64, end: u64, options: &Options) -> Result<()> {
+    let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
+    let begin = Instant::now();
+    let (sender, outcomes) = channel::<Outcome>();
+    let mut total = Figures::default();
+    let (mut lives, mut failures) = (0_u64, Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let sender = sender.clone();
+            scope.spawn(|| {
+                let sender = sender;
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || (failed.load(Ordering::Relaxed) && !options.keep_going) {
+                        return;
+                    }
+                    let _ = sender.send(live(Plan::of_seed(seed, options.servers), false));
+                }
+            });
+        }
+        drop(sender);
+        for outcome in outcomes {
+            lives += 1;
+            total.add(&outcome.figures);
+            if let Some(violation) = outcome.violation {
+                println!("seed {}: {violation}", outcome.seed);
+                failures.push(outcome.seed);
+                failed.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    let seconds = begin.elapsed().as_secs_f64();
+    println!(
+        "{lives} lives, {:.1} virtual hours, {:.0} lives a minute, {} failed",
+        total.virtual_us as f64 / 3.6e9,
+        lives as f64 * 60.0 / seconds,
+        failures.len()
+    );
+    println!("{total:#?}");
+    if failures.is_empty() { Ok(()) } else { bail!("these seeds failed: {failures:?}") }
+}

@@ -1,0 +1,732 @@
+//! One simulated server: the shipping replica on a simulated disk, with a storage that does what it is asked in order and takes its time.
+//!
+//! What always holds here: outputs are carried out in the order in which they are polled; the storage answers in the order in which it
+//! was asked, and only for what it has done; a process that ended takes nothing with it but what its disk has.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{Epoch, ServerId, TxnRecord, Zxid};
+use rookeeper_replica::{
+    Connection, EnsembleSettings, Epochs, Input, Output, Replica, Serving, Settings, Shared, Store, Stored, Time,
+};
+use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
+use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, read_epoch, write_epoch};
+use rookeeper_store::log_reader::{LogReader, Next};
+use rookeeper_store::member::read_epochs;
+use rookeeper_store::names::{self, Listing};
+use rookeeper_store::truncate::{install_snapshot, truncate};
+use rookeeper_store::{
+    Directories, Disk, LogOptions, LogWriter, PurgeOptions, Purger, RecoveryOptions, RollLimits, SimDisk,
+    SnapshotOptions, StoreError, recover, write_snapshot,
+};
+use rookeeper_tree::access::AccessConfig;
+use rookeeper_zab::link::MAX_PACKET_BYTES;
+use rookeeper_zab::{LinkId, Quorum, Record, SyncPlan};
+
+use crate::checkers::durability::{self, Promises};
+use crate::faults::Sabotage;
+use crate::network::Item;
+use crate::world::{Event, MS, World};
+
+/// Where the wall clocks begin.
+const WALL_MS: i64 = 1_700_000_000_000;
+/// A server may fail to start this often before it is a bug; a disk without room is one reason.
+const MAX_START_FAILURES: u32 = 200;
+/// One commit in so many is checked by reading the disks of a quorum.
+const DEEP_CHECK: u64 = 150;
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub id: ServerId,
+    pub disk: SimDisk,
+    pub directories: Directories,
+    /// Counts starts; what belongs to an earlier one is late.
+    pub life: u32,
+    pub process: Option<Process>,
+    /// False while the whole host is off.
+    pub powered: bool,
+    pub frozen: bool,
+    /// What waits for a frozen process.
+    pub deferred: VecDeque<Event>,
+    /// How far its wall clock is off.
+    pub wall_offset_ms: i64,
+    monotonic_offset_ms: i64,
+    /// The disk takes this many times as long.
+    pub slowness: i64,
+    pub promises: Promises,
+    /// The transactions of its log, durable or not.
+    pub log: BTreeMap<Zxid, Arc<[u8]>>,
+    start_failures: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub shared: Arc<Shared>,
+    pub replica: Replica,
+    writer: LogWriter,
+    jobs: VecDeque<Job>,
+    busy: bool,
+    tick_at_us: i64,
+    pub serving: Serving,
+    pub applied: Zxid,
+    purger: Purger,
+    snapshot_due: bool,
+}
+
+#[derive(Debug)]
+enum Job {
+    Append(Record),
+    Store(Store),
+}
+
+impl Server {
+    pub fn new(number: usize, seed: u64, monotonic_offset_ms: i64) -> Server {
+        let disk = SimDisk::new(seed);
+        let data = Path::new("/data");
+        let directories = Directories::prepare(&disk, data, data, true).expect("a new disk has room");
+        Server {
+            id: ServerId(number as i64 + 1),
+            disk,
+            directories,
+            life: 0,
+            process: None,
+            powered: true,
+            frozen: false,
+            deferred: VecDeque::new(),
+            wall_offset_ms: 0,
+            monotonic_offset_ms,
+            slowness: 1,
+            promises: Promises::default(),
+            log: BTreeMap::new(),
+            start_failures: 0,
+        }
+    }
+
+    pub fn serves(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| matches!(process.serving, Serving::Deciding | Serving::Forwarding))
+    }
+
+    /// What a power cut right now would leave, read as the next boot would.
+    fn after_power_cut(&self, seed: u64) -> SimDisk {
+        self.disk.restart(seed)
+    }
+}
+
+fn recovery() -> RecoveryOptions {
+    RecoveryOptions { db_autocreate: true, ..RecoveryOptions::default() }
+}
+
+/// The epoch that a power cut would leave.
+fn durable_epoch(disk: &SimDisk, directories: &Directories, name: &str) -> Option<Epoch> {
+    read_epoch(disk, &directories.snapshot_dir, name).ok().flatten()
+}
+
+fn read_log(disk: &dyn Disk, directories: &Directories) -> Result<BTreeMap<Zxid, Arc<[u8]>>, StoreError> {
+    let mut log = BTreeMap::new();
+    for start in Listing::read(disk, &directories.log_dir)?.logs {
+        let path = directories.log_dir.join(names::log(start));
+        let mut reader = LogReader::open(disk, &path, rookeeper_store::MAX_RECORD_BYTES)?;
+        while let Next::Record { zxid, body, .. } = reader.next_record()? {
+            log.insert(zxid, body.into());
+        }
+    }
+    Ok(log)
+}
+
+impl World {
+    pub(crate) fn time_at(&self, server: usize) -> Time {
+        let server = &self.servers[server];
+        let monotonic_ms = self.now_us / MS + server.monotonic_offset_ms;
+        Time { monotonic_ms, wall_ms: WALL_MS + self.now_us / MS + server.wall_offset_ms }
+    }
+
+    fn log_options(&self, server: usize) -> LogOptions {
+        LogOptions {
+            preallocate_bytes: self.plan.preallocate_bytes,
+            force_sync: true,
+            roll: RollLimits { records: self.plan.snap_count, bytes: None, file_bytes: self.plan.log_file_bytes },
+            seed: self.plan.seed ^ server as u64,
+        }
+    }
+
+    /// Boots the process from what its disk has.
+    pub(crate) fn start(&mut self, server: usize) {
+        if self.servers[server].process.is_some() {
+            return;
+        }
+        self.servers[server].powered = true;
+        self.servers[server].frozen = false;
+        self.servers[server].life += 1;
+        match self.try_start(server) {
+            Ok(()) => {}
+            Err(error) => {
+                self.servers[server].start_failures += 1;
+                let failures = self.servers[server].start_failures;
+                self.note(8, server as u64, 0, || format!("server {} can't start: {error}", server + 1));
+                if failures > MAX_START_FAILURES || (self.healed && failures > 3) || is_damage(&error) {
+                    self.violated(format!("recovery: server {} can't start: {error}", server + 1));
+                }
+                let crashed = self.servers[server].disk.has_crashed();
+                if crashed {
+                    self.lose_power(server);
+                }
+                let life = self.servers[server].life;
+                self.schedule(self.now_us + 500 * MS, Event::Start { server, life });
+            }
+        }
+    }
+
+    fn try_start(&mut self, server: usize) -> Result<(), StoreError> {
+        let options = self.log_options(server);
+        let now = self.time_at(server);
+        let this = &mut self.servers[server];
+        let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
+        if self.plan.sabotage == Some(Sabotage::LosesOnRecovery) && this.life > 1 {
+            // A planted bug: the last transaction is gone after a start.
+            let last = recover(&*disk, &this.directories, &recovery())?.tree.last_zxid();
+            if last.counter() > 1 {
+                truncate(&*disk, &this.directories, Zxid(last.0 - 1))?;
+            }
+        }
+        let recovered = recover(&*disk, &this.directories, &recovery())?;
+        let last = recovered.tree.last_zxid();
+        if !matches!(recovered.report.origin, rookeeper_store::Origin::Snapshot { .. }) {
+            write_snapshot(
+                &*disk,
+                &this.directories.snapshot_dir,
+                &SnapshotOptions::default(),
+                &mut |read| read(&recovered.tree),
+                &mut |_| Ok(()),
+            )?;
+        }
+        this.log = read_log(&*disk, &this.directories)?;
+        let digest = recovered.tree.digest();
+        let ensemble = self.plan.membership();
+        let standalone = ensemble.is_none();
+        let settings = Settings {
+            server: this.id,
+            tick_time_ms: self.plan.tick_ms,
+            min_session_timeout_ms: 2 * self.plan.tick_ms as i32,
+            max_session_timeout_ms: 20 * self.plan.tick_ms as i32,
+            reconfig: false,
+            access: AccessConfig { skip_acl: false, ..AccessConfig::default() },
+            ..Settings::default()
+        };
+        let epochs = if standalone {
+            Epochs { accepted: last.epoch(), current: last.epoch() }
+        } else {
+            let epochs = read_epochs(&*disk, &this.directories, last)?;
+            Epochs { accepted: epochs.accepted, current: epochs.current }
+        };
+        let verdict = this.promises.recovered(server + 1, last, epochs.accepted, epochs.current);
+        let writer = LogWriter::new(disk, &this.directories.log_dir, options, last);
+        let shared = Arc::new(Shared::new(settings, recovered.tree, now.wall_ms));
+        let replica = match ensemble {
+            None => Replica::new(shared.clone(), now),
+            Some(memberships) => {
+                let settings = EnsembleSettings {
+                    me: this.id,
+                    memberships,
+                    init_limit_ticks: 10,
+                    sync_limit_ticks: 5,
+                    connect_limit_ticks: None,
+                    connect_retry_ms: 100,
+                    notification_interval_ms: (200, 60_000),
+                    observer_election_delay_ms: 200,
+                    leader_serves: true,
+                    local_sessions: false,
+                    local_sessions_upgrading: false,
+                    read_only_mode: false,
+                    sync_enabled: true,
+                    commit_log_count: self.plan.commit_log_count,
+                    force_snapshot_sync: self.plan.force_snapshots,
+                    max_concurrent_snap_syncs: 10,
+                    max_concurrent_diff_syncs: 100,
+                    max_time_to_wait_for_epoch_ms: None,
+                    standalone_enabled: true,
+                    multi_address: false,
+                };
+                Replica::member(shared.clone(), settings, epochs, now)
+            }
+        };
+        this.process = Some(Process {
+            shared,
+            replica,
+            writer,
+            jobs: VecDeque::new(),
+            busy: false,
+            tick_at_us: i64::MAX,
+            serving: Serving::Nobody,
+            applied: last,
+            purger: Purger::new(),
+            snapshot_due: false,
+        });
+        this.start_failures = 0;
+        self.figures.starts += 1;
+        self.note(9, server as u64, last.0 as u64, || {
+            format!("server {} starts at {last}, epochs {}/{}", server + 1, epochs.accepted, epochs.current)
+        });
+        self.judge(verdict);
+        let verdict = self.chronicle.compare_digest(server + 1, last, digest);
+        self.judge(verdict);
+        self.feed(server, Input::Tick);
+        Ok(())
+    }
+
+    /// The process ends. `power`: so does everything that its disk was not made to keep.
+    pub(crate) fn stop(&mut self, server: usize, power: bool) {
+        if self.servers[server].process.take().is_some() {
+            self.process_gone(server, !power);
+            self.lines_gone(server, !power);
+        }
+        self.inbox.retain(|(to, _)| *to != server);
+        let this = &mut self.servers[server];
+        this.deferred.clear();
+        this.frozen = false;
+        if power {
+            self.lose_power(server);
+        }
+    }
+
+    fn lose_power(&mut self, server: usize) {
+        let seed = self.random.next();
+        let this = &mut self.servers[server];
+        this.powered = false;
+        this.disk = this.disk.restart(seed);
+    }
+
+    /// Takes inputs in until there are none.
+    pub(crate) fn run_inbox(&mut self) {
+        while let Some((server, input)) = self.inbox.pop_front() {
+            if self.servers[server].process.is_some() {
+                self.handle(server, input);
+            }
+        }
+    }
+
+    fn handle(&mut self, server: usize, input: Input) {
+        let now = self.time_at(server);
+        let Some(process) = &mut self.servers[server].process else { return };
+        process.replica.handle(now, input);
+        self.figures.inputs += 1;
+        let mut woken: BTreeMap<u64, Arc<Connection>> = BTreeMap::new();
+        while let Some(output) = self.servers[server].process.as_mut().and_then(|process| process.replica.poll()) {
+            match output {
+                Output::Wake(connection) => {
+                    woken.insert(connection.id.0, connection);
+                }
+                output => self.carry_out(server, output),
+            }
+        }
+        self.observe(server);
+        for line in woken.into_keys() {
+            self.flush_line(line);
+            self.look_at_line(line);
+        }
+        self.schedule_tick(server);
+    }
+
+    fn schedule_tick(&mut self, server: usize) {
+        let offset_ms = self.servers[server].monotonic_offset_ms;
+        let (now_us, life) = (self.now_us, self.servers[server].life);
+        let Some(process) = &mut self.servers[server].process else { return };
+        let Some(due_ms) = process.replica.deadline_ms() else { return };
+        let due_us = due_ms.saturating_sub(offset_ms).saturating_mul(MS).max(now_us + 200);
+        if process.tick_at_us <= now_us || due_us < process.tick_at_us {
+            process.tick_at_us = due_us;
+            self.schedule(due_us, Event::Tick { server, life });
+        }
+    }
+
+    pub(crate) fn tick(&mut self, server: usize) {
+        if let Some(process) = &mut self.servers[server].process
+            && process.tick_at_us <= self.now_us
+        {
+            process.tick_at_us = i64::MAX;
+            self.feed(server, Input::Tick);
+        }
+    }
+
+    fn carry_out(&mut self, server: usize, output: Output) {
+        match output {
+            Output::Append(record) => {
+                if self.plan.sabotage == Some(Sabotage::AcksBeforeSync) {
+                    self.feed(server, Input::Synced { zxid: record.zxid });
+                }
+                self.servers[server].log.insert(record.zxid, record.body().into());
+                self.ask_storage(server, Job::Append(record));
+            }
+            Output::Store(store) => self.ask_storage(server, Job::Store(store)),
+            Output::Notify { to, notification } => {
+                if notification.leader == self.servers[server].id
+                    && notification.state == rookeeper_proto::election::PeerState::Looking
+                {
+                    let verdict = self.servers[server].promises.votes(server + 1, notification.zxid);
+                    self.judge(verdict);
+                }
+                let to = to.0 as usize - 1;
+                self.note(1, server as u64, to as u64, || {
+                    format!("vote {} -> {}: {notification:?}", server + 1, to + 1)
+                });
+                if to < self.servers.len() && to != server {
+                    self.notify(server, to, notification);
+                }
+            }
+            Output::Dial { link, server: target, .. } => self.dial(server, link, target.0 as usize - 1),
+            Output::Hangup { link } | Output::DropLearner { link, .. } if self.is_dialed(server, link) => {
+                self.hang_up(server, link);
+            }
+            Output::Hangup { link } => self.hang_up(server, link),
+            Output::DropLearner { link, why } => {
+                self.note(2, server as u64, 0, || format!("server {} drops a learner: {why}", server + 1));
+                self.to_learner(server, link, Item::End(why));
+            }
+            Output::ToLeader { link, bytes } => {
+                self.check_to_leader(server, &bytes);
+                self.to_leader(server, link, bytes);
+            }
+            Output::ToLearner { link, bytes } => {
+                self.check_to_learner(server, &bytes);
+                self.to_learner(server, link, Item::Bytes(bytes));
+            }
+            Output::StreamLog { link, after, before } => self.to_learner(server, link, Item::Log { after, before }),
+            Output::StreamSnapshot { link } => self.to_learner(server, link, Item::Snapshot),
+            Output::PlanSync { link, after, before } => self.plan_sync(server, link, after, before),
+            Output::Log { text, .. } => self.note(3, server as u64, 0, || format!("server {}: {text}", server + 1)),
+            Output::DigestMismatch { zxid, expected, actual } => self.violated(format!(
+                "history: server {} computed digest {actual:x} at {zxid}, the transaction says {expected:x}",
+                server + 1
+            )),
+            Output::Members(_) => {}
+            Output::SessionExpired { session, .. } => {
+                self.figures.expired += 1;
+                self.note(4, server as u64, session.0 as u64, || format!("session {session} expires"));
+            }
+            Output::SessionOpened { .. } | Output::SessionClosed { .. } => {}
+            Output::Wake(_) => unreachable!("wakes are collected"),
+        }
+    }
+
+    fn is_dialed(&self, _server: usize, link: LinkId) -> bool {
+        link.0 < 1_000_000
+    }
+
+    fn plan_sync(&mut self, server: usize, link: LinkId, after: Zxid, before: Zxid) {
+        let this = &self.servers[server];
+        let plan = match plan_catch_up(&this.disk, &this.directories, after, before, Some(self.plan.size_factor)) {
+            Ok(CatchUpStart::Continues) => SyncPlan::Log,
+            Ok(CatchUpStart::TruncateTo(zxid)) => SyncPlan::TruncateThenLog(zxid),
+            Ok(CatchUpStart::Unavailable) => SyncPlan::Snapshot,
+            Err(error) => {
+                self.note(5, server as u64, 0, || format!("server {} can't look at its log: {error}", server + 1));
+                SyncPlan::Snapshot
+            }
+        };
+        let life = self.servers[server].life;
+        let at_us = self.now_us + self.random.skewed(100, 20 * MS);
+        self.schedule(at_us, Event::Input { server, life, input: Box::new(Input::SyncPlanned { link, plan }) });
+    }
+
+    // --- what others are told is checked against the disk ---
+
+    fn check_to_leader(&mut self, server: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Ok(Some((packet, length))) = QuorumPacket::split(rest, MAX_PACKET_BYTES) {
+            rest = &rest[length..];
+            let verdict = match packet {
+                QuorumPacket::Ack { zxid } if zxid.counter() == 0 => {
+                    let disk = self.servers[server].after_power_cut(self.now_us as u64);
+                    let this = &self.servers[server];
+                    let stored = durable_epoch(&disk, &this.directories, CURRENT);
+                    this.promises.acknowledges_leader(server + 1, zxid.epoch(), stored)
+                }
+                QuorumPacket::Ack { zxid } => self.servers[server].promises.acknowledges(server + 1, zxid),
+                QuorumPacket::AckEpoch { last_logged, current_epoch } => {
+                    let disk = self.servers[server].after_power_cut(self.now_us as u64);
+                    let this = &self.servers[server];
+                    let accepted = durable_epoch(&disk, &this.directories, ACCEPTED);
+                    let promised = current_epoch.map_or(0, |current| current.max(this.promises.accepted));
+                    this.promises
+                        .promises(server + 1, promised, accepted)
+                        .and_then(|()| this.promises.votes(server + 1, last_logged))
+                }
+                _ => Ok(()),
+            };
+            self.judge(verdict);
+        }
+    }
+
+    fn check_to_learner(&mut self, server: usize, bytes: &[u8]) {
+        if let Ok(Some((QuorumPacket::LeaderInfo { epoch }, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES) {
+            let disk = self.servers[server].after_power_cut(self.now_us as u64);
+            let this = &self.servers[server];
+            let accepted = durable_epoch(&disk, &this.directories, ACCEPTED);
+            let verdict = this.promises.promises(server + 1, epoch.epoch(), accepted);
+            self.judge(verdict);
+        }
+    }
+
+    /// What the last input has made of the server.
+    fn observe(&mut self, server: usize) {
+        let Some(process) = &self.servers[server].process else { return };
+        let serving = process.shared.bulletin.serving();
+        let (applied, digest) = {
+            let tree = process.shared.tree();
+            (tree.last_zxid(), tree.digest())
+        };
+        let began = serving != process.serving;
+        let before = process.applied;
+        if !began && applied == before {
+            return;
+        }
+        let leads = began && serving == Serving::Deciding;
+        let epoch = if leads { process.shared.bulletin.standing().epoch } else { 0 };
+        if let Some(process) = &mut self.servers[server].process {
+            process.serving = serving;
+            process.applied = applied;
+        }
+        if began {
+            self.note(10, server as u64, applied.0 as u64, || {
+                format!("server {} serves {serving:?} at {applied}", server + 1)
+            });
+        }
+        if leads && self.plan.membership().is_some() {
+            let verdict = self.leaders.leads(server + 1, epoch);
+            self.judge(verdict);
+        }
+        if !matches!(serving, Serving::Deciding | Serving::Forwarding) {
+            return;
+        }
+        // What a server that serves has applied is committed.
+        let new: Vec<(Zxid, Arc<[u8]>)> = self.servers[server]
+            .log
+            .iter()
+            .rev()
+            .skip_while(|(zxid, _)| **zxid > applied)
+            .take_while(|(zxid, _)| began || **zxid > before)
+            .map(|(zxid, body)| (*zxid, body.clone()))
+            .collect();
+        for (zxid, body) in new.into_iter().rev() {
+            let mut body = body;
+            if self.plan.sabotage == Some(Sabotage::KeepsEphemeral) {
+                body = keep_an_ephemeral(&body);
+            }
+            match self.chronicle.applied(server + 1, self.now_us, zxid, &body) {
+                Ok(true) => self.check_quorum(zxid, &body),
+                Ok(false) => {}
+                Err(problem) => self.violated(problem),
+            }
+        }
+        let mut digest = digest;
+        if self.plan.sabotage == Some(Sabotage::WrongState) && server == 1 {
+            digest ^= 1;
+        }
+        let verdict = self.chronicle.digest(server + 1, applied, digest);
+        self.judge(verdict);
+    }
+
+    /// Who has a transaction on disk that was just committed.
+    fn check_quorum(&mut self, zxid: Zxid, body: &[u8]) {
+        let quorum = self
+            .plan
+            .membership()
+            .map_or_else(|| Quorum::majority([ServerId(1)]), |memberships| memberships.committed.quorum());
+        let has = |server: &&Server| {
+            server.promises.durable >= zxid && server.log.get(&zxid).is_none_or(|own| **own == *body)
+        };
+        let mut holders: BTreeSet<ServerId> = self.servers.iter().filter(has).map(|server| server.id).collect();
+        if self.random.one_in(DEEP_CHECK) {
+            let seed = self.now_us as u64;
+            let directories = self.servers[0].directories.clone();
+            let survives = |server: &&Server| {
+                let disk = server.after_power_cut(seed);
+                recover(&disk, &directories, &recovery()).is_ok_and(|found| found.tree.last_zxid() >= zxid)
+            };
+            let ids: BTreeSet<ServerId> = self.servers.iter().filter(survives).map(|server| server.id).collect();
+            holders.retain(|id| ids.contains(id));
+            self.figures.deep_checks += 1;
+        }
+        let verdict = durability::committed(&quorum, &holders, zxid);
+        self.judge(verdict);
+    }
+
+    // --- the storage ---
+
+    fn ask_storage(&mut self, server: usize, job: Job) {
+        let Some(process) = &mut self.servers[server].process else { return };
+        process.jobs.push_back(job);
+        if !process.busy {
+            process.busy = true;
+            self.schedule_storage(server);
+        }
+    }
+
+    fn schedule_storage(&mut self, server: usize) {
+        let delay_us = self.random.skewed(100, 5 * MS) * self.servers[server].slowness;
+        let life = self.servers[server].life;
+        self.schedule(self.now_us + delay_us, Event::Storage { server, life });
+    }
+
+    /// The storage has done what it was at: all transactions at the head of the queue together, or one other thing.
+    pub(crate) fn storage_step(&mut self, server: usize) {
+        match self.try_storage_step(server) {
+            Ok(Some(answer)) => self.feed(server, answer),
+            Ok(None) => {}
+            Err(error) => {
+                self.note(11, server as u64, 0, || format!("the storage of server {} fails: {error}", server + 1));
+                let power = self.servers[server].disk.has_crashed();
+                self.figures.disk_failures += 1;
+                self.stop(server, power);
+                let life = self.servers[server].life;
+                let at_us = self.now_us + self.random.between(200, 5000) * MS;
+                self.schedule(at_us, Event::Start { server, life });
+                return;
+            }
+        }
+        let Some(process) = &mut self.servers[server].process else { return };
+        process.busy = !process.jobs.is_empty();
+        if process.busy {
+            self.schedule_storage(server);
+        }
+    }
+
+    fn try_storage_step(&mut self, server: usize) -> Result<Option<Input>, StoreError> {
+        let options = self.log_options(server);
+        let now_us = self.now_us;
+        let limit = self.plan.batch;
+        let this = &mut self.servers[server];
+        let Some(process) = &mut this.process else { return Ok(None) };
+        let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
+        let directories = &this.directories;
+        let new_writer = |last| LogWriter::new(disk.clone(), &directories.log_dir, options.clone(), last);
+        let mut last = None;
+        for _ in 0..limit {
+            let Some(Job::Append(record)) = process.jobs.pop_front_if(|job| matches!(job, Job::Append(_))) else {
+                break;
+            };
+            process.writer.append(record.zxid, record.body())?;
+            last = Some(record.zxid);
+        }
+        if let Some(zxid) = last {
+            process.writer.commit()?;
+            this.promises.durable = this.promises.durable.max(zxid);
+            if process.writer.wants_roll() {
+                process.writer.roll()?;
+                if !process.snapshot_due {
+                    process.snapshot_due = true;
+                    let life = this.life;
+                    self.schedule(now_us + 20 * MS, Event::Snapshot { server, life });
+                }
+            }
+            return Ok(Some(Input::Synced { zxid }));
+        }
+        let Some(Job::Store(store)) = process.jobs.pop_front() else { return Ok(None) };
+        let text = format!("{store:?}");
+        let (answer, verdict) = match store {
+            Store::AcceptedEpoch(epoch) => {
+                if self.plan.sabotage != Some(Sabotage::ForgetsEpochs) {
+                    write_epoch(&*disk, &directories.snapshot_dir, ACCEPTED, epoch)?;
+                }
+                (Some(Stored::AcceptedEpoch(epoch)), this.promises.stored(server + 1, Some(epoch), None))
+            }
+            Store::CurrentEpoch(epoch) => {
+                write_epoch(&*disk, &directories.snapshot_dir, CURRENT, epoch)?;
+                (Some(Stored::CurrentEpoch(epoch)), this.promises.stored(server + 1, None, Some(epoch)))
+            }
+            Store::Truncate { zxid, reload } => {
+                process.writer = new_writer(zxid);
+                truncate(&*disk, directories, zxid)?;
+                this.log.split_off(&Zxid(zxid.0 + 1));
+                let mut tree = None;
+                let mut last = zxid;
+                if reload {
+                    let recovered = recover(&*disk, directories, &recovery())?;
+                    last = recovered.tree.last_zxid();
+                    process.writer = new_writer(last);
+                    tree = Some(Box::new(recovered.tree));
+                }
+                this.promises.cut(last);
+                self.figures.truncations += 1;
+                (Some(Stored::Truncated { zxid, tree }), Ok(()))
+            }
+            Store::InstallSnapshot { zxid } => {
+                process.writer = new_writer(zxid);
+                let shared = process.shared.clone();
+                install_snapshot(
+                    &*disk,
+                    directories,
+                    &SnapshotOptions::default(),
+                    &mut |read| read(&shared.tree()),
+                    zxid,
+                )?;
+                this.log.clear();
+                this.promises.cut(zxid);
+                self.figures.snapshots_installed += 1;
+                (Some(Stored::SnapshotInstalled { zxid }), Ok(()))
+            }
+            Store::ProposedMembership(_) | Store::ActiveMembership(_) => (None, Ok(())),
+        };
+        self.judge(verdict);
+        self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));
+        Ok(answer.map(Input::Stored))
+    }
+
+    /// A snapshot of what is committed, once everything in it is on disk.
+    pub(crate) fn snapshot(&mut self, server: usize) {
+        let this = &mut self.servers[server];
+        let life = this.life;
+        let Some(process) = &mut this.process else { return };
+        if !matches!(process.serving, Serving::Deciding | Serving::Forwarding) {
+            process.snapshot_due = false;
+            return;
+        }
+        if process.applied > this.promises.durable || !process.jobs.is_empty() {
+            self.schedule(self.now_us + 5 * MS, Event::Snapshot { server, life });
+            return;
+        }
+        process.snapshot_due = false;
+        let shared = process.shared.clone();
+        let written = write_snapshot(
+            &this.disk,
+            &this.directories.snapshot_dir,
+            &SnapshotOptions::default(),
+            &mut |read| read(&shared.tree()),
+            &mut |_| Ok(()),
+        );
+        let purged = written.and_then(|_| {
+            let options = PurgeOptions { retain_snapshots: 2, ..PurgeOptions::default() };
+            process.purger.purge(&this.disk, &this.directories, &options, SystemTime::UNIX_EPOCH)
+        });
+        self.figures.snapshots_taken += 1;
+        if let Err(error) = purged {
+            self.note(13, server as u64, 0, || format!("server {} can't take a snapshot: {error}", server + 1));
+            if self.servers[server].disk.has_crashed() {
+                self.stop(server, true);
+                let life = self.servers[server].life;
+                self.schedule(self.now_us + 1000 * MS, Event::Start { server, life });
+            }
+        }
+    }
+}
+
+/// Whether the error says that what is on disk can't be right.
+fn is_damage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { .. } | StoreError::Misuse(_) | StoreError::Newer { .. })
+}
+
+/// A planted bug: the end of a session leaves one of its nodes.
+fn keep_an_ephemeral(body: &[u8]) -> Arc<[u8]> {
+    if let Ok(mut record) = TxnRecord::decode(body)
+        && let rookeeper_proto::Txn::CloseSession { paths: Some(paths) } = &mut record.txn
+        && paths.pop().is_some()
+    {
+        let mut changed = Vec::new();
+        record.append(&mut changed);
+        return changed.into();
+    }
+    body.into()
+}

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use rookeeper_proto::election::{Notification, PeerState};
 use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, QuorumPacket, Touch};
 use rookeeper_proto::{ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
-use rookeeper_replica::{
-    EnsembleSettings, Epochs, Input, Output, Replica, Settings, Shared, Store, Stored, Time,
-};
+use rookeeper_replica::{EnsembleSettings, Epochs, Input, Output, Replica, Settings, Shared, Store, Stored, Time};
 use rookeeper_tree::Tree;
 use rookeeper_zab::{LinkId, Membership, Memberships, SyncPlan};
 
@@ -89,14 +87,8 @@ impl World {
         let shared = Arc::new(Shared::new(shared_settings, Tree::new(), 0));
         let epochs = Epochs { accepted: 1, current: 1 };
         let replica = Replica::member(shared, settings, epochs, Time { monotonic_ms: 0, wall_ms: 0 });
-        let mut world = World {
-            random: Random(seed),
-            replica,
-            now_ms: 0,
-            queue: VecDeque::new(),
-            leader: None,
-            learners: 0,
-        };
+        let mut world =
+            World { random: Random(seed), replica, now_ms: 0, queue: VecDeque::new(), leader: None, learners: 0 };
         world.drain();
         world
     }

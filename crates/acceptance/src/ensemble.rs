@@ -1,7 +1,6 @@
 //! An ensemble of server processes on loopback, Rookeeper and the original in any mix.
 //!
-//! Every ensemble has a loopback address of its own, chosen at random and held until its servers take it, so ensembles do not
-//! meet. A member can be killed, frozen, stopped, and started again as the other product on the same directory. Waits poll what
+//! Every ensemble has a loopback address of its own, chosen at random, so ensembles do not meet. A member can be killed, frozen, stopped, and started again as the other product on the same directory. Waits poll what
 //! the members say of themselves and end with a deadline, or at once when a process ended by itself. Whatever happens in a test,
 //! no process outlives its [`Ensemble`]; the logs are shown when the test fails.
 //!
@@ -9,18 +8,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::client::{Client, Hello, four_letter_word_within};
-use crate::member::{Member, State};
+use crate::member::{self, Member, State};
 use crate::random::Random;
 use crate::server::Product;
 
@@ -434,9 +433,7 @@ impl Ensemble {
         let directory = self.home.path().join(id.to_string());
         fs::create_dir_all(directory.join("data"))?;
         fs::write(directory.join("data/myid"), format!("{id}\n"))?;
-        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind((self.address, 0))).collect::<io::Result<_>>()?;
-        let ports: Vec<u16> =
-            held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<io::Result<_>>()?;
+        let ports = member::unused_ports(self.address)?;
         self.members.push(Member {
             id,
             product,
@@ -445,7 +442,6 @@ impl Ensemble {
             client_port: ports[0],
             quorum_port: ports[1],
             election_port: ports[2],
-            held,
             process: None,
             frozen: false,
         });

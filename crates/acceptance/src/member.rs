@@ -1,12 +1,14 @@
 //! One member of an ensemble: its directory, its ports, its process, its log.
 //!
-//! The ports are held by listeners of ours until the first start. The configuration file is written once: a server may change
+//! The configuration file is written once: a server may change
 //! it afterwards, and a restart, also as the other product, must live with that.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,20 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const SHOWN_LINES: usize = 120;
 /// Debian's 3.8.0; `ROOKEEPER_APACHE_CLASSPATH` names another one.
 const APACHE_CLASSPATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar";
+
+/// A process that is being started has a copy of every socket for a moment: none may be one that looks for a port.
+static FORK: Mutex<()> = Mutex::new(());
+
+/// Three ports on which nobody listens. Connections do not take them: theirs come from 127.0.0.1.
+pub(crate) fn unused_ports(address: Ipv4Addr) -> io::Result<[u16; 3]> {
+    let _guard = FORK.lock();
+    let listeners = [0; 3].map(|port| TcpListener::bind((address, port)));
+    let mut ports = [0; 3];
+    for (port, listener) in ports.iter_mut().zip(listeners) {
+        *port = listener?.local_addr()?.port();
+    }
+    Ok(ports)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -37,7 +53,6 @@ pub struct Member {
     pub client_port: u16,
     pub quorum_port: u16,
     pub election_port: u16,
-    pub held: Vec<TcpListener>,
     pub process: Option<Child>,
     pub frozen: bool,
 }
@@ -66,7 +81,6 @@ impl Member {
 
     pub fn spawn(&mut self, properties: &[String], fast_jvm: bool) -> Result<()> {
         self.kill()?;
-        self.held.clear();
         let config_file = self.directory.join("zoo.cfg");
         let mut command = match self.product {
             Product::Rookeeper => {
@@ -89,6 +103,7 @@ impl Member {
         };
         let log = File::options().create(true).append(true).open(self.log_path())?;
         command.current_dir(&self.directory).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let _guard = FORK.lock();
         self.process = Some(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
         Ok(())
     }

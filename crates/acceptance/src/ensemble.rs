@@ -1,8 +1,9 @@
 //! An ensemble of server processes on loopback, Rookeeper and the original in any mix.
 //!
-//! Every ensemble has a loopback address of its own, chosen at random, so ensembles do not meet. A member can be killed, frozen, stopped, and started again as the other product on the same directory. Waits poll what
-//! the members say of themselves and end with a deadline, or at once when a process ended by itself. Whatever happens in a test,
-//! no process outlives its [`Ensemble`]; the logs are shown when the test fails.
+//! Every member has a loopback address of its own, chosen at random, so ensembles do not meet. A member can be killed, frozen,
+//! stopped, and started again as the other product on the same directory. Waits poll what the members say of themselves and end
+//! with a deadline, or at once when a process ended by itself. Whatever happens in a test, no process outlives its [`Ensemble`];
+//! the logs are shown when the test fails.
 //!
 //! Ensembles with JVMs run one at a time in a process, the others side by side.
 
@@ -142,7 +143,7 @@ impl Plan {
         let turn = Turn::take(self.products.contains(&Product::Apache));
         let home = tempfile::Builder::new().prefix("rookeeper-ensemble-").tempdir()?;
         let mut ensemble = Ensemble {
-            address: unused_loopback_address()?,
+            network: random_network(),
             plan: self,
             members: Vec::new(),
             home,
@@ -165,7 +166,8 @@ impl Plan {
 #[derive(Debug)]
 pub struct Ensemble {
     plan: Plan,
-    address: Ipv4Addr,
+    /// The middle of all addresses.
+    network: [u8; 2],
     pub(crate) members: Vec<Member>,
     home: TempDir,
     logs_shown: bool,
@@ -184,19 +186,19 @@ impl Ensemble {
 
     /// The client address of a member.
     pub fn address(&self, id: u64) -> SocketAddr {
-        (self.address, self.member(id).client_port).into()
+        (self.ip(id), self.member(id).client_port).into()
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.members.iter().map(|member| (self.address, member.client_port).into()).collect()
+        self.ids().into_iter().map(|id| self.address(id)).collect()
     }
 
     pub fn quorum_address(&self, id: u64) -> SocketAddr {
-        (self.address, self.member(id).quorum_port).into()
+        (self.ip(id), self.member(id).quorum_port).into()
     }
 
     pub fn election_address(&self, id: u64) -> SocketAddr {
-        (self.address, self.member(id).election_port).into()
+        (self.ip(id), self.member(id).election_port).into()
     }
 
     pub fn product(&self, id: u64) -> Product {
@@ -223,9 +225,9 @@ impl Ensemble {
     pub fn server_line(&self, id: u64) -> String {
         let member = self.member(id);
         let role = if member.observer { "observer" } else { "participant" };
-        let mut line = format!("{}:{}:{}:{role}", self.address, member.quorum_port, member.election_port);
+        let mut line = format!("{}:{}:{}:{role}", self.ip(id), member.quorum_port, member.election_port);
         if self.plan.client_in_server_line {
-            let _ = write!(line, ";{}:{}", self.address, member.client_port);
+            let _ = write!(line, ";{}:{}", self.ip(id), member.client_port);
         }
         line
     }
@@ -420,6 +422,10 @@ impl Ensemble {
         }
     }
 
+    fn ip(&self, id: u64) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.network[0], self.network[1], id as u8)
+    }
+
     fn member(&self, id: u64) -> &Member {
         &self.members[id as usize - 1]
     }
@@ -433,7 +439,7 @@ impl Ensemble {
         let directory = self.home.path().join(id.to_string());
         fs::create_dir_all(directory.join("data"))?;
         fs::write(directory.join("data/myid"), format!("{id}\n"))?;
-        let ports = member::unused_ports(self.address)?;
+        let ports = member::unused_ports(self.ip(id))?;
         self.members.push(Member {
             id,
             product,
@@ -455,7 +461,7 @@ impl Ensemble {
             writeln!(text, "{key}={value}")?;
         }
         if !self.plan.client_in_server_line {
-            writeln!(text, "clientPort={}\nclientPortAddress={}", member.client_port, self.address)?;
+            writeln!(text, "clientPort={}\nclientPortAddress={}", member.client_port, self.ip(id))?;
         }
         if member.observer {
             writeln!(text, "peerType=observer")?;
@@ -485,9 +491,8 @@ impl Drop for Ensemble {
     }
 }
 
-/// An address of 127.0.0.0/8 that nobody listens on; connections to it come from 127.0.0.1, so its ports stay free.
-fn unused_loopback_address() -> Result<Ipv4Addr> {
+/// Connections to 127.0.0.0/8 come from 127.0.0.1, so the ports of the other addresses stay free for those who listen.
+fn random_network() -> [u8; 2] {
     let mut random = Random::from_clock();
-    let mut octet = || 1 + random.below(253) as u8;
-    Ok(Ipv4Addr::new(127, octet(), octet(), octet()))
+    [0; 2].map(|_| 1 + random.below(253) as u8)
 }

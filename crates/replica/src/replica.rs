@@ -392,7 +392,16 @@ impl Replica {
             return Some(i64::MIN);
         }
         let reaper = self.decides().then(|| self.reaper.deadline_ms());
-        [self.shared.sessions().deadline_ms(), reaper, self.member_deadline_ms()].into_iter().flatten().min()
+        [self.session_deadline_ms(), reaper, self.member_deadline_ms()].into_iter().flatten().min()
+    }
+
+    /// Nothing expires while nobody is served: sessions have their full timeout ahead of them when that begins again, and a leader
+    /// that does not decide yet must not propose.
+    fn session_deadline_ms(&self) -> Option<i64> {
+        if self.shared.bulletin.serving() == Serving::Nobody {
+            return None;
+        }
+        self.shared.sessions().deadline_ms()
     }
 
     /// Transactions on their way, and requests that wait for a leader.
@@ -567,7 +576,7 @@ impl Replica {
 
     fn pass_time(&mut self, now: Time) {
         self.pass_member_time(now);
-        if self.shared.sessions().deadline_ms().is_some_and(|due| due <= now.monotonic_ms) {
+        if self.session_deadline_ms().is_some_and(|due| due <= now.monotonic_ms) {
             let expired = self.shared.sessions().expired(now.monotonic_ms);
             for expired in expired {
                 self.expire(now, expired);

@@ -177,7 +177,7 @@ impl Plan {
                 target,
                 kind,
                 lasts_us: random.skewed(50 * MS, 12 * tick_ms * MS),
-                draw: random.next(),
+                draw: random.draw(),
             });
         }
         plan.faults.sort_by_key(|fault| fault.at_us);

@@ -290,13 +290,13 @@ impl World {
         self.network.by_end.get(&End { server, life: self.servers[server].life, link }).copied()
     }
 
-    pub(crate) fn to_leader(&mut self, server: usize, link: LinkId, bytes: Vec<u8>) {
+    pub(crate) fn send_to_leader(&mut self, server: usize, link: LinkId, bytes: Vec<u8>) {
         if let Some((number, Side::Learner)) = self.end_of(server, link) {
             self.transmit(number, Side::Leader, Payload::Packets(bytes));
         }
     }
 
-    pub(crate) fn to_learner(&mut self, server: usize, link: LinkId, item: Item) {
+    pub(crate) fn send_to_learner(&mut self, server: usize, link: LinkId, item: Item) {
         let Some((number, Side::Leader)) = self.end_of(server, link) else { return };
         if let Some(link) = self.network.links.get_mut(&number) {
             link.outgoing.push_back(item);

@@ -244,7 +244,7 @@ impl World {
     fn new(plan: Plan, traced: bool) -> World {
         let mut random = Random::new(plan.seed);
         let servers = (0..plan.members())
-            .map(|number| Server::new(number, random.next(), random.between(0, 1_000_000)))
+            .map(|number| Server::new(number, random.draw(), random.between(0, 1_000_000)))
             .collect();
         let clients = (0..plan.clients).map(|number| Client::new(number, plan.tick_ms)).collect();
         World {
@@ -330,7 +330,7 @@ impl World {
             self.dispatch(event);
             self.run_inbox();
             // The healed phase need not last longer than it takes.
-            if self.healed && self.figures.events % 64 == 0 {
+            if self.healed && self.figures.events.is_multiple_of(64) {
                 match settled_us {
                     None if self.has_recovered() => settled_us = Some(self.now_us),
                     Some(since_us) if self.now_us > since_us + 2 * SEC && self.is_quiet() => break,

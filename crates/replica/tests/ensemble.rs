@@ -1,6 +1,8 @@
 //! Ensembles of replicas with a perfect network and a disk that answers at once: who leads, who follows, and what clients see of it. What
 //! goes wrong in the world is for the simulator.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

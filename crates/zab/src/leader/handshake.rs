@@ -59,6 +59,11 @@ impl Leader {
                 self.try_to_accept();
             }
             Phase::Accepting => {}
+            // It tried to lead itself and got that far; it can follow only into an epoch behind that one, and would knock for ever.
+            Phase::Broadcasting if accepted > self.epoch && self.voter(id).is_some() => {
+                let why = format!("server {} has accepted epoch {accepted:x}, a newer one is needed for it", server.0);
+                self.step_down(why, None);
+            }
             _ => self.tell_epoch(id),
         }
     }

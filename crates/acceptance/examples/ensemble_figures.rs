@@ -255,5 +255,7 @@ fn start_and_wait(ensemble: &mut Ensemble, id: u64) -> Result<Duration> {
     ensemble.start(id)?;
     ensemble.wait_formed()?;
     ensemble.wait_same_zxid()?;
-    Ok(begin.elapsed())
+    let time = begin.elapsed();
+    eprintln!("{:?}: caught up after {} ms", ensemble.product(id), time.as_millis());
+    Ok(time)
 }

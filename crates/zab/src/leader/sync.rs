@@ -37,7 +37,10 @@ pub(super) fn choose(
     learner_last: Zxid,
 ) -> Way {
     let last = learner_last;
-    if force_snapshot || last < Zxid::ZERO {
+    // A snapshot holds what is applied here, and takes the place of all the learner has. Where that is more, a part of it may be
+    // committed although this leader can't know yet, and must not leave the learner's disk even for a moment.
+    let has_more = last > history.committed();
+    if (force_snapshot && !has_more) || last < Zxid::ZERO {
         return Way::Snapshot;
     }
     if last.epoch() > epoch {
@@ -57,8 +60,12 @@ pub(super) fn choose(
     let known = last == history.start() || last.counter() == 0 || has(history, last);
     match known {
         true => Way::Diff { zxid: committed, after: last },
-        // Within an epoch there is no gap, so it went another way in an older epoch.
-        false => Way::Snapshot,
+        // Within an epoch there is no gap, so it went another way in an older epoch: behind the last record it shares with this
+        // leader, if that is of the same epoch and it surely has it.
+        false => match last_before(history, last) {
+            shared if has_more && shared.epoch() == last.epoch() => Way::Truncate { to: shared },
+            _ => Way::Snapshot,
+        },
     }
 }
 
@@ -178,6 +185,12 @@ fn has(history: &History, zxid: Zxid) -> bool {
     history.after(Zxid(zxid.0 - 1)).next().is_some_and(|record| record.zxid == zxid)
 }
 
+/// The last record up to `zxid` that is in memory, or the one before memory.
+fn last_before(history: &History, zxid: Zxid) -> Zxid {
+    let earlier = history.after(history.start()).map(|record| record.zxid).take_while(|record| *record <= zxid);
+    earlier.last().unwrap_or(history.start())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,8 +247,29 @@ mod tests {
             (zxid(5, 1), Way::Refuse),
             (Zxid(i64::MAX), Way::Refuse),
         ] {
-            assert_eq!(choose(&history(), committed, 4, false, last), way, "{last}");
-            assert_eq!(choose(&history(), committed, 4, true, last), Way::Snapshot, "{last}, forced");
+            let mut history = history();
+            history.commit(zxid(3, 3));
+            assert_eq!(choose(&history, committed, 4, false, last), way, "{last}");
+            if last <= zxid(3, 3) {
+                assert_eq!(choose(&history, committed, 4, true, last), Way::Snapshot, "{last}, forced");
+            }
+        }
+    }
+
+    /// Found in simulation: a follower that had acknowledged (1,7) was sent the snapshot of a leader that had applied (1,5), and lost
+    /// its power before it had (1,7) again.
+    #[test]
+    fn nobody_gives_up_what_may_be_committed_for_a_snapshot() {
+        let (history, committed) = (history(), zxid(3, 3));
+        for (last, way) in [
+            (zxid(1, 5), Way::Snapshot),
+            (zxid(1, 6), diff(committed, zxid(1, 6))),
+            (zxid(1, 7), diff(committed, zxid(1, 7))),
+            (zxid(1, 8), Way::Truncate { to: zxid(1, 7) }),
+            (zxid(3, 3), diff(committed, committed)),
+            (zxid(3, 4), Way::Truncate { to: committed }),
+        ] {
+            assert_eq!(choose(&history, committed, 4, true, last), way, "{last}");
         }
     }
 
@@ -251,7 +285,11 @@ mod tests {
                 let left = match choose(&history, committed, 4, false, last) {
                     Way::Diff { after, .. } => after,
                     Way::Truncate { to } => {
-                        assert!(to >= committed && last > to, "{last} was cut at {to}");
+                        let shared = whole.iter().copied().filter(|zxid| *zxid <= last).max();
+                        assert!(
+                            last > to && shared.is_some_and(|shared| to >= shared.min(committed)),
+                            "{last} was cut at {to}"
+                        );
                         to
                     }
                     Way::Snapshot | Way::AskLog { .. } | Way::Refuse => continue,

@@ -115,7 +115,16 @@ impl SimDisk {
     pub fn restart(&self, seed: u64) -> SimDisk {
         let mut state = self.state();
         state.random = random(seed ^ 0x5eed);
-        let mut files = state.files.clone();
+        // What no name can lead to any more need not be carried along.
+        let mut named: BTreeSet<usize> = state.durable_names.values().copied().collect();
+        for change in &state.unsynced_names {
+            if let NameChange::Create { file, .. } | NameChange::Rename { file, .. } = change {
+                named.insert(*file);
+            }
+        }
+        let keep =
+            |(number, file): (usize, &Inode)| if named.contains(&number) { file.clone() } else { Inode::default() };
+        let mut files: Vec<Inode> = state.files.iter().enumerate().map(keep).collect();
         for file in &mut files {
             for change in std::mem::take(&mut file.unsynced) {
                 state.survive(&mut file.durable, &change);

@@ -151,14 +151,14 @@ impl Plan {
             safety_us,
             healed_us: 40 * tick_ms * MS + 10 * SEC,
             faults: Vec::new(),
-            snap_count: *random.pick(&[8, 20, 60, 200]),
+            snap_count: *random.pick(&[15, 60, 200, 1000]),
             commit_log_count: *random.pick(&[1, 5, 20, 100]),
             force_snapshots: random.one_in(10),
             size_factor: *random.pick(&[0.33, 2.0, 100.0]),
             preallocate_bytes: *random.pick(&[0, 0, 8192]),
             log_file_bytes: *random.pick(&[None, None, Some(2000)]),
             batch: *random.pick(&[1, 4, 1000]),
-            think_us: *random.pick(&[40, 150, 400]) * MS,
+            think_us: *random.pick(&[100, 300, 1000]) * MS,
             sabotage: None,
         };
         // Some lives know one kind of fault only, and a few none.

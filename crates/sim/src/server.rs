@@ -37,7 +37,7 @@ const WALL_MS: i64 = 1_700_000_000_000;
 /// A server may fail to start this often before it is a bug; a disk without room is one reason.
 const MAX_START_FAILURES: u32 = 200;
 /// One commit in so many is checked by reading the disks of a quorum.
-const DEEP_CHECK: u64 = 150;
+const DEEP_CHECK: u64 = 400;
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -638,7 +638,16 @@ impl World {
         }
         let Some(Job::Store(store)) = process.jobs.pop_front() else { return Ok(None) };
         let text = format!("{store:?}");
-        let (answer, verdict) = match store {
+        let given_up = match &store {
+            Store::Truncate { zxid, .. } | Store::InstallSnapshot { zxid } => Some(*zxid),
+            _ => None,
+        };
+        let is_committed = |(zxid, body): &(&Zxid, &Arc<[u8]>)| {
+            self.chronicle.entry(**zxid).is_some_and(|entry| *entry.body == ***body)
+        };
+        let lost = given_up.and_then(|end| this.log.range(Zxid(end.0 + 1)..).find(is_committed));
+        let verdict = durability::gives_up(server + 1, lost.map(|(zxid, _)| *zxid));
+        let (answer, stored) = match store {
             Store::AcceptedEpoch(epoch) => {
                 if self.plan.sabotage != Some(Sabotage::ForgetsEpochs) {
                     write_epoch(&*disk, &directories.snapshot_dir, ACCEPTED, epoch)?;
@@ -668,6 +677,8 @@ impl World {
             Store::InstallSnapshot { zxid } => {
                 process.writer = new_writer(zxid);
                 let shared = process.shared.clone();
+                // Also where it fails: the next start finishes it.
+                this.has_foreign_snapshot = true;
                 install_snapshot(
                     &*disk,
                     directories,
@@ -676,14 +687,13 @@ impl World {
                     zxid,
                 )?;
                 this.log.clear();
-                this.has_foreign_snapshot = true;
                 this.promises.cut(zxid);
                 self.figures.snapshots_installed += 1;
                 (Some(Stored::SnapshotInstalled { zxid }), Ok(()))
             }
             Store::ProposedMembership(_) | Store::ActiveMembership(_) => (None, Ok(())),
         };
-        self.judge(verdict);
+        self.judge(verdict.and(stored));
         self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));
         Ok(answer.map(Input::Stored))
     }

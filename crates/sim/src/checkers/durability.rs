@@ -104,3 +104,11 @@ pub fn committed(quorum: &Quorum, holders: &BTreeSet<ServerId>, zxid: Zxid) -> V
     }
     Ok(())
 }
+
+/// A server gives the end of its history up; `lost` is a committed transaction that goes with it.
+pub fn gives_up(server: usize, lost: Option<Zxid>) -> Verdict {
+    match lost {
+        Some(zxid) => Err(format!("durability: server {server} gives {zxid} up, which is committed")),
+        None => Ok(()),
+    }
+}

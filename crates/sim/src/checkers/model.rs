@@ -77,10 +77,6 @@ impl Model {
         &all[all.partition_point(|(zxid, _)| *zxid <= after)..]
     }
 
-    pub fn is_over(&self, session: SessionId) -> bool {
-        self.over.contains(&session)
-    }
-
     pub fn apply(&mut self, record: &TxnRecord) -> Verdict {
         let (zxid, session) = (record.header.zxid, record.header.session);
         if !matches!(record.txn, Txn::Error { .. } | Txn::CreateSession { .. })

@@ -1,0 +1,95 @@
+//! The checkers see: for each of them a bug is planted in the world, and found.
+
+use rookeeper_sim::checkers::leaders::Leaders;
+use rookeeper_sim::{Plan, Sabotage, live};
+
+/// Lives with this bug until one is seen; all that are seen must be called by one of these names.
+fn is_seen(sabotage: Sabotage, servers: usize, names: &[&str]) {
+    let mut seen = Vec::new();
+    for seed in 0..150 {
+        let mut plan = Plan::of_seed(seed, Some(servers));
+        plan.sabotage = Some(sabotage);
+        let Some(violation) = live(plan, false).violation else { continue };
+        let (_, problem) = violation.split_once("ms: ").expect("a violation has a time");
+        assert!(names.iter().any(|name| problem.starts_with(name)), "seed {seed}, {sabotage:?}: {violation}");
+        seen.push(seed);
+        if problem.starts_with(names[0]) {
+            return;
+        }
+    }
+    panic!("{sabotage:?} was not seen as {}, only something in {seen:?}", names[0]);
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync() {
+    is_seen(Sabotage::AcksBeforeSync, 3, &["durability:", "acknowledged:", "history:", "panic:"]);
+}
+
+#[test]
+fn a_commit_without_a_quorum() {
+    is_seen(Sabotage::AcksNobodySent, 3, &["durability:"]);
+}
+
+#[test]
+fn a_transaction_lost_at_a_start() {
+    is_seen(Sabotage::LosesOnRecovery, 3, &["durability:"]);
+    is_seen(
+        Sabotage::LosesOnRecovery,
+        1,
+        &["linearizable:", "history:", "acknowledged:", "durability:", "session order:"],
+    );
+}
+
+#[test]
+fn an_epoch_that_was_promised_and_not_kept() {
+    is_seen(Sabotage::ForgetsEpochs, 3, &["durability:"]);
+}
+
+#[test]
+fn a_watch_event_that_is_lost() {
+    is_seen(Sabotage::DropsEvent, 3, &["watches:"]);
+}
+
+#[test]
+fn a_watch_event_that_comes_late() {
+    is_seen(Sabotage::DelaysEvent, 3, &["watches:", "session order:"]);
+}
+
+#[test]
+fn answers_that_change_places() {
+    is_seen(Sabotage::ReordersReplies, 3, &["session order:"]);
+}
+
+#[test]
+fn an_answer_that_names_another_transaction() {
+    is_seen(Sabotage::WrongAnswer, 3, &["acknowledged:", "linearizable:", "session order:", "watches:"]);
+}
+
+#[test]
+fn a_sync_that_asks_nobody() {
+    is_seen(Sabotage::SkipsSync, 3, &["linearizable: a read behind a sync"]);
+}
+
+#[test]
+fn an_ephemeral_node_that_survives_its_session() {
+    is_seen(Sabotage::KeepsEphemeral, 3, &["ephemerals:"]);
+}
+
+#[test]
+fn a_state_that_differs() {
+    is_seen(Sabotage::WrongState, 3, &["history:"]);
+}
+
+#[test]
+fn an_ensemble_that_does_not_come_right() {
+    is_seen(Sabotage::NeverHeals, 3, &["progress:"]);
+}
+
+#[test]
+fn two_leaders_of_an_epoch() {
+    let mut leaders = Leaders::default();
+    assert_eq!(leaders.leads(1, 3), Ok(()));
+    assert_eq!(leaders.leads(2, 4), Ok(()));
+    assert!(leaders.leads(1, 4).is_err());
+    assert!(leaders.leads(1, 2).is_err());
+}

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::client::{Client, Hello, four_letter_word_within};
 use crate::member::{self, Member, State};
+use crate::namespaces::Namespaces;
 use crate::random::Random;
 use crate::server::Product;
 
@@ -58,6 +59,7 @@ pub struct Plan {
     properties: Vec<String>,
     client_in_server_line: bool,
     fast_jvm: bool,
+    in_namespaces: bool,
 }
 
 impl Plan {
@@ -70,6 +72,7 @@ impl Plan {
             properties: Vec::new(),
             client_in_server_line: false,
             fast_jvm: false,
+            in_namespaces: false,
         };
         plan.config("tickTime", "300")
             .config("initLimit", "40")
@@ -116,6 +119,12 @@ impl Plan {
         self.config("reconfigEnabled", "true").config("standaloneEnabled", "false").with_super_user()
     }
 
+    /// Each member in a network of its own, so that it can be cut off. Needs [`Namespaces::are_available`].
+    pub fn in_namespaces(mut self) -> Plan {
+        self.in_namespaces = true;
+        self
+    }
+
     /// Settings as operators have them, and the JVM may compile as well as it can.
     pub fn for_measurements(mut self) -> Plan {
         self.fast_jvm = true;
@@ -144,6 +153,7 @@ impl Plan {
         let turn = Turn::take(self.products.contains(&Product::Apache));
         let home = tempfile::Builder::new().prefix("rookeeper-ensemble-").tempdir()?;
         let mut ensemble = Ensemble {
+            namespaces: if self.in_namespaces { Some(Namespaces::new()?) } else { None },
             network: random_network(),
             plan: self,
             members: Vec::new(),
@@ -167,8 +177,9 @@ impl Plan {
 #[derive(Debug)]
 pub struct Ensemble {
     plan: Plan,
-    /// The middle of all addresses.
+    /// The middle of all addresses on loopback.
     network: [u8; 2],
+    namespaces: Option<Namespaces>,
     pub(crate) members: Vec<Member>,
     home: TempDir,
     logs_shown: bool,
@@ -257,6 +268,15 @@ impl Ensemble {
 
     pub fn thaw(&mut self, id: u64) -> Result<()> {
         self.member_mut(id).thaw()
+    }
+
+    /// Nothing that `from` sends reaches `to` any more, and nobody is told.
+    pub fn cut(&self, from: u64, to: u64) -> Result<()> {
+        self.namespaces.as_ref().context("not in namespaces")?.cut(from, to)
+    }
+
+    pub fn mend(&self, from: u64, to: u64) -> Result<()> {
+        self.namespaces.as_ref().context("not in namespaces")?.mend(from, to)
     }
 
     pub fn start(&mut self, id: u64) -> Result<()> {
@@ -436,6 +456,9 @@ impl Ensemble {
     }
 
     fn ip(&self, id: u64) -> Ipv4Addr {
+        if let Some(namespaces) = &self.namespaces {
+            return namespaces.address(id);
+        }
         Ipv4Addr::new(127, self.network[0], self.network[1], id as u8)
     }
 
@@ -452,7 +475,12 @@ impl Ensemble {
         let directory = self.home.path().join(id.to_string());
         fs::create_dir_all(directory.join("data"))?;
         fs::write(directory.join("data/myid"), format!("{id}\n"))?;
-        let ports = member::unused_ports(self.ip(id))?;
+        let namespace = self.namespaces.as_ref().map(|namespaces| namespaces.name(id));
+        let ports = match &mut self.namespaces {
+            // There, everything is unused.
+            Some(namespaces) => namespaces.add(id).map(|()| [2181, 2888, 3888])?,
+            None => member::unused_ports(self.ip(id))?,
+        };
         self.members.push(Member {
             id,
             product,
@@ -461,6 +489,7 @@ impl Ensemble {
             client_port: ports[0],
             quorum_port: ports[1],
             election_port: ports[2],
+            namespace,
             process: None,
             frozen: false,
         });

@@ -9,7 +9,8 @@
 //! - [`tree`]: a whole tree fetched through a client, compared with what it should be
 //! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
 //! - [`foreign`]: programs in Python, Java and C that use a server under test
-//! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them
+//! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them,
+//!   [`namespaces`] networks that can be cut
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
 //! - [`linearizable`]: whether a history can be that of one single register
 //! - [`verdict`]: everything that must hold at the end of a load
@@ -26,6 +27,7 @@ pub mod history;
 pub mod linearizable;
 pub mod load;
 pub mod member;
+pub mod namespaces;
 pub mod random;
 pub mod replay;
 pub mod roving;

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -53,6 +53,8 @@ pub struct Member {
     pub client_port: u16,
     pub quorum_port: u16,
     pub election_port: u16,
+    /// The network namespace it lives in, if it is not ours.
+    pub namespace: Option<String>,
     pub process: Option<Child>,
     pub frozen: bool,
 }
@@ -84,13 +86,13 @@ impl Member {
         let config_file = self.directory.join("zoo.cfg");
         let mut command = match self.product {
             Product::Rookeeper => {
-                let mut command = Command::new(rookeeper_binary()?);
+                let mut command = self.command(&rookeeper_binary()?);
                 command.arg("server").arg(&config_file).env("SERVER_JVMFLAGS", properties.join(" "));
                 command
             }
             Product::Apache => {
                 let classpath = std::env::var("ROOKEEPER_APACHE_CLASSPATH");
-                let mut command = Command::new("java");
+                let mut command = self.command(Path::new("java"));
                 let heap = if fast_jvm { "-Xmx1g" } else { "-Xmx256m" };
                 command.args([heap, "-Dzookeeper.admin.enableServer=false"]).args(properties);
                 if !fast_jvm {
@@ -106,6 +108,14 @@ impl Member {
         let _guard = FORK.lock();
         self.process = Some(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
         Ok(())
+    }
+
+    /// The program, or `ip`, which becomes the program.
+    fn command(&self, program: &Path) -> Command {
+        let Some(namespace) = &self.namespace else { return Command::new(program) };
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(program);
+        command
     }
 
     pub fn kill(&mut self) -> Result<()> {

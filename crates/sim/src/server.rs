@@ -61,6 +61,8 @@ pub(crate) struct Server {
     /// The transactions of its log, durable or not.
     pub log: BTreeMap<Zxid, Arc<[u8]>>,
     start_failures: u32,
+    /// Where the last snapshot of a leader ended that took the place of its history.
+    installed: Zxid,
     /// A leader's snapshot is on its disk that it has not served behind yet.
     has_foreign_snapshot: bool,
 }
@@ -105,6 +107,7 @@ impl Server {
             promises: Promises::default(),
             log: BTreeMap::new(),
             start_failures: 0,
+            installed: Zxid::ZERO,
             has_foreign_snapshot: false,
         }
     }
@@ -363,7 +366,13 @@ impl World {
                 if self.plan.sabotage == Some(Sabotage::AcksBeforeSync) {
                     self.feed(server, Input::Synced { zxid: record.zxid });
                 }
-                self.servers[server].log.insert(record.zxid, record.body().into());
+                let body: Arc<[u8]> = record.body().into();
+                // A standalone server gives the numbers that it lost unsynced to others.
+                if self.plan.members() > 1 {
+                    let verdict = self.chronicle.proposed(server + 1, record.zxid, body.clone());
+                    self.judge(verdict);
+                }
+                self.servers[server].log.insert(record.zxid, body);
                 self.ask_storage(server, Job::Append(record));
             }
             Output::Store(store) => self.ask_storage(server, Job::Store(store)),
@@ -522,7 +531,9 @@ impl World {
             .take_while(|(zxid, _)| began || **zxid > before)
             .map(|(zxid, body)| (*zxid, body.clone()))
             .collect();
-        for (zxid, body) in new.into_iter().rev() {
+        // Of what came in snapshots only, nobody's log has the records any more.
+        let in_snapshots = self.chronicle.missing_up_to(self.servers[server].installed.min(applied));
+        for (zxid, body) in in_snapshots.into_iter().chain(new.into_iter().rev()) {
             let mut body = body;
             if self.plan.sabotage == Some(Sabotage::KeepsEphemeral) {
                 body = keep_an_ephemeral(&body);
@@ -532,6 +543,11 @@ impl World {
                 Ok(false) => {}
                 Err(problem) => self.violated(problem),
             }
+        }
+        if self.chronicle.last() < applied {
+            // They can't be told from what another leader gave up: this life can't be judged any further.
+            self.is_blind = true;
+            return;
         }
         let mut digest = digest;
         if self.plan.sabotage == Some(Sabotage::WrongState) && server == 1 {
@@ -646,7 +662,10 @@ impl World {
             self.chronicle.entry(**zxid).is_some_and(|entry| *entry.body == ***body)
         };
         let lost = given_up.and_then(|end| this.log.range(Zxid(end.0 + 1)..).find(is_committed));
-        let verdict = durability::gives_up(server + 1, lost.map(|(zxid, _)| *zxid));
+        let lost = lost.map(|(zxid, body)| (*zxid, body.clone()));
+        if let Some(end) = given_up {
+            this.promises.acknowledged = this.promises.acknowledged.min(end);
+        }
         let (answer, stored) = match store {
             Store::AcceptedEpoch(epoch) => {
                 if self.plan.sabotage != Some(Sabotage::ForgetsEpochs) {
@@ -687,13 +706,18 @@ impl World {
                     zxid,
                 )?;
                 this.log.clear();
+                this.installed = zxid;
                 this.promises.cut(zxid);
                 self.figures.snapshots_installed += 1;
                 (Some(Stored::SnapshotInstalled { zxid }), Ok(()))
             }
             Store::ProposedMembership(_) | Store::ActiveMembership(_) => (None, Ok(())),
         };
-        self.judge(verdict.and(stored));
+        self.judge(stored);
+        if let Some((zxid, body)) = lost {
+            // Committed without this server, it is sent again. There must be enough that have it.
+            self.check_quorum(zxid, &body);
+        }
         self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));
         Ok(answer.map(Input::Stored))
     }

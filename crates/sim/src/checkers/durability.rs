@@ -97,18 +97,10 @@ impl Promises {
     }
 }
 
-/// A transaction was applied for the first time: `holders` have it on disk.
+/// A transaction was applied for the first time, or a server has given it up: `holders` have it on disk.
 pub fn committed(quorum: &Quorum, holders: &BTreeSet<ServerId>, zxid: Zxid) -> Verdict {
     if !quorum.is_reached_by(holders) {
         return Err(format!("durability: {zxid} is committed, but only on the disks of {holders:?}"));
     }
     Ok(())
-}
-
-/// A server gives the end of its history up; `lost` is a committed transaction that goes with it.
-pub fn gives_up(server: usize, lost: Option<Zxid>) -> Verdict {
-    match lost {
-        Some(zxid) => Err(format!("durability: server {server} gives {zxid} up, which is committed")),
-        None => Ok(()),
-    }
 }

@@ -15,6 +15,8 @@ use super::model::Model;
 pub struct Chronicle {
     committed: BTreeMap<Zxid, Entry>,
     digests: BTreeMap<Zxid, i64>,
+    /// Everything that was ever logged anywhere, committed or not.
+    proposed: BTreeMap<Zxid, Arc<[u8]>>,
     pub model: Model,
 }
 
@@ -46,6 +48,28 @@ impl Chronicle {
 
     pub fn records(&self) -> impl Iterator<Item = (Zxid, &Entry)> {
         self.committed.iter().map(|(zxid, entry)| (*zxid, entry))
+    }
+
+    /// A server logs a transaction. There is never another one of the same zxid.
+    pub fn proposed(&mut self, server: usize, zxid: Zxid, body: Arc<[u8]>) -> Verdict {
+        let known = self.proposed.entry(zxid).or_insert_with(|| body.clone());
+        if *known != body {
+            return Err(format!("history: server {server} logs another transaction {zxid} than others did"));
+        }
+        Ok(())
+    }
+
+    /// What follows the last one known as committed without a gap, within its epoch.
+    pub fn missing_up_to(&self, zxid: Zxid) -> Vec<(Zxid, Arc<[u8]>)> {
+        let mut found = Vec::new();
+        let mut next = self.last().next();
+        while let Some(wanted) = next.filter(|next| *next <= zxid)
+            && let Some(body) = self.proposed.get(&wanted)
+        {
+            found.push((wanted, body.clone()));
+            next = wanted.next();
+        }
+        found
     }
 
     /// A server has applied this one. Returns whether it is the first.

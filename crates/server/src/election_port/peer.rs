@@ -126,6 +126,8 @@ pub(super) struct Peer {
     /// The server wants a connection, whatever stands.
     is_called: bool,
     dialing: Option<Dialing>,
+    /// When the last attempt began.
+    dialed: Option<Instant>,
     /// No attempt before.
     pause_end: Option<Instant>,
     /// Announced, and not called back yet.
@@ -150,6 +152,7 @@ impl Peer {
             pending: None,
             is_called: false,
             dialing: None,
+            dialed: None,
             pause_end: None,
             is_waiting_for_call: false,
             attempts: 0,
@@ -218,6 +221,7 @@ impl Peer {
     }
 
     fn dial(&mut self) {
+        self.dialed = Some(Instant::now());
         self.attempts = self.attempts.saturating_add(1);
         let mut addresses = self.addresses.clone().unwrap_or_default();
         for hint in &self.hints {
@@ -240,6 +244,11 @@ impl Peer {
         }
         if is_announced && (self.link.is_none() || self.established.elapsed() >= CROSSING) {
             self.is_called = true;
+            // A call shows that the other side is there again. Calls without end do not make attempts without end.
+            if self.dialed.is_none_or(|dialed| dialed.elapsed() >= FIRST_PAUSE) {
+                self.pause_end = None;
+                self.attempts = 0;
+            }
         }
         if let Some(notification) = notification {
             self.pending = Some(notification);

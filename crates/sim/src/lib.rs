@@ -4,7 +4,8 @@
 //! Reading order:
 //! - [`world`]: one life, its events and its clock
 //! - [`faults`]: the plan of a life, and what goes wrong in it
-//! - `server.rs`: a server on a simulated disk; `network.rs`: what lies between servers; `clients.rs`: who uses them
+//! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
+//! - `clients.rs`: who uses them; `lines.rs`: how they are connected
 //! - [`checkers`]: what must hold of every life
 //! - [`shrink`]: from a life that failed to the smallest one that does
 //! - [`random`]
@@ -18,8 +19,10 @@ pub mod shrink;
 pub mod world;
 
 mod clients;
+mod lines;
 mod network;
 mod server;
+mod storage;
 
 pub use faults::{Fault, Plan, Sabotage};
 pub use shrink::shrink;

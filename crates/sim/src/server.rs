@@ -6,30 +6,30 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId, TxnRecord, Zxid};
 use rookeeper_replica::{
-    Connection, EnsembleSettings, Epochs, Input, Output, Replica, Serving, Settings, Shared, Store, Stored, Time,
+    Connection, EnsembleSettings, Epochs, Input, Output, Replica, Serving, Settings, Shared, Time,
 };
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
-use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, read_epoch, write_epoch};
+use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, read_epoch};
 use rookeeper_store::log_reader::{LogReader, Next};
 use rookeeper_store::member::read_epochs;
 use rookeeper_store::names::{self, Listing};
-use rookeeper_store::truncate::{install_snapshot, truncate};
+use rookeeper_store::truncate::truncate;
 use rookeeper_store::{
-    Directories, Disk, LogOptions, LogWriter, PurgeOptions, Purger, RecoveryOptions, RollLimits, SimDisk,
-    SnapshotOptions, StoreError, recover, write_snapshot,
+    Directories, Disk, LogOptions, LogWriter, Purger, RecoveryOptions, RollLimits, SimDisk, SnapshotOptions,
+    StoreError, recover, write_snapshot,
 };
 use rookeeper_tree::access::AccessConfig;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{LinkId, Quorum, Record, SyncPlan};
+use rookeeper_zab::{LinkId, Quorum, SyncPlan};
 
 use crate::checkers::durability::{self, Promises};
 use crate::faults::Sabotage;
 use crate::network::Item;
+use crate::storage::Job;
 use crate::world::{Event, MS, World};
 
 /// Where the wall clocks begin.
@@ -62,29 +62,23 @@ pub(crate) struct Server {
     pub log: BTreeMap<Zxid, Arc<[u8]>>,
     start_failures: u32,
     /// Where the last snapshot of a leader ended that took the place of its history.
-    installed: Zxid,
+    pub installed: Zxid,
     /// A leader's snapshot is on its disk that it has not served behind yet.
-    has_foreign_snapshot: bool,
+    pub has_foreign_snapshot: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Process {
     pub shared: Arc<Shared>,
     pub replica: Replica,
-    writer: LogWriter,
-    jobs: VecDeque<Job>,
-    busy: bool,
+    pub writer: LogWriter,
+    pub jobs: VecDeque<Job>,
+    pub busy: bool,
     tick_at_us: i64,
     pub serving: Serving,
     pub applied: Zxid,
-    purger: Purger,
-    snapshot_due: bool,
-}
-
-#[derive(Debug)]
-enum Job {
-    Append(Record),
-    Store(Store),
+    pub purger: Purger,
+    pub snapshot_due: bool,
 }
 
 impl Server {
@@ -122,7 +116,7 @@ impl Server {
     }
 }
 
-fn recovery() -> RecoveryOptions {
+pub(crate) fn recovery() -> RecoveryOptions {
     RecoveryOptions { db_autocreate: true, ..RecoveryOptions::default() }
 }
 
@@ -150,7 +144,7 @@ impl World {
         Time { monotonic_ms, wall_ms: WALL_MS + self.now_us / MS + server.wall_offset_ms }
     }
 
-    fn log_options(&self, server: usize) -> LogOptions {
+    pub(crate) fn log_options(&self, server: usize) -> LogOptions {
         LogOptions {
             preallocate_bytes: self.plan.preallocate_bytes,
             force_sync: true,
@@ -558,7 +552,7 @@ impl World {
     }
 
     /// Who has a transaction on disk that was just committed.
-    fn check_quorum(&mut self, zxid: Zxid, body: &[u8]) {
+    pub(crate) fn check_quorum(&mut self, zxid: Zxid, body: &[u8]) {
         let quorum = self
             .plan
             .membership()
@@ -580,183 +574,6 @@ impl World {
         }
         let verdict = durability::committed(&quorum, &holders, zxid);
         self.judge(verdict);
-    }
-
-    // --- the storage ---
-
-    fn ask_storage(&mut self, server: usize, job: Job) {
-        let Some(process) = &mut self.servers[server].process else { return };
-        process.jobs.push_back(job);
-        if !process.busy {
-            process.busy = true;
-            self.schedule_storage(server);
-        }
-    }
-
-    fn schedule_storage(&mut self, server: usize) {
-        let delay_us = self.random.skewed(100, 5 * MS) * self.servers[server].slowness;
-        let life = self.servers[server].life;
-        self.schedule(self.now_us + delay_us, Event::Storage { server, life });
-    }
-
-    /// The storage has done what it was at: all transactions at the head of the queue together, or one other thing.
-    pub(crate) fn storage_step(&mut self, server: usize) {
-        match self.try_storage_step(server) {
-            Ok(Some(answer)) => self.feed(server, answer),
-            Ok(None) => {}
-            Err(error) => {
-                self.note(11, server as u64, 0, || format!("the storage of server {} fails: {error}", server + 1));
-                let power = self.servers[server].disk.has_crashed();
-                self.figures.disk_failures += 1;
-                self.stop(server, power);
-                let life = self.servers[server].life;
-                let at_us = self.now_us + self.random.between(200, 5000) * MS;
-                self.schedule(at_us, Event::Start { server, life });
-                return;
-            }
-        }
-        let Some(process) = &mut self.servers[server].process else { return };
-        process.busy = !process.jobs.is_empty();
-        if process.busy {
-            self.schedule_storage(server);
-        }
-    }
-
-    fn try_storage_step(&mut self, server: usize) -> Result<Option<Input>, StoreError> {
-        let options = self.log_options(server);
-        let now_us = self.now_us;
-        let limit = self.plan.batch;
-        let this = &mut self.servers[server];
-        let Some(process) = &mut this.process else { return Ok(None) };
-        let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
-        let directories = &this.directories;
-        let new_writer = |last| LogWriter::new(disk.clone(), &directories.log_dir, options.clone(), last);
-        let mut last = None;
-        for _ in 0..limit {
-            let Some(Job::Append(record)) = process.jobs.pop_front_if(|job| matches!(job, Job::Append(_))) else {
-                break;
-            };
-            process.writer.append(record.zxid, record.body())?;
-            last = Some(record.zxid);
-        }
-        if let Some(zxid) = last {
-            process.writer.commit()?;
-            this.promises.durable = this.promises.durable.max(zxid);
-            if process.writer.wants_roll() {
-                process.writer.roll()?;
-                if !process.snapshot_due {
-                    process.snapshot_due = true;
-                    let life = this.life;
-                    self.schedule(now_us + 20 * MS, Event::Snapshot { server, life });
-                }
-            }
-            return Ok(Some(Input::Synced { zxid }));
-        }
-        let Some(Job::Store(store)) = process.jobs.pop_front() else { return Ok(None) };
-        let text = format!("{store:?}");
-        let given_up = match &store {
-            Store::Truncate { zxid, .. } | Store::InstallSnapshot { zxid } => Some(*zxid),
-            _ => None,
-        };
-        let is_committed = |(zxid, body): &(&Zxid, &Arc<[u8]>)| {
-            self.chronicle.entry(**zxid).is_some_and(|entry| *entry.body == ***body)
-        };
-        let lost = given_up.and_then(|end| this.log.range(Zxid(end.0 + 1)..).find(is_committed));
-        let lost = lost.map(|(zxid, body)| (*zxid, body.clone()));
-        if let Some(end) = given_up {
-            this.promises.acknowledged = this.promises.acknowledged.min(end);
-        }
-        let (answer, stored) = match store {
-            Store::AcceptedEpoch(epoch) => {
-                if self.plan.sabotage != Some(Sabotage::ForgetsEpochs) {
-                    write_epoch(&*disk, &directories.snapshot_dir, ACCEPTED, epoch)?;
-                }
-                (Some(Stored::AcceptedEpoch(epoch)), this.promises.stored(server + 1, Some(epoch), None))
-            }
-            Store::CurrentEpoch(epoch) => {
-                write_epoch(&*disk, &directories.snapshot_dir, CURRENT, epoch)?;
-                (Some(Stored::CurrentEpoch(epoch)), this.promises.stored(server + 1, None, Some(epoch)))
-            }
-            Store::Truncate { zxid, reload } => {
-                process.writer = new_writer(zxid);
-                truncate(&*disk, directories, zxid)?;
-                this.log.split_off(&Zxid(zxid.0 + 1));
-                let mut tree = None;
-                let mut last = zxid;
-                if reload {
-                    let recovered = recover(&*disk, directories, &recovery())?;
-                    last = recovered.tree.last_zxid();
-                    process.writer = new_writer(last);
-                    tree = Some(Box::new(recovered.tree));
-                }
-                this.promises.cut(last);
-                self.figures.truncations += 1;
-                (Some(Stored::Truncated { zxid, tree }), Ok(()))
-            }
-            Store::InstallSnapshot { zxid } => {
-                process.writer = new_writer(zxid);
-                let shared = process.shared.clone();
-                // Also where it fails: the next start finishes it.
-                this.has_foreign_snapshot = true;
-                install_snapshot(
-                    &*disk,
-                    directories,
-                    &SnapshotOptions::default(),
-                    &mut |read| read(&shared.tree()),
-                    zxid,
-                )?;
-                this.log.clear();
-                this.installed = zxid;
-                this.promises.cut(zxid);
-                self.figures.snapshots_installed += 1;
-                (Some(Stored::SnapshotInstalled { zxid }), Ok(()))
-            }
-            Store::ProposedMembership(_) | Store::ActiveMembership(_) => (None, Ok(())),
-        };
-        self.judge(stored);
-        if let Some((zxid, body)) = lost {
-            // Committed without this server, it is sent again. There must be enough that have it.
-            self.check_quorum(zxid, &body);
-        }
-        self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));
-        Ok(answer.map(Input::Stored))
-    }
-
-    /// A snapshot of what is committed, once everything in it is on disk.
-    pub(crate) fn snapshot(&mut self, server: usize) {
-        let this = &mut self.servers[server];
-        let life = this.life;
-        let Some(process) = &mut this.process else { return };
-        if !matches!(process.serving, Serving::Deciding | Serving::Forwarding) {
-            process.snapshot_due = false;
-            return;
-        }
-        if process.applied > this.promises.durable || !process.jobs.is_empty() {
-            self.schedule(self.now_us + 5 * MS, Event::Snapshot { server, life });
-            return;
-        }
-        process.snapshot_due = false;
-        let shared = process.shared.clone();
-        let written = write_snapshot(
-            &this.disk,
-            &this.directories.snapshot_dir,
-            &SnapshotOptions::default(),
-            &mut |read| read(&shared.tree()),
-            &mut |_| Ok(()),
-        );
-        let purged = written.and_then(|_| {
-            let options = PurgeOptions { retain_snapshots: 2, ..PurgeOptions::default() };
-            process.purger.purge(&this.disk, &this.directories, &options, SystemTime::UNIX_EPOCH)
-        });
-        self.figures.snapshots_taken += 1;
-        if let Err(error) = purged {
-            self.note(13, server as u64, 0, || format!("server {} can't take a snapshot: {error}", server + 1));
-            if self.servers[server].disk.has_crashed() {
-                self.stop(server, true);
-                let life = self.servers[server].life;
-                self.schedule(self.now_us + 1000 * MS, Event::Start { server, life });
-            }
-        }
     }
 }
 

@@ -499,7 +499,11 @@ impl Replica {
         let packet = Record::new(zxid, &body);
         let multi_address = self.member.as_ref().is_some_and(|member| member.settings.multi_address);
         match reconfigured(&record.txn, multi_address) {
-            Some(membership) => leader.propose_reconfig(now.monotonic_ms, &packet, membership),
+            Some(membership) => {
+                leader.propose_reconfig(now.monotonic_ms, &packet, membership.clone());
+                // Should this server lose the lead before it is committed, it must not lead again without asking the new members too.
+                self.see_membership(membership);
+            }
             None => leader.propose(now.monotonic_ms, &packet),
         }
         self.history.push(packet.clone()).expect("the leader's numbers follow one another");

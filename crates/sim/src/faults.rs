@@ -31,6 +31,8 @@ pub struct Plan {
     pub batch: usize,
     /// The longest pause of a client between two requests.
     pub think_us: i64,
+    /// Whether a client now and then gives members other roles.
+    pub reconfigures: bool,
     /// A bug on purpose, to show that it is seen.
     pub sabotage: Option<Sabotage>,
 }
@@ -159,6 +161,7 @@ impl Plan {
             log_file_bytes: *random.pick(&[None, None, Some(2000)]),
             batch: *random.pick(&[1, 4, 1000]),
             think_us: *random.pick(&[100, 300, 1000]) * MS,
+            reconfigures: false,
             sabotage: None,
         };
         // Some lives know one kind of fault only, and a few none.
@@ -181,6 +184,7 @@ impl Plan {
             });
         }
         plan.faults.sort_by_key(|fault| fault.at_us);
+        plan.reconfigures = plan.members() > 2 && random.one_in(5);
         plan
     }
 
@@ -193,13 +197,15 @@ impl Plan {
         if self.members() == 1 {
             return None;
         }
-        let line = |number: usize| {
-            let role = if number <= self.servers { "participant" } else { "observer" };
-            format!("server.{number}=127.0.0.{number}:2888:3888:{role};127.0.0.{number}:2181\n")
-        };
-        let text: String = (1..=self.members()).map(line).collect();
+        let role = |number| if number <= self.servers { "participant" } else { "observer" };
+        let text: String = (1..=self.members()).map(|number| member_line(number, role(number)) + "\n").collect();
         Some(Memberships::settled(Membership::parse_text(text, false).expect("these lines are a membership")))
     }
+}
+
+/// A member as memberships and requests to change them name it.
+pub(crate) fn member_line(number: usize, role: &str) -> String {
+    format!("server.{number}=127.0.0.{number}:2888:3888:{role};127.0.0.{number}:2181")
 }
 
 impl World {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{Epoch, ServerId, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Txn, TxnRecord, Zxid};
 use rookeeper_replica::{
     Connection, EnsembleSettings, Epochs, Input, Output, Replica, Serving, Settings, Shared, Time,
 };
@@ -24,7 +24,7 @@ use rookeeper_store::{
 };
 use rookeeper_tree::access::AccessConfig;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{LinkId, Quorum, SyncPlan};
+use rookeeper_zab::{LinkId, Membership, Memberships, Quorum, SyncPlan};
 
 use crate::checkers::durability::{self, Promises};
 use crate::faults::Sabotage;
@@ -61,6 +61,8 @@ pub(crate) struct Server {
     /// The transactions of its log, durable or not.
     pub log: BTreeMap<Zxid, Arc<[u8]>>,
     start_failures: u32,
+    /// What the files of its configuration say, once they were changed.
+    pub memberships: Option<Memberships>,
     /// Where the last snapshot of a leader ended that took the place of its history.
     pub installed: Zxid,
     /// A leader's snapshot is on its disk that it has not served behind yet.
@@ -101,6 +103,7 @@ impl Server {
             promises: Promises::default(),
             log: BTreeMap::new(),
             start_failures: 0,
+            memberships: None,
             installed: Zxid::ZERO,
             has_foreign_snapshot: false,
         }
@@ -205,15 +208,15 @@ impl World {
         }
         this.log = read_log(&*disk, &this.directories)?;
         let digest = recovered.tree.digest();
-        let ensemble = self.plan.membership();
+        let ensemble = this.memberships.clone().or_else(|| self.plan.membership());
         let standalone = ensemble.is_none();
         let settings = Settings {
             server: this.id,
             tick_time_ms: self.plan.tick_ms,
             min_session_timeout_ms: 2 * self.plan.tick_ms as i32,
             max_session_timeout_ms: 20 * self.plan.tick_ms as i32,
-            reconfig: false,
-            access: AccessConfig { skip_acl: false, ..AccessConfig::default() },
+            reconfig: self.plan.reconfigures,
+            access: AccessConfig { skip_acl: self.plan.reconfigures, ..AccessConfig::default() },
             ..Settings::default()
         };
         let epochs = if standalone {
@@ -553,10 +556,6 @@ impl World {
 
     /// Who has a transaction on disk that was just committed.
     pub(crate) fn check_quorum(&mut self, zxid: Zxid, body: &[u8]) {
-        let quorum = self
-            .plan
-            .membership()
-            .map_or_else(|| Quorum::majority([ServerId(1)]), |memberships| memberships.committed.quorum());
         let has = |server: &&Server| {
             server.promises.durable >= zxid && server.log.get(&zxid).is_none_or(|own| **own == *body)
         };
@@ -572,8 +571,20 @@ impl World {
             holders.retain(|id| ids.contains(id));
             self.figures.deep_checks += 1;
         }
+        let quorum = self.membership.as_ref().map_or_else(|| Quorum::majority([ServerId(1)]), Membership::quorum);
         let verdict = durability::committed(&quorum, &holders, zxid);
         self.judge(verdict);
+        let record = TxnRecord::decode(body).ok();
+        if let Some(Txn::Reconfig { data: Some(text), .. }) = record.map(|record| record.txn)
+            && let Ok(membership) = Membership::parse_text(text, false)
+            && self.membership.as_ref().is_some_and(|before| before.version < membership.version)
+        {
+            // It takes quorums of both.
+            let verdict = durability::committed(&membership.quorum(), &holders, zxid);
+            self.judge(verdict);
+            self.figures.reconfigured += 1;
+            self.membership = Some(membership);
+        }
     }
 }
 
@@ -585,7 +596,7 @@ fn is_damage(error: &StoreError) -> bool {
 /// A planted bug: the end of a session leaves one of its nodes.
 fn keep_an_ephemeral(body: &[u8]) -> Arc<[u8]> {
     if let Ok(mut record) = TxnRecord::decode(body)
-        && let rookeeper_proto::Txn::CloseSession { paths: Some(paths) } = &mut record.txn
+        && let Txn::CloseSession { paths: Some(paths) } = &mut record.txn
         && paths.pop().is_some()
     {
         let mut changed = Vec::new();

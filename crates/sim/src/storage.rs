@@ -10,7 +10,7 @@ use rookeeper_replica::{Input, Serving, Store, Stored};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{Disk, LogWriter, PurgeOptions, SnapshotOptions, StoreError, recover, write_snapshot};
-use rookeeper_zab::Record;
+use rookeeper_zab::{Memberships, Record};
 
 use crate::faults::Sabotage;
 use crate::server::recovery;
@@ -150,7 +150,15 @@ impl World {
                 self.figures.snapshots_installed += 1;
                 (Some(Stored::SnapshotInstalled { zxid }), Ok(()))
             }
-            Store::ProposedMembership(_) | Store::ActiveMembership(_) => (None, Ok(())),
+            Store::ProposedMembership(membership) => {
+                let committed = this.memberships.clone().or_else(|| self.plan.membership());
+                this.memberships = committed.map(|before| Memberships::new(before.committed.clone(), membership));
+                (None, Ok(()))
+            }
+            Store::ActiveMembership(membership) => {
+                this.memberships = Some(Memberships::settled(membership));
+                (None, Ok(()))
+            }
         };
         self.judge(stored);
         if let Some((zxid, body)) = lost {

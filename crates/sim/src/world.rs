@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rookeeper_proto::election::Notification;
 use rookeeper_replica::Input;
+use rookeeper_zab::Membership;
 
 use crate::checkers::Verdict;
 use crate::checkers::history::Chronicle;
@@ -168,6 +169,7 @@ pub struct Figures {
     pub truncations: u64,
     pub disk_failures: u64,
     pub deep_checks: u64,
+    pub reconfigured: u64,
     /// Lives that ended early because nobody had the records of what was committed.
     pub blind: u64,
     pub faults: BTreeMap<Fault, u64>,
@@ -191,6 +193,7 @@ impl Figures {
         self.truncations += other.truncations;
         self.disk_failures += other.disk_failures;
         self.deep_checks += other.deep_checks;
+        self.reconfigured += other.reconfigured;
         self.blind += other.blind;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -228,6 +231,8 @@ pub struct World {
     pub(crate) floor: Floor,
     pub(crate) healed: bool,
     pub(crate) figures: Figures,
+    /// The one in force.
+    pub(crate) membership: Option<Membership>,
     /// Nobody can tell any more what should be.
     pub(crate) is_blind: bool,
     violation: Option<String>,
@@ -269,6 +274,7 @@ impl World {
             floor: Floor::default(),
             healed: false,
             figures: Figures::default(),
+            membership: plan.membership().map(|memberships| memberships.committed.clone()),
             is_blind: false,
             violation: None,
             hash: 0xcbf2_9ce4_8422_2325,

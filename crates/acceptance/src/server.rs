@@ -235,7 +235,7 @@ impl Server {
         }
         let log = File::options().create(true).append(true).open(self.log_path())?;
         command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.process = Some(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
+        self.process = Some(spawn(&mut command).with_context(|| format!("cannot start {command:?}"))?);
         Ok(())
     }
 
@@ -327,4 +327,17 @@ fn build_binary() -> Result<PathBuf> {
         }
     }
     bail!("cargo did not build the binary of rookeeper-cli")
+}
+
+/// Starts a process. Another test that forks at this moment may hold a binary open that was copied just now; it lets go of it at once.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < until => {
+                thread::yield_now();
+            }
+            result => return result,
+        }
+    }
 }

@@ -321,6 +321,7 @@ impl World {
         for event in deferred {
             self.schedule(self.now_us, event);
         }
+        self.flush_held();
     }
 
     /// All faults end, and whoever is down starts.

@@ -202,7 +202,7 @@ impl World {
     }
 
     pub(crate) fn vote_arrives(&mut self, from: usize, to: usize, generation: u64, notification: Notification) {
-        let blocked = self.network.is_blocked(from, to);
+        let blocked = self.network.is_blocked(from, to) || self.servers[to].frozen;
         let receiver_life = self.servers[to].life;
         let side = usize::from(to > from);
         let Some(link) = self.network.elections.get_mut(&pair(from, to)) else { return };
@@ -437,19 +437,34 @@ impl World {
         self.schedule(at_us, Event::Arrival { number, towards, payload });
     }
 
-    /// The process that an arrival is for.
-    pub(crate) fn receiver(&self, number: u64, towards: Side) -> Option<usize> {
-        Some(self.network.links.get(&number)?.ends[towards as usize].server)
-    }
-
     pub(crate) fn arrives(&mut self, number: u64, towards: Side, payload: Payload) {
         let Some(link) = self.network.links.get_mut(&number) else { return };
         let (to, from) = (link.ends[towards as usize], link.ends[towards.other() as usize]);
-        let blocked = self.network.blocked.get(&(from.server, to.server)).is_some_and(|count| *count > 0);
+        let cut = self.network.blocked.get(&(from.server, to.server)).is_some_and(|count| *count > 0);
+        let blocked = cut || self.servers[to.server].frozen;
         if blocked || !link.held[towards as usize].is_empty() {
             link.held[towards as usize].push_back(payload);
             return;
         }
+        self.deliver(number, towards, payload);
+    }
+
+    /// What was held back arrives, and behind it what came meanwhile.
+    pub(crate) fn release(&mut self, number: u64, towards: Side) {
+        let Some(link) = self.network.links.get_mut(&number) else { return };
+        let (to, from) = (link.ends[towards as usize], link.ends[towards.other() as usize]);
+        let cut = self.network.blocked.get(&(from.server, to.server)).is_some_and(|count| *count > 0);
+        if cut || self.servers[to.server].frozen {
+            return;
+        }
+        for payload in std::mem::take(&mut link.held[towards as usize]) {
+            self.deliver(number, towards, payload);
+        }
+    }
+
+    fn deliver(&mut self, number: u64, towards: Side, payload: Payload) {
+        let Some(link) = self.network.links.get_mut(&number) else { return };
+        let (to, from) = (link.ends[towards as usize], link.ends[towards.other() as usize]);
         let receiver = &self.servers[to.server];
         let gone = receiver.process.is_none() || receiver.life != to.life || !link.alive[towards as usize];
         if gone {
@@ -501,19 +516,19 @@ impl World {
 
     // --- faults ---
 
-    /// What a partition held back goes on its way.
+    /// What a partition or a frozen receiver held back goes on its way.
     pub(crate) fn flush_held(&mut self) {
         let numbers: Vec<u64> = self.network.links.keys().copied().collect();
         for number in numbers {
             for towards in [Side::Learner, Side::Leader] {
                 let Some(link) = self.network.links.get_mut(&number) else { continue };
                 let (from, to) = (link.ends[towards.other() as usize].server, link.ends[towards as usize].server);
-                if self.network.blocked.get(&(from, to)).is_some_and(|count| *count > 0) {
+                if self.servers[to].frozen || self.network.blocked.get(&(from, to)).is_some_and(|count| *count > 0) {
                     continue;
                 }
-                let held = std::mem::take(&mut link.held[towards as usize]);
-                for payload in held {
-                    self.transmit(number, towards, payload);
+                if !link.held[towards as usize].is_empty() {
+                    let at_us = self.now_us + self.network_delay_us();
+                    self.schedule(at_us, Event::Release { number, towards });
                 }
             }
         }
@@ -521,7 +536,7 @@ impl World {
         for (low, high) in pairs {
             for (from, to) in [(low, high), (high, low)] {
                 let side = usize::from(to > from);
-                if self.network.is_blocked(from, to) {
+                if self.network.is_blocked(from, to) || self.servers[to].frozen {
                     continue;
                 }
                 let Some(link) = self.network.elections.get_mut(&(low, high)) else { continue };

@@ -292,7 +292,9 @@ impl World {
         self.inbox.retain(|(to, _)| *to != server);
         let this = &mut self.servers[server];
         this.deferred.clear();
-        this.frozen = false;
+        if std::mem::take(&mut this.frozen) {
+            self.flush_held();
+        }
         if power {
             self.lose_power(server);
         }

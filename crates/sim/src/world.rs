@@ -88,6 +88,10 @@ pub(crate) enum Event {
         towards: Side,
         payload: Payload,
     },
+    Release {
+        number: u64,
+        towards: Side,
+    },
     StreamStep {
         number: u64,
     },
@@ -440,7 +444,7 @@ impl World {
         }
     }
 
-    /// The process an event is for, which may be frozen.
+    /// The process an event is for, which may be frozen. What comes from other servers waits in its link.
     fn concerned(&self, event: &Event) -> Option<usize> {
         match event {
             Event::Tick { server, .. }
@@ -448,10 +452,8 @@ impl World {
             | Event::Storage { server, .. }
             | Event::Snapshot { server, .. }
             | Event::ElectionReset { server, .. } => Some(*server),
-            Event::Vote { to, .. } => Some(*to),
             Event::ElectionDialed { from, .. } | Event::ElectionRefused { from, .. } => Some(*from),
             Event::Dialed { end, .. } => Some(end.server),
-            Event::Arrival { number, towards, .. } => self.receiver(*number, *towards),
             Event::StreamStep { number } => self.streamer(*number),
             Event::Frame { line, .. } | Event::LineClosed { line } => self.lines.get(line).map(|line| line.server),
             _ => None,
@@ -485,6 +487,7 @@ impl World {
             }
             Event::Dialed { end, target } => self.dialed(end, target),
             Event::Arrival { number, towards, payload } => self.arrives(number, towards, payload),
+            Event::Release { number, towards } => self.release(number, towards),
             Event::StreamStep { number } => self.stream_step(number),
             Event::Frame { line, frame } => self.frame_arrives(line, frame),
             Event::LineClosed { line } => self.line_closed(line),

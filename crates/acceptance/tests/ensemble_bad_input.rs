@@ -293,10 +293,11 @@ fn hostile_election_messages() {
     }
 
     // A stranger with a greater id is listened to, as the original does; what it says must have a length that can be.
-    for length in [i32::MAX, -1, 0, 1 << 20] {
+    // Each is another stranger: a second connection of the same one may replace the first before that was read.
+    for (stranger, length) in [(100, i32::MAX), (101, -1), (102, 0), (103, 1 << 20)] {
         let what = format!("a notification of length {length}");
         let text = b"127.0.0.1:1";
-        let bytes = [hello(99, text.len() as i32, text), length.to_be_bytes().to_vec()].concat();
+        let bytes = [hello(stranger, text.len() as i32, text), length.to_be_bytes().to_vec()].concat();
         let stream = dropped_after(address, &bytes, &what);
         assert_logged(&mut ensemble, leader, &stream, &what);
     }

@@ -8,7 +8,8 @@
 //! - `prepare.rs` and `pending.rs`: the checks, against the tree as it will be
 //! - `commit.rs`: from a committed transaction to answers and events
 //! - `connect.rs`: the handshake of a client
-//! - [`ensemble`], `member.rs`: what a member of an ensemble needs; `leading.rs` and `following.rs`: its two sides
+//! - [`ensemble`], `member.rs`: what a member of an ensemble needs; `leadership.rs` and `under_leader.rs`: its two parts;
+//!   `leading.rs` and `following.rs`: what clients ask through it
 //! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
 //! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
 //! - [`session`], `reaper.rs`: what time does
@@ -30,6 +31,7 @@ pub mod time;
 mod commit;
 mod connect;
 mod following;
+mod leadership;
 mod leading;
 mod local;
 mod member;
@@ -37,6 +39,7 @@ mod pending;
 mod prepare;
 mod reaper;
 mod reconfig;
+mod under_leader;
 
 pub use connection::{Connection, Identities};
 pub use digest_log::DigestLog;

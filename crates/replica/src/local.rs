@@ -102,7 +102,7 @@ impl Replica {
         let member = self.member.as_ref()?;
         let looks = matches!(self.role, Role::Looking) && self.shared.bulletin.serving() == Serving::Nobody;
         let may = member.settings.read_only_mode && member.memberships.is_voter(member.settings.me);
-        (looks && may).then(|| member.looking_since_ms() + READ_ONLY_AFTER_MS.max(self.shared.settings.tick_time_ms))
+        (looks && may).then(|| member.looking_since_ms + READ_ONLY_AFTER_MS.max(self.shared.settings.tick_time_ms))
     }
 
     pub(crate) fn begin_read_only(&mut self, now: Time) {

@@ -5,9 +5,13 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::RwLock;
+use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{Epoch, ServerId};
 use rookeeper_zab::Membership;
 use rookeeper_zab::leader::{Leader, LeaderPhase};
+use rookeeper_zab::learner::LearnerPhase;
+
+use crate::replica::{Replica, Role};
 
 /// Whom this server serves, and who decides about writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,10 +128,57 @@ impl Bulletin {
     }
 }
 
-pub(crate) fn phase_of(leader: &Leader) -> Phase {
+fn phase_of(leader: &Leader) -> Phase {
     match leader.phase() {
         LeaderPhase::Discovery => Phase::Discovery,
         LeaderPhase::Synchronization => Phase::Synchronization,
         LeaderPhase::Broadcast => Phase::Broadcast,
+    }
+}
+
+impl Replica {
+    /// Tells what this server is, where that changed.
+    pub(crate) fn publish_standing(&mut self) {
+        let Some(member) = self.member.as_mut().filter(|member| member.stale_standing) else { return };
+        member.stale_standing = false;
+        let (part, phase, leader, leadership) = match &self.role {
+            Role::Looking => (Part::Looking, Phase::Election, None, None),
+            Role::Leading(leader) => {
+                let phase = phase_of(leader);
+                let counts = leader.counts();
+                let leadership = Leadership {
+                    learners: counts.learners,
+                    synced_followers: counts.synced_followers,
+                    synced_observers: counts.synced_observers,
+                    synced_non_voting_followers: counts.synced_non_voting_followers,
+                    pending_syncs: counts.pending_syncs,
+                    since_ms: member.leading_since_ms,
+                    last_proposal_bytes: self.proposal_bytes.last,
+                    min_proposal_bytes: self.proposal_bytes.min,
+                    max_proposal_bytes: self.proposal_bytes.max,
+                    outstanding: leader.outstanding(),
+                };
+                (Part::Leading, phase, Some(member.settings.me), Some(leadership))
+            }
+            Role::Learning(learner) => {
+                let part =
+                    if member.election.state() == PeerState::Observing { Part::Observing } else { Part::Following };
+                let phase = match learner.phase() {
+                    LearnerPhase::Discovery => Phase::Discovery,
+                    LearnerPhase::Synchronization => Phase::Synchronization,
+                    LearnerPhase::Broadcast => Phase::Broadcast,
+                };
+                (part, phase, Some(learner.leader()), None)
+            }
+        };
+        let (epoch, membership) = (member.epochs.current, member.memberships.committed.clone());
+        self.shared.bulletin.update(|standing| {
+            standing.part = part;
+            standing.phase = phase;
+            standing.leader = leader;
+            standing.epoch = epoch;
+            standing.leadership = leadership;
+            standing.membership = Some(membership);
+        });
     }
 }

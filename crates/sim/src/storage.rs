@@ -89,6 +89,7 @@ impl World {
                     self.schedule(now_us + 20 * MS, Event::Snapshot { server, life });
                 }
             }
+            self.note(14, server as u64, zxid.0 as u64, || format!("server {} has synced its log up to {zxid}", server + 1));
             return Ok(Some(Input::Synced { zxid }));
         }
         let Some(Job::Store(store)) = process.jobs.pop_front() else { return Ok(None) };
@@ -100,8 +101,8 @@ impl World {
         let is_committed = |(zxid, body): &(&Zxid, &Arc<[u8]>)| {
             self.chronicle.entry(**zxid).is_some_and(|entry| *entry.body == ***body)
         };
-        let lost = given_up.and_then(|end| this.log.range(Zxid(end.0 + 1)..).find(is_committed));
-        let lost = lost.map(|(zxid, body)| (*zxid, body.clone()));
+        let lost = given_up.into_iter().flat_map(|end| this.log.range(Zxid(end.0 + 1)..)).filter(is_committed);
+        let lost: Vec<(Zxid, Arc<[u8]>)> = lost.map(|(zxid, body)| (*zxid, body.clone())).collect();
         if let Some(end) = given_up {
             this.promises.acknowledged = this.promises.acknowledged.min(end);
         }
@@ -161,7 +162,7 @@ impl World {
             }
         };
         self.judge(stored);
-        if let Some((zxid, body)) = lost {
+        for (zxid, body) in lost {
             // Committed without this server, it is sent again. There must be enough that have it.
             self.check_quorum(zxid, &body);
         }

@@ -3,6 +3,13 @@
 //! What always holds: the choice depends on nothing but the leader's history, what of it counts as committed, and where the learner's
 //! history ends; what is committed is never cut; in doubt it is the snapshot.
 //!
+//! And nobody gives up, even for a moment, what its copy is counted for. Until this leader is established it does not know what of its
+//! history is committed, and a snapshot holds only what is known to be: what the learner has beyond that leaves its disk until it is sent
+//! again, and if enough servers lost their power in that moment it would be lost. So a snapshot goes only to a learner that
+//! - has no more than the snapshot holds, or
+//! - left the way of this leader's history in an epoch behind which another one was established. A quorum without it has entered that
+//!   epoch with everything the two share, is preferred in every election, and is what counts from then on.
+//!
 //! Counterpart in the original: `LearnerHandler.syncFollower`.
 
 use rookeeper_proto::quorum::QuorumPacket;
@@ -28,44 +35,67 @@ pub(super) enum Way {
     Refuse,
 }
 
-/// `committed` is the last record that counts as committed; before the leader is established that is the last one there is.
-pub(super) fn choose(
-    history: &History,
+/// What the leader has to offer.
+#[derive(Debug, Clone, Copy)]
+struct Offer<'a> {
+    history: &'a History,
+    /// The last record that counts as committed; before the leader is established that is the last one there is.
     committed: Zxid,
+    /// The last epoch that it had entered before its own.
+    entered: Epoch,
     epoch: Epoch,
     force_snapshot: bool,
-    learner_last: Zxid,
-) -> Way {
-    let last = learner_last;
-    // A snapshot holds what is applied here, and takes the place of all the learner has. Where that is more, a part of it may be
-    // committed although this leader can't know yet, and must not leave the learner's disk even for a moment.
-    let has_more = last > history.committed();
-    if (force_snapshot && !has_more) || last < Zxid::ZERO {
-        return Way::Snapshot;
+}
+
+impl Offer<'_> {
+    /// The way for a learner whose history ends at `last`.
+    fn way(&self, last: Zxid) -> Way {
+        let Offer { history, committed, .. } = *self;
+        let has_more = last > history.committed();
+        if (self.force_snapshot && !has_more) || last < Zxid::ZERO {
+            return Way::Snapshot;
+        }
+        if last.epoch() > self.epoch {
+            return Way::Refuse;
+        }
+        if last == committed {
+            return Way::Diff { zxid: committed, after: committed };
+        }
+        if last > committed {
+            return match last.counter() {
+                // It stands for the beginning of an epoch, of which there is no record where the log could be cut.
+                0 => self.way_from_a_later_epoch(last),
+                _ => Way::Truncate { to: committed },
+            };
+        }
+        if last < history.start() {
+            return Way::AskLog { before: first_in_memory(history) };
+        }
+        // From here on there is a record after it in memory.
+        let known = last == history.start() || last.counter() == 0 || has(history, last);
+        match known {
+            true => Way::Diff { zxid: committed, after: last },
+            // Within an epoch there is no gap, so it went another way in an older epoch: behind the last record it shares with this
+            // leader, if that is of the same epoch and it surely has it.
+            false => match last_before(history, last) {
+                shared if has_more && shared.epoch() == last.epoch() => Way::Truncate { to: shared },
+                _ => Way::Snapshot,
+            },
+        }
     }
-    if last.epoch() > epoch {
-        return Way::Refuse;
-    }
-    if last == committed {
-        return Way::Diff { zxid: committed, after: committed };
-    }
-    if last > committed {
-        // Counter 0 stands for the beginning of an epoch, of which there is no record where the log could be cut.
-        return if last.counter() == 0 { Way::Snapshot } else { Way::Truncate { to: committed } };
-    }
-    if last < history.start() {
-        return Way::AskLog { before: first_in_memory(history) };
-    }
-    // From here on there is a record after it in memory.
-    let known = last == history.start() || last.counter() == 0 || has(history, last);
-    match known {
-        true => Way::Diff { zxid: committed, after: last },
-        // Within an epoch there is no gap, so it went another way in an older epoch: behind the last record it shares with this
-        // leader, if that is of the same epoch and it surely has it.
-        false => match last_before(history, last) {
-            shared if has_more && shared.epoch() == last.epoch() => Way::Truncate { to: shared },
-            _ => Way::Snapshot,
-        },
+
+    /// The learner is at the beginning of an epoch, without a record of it; the leader has nothing of that epoch either.
+    fn way_from_a_later_epoch(&self, last: Zxid) -> Way {
+        let Offer { history, committed, .. } = *self;
+        if history.committed() >= committed {
+            return Way::Snapshot;
+        }
+        // Who is there got it in a snapshot of a leader that was established. Where this server has entered that epoch as well, both
+        // began it with the same history, and have added nothing since.
+        match self.entered >= last.epoch() {
+            true => Way::Diff { zxid: committed, after: committed },
+            false => Way::Refuse,
+        }
     }
 }
 
@@ -76,9 +106,16 @@ impl Leader {
             Stage::AwaitingSync { last } => Some((*id, last)),
             _ => None,
         });
-        for (id, last) in waiting.collect::<Vec<_>>() {
-            let way = choose(history, self.book.committed(), self.epoch, self.settings.force_snapshot_sync, last);
-            self.sync_by(history, id, last, way, false);
+        let waiting: Vec<(LinkId, Zxid)> = waiting.collect();
+        let offer = Offer {
+            history,
+            committed: self.book.committed(),
+            entered: self.start.current_epoch,
+            epoch: self.epoch,
+            force_snapshot: self.settings.force_snapshot_sync,
+        };
+        for (id, last) in waiting {
+            self.sync_by(history, id, last, offer.way(last), false);
         }
     }
 
@@ -101,7 +138,11 @@ impl Leader {
         }
         let (first, after, how) = match way {
             Way::Refuse => {
-                let why = format!("its history ends at {last}, beyond this leader's epoch {:x}", self.epoch);
+                let entered = self.start.current_epoch;
+                let why = format!(
+                    "its history ends at {last}, of which this leader of epoch {:x}, in epoch {entered:x} before, knows nothing",
+                    self.epoch
+                );
                 self.drop_link(id, why);
                 return;
             }
@@ -213,6 +254,11 @@ mod tests {
         Way::Diff { zxid, after }
     }
 
+    /// Of the leader of epoch 4 that was in epoch 3 before.
+    fn offer(history: &History, committed: Zxid) -> Offer<'_> {
+        Offer { history, committed, entered: 3, epoch: 4, force_snapshot: false }
+    }
+
     #[test]
     fn every_place_where_a_learner_can_be() {
         let committed = zxid(3, 2);
@@ -249,9 +295,11 @@ mod tests {
         ] {
             let mut history = history();
             history.commit(zxid(3, 3));
-            assert_eq!(choose(&history, committed, 4, false, last), way, "{last}");
+            let offer = offer(&history, committed);
+            assert_eq!(offer.way(last), way, "{last}");
             if last <= zxid(3, 3) {
-                assert_eq!(choose(&history, committed, 4, true, last), Way::Snapshot, "{last}, forced");
+                let forced = Offer { force_snapshot: true, ..offer };
+                assert_eq!(forced.way(last), Way::Snapshot, "{last}, forced");
             }
         }
     }
@@ -269,8 +317,24 @@ mod tests {
             (zxid(3, 3), diff(committed, committed)),
             (zxid(3, 4), Way::Truncate { to: committed }),
         ] {
-            assert_eq!(choose(&history, committed, 4, true, last), way, "{last}");
+            assert_eq!(Offer { force_snapshot: true, ..offer(&history, committed) }.way(last), way, "{last}");
         }
+    }
+
+    /// One that has followed an established leader, of the original's kind, into epoch 3 by a snapshot, says that it is at (3,0).
+    /// This server has entered epoch 3 too and does not know yet that (1,6) and (1,7) are committed, so its snapshot lacks them.
+    #[test]
+    fn the_beginning_of_an_epoch_is_not_given_up_for_a_snapshot_that_holds_less() {
+        let committed = zxid(1, 7);
+        let mut history = History::new(zxid(1, 5), 500);
+        for zxid in [zxid(1, 6), committed] {
+            history.push(Record::new(zxid, b"")).unwrap();
+        }
+        assert_eq!(offer(&history, committed).way(zxid(3, 0)), diff(committed, committed), "both have the same");
+        let elsewhere = Offer { entered: 2, ..offer(&history, committed) };
+        assert_eq!(elsewhere.way(zxid(3, 0)), Way::Refuse, "nobody knows what it has");
+        history.commit(committed);
+        assert_eq!(offer(&history, committed).way(zxid(3, 0)), Way::Snapshot, "everything is in the snapshot");
     }
 
     /// The same again, by a walk over every zxid around: the records sent continue what is left of the learner's history.
@@ -282,7 +346,7 @@ mod tests {
         for (epoch, counter) in (0..=4).flat_map(|epoch| (0..=9).map(move |counter| (epoch, counter))) {
             let last = zxid(epoch, counter);
             for committed in [zxid(1, 7), zxid(3, 1), zxid(3, 3)] {
-                let left = match choose(&history, committed, 4, false, last) {
+                let left = match offer(&history, committed).way(last) {
                     Way::Diff { after, .. } => after,
                     Way::Truncate { to } => {
                         let shared = whole.iter().copied().filter(|zxid| *zxid <= last).max();
@@ -311,9 +375,9 @@ mod tests {
             (zxid(2, 8), Way::AskLog { before: zxid(2, 10) }),
             (zxid(2, 10), Way::Truncate { to: committed }),
         ] {
-            assert_eq!(choose(&history, committed, 3, false, last), way, "{last}");
+            assert_eq!(offer(&history, committed).way(last), way, "{last}");
         }
         let fresh = History::new(Zxid::ZERO, 500);
-        assert_eq!(choose(&fresh, Zxid::ZERO, 1, false, Zxid::ZERO), diff(Zxid::ZERO, Zxid::ZERO));
+        assert_eq!(offer(&fresh, Zxid::ZERO).way(Zxid::ZERO), diff(Zxid::ZERO, Zxid::ZERO));
     }
 }

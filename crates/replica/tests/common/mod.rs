@@ -1,6 +1,9 @@
-//! A server of one with a disk that answers when the test says so, and clients whose every received frame is readable text.
+//! A server of one with a disk that answers when the test says so, and clients whose every received frame is readable text. Whole
+//! ensembles are in [`ensemble`].
 
 #![allow(dead_code)]
+
+pub mod ensemble;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

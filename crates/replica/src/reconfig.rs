@@ -111,12 +111,17 @@ impl Replica {
         self.outputs.push_back(Output::Members(memberships));
     }
 
-    /// A learner's: the reconfiguration just committed names the leader. Where that or this server's part changes, the connection is
-    /// over, and the next leader is known without an election.
+    /// A learner's: the reconfiguration just committed names the leader.
     pub(crate) fn activate_reconfig(&mut self, now: Time, designated_leader: ServerId) {
         let Some(membership) = self.reconfigured.take() else { return };
         self.activate_membership(now, membership);
-        let (Some(member), Role::Learning(learner)) = (&mut self.member, &mut self.role) else { return };
+        self.leave_for_another_part(designated_leader);
+    }
+
+    /// A learner's: where the membership in force makes another server the leader, or gives this one another part than it plays, the
+    /// connection is over, and the next leader is known without an election. Says whether it is.
+    pub(crate) fn leave_for_another_part(&mut self, designated_leader: ServerId) -> bool {
+        let (Some(member), Role::Learning(learner)) = (&mut self.member, &mut self.role) else { return false };
         let me = member.settings.me;
         let membership = &member.memberships.committed;
         let was = member.election.state();
@@ -130,11 +135,17 @@ impl Replica {
             // One that was removed keeps following, without a voice.
             was
         };
-        if state != was || designated_leader != learner.leader() {
-            member.designated = Some((designated_leader, state));
-            learner
-                .leave(format!("membership {:x} makes server {} the leader", membership.version, designated_leader.0));
+        let version = membership.version;
+        if designated_leader != learner.leader() {
+            learner.leave(format!("membership {version:x} makes server {} the leader", designated_leader.0));
+        } else if state != was {
+            let part = if state == PeerState::Observing { "an observer" } else { "a voter" };
+            learner.leave(format!("membership {version:x} makes this server {part}"));
+        } else {
+            return false;
         }
+        member.designated = Some((designated_leader, state));
+        true
     }
 }
 

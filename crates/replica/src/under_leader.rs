@@ -201,7 +201,17 @@ impl Replica {
         self.reconfigured = None;
         let membership = self.member.as_mut().and_then(|member| member.leader_membership.take());
         match membership.filter(|_| self.shared.settings.reconfig) {
-            Some(membership) => self.activate_membership(now, membership),
+            Some(membership) => {
+                self.activate_membership(now, membership);
+                // The leader went by it when this server came as what it was before; as that it has no voice, or one too many.
+                let leader = match &self.role {
+                    Role::Learning(learner) => learner.leader(),
+                    _ => return,
+                };
+                if self.leave_for_another_part(leader) {
+                    return;
+                }
+            }
             None => self.write_config_node(now),
         }
         self.begin_serving(now, false);

@@ -89,7 +89,9 @@ impl World {
                     self.schedule(now_us + 20 * MS, Event::Snapshot { server, life });
                 }
             }
-            self.note(14, server as u64, zxid.0 as u64, || format!("server {} has synced its log up to {zxid}", server + 1));
+            self.note(14, server as u64, zxid.0 as u64, || {
+                format!("server {} has synced its log up to {zxid}", server + 1)
+            });
             return Ok(Some(Input::Synced { zxid }));
         }
         let Some(Job::Store(store)) = process.jobs.pop_front() else { return Ok(None) };

@@ -2,7 +2,8 @@
 //!
 //! What always holds here:
 //! - zxids are handed out without gaps; proposals are committed in their order, each once;
-//! - a proposal is committed once a quorum has it on disk in every membership that was in force when it was proposed;
+//! - a proposal is committed once a quorum has it on disk in the membership that was in force when it was proposed and in the one that is to
+//!   be; behind the commit of the change, in the new one;
 //! - an acknowledgement covers every proposal before it, because each server writes its log in order. It counts until the server begins
 //!   anew, for it may be told then to cut its log.
 //!
@@ -93,6 +94,16 @@ impl Book {
         taken
     }
 
+    /// A change of the members is committed: what was proposed behind it needs the new ones only. Those who leave may never answer, and need
+    /// not: a quorum of the old members has the change, so whoever leads next knows of it and asks the new members too.
+    pub fn settle(&mut self, settled: &Arc<Memberships>) {
+        for proposal in &mut self.outstanding {
+            if proposal.memberships.last_seen.version == settled.committed.version {
+                proposal.memberships = settled.clone();
+            }
+        }
+    }
+
     /// The servers that have acknowledged it.
     pub fn having(&self, zxid: Zxid) -> BTreeSet<ServerId> {
         self.acknowledged.iter().filter(|(_, mark)| **mark >= zxid).map(|(server, _)| *server).collect()
@@ -180,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reconfiguration_and_all_after_it_need_the_quorums_of_their_time() {
+    fn a_reconfiguration_needs_both_quorums_and_what_is_behind_it_the_new_one() {
         let old = Arc::new(Memberships::settled(membership(1..=3)));
         let both = Arc::new(Memberships::new(membership(1..=3), membership(3..=5)));
         let new = Arc::new(Memberships::settled(membership(3..=5)));
@@ -189,17 +200,21 @@ mod tests {
         book.propose(Record::new(Zxid(2), b""), both.clone(), Some(membership(3..=5)));
         propose(&mut book, &both, 1);
         for server in [1, 2] {
-            book.acknowledge(ServerId(server), Zxid(3));
+            book.acknowledge(ServerId(server), Zxid(2));
         }
         assert_eq!((committed(&mut book), committed(&mut book)), (vec![1], vec![]));
         for server in [4, 5] {
-            book.acknowledge(ServerId(server), Zxid(2));
+            book.acknowledge(ServerId(server), Zxid(3));
         }
-        assert_eq!((committed(&mut book), committed(&mut book)), (vec![2], vec![]));
+        assert_eq!((committed(&mut book), committed(&mut book)), (vec![2], vec![]), "before it is in force");
+        book.settle(&new);
+        assert_eq!(committed(&mut book), [3], "those who leave are not asked");
         propose(&mut book, &new, 1);
         book.acknowledge(ServerId(4), Zxid(4));
+        book.acknowledge(ServerId(1), Zxid(4));
+        assert_eq!(committed(&mut book), []);
         book.acknowledge(ServerId(3), Zxid(4));
-        assert_eq!((committed(&mut book), committed(&mut book)), (vec![3], vec![4]));
+        assert_eq!(committed(&mut book), [4]);
     }
 
     #[test]

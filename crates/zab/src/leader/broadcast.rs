@@ -88,6 +88,7 @@ impl Leader {
             self.announce(&run, &last, successor);
             if let Some(membership) = last.membership {
                 self.memberships = Memberships::settled(membership).into();
+                self.book.settle(&self.memberships);
             }
             self.outputs.push_back(LeaderOutput::Committed(last.record.zxid));
             if let Some(successor) = successor.filter(|successor| *successor != self.settings.me) {

@@ -264,6 +264,12 @@ impl TxnRecord {
         }
     }
 
+    /// The header of a log body, whatever comes behind it.
+    pub fn decode_header(body: &[u8]) -> jute::Result<TxnHeader> {
+        let HeaderFields { session, cxid, zxid, time_ms, .. } = Deserializer::new(body).read()?;
+        Ok(TxnHeader { session, cxid, zxid, time_ms })
+    }
+
     /// Decodes a log body. The digest is whatever twelve bytes follow the transaction.
     pub fn decode(body: &[u8]) -> jute::Result<TxnRecord> {
         let mut input = Deserializer::new(body);
@@ -318,6 +324,7 @@ mod tests {
                 assert_eq!(TxnRecord::decode(&body).unwrap().txn, expected.txn);
                 expected.digest = Some(Digest::new(-5));
             }
+            assert_eq!(TxnRecord::decode_header(&body), Ok(expected.header));
             assert_eq!(TxnRecord::decode(&body), Ok(expected));
         }
     }

@@ -4,6 +4,7 @@
 //! knows its password, and only after whoever decides about sessions said that it lives.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::frame;
@@ -34,6 +35,7 @@ impl Replica {
             self.open_session(now, connection, &request);
             return;
         }
+        self.shared.statistics.sessions_presented.fetch_add(1, Relaxed);
         // The password first: whoever does not know it must not be able to cut the connection of someone else's session.
         if request.password != session.password() {
             self.refuse_session(connection, &request);

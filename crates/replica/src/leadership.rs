@@ -3,6 +3,8 @@
 //! What always holds here: a learner that comes before this server knows whether it leads is held for a bounded time with bounded bytes;
 //! nothing is decided before the leader is established, and then the whole history is applied first.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use rookeeper_proto::Epoch;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::quorum::QuorumPacket;
@@ -121,6 +123,10 @@ impl Replica {
             }
             LeaderOutput::Activate { epoch } => self.activate(now, epoch),
             LeaderOutput::Committed(zxid) => {
+                if self.member.is_some() {
+                    let statistics = &self.shared.statistics.member;
+                    self.note_committed(now, zxid, &statistics.commits, &statistics.quorum_latency_ms);
+                }
                 self.history.commit(zxid);
                 self.commit(now, zxid);
                 if let Some(membership) = self.reconfigured.take() {
@@ -136,7 +142,25 @@ impl Replica {
                 self.shared.sessions().touch(session, timeout_ms, now.monotonic_ms);
             }
             LeaderOutput::Revalidate { link, session, timeout_ms } => {
+                self.shared.statistics.member.revalidations.fetch_add(1, Relaxed);
                 self.revalidate_for(now, link, session, timeout_ms);
+            }
+            LeaderOutput::SyncBegan { by_snapshot, under_way } => {
+                let statistics = &self.shared.statistics.member;
+                let (syncs, summary) = match by_snapshot {
+                    true => (&statistics.snapshot_syncs, &statistics.snapshot_syncs_under_way),
+                    false => (&statistics.log_syncs, &statistics.log_syncs_under_way),
+                };
+                syncs.fetch_add(1, Relaxed);
+                summary.record(under_way as u64);
+            }
+            LeaderOutput::SyncEnded { by_snapshot, under_way } => {
+                let statistics = &self.shared.statistics.member;
+                let summary = match by_snapshot {
+                    true => &statistics.snapshot_syncs_under_way,
+                    false => &statistics.log_syncs_under_way,
+                };
+                summary.record(under_way as u64);
             }
             LeaderOutput::LearnerSynced { .. } => self.mark_standing(),
             LeaderOutput::LearnerGone { link } => {

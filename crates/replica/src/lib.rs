@@ -50,5 +50,5 @@ pub use replica::{Input, Output, Replica};
 pub use settings::{Reaping, Settings};
 pub use shared::Shared;
 pub use standing::{Leadership, Part, Phase, Serving, Standing};
-pub use statistics::{Sizes, Statistics, Summary};
+pub use statistics::{MemberStatistics, Sizes, Statistics, Summary};
 pub use time::Time;

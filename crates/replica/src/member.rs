@@ -12,9 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::election::PeerState;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{ServerId, Txn, TxnRecord, Zxid};
 use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, Vote};
 use rookeeper_zab::{History, LinkId, Membership, Memberships};
 
@@ -24,6 +26,7 @@ use crate::reaper::Reaper;
 use crate::replica::{Input, Output, Replica, Role};
 use crate::shared::Shared;
 use crate::standing::Serving;
+use crate::statistics::Summary;
 use crate::time::Time;
 
 /// Votes that lead to a leader are given this long to be overtaken by better ones.
@@ -52,9 +55,13 @@ pub(crate) struct Member {
     /// Links of learners that the leader knows.
     pub(crate) learners: BTreeSet<LinkId>,
     pub(crate) looking_since_ms: i64,
+    /// Since when there is no leader that a quorum has acknowledged; none while there is one.
+    pub(crate) unavailable_since_ms: Option<i64>,
     pub(crate) leading_since_ms: i64,
     /// Not before this, and only once the storage has answered everything, another election begins.
     pub(crate) look_at_ms: Option<i64>,
+    /// Since when what the leader sends is history to catch up with; none before that, and from UPTODATE on.
+    pub(crate) syncing_since_ms: Option<i64>,
     /// The membership the leader goes by that this server catches up with.
     pub(crate) leader_membership: Option<Membership>,
     /// Who leads after a reconfiguration, and what that makes this server: no election is needed.
@@ -68,6 +75,13 @@ pub(crate) struct Member {
     pub(crate) serve_at: Option<Zxid>,
     /// Raised whenever there is something new to tell about this server.
     pub stale_standing: bool,
+}
+
+impl Member {
+    /// Whether it is an observer of the leader that it learns from.
+    pub(crate) fn observes(&self) -> bool {
+        self.election.state() == PeerState::Observing
+    }
 }
 
 impl Replica {
@@ -97,8 +111,10 @@ impl Replica {
             early: BTreeMap::new(),
             learners: BTreeSet::new(),
             looking_since_ms: now.monotonic_ms,
+            unavailable_since_ms: Some(now.monotonic_ms),
             leading_since_ms: now.monotonic_ms,
             look_at_ms: Some(now.monotonic_ms),
+            syncing_since_ms: None,
             leader_membership: None,
             designated: None,
             storing: 0,
@@ -125,8 +141,9 @@ impl Replica {
             Input::Notified { from, notification } => {
                 if notification.state == PeerState::Looking
                     && let Role::Leading(leader) = &mut self.role
+                    && leader.voter_looks(now_ms, from)
                 {
-                    leader.voter_looks(now_ms, from);
+                    self.shared.statistics.member.disloyal_voters.fetch_add(1, Relaxed);
                 }
                 member.election.receive(now_ms, from, notification);
                 self.look_where_others_lead(now);
@@ -289,6 +306,7 @@ impl Replica {
             0
         };
         member.looking_since_ms = now.monotonic_ms;
+        member.unavailable_since_ms.get_or_insert(now.monotonic_ms);
         member.look_at_ms = Some(now.monotonic_ms + delay_ms.max(0));
         member.stale_standing = true;
         self.try_to_look(now);
@@ -313,6 +331,7 @@ impl Replica {
         }
         let candidacy = Candidacy { zxid: self.history.last(), epoch: i64::from(member.epochs.current) };
         member.election.look(now.monotonic_ms, candidacy);
+        self.shared.statistics.member.searches.fetch_add(1, Relaxed);
     }
 
     /// Carries out what election, leader and learner ask for, until they ask for nothing more.
@@ -355,6 +374,9 @@ impl Replica {
                 let took_ms = now.monotonic_ms - member.looking_since_ms;
                 self.shared.bulletin.update(|standing| standing.last_election_ms = took_ms);
                 let state = member.election.state();
+                if state != PeerState::Observing {
+                    self.shared.statistics.member.election_ms.record_unless_negative(took_ms);
+                }
                 let name = match state {
                     PeerState::Leading => "LEADING",
                     PeerState::Observing => "OBSERVING",
@@ -389,6 +411,45 @@ impl Replica {
         drop(tree);
         self.shared.bulletin.serve(if decides { Serving::Deciding } else { Serving::Forwarding });
         self.mark_standing();
+        if let Some(since_ms) = self.member.as_mut().and_then(|member| member.unavailable_since_ms.take()) {
+            let statistics = &self.shared.statistics.member;
+            statistics.unavailable_ms.record_unless_negative(now.monotonic_ms - since_ms);
+            if decides {
+                statistics.unavailable_until_leading_ms.record_unless_negative(now.monotonic_ms - since_ms);
+            }
+        }
+    }
+
+    /// Whether what the leader sends is new, and this server's acknowledgement of it counts.
+    pub(crate) fn follows_broadcast(&self) -> bool {
+        matches!(self.role, Role::Learning(_))
+            && self.member.as_ref().is_some_and(|member| member.syncing_since_ms.is_none() && !member.observes())
+    }
+
+    /// Before the history knows: everything up to `zxid` is on this server's disk, and acknowledged if that is its part.
+    pub(crate) fn note_durable(&self, now: Time, zxid: Zxid) {
+        let leads = self.member.is_some() && matches!(self.role, Role::Leading(_));
+        if !leads && !self.follows_broadcast() {
+            return;
+        }
+        let summary = &self.shared.statistics.member.acknowledgement_latency_ms;
+        for record in self.history.after(self.history.durable()).take_while(|record| record.zxid <= zxid) {
+            if let Ok(header) = TxnRecord::decode_header(record.body()) {
+                summary.record_unless_negative(now.ms_since(header.time_ms));
+            }
+        }
+    }
+
+    /// Before they are applied: these are committed, as the leader decided or said.
+    pub(crate) fn note_committed(&self, now: Time, committed: Zxid, counter: &AtomicU64, latency_ms: &Summary) {
+        let mut count = 0;
+        for next in self.in_flight.iter().take_while(|next| next.header.zxid <= committed) {
+            if !matches!(next.txn, Txn::Reconfig { .. }) {
+                latency_ms.record_unless_negative(now.ms_since(next.header.time_ms));
+                count += 1;
+            }
+        }
+        counter.fetch_add(count, Relaxed);
     }
 
     /// Cuts the clients, and forgets what they wait for.

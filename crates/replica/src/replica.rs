@@ -344,6 +344,7 @@ impl Replica {
                 }
             }
             Input::Synced { zxid } => {
+                self.note_durable(now, zxid);
                 self.history.synced(zxid);
                 match &mut self.role {
                     Role::Leading(leader) => leader.synced(now.monotonic_ms, zxid),
@@ -496,6 +497,9 @@ impl Replica {
         let mut body = Vec::with_capacity(128);
         record.append(&mut body);
         self.proposal_bytes.note(body.len());
+        if self.member.is_some() {
+            self.shared.statistics.member.proposals.fetch_add(1, Relaxed);
+        }
         let packet = Record::new(zxid, &body);
         let multi_address = self.member.as_ref().is_some_and(|member| member.settings.multi_address);
         match reconfigured(&record.txn, multi_address) {

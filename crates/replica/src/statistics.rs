@@ -7,6 +7,7 @@ use rookeeper_proto::event::EventType;
 /// Counts since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Statistics {
+    pub member: MemberStatistics,
     /// Milliseconds from a request's arrival to its answer, all kinds, connecting included.
     pub request_latency_ms: Summary,
     pub read_latency_ms: Summary,
@@ -32,6 +33,8 @@ pub struct Statistics {
     pub connection_requests: AtomicU64,
     /// Connections that their clients ended.
     pub connections_dropped: AtomicU64,
+    /// Handshakes of clients that came with a session, whatever became of them.
+    pub sessions_presented: AtomicU64,
     /// Connections closed because they never asked for a session.
     pub sessionless_connections_expired: AtomicU64,
     /// Not reset: whoever guesses passwords should not be able to hide it from the next look.
@@ -54,6 +57,7 @@ impl Statistics {
             summary.reset();
         }
         self.answer_bytes.reset();
+        self.member.reset();
         for counter in [
             &self.packets_received,
             &self.packets_sent,
@@ -64,6 +68,7 @@ impl Statistics {
             &self.connections_rejected,
             &self.connection_requests,
             &self.connections_dropped,
+            &self.sessions_presented,
             &self.sessionless_connections_expired,
         ] {
             counter.store(0, Relaxed);
@@ -79,6 +84,84 @@ impl Statistics {
             EventType::NodeChildrenChanged => &self.watchers_of_children,
         };
         summary.record(watchers as u64);
+    }
+}
+
+/// What only a member of an ensemble does; a standalone server leaves all of it at zero. What counts and what does not is the original's:
+/// history that a learner catches up with is no broadcast, and the commit of a reconfiguration, which goes out as another packet, is
+/// neither counted nor timed. Latencies are wall-clock milliseconds since the leader made the transaction; those that clocks of two
+/// servers make negative are left out.
+#[derive(Debug, Default)]
+pub struct MemberStatistics {
+    /// Elections this server took part in.
+    pub searches: AtomicU64,
+    /// Milliseconds from the loss of a leader to the choice of the next one, of those who vote.
+    pub election_ms: Summary,
+    /// Milliseconds without a leader that a quorum has acknowledged, from the start or the loss of the last one.
+    pub unavailable_ms: Summary,
+    /// Those that ended with this server as the leader.
+    pub unavailable_until_leading_ms: Summary,
+    /// Attempts to lead given up because a voter looked for a leader again.
+    pub disloyal_voters: AtomicU64,
+
+    /// Milliseconds from ACKEPOCH to UPTODATE.
+    pub follower_sync_ms: Summary,
+    pub observer_sync_ms: Summary,
+    /// Of a follower.
+    pub proposals_received: AtomicU64,
+    pub commits_received: AtomicU64,
+    /// When the proposal is here: of a follower.
+    pub proposal_latency_ms: Summary,
+    /// When the commit is here.
+    pub commit_latency_ms: Summary,
+
+    /// When it is on this server's disk: of a leader, and of a follower, which acknowledges it then.
+    pub acknowledgement_latency_ms: Summary,
+
+    pub proposals: AtomicU64,
+    pub commits: AtomicU64,
+    /// When a quorum has it.
+    pub quorum_latency_ms: Summary,
+    /// Learners brought up to date by what they lacked or by cutting what they had too much, and by a snapshot.
+    pub log_syncs: AtomicU64,
+    pub snapshot_syncs: AtomicU64,
+    /// How many were under way, looked at whenever one begins or ends.
+    pub log_syncs_under_way: Summary,
+    pub snapshot_syncs_under_way: Summary,
+    /// Sessions that learners asked about.
+    pub revalidations: AtomicU64,
+}
+
+impl MemberStatistics {
+    fn reset(&self) {
+        for summary in [
+            &self.election_ms,
+            &self.unavailable_ms,
+            &self.unavailable_until_leading_ms,
+            &self.follower_sync_ms,
+            &self.observer_sync_ms,
+            &self.proposal_latency_ms,
+            &self.commit_latency_ms,
+            &self.acknowledgement_latency_ms,
+            &self.quorum_latency_ms,
+            &self.log_syncs_under_way,
+            &self.snapshot_syncs_under_way,
+        ] {
+            summary.reset();
+        }
+        for counter in [
+            &self.searches,
+            &self.disloyal_voters,
+            &self.proposals_received,
+            &self.commits_received,
+            &self.proposals,
+            &self.commits,
+            &self.log_syncs,
+            &self.snapshot_syncs,
+            &self.revalidations,
+        ] {
+            counter.store(0, Relaxed);
+        }
     }
 }
 
@@ -157,6 +240,13 @@ impl Default for Summary {
 impl Summary {
     pub fn record(&self, value: u64) {
         self.record_many(value, 1);
+    }
+
+    /// A measurement that may be negative, and is left out then.
+    pub fn record_unless_negative(&self, value: i64) {
+        if let Ok(value) = u64::try_from(value) {
+            self.record(value);
+        }
     }
 
     pub fn record_many(&self, value: u64, count: u64) {
@@ -262,6 +352,13 @@ mod tests {
         assert_eq!((sizes.last(), sizes.min(), sizes.max()), (18, 16, 40));
         sizes.reset();
         assert_eq!(sizes.min(), -1);
+    }
+
+    #[test]
+    fn what_clocks_make_negative_is_left_out() {
+        let summary = Summary::default();
+        [-1, i64::MIN, 0, 7].into_iter().for_each(|value| summary.record_unless_negative(value));
+        assert_eq!((summary.count(), summary.sum()), (2, 7));
     }
 
     #[test]

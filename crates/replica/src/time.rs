@@ -6,3 +6,10 @@ pub struct Time {
     pub monotonic_ms: i64,
     pub wall_ms: i64,
 }
+
+impl Time {
+    /// Wall-clock milliseconds since then. Clocks of two servers differ: it may be negative.
+    pub(crate) fn ms_since(self, wall_ms: i64) -> i64 {
+        self.wall_ms.saturating_sub(wall_ms)
+    }
+}

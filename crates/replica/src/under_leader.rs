@@ -3,6 +3,8 @@
 //! What always holds here: a transaction is checked before it is logged, because what is logged must be readable; clients come only when
 //! the tree shows nothing that comes after its zxid.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use rookeeper_proto::{ServerId, TxnRecord, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
 use rookeeper_zab::{HostPort, LinkId, Membership, Record};
@@ -45,6 +47,7 @@ impl Replica {
         member.stale_standing = true;
         member.serve_at = None;
         member.leader_membership = None;
+        member.syncing_since_ms = None;
         self.role = Role::Learning(Box::new(learner));
         for link in std::mem::take(&mut member.early).into_keys() {
             let why = format!("this server follows server {}", leader.0);
@@ -63,6 +66,11 @@ impl Replica {
                 }
             }
             LearnerOutput::AcceptedEpoch(epoch) => self.store(Store::AcceptedEpoch(epoch)),
+            LearnerOutput::CatchingUp => {
+                if let Some(member) = &mut self.member {
+                    member.syncing_since_ms = Some(now.monotonic_ms);
+                }
+            }
             LearnerOutput::CurrentEpoch(epoch) => self.store(Store::CurrentEpoch(epoch)),
             LearnerOutput::Truncate(zxid) => {
                 while self.in_flight.back().is_some_and(|next| next.header.zxid > zxid) {
@@ -81,10 +89,15 @@ impl Replica {
                 self.compare_digests = false;
                 self.store(Store::InstallSnapshot { zxid });
             }
-            LearnerOutput::Append(record) => self.append_from_leader(record),
+            LearnerOutput::Append(record) => self.append_from_leader(now, record),
             LearnerOutput::Membership(text) => self.membership_from_leader(&text),
-            LearnerOutput::Serve { committed } => self.serve_under_leader(now, committed),
+            LearnerOutput::Serve { committed } => {
+                self.note_synced(now);
+                self.serve_under_leader(now, committed);
+            }
             LearnerOutput::Committed(zxid) => {
+                let statistics = &self.shared.statistics.member;
+                self.note_committed(now, zxid, &statistics.commits_received, &statistics.commit_latency_ms);
                 self.history.commit(zxid);
                 self.commit(now, zxid);
                 if self.member.as_ref().and_then(|member| member.serve_at).is_some_and(|exact| zxid >= exact) {
@@ -142,7 +155,7 @@ impl Replica {
     }
 
     /// A transaction of the leader: it is checked before it is logged, because what is logged must be readable.
-    pub(crate) fn append_from_leader(&mut self, record: Record) {
+    pub(crate) fn append_from_leader(&mut self, now: Time, record: Record) {
         let Role::Learning(learner) = &mut self.role else { return };
         let decoded = match TxnRecord::decode(record.body()) {
             Ok(decoded) if decoded.header.zxid == record.zxid => decoded,
@@ -160,6 +173,11 @@ impl Replica {
             return;
         }
         let TxnRecord { header, txn, digest } = decoded;
+        if self.follows_broadcast() {
+            let statistics = &self.shared.statistics.member;
+            statistics.proposals_received.fetch_add(1, Relaxed);
+            statistics.proposal_latency_ms.record_unless_negative(now.ms_since(header.time_ms));
+        }
         let multi_address = self.member.as_ref().is_some_and(|member| member.settings.multi_address);
         if let Some(membership) = reconfigured(&txn, multi_address) {
             self.see_membership(membership);
@@ -174,6 +192,15 @@ impl Replica {
             reads: Vec::new(),
         });
         self.outputs.push_back(Output::Append(record));
+    }
+
+    /// UPTODATE ends what ACKEPOCH began.
+    fn note_synced(&mut self, now: Time) {
+        let Some(member) = &mut self.member else { return };
+        let Some(since_ms) = member.syncing_since_ms.take() else { return };
+        let statistics = &self.shared.statistics.member;
+        let summary = if member.observes() { &statistics.observer_sync_ms } else { &statistics.follower_sync_ms };
+        summary.record_unless_negative(now.monotonic_ms - since_ms);
     }
 
     /// Nothing is in the tree that comes after its zxid.

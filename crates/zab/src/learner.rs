@@ -50,6 +50,8 @@ pub enum LearnerOutput {
     ToLeader(Vec<u8>),
     /// Make it durable; answered by [`Learner::accepted_epoch_stored`].
     AcceptedEpoch(Epoch),
+    /// The epoch is acknowledged: what is missing comes next, up to [`LearnerOutput::Serve`].
+    CatchingUp,
     /// The same after everything logged so far; answered by [`Learner::current_epoch_stored`].
     CurrentEpoch(Epoch),
     /// Cut the history behind this; answered by [`Learner::truncated`].
@@ -414,6 +416,7 @@ impl Learner {
     fn acknowledge_epoch(&mut self, epoch: Epoch, counts: bool) {
         let current_epoch = counts.then_some(self.start.current_epoch);
         self.send(&QuorumPacket::AckEpoch { last_logged: self.last, current_epoch });
+        self.outputs.push_back(LearnerOutput::CatchingUp);
         self.stage = Stage::AwaitingSync { epoch };
     }
 

@@ -152,6 +152,7 @@ fn diff_is_logged_acknowledged_when_durable_and_applied_when_the_leader_is_estab
         > AcceptedEpoch(2)
         < accepted epoch stored
         > to leader: ACKEPOCH 0x100000005 Some(1)
+        > CatchingUp
         < Diff { zxid: Zxid(4294967302) }
         > log: the leader sends what is missing between 0x100000005 and 0x100000006 (DIFF)
         < PROPOSAL 0x100000006
@@ -278,6 +279,7 @@ fn a_server_that_promised_this_epoch_before_does_not_count_and_a_later_promise_i
     story.is("
         < LEADERINFO 0x100000000
         > to leader: ACKEPOCH 0x100000005 None
+        > CatchingUp
     ");
     let mut story = Story::new(false, one(5));
     story.does("connected", |learner, now_ms| learner.connected(now_ms));

@@ -64,6 +64,8 @@ pub struct World {
     wires: Vec<Wire>,
     next_link: u64,
     next_connection: u64,
+    /// No quorum port can be reached.
+    pub is_parted: bool,
     settings: EnsembleSettings,
 }
 
@@ -124,6 +126,7 @@ impl World {
             wires: Vec::new(),
             next_link: 1_000_000,
             next_connection: 1,
+            is_parted: false,
             settings,
         };
         for node in 0..servers {
@@ -181,6 +184,16 @@ impl World {
                 self.drain(node);
             }
         }
+    }
+
+    /// The next input now, and everything that comes of it so much later: until then disks and links have it.
+    pub fn settle_after_ms(&mut self, delay_ms: i64) {
+        let Some((node, input)) = self.queue.pop_front() else { return };
+        let now = self.now();
+        self.nodes[node].replica.handle(now, input);
+        self.now_ms += delay_ms;
+        self.drain(node);
+        self.settle();
     }
 
     /// From now on what is on its way to a server and of this kind waits, and with it everything behind it on the same link. Where that
@@ -299,7 +312,7 @@ impl World {
             }
             Output::Dial { link, server, .. } => {
                 let leader = server.0 as usize - 1;
-                if !self.nodes[leader].alive {
+                if !self.nodes[leader].alive || self.is_parted {
                     self.queue.push_back((node, Input::LeaderGone { link, why: "connection refused".to_owned() }));
                     return;
                 }

@@ -172,7 +172,10 @@ impl Leader {
     pub(super) fn take_entry(&mut self, now_ms: i64, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Stage::Syncing(catching_up) = &mut link.stage {
+            let by_snapshot = catching_up.by_snapshot;
             link.stage = Stage::Entered(std::mem::take(catching_up));
+            let under_way = self.syncs_under_way(by_snapshot);
+            self.outputs.push_back(LeaderOutput::SyncEnded { by_snapshot, under_way });
         }
         if let Some(voter) = self.voter(id) {
             self.entered.insert(voter);

@@ -119,8 +119,8 @@ impl Leader {
         }
     }
 
-    /// One of the voters looks for a leader.
-    pub fn voter_looks(&mut self, now_ms: i64, server: ServerId) {
+    /// One of the voters looks for a leader. Whether that ends this server's attempt to lead.
+    pub fn voter_looks(&mut self, now_ms: i64, server: ServerId) -> bool {
         if let Some(limit_ms) = self.settings.max_time_to_wait_for_epoch_ms
             && matches!(self.phase, Phase::Gathering | Phase::Accepting | Phase::Promising)
             && now_ms - self.began_ms >= limit_ms
@@ -128,7 +128,9 @@ impl Leader {
         {
             let why = format!("after {limit_ms} ms too few follow, and server {} looks for a leader", server.0);
             self.step_down(why, None);
+            return true;
         }
+        false
     }
 
     /// When [`Leader::tick`] has something to do.

@@ -116,6 +116,16 @@ pub enum LeaderOutput {
         session: SessionId,
         timeout_ms: i32,
     },
+    /// A learner is being brought to this server's history, as one of `under_way` that are in this way.
+    SyncBegan {
+        by_snapshot: bool,
+        under_way: usize,
+    },
+    /// One has acknowledged it, and so many are left.
+    SyncEnded {
+        by_snapshot: bool,
+        under_way: usize,
+    },
     LearnerSynced {
         link: LinkId,
         server: ServerId,

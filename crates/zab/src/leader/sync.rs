@@ -173,6 +173,8 @@ impl Leader {
             self.book.forget(server);
         }
         self.log(false, format!("{name} is at {last}: {how}"));
+        let under_way = self.syncs_under_way(by_snapshot);
+        self.outputs.push_back(LeaderOutput::SyncBegan { by_snapshot, under_way });
         match first {
             Some(packet) => self.send(id, &packet),
             None => self.outputs.push_back(LeaderOutput::StreamSnapshot { link: id }),
@@ -212,8 +214,12 @@ impl Leader {
             true => self.settings.max_concurrent_snap_syncs,
             false => self.settings.max_concurrent_diff_syncs,
         };
+        !link.is_observer() || self.syncs_under_way(by_snapshot) < limit
+    }
+
+    pub(super) fn syncs_under_way(&self, by_snapshot: bool) -> usize {
         let same_way = |link: &&super::LearnerLink| matches!(&link.stage, Stage::Syncing(catching_up) if catching_up.by_snapshot == by_snapshot);
-        !link.is_observer() || self.links.values().filter(same_way).count() < limit
+        self.links.values().filter(same_way).count()
     }
 }
 

@@ -183,13 +183,14 @@ fn leading_that_nobody_wants_ends_early_where_that_is_configured() {
     let mut settings = settings();
     settings.max_time_to_wait_for_epoch_ms = Some(TICK_MS);
     let mut story = Story::new(settings, Memberships::settled(membership(3, 1, 7)), history());
-    story.leader.voter_looks(TICK_MS - 1, ServerId(1));
-    story.leader.voter_looks(TICK_MS, ServerId(4));
+    assert!(!story.leader.voter_looks(TICK_MS - 1, ServerId(1)), "too early");
+    assert!(!story.leader.voter_looks(TICK_MS, ServerId(4)), "an observer");
     assert_eq!(story.leader.poll(), None);
-    story.leader.voter_looks(TICK_MS, ServerId(1));
+    assert!(story.leader.voter_looks(TICK_MS, ServerId(1)));
+    assert!(!story.leader.voter_looks(TICK_MS, ServerId(2)), "it is over already");
     assert!(matches!(story.leader.poll(), Some(LeaderOutput::StepDown { .. })));
     let mut story = Story::of_three();
-    story.leader.voter_looks(INIT_MS, ServerId(1));
+    assert!(!story.leader.voter_looks(INIT_MS, ServerId(1)));
     assert_eq!(story.leader.poll(), None, "not where it is not configured");
 }
 

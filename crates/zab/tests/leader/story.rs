@@ -303,6 +303,12 @@ impl Story {
             LeaderOutput::StepDown { why, successor: Some(server) } => {
                 format!("step down for server {}: {why}", server.0)
             }
+            LeaderOutput::SyncBegan { by_snapshot, under_way } => {
+                format!("sync began, {} {}", under_way, if *by_snapshot { "by snapshot" } else { "by log" })
+            }
+            LeaderOutput::SyncEnded { by_snapshot, under_way } => {
+                format!("sync ended, {} {}", under_way, if *by_snapshot { "by snapshot" } else { "by log" })
+            }
             LeaderOutput::LearnerSynced { link, server, observer } => {
                 format!("{link} synced: server {}{}", server.0, if *observer { ", observer" } else { "" })
             }

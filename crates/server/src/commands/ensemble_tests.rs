@@ -1,6 +1,8 @@
 //! The words of a member of an ensemble, in each of its parts, against what was recorded from the original. What differs from run to run
 //! (sizes, counts, ports) is masked; what a tool looks for is not.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use jiff::tz::TimeZone;
 use rookeeper_proto::{ServerId, SessionId};
 use rookeeper_replica::{Leadership, Part, Phase, Serving, Standing};
@@ -153,7 +155,61 @@ fn mntr_has_the_recorded_names_of_each_part_in_the_recorded_order() {
                 |text: &str| text.lines().find(|line| line.starts_with(&format!("zk_{name}\t"))).map(str::to_owned);
             assert_eq!(line(&answer), line(&expected), "{part} {name}");
         }
-        assert!(!answer.contains("zk_proposal_count\t"), "{part}: not measured, so not zero either");
+    }
+}
+
+/// Each is told by another number, so that no name can stand for its neighbour.
+#[test]
+fn mntr_tells_what_a_member_counted_and_timed_until_srst() {
+    let world = member(2, "");
+    let statistics = &world.context.shared.statistics;
+    let member = &statistics.member;
+    let counters = [
+        ("looking_count", &member.searches),
+        ("quit_leading_due_to_disloyal_voter", &member.disloyal_voters),
+        ("learner_proposal_received_count", &member.proposals_received),
+        ("learner_commit_received_count", &member.commits_received),
+        ("proposal_count", &member.proposals),
+        ("commit_count", &member.commits),
+        ("diff_count", &member.log_syncs),
+        ("snap_count", &member.snapshot_syncs),
+        ("revalidate_count", &member.revalidations),
+        ("connection_revalidate_count", &statistics.sessions_presented),
+    ];
+    let series = [
+        ("election_time", &member.election_ms),
+        ("unavailable_time", &member.unavailable_ms),
+        ("leader_unavailable_time", &member.unavailable_until_leading_ms),
+        ("follower_sync_time", &member.follower_sync_ms),
+        ("observer_sync_time", &member.observer_sync_ms),
+        ("proposal_latency", &member.proposal_latency_ms),
+        ("commit_propagation_latency", &member.commit_latency_ms),
+        ("proposal_ack_creation_latency", &member.acknowledgement_latency_ms),
+        ("quorum_ack_latency", &member.quorum_latency_ms),
+        ("inflight_diff_count", &member.log_syncs_under_way),
+        ("inflight_snap_count", &member.snapshot_syncs_under_way),
+    ];
+    for (number, (_, counter)) in (1..).zip(counters) {
+        counter.store(number, Relaxed);
+    }
+    for (number, (_, series)) in (101..).zip(series) {
+        series.record(number);
+    }
+    let lines = |first_counter: u64, first_sum: u64, step: u64| {
+        let mut lines = Vec::new();
+        let numbers = |first: u64| (0..).map(move |index| first + index * step);
+        lines.extend(
+            counters.iter().zip(numbers(first_counter)).map(|((name, _), value)| format!("zk_{name}\t{value}")),
+        );
+        lines.extend(series.iter().zip(numbers(first_sum)).map(|((name, _), value)| format!("zk_sum_{name}\t{value}")));
+        lines
+    };
+    let view = leading();
+    for (lines, when) in [(lines(1, 101, 1), "counted"), (lines(0, 0, 0), "reset")] {
+        let answer = world.ask_as(&view, "mntr");
+        let missing: Vec<_> = lines.iter().filter(|line| answer.lines().all(|found| found != line.as_str())).collect();
+        assert!(missing.is_empty(), "{when}: {missing:?} in {answer}");
+        world.ask_as(&view, "srst");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_replica::{Part, Summary};
+use rookeeper_replica::Summary;
 
 use super::View;
 use super::metrics_table::{Facts, Kind, METRICS, Metric, ORIGINALS, Source};
@@ -39,8 +39,7 @@ fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: 
             series.record(value(figures));
             write_summary(text, name, *kind, &series)
         }
-        Source::Alone if facts.view.standing.part != Part::Standalone => Ok(()),
-        Source::Never(_) | Source::Alone => match kind {
+        Source::Never(_) => match kind {
             Kind::Gauge | Kind::Counter => writeln!(text, "zk_{name}\t0"),
             _ => write_summary(text, name, *kind, &Summary::default()),
         },
@@ -82,9 +81,6 @@ pub fn compat_table() -> String {
         };
         let status = match source {
             Source::Never(why) => format!("always zero: {why}"),
-            Source::Alone => {
-                "zero on a standalone server; absent on members of an ensemble, not measured yet".to_owned()
-            }
             Source::Only(who, _) if index >= ORIGINALS => format!("present on {who}, our own"),
             Source::Only(who, _) => format!("present on {who}"),
             Source::Absent(why) => format!("absent: {why}"),
@@ -106,7 +102,7 @@ mod tests {
         for Metric { name, .. } in METRICS {
             assert_eq!(table.matches(&format!("\n| `zk_{name}` |")).count(), 1, "{name}");
         }
-        assert!(table.contains("| `zk_proposal_count` | counter | zero on a standalone server; "));
+        assert!(table.contains("| `zk_proposal_count` | counter | present |"));
         assert!(table.contains("| `zk_jvm_pause_time_ms` | summary with quantiles | absent: "));
         assert!(table.ends_with("| `zk_leader_id` | gauge | present on members of an ensemble, our own |\n"));
     }

@@ -273,6 +273,22 @@ fn members_tell_their_role() {
         assert_eq!(mntr(&ensemble, id, "zk_server_state").as_deref(), Some(role), "member {id}");
         assert_eq!(mntr(&ensemble, id, "zk_synced_followers"), None, "member {id} does not lead");
     }
+    // The session and the node, for each in its part; learners hear of a commit after the client.
+    for id in ensemble.ids() {
+        for (key, counts) in [
+            ("zk_proposal_count", id == leader),
+            ("zk_cnt_quorum_ack_latency", id == leader),
+            ("zk_learner_proposal_received_count", id != leader && id != 4),
+            ("zk_learner_commit_received_count", id != leader),
+            ("zk_cnt_unavailable_time", true),
+            ("zk_cnt_observer_sync_time", id == 4),
+        ] {
+            let moves =
+                |ensemble: &mut Ensemble| Ok(mntr(ensemble, id, key).is_some_and(|value| (value != "0") == counts));
+            let what = format!("{key} of member {id}, which counts: {counts}");
+            ensemble.wait_for(&what, moves).unwrap_or_else(|why| panic!("{what}: {why}"));
+        }
+    }
     for id in ensemble.ids() {
         assert_eq!(ensemble.word(id, "ruok").expect("an answer"), "imok");
         assert_eq!(ensemble.word(id, "isro").expect("an answer"), "rw");

@@ -65,8 +65,6 @@ pub struct EnsembleSettings {
     pub local_sessions_upgrading: bool,
     /// Whether reads are served without a quorum, to those who ask for that.
     pub read_only_mode: bool,
-    /// Whether an observer keeps a log.
-    pub sync_enabled: bool,
     /// Committed transactions kept in memory for learners.
     pub commit_log_count: usize,
     /// Learners get a snapshot always.

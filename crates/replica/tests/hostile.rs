@@ -74,7 +74,6 @@ impl World {
             local_sessions: seed.is_multiple_of(3),
             local_sessions_upgrading: seed.is_multiple_of(2),
             read_only_mode: seed.is_multiple_of(5),
-            sync_enabled: true,
             commit_log_count: 5,
             force_snapshot_sync: seed.is_multiple_of(7),
             max_concurrent_snap_syncs: 10,

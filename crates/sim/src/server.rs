@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
+use rookeeper_proto::election::Notification;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId, Txn, TxnRecord, Zxid};
 use rookeeper_replica::{
@@ -244,7 +245,6 @@ impl World {
                     local_sessions: false,
                     local_sessions_upgrading: false,
                     read_only_mode: false,
-                    sync_enabled: true,
                     commit_log_count: self.plan.commit_log_count,
                     force_snapshot_sync: self.plan.force_snapshots,
                     max_concurrent_snap_syncs: 10,
@@ -384,7 +384,13 @@ impl World {
                 }
                 let to = to.0 as usize - 1;
                 self.note(1, server as u64, to as u64, || {
-                    format!("vote {} -> {}: {notification:?}", server + 1, to + 1)
+                    let Notification { state, leader, zxid, election_epoch, peer_epoch, .. } = &notification;
+                    format!(
+                        "vote {} -> {}: {state:?}, server {} at {zxid} of epoch {peer_epoch}, round {election_epoch}",
+                        server + 1,
+                        to + 1,
+                        leader.0
+                    )
                 });
                 if to < self.servers.len() && to != server {
                     self.notify(server, to, notification);

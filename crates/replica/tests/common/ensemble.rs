@@ -99,7 +99,6 @@ pub fn settings(membership: Membership) -> EnsembleSettings {
         local_sessions: false,
         local_sessions_upgrading: false,
         read_only_mode: false,
-        sync_enabled: true,
         commit_log_count: 500,
         force_snapshot_sync: false,
         max_concurrent_snap_syncs: 10,

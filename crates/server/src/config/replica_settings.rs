@@ -27,7 +27,6 @@ impl Ensemble {
             local_sessions: self.local_sessions_enabled,
             local_sessions_upgrading: self.local_sessions_upgrading_enabled,
             read_only_mode: config.read_only_mode_enabled,
-            sync_enabled: true,
             commit_log_count: self.commit_log_count as usize,
             force_snapshot_sync: self.force_snapshot_sync,
             max_concurrent_snap_syncs: self.max_concurrent_snap_syncs as usize,

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs};
@@ -86,10 +86,11 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
         Err(end) = run(context, wanted, jobs) => end,
         stop = stop => stop.map_or(End::HungUp, |TooSlow| End::TooSlow),
     };
+    // The replica says whom it lost, and why; an attempt to connect is repeated.
     match &end {
         End::HungUp => return,
         End::Connect(why) => debug!("can't connect to the leader, server {}: {why}", server.0),
-        end => warn!("connection {link} to the leader, server {}, ended: {end}", server.0),
+        end => debug!("connection {link} to the leader, server {}, ended: {end}", server.0),
     }
     let _ = context.inputs.send(Input::LeaderGone { link, why: end.to_string() }).await;
 }

@@ -50,6 +50,30 @@ fn a_server_is_removed_and_goes_on_following_without_a_voice() {
     assert_golden("a_server_is_removed", &story.text);
 }
 
+/// Server 1 is gone when the change is in force, before it has what was proposed meanwhile.
+#[test]
+fn what_was_proposed_during_a_change_is_committed_without_those_it_removes() {
+    let mut story = Story::new(settings(), Memberships::settled(membership(5, 0, 7)), history());
+    for server in [1, 2] {
+        story.connects(server);
+        story.introduces(server, server as i64, 1);
+    }
+    story.stores_accepted();
+    for server in [1, 2] {
+        story.promises(server, Some(1), zxid(1, 9));
+    }
+    story.stores_current();
+    for server in [1, 2] {
+        story.acks(server, zxid(2, 0));
+    }
+    let reconfig = story.reconfigures(|version| voters(&[2, 3], version));
+    let after = story.writes();
+    story.acks(1, reconfig);
+    story.acks(2, after);
+    story.syncs(after);
+    assert_eq!(story.committed(), [reconfig, after]);
+}
+
 #[test]
 fn the_leader_is_removed() {
     let mut story = Story::established();

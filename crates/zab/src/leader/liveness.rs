@@ -13,7 +13,7 @@ use rookeeper_proto::{ServerId, Zxid};
 use super::learner_link::Stage;
 use super::{Leader, LeaderOutput, Phase};
 use crate::link::LinkId;
-use crate::membership::Membership;
+use crate::membership::{Membership, Role};
 
 /// Tickets, and the pings that confirm them.
 #[derive(Debug, Default)]
@@ -179,9 +179,13 @@ impl Leader {
         self.ping_all();
     }
 
-    /// Whether enough of a membership to come is synced.
+    /// Whether enough of a membership to come is synced. A follower that became an observer just now is about to leave and come back as
+    /// one, so it will not be sent the change.
     pub fn has_synced_quorum_of(&self, membership: &Membership) -> bool {
-        membership.quorum().is_reached_by(&self.followers(|stage| matches!(stage, Stage::Synced(_))))
+        let mut synced = self.followers(|stage| matches!(stage, Stage::Synced(_)));
+        let members = &self.memberships.committed.members;
+        synced.retain(|server| members.get(server).is_none_or(|member| member.role == Role::Participant));
+        membership.quorum().is_reached_by(&synced)
     }
 
     /// This server and its registered followers.

@@ -1,7 +1,8 @@
 //! Members that come and go.
 
+use rookeeper_proto::ServerId;
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_zab::{Memberships, Record};
+use rookeeper_zab::{Memberships, Record, Role};
 
 use crate::golden::assert_golden;
 use crate::story::{Story, history, membership, settings, voters, zxid};
@@ -72,6 +73,25 @@ fn what_was_proposed_during_a_change_is_committed_without_those_it_removes() {
     story.acks(2, after);
     story.syncs(after);
     assert_eq!(story.committed(), [reconfig, after]);
+}
+
+/// It comes back as an observer, which is sent no proposals: a change that needs its voice would wait for ever.
+#[test]
+fn a_follower_that_became_an_observer_is_not_counted_on() {
+    let mut story = Story::established();
+    let new = |version| voters(&[1, 3], version);
+    assert!(story.leader.has_synced_quorum_of(&new(zxid(2, 9))));
+    story.joins(2, 2, zxid(1, 9));
+    let reconfig = story.reconfigures(|version| {
+        let mut membership = voters(&[1, 2, 3], version);
+        membership.members.get_mut(&ServerId(1)).unwrap().role = Role::Observer;
+        membership
+    });
+    story.syncs(reconfig);
+    story.acks(2, reconfig);
+    assert_eq!(story.committed(), [reconfig]);
+    assert!(!story.leader.has_synced_quorum_of(&new(zxid(2, 9))), "its link is still there");
+    assert!(story.leader.has_synced_quorum_of(&voters(&[1, 2, 3], zxid(2, 9))), "the others suffice");
 }
 
 #[test]

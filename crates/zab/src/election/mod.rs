@@ -88,7 +88,8 @@ pub struct Election {
     config: Vec<u8>,
     candidacy: Candidacy,
     state: PeerState,
-    /// The logical clock. Grows, but begins anew with the process and with [`Election::restart`].
+    /// The logical clock. Grows, but begins anew with the process and with [`Election::restart`], and is that of whoever asked last while
+    /// this server is no member.
     round: i64,
     /// The proposal of this round while looking, the result afterwards.
     vote: Vote,

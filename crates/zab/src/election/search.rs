@@ -1,7 +1,7 @@
 //! The search for a leader: from [`Election::look`] to [`ElectionOutput::Elected`].
 //!
 //! What always holds: the proposal is the best vote heard in this round, the own one included; it is sent to every voter when it changes,
-//! and again, ever more rarely, while the search lasts; the round is the highest heard.
+//! and again, ever more rarely, while the search lasts; the round is the highest heard. One that is no member says what it is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{ServerId, Zxid};
 
 use super::voices::News;
-use super::{Candidacy, Election, ElectionOutput, RECENT_MS, REFUSED_MS, Vote};
+use super::{Candidacy, Election, ElectionOutput, NOBODY, RECENT_MS, REFUSED_MS, Vote};
 use crate::membership::Role;
 
 /// Voters without a link are tried at least this often: those who have a leader do not call us.
@@ -79,7 +79,9 @@ impl Election {
 
     pub(super) fn heard_while_looking(&mut self, from: ServerId, state: PeerState, vote: &Vote, news: News) {
         if state == PeerState::Looking {
-            if vote.election_epoch < self.round {
+            if self.is_outsider() && self.could_follow(vote) {
+                self.second(from, vote, news);
+            } else if vote.election_epoch < self.round {
                 self.answer(from, self.round);
             } else if self.weigh(vote) {
                 self.propose();
@@ -92,6 +94,27 @@ impl Election {
             self.expect_answers();
         }
         self.conclude();
+    }
+
+    /// No member as far as this server knows. Those who vote may know better: a change of the members that they have and this server
+    /// missed may need its voice, and without it they would never have a leader who could tell it of the change.
+    fn is_outsider(&self) -> bool {
+        self.role().is_none() && !self.memberships.is_voter(self.settings.me) && self.candidacy.zxid != Zxid(-1)
+    }
+
+    /// Whether nothing this server has is missing where the vote's leader leads.
+    fn could_follow(&self, vote: &Vote) -> bool {
+        let Candidacy { zxid, epoch } = self.candidacy;
+        vote.leader != NOBODY && vote.zxid != Zxid(-1) && (vote.peer_epoch, vote.zxid) >= (epoch, zxid)
+    }
+
+    /// Votes as the server does that asks, in its round. It counts where this server is a voter.
+    fn second(&mut self, from: ServerId, vote: &Vote, news: News) {
+        let other = self.vote != *vote;
+        (self.vote, self.round) = (vote.clone(), vote.election_epoch);
+        if other || news != News::Repeated || self.was_told_long_ago(from) {
+            self.send_vote(from);
+        }
     }
 
     /// Takes over a later round or a better vote; whether there was one.

@@ -73,10 +73,26 @@ impl Replica {
         self.set_memberships(memberships);
     }
 
-    /// Puts a membership into force.
+    /// What this server had behind `zxid` is history no more, and a membership that was proposed there with it.
+    pub(crate) fn forget_membership_after(&mut self, zxid: Zxid) {
+        let Some(member) = &self.member else { return };
+        let Memberships { committed, last_seen, .. } = &*member.memberships;
+        if last_seen.version <= committed.version.max(zxid.0) {
+            return;
+        }
+        let committed = committed.clone();
+        if self.shared.settings.reconfig {
+            self.outputs.push_back(Output::Store(Store::ProposedMembership(committed.clone())));
+        }
+        self.set_memberships(Memberships::settled(committed));
+    }
+
+    /// Puts a membership into force. A newer one that was proposed stays known: it may be in force by what this server acknowledged.
     pub(crate) fn activate_membership(&mut self, now: Time, membership: Membership) {
         let Some(member) = &self.member else { return };
-        let changed = membership.version > member.memberships.committed.version;
+        let Memberships { committed, last_seen, .. } = &*member.memberships;
+        let changed = membership.version > committed.version;
+        let newer = (last_seen.version > membership.version).then(|| last_seen.clone());
         if changed && self.shared.settings.reconfig {
             self.outputs.push_back(Output::Store(Store::ActiveMembership(membership.clone())));
             let ids: Vec<String> = membership.members.keys().map(|id| id.0.to_string()).collect();
@@ -84,7 +100,10 @@ impl Replica {
             self.log(Level::Info, text);
         }
         if changed {
-            self.set_memberships(Memberships::settled(membership));
+            self.set_memberships(match newer {
+                Some(newer) => Memberships::new(membership, newer),
+                None => Memberships::settled(membership),
+            });
         }
         self.write_config_node(now);
     }
@@ -207,7 +226,12 @@ fn says_where(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rookeeper_tree::Tree;
+
     use super::*;
+    use crate::ensemble::{EnsembleSettings, Epochs};
+    use crate::settings::Settings;
+    use crate::shared::Shared;
 
     fn current() -> Membership {
         let text = "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:participant;0.0.0.0:3\nversion=5";
@@ -222,6 +246,54 @@ mod tests {
             new_members: owned(new),
             current_config_id: -1,
         }
+    }
+
+    fn member(memberships: Memberships) -> Replica {
+        let settings = EnsembleSettings {
+            me: ServerId(2),
+            memberships,
+            init_limit_ticks: 10,
+            sync_limit_ticks: 5,
+            connect_limit_ticks: None,
+            connect_retry_ms: 10,
+            notification_interval_ms: (200, 60_000),
+            observer_election_delay_ms: 0,
+            leader_serves: true,
+            local_sessions: false,
+            local_sessions_upgrading: false,
+            read_only_mode: false,
+            sync_enabled: true,
+            commit_log_count: 5,
+            force_snapshot_sync: false,
+            max_concurrent_snap_syncs: 10,
+            max_concurrent_diff_syncs: 100,
+            max_time_to_wait_for_epoch_ms: None,
+            standalone_enabled: true,
+            multi_address: false,
+        };
+        let shared_settings = Settings { server: ServerId(2), reconfig: true, ..Settings::default() };
+        let shared = Arc::new(Shared::new(shared_settings, Tree::new(), 0));
+        Replica::member(shared, settings, Epochs { accepted: 1, current: 1 }, NOW)
+    }
+
+    const NOW: Time = Time { monotonic_ms: 0, wall_ms: 0 };
+
+    /// It may be in force by what this server acknowledged, wherever it hears of an older one: in a vote, or as what a leader began with.
+    #[test]
+    fn what_was_proposed_is_forgotten_with_its_record_only() {
+        let of_version = |version| Membership { version, ..current() };
+        let (before, between, proposed) = (of_version(5), of_version(7), of_version(9));
+        let mut replica = member(Memberships::new(before, proposed.clone()));
+        replica.activate_membership(NOW, between.clone());
+        let known = |replica: &Replica| (*replica.member.as_ref().unwrap().memberships).clone();
+        assert_eq!(known(&replica), Memberships::new(between.clone(), proposed.clone()));
+        replica.forget_membership_after(Zxid(9));
+        assert_eq!(known(&replica), Memberships::new(between.clone(), proposed));
+
+        while replica.poll().is_some() {}
+        replica.forget_membership_after(Zxid(8));
+        assert_eq!(known(&replica), Memberships::settled(between.clone()));
+        assert!(matches!(replica.poll(), Some(Output::Store(Store::ProposedMembership(kept))) if kept == between));
     }
 
     #[test]

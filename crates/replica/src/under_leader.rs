@@ -79,6 +79,7 @@ impl Replica {
                 self.history.truncate(zxid);
                 let reload = zxid < self.shared.tree().last_zxid();
                 self.store(Store::Truncate { zxid, reload });
+                self.forget_membership_after(zxid);
             }
             LearnerOutput::InstallSnapshot(zxid) => {
                 self.in_flight.clear();
@@ -88,6 +89,7 @@ impl Replica {
                 }
                 self.compare_digests = false;
                 self.store(Store::InstallSnapshot { zxid });
+                self.forget_membership_after(zxid);
             }
             LearnerOutput::Append(record) => self.append_from_leader(now, record),
             LearnerOutput::Membership(text) => self.membership_from_leader(&text),

@@ -75,12 +75,24 @@ pub fn store_active(config_file: &Path, me: ServerId, membership: &Membership) -
     }
     replace_like(&target, &new, &target).map_err(failed("replacing", config_file))?;
 
+    // One that is newer was proposed after this one, and may come into force as well.
     let next = with_ending(config_file, ".dynamic.next");
+    if version_within(&next).is_some_and(|version| version > membership.version) {
+        return Ok(());
+    }
     match fs::remove_file(&next) {
         Ok(()) => sync_directory_of(&next).map_err(failed("removing", &next)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed("removing", &next)(error)),
     }
+}
+
+/// The version that [`store_proposed`] wrote.
+fn version_within(next: &Path) -> Option<i64> {
+    let bytes = read_bounded(next).ok()?;
+    let properties = properties::parse(&next.display().to_string(), &bytes).ok()?;
+    let version = properties.iter().rfind(|property| property.key == "version")?;
+    i64::from_str_radix(&version.value, 16).ok()
 }
 
 fn not_stored(membership: &Membership, what: &'static str, path: &Path, source: io::Error) -> NotStored {
@@ -286,6 +298,17 @@ mod tests {
 
         store_active(&member.file, ME, &second).unwrap();
         assert_eq!(member.read("zoo.cfg"), edited);
+    }
+
+    #[test]
+    fn a_newer_proposal_outlives_the_activation_of_an_older_membership() {
+        let member = Member::new();
+        let version = |version| Membership { version, ..member.load().ensemble.unwrap().membership };
+        let (older, newer) = (version(0xa), version(0xb));
+        store_proposed(&member.file, &newer).unwrap();
+        store_active(&member.file, ME, &older).unwrap();
+        let ensemble = member.load().ensemble.unwrap();
+        assert_eq!((ensemble.membership, ensemble.last_seen), (older, Some(newer)));
     }
 
     #[test]

@@ -92,4 +92,5 @@ fn two_leaders_of_an_epoch() {
     assert_eq!(leaders.leads(2, 4), Ok(()));
     assert!(leaders.leads(1, 4).is_err());
     assert!(leaders.leads(1, 2).is_err());
+    assert_eq!(leaders.leads(3, 2), Ok(()), "it was acknowledged long ago, and stood still");
 }

@@ -1,4 +1,6 @@
-//! For each epoch at most one server decides, and epochs of leaders only grow.
+//! For each epoch at most one server decides, and the epochs in which a server does only grow.
+//!
+//! One that stood still may begin to decide after a newer leader has: it had been acknowledged before. Nobody follows it any more.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +14,9 @@ pub struct Leaders(BTreeMap<Epoch, usize>);
 impl Leaders {
     /// A server begins to decide.
     pub fn leads(&mut self, server: usize, epoch: Epoch) -> Verdict {
-        if let Some((newest, other)) = self.0.last_key_value()
-            && *newest > epoch
-        {
-            return Err(format!("leaders: server {server} leads epoch {epoch:x} after server {other} led {newest:x}"));
+        let own = self.0.iter().rev().find(|(_, leader)| **leader == server);
+        if let Some((newest, _)) = own.filter(|(newest, _)| **newest > epoch) {
+            return Err(format!("leaders: server {server} leads epoch {epoch:x} after it led {newest:x}"));
         }
         match self.0.insert(epoch, server) {
             Some(other) => Err(format!("leaders: server {server} and server {other} lead epoch {epoch:x}")),

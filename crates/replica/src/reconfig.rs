@@ -262,7 +262,6 @@ mod tests {
             local_sessions: false,
             local_sessions_upgrading: false,
             read_only_mode: false,
-            sync_enabled: true,
             commit_log_count: 5,
             force_snapshot_sync: false,
             max_concurrent_snap_syncs: 10,

@@ -10,7 +10,7 @@ use rookeeper_proto::event::{NOTIFICATION_XID, WatcherEvent};
 use rookeeper_proto::frame::{self, PING_XID, ReplyHeader};
 use rookeeper_proto::jute::{self, ByteBuf};
 use rookeeper_proto::multi::MultiHeader;
-use rookeeper_proto::request::{CreateRequest, PathVersionRequest, ReconfigRequest, SetDataRequest};
+use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetDataRequest};
 use rookeeper_proto::response::GetDataResponse;
 use rookeeper_proto::{ErrorCode, OpCode, Permissions, SessionId, Stat, Zxid};
 
@@ -18,7 +18,6 @@ use crate::checkers::linearizable;
 use crate::checkers::model::Happening;
 use crate::checkers::session_order::SessionOrder;
 use crate::checkers::watches::{Kind, Watches};
-use crate::faults::member_line;
 use crate::lines::Line;
 use crate::world::{Event, MS, World};
 
@@ -216,17 +215,9 @@ impl World {
         self.clients[client].next_xid
     }
 
-    /// Gives a member another role.
     fn ask_to_reconfigure(&mut self, client: usize) {
+        let Some(request) = self.next_change() else { return };
         let xid = self.next_xid(client);
-        let member = 1 + self.random.index(self.servers.len());
-        let role = *self.random.pick(&["participant", "participant", "observer"]);
-        let request = ReconfigRequest {
-            joining_servers: Some(member_line(member, role)),
-            leaving_servers: None,
-            new_members: None,
-            current_config_id: -1,
-        };
         let floor = self.floor.now();
         self.ask(client, xid, OpCode::Reconfig, &jute::to_vec(&request), Some(Asked::Write { floor }));
     }

@@ -31,7 +31,7 @@ pub struct Plan {
     pub batch: usize,
     /// The longest pause of a client between two requests.
     pub think_us: i64,
-    /// Whether a client now and then gives members other roles.
+    /// Whether a client now and then asks for other members, or other roles of them.
     pub reconfigures: bool,
     /// A bug on purpose, to show that it is seen.
     pub sabotage: Option<Sabotage>,
@@ -44,6 +44,8 @@ pub enum Sabotage {
     AcksBeforeSync,
     /// The leader hears acknowledgements that no follower sent.
     AcksNobodySent,
+    /// The leader hears those acknowledge a change of the members who are to join with it, and they have not even got it.
+    CountsJoinersUnheard,
     /// The last transaction of the log is gone after a start.
     LosesOnRecovery,
     /// acceptedEpoch is answered for and not written.
@@ -209,10 +211,14 @@ pub(crate) fn member_line(number: usize, role: &str) -> String {
 }
 
 impl World {
-    fn targets(&self, fault: &PlannedFault) -> Vec<usize> {
-        let leader = (0..self.servers.len()).find(|server| {
+    pub(crate) fn leader(&self) -> Option<usize> {
+        (0..self.servers.len()).find(|server| {
             self.servers[*server].process.as_ref().is_some_and(|process| process.serving == Serving::Deciding)
-        });
+        })
+    }
+
+    fn targets(&self, fault: &PlannedFault) -> Vec<usize> {
+        let leader = self.leader();
         match fault.target {
             Target::Server(server) => vec![server % self.servers.len()],
             Target::Leader => leader.into_iter().collect(),
@@ -350,6 +356,7 @@ impl World {
             if self.servers[server].process.is_none() {
                 self.schedule(self.now_us + 10 * MS, Event::Start { server, life });
             }
+            self.tend(server);
         }
         self.flush_held();
     }

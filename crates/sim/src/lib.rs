@@ -5,7 +5,7 @@
 //! - [`world`]: one life, its events and its clock
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
-//! - `clients.rs`: who uses them; `lines.rs`: how they are connected
+//! - `clients.rs`: who uses them; `lines.rs`: how they are connected; `operator.rs`: who changes the members
 //! - [`checkers`]: what must hold of every life
 //! - [`shrink`]: from a life that failed to the smallest one that does
 //! - [`random`]
@@ -21,6 +21,7 @@ pub mod world;
 mod clients;
 mod lines;
 mod network;
+mod operator;
 mod server;
 mod storage;
 

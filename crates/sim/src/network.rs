@@ -18,6 +18,7 @@ use rookeeper_zab::LinkId;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
 
 use crate::faults::Sabotage;
+use crate::server::reconfigured;
 use crate::world::{Event, MS, SEC, World};
 
 /// How long an attempt to connect waits for an answer.
@@ -608,12 +609,22 @@ impl World {
         }
     }
 
-    /// A planted bug: a learner seems to have what it was only just sent.
+    /// A planted bug: a learner seems to have what it was only just sent; or only one that joins, the change with which it does.
     fn sabotage_acks(&mut self, number: u64, bytes: &[u8]) {
-        if self.plan.sabotage != Some(Sabotage::AcksNobodySent) {
-            return;
-        }
-        if let Ok(Some((QuorumPacket::Proposal { zxid, .. }, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES) {
+        let only_joiners = match self.plan.sabotage {
+            Some(Sabotage::AcksNobodySent) => false,
+            Some(Sabotage::CountsJoinersUnheard) => true,
+            _ => return,
+        };
+        let Some(link) = self.network.links.get(&number) else { return };
+        let joins = |record| {
+            let learner = link.ends[0].server;
+            reconfigured(record).is_some_and(|new| new.is_participant(self.servers[learner].id))
+                && self.membership.as_ref().is_some_and(|now| !now.is_participant(self.servers[learner].id))
+        };
+        if let Ok(Some((QuorumPacket::Proposal { zxid, record }, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES)
+            && (!only_joiners || joins(record))
+        {
             let mut packets = Vec::new();
             QuorumPacket::Ack { zxid }.append(&mut packets);
             self.transmit(number, Side::Leader, Payload::Packets(packets));

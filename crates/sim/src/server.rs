@@ -68,6 +68,8 @@ pub(crate) struct Server {
     pub installed: Zxid,
     /// A leader's snapshot is on its disk that it has not served behind yet.
     pub has_foreign_snapshot: bool,
+    /// Its operator has taken it out of service.
+    pub retired: bool,
 }
 
 #[derive(Debug)]
@@ -82,13 +84,14 @@ pub(crate) struct Process {
     pub applied: Zxid,
     pub purger: Purger,
     pub snapshot_due: bool,
+    /// What the replica goes by, where it has said so.
+    pub memberships: Option<Arc<Memberships>>,
 }
 
 impl Server {
     pub fn new(number: usize, seed: u64, monotonic_offset_ms: i64) -> Server {
         let disk = SimDisk::new(seed);
-        let data = Path::new("/data");
-        let directories = Directories::prepare(&disk, data, data, true).expect("a new disk has room");
+        let directories = prepare(&disk);
         Server {
             id: ServerId(number as i64 + 1),
             disk,
@@ -107,7 +110,18 @@ impl Server {
             memberships: None,
             installed: Zxid::ZERO,
             has_foreign_snapshot: false,
+            retired: false,
         }
+    }
+
+    /// The disk is as new. The configuration is not on it.
+    pub fn wipe(&mut self, seed: u64) {
+        self.disk = SimDisk::new(seed);
+        self.directories = prepare(&self.disk);
+        self.promises = Promises::default();
+        self.log.clear();
+        self.installed = Zxid::ZERO;
+        self.has_foreign_snapshot = false;
     }
 
     pub fn serves(&self) -> bool {
@@ -118,6 +132,11 @@ impl Server {
     fn after_power_cut(&self, seed: u64) -> SimDisk {
         self.disk.restart(seed)
     }
+}
+
+fn prepare(disk: &SimDisk) -> Directories {
+    let data = Path::new("/data");
+    Directories::prepare(disk, data, data, true).expect("a new disk has room")
 }
 
 pub(crate) fn recovery() -> RecoveryOptions {
@@ -159,11 +178,14 @@ impl World {
 
     /// Boots the process from what its disk has.
     pub(crate) fn start(&mut self, server: usize) {
-        if self.servers[server].process.is_some() {
+        if self.servers[server].process.is_some() || self.servers[server].retired {
             return;
         }
         self.servers[server].powered = true;
         self.servers[server].frozen = false;
+        if !self.is_configured(server) {
+            return self.wait_for_operator(server);
+        }
         self.servers[server].life += 1;
         match self.try_start(server) {
             Ok(()) => {}
@@ -187,6 +209,7 @@ impl World {
     fn try_start(&mut self, server: usize) -> Result<(), StoreError> {
         let options = self.log_options(server);
         let now = self.time_at(server);
+        let ensemble = self.configured(server);
         let this = &mut self.servers[server];
         let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
         if self.plan.sabotage == Some(Sabotage::LosesOnRecovery) && this.life > 1 {
@@ -209,7 +232,6 @@ impl World {
         }
         this.log = read_log(&*disk, &this.directories)?;
         let digest = recovered.tree.digest();
-        let ensemble = this.memberships.clone().or_else(|| self.plan.membership());
         let standalone = ensemble.is_none();
         let settings = Settings {
             server: this.id,
@@ -267,6 +289,7 @@ impl World {
             applied: last,
             purger: Purger::new(),
             snapshot_due: false,
+            memberships: None,
         });
         this.start_failures = 0;
         self.figures.starts += 1;
@@ -423,7 +446,11 @@ impl World {
                 "history: server {} computed digest {actual:x} at {zxid}, the transaction says {expected:x}",
                 server + 1
             )),
-            Output::Members(_) => {}
+            Output::Members(memberships) => {
+                if let Some(process) = &mut self.servers[server].process {
+                    process.memberships = Some(memberships);
+                }
+            }
             Output::SessionExpired { session, .. } => {
                 self.figures.expired += 1;
                 self.note(4, server as u64, session.0 as u64, || format!("session {session} expires"));
@@ -582,16 +609,13 @@ impl World {
         let quorum = self.membership.as_ref().map_or_else(|| Quorum::majority([ServerId(1)]), Membership::quorum);
         let verdict = durability::committed(&quorum, &holders, zxid);
         self.judge(verdict);
-        let record = TxnRecord::decode(body).ok();
-        if let Some(Txn::Reconfig { data: Some(text), .. }) = record.map(|record| record.txn)
-            && let Ok(membership) = Membership::parse_text(text, false)
+        if let Some(membership) = reconfigured(body)
             && self.membership.as_ref().is_some_and(|before| before.version < membership.version)
         {
             // It takes quorums of both.
             let verdict = durability::committed(&membership.quorum(), &holders, zxid);
             self.judge(verdict);
-            self.figures.reconfigured += 1;
-            self.membership = Some(membership);
+            self.members_change(membership);
         }
     }
 }
@@ -599,6 +623,14 @@ impl World {
 /// Whether the error says that what is on disk can't be right.
 fn is_damage(error: &StoreError) -> bool {
     matches!(error, StoreError::Damaged { .. } | StoreError::Misuse(_) | StoreError::Newer { .. })
+}
+
+/// The membership that a transaction puts into force.
+pub(crate) fn reconfigured(body: &[u8]) -> Option<Membership> {
+    match TxnRecord::decode(body).ok()?.txn {
+        Txn::Reconfig { data: Some(text), .. } => Membership::parse_text(text, false).ok(),
+        _ => None,
+    }
 }
 
 /// A planted bug: the end of a session leaves one of its nodes.

@@ -159,7 +159,9 @@ impl World {
                 (None, Ok(()))
             }
             Store::ActiveMembership(membership) => {
-                this.memberships = Some(Memberships::settled(membership));
+                let next = this.memberships.take().map(|memberships| memberships.last_seen);
+                let next = next.filter(|next| next.version > membership.version).unwrap_or_else(|| membership.clone());
+                this.memberships = Some(Memberships::new(membership, next));
                 (None, Ok(()))
             }
         };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rookeeper_proto::election::Notification;
-use rookeeper_replica::Input;
+use rookeeper_replica::{Input, Serving};
 use rookeeper_zab::Membership;
 
 use crate::checkers::Verdict;
@@ -116,6 +116,14 @@ pub(crate) enum Event {
     Act {
         client: usize,
     },
+    /// A server that was removed goes out of service.
+    Retire {
+        server: usize,
+    },
+    /// The operator looks at a server that is out of service.
+    Tend {
+        server: usize,
+    },
     Fault {
         index: usize,
     },
@@ -174,6 +182,10 @@ pub struct Figures {
     pub disk_failures: u64,
     pub deep_checks: u64,
     pub reconfigured: u64,
+    /// Members that came and went with them, and disks emptied in between.
+    pub joins: u64,
+    pub removals: u64,
+    pub wipes: u64,
     /// Lives that ended early because nobody had the records of what was committed.
     pub blind: u64,
     pub faults: BTreeMap<Fault, u64>,
@@ -198,6 +210,9 @@ impl Figures {
         self.disk_failures += other.disk_failures;
         self.deep_checks += other.deep_checks;
         self.reconfigured += other.reconfigured;
+        self.joins += other.joins;
+        self.removals += other.removals;
+        self.wipes += other.wipes;
         self.blind += other.blind;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -376,14 +391,19 @@ impl World {
     }
 
     fn has_recovered(&self) -> bool {
-        self.servers.iter().all(Server::serves) && self.clients.iter().all(Client::is_content)
+        self.members().all(|(_, server)| server.serves()) && self.clients.iter().all(Client::is_content)
     }
 
-    /// Nothing is on its way, so that all servers must be equal.
+    /// The servers that are to be there in the end.
+    fn members(&self) -> impl Iterator<Item = (usize, &Server)> {
+        self.servers.iter().enumerate().filter(|(number, _)| self.is_member(*number))
+    }
+
+    /// Nothing is on its way, so that all members must be equal.
     fn is_quiet(&self) -> bool {
         self.has_recovered() && {
             let last = self.chronicle.last();
-            self.servers.iter().all(|server| {
+            self.members().all(|(_, server)| {
                 server
                     .process
                     .as_ref()
@@ -401,8 +421,18 @@ impl World {
         let mut standpoints = Vec::new();
         for (number, server) in self.servers.iter().enumerate() {
             let Some(process) = &server.process else {
+                if !self.is_member(number) {
+                    continue;
+                }
                 return self.violated(format!("progress: server {} is down although there are no faults", number + 1));
             };
+            if !self.is_member(number) {
+                // It may follow, or look for a leader, for ever. It must not lead.
+                if process.serving == Serving::Deciding {
+                    return self.violated(format!("progress: server {}, which is no member, leads", number + 1));
+                }
+                continue;
+            }
             let tree = process.shared.tree();
             standpoints.push(Standpoint {
                 server: number + 1,
@@ -433,10 +463,13 @@ impl World {
             }
             self.chronicle.compare_digest(0, zxid, tree.digest())?;
         }
-        let Some(process) = self.servers.first().and_then(|server| server.process.as_ref()) else { return Ok(()) };
+        let Some((number, server)) = self.members().next() else { return Ok(()) };
+        let Some(process) = &server.process else { return Ok(()) };
         let (replayed, live) = (progress::portrait(&tree), progress::portrait(&process.shared.tree()));
         match replayed.iter().zip(&live).find(|(one, other)| one != other) {
-            Some((one, other)) => Err(format!("history: replayed it gives {one}, but server 1 has {other}")),
+            Some((one, other)) => {
+                Err(format!("history: replayed it gives {one}, but server {} has {other}", number + 1))
+            }
             None if replayed.len() != live.len() => {
                 Err("history: replayed it gives another number of nodes".to_owned())
             }
@@ -494,6 +527,8 @@ impl World {
             Event::Answers { line, bytes } => self.answers_arrive(line, &bytes),
             Event::LineLost { line } => self.line_lost(line),
             Event::Act { client } => self.act(client),
+            Event::Retire { server } => self.retire(server),
+            Event::Tend { server } => self.tend(server),
             Event::Fault { index } => self.strike(index),
             Event::FaultOver { index, server } => self.fault_over(index, server),
             Event::Heal => self.heal(),

@@ -53,6 +53,7 @@ fn ensembles_live_through_all_faults() {
         assert!(figures.committed > 100 * count && figures.leaders > count && figures.snapshots_installed > count / 4);
         assert!(figures.truncations > 0 && figures.watch_events > count && figures.expired > 0);
         assert!(figures.deep_checks > count / 2, "{figures:?}");
+        assert!(figures.joins > count / 10 && figures.removals > count / 10 && figures.wipes > 0, "{figures:?}");
     }
 }
 

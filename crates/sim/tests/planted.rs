@@ -5,9 +5,13 @@ use rookeeper_sim::{Plan, Sabotage, live};
 
 /// Lives with this bug until one is seen; all that are seen must be called by one of these names.
 fn is_seen(sabotage: Sabotage, servers: usize, names: &[&str]) {
+    is_seen_in(sabotage, names, |seed| Plan::of_seed(seed, Some(servers)));
+}
+
+fn is_seen_in(sabotage: Sabotage, names: &[&str], plan: impl Fn(u64) -> Plan) {
     let mut seen = Vec::new();
     for seed in 0..150 {
-        let mut plan = Plan::of_seed(seed, Some(servers));
+        let mut plan = plan(seed);
         plan.sabotage = Some(sabotage);
         let Some(violation) = live(plan, false).violation else { continue };
         let (_, problem) = violation.split_once("ms: ").expect("a violation has a time");
@@ -28,6 +32,14 @@ fn an_acknowledgement_before_the_sync() {
 #[test]
 fn a_commit_without_a_quorum() {
     is_seen(Sabotage::AcksNobodySent, 3, &["durability:"]);
+}
+
+#[test]
+fn members_that_join_without_a_word() {
+    is_seen_in(Sabotage::CountsJoinersUnheard, &["durability:"], |seed| Plan {
+        reconfigures: true,
+        ..Plan::of_seed(seed, Some(3))
+    });
 }
 
 #[test]

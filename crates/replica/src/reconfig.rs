@@ -134,13 +134,14 @@ impl Replica {
     pub(crate) fn activate_reconfig(&mut self, now: Time, designated_leader: ServerId) {
         let Some(membership) = self.reconfigured.take() else { return };
         self.activate_membership(now, membership);
-        self.leave_for_another_part(designated_leader);
+        self.leave_for_another_part(Some(designated_leader));
     }
 
     /// A learner's: where the membership in force makes another server the leader, or gives this one another part than it plays, the
     /// connection is over, and the next leader is known without an election. Says whether it is.
-    pub(crate) fn leave_for_another_part(&mut self, designated_leader: ServerId) -> bool {
+    pub(crate) fn leave_for_another_part(&mut self, designated_leader: Option<ServerId>) -> bool {
         let (Some(member), Role::Learning(learner)) = (&mut self.member, &mut self.role) else { return false };
+        let designated_leader = designated_leader.unwrap_or(learner.leader());
         let me = member.settings.me;
         let membership = &member.memberships.committed;
         let was = member.election.state();

@@ -233,11 +233,7 @@ impl Replica {
             Some(membership) => {
                 self.activate_membership(now, membership);
                 // The leader went by it when this server came as what it was before; as that it has no voice, or one too many.
-                let leader = match &self.role {
-                    Role::Learning(learner) => learner.leader(),
-                    _ => return,
-                };
-                if self.leave_for_another_part(leader) {
+                if self.leave_for_another_part(None) {
                     return;
                 }
             }

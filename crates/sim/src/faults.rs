@@ -350,6 +350,8 @@ impl World {
         self.network.slowness = 1;
         for server in 0..self.servers.len() {
             self.servers[server].slowness = 1;
+            // Also of one that is no member, whose process does not start: clients that try it are refused, and need not wait.
+            self.servers[server].powered = true;
             self.servers[server].disk.inject(DiskFault::Broken { at: 0 });
             self.thaw(server);
             let life = self.servers[server].life;

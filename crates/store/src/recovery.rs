@@ -327,10 +327,10 @@ impl Recovery<'_> {
                 Cut::Settle(settlement) => settlement.carry_out(self.disk)?,
             }
         }
-        if !unfinished.is_empty() || !cuts.is_empty() {
-            for dir in [&self.directories.snapshot_dir, &self.directories.log_dir] {
-                self.disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
-            }
+        // Also where nothing was changed: a disk that failed may have kept a name from being durable, of an epoch file or a snapshot, and the
+        // process before this one ended for it. What is found now is counted on.
+        for dir in [&self.directories.snapshot_dir, &self.directories.log_dir] {
+            self.disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
         }
         Ok(())
     }

@@ -587,6 +587,31 @@ impl World {
         }
         let verdict = self.chronicle.digest(server + 1, applied, digest);
         self.judge(verdict);
+        if leads {
+            self.check_membership_of_leader(server);
+        }
+    }
+
+    /// A leader begins with the newest membership that it has seen, also where the power took the record of it everywhere.
+    fn check_membership_of_leader(&mut self, server: usize) {
+        let Some(process) = &self.servers[server].process else { return };
+        let Some(membership) = process.memberships.as_ref().map(|memberships| memberships.committed.clone()) else {
+            return;
+        };
+        let Some(before) = &self.membership else { return };
+        if membership.version <= before.version || membership.members == before.members {
+            return;
+        }
+        let knows = |memberships: Memberships| {
+            memberships.committed.version.max(memberships.last_seen.version) >= membership.version
+        };
+        let holders: BTreeSet<ServerId> = (0..self.servers.len())
+            .filter(|server| self.configured(*server).is_some_and(knows))
+            .map(|server| self.servers[server].id)
+            .collect();
+        let verdict = durability::known(&before.quorum(), &membership, &holders);
+        self.judge(verdict);
+        self.members_change(membership);
     }
 
     /// Who has a transaction on disk that was just committed.

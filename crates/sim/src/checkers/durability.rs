@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use rookeeper_proto::{Epoch, ServerId, Zxid};
-use rookeeper_zab::Quorum;
+use rookeeper_zab::{Membership, Quorum};
 
 use super::Verdict;
 
@@ -101,6 +101,15 @@ impl Promises {
 pub fn committed(quorum: &Quorum, holders: &BTreeSet<ServerId>, zxid: Zxid) -> Verdict {
     if !quorum.is_reached_by(holders) {
         return Err(format!("durability: {zxid} is committed, but only on the disks of {holders:?}"));
+    }
+    Ok(())
+}
+
+/// A membership is put into force without a record of it: whoever leads next must know of it, so a quorum of the old one and of its own
+/// has it in its files.
+pub fn known(old: &Quorum, new: &Membership, holders: &BTreeSet<ServerId>) -> Verdict {
+    if !old.is_reached_by(holders) || !new.quorum().is_reached_by(holders) {
+        return Err(format!("durability: membership {:x} is in force, but only {holders:?} know of it", new.version));
     }
     Ok(())
 }

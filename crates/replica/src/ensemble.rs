@@ -79,6 +79,33 @@ pub struct EnsembleSettings {
     pub multi_address: bool,
 }
 
+impl EnsembleSettings {
+    /// With what the original does where nothing is configured; `initLimit` and `syncLimit`, which always are, as in its example.
+    pub fn new(me: ServerId, memberships: Memberships) -> EnsembleSettings {
+        EnsembleSettings {
+            me,
+            memberships,
+            init_limit_ticks: 10,
+            sync_limit_ticks: 5,
+            connect_limit_ticks: None,
+            connect_retry_ms: 100,
+            notification_interval_ms: (200, 60_000),
+            observer_election_delay_ms: 200,
+            leader_serves: true,
+            local_sessions: false,
+            local_sessions_upgrading: false,
+            read_only_mode: false,
+            commit_log_count: 500,
+            force_snapshot_sync: false,
+            max_concurrent_snap_syncs: 10,
+            max_concurrent_diff_syncs: 100,
+            max_time_to_wait_for_epoch_ms: None,
+            standalone_enabled: true,
+            multi_address: false,
+        }
+    }
+}
+
 /// What the epoch files say when a member starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epochs {

@@ -250,27 +250,7 @@ mod tests {
     }
 
     fn member(memberships: Memberships) -> Replica {
-        let settings = EnsembleSettings {
-            me: ServerId(2),
-            memberships,
-            init_limit_ticks: 10,
-            sync_limit_ticks: 5,
-            connect_limit_ticks: None,
-            connect_retry_ms: 10,
-            notification_interval_ms: (200, 60_000),
-            observer_election_delay_ms: 0,
-            leader_serves: true,
-            local_sessions: false,
-            local_sessions_upgrading: false,
-            read_only_mode: false,
-            commit_log_count: 5,
-            force_snapshot_sync: false,
-            max_concurrent_snap_syncs: 10,
-            max_concurrent_diff_syncs: 100,
-            max_time_to_wait_for_epoch_ms: None,
-            standalone_enabled: true,
-            multi_address: false,
-        };
+        let settings = EnsembleSettings::new(ServerId(2), memberships);
         let shared_settings = Settings { server: ServerId(2), reconfig: true, ..Settings::default() };
         let shared = Arc::new(Shared::new(shared_settings, Tree::new(), 0));
         Replica::member(shared, settings, Epochs { accepted: 1, current: 1 }, NOW)

@@ -62,25 +62,14 @@ impl World {
         let lines: String = (1..=3).map(|id| format!("server.{id}=127.0.0.{id}:2888:3888;2181\n")).collect();
         let membership = Membership::parse_text(lines, false).expect("a membership");
         let settings = EnsembleSettings {
-            me: ServerId(2),
-            memberships: Memberships::settled(membership),
-            init_limit_ticks: 10,
-            sync_limit_ticks: 5,
-            connect_limit_ticks: None,
             connect_retry_ms: 10,
-            notification_interval_ms: (200, 60_000),
             observer_election_delay_ms: 0,
-            leader_serves: true,
             local_sessions: seed.is_multiple_of(3),
             local_sessions_upgrading: seed.is_multiple_of(2),
             read_only_mode: seed.is_multiple_of(5),
             commit_log_count: 5,
             force_snapshot_sync: seed.is_multiple_of(7),
-            max_concurrent_snap_syncs: 10,
-            max_concurrent_diff_syncs: 100,
-            max_time_to_wait_for_epoch_ms: None,
-            standalone_enabled: true,
-            multi_address: false,
+            ..EnsembleSettings::new(ServerId(2), Memberships::settled(membership))
         };
         let shared_settings = Settings { server: ServerId(2), reconfig: seed % 2 == 1, ..Settings::default() };
         let shared = Arc::new(Shared::new(shared_settings, Tree::new(), 0));

@@ -255,25 +255,9 @@ impl World {
             None => Replica::new(shared.clone(), now),
             Some(memberships) => {
                 let settings = EnsembleSettings {
-                    me: this.id,
-                    memberships,
-                    init_limit_ticks: 10,
-                    sync_limit_ticks: 5,
-                    connect_limit_ticks: None,
-                    connect_retry_ms: 100,
-                    notification_interval_ms: (200, 60_000),
-                    observer_election_delay_ms: 200,
-                    leader_serves: true,
-                    local_sessions: false,
-                    local_sessions_upgrading: false,
-                    read_only_mode: false,
                     commit_log_count: self.plan.commit_log_count,
                     force_snapshot_sync: self.plan.force_snapshots,
-                    max_concurrent_snap_syncs: 10,
-                    max_concurrent_diff_syncs: 100,
-                    max_time_to_wait_for_epoch_ms: None,
-                    standalone_enabled: true,
-                    multi_address: false,
+                    ..EnsembleSettings::new(this.id, memberships)
                 };
                 Replica::member(shared.clone(), settings, epochs, now)
             }

@@ -86,27 +86,8 @@ pub fn membership(servers: i64, observers: &[i64]) -> Membership {
 }
 
 pub fn settings(membership: Membership) -> EnsembleSettings {
-    EnsembleSettings {
-        me: ServerId(0),
-        memberships: Memberships::settled(membership),
-        init_limit_ticks: 10,
-        sync_limit_ticks: 5,
-        connect_limit_ticks: None,
-        connect_retry_ms: 100,
-        notification_interval_ms: (200, 60_000),
-        observer_election_delay_ms: 0,
-        leader_serves: true,
-        local_sessions: false,
-        local_sessions_upgrading: false,
-        read_only_mode: false,
-        commit_log_count: 500,
-        force_snapshot_sync: false,
-        max_concurrent_snap_syncs: 10,
-        max_concurrent_diff_syncs: 100,
-        max_time_to_wait_for_epoch_ms: None,
-        standalone_enabled: true,
-        multi_address: false,
-    }
+    let memberships = Memberships::settled(membership);
+    EnsembleSettings { observer_election_delay_ms: 0, ..EnsembleSettings::new(ServerId(0), memberships) }
 }
 
 impl World {

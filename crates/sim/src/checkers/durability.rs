@@ -113,3 +113,19 @@ pub fn known(old: &Quorum, new: &Membership, holders: &BTreeSet<ServerId>) -> Ve
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_membership_is_known_where_quorums_of_both_have_it() {
+        let text = (3..=5).map(|id| format!("server.{id}=127.0.0.{id}:1:2;3\n")).collect::<String>() + "version=9";
+        let (old, new) = (Quorum::majority((1..=3).map(ServerId)), Membership::parse_text(text, false).unwrap());
+        let verdict = |holders: &[i64]| known(&old, &new, &holders.iter().copied().map(ServerId).collect());
+        assert_eq!(verdict(&[2, 3, 4]), Ok(()));
+        for too_few in [&[2, 3][..], &[3, 4], &[1, 2, 4], &[3, 4, 5], &[]] {
+            assert!(verdict(too_few).unwrap_err().contains("membership 9 is in force"), "{too_few:?}");
+        }
+    }
+}

@@ -165,7 +165,6 @@ impl World {
 
     pub(crate) fn election_dialed(&mut self, from: usize, life: u32, to: usize) {
         if self.servers[from].life != life {
-            self.network.dialing.remove(&(from, to));
             return;
         }
         let silent = !self.servers[to].powered
@@ -195,11 +194,12 @@ impl World {
     }
 
     pub(crate) fn election_refused(&mut self, from: usize, life: u32, to: usize) {
+        if self.servers[from].life != life {
+            return;
+        }
         self.network.dialing.remove(&(from, to));
         self.network.waiting.remove(&(from, to));
-        if self.servers[from].life == life {
-            self.feed(from, Input::ElectionLinkDown { server: self.servers[to].id });
-        }
+        self.feed(from, Input::ElectionLinkDown { server: self.servers[to].id });
     }
 
     pub(crate) fn vote_arrives(&mut self, from: usize, to: usize, generation: u64, notification: Notification) {
@@ -604,6 +604,8 @@ impl World {
         }
         self.network.links.retain(|_, link| link.alive[0] || link.alive[1]);
         self.network.waiting.retain(|(from, _), _| *from != server);
+        // Also those whose outcome was on its way to a frozen process, which never hears of it.
+        self.network.dialing.retain(|(from, _)| *from != server);
         if told {
             self.reset_elections(server);
         }

@@ -133,7 +133,6 @@ struct End {
     /// The last record that stays; none where the file goes.
     last: Option<Zxid>,
     offset: u64,
-    length: u64,
     durable: Option<u64>,
 }
 
@@ -200,7 +199,7 @@ fn carry_out(disk: &dyn Disk, directories: &Directories, cut: Zxid) -> Result<()
                 remove(disk, &path)?;
                 logs.pop();
             }
-            Some(_) if end.offset == end.length => {}
+            // Also where it ends there: a disk that failed may have kept the cut from being durable, and this is the next start.
             Some(_) => cut_file(disk, &path, &end).map_err(|error| StoreError::disk("cut", &path, error))?,
         }
     }
@@ -241,7 +240,7 @@ fn end_of(disk: &dyn Disk, path: &Path, cut: Zxid) -> Result<End> {
             }
         }
     };
-    Ok(End { last, offset, length: reader.length(), durable: reader.durable() })
+    Ok(End { last, offset, durable: reader.durable() })
 }
 
 fn cut_file(disk: &dyn Disk, path: &Path, end: &End) -> std::io::Result<()> {

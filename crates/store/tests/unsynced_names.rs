@@ -8,8 +8,9 @@ mod support;
 use rookeeper_proto::Zxid;
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::member::read_epochs;
+use rookeeper_store::truncate::truncate;
 use rookeeper_store::{Fault, SimDisk};
-use support::{directories, start};
+use support::{History, directories, run, start};
 
 #[test]
 fn what_a_start_finds_is_there_after_a_power_cut() {
@@ -33,4 +34,24 @@ fn what_a_start_finds_is_there_after_a_power_cut() {
         }
     }
     assert_eq!(found.len(), 2, "the new name was there, and was not");
+}
+
+/// The same with the end of a log: what a start finds cut stays cut.
+#[test]
+fn what_a_start_finds_cut_is_not_there_after_a_power_cut() {
+    for seed in 0..8 {
+        let history = History::new(seed, 120);
+        let whole = SimDisk::new(seed);
+        run(&whole, &history, seed, Zxid::ZERO).1.unwrap();
+        for at in 1..=12 {
+            let disk = whole.restart(at);
+            disk.inject(Fault::Broken { at: disk.operations() + at });
+            if truncate(&disk, &directories(), Zxid(118)).is_ok() {
+                break;
+            }
+            let before = start(&disk).unwrap().tree.last_zxid();
+            let after = start(&disk.restart(seed)).unwrap().tree.last_zxid();
+            assert_eq!(before, after, "seed {seed}, operation {at} fails");
+        }
+    }
 }

@@ -222,6 +222,9 @@ impl World {
             }
             return;
         }
+        if notification.leader == self.servers[to].id {
+            self.servers[to].promises.hears_vote(notification.election_epoch, notification.zxid);
+        }
         self.feed(to, Input::Notified { from: self.servers[from].id, notification });
     }
 

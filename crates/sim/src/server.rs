@@ -386,7 +386,8 @@ impl World {
                 if notification.leader == self.servers[server].id
                     && notification.state == rookeeper_proto::election::PeerState::Looking
                 {
-                    let verdict = self.servers[server].promises.votes(server + 1, notification.zxid);
+                    let verdict =
+                        self.servers[server].promises.votes(server + 1, notification.election_epoch, notification.zxid);
                     self.judge(verdict);
                 }
                 let to = to.0 as usize - 1;
@@ -485,7 +486,7 @@ impl World {
                     let promised = current_epoch.map_or(0, |current| current.max(this.promises.accepted));
                     this.promises
                         .promises(server + 1, promised, accepted)
-                        .and_then(|()| this.promises.votes(server + 1, last_logged))
+                        .and_then(|()| this.promises.claims(server + 1, last_logged))
                 }
                 _ => Ok(()),
             };

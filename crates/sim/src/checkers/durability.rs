@@ -16,7 +16,12 @@ pub struct Promises {
     pub acknowledged: Zxid,
     pub accepted: Epoch,
     pub current: Epoch,
+    /// Votes for it that others sent it since it started.
+    votes_heard: BTreeSet<(Round, Zxid)>,
 }
+
+/// `electionEpoch`, the logical clock.
+type Round = i64;
 
 impl Promises {
     /// ACK(zxid) leaves.
@@ -46,8 +51,19 @@ impl Promises {
         Ok(())
     }
 
-    /// A vote for itself leaves.
-    pub fn votes(&self, server: usize, zxid: Zxid) -> Verdict {
+    /// A vote for it arrives.
+    pub fn hears_vote(&mut self, round: Round, zxid: Zxid) {
+        self.votes_heard.insert((round, zxid));
+    }
+
+    /// A vote for itself leaves. It may be what others still think of it, as in the original, when its log was cut and its process ended
+    /// since: who leads because of that asks its followers what they have before it does anything.
+    pub fn votes(&self, server: usize, round: Round, zxid: Zxid) -> Verdict {
+        if self.votes_heard.contains(&(round, zxid)) { Ok(()) } else { self.claims(server, zxid) }
+    }
+
+    /// ACKEPOCH leaves.
+    pub fn claims(&self, server: usize, zxid: Zxid) -> Verdict {
         if zxid > self.durable {
             return Err(format!("durability: server {server} votes with {zxid}, but its disk has {}", self.durable));
         }
@@ -80,6 +96,7 @@ impl Promises {
             ));
         }
         (self.durable, self.accepted, self.current) = (last, accepted, current);
+        self.votes_heard.clear();
         Ok(())
     }
 
@@ -117,6 +134,21 @@ pub fn known(old: &Quorum, new: &Membership, holders: &BTreeSet<ServerId>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_others_say_of_it_may_be_more_than_the_disk_has() {
+        let zxid = |counter| Zxid::new(1, counter);
+        let mut promises = Promises::default();
+        assert_eq!(promises.recovered(5, zxid(3), 1, 1), Ok(()));
+        assert_eq!(promises.votes(5, 1, zxid(3)), Ok(()));
+        promises.hears_vote(2, zxid(5));
+        assert_eq!(promises.votes(5, 2, zxid(5)), Ok(()));
+        for verdict in [promises.votes(5, 3, zxid(5)), promises.votes(5, 2, zxid(4)), promises.claims(5, zxid(5))] {
+            assert!(verdict.unwrap_err().contains("its disk has 0x100000003"));
+        }
+        assert_eq!(promises.recovered(5, zxid(3), 1, 1), Ok(()));
+        assert!(promises.votes(5, 2, zxid(5)).is_err());
+    }
 
     #[test]
     fn a_membership_is_known_where_quorums_of_both_have_it() {

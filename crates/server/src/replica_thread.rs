@@ -139,6 +139,10 @@ impl ReplicaThread {
                 }
             }
         }
+        // The way to the others' disks is longer.
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.quorum_port.flush();
+        }
         self.storage.append(records);
     }
 }

@@ -99,6 +99,7 @@ async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), 
     let link = wanted.link;
     let stream = connect(&wanted.addresses, context.connect_timeout).await.map_err(End::Connect)?;
     debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server.0);
+    jobs.connected(&stream);
     context.inputs.send(Input::LeaderConnected { link }).await?;
     let (reader, writer) = stream.into_split();
     tokio::select! {

@@ -64,6 +64,8 @@ pub(crate) struct QuorumPort {
     me: ServerId,
     snapshot_size_factor: Option<f64>,
     learners: Arc<Learners>,
+    /// Something was put in for learners since the last flush.
+    unflushed: bool,
     leader: Arc<LeaderContext>,
     /// The connection to the leader, or the attempt.
     leader_link: Option<LeaderHandle>,
@@ -120,6 +122,7 @@ impl QuorumPort {
             me,
             snapshot_size_factor,
             learners,
+            unflushed: false,
             leader: Arc::new(LeaderContext { inputs, connect_timeout }),
             leader_link: None,
             places,
@@ -145,21 +148,22 @@ impl QuorumPort {
         });
     }
 
-    pub fn send_to_learner(&self, link: LinkId, bytes: Arc<[u8]>) {
+    pub fn send_to_learner(&mut self, link: LinkId, bytes: Arc<[u8]>) {
         self.push(link, Job::Bytes(bytes));
     }
 
-    pub fn stream_log(&self, link: LinkId, after: Zxid, before: Zxid) {
+    pub fn stream_log(&mut self, link: LinkId, after: Zxid, before: Zxid) {
         self.push(link, Job::Log { after, before });
     }
 
-    pub fn stream_snapshot(&self, link: LinkId) {
+    pub fn stream_snapshot(&mut self, link: LinkId) {
         self.push(link, Job::Snapshot);
     }
 
-    fn push(&self, link: LinkId, job: Job) {
+    fn push(&mut self, link: LinkId, job: Job) {
         let mut links = self.learners.links.lock();
-        let Some(handle) = links.get(&link) else { return };
+        let Some(handle) = links.get_mut(&link) else { return };
+        self.unflushed = true;
         if handle.jobs.push(job) == Err(Overflow)
             && let Some(handle) = links.remove(&link)
         {
@@ -167,9 +171,22 @@ impl QuorumPort {
         }
     }
 
+    /// Sends what was put in since the last time. Without it nothing is sure to leave.
+    pub fn flush(&mut self) {
+        if let Some(leader) = self.leader_link.take_if(|handle| handle.jobs.flush() == Err(Overflow)) {
+            let _ = leader.stop.send(TooSlow);
+        }
+        if std::mem::take(&mut self.unflushed) {
+            let mut links = self.learners.links.lock();
+            for (_, handle) in links.extract_if(|_, handle| handle.jobs.flush() == Err(Overflow)) {
+                let _ = handle.stop.send(Stop::TooSlow);
+            }
+        }
+    }
+
     /// Ends a learner's connection, once it has what was put in before, if it takes that soon.
     pub fn drop_learner(&self, link: LinkId, why: String) {
-        if let Some(handle) = self.learners.links.lock().remove(&link) {
+        if let Some(mut handle) = self.learners.links.lock().remove(&link) {
             let _ = handle.stop.send(Stop::Dropped(why));
             // A queue that is full ends without its last words.
             let _ = handle.jobs.push(Job::End);
@@ -213,7 +230,7 @@ impl QuorumPort {
     }
 
     pub fn send_to_leader(&mut self, link: LinkId, bytes: Vec<u8>) {
-        let Some(handle) = self.leader_link.as_ref().filter(|handle| handle.link == link) else { return };
+        let Some(handle) = self.leader_link.as_mut().filter(|handle| handle.link == link) else { return };
         if handle.jobs.push(Job::Bytes(bytes.into())) == Err(Overflow)
             && let Some(handle) = self.leader_link.take()
         {
@@ -238,6 +255,7 @@ impl Learners {
         let link = LinkId(self.next_link.fetch_add(1, Relaxed));
         let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
         let (stop, stopped) = oneshot::channel();
+        queue.connected(&stream);
         self.links.lock().insert(link, LearnerHandle { jobs, stop });
         tokio::spawn(async move {
             learner_link::serve(&self.context, link, peer, stream.into_split(), queue, stopped).await;

@@ -238,6 +238,7 @@ async fn a_learner_that_does_not_read_is_dropped() {
     assert!(fixture.gone().await.contains("does not read"));
     // What was asked for afterwards is for nobody.
     fixture.port.send_to_learner(link, bytes);
+    fixture.port.flush();
     fixture.port.drop_learner(link, String::new());
     drop(stream);
 }
@@ -248,6 +249,7 @@ async fn a_leader_is_heard_and_its_snapshot_becomes_a_tree() {
     let (link, mut leader) = fixture.leader().await;
     let hello = packets(&[FOLLOWER_INFO]);
     fixture.port.send_to_leader(link, hello.clone());
+    fixture.port.flush();
     assert_eq!(read(&mut leader, hello.len()).await, hello);
 
     let source = Fixture::with_nodes(2000).await;

@@ -93,7 +93,7 @@ pub(super) fn queue(limit_bytes: usize) -> (JobQueue, Jobs) {
 }
 
 impl JobQueue {
-    /// Puts a job in. A [`JobQueue::flush`] must follow, also where several were put in.
+    /// Puts a job in. Bytes are sure to leave with the next [`JobQueue::flush`], one for all of them.
     pub fn push(&mut self, job: Job) -> Result<(), Overflow> {
         if let Job::Bytes(bytes) = &job
             && self.direct.len() + bytes.len() <= DIRECT_BYTES

@@ -62,10 +62,10 @@ impl Promises {
         if self.votes_heard.contains(&(round, zxid)) { Ok(()) } else { self.claims(server, zxid) }
     }
 
-    /// ACKEPOCH leaves.
+    /// ACKEPOCH leaves, or a vote that nobody suggested.
     pub fn claims(&self, server: usize, zxid: Zxid) -> Verdict {
         if zxid > self.durable {
-            return Err(format!("durability: server {server} votes with {zxid}, but its disk has {}", self.durable));
+            return Err(format!("durability: server {server} claims {zxid}, but its disk has {}", self.durable));
         }
         Ok(())
     }

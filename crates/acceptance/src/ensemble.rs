@@ -7,7 +7,7 @@
 //!
 //! Ensembles with JVMs run one at a time in a process, the others side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -219,6 +219,21 @@ impl Ensemble {
 
     pub fn log(&self, id: u64) -> String {
         self.member(id).log()
+    }
+
+    /// The epochs in which an Apache led: each writes that into its log before it serves.
+    pub fn epochs_led_by_apache(&self) -> Result<BTreeSet<i64>> {
+        const BEGINNING: &str = "starting up and setting last processed zxid: 0x";
+        let mut epochs = BTreeSet::new();
+        for member in &self.members {
+            for line in member.log().lines() {
+                if let Some((_, zxid)) = line.split_once(BEGINNING) {
+                    let zxid = i64::from_str_radix(zxid.trim(), 16).with_context(|| format!("the zxid in {line:?}"))?;
+                    epochs.insert(zxid >> 32);
+                }
+            }
+        }
+        Ok(epochs)
     }
 
     pub fn data_dir(&self, id: u64) -> PathBuf {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::linearizable::{self, Register};
+use crate::promise;
 
 /// The completion of an operation without an answer: later than everything.
 pub const NEVER_NS: u64 = u64::MAX;
@@ -38,6 +39,22 @@ pub struct Event {
     pub outcome: Outcome,
     pub invoked_ns: u64,
     pub completed_ns: u64,
+    pub place: Place,
+}
+
+/// Where an answer stands in the order of all changes; zeros without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// What the server had processed when it answered; of a read, when it answered the `sync`.
+    pub processed_zxid: i64,
+    /// The change that wrote what the answer shows; 0 if the answer does not tell.
+    pub changed_zxid: i64,
+}
+
+impl Place {
+    pub fn newest(self) -> i64 {
+        self.processed_zxid.max(self.changed_zxid)
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -54,11 +71,17 @@ impl History {
         self.events.iter().filter(|event| event.outcome != Outcome::Unknown).count()
     }
 
-    /// Everything that no correct server can have done; empty if all is well.
-    pub fn violations(&self) -> Vec<String> {
-        let mut violations = Vec::new();
+    /// Everything that no correct server can have done; empty if all is well. `foreign` are the epochs in which a server of the
+    /// original led: [`promise`] says what that means for reads.
+    pub fn violations(&self, foreign: &BTreeSet<i64>) -> Vec<String> {
+        let mut violations = promise::session_violations(&self.events);
+        let mut events = self.events.clone();
+        let deposed = promise::let_deposed_leaders_answer(&mut events, foreign);
+        if deposed > 0 {
+            println!("{deposed} reads through a leader of the original that may have been deposed");
+        }
         for key in self.keys() {
-            let events: Vec<&Event> = self.events.iter().filter(|event| event.key() == Some(key)).collect();
+            let events: Vec<&Event> = events.iter().filter(|event| event.key() == Some(key)).collect();
             if let Err(violation) = linearizable::check(&events) {
                 violations.push(format!("key {key}: {violation}"));
             }
@@ -144,16 +167,18 @@ mod tests {
 
     fn created(name: &str, value: u64, invoked_ns: u64, completed_ns: u64) -> Event {
         let outcome = Outcome::Created { name: name.to_owned() };
-        Event { process: 0, operation: Operation::CreateSequential { value }, outcome, invoked_ns, completed_ns }
+        let operation = Operation::CreateSequential { value };
+        Event { process: 0, operation, outcome, invoked_ns, completed_ns, place: Place::default() }
     }
 
     fn unanswered(value: u64) -> Event {
         let operation = Operation::CreateSequential { value };
-        Event { process: 0, operation, outcome: Outcome::Unknown, invoked_ns: 0, completed_ns: NEVER_NS }
+        let (outcome, place) = (Outcome::Unknown, Place::default());
+        Event { process: 0, operation, outcome, invoked_ns: 0, completed_ns: NEVER_NS, place }
     }
 
     fn violations(events: &[Event]) -> usize {
-        History { events: events.to_vec() }.violations().len()
+        History { events: events.to_vec() }.violations(&BTreeSet::new()).len()
     }
 
     #[test]

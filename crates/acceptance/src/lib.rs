@@ -12,7 +12,7 @@
 //! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them,
 //!   [`namespaces`] networks that can be cut
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
-//! - [`linearizable`]: whether a history can be that of one single register
+//! - [`linearizable`]: whether a history can be that of one single register, [`promise`] where the original promises less
 //! - [`verdict`]: everything that must hold at the end of a load
 //! - [`random`]: seeds that are printed, so that a failure can be repeated
 //!
@@ -28,6 +28,7 @@ pub mod linearizable;
 pub mod load;
 pub mod member;
 pub mod namespaces;
+pub mod promise;
 pub mod random;
 pub mod replay;
 pub mod roving;

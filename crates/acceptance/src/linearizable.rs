@@ -204,9 +204,10 @@ pub fn check(events: &[&Event]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Place;
 
     fn event(operation: Operation, outcome: Outcome, invoked_ns: u64, completed_ns: u64) -> Event {
-        Event { process: 0, operation, outcome, invoked_ns, completed_ns }
+        Event { process: 0, operation, outcome, invoked_ns, completed_ns, place: Place::default() }
     }
 
     fn write(value: u64, version: i32, from: u64, to: u64) -> Event {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::client::{Client, Reply, create_body, refusal};
-use crate::history::{Event, History, NEVER_NS, Operation, Outcome};
+use crate::history::{Event, History, NEVER_NS, Operation, Outcome, Place};
 use crate::linearizable::Register;
 use crate::random::Random;
 use crate::roving::{Answer, RovingClient};
@@ -23,7 +23,8 @@ pub const KEYS: usize = 4;
 /// Between two operations of a client: the load is there to see, not to be heavy.
 const PAUSE: Duration = Duration::from_millis(3);
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(60);
-const SESSION_TIMEOUT_MS: i32 = 20_000;
+/// Longer than any wait of a test: how fast the machine is decides nothing.
+const SESSION_TIMEOUT_MS: i32 = 60_000;
 
 pub fn key_path(key: usize) -> String {
     format!("/load/key-{key}")
@@ -34,7 +35,17 @@ pub struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     workers: Vec<JoinHandle<Result<Vec<Event>>>>,
+    /// What further clients have seen.
+    others: Vec<Event>,
     epoch: Instant,
+}
+
+/// A read that was asked of a server which cannot answer yet.
+#[derive(Debug)]
+pub struct AskedAhead {
+    client: Client,
+    key: usize,
+    invoked_ns: u64,
 }
 
 impl Load {
@@ -48,8 +59,13 @@ impl Load {
             }
         }
         client.close()?;
-        let mut load =
-            Load { stop: Arc::default(), acknowledged: Arc::default(), workers: Vec::new(), epoch: Instant::now() };
+        let mut load = Load {
+            stop: Arc::default(),
+            acknowledged: Arc::default(),
+            workers: Vec::new(),
+            others: Vec::new(),
+            epoch: Instant::now(),
+        };
         for process in 0..PROCESSES {
             let mut worker = Worker {
                 process,
@@ -88,14 +104,47 @@ impl Load {
         Ok(())
     }
 
-    /// Ends the clients. The history goes on with what `final_reads` adds.
+    /// Sends a `sync` and a read to a server that is frozen: both are the first that it finds when it is thawed.
+    pub fn ask_ahead(&self, mut client: Client, key: usize) -> Result<AskedAhead> {
+        let invoked_ns = self.epoch.elapsed().as_nanos() as u64;
+        client.send(wire::SYNC, &Body::new().string("/load"))?;
+        client.send(wire::GET_DATA, &Body::new().string(&key_path(key)).bool(false))?;
+        Ok(AskedAhead { client, key, invoked_ns })
+    }
+
+    /// The answers, if any come before the connection ends, are judged like those of the other clients.
+    pub fn take_answer(&mut self, asked: AskedAhead) -> Result<()> {
+        let AskedAhead { mut client, key, invoked_ns } = asked;
+        let Ok(sync) = client.receive() else { return Ok(()) };
+        let Ok(read) = client.receive() else { return Ok(()) };
+        if sync.error != 0 || read.error != 0 {
+            return Ok(());
+        }
+        let completed_ns = self.epoch.elapsed().as_nanos() as u64;
+        let mut fields = Fields(&read.body);
+        let value = number(fields.buffer()?)?;
+        let stat = fields.stat()?;
+        println!("asked ahead: version {} of key {key} after 0x{:x}", stat.version, sync.zxid);
+        self.others.push(Event {
+            process: PROCESSES + self.others.len(),
+            operation: Operation::Read { key },
+            outcome: Outcome::Value(Register { version: stat.version, value }),
+            invoked_ns,
+            completed_ns,
+            place: Place { processed_zxid: sync.zxid, changed_zxid: stat.mzxid },
+        });
+        Ok(())
+    }
+
+    /// Ends the clients. The history goes on with what [`Recorded::read_all`] adds.
     pub fn stop(self) -> Result<Recorded> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut history = History::default();
+        let mut history = History { events: self.others };
+        let readers = PROCESSES + history.events.len();
         for worker in self.workers {
             history.events.extend(worker.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
         }
-        Ok(Recorded { history, epoch: self.epoch })
+        Ok(Recorded { history, epoch: self.epoch, next_process: readers })
     }
 }
 
@@ -104,6 +153,7 @@ impl Load {
 pub struct Recorded {
     pub history: History,
     epoch: Instant,
+    next_process: usize,
 }
 
 impl Recorded {
@@ -113,14 +163,18 @@ impl Recorded {
 
     /// Lets one more client see all keys at the end, so that a lost last write is noticed.
     pub fn read_all(&mut self, client: &mut Client) -> Result<()> {
+        let process = self.next_process;
+        self.next_process += 1;
         for key in 0..KEYS {
             let invoked_ns = self.now_ns();
             client.sync()?;
+            let processed_zxid = client.last_zxid_seen;
             let (data, stat) = client.get_data(&key_path(key))?;
             let outcome = Outcome::Value(Register { version: stat.version, value: number(data.as_deref())? });
             let completed_ns = self.now_ns();
             let operation = Operation::Read { key };
-            self.history.events.push(Event { process: PROCESSES, operation, outcome, invoked_ns, completed_ns });
+            let place = Place { processed_zxid, changed_zxid: stat.mzxid };
+            self.history.events.push(Event { process, operation, outcome, invoked_ns, completed_ns, place });
         }
         Ok(())
     }
@@ -144,13 +198,14 @@ impl Worker {
         while !self.stop.load(Ordering::Relaxed) {
             let operation = self.choose();
             let invoked_ns = self.epoch.elapsed().as_nanos() as u64;
-            let outcome = self.carry_out(&operation)?;
+            let answer = self.carry_out(&operation)?;
             let completed_ns = self.epoch.elapsed().as_nanos() as u64;
-            let completed_ns = if outcome == Some(Outcome::Unknown) { NEVER_NS } else { completed_ns };
-            if let Some(outcome) = outcome {
+            if let Some((outcome, place)) = answer {
+                let completed_ns = if outcome == Outcome::Unknown { NEVER_NS } else { completed_ns };
                 let is_write = matches!(outcome, Outcome::Written { .. } | Outcome::Created { .. });
                 self.acknowledged.fetch_add(u64::from(is_write), Ordering::Relaxed);
-                self.events.push(Event { process: self.process, operation, outcome, invoked_ns, completed_ns });
+                let process = self.process;
+                self.events.push(Event { process, operation, outcome, invoked_ns, completed_ns, place });
             }
             thread::sleep(PAUSE);
         }
@@ -169,7 +224,9 @@ impl Worker {
     }
 
     /// `None` if the operation was refused for a reason that says nothing about the node.
-    fn carry_out(&mut self, operation: &Operation) -> Result<Option<Outcome>> {
+    fn carry_out(&mut self, operation: &Operation) -> Result<Option<(Outcome, Place)>> {
+        let unknown = Ok(Some((Outcome::Unknown, Place::default())));
+        let mut synced_zxid = None;
         let set = |key: usize, value: u64, version: i32| {
             Body::new().string(&key_path(key)).buffer(Some(value.to_string().as_bytes())).int(version)
         };
@@ -180,11 +237,12 @@ impl Worker {
             }
             Operation::Read { key } => {
                 let Some(reply) = self.call(wire::SYNC, &Body::new().string("/load"))? else {
-                    return Ok(Some(Outcome::Unknown));
+                    return unknown;
                 };
                 if reply.error != 0 {
                     return Ok(None);
                 }
+                synced_zxid = Some(reply.zxid);
                 self.call(wire::GET_DATA, &Body::new().string(&key_path(*key)).bool(false))?
             }
             Operation::CreateSequential { value } => {
@@ -193,21 +251,24 @@ impl Worker {
                 self.call(wire::CREATE, &create_body(&path, Some(data.as_bytes()), &Acl::open(), 2))?
             }
         };
-        let Some(reply) = answer else { return Ok(Some(Outcome::Unknown)) };
+        let Some(reply) = answer else { return unknown };
+        let mut place = Place { processed_zxid: synced_zxid.unwrap_or(reply.zxid), changed_zxid: 0 };
         let mut fields = Fields(&reply.body);
         let outcome = match (operation, reply.error) {
             (_, wire::SESSION_MOVED) => return Ok(None),
             (Operation::Write { key, .. } | Operation::CompareAndSet { key, .. }, 0) => {
-                let version = fields.stat()?.version;
-                self.versions[*key] = version;
-                Outcome::Written { version }
+                let stat = fields.stat()?;
+                self.versions[*key] = stat.version;
+                place.changed_zxid = stat.mzxid;
+                Outcome::Written { version: stat.version }
             }
             (Operation::CompareAndSet { .. }, wire::BAD_VERSION) => Outcome::WrongVersion,
             (Operation::Read { key }, 0) => {
                 let value = number(fields.buffer()?)?;
-                let version = fields.stat()?.version;
-                self.versions[*key] = version;
-                Outcome::Value(Register { version, value })
+                let stat = fields.stat()?;
+                self.versions[*key] = stat.version;
+                place.changed_zxid = stat.mzxid;
+                Outcome::Value(Register { version: stat.version, value })
             }
             (Operation::CreateSequential { .. }, 0) => {
                 let path = fields.string()?;
@@ -216,7 +277,7 @@ impl Worker {
             }
             (_, error) => bail!("{operation:?} was refused with error {error}"),
         };
-        Ok(Some(outcome))
+        Ok(Some((outcome, place)))
     }
 
     fn call(&mut self, opcode: i32, body: &Body) -> Result<Option<Reply>> {

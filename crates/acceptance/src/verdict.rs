@@ -27,7 +27,7 @@ pub fn judge(ensemble: &mut Ensemble, load: Load) -> Result<()> {
         ensure!(lost.is_empty(), "member {id}:\n{}", lost.join("\n"));
         client.close()?;
     }
-    let violations = recorded.history.violations();
+    let violations = recorded.history.violations(&ensemble.epochs_led_by_apache()?);
     ensure!(violations.is_empty(), "{}", violations.join("\n"));
     let unknown = recorded.history.events.len() - recorded.history.acknowledged();
     println!("{} operations, {unknown} without an answer", recorded.history.events.len());

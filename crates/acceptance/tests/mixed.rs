@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rookeeper_acceptance::client::{Client, refusal};
 use rookeeper_acceptance::ensemble::{Ensemble, Plan};
-use rookeeper_acceptance::load::Load;
+use rookeeper_acceptance::load::{AskedAhead, KEYS, Load};
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::Product::{self, Apache};
 use rookeeper_acceptance::verdict::{assert_equal_trees, judge};
@@ -56,15 +56,22 @@ fn both_follow_an_apache() {
     one_after_the_other(&[Apache, ours(), Apache], "both_follow_an_apache");
 }
 
-/// SIGSTOP: the others have to notice by themselves.
+/// SIGSTOP: the others have to notice by themselves. The first that the old leader finds when it is thawed is a `sync` and a read:
+/// Rookeeper answers with what the others have written meanwhile or not at all, Apache may answer with what it has.
 fn leader_frozen(products: &[Product], name: &str) {
     let mut random = Random::from_environment(name);
     let mut ensemble = led_by_last(products);
-    let load = Load::start(&ensemble.addresses(), &mut random).expect("clients are served");
+    let mut load = Load::start(&ensemble.addresses(), &mut random).expect("clients are served");
+    let clients: Vec<Client> = (0..KEYS).map(|_| ensemble.connect(3).expect("a session")).collect();
     ensemble.freeze(3).expect("it runs");
     ensemble.wait_leader_other_than(3).expect("another one leads");
     load.wait_progress().expect("two of three go on");
+    let ask = |(key, client)| load.ask_ahead(client, key).expect("the kernel takes it");
+    let asked: Vec<AskedAhead> = clients.into_iter().enumerate().map(ask).collect();
     ensemble.thaw(3).expect("it is there");
+    for asked in asked {
+        load.take_answer(asked).expect("an answer can be read");
+    }
     ensemble.wait_formed().expect("it follows");
     load.wait_progress().expect("three go on");
     judge(&mut ensemble, load).expect("nothing is lost and nothing contradicts");

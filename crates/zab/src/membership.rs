@@ -390,6 +390,12 @@ impl Memberships {
         self.committed.is_participant(server) || self.last_seen.is_participant(server)
     }
 
+    /// What a server comes to a leader as. One that votes in either comes to vote. So does one that is no member any more, although it has no
+    /// voice: a leader counts on nobody who only listens, so it could never be given a voice again.
+    pub fn is_observer(&self, server: ServerId) -> bool {
+        !self.is_voter(server) && self.committed.members.contains_key(&server)
+    }
+
     /// The voters of both.
     pub fn voters(&self) -> BTreeSet<ServerId> {
         self.committed.participants().chain(self.last_seen.participants()).collect()

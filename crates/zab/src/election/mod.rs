@@ -296,6 +296,8 @@ impl Election {
         }
     }
 
+    /// Its part by the membership in force. One that votes only by a change to come does not propose itself: others that it needs may not
+    /// have heard of the change, and would not follow it.
     fn role(&self) -> Option<Role> {
         self.memberships.committed.members.get(&self.settings.me).map(|member| member.role)
     }

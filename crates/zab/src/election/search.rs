@@ -1,7 +1,7 @@
 //! The search for a leader: from [`Election::look`] to [`ElectionOutput::Elected`].
 //!
 //! What always holds: the proposal is the best vote heard in this round, the own one included; it is sent to every voter when it changes,
-//! and again, ever more rarely, while the search lasts; the round is the highest heard. One that is no member says what it is asked for.
+//! and again, ever more rarely, while the search lasts; the round is the highest heard. One without a vote says what it is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,6 @@ use rookeeper_proto::{ServerId, Zxid};
 
 use super::voices::News;
 use super::{Candidacy, Election, ElectionOutput, NOBODY, RECENT_MS, REFUSED_MS, Vote};
-use crate::membership::Role;
 
 /// Voters without a link are tried at least this often: those who have a leader do not call us.
 const UNREACHED_INTERVAL_MS: i64 = 2000;
@@ -96,10 +95,11 @@ impl Election {
         self.conclude();
     }
 
-    /// No member as far as this server knows. Those who vote may know better: a change of the members that they have and this server
-    /// missed may need its voice, and without it they would never have a leader who could tell it of the change.
+    /// Without a vote as far as this server knows, as an observer or no member at all. Those who vote may know better: a change of the
+    /// members that they have and this server missed may need its voice, and without it they would never have a leader who could tell it of
+    /// the change.
     fn is_outsider(&self) -> bool {
-        self.role().is_none() && !self.memberships.is_voter(self.settings.me) && self.candidacy.zxid != Zxid(-1)
+        !self.memberships.is_voter(self.settings.me) && self.candidacy.zxid != Zxid(-1)
     }
 
     /// Whether nothing this server has is missing where the vote's leader leads.
@@ -263,7 +263,7 @@ impl Election {
     fn finish(&mut self, vote: Vote) {
         self.state = if vote.leader == self.settings.me {
             PeerState::Leading
-        } else if self.role() == Some(Role::Observer) {
+        } else if self.memberships.is_observer(self.settings.me) {
             PeerState::Observing
         } else {
             PeerState::Following

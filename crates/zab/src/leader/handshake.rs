@@ -3,7 +3,8 @@
 //!
 //! What always holds here:
 //! - the epoch is newer than any that a quorum has accepted, durable here before it is told, and told to nobody else as another;
-//! - only what a follower with a vote says counts, and only what it says in its place;
+//! - only what a server with a vote says counts, and only what it says in its place. An observer may have a vote in a membership that it has
+//!   not heard of: what it says of epochs counts then, and its NEWLEADER where that proves that the history is on its disk;
 //! - this server decides nothing before a quorum has acknowledged its history.
 //!
 //! Counterpart in the original: `Leader.getEpochToPropose`, `waitForEpochAck`, `waitForNewLeaderAck`, `LearnerHandler.run`.
@@ -53,7 +54,7 @@ impl Leader {
         match self.phase {
             Phase::Gathering => {
                 self.epoch = self.epoch.max(accepted + 1);
-                if let Some(server) = self.voter(id) {
+                if let Some(server) = self.voter_at(id) {
                     self.gathered.insert(server);
                 }
                 self.try_to_accept();
@@ -68,9 +69,14 @@ impl Leader {
         }
     }
 
-    /// The server at the other end, if its voice counts.
+    /// The server at the other end, if its voice counts and it acknowledges proposals.
     pub(super) fn voter(&self, id: LinkId) -> Option<ServerId> {
         self.links.get(&id)?.follower().filter(|server| self.is_voter(*server))
+    }
+
+    /// The server at the other end, if it has a vote, whatever it came as.
+    pub(super) fn voter_at(&self, id: LinkId) -> Option<ServerId> {
+        self.links.get(&id)?.identity.map(|identity| identity.server).filter(|server| self.is_voter(*server))
     }
 
     pub(super) fn try_to_accept(&mut self) {
@@ -140,7 +146,7 @@ impl Leader {
             self.drop_link(id, why);
             return;
         }
-        if let Some(voter) = self.voter(id).filter(|_| current_epoch.is_some() && last != Zxid(-1)) {
+        if let Some(voter) = self.voter_at(id).filter(|_| current_epoch.is_some() && last != Zxid(-1)) {
             self.promised.insert(voter);
         }
         if let Some(link) = self.links.get_mut(&id) {
@@ -171,13 +177,15 @@ impl Leader {
     /// A learner acknowledges NEWLEADER, and with it everything that came before.
     pub(super) fn take_entry(&mut self, now_ms: i64, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        let mut is_durable = false;
         if let Stage::Syncing(catching_up) = &mut link.stage {
             let by_snapshot = catching_up.by_snapshot;
+            is_durable = catching_up.is_durable_when_entered;
             link.stage = Stage::Entered(std::mem::take(catching_up));
             let under_way = self.syncs_under_way(by_snapshot);
             self.outputs.push_back(LeaderOutput::SyncEnded { by_snapshot, under_way });
         }
-        if let Some(voter) = self.voter(id) {
+        if let Some(voter) = self.voter_at(id).filter(|_| is_durable) {
             self.entered.insert(voter);
         }
         match self.phase {

@@ -10,7 +10,7 @@ use rookeeper_proto::{ServerId, Zxid};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     pub server: ServerId,
-    /// Whether it only listens. What it acknowledges counts nowhere.
+    /// Whether it came to listen only: it is sent no proposals, and acknowledges none.
     pub observer: bool,
 }
 
@@ -39,6 +39,9 @@ pub(super) enum Stage {
 pub(super) struct CatchingUp {
     /// It gets a snapshot, not a part of the log.
     pub by_snapshot: bool,
+    /// When it acknowledges NEWLEADER, the history is on its disk. The original's observers keep records that they are sent in memory until
+    /// UPTODATE, and a snapshot on disk.
+    pub is_durable_when_entered: bool,
     /// Commits that wait for UPTODATE.
     pub held_commits: Vec<Arc<[u8]>>,
 }

@@ -84,6 +84,15 @@ impl Offer<'_> {
         }
     }
 
+    /// The way after which the history is on the learner's disk also where it is an observer of the original's, if there is one.
+    fn way_to_disk(&self, last: Zxid) -> Way {
+        match self.way(last) {
+            Way::Diff { after, .. } if last > self.history.committed() || after == self.committed => self.way(last),
+            Way::Diff { .. } | Way::AskLog { .. } => Way::Snapshot,
+            way => way,
+        }
+    }
+
     /// The learner is at the beginning of an epoch, without a record of it; the leader has nothing of that epoch either.
     fn way_from_a_later_epoch(&self, last: Zxid) -> Way {
         let Offer { history, committed, .. } = *self;
@@ -115,8 +124,14 @@ impl Leader {
             force_snapshot: self.settings.force_snapshot_sync,
         };
         for (id, last) in waiting {
-            self.sync_by(history, id, last, offer.way(last), false);
+            let way = if self.counts_as_observer(id) { offer.way_to_disk(last) } else { offer.way(last) };
+            self.sync_by(history, id, last, way, false);
         }
+    }
+
+    /// Whether a quorum for this leader may need the observer at the other end, which has a vote in a membership that it has not heard of.
+    fn counts_as_observer(&self, id: LinkId) -> bool {
+        self.phase == Phase::Syncing && self.voter_at(id).is_some() && self.voter(id).is_none()
     }
 
     /// What the log can do for a learner is known.
@@ -166,7 +181,9 @@ impl Leader {
         };
         let Some(link) = self.links.get_mut(&id) else { return };
         let by_snapshot = first.is_none();
-        link.stage = Stage::Syncing(CatchingUp { by_snapshot, ..CatchingUp::default() });
+        let lacks_records = matches!(way, Way::Diff { zxid, after } if zxid != after);
+        let is_durable_when_entered = !link.is_observer() || !lacks_records;
+        link.stage = Stage::Syncing(CatchingUp { by_snapshot, is_durable_when_entered, ..CatchingUp::default() });
         let (name, follower) = (link.name(), link.follower());
         if let Some(server) = follower {
             // What it had acknowledged it may be told to cut, or have lost.

@@ -1,8 +1,9 @@
 //! Members that come and go.
 
-use rookeeper_proto::ServerId;
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_zab::{Memberships, Record, Role};
+use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_zab::leader::{LeaderOutput, LeaderPhase};
+use rookeeper_zab::{History, Memberships, Record, Role};
 
 use crate::golden::assert_golden;
 use crate::story::{Story, history, membership, settings, voters, zxid};
@@ -194,4 +195,43 @@ fn without_reconfiguration_versions_stay_zero() {
         _ => None,
     });
     assert_eq!(new_leader, Some(true));
+}
+
+/// Server 4 listens by the membership in force and votes by the one to come, which was under way when everything stopped. It has not heard
+/// of it, or is one of the original's, and comes as an observer: without its vote nobody could ever tell it.
+#[test]
+fn an_observer_that_has_a_vote_in_a_change_found_in_the_history_counts() {
+    let comes_as_observer = |last: Zxid, history: History| {
+        let memberships = Memberships::new(membership(3, 1, 7), voters(&[3, 4], zxid(1, 9)));
+        let mut story = Story::new(settings(), memberships, history);
+        story.connects(1);
+        story.introduces(1, 1, 1);
+        story.connects(4);
+        story.introduces_observer(4, 4, 1);
+        story.stores_accepted();
+        story.promises(1, Some(1), zxid(1, 9));
+        story.promises(4, Some(1), last);
+        story.stores_current();
+        story.acks(1, zxid(2, 0));
+        assert_eq!(story.leader.phase(), LeaderPhase::Synchronization, "{}", story.text);
+        story.acks(4, zxid(2, 0));
+        story
+    };
+    // It lacks nothing; or it gets a snapshot, which an observer of the original's has on its disk when it acknowledges.
+    for (last, is_snapshot) in [(zxid(1, 9), false), (zxid(1, 7), true), (zxid(1, 2), true)] {
+        let story = comes_as_observer(last, history());
+        assert_eq!(story.leader.phase(), LeaderPhase::Broadcast, "{}", story.text);
+        assert_eq!(story.has(|output| matches!(output, LeaderOutput::StreamSnapshot { .. })), is_snapshot);
+    }
+    // It has more than a snapshot would hold. What it lacks it may have in memory only: it counts when it comes again to vote.
+    let mut uncommitted = History::new(zxid(1, 5), 500);
+    for counter in 6..=9 {
+        uncommitted.push(Record::new(zxid(1, counter), b"old")).unwrap();
+    }
+    uncommitted.synced(zxid(1, 9));
+    let mut story = comes_as_observer(zxid(1, 7), uncommitted);
+    assert_eq!(story.leader.phase(), LeaderPhase::Synchronization, "{}", story.text);
+    story.leaves(4);
+    story.joins(5, 4, zxid(1, 9));
+    assert_eq!(story.leader.phase(), LeaderPhase::Broadcast, "{}", story.text);
 }

@@ -6,7 +6,6 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::Epoch;
-use rookeeper_proto::election::PeerState;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_zab::LinkId;
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Start};
@@ -174,10 +173,7 @@ impl Replica {
             LeaderOutput::Log { warn, text } => self.log(if warn { Level::Warn } else { Level::Info }, text),
             LeaderOutput::StepDown { why, successor } => {
                 if let (Some(member), Some(successor)) = (&mut self.member, successor) {
-                    let me = member.settings.me;
-                    let participant = member.memberships.committed.is_participant(me);
-                    let state = if participant { PeerState::Following } else { PeerState::Observing };
-                    member.designated = Some((successor, state));
+                    member.designated = Some((successor, member.state_of_learner()));
                 }
                 self.look_for_leader(now, &why);
             }

@@ -82,6 +82,11 @@ impl Member {
     pub(crate) fn observes(&self) -> bool {
         self.election.state() == PeerState::Observing
     }
+
+    /// What this server is by its memberships where another one leads.
+    pub(crate) fn state_of_learner(&self) -> PeerState {
+        if self.memberships.is_observer(self.settings.me) { PeerState::Observing } else { PeerState::Following }
+    }
 }
 
 impl Replica {

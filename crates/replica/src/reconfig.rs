@@ -145,21 +145,19 @@ impl Replica {
         let me = member.settings.me;
         let membership = &member.memberships.committed;
         let was = member.election.state();
-        let state = if designated_leader == me && membership.is_participant(me) {
-            PeerState::Leading
-        } else if membership.is_participant(me) {
-            PeerState::Following
-        } else if membership.members.contains_key(&me) {
-            PeerState::Observing
-        } else {
-            // One that was removed keeps following, without a voice.
-            was
+        let state = match member.state_of_learner() {
+            PeerState::Following if designated_leader == me && membership.is_participant(me) => PeerState::Leading,
+            state => state,
         };
         let version = membership.version;
         if designated_leader != learner.leader() {
             learner.leave(format!("membership {version:x} makes server {} the leader", designated_leader.0));
         } else if state != was {
-            let part = if state == PeerState::Observing { "an observer" } else { "a voter" };
+            let part = match state {
+                PeerState::Observing => "an observer",
+                _ if membership.members.contains_key(&me) => "a voter",
+                _ => "no member, which follows without a voice",
+            };
             learner.leave(format!("membership {version:x} makes this server {part}"));
         } else {
             return false;

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{ServerId, TxnRecord, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
 use rookeeper_zab::{HostPort, LinkId, Membership, Record};
@@ -131,11 +132,23 @@ impl Replica {
                     member.leader_membership = Some(membership.clone());
                 }
                 self.see_membership(membership);
+                self.come_again_to_vote();
             }
             Err(error) => {
                 let text = format!("the leader's membership can't be read and is ignored: {error}");
                 self.log(Level::Warn, text);
             }
+        }
+    }
+
+    /// The leader's membership gives this server a vote, which came to listen. The leader may need that vote before it can go on, and an
+    /// observer's counts for little, with some leaders for nothing.
+    fn come_again_to_vote(&mut self) {
+        let (Some(member), Role::Learning(learner)) = (&mut self.member, &mut self.role) else { return };
+        if self.shared.settings.reconfig && member.observes() && member.state_of_learner() == PeerState::Following {
+            let version = member.memberships.last_seen.version;
+            learner.leave(format!("membership {version:x}, which is not in force yet, makes this server a voter"));
+            member.designated = Some((learner.leader(), PeerState::Following));
         }
     }
 

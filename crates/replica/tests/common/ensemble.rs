@@ -41,7 +41,7 @@ pub struct Node {
 #[derive(Clone)]
 pub struct Disk {
     epochs: Epochs,
-    memberships: Memberships,
+    pub memberships: Memberships,
     pub appended: Vec<Record>,
 }
 

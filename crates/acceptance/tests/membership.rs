@@ -1,0 +1,67 @@
+//! Members that change their part or their place while they run, by what their processes, ports and files say.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rookeeper_acceptance::client::{Client, refusal};
+use rookeeper_acceptance::ensemble::{Ensemble, Plan};
+use rookeeper_acceptance::wire::{self, Body, Fields};
+
+/// reconfig as the super user, asked again while the new members are not there: the new membership.
+fn reconfig(ensemble: &Ensemble, at: u64, joining: &str, leaving: &str) -> String {
+    const NO_QUORUM: i32 = -13;
+    let until = Instant::now() + Duration::from_secs(30);
+    let body = Body::new().string(joining).string(leaving).buffer(None).long(-1);
+    let mut client: Option<Client> = None;
+    loop {
+        let mut ask = || {
+            let client = match &mut client {
+                Some(client) => client,
+                None => {
+                    let new = client.insert(ensemble.connect(at)?);
+                    new.authenticate("digest", "super:admin")?;
+                    new
+                }
+            };
+            client.call(wire::RECONFIG, &body)?.ok()
+        };
+        match ask() {
+            Ok(reply) => {
+                let text = Fields(&reply.body).buffer().expect("the new membership").unwrap_or_default();
+                return String::from_utf8_lossy(text).into_owned();
+            }
+            error if Instant::now() >= until => panic!("the membership does not change: {error:?}"),
+            error if refusal(&error) == Some(NO_QUORUM) => thread::sleep(Duration::from_millis(20)),
+            // The leader may have changed under it.
+            _ => client = None,
+        }
+    }
+}
+
+fn waits_for_mode(ensemble: &mut Ensemble, id: u64, mode: &str) {
+    let what = format!("member {id} is a {mode}");
+    ensemble.wait_for(&what, |ensemble| Ok(ensemble.mode(id).as_deref() == Some(mode))).expect("it changes its part");
+}
+
+/// As an operator for Kubernetes does: one member, an observer, which is removed and added again to vote. The new quorum needs both.
+#[test]
+fn an_observer_that_was_removed_is_given_a_vote() {
+    let mut ensemble = Plan::under_test(2).observer(2).reconfigurable().start().expect("one voter and an observer");
+    let observing = format!("server.2={}", ensemble.server_line(2));
+    let voting = observing.replace("observer", "participant");
+    reconfig(&ensemble, 1, "", "2");
+    waits_for_mode(&mut ensemble, 2, "follower");
+    let members = reconfig(&ensemble, 1, &voting, "");
+    assert!(members.contains(&voting), "{members}");
+    ensemble.connect(2).expect("a session").create("/by-both", b"").expect("both have it");
+
+    reconfig(&ensemble, 1, &observing, "");
+    waits_for_mode(&mut ensemble, 2, "observer");
+    for id in [1, 2] {
+        ensemble.kill(id).expect("it runs");
+    }
+    ensemble.start_all().expect("they start from what they wrote");
+    ensemble.wait_formed().expect("the same voter and observer");
+    waits_for_mode(&mut ensemble, 2, "observer");
+    ensemble.connect(2).expect("a session").get_data("/by-both").expect("nothing is lost");
+}

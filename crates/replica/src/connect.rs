@@ -12,7 +12,6 @@ use rookeeper_proto::{OpCode, SessionId, Txn, Zxid};
 
 use crate::connection::Connection;
 use crate::replica::{Output, Replica, Reply, Role};
-use crate::session::Owner;
 use crate::standing::Serving;
 use crate::time::Time;
 
@@ -25,6 +24,10 @@ impl Replica {
             Serving::Deciding => self.member.as_ref().is_some_and(|member| !member.settings.leader_serves),
             Serving::Forwarding => false,
         };
+        if !connection.outbox.is_open() {
+            // The client did not wait, and may have been served elsewhere since: a session is not taken back for it.
+            return;
+        }
         if refused || request.last_zxid_seen > self.visible_zxid() {
             // It must not go back in time: let it go elsewhere.
             self.hang_up(&connection);
@@ -44,6 +47,11 @@ impl Replica {
         let local = self.shared.sessions().get(session).map(|known| known.local);
         match serving {
             Serving::Forwarding if local != Some(true) => {
+                // From here on the leader takes what this server sends for what the new connection asks.
+                let before = self.shared.sessions().get(session).and_then(|known| known.connection.clone());
+                if let Some(before) = before {
+                    self.hang_up(&before);
+                }
                 let timeout_ms = self.negotiate(&request);
                 self.revalidate(connection, request, timeout_ms);
             }
@@ -92,7 +100,6 @@ impl Replica {
             Role::Leading(_) => {
                 let mut sessions = self.shared.sessions();
                 sessions.add(session, timeout_ms, Some(reply.connection.clone()), now.monotonic_ms);
-                sessions.set_owner(session, Owner::Here);
                 drop(sessions);
                 self.propose(now, session, 0, Txn::CreateSession { timeout_ms }, Some(reply));
             }
@@ -110,7 +117,6 @@ impl Replica {
                 // A learner may hear from the leader of a session before it has applied its creation.
                 sessions.add(session, response.timeout_ms, None, now.monotonic_ms);
             }
-            sessions.set_owner(session, Owner::Here);
             sessions.attach(session, connection.clone(), response.timeout_ms, now.monotonic_ms)
         };
         if let Some(before) = before.filter(|before| *before != connection) {
@@ -137,8 +143,9 @@ impl Replica {
         self.outputs.push_back(Output::SessionOpened { session, timeout_ms, connection: connection.clone() });
     }
 
-    /// Closes a connection without a word.
+    /// Closes a connection without a word. Nothing more is taken from it, whatever of it still waits here.
     pub(crate) fn hang_up(&mut self, connection: &Arc<Connection>) {
+        connection.cut();
         connection.outbox.close();
         self.to_wake.push(connection.clone());
     }

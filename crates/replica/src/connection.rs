@@ -38,7 +38,7 @@ pub struct Connection {
     established: AtomicBool,
     /// Set once, with the watch tables locked, when the connection's watches are removed: none may follow.
     gone: AtomicBool,
-    /// Written by the replica: it stopped serving, and takes nothing more from this connection.
+    /// Written by the replica when it hangs up: it takes nothing more from this connection.
     cut: AtomicBool,
     /// Raised by the task, lowered by the replica after the reply is in the outbox. At 0 the task may answer a read itself.
     in_flight: AtomicUsize,

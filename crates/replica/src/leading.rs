@@ -1,7 +1,7 @@
 //! A leader's side: what its learners ask for, and syncs.
 //!
 //! What always holds here: requests of one learner enter the order of writes as they come, each as exactly one transaction with its
-//! session and cxid; a sync is answered when everything proposed before it is applied and a quorum has confirmed, after it was
+//! session and cxid; only through its owner does a session change anything, and who that is changes in the same order; a sync is answered when everything proposed before it is applied and a quorum has confirmed, after it was
 //! asked for, that this server still leads. Until then nothing that came after it from the same learner or client goes on, because
 //! answers have no number and are told by their order.
 //!
@@ -52,7 +52,8 @@ pub(crate) struct Request {
 #[derive(Debug)]
 enum Held {
     Request(Request),
-    Sync(LinkId),
+    Revalidate { session: SessionId, timeout_ms: i32 },
+    Sync,
     Input(Input),
 }
 
@@ -119,9 +120,7 @@ impl Replica {
             Some(OpCode::CreateSession) => match body.first_chunk::<4>() {
                 Some(timeout_ms) => {
                     let timeout_ms = i32::from_be_bytes(*timeout_ms);
-                    let mut sessions = self.shared.sessions();
-                    sessions.add(session, timeout_ms, None, now.monotonic_ms);
-                    sessions.set_owner(session, owner);
+                    self.adopt_session(now, session, timeout_ms, link);
                     Txn::CreateSession { timeout_ms }
                 }
                 None => Txn::Error { code: ErrorCode::MarshallingError.number() },
@@ -136,6 +135,20 @@ impl Replica {
             _ => Txn::Error { code: ErrorCode::Unimplemented.number() },
         };
         self.propose(now, session, cxid, txn, None);
+    }
+
+    /// A learner has made a session.
+    fn adopt_session(&mut self, now: Time, session: SessionId, timeout_ms: i32, link: LinkId) {
+        let before = {
+            let mut sessions = self.shared.sessions();
+            if sessions.get(session).is_none() {
+                sessions.add(session, timeout_ms, None, now.monotonic_ms);
+            }
+            sessions.move_to(session, link)
+        };
+        if let Some(before) = before {
+            self.hang_up(&before);
+        }
     }
 
     /// Whether a session may change anything, through this owner.
@@ -154,13 +167,12 @@ impl Replica {
         if known.closing {
             return Err(ErrorCode::SessionExpired);
         }
-        match known.owner {
-            // Whoever closes a session may do so from anywhere.
-            Some(other) if other != owner && *request != WriteRequest::CloseSession => {
-                return Err(ErrorCode::SessionMoved);
-            }
-            Some(_) => {}
-            None => sessions.set_owner(session, owner),
+        // Stricter than the original, where a session may be closed from anywhere: a client that moves on has not meant that.
+        if known.has_left(owner) {
+            return Err(ErrorCode::SessionMoved);
+        }
+        if known.owner.is_none() {
+            sessions.claim(session, owner);
         }
         if *request == WriteRequest::CloseSession {
             sessions.close(session);
@@ -170,15 +182,24 @@ impl Replica {
 
     /// A learner's client wants to resume a session.
     pub(crate) fn revalidate_for(&mut self, now: Time, link: LinkId, session: SessionId, timeout_ms: i32) {
-        let valid = {
+        if let Some(hold) = self.syncs.holds.get_mut(&Asker::Learner(link)) {
+            // In its turn: what came before it was asked by those who had the session until now.
+            hold.queue.push_back(Held::Revalidate { session, timeout_ms });
+            return;
+        }
+        let (valid, before) = {
             let mut sessions = self.shared.sessions();
-            let valid = sessions.get(session).is_some_and(|session| !session.closing && !session.local);
-            if valid {
-                sessions.touch(session, timeout_ms, now.monotonic_ms);
-                sessions.set_owner(session, Owner::Learner(link));
+            match sessions.get(session).is_some_and(|session| !session.closing && !session.local) {
+                true => {
+                    sessions.touch(session, timeout_ms, now.monotonic_ms);
+                    (true, sessions.move_to(session, link))
+                }
+                false => (false, None),
             }
-            valid
         };
+        if let Some(before) = before {
+            self.hang_up(&before);
+        }
         if let Role::Leading(leader) = &mut self.role {
             leader.revalidated(link, session, valid);
         }
@@ -188,7 +209,7 @@ impl Replica {
     pub(crate) fn take_sync(&mut self, now: Time, link: LinkId) {
         let asker = Asker::Learner(link);
         if let Some(hold) = self.syncs.holds.get_mut(&asker).filter(|hold| !hold.queue.is_empty()) {
-            hold.queue.push_back(Held::Sync(link));
+            hold.queue.push_back(Held::Sync);
             return;
         }
         self.await_sync(now, asker, None);
@@ -238,10 +259,16 @@ impl Replica {
             // What came behind it goes on, up to the next sync, behind which the rest waits again.
             let queue = self.syncs.holds.remove(&sync.asker).map(|hold| hold.queue).unwrap_or_default();
             for held in queue {
-                match held {
-                    Held::Request(request) => self.take_request(now, request),
-                    Held::Sync(link) => self.take_sync(now, link),
-                    Held::Input(input) => {
+                match (held, sync.asker) {
+                    (Held::Request(request), _) => self.take_request(now, request),
+                    (Held::Revalidate { session, timeout_ms }, Asker::Learner(link)) => {
+                        self.revalidate_for(now, link, session, timeout_ms);
+                    }
+                    (Held::Sync, Asker::Learner(link)) => self.take_sync(now, link),
+                    (Held::Revalidate { .. } | Held::Sync, Asker::Client(_)) => {
+                        unreachable!("only learners ask for these in packets of their own")
+                    }
+                    (Held::Input(input), _) => {
                         if let Some(input) = self.syncs.hold(input) {
                             self.take_client_input(now, input);
                         }

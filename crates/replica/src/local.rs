@@ -40,6 +40,17 @@ impl Replica {
 
     /// The end of a local session is no transaction; it waits for the requests before it as a read does.
     pub(crate) fn close_local(&mut self, now: Time, connection: Arc<Connection>, xid: i32, identities: &Identities) {
+        let session = connection.session();
+        {
+            let mut sessions = self.shared.sessions();
+            let owner = Owner::Client(connection.id);
+            if sessions.get(session).is_none_or(|known| known.closing || known.has_left(owner)) {
+                self.shared.settle(&connection);
+                return;
+            }
+            // Its turn comes later, and until then nobody may resume the session.
+            sessions.close(session);
+        }
         let read = ReadFrame {
             xid,
             op: OpCode::CloseSession,
@@ -60,24 +71,22 @@ impl Replica {
     }
 
     /// Whether a write makes a local session one for all.
-    pub(crate) fn upgrade_for(&self, session: SessionId, request: &WriteRequest) -> Upgrade {
+    pub(crate) fn upgrade_for(&self, session: SessionId, owner: Owner, request: &WriteRequest) -> Upgrade {
         let Some(member) = &self.member else { return Upgrade::NotNeeded };
         if !member.settings.local_sessions || !member.settings.local_sessions_upgrading || !wants_ephemeral(request) {
             return Upgrade::NotNeeded;
         }
         match self.shared.sessions().get(session) {
-            Some(session) if session.local => Upgrade::Needed { timeout_ms: session.timeout_ms },
+            Some(session) if session.local && !session.has_left(owner) => {
+                Upgrade::Needed { timeout_ms: session.timeout_ms }
+            }
             _ => Upgrade::NotNeeded,
         }
     }
 
     /// Makes a local session known to all, in front of the write that needs it.
     pub(crate) fn upgrade(&mut self, now: Time, session: SessionId, timeout_ms: i32) {
-        {
-            let mut sessions = self.shared.sessions();
-            sessions.globalize(session);
-            sessions.set_owner(session, Owner::Here);
-        }
+        self.shared.sessions().globalize(session);
         match &self.role {
             Role::Leading(_) => self.propose(now, session, 0, Txn::CreateSession { timeout_ms }, None),
             _ => self.forward(session, 0, OpCode::CreateSession, &timeout_ms.to_be_bytes(), None, None),

@@ -478,7 +478,6 @@ impl Replica {
             self.shared.settle(&connection);
         }
         for connection in self.shared.connections() {
-            connection.cut();
             self.hang_up(&connection);
         }
     }

@@ -428,14 +428,14 @@ impl Replica {
             self.shared.settle(&connection);
             return;
         }
-        let session = connection.session();
+        let (session, owner) = (connection.session(), Owner::Client(connection.id));
         let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None };
         if op == OpCode::CloseSession && self.is_local(session) {
             self.close_local(now, reply.connection, xid, identities);
             return;
         }
         if let Some(request) = &request
-            && let Upgrade::Needed { timeout_ms } = self.upgrade_for(session, request)
+            && let Upgrade::Needed { timeout_ms } = self.upgrade_for(session, owner, request)
         {
             self.upgrade(now, session, timeout_ms);
         }
@@ -455,8 +455,13 @@ impl Replica {
             Serving::Deciding | Serving::Nobody => {}
         }
         let txn = match request {
-            Some(request) => match self.check_session(session, Owner::Here, &request) {
+            Some(request) => match self.check_session(session, owner, &request) {
                 Ok(()) => self.prepare_write(now, session, identities, request),
+                Err(ErrorCode::SessionMoved) => {
+                    // The client has left this connection, and nobody waits for an answer.
+                    self.shared.settle(&reply.connection);
+                    return;
+                }
                 Err(code) => Txn::Error { code: code.number() },
             },
             None if self.shared.sessions().is_closing(session) => {

@@ -10,14 +10,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rookeeper_proto::SessionId;
+use rookeeper_tree::WatcherId;
 use rookeeper_zab::LinkId;
 
 use crate::connection::Connection;
 
-/// Through whom a session's requests reach the leader. A learner that connects again is another one: what it had on its way is lost.
+/// Through whom a session's requests come. Nothing that came through another owner may change anything: the client has left it, and may
+/// have written since. A learner that connects again is another one: what it had on its way is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    Here,
+    /// A connection of this server, which need not stand any more: what it asked for last is still done, until the session is resumed.
+    Client(WatcherId),
     Learner(LinkId),
 }
 
@@ -26,7 +29,7 @@ pub struct Session {
     /// As negotiated by the connection that holds it now; the stored one stays that of creation.
     pub timeout_ms: i32,
     pub connection: Option<Arc<Connection>>,
-    /// Kept by a leader; none until the first request under a new one.
+    /// None until the session is created or resumed here, or a learner of this leader asks for it first.
     pub owner: Option<Owner>,
     /// Known to this server only, and to no log.
     pub local: bool,
@@ -37,6 +40,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Whether a request that comes through `owner` is none of this session any more.
+    pub fn has_left(&self, owner: Owner) -> bool {
+        self.owner.is_some_and(|current| current != owner)
+    }
+
     /// As of now where it is the server that does not listen: a slow disk must not end the sessions that wait for it.
     fn alive_ms(&self, now_ms: i64) -> i64 {
         match &self.connection {
@@ -112,8 +120,9 @@ impl Sessions {
         now_ms: i64,
     ) {
         let bucket_ms = self.bucket(now_ms, timeout_ms);
+        let owner = connection.as_ref().map(|connection| Owner::Client(connection.id));
         let session =
-            Session { timeout_ms, connection, owner: None, local, closing: false, last_heard_ms: now_ms, bucket_ms };
+            Session { timeout_ms, connection, owner, local, closing: false, last_heard_ms: now_ms, bucket_ms };
         self.sessions.insert(id, session);
         if local || self.decides {
             self.buckets.entry(bucket_ms).or_default().push(id);
@@ -134,10 +143,20 @@ impl Sessions {
         }
     }
 
-    pub fn set_owner(&mut self, id: SessionId, owner: Owner) {
+    /// Whoever asks first has a session that nobody has.
+    pub fn claim(&mut self, id: SessionId, owner: Owner) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.owner = Some(owner);
         }
+    }
+
+    /// A learner's client has the session from now on. Returns the connection that it had here.
+    #[must_use = "the client has left this connection, so nothing more may be taken from it"]
+    pub fn move_to(&mut self, id: SessionId, learner: LinkId) -> Option<Arc<Connection>> {
+        let session = self.sessions.get_mut(&id)?;
+        session.owner = Some(Owner::Learner(learner));
+        session.last_heard_ms = session.last_heard_ms();
+        session.connection.take()
     }
 
     /// A local session becomes one that all servers know.
@@ -162,6 +181,7 @@ impl Sessions {
         let session = self.sessions.get_mut(&id)?;
         session.timeout_ms = timeout_ms;
         session.last_heard_ms = now_ms;
+        session.owner = Some(Owner::Client(connection.id));
         let before = session.connection.replace(connection);
         // A shorter timeout may fall due before the bucket the session is in.
         let bucket_ms = self.bucket(now_ms, timeout_ms);

@@ -35,6 +35,14 @@ pub struct Node {
     pub disk: Disk,
     /// What it said of itself.
     pub log: Vec<String>,
+    /// Whom it told of commits, in this order.
+    pub told: Vec<Told>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Learner,
+    Client,
 }
 
 /// What a restart finds, besides the tree of what was applied.
@@ -137,7 +145,7 @@ impl World {
         let shared = Arc::new(Shared::new(settings, tree, 1_000_000));
         let settings = EnsembleSettings { me, memberships: disk.memberships.clone(), ..self.settings.clone() };
         let replica = Replica::member(shared.clone(), settings, disk.epochs, self.now());
-        Node { shared, replica, alive: true, disk, log: Vec::new() }
+        Node { shared, replica, alive: true, disk, log: Vec::new(), told: Vec::new() }
     }
 
     fn link_up(&mut self, node: usize) {
@@ -309,6 +317,9 @@ impl World {
                 }
             }
             Output::ToLearner { link, bytes } => {
+                if has(&bytes, |packet| matches!(packet, QuorumPacket::Commit { .. } | QuorumPacket::Inform { .. })) {
+                    self.nodes[node].told.push(Told::Learner);
+                }
                 if let Some((_, learner, link)) = self.peer_of(node, link) {
                     self.queue.push_back((learner, Input::FromLeader { link, packets: bytes.to_vec() }));
                 }
@@ -334,8 +345,8 @@ impl World {
                 panic!("server {}: digest at {zxid} is {actual}, not {expected}", node + 1)
             }
             Output::StreamLog { .. } => panic!("no plan here says that the log will do"),
-            Output::Wake(_)
-            | Output::Members(_)
+            Output::Wake(_) => self.nodes[node].told.push(Told::Client),
+            Output::Members(_)
             | Output::SessionOpened { .. }
             | Output::SessionExpired { .. }
             | Output::SessionClosed { .. } => {}
@@ -412,6 +423,17 @@ impl World {
     }
 
     pub fn dial(&mut self, node: usize, session: SessionId, last_zxid_seen: Zxid) -> Client {
+        let mut client = self.dial_later(node, session, last_zxid_seen);
+        self.settle();
+        if let Some(payload) = client.frame() {
+            let response: ConnectResponse = ConnectResponse::decode(&payload).unwrap();
+            client.session = response.session;
+        }
+        client
+    }
+
+    /// A client that connects behind what is on its way already.
+    pub fn dial_later(&mut self, node: usize, session: SessionId, last_zxid_seen: Zxid) -> Client {
         let id = WatcherId(self.next_connection);
         self.next_connection += 1;
         let connection = Arc::new(Connection::new(id, "127.0.0.1:4711".parse().unwrap(), self.now_ms, self.now_ms));
@@ -425,13 +447,14 @@ impl World {
             read_only: Some(true),
         };
         self.queue.push_back((node, Input::Connect { connection: connection.clone(), request }));
+        Client { node, connection, session: SessionId::NONE, next_xid: 1, received: Vec::new() }
+    }
+
+    /// The client closes its connection, and nothing else.
+    pub fn disconnect(&mut self, client: &Client) {
+        self.nodes[client.node].shared.remove_connection(&client.connection);
+        self.queue.push_back((client.node, Input::Disconnected { connection: client.connection.clone() }));
         self.settle();
-        let mut client = Client { node, connection, session: SessionId::NONE, next_xid: 1, received: Vec::new() };
-        if let Some(payload) = client.frame() {
-            let response: ConnectResponse = ConnectResponse::decode(&payload).unwrap();
-            client.session = response.session;
-        }
-        client
     }
 
     pub fn connect(&mut self, node: usize) -> Client {
@@ -544,14 +567,25 @@ pub fn is_proposal(input: &Input) -> bool {
     brings(input, |packet| matches!(packet, QuorumPacket::Proposal { .. }))
 }
 
+pub fn is_ping(input: &Input) -> bool {
+    brings(input, |packet| matches!(packet, QuorumPacket::Ping { .. }))
+}
+
+pub fn is_revalidation(input: &Input) -> bool {
+    brings(input, |packet| matches!(packet, QuorumPacket::Revalidated { .. }))
+}
+
 pub fn is_commit(input: &Input) -> bool {
     brings(input, |packet| matches!(packet, QuorumPacket::Commit { .. }))
 }
 
 /// Whether there is such a packet in what comes from a leader.
 fn brings(input: &Input, is_such: fn(&QuorumPacket<'_>) -> bool) -> bool {
-    let Input::FromLeader { packets, .. } = input else { return false };
-    let mut rest = packets.as_slice();
+    matches!(input, Input::FromLeader { packets, .. } if has(packets, is_such))
+}
+
+fn has(packets: &[u8], is_such: fn(&QuorumPacket<'_>) -> bool) -> bool {
+    let mut rest = packets;
     while let Some((packet, length)) = QuorumPacket::split(rest, MAX_PACKET_BYTES).unwrap() {
         if is_such(&packet) {
             return true;

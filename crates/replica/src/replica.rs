@@ -383,8 +383,8 @@ impl Replica {
 
     /// The next effect. Drain after every [`Replica::handle`].
     pub fn poll(&mut self) -> Option<Output> {
-        // Wakes go first: answers should not wait for the log to take the next transactions.
-        self.to_wake.pop().map(Output::Wake).or_else(|| self.outputs.pop_front())
+        // Wakes go last: who hears of a commit here and asks another server right away should find it there.
+        self.outputs.pop_front().or_else(|| self.to_wake.pop().map(Output::Wake))
     }
 
     /// When to call [`Replica::handle`] with [`Input::Tick`] if nothing else happens, in monotonic milliseconds.

@@ -7,7 +7,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::ensemble::{Client, World, membership, settings};
+use common::ensemble::{Client, Told, World, membership, settings};
 use rookeeper_proto::{SessionId, Zxid};
 use rookeeper_replica::{EnsembleSettings, Part, Serving};
 
@@ -224,4 +224,18 @@ fn readers_who_ask_for_it_are_served_without_a_quorum() {
     world.pass_ms(2000);
     assert!(!client.is_open());
     world.is_in_agreement();
+}
+
+/// Who hears of a write here and looks for it elsewhere at once should find it there.
+#[test]
+fn a_leader_tells_its_learners_of_a_commit_before_its_clients() {
+    let mut world = World::new(4, &[4]);
+    world.pass_ms(1000);
+    let leader = world.leader();
+    let mut client = world.connect(leader);
+    world.nodes[leader].told.clear();
+    let created = world.create(&mut client, "/a", 0);
+    world.settle();
+    assert_eq!(client.answers(), [(created, 0)]);
+    assert_eq!(world.nodes[leader].told, [Told::Learner, Told::Learner, Told::Learner, Told::Client]);
 }

@@ -97,6 +97,7 @@ impl ReplicaThread {
     }
 
     fn carry_out(&mut self, records: &mut Vec<Record>) {
+        let mut flushed = false;
         while let Some(output) = self.replica.poll() {
             match output {
                 Output::Append(record) => records.push(record),
@@ -105,7 +106,13 @@ impl ReplicaThread {
                     self.storage.append(records);
                     self.storage.store(store);
                 }
-                Output::Wake(connection) => connection.outbox.wake(),
+                Output::Wake(connection) => {
+                    // What is for other servers leaves first: a client that hears of its write may look for it there at once.
+                    if !std::mem::replace(&mut flushed, true) {
+                        self.flush();
+                    }
+                    connection.outbox.wake();
+                }
                 Output::SessionOpened { session, timeout_ms, connection } => {
                     debug!(%session, timeout_ms, client = %connection.peer, "session opened");
                 }
@@ -140,10 +147,16 @@ impl ReplicaThread {
             }
         }
         // The way to the others' disks is longer.
+        if !flushed {
+            self.flush();
+        }
+        self.storage.append(records);
+    }
+
+    fn flush(&mut self) {
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.quorum_port.flush();
         }
-        self.storage.append(records);
     }
 }
 

@@ -50,6 +50,7 @@ pub struct Setup {
     data_dir: Option<PathBuf>,
     port: Option<u16>,
     user_id: Option<u32>,
+    script: Option<String>,
 }
 
 impl Setup {
@@ -59,7 +60,8 @@ impl Setup {
     }
 
     pub fn of(product: Product) -> Setup {
-        Setup { product, config: Vec::new(), properties: Vec::new(), data_dir: None, port: None, user_id: None }
+        let (config, properties) = (Vec::new(), Vec::new());
+        Setup { product, config, properties, data_dir: None, port: None, user_id: None, script: None }
             .config("tickTime", "2000")
             .config("preAllocSize", "64")
             .config("admin.enableServer", "false")
@@ -100,6 +102,12 @@ impl Setup {
     /// Run as this user; takes a test that runs as root.
     pub fn run_as(mut self, user_id: u32) -> Setup {
         self.user_id = Some(user_id);
+        self
+    }
+
+    /// Start by this script of bash, in the server's own directory; `exec "$@"` in it becomes the server.
+    pub fn script(mut self, script: &str) -> Setup {
+        self.script = Some(script.to_owned());
         self
     }
 
@@ -180,10 +188,26 @@ impl Server {
 
     /// SIGTERM, then wait for the orderly end.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
-        let process = self.process.as_ref().context("the server is not running")?;
-        let process_id = rustix::process::Pid::from_child(process);
-        rustix::process::kill_process(process_id, rustix::process::Signal::TERM)?;
+        self.signal(rustix::process::Signal::TERM)?;
         self.wait_exit()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let process = self.process.as_ref().context("the server is not running")?;
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(process), signal)?)
+    }
+
+    /// Waits until the log has this text, and returns the log.
+    pub fn wait_log(&self, text: &str) -> Result<String> {
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            let log = self.log();
+            if log.contains(text) {
+                return Ok(log);
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        bail!("{text:?} is not in the log after {DEADLINE:?}:\n{}", self.log())
     }
 
     /// Starts again on the same port and data.
@@ -233,6 +257,12 @@ impl Server {
             rustix::fs::chmod(self.home.path(), 0o755.into())?;
             command.uid(user_id).gid(user_id);
         }
+        if let Some(script) = &self.setup.script {
+            let mut wrapped = Command::new("bash");
+            wrapped.args(["-c", script, "bash"]).arg(command.get_program()).args(command.get_args());
+            wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            command = wrapped;
+        }
         let log = File::options().create(true).append(true).open(self.log_path())?;
         command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(spawn(&mut command).with_context(|| format!("cannot start {command:?}"))?);
@@ -273,7 +303,7 @@ impl Server {
         bail!("the server does not serve after {DEADLINE:?}:\n{}", self.log())
     }
 
-    fn wait_exit(&mut self) -> Result<ExitStatus> {
+    pub fn wait_exit(&mut self) -> Result<ExitStatus> {
         let until = Instant::now() + DEADLINE;
         let process = self.process.as_mut().context("the server is not running")?;
         while Instant::now() < until {

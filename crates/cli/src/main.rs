@@ -2,6 +2,7 @@
 
 mod check_command;
 mod server_command;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -3,27 +3,33 @@
 use std::process::ExitCode;
 
 use rookeeper_server::config::{Config, Environment, Level, Source};
-use rookeeper_server::{Failure, Server};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+use rookeeper_server::{Failure, Server, descriptors, logging};
+use tracing::{info, warn};
 
-/// Environment variable for the log filter, such as `debug` or `rookeeper_server=debug`. Default: info.
-const LOG_VARIABLE: &str = "ROOKEEPER_LOG";
+use crate::signals::{Asked, Signals};
+
+/// The exit code for what the operator must correct.
+const EXIT_USAGE: u8 = 2;
 
 /// Network workers. More than the machine has cores only costs switches; more than this was never seen to help.
 const MAX_WORKERS: usize = 16;
 
 pub fn main(arguments: &[String]) -> ExitCode {
-    start_logging();
-    end_with_any_thread();
-    match run(arguments) {
+    if let Err(wrong) = logging::start() {
+        logging::complain(&wrong);
+        return ExitCode::from(EXIT_USAGE);
+    }
+    logging::end_with_any_thread();
+    descriptors::raise_limit();
+    let code = match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            error!("{failure}");
+            logging::fatal(&failure);
             ExitCode::from(failure.exit_code)
         }
-    }
+    };
+    logging::flush();
+    code
 }
 
 fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -46,35 +52,27 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure { exit_code: 1, message: format!("can't start the network workers: {error}") })?;
-    runtime.block_on(serve(config))
+    let result = runtime.block_on(serve(config));
+    // What still runs now has had its time.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let signal_failure = |error| Failure { exit_code: 1, message: format!("can't listen for signals: {error}") };
-    let mut terminate = signal(SignalKind::terminate()).map_err(signal_failure)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_failure)?;
+    let mut signals = Signals::listen().map_err(signal_failure)?;
     let mut server = Server::start(config).await?;
-    let name = tokio::select! {
-        failure = server.failed() => return Err(failure),
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    info!("{name}: stopping");
-    server.stop().await;
-    Ok(())
-}
-
-fn start_logging() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-}
-
-/// A panic in any thread ends the process: a server that still answers heartbeats while its worker is dead is the worst failure.
-fn end_with_any_thread() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
+    loop {
+        let asked = tokio::select! {
+            failure = server.failed() => return Err(failure),
+            asked = signals.next() => asked,
+        };
+        match asked {
+            Asked::Report => server.report(),
+            Asked::Stop(name) => {
+                info!("{name}: stopping");
+                return server.stop().await.map_or(Ok(()), Err);
+            }
+        }
+    }
 }

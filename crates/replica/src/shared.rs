@@ -83,6 +83,11 @@ impl Shared {
         self.tree.read()
     }
 
+    /// The same for whoever must not wait for the apply step.
+    pub fn try_tree(&self) -> Option<RwLockReadGuard<'_, Tree>> {
+        self.tree.try_read()
+    }
+
     pub(crate) fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
         self.tree.write()
     }

@@ -19,11 +19,12 @@ use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
 use rookeeper_replica::{Connection, Drained, Identities, Input, ReadFrame, read};
 use tokio::net::TcpStream;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::auth::{self, Verdict};
 use crate::commands::{self, Command};
 use crate::context::Context;
+use crate::logging::limited;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -122,7 +123,12 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: 
     }
     match end {
         Some(end @ (End::FrameTooLarge(_) | End::Undecodable(_))) => {
-            warn!(client = %connection.peer, session = %connection.session(), "connection closed: {end}");
+            let (client, session) = (connection.peer, connection.session());
+            limited!(
+                warn,
+                "connections closed for what they sent",
+                "connection of {client}, session {session}, closed: {end}"
+            );
         }
         Some(end) => debug!(client = %connection.peer, session = %connection.session(), "connection closed: {end}"),
         None => {}
@@ -225,7 +231,8 @@ impl Task {
                         }
                         Verdict::Accepted(_) | Verdict::Refused => {
                             self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
-                            warn!(client = %self.connection.peer, "authentication refused");
+                            let client = self.connection.peer;
+                            limited!(warn, "refused authentications", "authentication of {client} refused");
                             self.refuse(xid, Zxid::ZERO, ErrorCode::AuthFailed);
                             return Ok(Next::Settle);
                         }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::descriptors;
 use crate::figures::Figures;
 use crate::throttle::ConnectionTokens;
 
@@ -30,6 +31,8 @@ pub(crate) struct Context {
     /// Figures of the log and the snapshots.
     pub figures: Arc<Figures>,
     pub next_connection: AtomicU64,
+    /// Connections of clients for which there are file descriptors.
+    pub room_for_clients: usize,
     tokens: Mutex<ConnectionTokens>,
 }
 
@@ -52,6 +55,7 @@ impl Context {
             trace_mask: AtomicI64::new(crate::config::DEFAULT_TRACE_MASK),
             figures,
             next_connection: AtomicU64::new(1),
+            room_for_clients: descriptors::room_for_clients(config.ensemble.is_some()),
             tokens: Mutex::new(tokens),
             config,
         }

@@ -1,7 +1,6 @@
 //! Failures that end the process, from whichever thread they come.
 
 use tokio::sync::mpsc;
-use tracing::error;
 
 /// Why the process must end, and the exit code that says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +20,8 @@ impl Failures {
         (Failures(sender), receiver)
     }
 
+    /// Whoever ends the process logs it, once.
     pub fn report(&self, exit_code: u8, message: String) {
-        error!("{message}");
         // Nobody listens any more when the process is already ending.
         let _ = self.0.send(Failure { exit_code, message });
     }

@@ -8,26 +8,32 @@
 //! - `listener.rs`, `connection.rs`: the client port; `auth.rs`, `throttle.rs`: who is let in
 //! - `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
+//! - [`descriptors`]: how many files and connections may be open; `report.rs`, `activity.rs`: what the server says when nothing goes on
+//! - [`logging`]: the log, and how often strangers can make it grow
 //! - `context.rs`, `clock.rs`, [`failure`], [`version`]: what everybody needs
 //!
 //! The life of a request: `connection.rs` reads a frame. A read is answered there, from the shared tree. A write goes through a bounded
 //! queue to the replica thread, from there to the storage thread, comes back as durable, is applied, and its answer is in the
 //! connection's outbox, which `connection.rs` sends.
 
+mod activity;
 mod auth;
 mod clock;
 mod commands;
 pub mod config;
 mod connection;
 mod context;
+pub mod descriptors;
 pub mod dynamic_config;
 mod election_port;
 pub mod failure;
 pub mod figures;
 mod listener;
 mod log_position;
+pub mod logging;
 mod quorum_port;
 mod replica_thread;
+mod report;
 pub mod server;
 mod snapshot_thread;
 mod storage;

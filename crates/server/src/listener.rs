@@ -12,12 +12,14 @@ use rookeeper_replica::Connection;
 use rookeeper_tree::WatcherId;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::clock::wall_ms;
 use crate::config::ClientPort;
 use crate::connection;
 use crate::context::Context;
+use crate::descriptors::{self, Spare};
+use crate::logging::limited;
 
 /// After a failed accept (no file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -61,6 +63,7 @@ pub(crate) fn listen(socket: TcpSocket, backlog: Option<u32>) -> io::Result<TcpL
 /// Accepts until `stop` says so. Tasks of connections end by themselves when their outboxes are closed.
 pub(crate) async fn accept(listener: TcpListener, context: Arc<Context>, mut stop: watch::Receiver<bool>) {
     let per_address: Arc<Mutex<HashMap<IpAddr, u32>>> = Arc::default();
+    let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -68,8 +71,17 @@ pub(crate) async fn accept(listener: TcpListener, context: Arc<Context>, mut sto
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
+            Err(error) if descriptors::are_exhausted(&error) && spare.refuse_one(&listener).is_some() => {
+                context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+                limited!(
+                    warn,
+                    "clients for which there are no file descriptors",
+                    "closed the connection of a client: {error}"
+                );
+                continue;
+            }
             Err(error) => {
-                warn!(%error, "cannot accept a connection");
+                limited!(warn, "connections that can't be accepted", "cannot accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -110,8 +122,19 @@ impl Place {
         let limits = &context.config.connections;
         let refuse = |key: &str, limit: u32| {
             context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
-            warn!("Too many connections from {address} - max is {limit} ({key})");
+            limited!(warn, "clients beyond a limit", "Too many connections from {address} - max is {limit} ({key})");
         };
+        if context.shared.connection_count() >= context.room_for_clients {
+            context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+            limited!(
+                warn,
+                "clients for which there are no file descriptors",
+                "closed the connection of a client at {address}: {} are connected, and the other file descriptors of this process are \
+                 for its files and other servers; raise its limit (ulimit -n, LimitNOFILE)",
+                context.room_for_clients
+            );
+            return None;
+        }
         if let Some(limit) = limits.max_total.filter(|limit| context.shared.connection_count() >= *limit as usize) {
             refuse("maxCnxns", limit);
             return None;

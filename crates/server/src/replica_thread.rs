@@ -10,10 +10,12 @@ use std::thread;
 use rookeeper_replica::{Input, Level, Output, Replica};
 use rookeeper_zab::Record;
 use tokio::sync::mpsc;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 
+use crate::activity::Activities;
 use crate::clock::Clock;
 use crate::election_port::ElectionPort;
+use crate::logging::{Cause, limited};
 use crate::quorum_port::{PeerQueue, QuorumPort};
 use crate::storage_thread::StorageQueue;
 
@@ -29,6 +31,12 @@ const MAX_UNWRITTEN_BYTES: usize = 512 << 20;
 /// Room in the queue from the connections to the replica.
 pub(crate) const INPUT_QUEUE: usize = 4096;
 
+/// Sessions that expire may be told of one by one, unless somebody opens them to let them expire.
+const EXPIRIES_PER_MINUTE: u32 = 200;
+
+/// Sentences of the replica of one shape: strangers on the quorum port cause some of them.
+const TEXTS_PER_MINUTE: u32 = 30;
+
 pub(crate) struct ReplicaThread {
     pub replica: Replica,
     pub clock: Clock,
@@ -36,6 +44,7 @@ pub(crate) struct ReplicaThread {
     /// The storage's answers, no more than it was asked for.
     pub answers: mpsc::UnboundedReceiver<Input>,
     pub storage: StorageQueue,
+    pub activities: Arc<Activities>,
     /// None for a standalone server.
     pub ensemble: Option<Surroundings>,
 }
@@ -87,12 +96,14 @@ impl ReplicaThread {
                 () = sleep_until(deadline) => None,
             };
             let now = self.clock.now();
+            self.activities.replica.begin(now.monotonic_ms);
             match answer {
                 Some(answer) => self.replica.handle(now, answer),
                 None if inputs.is_empty() && from_peers.is_empty() => self.replica.handle(now, Input::Tick),
                 None => from_peers.drain(..).chain(inputs.drain(..)).for_each(|input| self.replica.handle(now, input)),
             }
             self.carry_out(&mut records);
+            self.activities.replica.end();
         }
     }
 
@@ -117,11 +128,16 @@ impl ReplicaThread {
                     debug!(%session, timeout_ms, client = %connection.peer, "session opened");
                 }
                 Output::SessionExpired { session, timeout_ms } => {
-                    info!("Expiring session {session}, timeout of {timeout_ms}ms exceeded");
+                    let cause = Cause::Named("sessions that expire");
+                    limited!(info, cause, EXPIRIES_PER_MINUTE; "Expiring session {session}, timeout of {timeout_ms}ms exceeded");
                 }
                 Output::SessionClosed { session } => debug!(%session, "session closed"),
-                Output::Log { level: Level::Info, text } => info!("{text}"),
-                Output::Log { level: Level::Warn, text } => warn!("{text}"),
+                Output::Log { level: Level::Info, text } => {
+                    limited!(info, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}");
+                }
+                Output::Log { level: Level::Warn, text } => {
+                    limited!(warn, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}");
+                }
                 Output::DigestMismatch { zxid, expected, actual } => error!(
                     %zxid,
                     expected,

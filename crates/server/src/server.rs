@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::activity::Activities;
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble};
 use crate::context::Context;
@@ -27,8 +28,10 @@ use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
 use crate::listener;
 use crate::log_position::LogPosition;
+use crate::logging;
 use crate::quorum_port::{self, QuorumPort, QuorumPortSettings};
 use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread, Surroundings};
+use crate::report::{self, ReportSources};
 use crate::snapshot_thread::{self, SnapshotRequests};
 use crate::storage::{self, Files, Opened};
 use crate::storage_thread::{self, StorageQueue, StorageThread};
@@ -36,6 +39,9 @@ use crate::version;
 
 /// How long an orderly stop may take before the process ends anyway; what is acknowledged is on disk all the same.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often suppressed lines of the log are looked for.
+const REMIND_EVERY: Duration = Duration::from_secs(10);
 
 /// Clients refuse answers above their own `jute.maxbuffer`, which is the server's as a rule; this leaves room for those with more.
 const MULTI_READ_ANSWERS: usize = 4;
@@ -54,6 +60,8 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     /// None for a standalone server.
     election_port: Option<Arc<ElectionPort>>,
+    report: Arc<ReportSources>,
+    reminding: tokio::task::JoinHandle<()>,
     /// Keeps a second server out of the data directory for as long as this one lives.
     _lock: rookeeper_store::DirectoryLock,
 }
@@ -88,6 +96,7 @@ impl Server {
         let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
         let (answers, answer_queue) = mpsc::unbounded_channel();
         let (storage, jobs) = StorageQueue::new();
+        let activities = Arc::new(Activities::new(clock));
         let position = Arc::new(LogPosition::new(recovered_zxid));
         let (snapshots, snapshot_requests) = SnapshotRequests::new();
         let mut snapshotter = snapshot_thread::SnapshotThread::new(
@@ -96,6 +105,7 @@ impl Server {
             position.clone(),
             figures.clone(),
             failures.clone(),
+            activities.clone(),
         );
         // What a member finds in its log may be taken back by the next leader, so nothing of it goes into a snapshot yet.
         let may_take = config.ensemble.is_none() || recovered_zxid == Zxid::ZERO;
@@ -114,6 +124,11 @@ impl Server {
                 (replica, Some(surroundings))
             }
         };
+        let report = Arc::new(ReportSources {
+            activities: activities.clone(),
+            unwritten_bytes: storage.gauge(),
+            links: ensemble.as_ref().map(|ensemble| ensemble.quorum_port.view()),
+        });
         let election_port = ensemble.as_ref().map(|ensemble| ensemble.election_port.clone());
         let thread_failure =
             |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
@@ -124,6 +139,7 @@ impl Server {
                 inputs: input_queue,
                 answers: answer_queue,
                 storage,
+                activities: activities.clone(),
                 ensemble,
             })
             .map_err(thread_failure)?,
@@ -138,6 +154,7 @@ impl Server {
                 config: config.log.clone(),
                 figures: figures.clone(),
                 failures: failures.clone(),
+                activities,
                 unsnapped_bytes: 0,
             })
             .map_err(thread_failure)?,
@@ -160,7 +177,29 @@ impl Server {
             took.as_millis(),
             clock.monotonic_ms(),
         );
-        Ok(Server { context, address, stop, failures: failure_reports, accepting, threads, election_port, _lock: lock })
+        let reminding = tokio::spawn(remind());
+        Ok(Server {
+            context,
+            address,
+            stop,
+            failures: failure_reports,
+            accepting,
+            threads,
+            election_port,
+            report,
+            reminding,
+            _lock: lock,
+        })
+    }
+
+    /// Logs what every part of the server does and waits for. Does not wait for it.
+    pub fn report(&self) {
+        let (context, sources) = (self.context.clone(), self.report.clone());
+        tokio::task::spawn_blocking(move || {
+            info!("a report of the state of this server:");
+            report::tell(&context, &sources, |line| info!("report: {line}"));
+            info!("end of the report");
+        });
     }
 
     /// Where clients connect.
@@ -177,9 +216,11 @@ impl Server {
     }
 
     /// Stops in order: everything acknowledged is on disk, sessions stay alive in the log.
-    pub async fn stop(self) {
-        let Server { context, stop, accepting, threads, election_port, _lock, .. } = self;
+    /// Returns a failure that this did not prevent, or met.
+    pub async fn stop(self) -> Option<Failure> {
+        let Server { context, stop, mut failures, accepting, threads, election_port, reminding, _lock, .. } = self;
         let begin = Instant::now();
+        reminding.abort();
         let _ = stop.send(true);
         let _ = accepting.await;
         for connection in context.shared.connections() {
@@ -199,6 +240,16 @@ impl Server {
             Ok(()) => info!("stopped in {} ms", begin.elapsed().as_millis()),
             Err(_) => warn!("not everything ended within {STOP_LIMIT:?}; ending anyway"),
         }
+        failures.try_recv().ok()
+    }
+}
+
+/// Tells how many lines about strangers were not logged, where no further line does.
+async fn remind() {
+    let mut ticks = tokio::time::interval(REMIND_EVERY);
+    loop {
+        ticks.tick().await;
+        logging::tell_suppressed();
     }
 }
 

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use rookeeper_replica::Shared;
 use tracing::{debug, info, warn};
 
+use crate::activity::Activities;
+use crate::descriptors;
 use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
 use crate::log_position::LogPosition;
@@ -61,6 +63,7 @@ pub(crate) struct SnapshotThread {
     position: Arc<LogPosition>,
     figures: Arc<Figures>,
     failures: Failures,
+    activities: Arc<Activities>,
     /// The size of the last snapshot, and what the log has got since.
     last_bytes: u64,
     logged_bytes: u64,
@@ -78,8 +81,9 @@ impl SnapshotThread {
         position: Arc<LogPosition>,
         figures: Arc<Figures>,
         failures: Failures,
+        activities: Arc<Activities>,
     ) -> SnapshotThread {
-        SnapshotThread { snapshotter, shared, position, figures, failures, last_bytes: 0, logged_bytes: 0 }
+        SnapshotThread { snapshotter, shared, position, figures, failures, activities, last_bytes: 0, logged_bytes: 0 }
     }
 
     fn run(&mut self, requests: &Receiver<Request>) {
@@ -118,7 +122,10 @@ impl SnapshotThread {
     /// Takes a snapshot now.
     pub fn take(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        match self.snapshotter.take(&self.shared, &self.position) {
+        self.activities.snapshot.begin(self.activities.clock.monotonic_ms());
+        let taken = self.snapshotter.take(&self.shared, &self.position);
+        self.activities.snapshot.end();
+        match taken {
             Ok(None) => {
                 info!("the snapshot was given up: this server does not follow or lead any more");
                 Ok(())
@@ -133,6 +140,14 @@ impl SnapshotThread {
                 info!(bytes = written.bytes, "Snapshot taken in {took_ms} ms: zxid {zxid}");
                 Ok(())
             }
+            Err(error) if error.io().is_some_and(descriptors::are_exhausted) => {
+                self.figures.snapshot_errors.fetch_add(1, Relaxed);
+                warn!(
+                    "no snapshot was taken, and the next one comes with the next roll of the log: {error}; everything \
+                     acknowledged is in the log"
+                );
+                Ok(())
+            }
             Err(error) => {
                 self.figures.snapshot_errors.fetch_add(1, Relaxed);
                 let message = format!("can't write a snapshot: {error}; everything acknowledged is in the log");
@@ -142,6 +157,7 @@ impl SnapshotThread {
     }
 
     fn purge(&mut self) {
+        self.activities.snapshot.begin(self.activities.clock.monotonic_ms());
         match self.snapshotter.purge(&self.position) {
             Ok(purged) => {
                 self.figures.snapshots_purged.fetch_add(purged.snapshots as u64, Relaxed);
@@ -152,5 +168,6 @@ impl SnapshotThread {
             }
             Err(error) => warn!("old files can't be removed: {error}"),
         }
+        self.activities.snapshot.end();
     }
 }

@@ -19,6 +19,7 @@ use rookeeper_zab::{Membership, Record};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use crate::activity::Activities;
 use crate::config::TransactionLog;
 use crate::dynamic_config;
 use crate::failure::{Failure, Failures};
@@ -70,6 +71,11 @@ impl StorageQueue {
         let _ = self.sender.send(Job::Store(store));
     }
 
+    /// The number that [`StorageQueue::waiting_bytes`] tells, for reports.
+    pub fn gauge(&self) -> Arc<AtomicUsize> {
+        self.waiting_bytes.clone()
+    }
+
     /// Bytes of transactions that are not on disk yet.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.load(Relaxed)
@@ -92,6 +98,7 @@ pub(crate) struct StorageThread {
     pub config: TransactionLog,
     pub figures: Arc<Figures>,
     pub failures: Failures,
+    pub activities: Arc<Activities>,
     /// Bytes logged and not yet told to the snapshot thread.
     pub unsnapped_bytes: u64,
 }
@@ -112,6 +119,7 @@ impl StorageThread {
         let mut last_sync = Instant::now();
         let mut next = None;
         while let Some(job) = next.take().or_else(|| self.jobs.receiver.recv().ok()) {
+            self.activities.storage.begin(self.activities.clock.monotonic_ms());
             match job {
                 Job::Append(records) => {
                     next = self.log(records, last_sync).map_err(log_failure)?;
@@ -119,6 +127,7 @@ impl StorageThread {
                 }
                 Job::Store(store) => self.store(store)?,
             }
+            self.activities.storage.end();
         }
         Ok(())
     }
@@ -318,6 +327,7 @@ mod tests {
         let (answers, mut received) = mpsc::unbounded_channel();
         let (snapshots, _requests) = SnapshotRequests::new();
         let thread = StorageThread {
+            activities: Arc::new(Activities::new(crate::clock::Clock::start())),
             files: files.clone(),
             writer: files.log_writer(last),
             jobs,

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directories are not as they must be: missing, not ours, in use, mixed up. Nothing was read or changed.
@@ -42,6 +44,9 @@ impl fmt::Display for At {
 }
 
 fn disk_remedy(error: &io::Error) -> &'static str {
+    if [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+        return "no file descriptors are left, and the disk is not to blame: raise the limit of this process (ulimit -n, LimitNOFILE)";
+    }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "make room (old snapshots and logs go first: see autopurge), then restart"
@@ -84,6 +89,14 @@ impl StoreError {
         }
     }
 
+    /// What the system said, where it was asked.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            StoreError::Disk { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Whether an older file of the same kind may serve instead: true where the bytes are to blame, not the disk.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self, StoreError::Damaged { .. })
@@ -91,3 +104,17 @@ impl StoreError {
 }
 
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_descriptors_is_not_blamed_on_the_disk() {
+        let text = |errno: Errno| StoreError::disk("create", Path::new("f"), errno.into()).to_string();
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            assert!(text(errno).contains("the disk is not to blame: raise the limit"), "{}", text(errno));
+        }
+        assert!(text(Errno::NOSPC).contains("make room"));
+    }
+}

@@ -37,6 +37,7 @@ use tracing::debug;
 use crate::context::Context;
 
 pub use metrics::compat_table;
+pub(crate) use process::{max_file_descriptors, open_file_descriptors};
 pub(crate) use status::full_version;
 use view::View;
 

@@ -9,14 +9,14 @@ use rustix::process::Resource;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// File descriptors in use.
-pub(super) fn open_file_descriptors() -> Option<i64> {
+pub(crate) fn open_file_descriptors() -> Option<i64> {
     // One of them is the directory that is being read.
     let entries = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     i64::try_from(entries).ok()
 }
 
 /// File descriptors that may be in use; `i64::MAX` where there is no limit.
-pub(super) fn max_file_descriptors() -> i64 {
+pub(crate) fn max_file_descriptors() -> i64 {
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
     limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX)
 }

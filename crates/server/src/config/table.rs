@@ -18,7 +18,7 @@ const ADMIN: Status = NotYet("the HTTP admin server is not supported yet");
 const METRICS: Status = NotYet("the metrics endpoint is not supported yet; mntr has the metrics");
 const PATH_STATS: Status = NotYet("statistics per path are not supported yet");
 const CLIENT: Status = NoEffect("only clients read it");
-const LOGGING: Status = NoEffect("the log goes to standard error; its level is set with RUST_LOG");
+const LOGGING: Status = NoEffect("the log goes to standard error; its level is set with ROOKEEPER_LOG");
 const TEST: Status = NoEffect("it is a hook for tests");
 const OBSOLETE: Status = NoEffect("nothing reads it");
 

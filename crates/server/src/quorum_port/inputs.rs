@@ -9,7 +9,7 @@ use rookeeper_replica::Input;
 use tokio::sync::{Semaphore, mpsc};
 
 /// Inputs in the queue.
-const QUEUED_INPUTS: usize = 1024;
+pub(super) const QUEUED_INPUTS: usize = 1024;
 
 /// Bytes of packets in the queue.
 const QUEUED_BYTES: u32 = 128 << 20;
@@ -56,6 +56,11 @@ impl PeerInputs {
         // Given back by the replica's end.
         permit.forget();
         Ok(())
+    }
+
+    /// Inputs in the queue.
+    pub fn queued(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
     }
 
     /// The same queue for what takes no room worth counting.

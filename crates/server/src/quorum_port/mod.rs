@@ -83,6 +83,7 @@ struct Learners {
 
 #[derive(Debug)]
 struct LearnerHandle {
+    peer: SocketAddr,
     jobs: JobQueue,
     stop: oneshot::Sender<Stop>,
 }
@@ -128,6 +129,11 @@ impl QuorumPort {
             places,
             addresses,
         })
+    }
+
+    /// For a look from outside.
+    pub fn view(&self) -> LinkView {
+        LinkView(self.learners.clone())
     }
 
     /// Where it was opened at the start.
@@ -245,6 +251,30 @@ impl Drop for QuorumPort {
     }
 }
 
+/// What waits on the links of learners, for reports.
+#[derive(Debug)]
+pub(crate) struct LinkView(Arc<Learners>);
+
+impl LinkView {
+    /// Inputs of other servers that wait for the replica.
+    pub fn queued(&self) -> usize {
+        self.0.context.inputs.queued()
+    }
+
+    pub fn queue_limit(&self) -> usize {
+        inputs::QUEUED_INPUTS
+    }
+
+    /// Each link with its peer and the bytes that wait to be sent to it.
+    pub fn waiting(&self) -> Vec<(LinkId, SocketAddr, usize)> {
+        let links = self.0.links.lock();
+        let mut waiting: Vec<_> =
+            links.iter().map(|(link, handle)| (*link, handle.peer, handle.jobs.waiting())).collect();
+        waiting.sort_by_key(|(link, ..)| link.0);
+        waiting
+    }
+}
+
 impl Learners {
     fn serve(
         self: Arc<Learners>,
@@ -256,7 +286,7 @@ impl Learners {
         let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
         let (stop, stopped) = oneshot::channel();
         queue.connected(&stream);
-        self.links.lock().insert(link, LearnerHandle { jobs, stop });
+        self.links.lock().insert(link, LearnerHandle { peer, jobs, stop });
         tokio::spawn(async move {
             learner_link::serve(&self.context, link, peer, stream.into_split(), queue, stopped).await;
             self.links.lock().remove(&link);

@@ -106,6 +106,11 @@ impl JobQueue {
         self.enqueue(job)
     }
 
+    /// Bytes that the kernel does not have yet.
+    pub fn waiting(&self) -> usize {
+        self.direct.len() + self.state.waiting_bytes.load(Acquire)
+    }
+
     /// Sends what was put in, or leaves it to the link's task.
     pub fn flush(&mut self) -> Result<(), Overflow> {
         if self.direct.is_empty() {

@@ -1,8 +1,9 @@
 //! `rookeeper check`: what a server would find in a data directory, without starting one; and the last resort for a damaged log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rookeeper_cli::print;
 use rookeeper_store::{Directories, DirectoryLock, RealDisk, RecoveryOptions, StoreError, check, repair_log};
 
 #[derive(Args, Debug)]
@@ -21,16 +22,42 @@ pub struct Options {
     cut_log: Option<PathBuf>,
 }
 
-/// Exit code 0: sound; 1: not sound; 3: the directory can't be used.
+/// The exit code for a directory that can't be used.
+const EXIT_DIRECTORY: u8 = 3;
+
+/// Exit code 0: sound; 1: not sound, or the answer can't be written; 3: the directory can't be used.
 pub fn main(options: &Options) -> u8 {
+    if let Some(mistake) = mistaken(&options.data_dir) {
+        print::complaint(&format_args!("rookeeper check: {mistake}"));
+        return EXIT_DIRECTORY;
+    }
     match run(options) {
         Ok(true) => 0,
         Ok(false) => 1,
         Err(error) => {
-            eprintln!("rookeeper check: {error}");
+            print::complaint(&format_args!("rookeeper check: {error}"));
             error.exit_code()
         }
     }
+}
+
+/// What is wrong with a path that is no data directory and looks like something else.
+fn mistaken(data_dir: &Path) -> Option<String> {
+    let shown = data_dir.display();
+    if !data_dir.exists() {
+        return Some(format!(
+            "{shown} does not exist: give the dataDir of zoo.cfg, the directory that holds version-2"
+        ));
+    }
+    if !data_dir.is_dir() {
+        return Some(format!(
+            "{shown} is no directory: give the dataDir of zoo.cfg, the directory that holds version-2"
+        ));
+    }
+    if !data_dir.join("version-2").exists() && data_dir.file_name().is_some_and(|name| name == "version-2") {
+        return Some(format!("{shown} is the version-2 of a data directory: give the directory that holds it"));
+    }
+    None
 }
 
 fn run(options: &Options) -> Result<bool, StoreError> {
@@ -39,14 +66,13 @@ fn run(options: &Options) -> Result<bool, StoreError> {
     let recovery = RecoveryOptions { trust_empty_snapshot: options.trust_empty, ..RecoveryOptions::default() };
     if let Some(path) = &options.cut_log {
         let _nobody_else_writes = DirectoryLock::acquire(&options.data_dir)?;
-        println!("{}", repair_log(&RealDisk, path, recovery.max_record_bytes)?);
-        return Ok(true);
+        return Ok(print::result(&repair_log(&RealDisk, path, recovery.max_record_bytes)?));
     }
     let report = check(&RealDisk, &directories, &recovery)?;
-    println!("{}", report.to_string().trim_end());
+    let mut text = report.to_string().trim_end().to_owned();
     if let Ok(found) = &report.recovery {
-        found.warnings().iter().for_each(|warning| println!("warning: {warning}"));
+        found.warnings().iter().for_each(|warning| text.push_str(&format!("\nwarning: {warning}")));
     }
-    println!("{}", if report.is_sound() { "sound" } else { "not sound" });
-    Ok(report.is_sound())
+    text.push_str(if report.is_sound() { "\nsound" } else { "\nnot sound" });
+    Ok(print::result(&text) && report.is_sound())
 }

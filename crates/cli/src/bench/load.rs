@@ -93,7 +93,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let root = make_root(&mut workers[0].connection).await?;
     let outcome = measure(options, workers, &root).await;
     if outcome.is_err() {
-        eprintln!("nodes may be left under {root}");
+        crate::print::complaint(&format_args!("nodes may be left under {root}"));
     }
     outcome
 }

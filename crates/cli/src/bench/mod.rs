@@ -14,10 +14,9 @@ mod options;
 mod report;
 mod wire;
 
-use std::io::{self, Write as _};
-
 use anyhow::Context as _;
 
+use crate::print;
 pub use load::run;
 pub use options::{Operation, Options};
 pub use report::{Latency, Report};
@@ -28,7 +27,7 @@ pub fn main(options: &Options) -> u8 {
         Ok(true) => 0,
         Ok(false) => 1,
         Err(error) => {
-            eprintln!("{error:#}");
+            print::complaint(&format_args!("{error:#}"));
             1
         }
     }
@@ -45,6 +44,5 @@ fn run_and_print(options: &Options) -> anyhow::Result<bool> {
     }
     let report = builder.enable_all().build().context("cannot start the runtime")?.block_on(run(options))?;
     let text = if options.json { serde_json::to_string(&report)? } else { report.to_string() };
-    writeln!(io::stdout(), "{text}").context("cannot print the report")?;
-    Ok(report.is_clean())
+    Ok(print::result(&text) && report.is_clean())
 }

@@ -37,6 +37,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use zookeeper_client::Client;
 
+use crate::print;
 pub use arguments::{Invocation, Start, parse_start};
 use commands::Command;
 pub use failure::Failure;
@@ -52,11 +53,12 @@ pub fn main(arguments: &[String]) -> u8 {
     let start = match parse_start(arguments) {
         Ok(Invocation::Run(start)) => start,
         Ok(Invocation::Help) => {
-            println!("{}{}", arguments::HELP, commands::usage_list().split_once('\n').map_or("", |(_, list)| list));
-            return 0;
+            let list = commands::usage_list();
+            let list = list.split_once('\n').map_or("", |(_, list)| list);
+            return u8::from(!print::result(&format_args!("{}{list}", arguments::HELP)));
         }
         Err(text) => {
-            eprintln!("{text}");
+            print::complaint(&text);
             return 1;
         }
     };
@@ -66,7 +68,7 @@ pub fn main(arguments: &[String]) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("cannot start the runtime: {error}");
+            print::complaint(&format_args!("cannot start the runtime: {error}"));
             return 1;
         }
     };

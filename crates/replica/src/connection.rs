@@ -13,7 +13,7 @@ use rookeeper_tree::WatcherId;
 
 use crate::outbox::Outbox;
 
-/// Each check of an access control list looks at all of them, so there must not be many.
+/// Each check of an access control list looks each of them up, so there must not be many.
 pub const MAX_IDENTITIES: usize = 200;
 
 /// And each is kept as long as the connection, and copied into lists.

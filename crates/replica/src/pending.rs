@@ -8,14 +8,14 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rookeeper_proto::{Acl, NodeKind, SessionId, StatPersisted, Zxid};
-use rookeeper_tree::{Tree, digest};
+use rookeeper_proto::{NodeKind, SessionId, StatPersisted, Zxid};
+use rookeeper_tree::{AccessList, Tree, digest};
 
 /// A node as it will be.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub stat: StatPersisted,
-    pub acl: Arc<[Acl]>,
+    pub acl: Arc<AccessList>,
     pub child_count: usize,
     pub data_length: usize,
     /// CRC over path and data, the part of the node's digest that only new data changes.

@@ -13,8 +13,8 @@ use rookeeper_proto::node_kind::MAX_TTL_MS;
 use rookeeper_proto::path;
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetAclRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, Zxid};
-use rookeeper_tree::{QuotaVerdict, Tree, access, digest};
+use rookeeper_proto::{Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, Zxid};
+use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest};
 use rookeeper_zab::Membership;
 
 use crate::pending::{Node, Pending};
@@ -29,6 +29,8 @@ pub(crate) struct Prepare<'a> {
     /// Whether all servers know the session, so that it can own nodes.
     pub global_session: bool,
     pub identities: &'a [Id],
+    /// What the lists met so far grant to them.
+    pub verdicts: Verdicts,
     /// The place the transaction will have, and its time.
     pub zxid: Zxid,
     pub wall_ms: i64,
@@ -177,7 +179,7 @@ impl Prepare<'_> {
         };
         let node = Node {
             stat: StatPersisted::created(self.zxid, self.wall_ms, stored_kind),
-            acl: acl.as_slice().into(),
+            acl: self.list(&acl),
             child_count: 0,
             data_length,
             content_crc: digest::content_crc(&path, data.as_deref()),
@@ -253,7 +255,7 @@ impl Prepare<'_> {
         let before = node.digest();
         let version = node.stat.aversion.wrapping_add(1);
         node.stat.aversion = version;
-        node.acl = acl.as_slice().into();
+        node.acl = self.list(&acl);
         self.pending.set(&path, before, Some(node), self.zxid);
         Ok(Txn::SetAcl { path, acl: Some(acl), version })
     }
@@ -283,15 +285,20 @@ impl Prepare<'_> {
         self.pending.node(self.tree, path).ok_or(ErrorCode::NoNode)
     }
 
-    fn require(&self, acl: &Arc<[rookeeper_proto::Acl]>, wanted: Permissions) -> Checked<()> {
-        match access::allows(acl, wanted, self.identities, &self.settings.access) {
+    fn require(&mut self, acl: &Arc<AccessList>, wanted: Permissions) -> Checked<()> {
+        match self.verdicts.allow(acl, wanted, self.identities, &self.settings.access) {
             true => Ok(()),
             false => Err(ErrorCode::NoAuth),
         }
     }
 
-    fn fix_up(&self, requested: Option<&[AclRequest]>) -> Checked<Vec<rookeeper_proto::Acl>> {
+    fn fix_up(&self, requested: Option<&[AclRequest]>) -> Checked<Vec<Acl>> {
         access::fix_up(requested, self.identities, &self.settings.access)
+    }
+
+    /// The list as the next transactions find it.
+    fn list(&self, acl: &[Acl]) -> Arc<AccessList> {
+        Arc::new(AccessList::new(acl.to_vec(), self.settings.seed))
     }
 
     fn check_quota(&self, path: &str, bytes_delta: i64, count_delta: i64) -> Checked<()> {

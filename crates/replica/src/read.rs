@@ -4,6 +4,8 @@
 //! stands behind. Either way the tree stays locked until the answer is in the outbox: a watch registered here cannot miss a change,
 //! and an event of that change cannot overtake the answer.
 
+use std::cell::RefCell;
+
 use rookeeper_proto::event::{AddWatchMode, EventType, WatcherType};
 use rookeeper_proto::frame::{self, PING_XID, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
@@ -11,7 +13,7 @@ use rookeeper_proto::multi::{MultiHeader, ReadOp};
 use rookeeper_proto::request::{PathModeRequest, PathWatchRequest, ReadRequest, SetWatchesRequest};
 use rookeeper_proto::response::{ErrorResponse, GetAclResponse, GetDataResponse, PathResponse};
 use rookeeper_proto::{ErrorCode, Id, OpCode, Permissions, Zxid, acl::ClientInfo, path};
-use rookeeper_tree::{NodeRef, Tree, WatchKind, access};
+use rookeeper_tree::{NodeRef, Tree, Verdicts, WatchKind, access};
 
 use crate::connection::{Connection, Identities};
 use crate::shared::{Shared, put_event};
@@ -32,6 +34,7 @@ struct Reader<'a> {
     tree: &'a Tree,
     connection: &'a Connection,
     identities: &'a [Id],
+    verdicts: RefCell<Verdicts>,
 }
 
 type Answer = Result<(), ErrorCode>;
@@ -48,7 +51,7 @@ pub fn answer(
     (xid, op, body): (i32, OpCode, &[u8]),
     output: &mut Vec<u8>,
 ) -> u64 {
-    let reader = Reader { shared, tree, connection, identities };
+    let reader = Reader { shared, tree, connection, identities, verdicts: RefCell::default() };
     let xid = if op == OpCode::Ping { PING_XID } else { xid };
     let request = ReadRequest::decode(op, body);
     let missed = match &request {
@@ -143,7 +146,8 @@ impl<'a> Reader<'a> {
     }
 
     fn allowed(&self, node: NodeRef<'_>, wanted: Permissions) -> Answer {
-        match access::allows(node.acl(), wanted, self.identities, &self.shared.settings.access) {
+        let access = &self.shared.settings.access;
+        match self.verdicts.borrow_mut().allow(node.acl(), wanted, self.identities, access) {
             true => Ok(()),
             false => Err(ErrorCode::NoAuth),
         }
@@ -208,11 +212,10 @@ impl<'a> Reader<'a> {
     fn get_acl(&self, path: &str, output: &mut Vec<u8>) -> Answer {
         let node = self.node(path)?;
         self.allowed(node, Permissions::READ.union(Permissions::ADMIN))?;
-        let acl = match self.allowed(node, Permissions::ADMIN) {
-            Ok(()) => node.acl().to_vec(),
-            Err(_) => access::masked(node.acl()),
-        };
-        jute::append(output, &GetAclResponse { acl, stat: node.stat() });
+        match self.allowed(node, Permissions::ADMIN) {
+            Ok(()) => jute::append(output, &(&node.acl()[..], node.stat())),
+            Err(_) => jute::append(output, &GetAclResponse { acl: access::masked(node.acl()), stat: node.stat() }),
+        }
         Ok(())
     }
 

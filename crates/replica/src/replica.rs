@@ -17,7 +17,7 @@ use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::election::Notification;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{Digest, ErrorCode, Id, OpCode, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
-use rookeeper_tree::Tree;
+use rookeeper_tree::{Tree, Verdicts};
 use rookeeper_zab::leader::Leader;
 use rookeeper_zab::learner::Learner;
 use rookeeper_zab::{History, HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
@@ -637,6 +637,7 @@ impl Replica {
             pending: &mut self.pending,
             session,
             identities,
+            verdicts: Verdicts::default(),
             zxid,
             global_session,
             wall_ms: now.wall_ms,

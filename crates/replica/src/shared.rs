@@ -14,8 +14,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rookeeper_proto::event::{EventType, NOTIFICATION_XID, STATE_SYNC_CONNECTED, WatcherEvent};
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::Text;
-use rookeeper_proto::{Acl, Permissions, Zxid};
-use rookeeper_tree::{Change, Fired, Tree, WatchTables, WatcherId, access};
+use rookeeper_proto::{Permissions, Zxid};
+use rookeeper_tree::{AccessList, Change, Fired, Tree, WatchTables, WatcherId};
 
 use crate::connection::Connection;
 use crate::digest_log::DigestLog;
@@ -50,7 +50,7 @@ pub struct Shared {
 #[derive(Debug)]
 struct Event {
     fired: Fired,
-    acl: Arc<[Acl]>,
+    acl: Arc<AccessList>,
     zxid: Zxid,
 }
 
@@ -180,9 +180,7 @@ impl Shared {
 
     fn deliver(&self, event: &Event, connection: &Arc<Connection>, to_wake: &mut Vec<Arc<Connection>>) {
         let identities = connection.identities();
-        if access::allows(&event.acl, Permissions::READ, &identities, &self.settings.access)
-            && append_event(connection, event)
-        {
+        if event.acl.allows(Permissions::READ, &identities, &self.settings.access) && append_event(connection, event) {
             to_wake.push(connection.clone());
         }
     }
@@ -207,7 +205,7 @@ impl Shared {
             if event.fired.watchers.remove(connection.id) {
                 watches.settle(connection.id, &event.fired);
                 let identities = connection.identities();
-                if access::allows(&event.acl, Permissions::READ, &identities, &self.settings.access) {
+                if event.acl.allows(Permissions::READ, &identities, &self.settings.access) {
                     append_event(connection, event);
                 }
             }

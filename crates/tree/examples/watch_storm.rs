@@ -2,11 +2,12 @@
 //!
 //!     cargo run --release -p rookeeper-tree --example watch_storm
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rookeeper_proto::Acl;
 use rookeeper_proto::event::EventType;
-use rookeeper_tree::{Change, Fired, WatchKind, WatchTables, WatcherId};
+use rookeeper_tree::{AccessList, Change, Fired, WatchKind, WatchTables, WatcherId};
 
 fn main() {
     println!("{:>9} {:>22} {:>14} {:>14} {:>14}", "watchers", "watches", "register", "trigger", "settle all");
@@ -25,7 +26,8 @@ fn main() {
                 }
             }
             let register = begin.elapsed();
-            let change = Change { kind: event, path: "/election/leader".into(), acl: Acl::open().into() };
+            let change =
+                Change { kind: event, path: "/election/leader".into(), acl: Arc::new(AccessList::new(Acl::open(), 0)) };
             let begin = Instant::now();
             let fired: Vec<Fired> = tables.trigger(&change).collect();
             let trigger = begin.elapsed();

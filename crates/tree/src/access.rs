@@ -1,14 +1,14 @@
 //! Who may do what: access control lists against the identities of a connection.
 //!
 //! Pure functions of a list, identities and [`AccessConfig`]. What always holds: nothing here fails on odd ids, a list that makes
-//! no sense allows less; only schemes that are registered ever match.
+//! no sense allows less; only schemes that are registered ever match. The check itself is [`crate::AccessList::allows`].
 //!
 //! Counterpart in the original: `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL` and the authentication providers.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rookeeper_proto::acl::AclRequest;
-use rookeeper_proto::{Acl, ErrorCode, Id, Permissions};
+use rookeeper_proto::{Acl, ErrorCode, Id};
 use sha2::Digest;
 
 use crate::ip;
@@ -45,7 +45,7 @@ impl Default for AccessConfig {
 
 /// The schemes with a meaning of their own; `world`, `auth` and `super` are handled before it comes to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scheme {
+pub(crate) enum Scheme {
     Digest,
     Ip,
     Sasl,
@@ -53,7 +53,7 @@ enum Scheme {
 }
 
 impl Scheme {
-    fn registered(name: &str, config: &AccessConfig) -> Option<Scheme> {
+    pub(crate) fn registered(name: &str, config: &AccessConfig) -> Option<Scheme> {
         let (scheme, enabled) = match name {
             "ip" => (Scheme::Ip, true),
             "digest" => (Scheme::Digest, config.digest_enabled),
@@ -78,7 +78,7 @@ impl Scheme {
         }
     }
 
-    fn matches(self, caller: &str, entry: &str, config: &AccessConfig) -> bool {
+    pub(crate) fn matches(self, caller: &str, entry: &str, config: &AccessConfig) -> bool {
         match self {
             Scheme::Digest => caller == entry,
             Scheme::Ip => ip::Network::parse(entry).is_some_and(|network| network.contains(caller)),
@@ -86,22 +86,6 @@ impl Scheme {
             Scheme::X509 => caller == entry || config.x509_super_user.as_deref() == Some(caller),
         }
     }
-}
-
-/// Whether a list lets a connection do something. One of the wanted permissions in an entry that matches is enough.
-pub fn allows(acl: &[Acl], wanted: Permissions, identities: &[Id], config: &AccessConfig) -> bool {
-    if config.skip_acl || acl.is_empty() || identities.iter().any(|identity| identity.scheme == "super") {
-        return true;
-    }
-    acl.iter().filter(|entry| entry.permissions.intersects(wanted)).any(|Acl { id, .. }| {
-        if id.scheme == "world" && id.id == "anyone" {
-            return true;
-        }
-        Scheme::registered(&id.scheme, config).is_some_and(|scheme| {
-            let mut of_scheme = identities.iter().filter(|identity| identity.scheme == id.scheme);
-            of_scheme.any(|identity| scheme.matches(&identity.id, &id.id, config))
-        })
-    })
 }
 
 /// What `auth` entries may grow into. Every entry of a list can stand for all identities of the caller; without a limit a small request
@@ -277,7 +261,13 @@ fn is_distinguished_name(id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rookeeper_proto::Permissions;
+
     use super::*;
+
+    fn allows(acl: &[Acl], wanted: Permissions, identities: &[Id], config: &AccessConfig) -> bool {
+        crate::AccessList::new(acl.to_vec(), 0).allows(wanted, identities, config)
+    }
 
     fn entry(permissions: i32, scheme: &str, id: &str) -> Acl {
         Acl::new(Permissions(permissions), Id::new(scheme, id))

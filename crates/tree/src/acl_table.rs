@@ -12,6 +12,8 @@ use hashbrown::HashMap;
 use rookeeper_proto::Acl;
 use rookeeper_proto::snapshot::OPEN_ACL_ID;
 
+use crate::access_list::{AccessList, Entries};
+
 /// A reference to a list. Whoever holds one that did not come from [`AclTable::OPEN`] releases it once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AclRef(u32);
@@ -19,7 +21,7 @@ pub(crate) struct AclRef(u32);
 #[derive(Debug)]
 struct Entry {
     id: i64,
-    list: Arc<[Acl]>,
+    list: Arc<AccessList>,
     references: usize,
 }
 
@@ -28,8 +30,9 @@ pub(crate) struct AclTable {
     /// Slot 0 is the open list.
     slots: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_list: HashMap<Arc<[Acl]>, AclRef, FixedState>,
+    by_list: HashMap<Arc<AccessList>, AclRef, FixedState>,
     newest_id: i64,
+    seed: u64,
 }
 
 impl AclTable {
@@ -37,20 +40,20 @@ impl AclTable {
     pub(crate) const OPEN: AclRef = AclRef(0);
 
     pub(crate) fn new(seed: u64) -> AclTable {
-        let open: Arc<[Acl]> = Acl::open().into();
+        let open = Arc::new(AccessList::new(Acl::open(), seed));
         let mut by_list = HashMap::with_hasher(FixedState::with_seed(seed));
         by_list.insert(open.clone(), AclTable::OPEN);
         let slots = vec![Some(Entry { id: OPEN_ACL_ID, list: open, references: 1 })];
-        AclTable { slots, free: Vec::new(), by_list, newest_id: 0 }
+        AclTable { slots, free: Vec::new(), by_list, newest_id: 0, seed }
     }
 
     /// A counted reference to the list; null is the open list.
     pub(crate) fn retain(&mut self, list: Option<Vec<Acl>>) -> AclRef {
         let Some(list) = list else { return AclTable::OPEN };
-        if let Some(found) = self.by_list.get(list.as_slice()).copied() {
+        if let Some(found) = self.by_list.get(&Entries(&list)).copied() {
             return self.retain_again(found);
         }
-        let list: Arc<[Acl]> = list.into();
+        let list = Arc::new(AccessList::new(list, self.seed));
         self.newest_id += 1;
         let entry = Some(Entry { id: self.newest_id, list: list.clone(), references: 1 });
         let reference = match self.free.pop() {
@@ -88,7 +91,7 @@ impl AclTable {
         }
     }
 
-    pub(crate) fn list(&self, reference: AclRef) -> &Arc<[Acl]> {
+    pub(crate) fn list(&self, reference: AclRef) -> &Arc<AccessList> {
         &self.entry(reference).list
     }
 
@@ -103,7 +106,7 @@ impl AclTable {
     }
 
     /// What a snapshot's table holds: every list but the open one.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (i64, &Arc<[Acl]>)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (i64, &Arc<AccessList>)> {
         self.slots[1..].iter().flatten().map(|entry| (entry.id, &entry.list))
     }
 
@@ -132,7 +135,7 @@ mod tests {
         assert_eq!(table.retain(Some(Acl::read_only())), first);
         assert_eq!((table.len(), table.id(first)), (1, 1));
         table.release(first);
-        assert_eq!(table.list(first).as_ref(), Acl::read_only());
+        assert_eq!(table.list(first).to_vec(), Acl::read_only());
         table.release(first);
         assert_eq!((table.len(), table.entries().count()), (0, 0));
         let again = table.retain(Some(Acl::read_only()));
@@ -147,7 +150,7 @@ mod tests {
         for _ in 0..3 {
             table.release(AclTable::OPEN);
         }
-        assert_eq!(table.list(AclTable::OPEN).as_ref(), Acl::open());
+        assert_eq!(table.list(AclTable::OPEN).to_vec(), Acl::open());
         assert_eq!((table.id(AclTable::OPEN), table.len()), (OPEN_ACL_ID, 0));
     }
 

@@ -143,7 +143,7 @@ impl Tree {
             removed_ephemerals.extend(paths.into_iter().map(|path| (session, path)));
         }
         let mut unknown_acls = std::mem::take(&mut self.unknown_acls);
-        unknown_acls.retain(|path| self.node(path).is_some_and(|node| **node.acl() == *nobody()));
+        unknown_acls.retain(|path| self.node(path).is_some_and(|node| ***node.acl() == *nobody()));
         ReplayCleanup { removed_ephemerals, recounted_quotas: self.recount_quotas(), unknown_acls }
     }
 }
@@ -182,7 +182,7 @@ mod tests {
         full.add_node("/a", Some(b"x"), 7, StatPersisted::default()).unwrap();
         let tree = full.finish(Zxid(9)).unwrap();
         assert_eq!((tree.acl_count(), tree.last_zxid(), tree.node_count()), (1, Zxid(9), 2));
-        assert_eq!(tree.node("/a").unwrap().acl().as_ref(), Acl::read_only());
+        assert_eq!(tree.node("/a").unwrap().acl().to_vec(), Acl::read_only());
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         let mut builder = builder();
         builder.add_node("/a", None, 99, StatPersisted::default()).unwrap();
         let mut tree = builder.finish(Zxid(1)).unwrap();
-        assert_eq!(tree.node("/a").unwrap().acl().as_ref(), nobody());
+        assert_eq!(tree.node("/a").unwrap().acl().to_vec(), nobody());
         assert_eq!(tree.finish_replay().unknown_acls, ["/a"]);
     }
 

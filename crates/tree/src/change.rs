@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use rookeeper_proto::Stat;
 use rookeeper_proto::event::EventType;
-use rookeeper_proto::{Acl, Stat};
+
+use crate::access_list::AccessList;
 
 /// What became of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,5 +36,5 @@ pub struct Change {
     pub path: Arc<str>,
     /// Who may hear of it needs READ in this list: the new node's, the list a deleted node had, the parent's for
     /// `NodeChildrenChanged`.
-    pub acl: Arc<[Acl]>,
+    pub acl: Arc<AccessList>,
 }

@@ -2,14 +2,20 @@
 //!
 //! The text forms are the original's, not those of the standard library: IPv4 takes leading zeros, IPv6 takes no embedded IPv4.
 
+use std::collections::BTreeSet;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use rookeeper_proto::Permissions;
+
 /// An address with a number of leading bits that count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Network {
     address: Address,
     bits: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Address {
     V4(u32),
     V6(u128),
@@ -33,21 +39,54 @@ impl Network {
 
     /// Whether the address of a connection is in it. Families never match each other.
     pub(crate) fn contains(self, address: &str) -> bool {
-        // A link-local address comes with the interface it was seen on.
-        let address = address.split('%').next().and_then(Address::parse);
-        match (self.address, address) {
-            (Address::V4(network), Some(Address::V4(address))) => {
-                (network ^ address).checked_shr(32 - self.bits).unwrap_or(0) == 0
-            }
-            (Address::V6(network), Some(Address::V6(address))) => {
-                (network ^ address).checked_shr(128 - self.bits).unwrap_or(0) == 0
-            }
-            _ => false,
+        Address::of_connection(address).is_some_and(|address| self.address.first(self.bits) == address.first(self.bits))
+    }
+}
+
+/// What the networks of a long list grant. An address is looked up once per length of network there is, at most 162 times.
+pub(crate) struct Networks {
+    granted: HashMap<Network, Permissions, FixedState>,
+    lengths: BTreeSet<u32>,
+}
+
+impl Networks {
+    /// Text that is no network grants nothing.
+    pub(crate) fn new<'a>(networks: impl Iterator<Item = (&'a str, Permissions)>, seed: u64) -> Networks {
+        let mut granted: HashMap<Network, Permissions, FixedState> = HashMap::with_hasher(FixedState::with_seed(seed));
+        let mut lengths = BTreeSet::new();
+        for (text, permissions) in networks {
+            let Some(Network { address, bits }) = Network::parse(text) else { continue };
+            let network = Network { address: address.first(bits), bits };
+            granted.entry(network).and_modify(|granted| *granted = granted.union(permissions)).or_insert(permissions);
+            lengths.insert(bits);
         }
+        Networks { granted, lengths }
+    }
+
+    pub(crate) fn granted(&self, address: &str) -> Permissions {
+        let Some(address) = Address::of_connection(address) else { return Permissions(0) };
+        let found = self.lengths.iter().filter_map(|bits| {
+            let network = Network { address: address.first(*bits), bits: *bits };
+            self.granted.get(&network)
+        });
+        found.fold(Permissions(0), |granted, permissions| granted.union(*permissions))
     }
 }
 
 impl Address {
+    /// A link-local address comes with the interface it was seen on.
+    fn of_connection(text: &str) -> Option<Address> {
+        text.split('%').next().and_then(Address::parse)
+    }
+
+    /// With all but the first `bits` bits cleared.
+    fn first(self, bits: u32) -> Address {
+        match self {
+            Address::V4(address) => Address::V4(address & !u32::MAX.checked_shr(bits).unwrap_or(0)),
+            Address::V6(address) => Address::V6(address & !u128::MAX.checked_shr(bits).unwrap_or(0)),
+        }
+    }
+
     fn parse(text: &str) -> Option<Address> {
         if text.contains(':') { parse_v6(text).map(Address::V6) } else { parse_v4(text).map(Address::V4) }
     }

@@ -5,15 +5,16 @@
 //! - [`tree`]: what can be read, and the primitives of change; below it `nodes` (the slab and the index by path) and `acl_table`
 //! - [`apply`](Tree::apply): what each transaction does, live and on replay; [`change`]: what it tells clients and watchers
 //! - [`digest`], `quota`, `reap`: what follows from the nodes
-//! - [`access`] with `ip`: lists against identities
+//! - [`access`] with `access_list` and `ip`: lists against identities
 //! - [`watch`] with `watcher_set`: who waits for which path
 //! - [`builder`] and [`snapshot_walk`]: from a snapshot to a tree, and from a tree that goes on changing to a snapshot
 //!
 //! The life of a change: [`Tree::apply`] takes a transaction that was checked and ordered elsewhere, keeps the nodes, the sums and
 //! the sets in step, and appends [`Change`]s. [`WatchTables::trigger`] turns each of them into [`Fired`] events, moving the one-shot
-//! watchers out. Whoever delivers an event asks [`access::allows`] with the change's list and then settles the watcher.
+//! watchers out. Whoever delivers an event asks [`AccessList::allows`] of the change's list and then settles the watcher.
 
 pub mod access;
+mod access_list;
 mod acl_table;
 mod apply;
 pub mod builder;
@@ -30,6 +31,7 @@ pub mod watch;
 mod watcher_set;
 
 pub use access::{AccessConfig, DigestAlgorithm};
+pub use access_list::{AccessList, Verdicts};
 pub use builder::{ReplayCleanup, RestoreError, TreeBuilder};
 pub use change::{Change, Outcome};
 pub use quota::QuotaVerdict;

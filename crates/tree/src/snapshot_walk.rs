@@ -13,6 +13,7 @@ use rookeeper_proto::jute::{Buffer, Text};
 use rookeeper_proto::snapshot::{NodeEntry, SessionEntry};
 use rookeeper_proto::{Acl, Id, Permissions, Zxid, path};
 
+use crate::access_list::AccessList;
 use crate::nodes::{Node, NodeId};
 use crate::tree::{ROOT_ID, Tree};
 
@@ -21,7 +22,7 @@ use crate::tree::{ROOT_ID, Tree};
 pub struct SnapshotHead {
     pub zxid: Zxid,
     pub sessions: Vec<SessionEntry>,
-    pub acls: Vec<(i64, Arc<[Acl]>)>,
+    pub acls: Vec<(i64, Arc<AccessList>)>,
 }
 
 /// The list of a node whose own one is not in the table: nobody but the superuser may do anything.
@@ -48,7 +49,7 @@ impl Tree {
     pub fn begin_snapshot(&self) -> (SnapshotHead, SnapshotWalk) {
         let newest_acl_id = self.acls.newest_id();
         let mut acls: Vec<_> = self.acls.entries().map(|(id, list)| (id, list.clone())).collect();
-        acls.push((unknown_acl_id(newest_acl_id), nobody().into()));
+        acls.push((unknown_acl_id(newest_acl_id), Arc::new(AccessList::new(nobody(), 0))));
         let sessions = self.sessions().map(|(session, timeout_ms)| SessionEntry { session, timeout_ms }).collect();
         let head = SnapshotHead { zxid: self.last_zxid(), sessions, acls };
         let walk = SnapshotWalk { zxid: self.last_zxid(), newest_acl_id, pending: vec![vec![ROOT_ID].into_iter()] };

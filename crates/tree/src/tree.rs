@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, Zxid, path};
 
+use crate::access_list::AccessList;
 use crate::acl_table::{AclRef, AclTable};
 use crate::digest;
 use crate::nodes::{Node, NodeId, Nodes};
@@ -315,7 +316,7 @@ impl<'a> NodeRef<'a> {
         self.node.stat
     }
 
-    pub fn acl(self) -> &'a Arc<[Acl]> {
+    pub fn acl(self) -> &'a Arc<AccessList> {
         self.tree.acls.list(self.node.acl)
     }
 
@@ -351,8 +352,8 @@ mod tests {
         assert_eq!((root.data(), root.stat().cversion, root.stat().num_children), (Some(&[][..]), -1, 1));
         assert_eq!(tree.node("/zookeeper").unwrap().stat().cversion, -2);
         let config = tree.node("/zookeeper/config").unwrap();
-        assert_eq!((config.acl().as_ref(), config.stat().aversion), (&Acl::read_only()[..], -1));
-        assert_eq!(tree.node("/zookeeper/quota").unwrap().acl().as_ref(), Acl::open());
+        assert_eq!((config.acl().to_vec(), config.stat().aversion), (Acl::read_only(), -1));
+        assert_eq!(tree.node("/zookeeper/quota").unwrap().acl().to_vec(), Acl::open());
         assert_eq!((tree.descendant_count("/"), tree.descendant_count("/zookeeper")), (Some(3), Some(2)));
         assert!(tree.node("").is_none() && tree.descendant_count("/missing").is_none());
     }

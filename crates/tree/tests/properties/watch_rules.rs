@@ -7,13 +7,13 @@ use rookeeper_proto::Acl;
 use rookeeper_proto::event::EventType::{self, NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
 use rookeeper_proto::event::WatcherType;
 use rookeeper_tree::WatchKind::{Child, Data, Persistent, PersistentRecursive};
-use rookeeper_tree::{Change, Fired, WatchKind, WatchTables, WatcherId};
+use rookeeper_tree::{AccessList, Change, Fired, WatchKind, WatchTables, WatcherId};
 
 const A: WatcherId = WatcherId(1);
 const B: WatcherId = WatcherId(2);
 
 fn change(kind: EventType, path: &str) -> Change {
-    Change { kind, path: path.into(), acl: Acl::open().into() }
+    Change { kind, path: path.into(), acl: Arc::new(AccessList::new(Acl::open(), 0)) }
 }
 
 /// Events of one change as (type, path, sorted watchers); everything is delivered at once.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::request::ReconfigRequest;
 use rookeeper_proto::{ErrorCode, Id, ServerId, SessionId, Txn, Zxid};
-use rookeeper_zab::{Member, Membership, Memberships};
+use rookeeper_zab::{Member, Membership, MembershipError, Memberships};
 
 use crate::ensemble::{Level, Store};
 use crate::replica::{Output, Replica, Role};
@@ -48,7 +48,7 @@ impl Replica {
         if request.current_config_id != -1 && request.current_config_id != current.version {
             return Err(ErrorCode::BadVersion);
         }
-        let mut new = changed(current, request, member.settings.multi_address).ok_or(ErrorCode::BadArguments)?;
+        let mut new = changed(current, request, member.settings.multi_address)?;
         let least = if member.settings.standalone_enabled { 2 } else { 1 };
         if new.participants().count() < least || !new.has_voter() {
             return Err(ErrorCode::BadArguments);
@@ -167,40 +167,55 @@ impl Replica {
     }
 }
 
-/// The membership a request asks for; none where it does not say that well.
-fn changed(current: &Membership, request: &ReconfigRequest, multi_address: bool) -> Option<Membership> {
+/// The membership a request asks for. What is not a number there gets another error than what else is wrong, as in the original.
+fn changed(current: &Membership, request: &ReconfigRequest, multi_address: bool) -> Result<Membership, ErrorCode> {
     let texts = [&request.joining_servers, &request.leaving_servers, &request.new_members];
     if texts.into_iter().flatten().map(String::len).sum::<usize>() > MAX_REQUEST_BYTES {
-        return None;
+        return Err(ErrorCode::BadArguments);
     }
     if let Some(new_members) = &request.new_members {
-        let new = Membership::parse_text(new_members.replace(',', "\n"), multi_address).ok()?;
-        return Some(new);
+        return Membership::parse_text(new_members.replace(',', "\n"), multi_address).map_err(|error| error_of(&error));
     }
     if current.groups.is_some() && (request.joining_servers.is_some() || request.leaving_servers.is_some()) {
-        return None;
+        return Err(ErrorCode::BadArguments);
     }
     let mut new = current.clone();
-    for leaving in entries(&request.leaving_servers) {
-        new.members.remove(&ServerId(leaving.parse().ok()?));
+    for leaving in entries(request.leaving_servers.as_deref(), ',') {
+        new.members.remove(&id(leaving)?);
     }
-    for joining in entries(&request.joining_servers) {
-        let (name, value) = joining.split_once('=')?;
-        let id = ServerId(name.trim().strip_prefix("server.")?.parse().ok()?);
-        let member = Member::parse(id, value.trim(), multi_address).ok()?;
+    for joining in entries(request.joining_servers.as_deref(), ',') {
+        let sides: Vec<&str> = entries(Some(joining), '=').collect();
+        let [name, value] = sides[..] else { return Err(ErrorCode::BadArguments) };
+        // Only what follows the last dot counts: scripts send a literal `\n` before the name, or no name.
+        let id = id(name.rsplit('.').next().unwrap_or(name))?;
+        let member = Member::parse(id, value, multi_address).map_err(|error| error_of(&error))?;
         // Everybody must know where its clients connect.
-        member.client.as_ref()?;
+        if member.client.is_none() {
+            return Err(ErrorCode::BadArguments);
+        }
         new.members.remove(&id);
         if new.members.values().any(|other| share_an_address(other, &member)) {
-            return None;
+            return Err(ErrorCode::BadArguments);
         }
         new.members.insert(id, member);
     }
-    Some(new)
+    Ok(new)
 }
 
-fn entries(list: &Option<String>) -> impl Iterator<Item = &str> {
-    list.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty())
+fn id(text: &str) -> Result<ServerId, ErrorCode> {
+    text.parse().map(ServerId).map_err(|_| ErrorCode::MarshallingError)
+}
+
+fn error_of(error: &MembershipError) -> ErrorCode {
+    match error {
+        MembershipError::NotANumber { .. } | MembershipError::PortOutOfRange(_) => ErrorCode::MarshallingError,
+        _ => ErrorCode::BadArguments,
+    }
+}
+
+/// Trimmed, and without those that are empty.
+fn entries(list: Option<&str>, separator: char) -> impl Iterator<Item = &str> {
+    list.unwrap_or_default().split(separator).map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 /// Whether two servers claim the same host and port. Wildcards and loopback addresses say nothing.
@@ -280,15 +295,43 @@ mod tests {
             changed(&current(), request, false).map(|new| new.members.keys().map(|id| id.0).collect::<Vec<_>>())
         };
         let joining = "server.3=c:1:2:observer;0.0.0.0:3";
-        assert_eq!(ids(&request(Some(joining), None, None)), Some(vec![1, 2, 3]));
-        assert_eq!(ids(&request(Some(joining), Some("1"), None)), Some(vec![2, 3]));
-        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:participant;4"))), Some(vec![7]));
-        assert_eq!(ids(&request(None, None, None)), Some(vec![1, 2]));
-        for wrong in ["server.3=c:1:2:observer", "server.3", "3=c:1:2;4", "server.x=c:1:2;4", "server.3=a:1:9;4"] {
-            assert_eq!(ids(&request(Some(wrong), None, None)), None, "{wrong}");
+        assert_eq!(ids(&request(Some(joining), None, None)), Ok(vec![1, 2, 3]));
+        assert_eq!(ids(&request(Some(joining), Some("1"), None)), Ok(vec![2, 3]));
+        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:participant;4"))), Ok(vec![7]));
+        assert_eq!(ids(&request(None, None, None)), Ok(vec![1, 2]));
+        for wrong in ["server.3=c:1:2:observer", "server.3", "=c:1:2;4", "server.3=a:1:9;4", "server.3=a:x:9;4"] {
+            assert_eq!(ids(&request(Some(wrong), None, None)), Err(ErrorCode::BadArguments), "{wrong}");
         }
-        assert_eq!(ids(&request(None, Some("x"), None)), None);
-        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:observer;4"))), None, "nobody votes");
-        assert_eq!(ids(&request(Some(&"x".repeat(MAX_REQUEST_BYTES + 1)), None, None)), None);
+        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:observer;4"))), Err(ErrorCode::BadArguments));
+        let long = "x".repeat(MAX_REQUEST_BYTES + 1);
+        assert_eq!(ids(&request(Some(&long), None, None)), Err(ErrorCode::BadArguments));
+    }
+
+    /// As the original takes and refuses them.
+    #[test]
+    fn joining_and_leaving_servers_are_spelled_as_scripts_do() {
+        let ids = |joining: Option<&str>, leaving: Option<&str>| {
+            let new = changed(&current(), &request(joining, leaving, None), false);
+            new.map(|new| new.members.keys().map(|id| id.0).collect::<Vec<_>>())
+        };
+        for name in
+            ["server.3", "\\nserver.3", "\nserver.3", " server.3 ", "3", "Server.3", "x.y.3", "server.03", "server.+3"]
+        {
+            for value in ["=c:1:2:observer;4", "=c:1:2:observer;4=", " = c:1:2:observer;4\n", "=c:1:2:observer;4,"] {
+                assert_eq!(ids(Some(&format!("{name}{value}")), None), Ok(vec![1, 2, 3]), "{name:?}{value:?}");
+            }
+        }
+        for (joining, leaving) in [
+            (Some("server.x=c:1:2;4"), None),
+            (Some("server.=c:1:2;4"), None),
+            (Some("server. 3=c:1:2;4"), None),
+            (Some("server.3=c:1:65536;4"), None),
+            (None, Some("x")),
+            (None, Some("server.2")),
+        ] {
+            assert_eq!(ids(joining, leaving), Err(ErrorCode::MarshallingError), "{joining:?} {leaving:?}");
+        }
+        assert_eq!(ids(None, Some(" 2,")), Ok(vec![1]));
+        assert_eq!(ids(None, Some("7")), Ok(vec![1, 2]));
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
-use rookeeper_proto::frame;
-use rookeeper_proto::{OpCode, SessionId, Txn, Zxid};
+use rookeeper_proto::frame::{self, ReplyHeader};
+use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
 
 use crate::connection::Connection;
 use crate::replica::{Output, Replica, Reply, Role};
@@ -85,10 +85,14 @@ impl Replica {
     }
 
     fn open_session(&mut self, now: Time, connection: Arc<Connection>, request: &ConnectRequest) {
+        if self.shared.bulletin.serving() == Serving::ReadOnly && !self.local_sessions() {
+            self.refuse_global_session(&connection);
+            return;
+        }
         let session = self.shared.sessions().new_id();
         let response = self.response(session, request);
         let timeout_ms = response.timeout_ms;
-        if self.local_sessions() || self.shared.bulletin.serving() == Serving::ReadOnly {
+        if self.local_sessions() {
             self.shared.sessions().add_local(session, timeout_ms, connection.clone(), now.monotonic_ms);
             self.establish(now, &connection, &response);
             return;
@@ -105,6 +109,15 @@ impl Replica {
             }
             _ => self.forward(session, 0, op, &timeout_ms.to_be_bytes(), None, Some(reply)),
         }
+    }
+
+    /// A session of the ensemble begins with a transaction, and nobody can make one now. The original answers so, and not as it answers a
+    /// handshake; its clients take that for a broken connection and try the next server.
+    fn refuse_global_session(&mut self, connection: &Arc<Connection>) {
+        let header = ReplyHeader { xid: 0, zxid: self.shared.tree().last_zxid(), err: ErrorCode::NotReadOnly as i32 };
+        connection.outbox.append(|output| frame::append_reply::<()>(output, header, None));
+        connection.outbox.finish();
+        self.to_wake.push(connection.clone());
     }
 
     /// Hands a living session to this connection.

@@ -203,9 +203,10 @@ fn local_sessions_cost_nothing_until_they_need_a_node() {
     world.is_in_agreement();
 }
 
-#[test]
-fn readers_who_ask_for_it_are_served_without_a_quorum() {
-    let mut world = World::with(EnsembleSettings { read_only_mode: true, ..settings(membership(3, &[])) });
+/// The last of three servers, which serves readers.
+fn read_only(local_sessions: bool) -> (World, usize) {
+    let settings = EnsembleSettings { read_only_mode: true, local_sessions, ..settings(membership(3, &[])) };
+    let mut world = World::with(settings);
     world.pass_ms(1000);
     let leader = world.leader();
     for node in (0..3).filter(|node| *node != leader) {
@@ -213,6 +214,22 @@ fn readers_who_ask_for_it_are_served_without_a_quorum() {
     }
     world.pass_ms(4000);
     assert_eq!(world.serving(leader), Serving::ReadOnly, "{}", world.logs());
+    (world, leader)
+}
+
+/// A session of the ensemble begins with a transaction. As recorded from the original: the header of a reply, and no session.
+#[test]
+fn no_session_of_the_ensemble_begins_without_a_quorum() {
+    let (mut world, server) = read_only(false);
+    let mut client = world.dial(server, SessionId::NONE, Zxid(0));
+    assert_eq!(client.session, SessionId::NONE);
+    let zxid = world.last_zxid(server).0.to_be_bytes();
+    assert_eq!(client.refusal(), [&[0, 0, 0, 0], &zxid[..], &(-119_i32).to_be_bytes()].concat());
+}
+
+#[test]
+fn readers_who_ask_for_it_are_served_without_a_quorum() {
+    let (mut world, leader) = read_only(true);
     let mut client = world.connect(leader);
     let refused = world.create(&mut client, "/a", 0);
     world.settle();

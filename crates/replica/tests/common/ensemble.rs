@@ -83,6 +83,7 @@ pub struct Client {
     pub session: SessionId,
     next_xid: i32,
     received: Vec<u8>,
+    refusal: Vec<u8>,
 }
 
 pub fn membership(servers: i64, observers: &[i64]) -> Membership {
@@ -426,8 +427,10 @@ impl World {
         let mut client = self.dial_later(node, session, last_zxid_seen);
         self.settle();
         if let Some(payload) = client.frame() {
-            let response: ConnectResponse = ConnectResponse::decode(&payload).unwrap();
-            client.session = response.session;
+            match ConnectResponse::decode(&payload) {
+                Ok(response) => client.session = response.session,
+                Err(_) => client.refusal = payload,
+            }
         }
         client
     }
@@ -447,7 +450,7 @@ impl World {
             read_only: Some(true),
         };
         self.queue.push_back((node, Input::Connect { connection: connection.clone(), request }));
-        Client { node, connection, session: SessionId::NONE, next_xid: 1, received: Vec::new() }
+        Client { node, connection, session: SessionId::NONE, next_xid: 1, received: Vec::new(), refusal: Vec::new() }
     }
 
     /// The client closes its connection, and nothing else.
@@ -545,6 +548,11 @@ impl Client {
             answers.push((header.xid, header.err));
         }
         answers
+    }
+
+    /// What came where the answer to a handshake is expected, and was none.
+    pub fn refusal(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.refusal)
     }
 
     pub fn is_open(&self) -> bool {

@@ -16,6 +16,9 @@ pub(crate) enum Verdict {
     Accepted(Vec<Id>),
     /// Answered with AuthFailed, then the connection ends.
     Refused,
+    /// The client means another ensemble. The connection ends without an answer, for AuthFailed would end its session, and another address
+    /// of its list may be right.
+    OtherEnsemble,
     /// Not an auth packet at all: the connection ends without an answer.
     Undecodable,
 }
@@ -35,9 +38,11 @@ pub(crate) fn judge(body: &[u8], config: &Access, address: &Id) -> Verdict {
         }
         (Some("ip"), _) => Verdict::Accepted(vec![address.clone()]),
         // Not an identity: it only keeps clients from talking to the wrong ensemble.
-        (Some("ensemble"), name) if config.ensemble_names.as_ref().is_some_and(|names| is_ours(names, name)) => {
-            Verdict::Accepted(Vec::new())
-        }
+        (Some("ensemble"), name) => match &config.ensemble_names {
+            Some(names) if is_ours(names, name) => Verdict::Accepted(Vec::new()),
+            Some(_) => Verdict::OtherEnsemble,
+            None => Verdict::Refused,
+        },
         _ => Verdict::Refused,
     }
 }

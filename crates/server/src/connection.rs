@@ -72,6 +72,8 @@ enum End {
     FrameTooLarge(#[from] frame::FrameTooLarge),
     #[error("undecodable {0}")]
     Undecodable(&'static str),
+    #[error("the client means an ensemble of another name (ensembleAuthName)")]
+    OtherEnsemble,
     #[error("no ConnectRequest within {0} ms")]
     NoHandshake(u64),
 }
@@ -122,7 +124,7 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: 
         let _ = context.inputs.send(Input::Disconnected { connection: connection.clone() }).await;
     }
     match end {
-        Some(end @ (End::FrameTooLarge(_) | End::Undecodable(_))) => {
+        Some(end @ (End::FrameTooLarge(_) | End::Undecodable(_) | End::OtherEnsemble)) => {
             let (client, session) = (connection.peer, connection.session());
             limited!(
                 warn,
@@ -235,6 +237,10 @@ impl Task {
                             limited!(warn, "refused authentications", "authentication of {client} refused");
                             self.refuse(xid, Zxid::ZERO, ErrorCode::AuthFailed);
                             return Ok(Next::Settle);
+                        }
+                        Verdict::OtherEnsemble => {
+                            self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
+                            return Err(End::OtherEnsemble);
                         }
                         Verdict::Undecodable => return Err(End::Undecodable("auth packet")),
                     }

@@ -262,7 +262,7 @@ pub fn four_letter_word(address: SocketAddr, word: &str) -> Result<String> {
     four_letter_word_within(address, word, DEADLINE)
 }
 
-pub(crate) fn four_letter_word_within(address: SocketAddr, word: &str, deadline: Duration) -> Result<String> {
+pub fn four_letter_word_within(address: SocketAddr, word: &str, deadline: Duration) -> Result<String> {
     let mut stream = open_within(address, deadline)?;
     stream.write_all(word.as_bytes())?;
     let mut text = Vec::new();

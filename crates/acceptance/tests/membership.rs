@@ -1,9 +1,10 @@
 //! Members that change their part or their place while they run, by what their processes, ports and files say.
 
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rookeeper_acceptance::client::{Client, refusal};
+use rookeeper_acceptance::client::{Client, four_letter_word_within, refusal};
 use rookeeper_acceptance::ensemble::{Ensemble, Plan};
 use rookeeper_acceptance::wire::{self, Body, Fields};
 
@@ -64,4 +65,46 @@ fn an_observer_that_was_removed_is_given_a_vote() {
     ensemble.wait_formed().expect("the same voter and observer");
     waits_for_mode(&mut ensemble, 2, "observer");
     ensemble.connect(2).expect("a session").get_data("/by-both").expect("nothing is lost");
+}
+
+/// What a member answers to `word` at another place than the one that it was started with.
+fn ask(address: SocketAddr, word: &str) -> Option<String> {
+    four_letter_word_within(address, word, Duration::from_secs(1)).ok().filter(|answer| !answer.is_empty())
+}
+
+#[test]
+fn clients_connect_where_a_reconfiguration_says() {
+    let mut ensemble = Plan::under_test(3).reconfigurable().start().expect("an ensemble");
+    let mover = ensemble.followers().expect("two follow")[0];
+    let old = ensemble.address(mover);
+    let mut stays = ensemble.connect(mover).expect("a session");
+    let busy = TcpListener::bind((old.ip(), 0)).expect("a port");
+    let taken = busy.local_addr().expect("an address");
+    let free = TcpListener::bind((old.ip(), 0)).expect("a port").local_addr().expect("an address");
+    let leader = ensemble.leader().expect("one leads");
+    let present = format!("server.{mover}={}", ensemble.server_line(mover));
+    let line = |port: u16| present.replace(&old.to_string(), &format!("{}:{port}", old.ip()));
+
+    // A place that it cannot have is told, and clients go on connecting at the old one.
+    reconfig(&ensemble, leader, &line(taken.port()), "");
+    ensemble.wait_log(mover, 0, &["but that can't be opened"]).expect("it says why");
+    assert!(ask(old, "srvr").is_some(), "the old port is open");
+    stays.create("/first", b"").expect("its connection lives");
+    drop(busy);
+
+    reconfig(&ensemble, leader, &line(free.port()), "");
+    ensemble.wait_for("the port moves", |_| Ok(ask(free, "srvr").is_some())).expect("the new port opens");
+    let what = "the old port closes";
+    ensemble.wait_for(what, |_| Ok(std::net::TcpStream::connect(old).is_err())).expect("nobody is accepted there");
+    stays.create("/second", b"").expect("its connection lives");
+    let conf = ask(free, "conf").expect("an answer");
+    assert!(conf.contains(&format!("clientPort={}\n", free.port())), "{conf}");
+    Client::connect(free).expect("a session").get_data("/second").expect("a read");
+
+    // It starts there as well.
+    ensemble.kill(mover).expect("it runs");
+    ensemble.start(mover).expect("it starts again");
+    ensemble
+        .wait_for("it serves at the new port", |_| Ok(ask(free, "srvr").is_some_and(|text| text.contains("Mode: f"))))
+        .expect("it does");
 }

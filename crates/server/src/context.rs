@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64};
 
 use parking_lot::Mutex;
 use rookeeper_proto::connect::ConnectRequest;
@@ -24,8 +24,8 @@ pub(crate) struct Context {
     pub inputs: mpsc::Sender<Input>,
     /// `jute.maxbuffer`.
     pub max_frame_bytes: usize,
-    /// The port that is really open; the configured one may be 0.
-    pub client_port: u16,
+    /// The port that is really open; the configured one may be 0, and a reconfiguration may move it.
+    pub client_port: AtomicU16,
     /// What `gtmk` and `stmk` show and set. Nothing traces by it.
     pub trace_mask: AtomicI64,
     /// Figures of the log and the snapshots.
@@ -51,7 +51,7 @@ impl Context {
             shared,
             clock,
             inputs,
-            client_port,
+            client_port: AtomicU16::new(client_port),
             trace_mask: AtomicI64::new(crate::config::DEFAULT_TRACE_MASK),
             figures,
             next_connection: AtomicU64::new(1),

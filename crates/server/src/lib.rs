@@ -5,7 +5,7 @@
 //! - [`server`]: from a configuration to a running server, and back; `storage.rs` opens the data directory
 //! - `replica_thread.rs`, `storage_thread.rs`, `snapshot_thread.rs`: the three threads besides the network workers; `log_position.rs`
 //!   is between the last two
-//! - `listener.rs`, `connection.rs`: the client port; `auth.rs`, `throttle.rs`: who is let in
+//! - `listener.rs`, `client_port.rs`, `connection.rs`: the client port; `auth.rs`, `throttle.rs`: who is let in
 //! - `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
 //! - [`descriptors`]: how many files and connections may be open; `report.rs`, `activity.rs`: what the server says when nothing goes on
@@ -18,6 +18,7 @@
 
 mod activity;
 mod auth;
+mod client_port;
 mod clock;
 mod commands;
 pub mod config;

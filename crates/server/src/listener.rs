@@ -10,10 +10,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rookeeper_replica::Connection;
 use rookeeper_tree::WatcherId;
+use rookeeper_zab::HostPort;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tracing::debug;
 
+use crate::client_port;
 use crate::clock::wall_ms;
 use crate::config::ClientPort;
 use crate::connection;
@@ -60,14 +62,28 @@ pub(crate) fn listen(socket: TcpSocket, backlog: Option<u32>) -> io::Result<TcpL
     socket.listen(backlog.unwrap_or(BACKLOG))
 }
 
-/// Accepts until `stop` says so. Tasks of connections end by themselves when their outboxes are closed.
-pub(crate) async fn accept(listener: TcpListener, context: Arc<Context>, mut stop: watch::Receiver<bool>) {
+/// Accepts until `stop` says so, and where `wanted` says. Tasks of connections end by themselves when their outboxes are closed.
+pub(crate) async fn accept(
+    mut listener: TcpListener,
+    context: Arc<Context>,
+    mut stop: watch::Receiver<bool>,
+    mut wanted: watch::Receiver<Option<HostPort>>,
+) {
+    let mut place = context.config.client.clone();
     let per_address: Arc<Mutex<HashMap<IpAddr, u32>>> = Arc::default();
     let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept() => Some(accepted),
+            Ok(()) = wanted.changed() => None,
             _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Some(accepted) = accepted else {
+            let wanted = wanted.borrow_and_update().clone();
+            if let Some(wanted) = wanted {
+                listener = client_port::moved(listener, &mut place, &wanted, &context).await;
+            }
+            continue;
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::thread;
 
+use rookeeper_proto::ServerId;
 use rookeeper_replica::{Input, Level, Output, Replica};
-use rookeeper_zab::Record;
-use tokio::sync::mpsc;
+use rookeeper_zab::{HostPort, Record};
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
 use crate::activity::Activities;
+use crate::client_port;
 use crate::clock::Clock;
 use crate::election_port::ElectionPort;
 use crate::logging::{Cause, limited};
@@ -54,6 +56,9 @@ pub(crate) struct Surroundings {
     pub inputs: PeerQueue,
     pub election_port: Arc<ElectionPort>,
     pub quorum_port: QuorumPort,
+    /// Where clients connect by the membership in force; none where that says nothing.
+    pub client_port: watch::Sender<Option<HostPort>>,
+    pub me: ServerId,
 }
 
 /// Runs the replica until every sender of clients' inputs is gone and, where that depends on nobody else, everything accepted is
@@ -184,6 +189,7 @@ impl Surroundings {
             Output::Notify { to, notification } => self.election_port.send(to, notification),
             Output::Members(memberships) => {
                 port.set_members(&memberships);
+                client_port::follow(&self.client_port, self.me, &memberships);
                 self.election_port.set_members(memberships);
             }
             Output::Dial { link, server, addresses } => port.dial(link, server, addresses),

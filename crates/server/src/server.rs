@@ -15,11 +15,13 @@ use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
 use rookeeper_replica::{Reaping, Replica, Settings, Shared};
 use rookeeper_tree::AccessConfig;
+use rookeeper_zab::HostPort;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::activity::Activities;
+use crate::client_port;
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble};
 use crate::context::Context;
@@ -73,12 +75,7 @@ impl Server {
         let client = &config.client;
         let port_failure = |error: io::Error| {
             let address = client.host.as_deref().unwrap_or("0.0.0.0");
-            let remedy = match error.kind() {
-                io::ErrorKind::AddrInUse => "another process has it: stop that one, or set another clientPort",
-                io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set another clientPort",
-                io::ErrorKind::AddrNotAvailable => "this machine has no such address: correct clientPortAddress",
-                _ => "check clientPort and clientPortAddress",
-            };
+            let remedy = client_port::remedy(&error);
             let message = format!("can't open client port {address}:{}: {error}; {remedy}", client.port);
             Failure { exit_code: 1, message }
         };
@@ -115,11 +112,12 @@ impl Server {
         } else if replayed > 0 && may_take {
             snapshots.request(0);
         }
+        let (client_port, wanted_port) = watch::channel(None);
         let (replica, ensemble) = match &config.ensemble {
             None => (Replica::new(shared.clone(), clock.now()), None),
             Some(ensemble) => {
                 let epochs = files.read_epochs(recovered_zxid)?;
-                let surroundings = open_ports(&config, ensemble, shared.clone(), files.clone()).await?;
+                let surroundings = open_ports(&config, ensemble, shared.clone(), files.clone(), client_port).await?;
                 let replica = Replica::member(shared.clone(), ensemble.settings(&config), epochs, clock.now());
                 (replica, Some(surroundings))
             }
@@ -167,7 +165,7 @@ impl Server {
         let context = Context::new(config, shared, clock, inputs, address.port(), figures);
         let context = Arc::new(context);
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped));
+        let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped, wanted_port));
         info!(
             "Rookeeper {} serves clients on {address}; data in {}, log in {}; recovered to zxid {recovered_zxid} \
              ({node_count} nodes, {replayed} transactions replayed) in {} ms; ready after {} ms",
@@ -259,6 +257,7 @@ async fn open_ports(
     ensemble: &Ensemble,
     shared: Arc<Shared>,
     files: Arc<Files>,
+    client_port: watch::Sender<Option<HostPort>>,
 ) -> Result<Surroundings, Failure> {
     let (peers, queue) = quorum_port::peer_queue();
     let memberships = Arc::new(ensemble.settings(config).memberships);
@@ -298,7 +297,13 @@ async fn open_ports(
         memberships.committed.version,
         quorum_port.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     );
-    Ok(Surroundings { inputs: queue, election_port: Arc::new(election_port), quorum_port })
+    Ok(Surroundings {
+        inputs: queue,
+        election_port: Arc::new(election_port),
+        quorum_port,
+        client_port,
+        me: ensemble.server_id,
+    })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -93,7 +93,7 @@ pub(super) fn srst(context: &Context) -> String {
 pub(super) fn conf(context: &Context, view: &View) -> String {
     context.config.conf(ConfFacts {
         membership: view.standing.membership.as_ref().filter(|_| view.serving != Serving::ReadOnly),
-        client_port: context.client_port,
+        client_port: context.client_port.load(Relaxed),
         data_dir_size: directory_bytes(&context.config.directories.snapshot_dir()),
         data_log_size: directory_bytes(&context.config.directories.log_dir()),
     })

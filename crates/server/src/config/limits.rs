@@ -21,15 +21,25 @@ pub struct ClientPort {
 
 impl ClientPort {
     pub(super) fn read(settings: &Settings, address: HostPort) -> Self {
-        let everywhere = address.host.is_empty() || address.host == "0.0.0.0" || address.host == "::";
         ClientPort {
-            host: (!everywhere).then_some(address.host),
+            host: host_of(&address),
             port: address.port,
             backlog: settings.positive("clientPortListenBacklog"),
             tcp_keep_alive: settings.flag("clientTcpKeepAlive"),
             sessionless_connection_timeout_ms: settings.whole("nio.sessionlessCnxnTimeout"),
         }
     }
+
+    /// The same somewhere else.
+    pub fn at(&self, address: &HostPort) -> Self {
+        ClientPort { host: host_of(address), port: address.port, ..self.clone() }
+    }
+}
+
+/// None for all addresses.
+fn host_of(address: &HostPort) -> Option<String> {
+    let everywhere = address.host.is_empty() || address.host == "0.0.0.0" || address.host == "::";
+    (!everywhere).then(|| address.host.clone())
 }
 
 /// Time and sessions.

@@ -104,7 +104,8 @@ impl Server {
             failures.clone(),
             activities.clone(),
         );
-        // What a member finds in its log may be taken back by the next leader, so nothing of it goes into a snapshot yet.
+        // What a member finds in its log may be taken back by the next leader, so nothing of it goes into a snapshot yet. And one that
+        // may have lost its disk must still know that after another start.
         let may_take = config.ensemble.is_none() || recovered_zxid == Zxid::ZERO;
         if needs_snapshot && may_take {
             // Apache needs one before the first log, and so does a restart.

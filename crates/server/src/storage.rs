@@ -10,6 +10,7 @@ use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_replica::{Epochs, Serving, Shared};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::member::read_epochs;
+use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::snapshot_writer::WithTree;
 use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{
@@ -63,7 +64,11 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
         seed: secret_seed(),
         ..RecoveryOptions::default()
     };
-    let recovered = recover(&*disk, &directories, &recovery)?;
+    let mut recovered = recover(&*disk, &directories, &recovery)?;
+    if config.ensemble.is_none() && recovered.tree.last_zxid() == UNEXPECTED_EMPTY {
+        // There is nobody to wait for.
+        recovered.tree.set_last_zxid(Zxid::ZERO);
+    }
     for line in recovered.report.to_string().lines() {
         info!("{line}");
     }

@@ -31,6 +31,9 @@ const MAX_KEPT_BYTES: u64 = 64 << 20;
 /// How much of a log is written again at once.
 const SETTLE_BLOCK: usize = 256 << 10;
 
+/// The last zxid of an empty tree that nobody vouched for.
+pub const UNEXPECTED_EMPTY: Zxid = Zxid(-1);
+
 /// What recovery may accept and change.
 #[derive(Debug, Clone, Copy)]
 pub struct RecoveryOptions {
@@ -38,7 +41,8 @@ pub struct RecoveryOptions {
     pub max_record_bytes: usize,
     /// `snapshot.trust.empty`: logs without a snapshot are a whole history.
     pub trust_empty_snapshot: bool,
-    /// `db.autocreate`: an empty directory is an empty database.
+    /// `db.autocreate`: an empty directory is an empty database. Otherwise it is that beside a file `initialize` only, and without one the
+    /// last zxid is [`UNEXPECTED_EMPTY`].
     pub db_autocreate: bool,
     /// Whether unfinished files are removed and torn ends cut off. False for looking only.
     pub clean_up: bool,
@@ -270,20 +274,26 @@ impl Recovery<'_> {
     }
 
     fn empty(mut self) -> Result<Recovered> {
-        let mut expected = self.options.db_autocreate;
-        // The documentation names one place, the original looks in the other.
-        for dir in [&self.directories.data_dir, &self.directories.data_log_dir] {
-            let path = dir.join(epoch_files::INITIALIZE);
-            if self.disk.exists(&path) {
-                expected = true;
-                if self.options.clean_up {
-                    self.disk.remove(&path).map_err(|error| StoreError::disk("remove", &path, error))?;
-                }
-            }
+        let expected = self.options.db_autocreate || !self.permissions().is_empty();
+        let mut tree = Tree::with_seed(self.options.seed);
+        if !expected {
+            // As the original says it to other members: its disk may have been lost, so it is not counted.
+            tree.set_last_zxid(UNEXPECTED_EMPTY);
         }
         let (dir, nothing) = (self.directories.snapshot_dir.clone(), Replay::default());
-        self.finish(Tree::with_seed(self.options.seed), nothing, Origin::Empty { expected }, &dir)
-            .map_err(Attempt::into_error)
+        self.finish(tree, nothing, Origin::Empty { expected }, &dir).map_err(Attempt::into_error)
+    }
+
+    /// The files by which the operator says that an empty database is expected. The documentation names one place, the original looks in
+    /// the other.
+    fn permissions(&self) -> Vec<PathBuf> {
+        let Directories { data_dir, data_log_dir, .. } = self.directories;
+        let mut paths = vec![data_dir.join(epoch_files::INITIALIZE)];
+        if data_log_dir != data_dir {
+            paths.push(data_log_dir.join(epoch_files::INITIALIZE));
+        }
+        paths.retain(|path| self.disk.exists(path));
+        paths
     }
 
     /// The tree is complete: puts it and the directories in order.
@@ -320,6 +330,12 @@ impl Recovery<'_> {
         let remove = |path: &Path| self.disk.remove(path).map_err(|error| StoreError::disk("remove", path, error));
         for path in unfinished {
             remove(path)?;
+        }
+        // A permission is for one start, whatever that finds. Left behind it would make up for a disk that is lost years later.
+        for path in self.permissions() {
+            remove(&path)?;
+            let dir = path.parent().unwrap_or(&path);
+            self.disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
         }
         for cut in cuts {
             match cut {

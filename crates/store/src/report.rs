@@ -90,8 +90,12 @@ impl RecoveryReport {
             warnings.push(format!("{} is neither a log nor a snapshot by its name; it is left alone", stray.display()));
         }
         if self.origin == (Origin::Empty { expected: false }) {
-            warnings
-                .push("the database is empty although db.autocreate=false and there is no file initialize".to_owned());
+            warnings.push(
+                "the database is empty, db.autocreate=false, and there is no file initialize: as a member of an ensemble this server waits \
+                 for a leader that has the data, and its vote does not count until then. If the whole ensemble is new, stop this \
+                 server, create an empty file initialize in its dataDir and start it again"
+                    .to_owned(),
+            );
         }
         if self.origin == Origin::LogsAlone {
             warnings.push(

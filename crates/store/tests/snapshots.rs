@@ -220,7 +220,10 @@ fn an_empty_directory_is_an_empty_database_where_that_is_expected() {
         }
         let options = RecoveryOptions { db_autocreate, ..RecoveryOptions::default() };
         let recovered = recover(&disk, &directories(), &options).unwrap();
-        assert_eq!((recovered.tree.last_zxid(), recovered.tree.node_count()), (Zxid::ZERO, 4));
+        let expected = recovered.report.origin == Origin::Empty { expected: true };
+        // One that may have lost what it had must not be counted, and says so with this zxid.
+        let zxid = if expected { Zxid::ZERO } else { Zxid(-1) };
+        assert_eq!((recovered.tree.last_zxid(), recovered.tree.node_count()), (zxid, 4));
         assert!(flag.is_none_or(|path| disk.content(Path::new(path)).is_none()), "the flag counts once");
         recovered.report.origin
     };
@@ -228,6 +231,20 @@ fn an_empty_directory_is_an_empty_database_where_that_is_expected() {
     assert_eq!(origin(None, false), Origin::Empty { expected: false });
     assert_eq!(origin(Some("/data/initialize"), false), Origin::Empty { expected: true });
     assert_eq!(origin(Some("/logs/initialize"), false), Origin::Empty { expected: true });
+}
+
+#[test]
+fn the_permission_to_begin_empty_does_not_wait_for_the_day_when_the_disk_is_lost() {
+    use rookeeper_store::{RecoveryOptions, recover};
+    let options = RecoveryOptions { db_autocreate: false, ..RecoveryOptions::default() };
+    let disk = empty_disk();
+    snapshot(&disk, &Tree::new(), Compression::None).unwrap();
+    let flag = Path::new("/data/initialize");
+    disk.put(flag, b"");
+    recover(&disk, &directories(), &RecoveryOptions { clean_up: false, ..options }).unwrap();
+    assert!(disk.content(flag).is_some(), "whoever only looks takes nothing");
+    recover(&disk, &directories(), &options).unwrap();
+    assert!(disk.restart(7).content(flag).is_none(), "it was for this start, durably");
 }
 
 /// Snapshots at 50, 100, 150 and 200, and a log file from each to the next.

@@ -1,6 +1,7 @@
 //! The subcommands of `rookeeper`. Every one parses its arguments, runs and ends with an exit code; nothing else lives here.
 
 mod check_command;
+mod epochs_command;
 mod server_command;
 mod signals;
 
@@ -25,6 +26,8 @@ enum Command {
     },
     /// Look at a data directory without starting a server: what is in each file, and whether a start would succeed
     Check(check_command::Options),
+    /// Look at the epochs of a stopped member, and give it room again where they are used up
+    Epochs(epochs_command::Options),
     /// Talk to a server: one command, or an interactive shell in zkCli's syntax (`rookeeper cli -help`)
     #[command(disable_help_flag = true)]
     Cli {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     match Rookeeper::parse().command {
         Command::Server { arguments } => server_command::main(&arguments),
         Command::Check(options) => ExitCode::from(check_command::main(&options)),
+        Command::Epochs(options) => ExitCode::from(epochs_command::main(&options)),
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),
     }

@@ -61,7 +61,7 @@ impl Replica {
                 Ok(None) => return,
                 Err(error) => {
                     let why = format!("it sent what is not a packet of this protocol: {error}");
-                    leader.learner_gone(now.monotonic_ms, link, &why);
+                    leader.learner_gone(now.monotonic_ms, &self.history, link, &why);
                     self.log(Level::Warn, format!("learner {link} dropped: {why}"));
                     self.outputs.push_back(Output::DropLearner { link, why });
                     return;
@@ -73,7 +73,7 @@ impl Replica {
     pub(crate) fn begin_leading(&mut self, now: Time) {
         let Some(member) = &mut self.member else { return };
         let settings = &member.settings;
-        let leader = Leader::new(
+        let mut leader = Leader::new(
             LeaderSettings {
                 me: settings.me,
                 tick_ms: self.shared.settings.tick_time_ms,
@@ -93,6 +93,7 @@ impl Replica {
             },
             now.monotonic_ms,
         );
+        leader.yields_from(member.yields.not_before_ms());
         member.stale_standing = true;
         let early = std::mem::take(&mut member.early);
         self.role = Role::Leading(Box::new(leader));
@@ -171,6 +172,13 @@ impl Replica {
             }
             LeaderOutput::Confirmed(ticket) => self.confirmed(now, ticket),
             LeaderOutput::Log { warn, text } => self.log(if warn { Level::Warn } else { Level::Info }, text),
+            LeaderOutput::Yielded => {
+                let pause_ms = self.shared.settings.tick_time_ms
+                    * self.member.as_ref().map_or(1, |member| i64::from(member.settings.init_limit_ticks));
+                if let Some(member) = &mut self.member {
+                    member.yields.note(now.monotonic_ms, pause_ms);
+                }
+            }
             LeaderOutput::StepDown { why, successor } => {
                 if let (Some(member), Some(successor)) = (&mut self.member, successor) {
                     member.designated = Some((successor, member.state_of_learner()));

@@ -43,6 +43,29 @@ pub(crate) struct Early {
     pub since_ms: i64,
 }
 
+/// When this server, established as the leader, last began another epoch for the sake of a single voter.
+#[derive(Debug, Default)]
+pub(crate) struct Yields {
+    last: Option<(i64, i64)>,
+}
+
+/// The longest pause between two of them, and the time after which the pauses are short again.
+const LONGEST_YIELD_PAUSE_MS: i64 = 3_600_000;
+
+impl Yields {
+    /// Not before this another time.
+    pub fn not_before_ms(&self) -> i64 {
+        self.last.map_or(i64::MIN, |(at_ms, pause_ms)| at_ms.saturating_add(pause_ms))
+    }
+
+    /// It happens now. The pause after it is twice the one before, whoever asks for it: at first `pause_ms`.
+    pub fn note(&mut self, now_ms: i64, pause_ms: i64) {
+        let recent = self.last.filter(|(at_ms, _)| now_ms - at_ms < LONGEST_YIELD_PAUSE_MS);
+        let pause_ms = recent.map_or(pause_ms, |(_, last_ms)| last_ms.saturating_mul(2));
+        self.last = Some((now_ms, pause_ms.min(LONGEST_YIELD_PAUSE_MS)));
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Member {
     pub settings: EnsembleSettings,
@@ -58,6 +81,7 @@ pub(crate) struct Member {
     /// Since when there is no leader that a quorum has acknowledged; none while there is one.
     pub(crate) unavailable_since_ms: Option<i64>,
     pub(crate) leading_since_ms: i64,
+    pub(crate) yields: Yields,
     /// Not before this, and only once the storage has answered everything, another election begins.
     pub(crate) look_at_ms: Option<i64>,
     /// Since when what the leader sends is history to catch up with; none before that, and from UPTODATE on.
@@ -118,6 +142,7 @@ impl Replica {
             looking_since_ms: now.monotonic_ms,
             unavailable_since_ms: Some(now.monotonic_ms),
             leading_since_ms: now.monotonic_ms,
+            yields: Yields::default(),
             look_at_ms: Some(now.monotonic_ms),
             syncing_since_ms: None,
             leader_membership: None,
@@ -146,9 +171,11 @@ impl Replica {
             Input::Notified { from, notification } => {
                 if notification.state == PeerState::Looking
                     && let Role::Leading(leader) = &mut self.role
-                    && leader.voter_looks(now_ms, from)
                 {
-                    self.shared.statistics.member.disloyal_voters.fetch_add(1, Relaxed);
+                    leader.voter_said(from, notification.peer_epoch, notification.zxid);
+                    if leader.voter_looks(now_ms, from) {
+                        self.shared.statistics.member.disloyal_voters.fetch_add(1, Relaxed);
+                    }
                 }
                 member.election.receive(now_ms, from, notification);
                 self.look_where_others_lead(now);
@@ -160,7 +187,7 @@ impl Replica {
             Input::LearnerGone { link, why } => {
                 member.early.remove(&link);
                 if let Role::Leading(leader) = &mut self.role {
-                    leader.learner_gone(now_ms, link, &why);
+                    leader.learner_gone(now_ms, &self.history, link, &why);
                 }
             }
             Input::SyncPlanned { link, plan } => {
@@ -197,7 +224,7 @@ impl Replica {
                     Level::Info,
                     format!("received the snapshot at {zxid}: {bytes} bytes, {} nodes", tree.node_count()),
                 );
-                *self.shared.tree_mut() = *tree;
+                self.shared.tree_mut().replace(*tree);
                 if let Some(learner) = self.learner_of(link) {
                     learner.snapshot_received(zxid);
                 }
@@ -263,7 +290,7 @@ impl Replica {
                 let mut last = zxid;
                 if let Some(tree) = tree {
                     last = tree.last_zxid();
-                    *self.shared.tree_mut() = *tree;
+                    self.shared.tree_mut().replace(*tree);
                     self.history.reset(last);
                     member.after_snapshot = true;
                     self.compare_digests = false;
@@ -487,7 +514,7 @@ impl Replica {
         let now_ms = now.monotonic_ms;
         match &mut self.role {
             Role::Leading(leader) if leader.deadline_ms().is_some_and(|due| due <= now_ms) => {
-                leader.tick(now_ms);
+                leader.tick(now_ms, &self.history);
                 self.mark_standing();
             }
             Role::Learning(learner) if learner.deadline_ms().is_some_and(|due| due <= now_ms) => learner.tick(now_ms),

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant, SystemTime};
 
 use rookeeper_proto::{Epoch, Zxid};
@@ -104,6 +106,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
             max_record_bytes: MAX_RECORD_BYTES,
         },
         recovery,
+        rewrites: AtomicU64::new(0),
         config_file: match &config.source {
             Source::File(path) => Some(path.clone()),
             Source::Defaults | Source::Positional { .. } => None,
@@ -139,6 +142,8 @@ pub(crate) struct Files {
     log: LogOptions,
     snapshots: SnapshotOptions,
     recovery: RecoveryOptions,
+    /// How often a part of the history was given up.
+    rewrites: AtomicU64,
     /// The file that the membership stands in, or beside.
     pub config_file: Option<PathBuf>,
 }
@@ -154,6 +159,7 @@ impl Files {
             log: LogOptions { preallocate_bytes: 0, ..LogOptions::default() },
             snapshots: SnapshotOptions::default(),
             recovery: RecoveryOptions::default(),
+            rewrites: AtomicU64::new(0),
             config_file: None,
         }
     }
@@ -179,7 +185,13 @@ impl Files {
 
     /// Cuts the history behind the last transaction up to `zxid`. No log may be open for writing.
     pub fn truncate(&self, zxid: Zxid) -> Result<(), StoreError> {
+        self.rewrites.fetch_add(1, Release);
         truncate(&*self.disk, &self.directories, zxid)
+    }
+
+    /// Changes before anything is taken from the history on disk but its oldest part.
+    pub fn rewrites(&self) -> u64 {
+        self.rewrites.load(Acquire)
     }
 
     /// Reads the database again.
@@ -193,6 +205,7 @@ impl Files {
 
     /// Makes the tree, which nobody changes meanwhile and which is at `zxid`, the whole history. No log may be open for writing.
     pub fn install_snapshot(&self, shared: &Shared, zxid: Zxid) -> Result<WrittenSnapshot, StoreError> {
+        self.rewrites.fetch_add(1, Release);
         let with_tree: &mut WithTree<'_> = &mut |read| read(&shared.tree());
         install_snapshot(&*self.disk, &self.directories, &self.snapshots, with_tree, zxid)
     }

@@ -371,7 +371,10 @@ impl World {
             None => return,
             Some(Stream::Snapshot(sender)) => {
                 let more = sender.next_portion(&process.shared.tree(), &mut portion);
-                (Payload::Portion(portion), more)
+                match more {
+                    Ok(more) => (Payload::Portion(portion), more),
+                    Err(replaced) => return self.break_off(number, end, replaced.to_string()),
+                }
             }
             Some(Stream::Log { after, before }) => {
                 let mut read = || {
@@ -388,10 +391,7 @@ impl World {
                 match read() {
                     Ok(more) => (Payload::Packets(portion), more),
                     Err(error) => {
-                        let why = format!("the log can't be streamed: {error}");
-                        self.note(6, number, 0, || format!("server {}: {why}", end.server + 1));
-                        self.feed(end.server, Input::LearnerGone { link: end.link, why: why.clone() });
-                        return self.close(number, Side::Leader, why);
+                        return self.break_off(number, end, format!("the log can't be streamed: {error}"));
                     }
                 }
             }
@@ -407,6 +407,13 @@ impl World {
             }
             self.advance(number);
         }
+    }
+
+    /// A stream can't go on.
+    fn break_off(&mut self, number: u64, end: End, why: String) {
+        self.note(6, number, 0, || format!("server {}: {why}", end.server + 1));
+        self.feed(end.server, Input::LearnerGone { link: end.link, why: why.clone() });
+        self.close(number, Side::Leader, why);
     }
 
     /// One side ends the connection; the other hears of it behind everything that is on its way.

@@ -23,6 +23,7 @@ pub mod catch_up;
 pub mod directories;
 pub mod disk;
 pub mod epoch_files;
+pub mod epochs;
 pub mod error;
 pub mod lock;
 pub mod log_reader;

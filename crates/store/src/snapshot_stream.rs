@@ -4,7 +4,8 @@
 //! the end mark, and the string `BenWasHere`. It is written while the tree goes on changing, so it may hold a part of the transactions
 //! after its zxid; the records that the leader sends afterwards complete it.
 //!
-//! What always holds: the sender looks at the tree for a portion at a time; the receiver takes bytes as they come, holds no more than
+//! What always holds: the sender looks at the tree for a portion at a time, and a stream is of one tree: it ends unfinished where another
+//! tree takes the place of the one it began with; the receiver takes bytes as they come, holds no more than
 //! what has arrived, and never gives out a tree before the signature.
 //!
 //! Counterparts in the original: `SerializeUtils.serializeSnapshot` and `Learner.syncWithLeader`.
@@ -29,6 +30,8 @@ const KEPT_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct SnapshotSender {
     zxid: Zxid,
+    /// Of the tree that is sent.
+    incarnation: u64,
     portion_bytes: usize,
     /// Until it is sent.
     head: Option<SnapshotHead>,
@@ -41,7 +44,8 @@ impl SnapshotSender {
     /// and lists as well.
     pub fn begin(tree: &Tree, portion_bytes: usize) -> SnapshotSender {
         let (head, walk) = tree.begin_snapshot();
-        SnapshotSender { zxid: head.zxid, portion_bytes, head: Some(head), walk, is_done: false }
+        let (zxid, incarnation) = (head.zxid, tree.incarnation());
+        SnapshotSender { zxid, incarnation, portion_bytes, head: Some(head), walk, is_done: false }
     }
 
     /// For the SNAP packet: transactions after this one must follow the stream.
@@ -49,10 +53,13 @@ impl SnapshotSender {
         self.zxid
     }
 
-    /// Appends the next portion. False where that was the last one.
-    pub fn next_portion(&mut self, tree: &Tree, output: &mut Vec<u8>) -> bool {
+    /// Appends the next portion. False where that was the last one. After an error the stream must not be ended as if it were whole.
+    pub fn next_portion(&mut self, tree: &Tree, output: &mut Vec<u8>) -> std::result::Result<bool, TreeReplaced> {
         if self.is_done {
-            return false;
+            return Ok(false);
+        }
+        if tree.incarnation() != self.incarnation {
+            return Err(TreeReplaced(self.zxid));
         }
         if let Some(head) = self.head.take() {
             jute::append(output, &head.sessions);
@@ -68,9 +75,14 @@ impl SnapshotSender {
             output.extend_from_slice(SNAPSHOT_SIGNATURE);
             self.is_done = true;
         }
-        more
+        Ok(more)
     }
 }
+
+/// Another tree is in the place of the one that was being sent: what is left of it would complete a mix of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tree that was being sent, at {0}, has been replaced by another one")]
+pub struct TreeReplaced(Zxid);
 
 /// What is wrong with a stream, and how far it was right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -137,7 +137,7 @@ fn the_log_leads_a_learner_on() {
 fn stream(tree: &Tree, portion_bytes: usize) -> Vec<u8> {
     let mut sender = SnapshotSender::begin(tree, portion_bytes);
     let mut bytes = Vec::new();
-    while sender.next_portion(tree, &mut bytes) {}
+    while sender.next_portion(tree, &mut bytes).unwrap() {}
     bytes
 }
 

@@ -41,9 +41,9 @@ fn sent(tree: &Tree) -> Vec<u8> {
     let mut sender = SnapshotSender::begin(tree, 100);
     assert_eq!(sender.zxid(), tree.last_zxid());
     let mut bytes = Vec::new();
-    while sender.next_portion(tree, &mut bytes) {}
+    while sender.next_portion(tree, &mut bytes).unwrap() {}
     let length = bytes.len();
-    assert!(!sender.next_portion(tree, &mut bytes) && bytes.len() == length, "nothing follows the end");
+    assert!(!sender.next_portion(tree, &mut bytes).unwrap() && bytes.len() == length, "nothing follows the end");
     bytes
 }
 
@@ -124,7 +124,7 @@ fn a_tree_that_changes_while_it_is_sent_arrives() {
         let mut applied = begin;
         let mut sender = SnapshotSender::begin(&tree, 200);
         let mut bytes = Vec::new();
-        while sender.next_portion(&tree, &mut bytes) {
+        while sender.next_portion(&tree, &mut bytes).unwrap() {
             for _ in 0..random.below(6).min((200 - applied) as u64) {
                 let record = &history.records[applied];
                 tree.apply(&record.header, record.txn.clone(), &mut Vec::new());
@@ -146,6 +146,25 @@ fn a_tree_that_changes_while_it_is_sent_arrives() {
         assert_eq!(content(&learned), content(&history.tree_at(Zxid(200))), "seed {seed}");
     }
     assert!(fuzzy > 20, "only {fuzzy} of 60 were fuzzy");
+}
+
+/// A leader that stepped down and was told to cut its log reads its tree anew, while a learner still takes the old one from it.
+#[test]
+fn a_stream_of_two_trees_is_never_whole() {
+    let history = History::new(1, 200);
+    let mut tree = history.tree_at(Zxid(150));
+    let mut sender = SnapshotSender::begin(&tree, 200);
+    let mut bytes = Vec::new();
+    assert_eq!(sender.next_portion(&tree, &mut bytes), Ok(true));
+    tree.replace(history.tree_at(Zxid(100)));
+    let length = bytes.len();
+    let error = sender.next_portion(&tree, &mut bytes).unwrap_err().to_string();
+    assert!(error.contains("replaced") && bytes.len() == length, "{error}");
+    // Also where the one in its place is equal.
+    tree.replace(history.tree_at(Zxid(150)));
+    assert!(sender.next_portion(&tree, &mut bytes).is_err());
+    let mut whole = SnapshotSender::begin(&tree, 200);
+    while whole.next_portion(&tree, &mut bytes).unwrap() {}
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub struct Tree {
     digest: u64,
     data_size: usize,
     last_zxid: Zxid,
+    incarnation: u64,
     /// Nodes that came from a snapshot without their list, until the replay is finished.
     pub(crate) unknown_acls: Vec<String>,
 }
@@ -72,6 +73,7 @@ impl Tree {
             digest: 0,
             data_size: 0,
             last_zxid: Zxid::ZERO,
+            incarnation: 0,
             unknown_acls: Vec::new(),
         }
     }
@@ -111,6 +113,17 @@ impl Tree {
 
     pub fn set_last_zxid(&mut self, zxid: Zxid) {
         self.last_zxid = zxid;
+    }
+
+    /// How many trees have stood in this one's place before. Who reads a tree in portions tells by it that another one has taken its place.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Another tree takes the place of this one.
+    pub fn replace(&mut self, tree: Tree) {
+        let incarnation = self.incarnation + 1;
+        *self = Tree { incarnation, ..tree };
     }
 
     /// The digest as transactions and snapshots carry it.

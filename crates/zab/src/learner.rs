@@ -362,7 +362,9 @@ impl Learner {
         match (self.stage, packet) {
             (Stage::AwaitingEpoch, QuorumPacket::LeaderInfo { epoch }) => self.promise(epoch.epoch()),
             (Stage::AwaitingSync { .. }, QuorumPacket::Diff { zxid }) if self.last < Zxid::ZERO => {
-                self.leave(format!("the leader sends what is missing up to {zxid} (DIFF), but this server has no database"));
+                self.leave(format!(
+                    "the leader sends what is missing up to {zxid} (DIFF), but this server has no database"
+                ));
             }
             (Stage::AwaitingSync { epoch }, QuorumPacket::Diff { zxid }) => {
                 self.log(format!("the leader sends what is missing between {} and {zxid} (DIFF)", self.last));

@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::Zxid;
@@ -107,7 +109,8 @@ async fn run(
     jobs: Jobs,
     stop: oneshot::Receiver<Stop>,
 ) -> End {
-    let mut writing = Box::pin(write(context, name, writer, jobs));
+    let streaming = AtomicBool::new(false);
+    let mut writing = Box::pin(write(context, name, writer, jobs, &streaming));
     let mut stop = stop;
     let (stop, finished) = tokio::select! {
         end = read(context, name.0, reader) => return end,
@@ -120,7 +123,8 @@ async fn run(
     };
     match stop {
         Ok(Stop::Dropped(why)) => {
-            if !finished {
+            // A stream is for a learner of this leader: what is left of it must not be taken for a part of its history.
+            if !finished && !streaming.load(Relaxed) {
                 let _ = tokio::time::timeout(LAST_WORDS, writing).await;
             }
             End::Dropped(why)
@@ -150,18 +154,22 @@ async fn write(
     name: (LinkId, SocketAddr),
     mut stream: impl AsyncWrite + Unpin,
     mut jobs: Jobs,
+    streaming: &AtomicBool,
 ) -> Result<(), End> {
     loop {
+        streaming.store(false, Relaxed);
         match jobs.send_bytes(&mut stream).await? {
             Job::End => {
                 let _ = stream.shutdown().await;
                 return Ok(());
             }
             Job::Log { after, before } => {
+                streaming.store(true, Relaxed);
                 let portions = streams::log(context.files.clone(), after, before);
                 send(context, name, &mut stream, portions, Stream::Log { after, before }).await?;
             }
             Job::Snapshot => {
+                streaming.store(true, Relaxed);
                 let portions = streams::snapshot(context.shared.clone());
                 send(context, name, &mut stream, portions, Stream::Snapshot).await?;
             }

@@ -1,7 +1,8 @@
 //! What a learner that fell behind is sent: a part of the log, or a snapshot of the tree while it goes on changing.
 //!
 //! What always holds here: reading happens on a blocking thread, a portion at a time, and waits for the learner; memory holds a few
-//! portions. A learner that is gone ends its stream at the next portion.
+//! portions. A learner that is gone ends its stream at the next portion, and so does a history that another leader makes this server
+//! rewrite, or a tree that another one has replaced: nobody gets a mix.
 
 use std::sync::Arc;
 
@@ -31,7 +32,12 @@ pub(super) fn log(files: Arc<Files>, after: Zxid, before: Zxid) -> Portions {
     produce(move |sink| {
         let mut records = CatchUp::open(&*files.disk, &files.directories, after, before)?;
         let mut portion = Vec::with_capacity(READ_AHEAD_BYTES + (8 << 10));
+        let history = files.rewrites();
         while let Some((zxid, record)) = records.next_record()? {
+            if files.rewrites() != history {
+                // It may be another leader's, and not committed.
+                return Err(StoreError::Misuse("the log that was being sent has been rewritten".to_owned()));
+            }
             QuorumPacket::Proposal { zxid, record }.append(&mut portion);
             QuorumPacket::Commit { zxid }.append(&mut portion);
             if portion.len() >= READ_AHEAD_BYTES {
@@ -56,7 +62,9 @@ pub(super) fn snapshot(shared: Arc<Shared>) -> Portions {
             // A lock for each portion of a tenth of a millisecond; the rest of the work is done without it.
             let mut more = true;
             while more && portion.len() < READ_AHEAD_BYTES {
-                more = stream.next_portion(&shared.tree(), &mut portion);
+                more = stream
+                    .next_portion(&shared.tree(), &mut portion)
+                    .map_err(|error| StoreError::Misuse(error.to_string()))?;
             }
             let next = Vec::with_capacity(READ_AHEAD_BYTES + PORTION_BYTES);
             if sink.blocking_send(Ok(std::mem::replace(&mut portion, next))).is_err() || !more {

@@ -256,7 +256,7 @@ async fn a_leader_is_heard_and_its_snapshot_becomes_a_tree() {
     let mut stream = packets(&[QuorumPacket::Snap { zxid: Zxid(2000) }]);
     let snap = stream.clone();
     let mut sender = rookeeper_store::snapshot_stream::SnapshotSender::begin(&source.shared.tree(), 1000);
-    while sender.next_portion(&source.shared.tree(), &mut stream) {}
+    while sender.next_portion(&source.shared.tree(), &mut stream).unwrap() {}
     let after = packets(&[QuorumPacket::NewLeader { epoch: Zxid::new(1, 0), config: b"" }, QuorumPacket::UpToDate]);
     stream.extend(&after);
     // Pieces end anywhere.

@@ -23,7 +23,7 @@ const LAST_EPOCH: Epoch = i32::MAX as Epoch;
 
 impl Leader {
     /// A learner says who it is.
-    pub(super) fn introduce(&mut self, id: LinkId, accepted: Epoch, info: LearnerInfo, observer: bool) {
+    pub(super) fn introduce(&mut self, now_ms: i64, id: LinkId, accepted: Epoch, info: LearnerInfo, observer: bool) {
         let LearnerInfo { server, protocol_version, config_version } = info;
         let newest = self.memberships.committed.version.max(self.memberships.last_seen.version);
         let objection = if protocol_version < PROTOCOL_VERSION {
@@ -34,6 +34,8 @@ impl Leader {
             Some(format!("it says that it is server {}, which is this one", server.0))
         } else if accepted >= LAST_EPOCH {
             Some(format!("there is no epoch after {accepted:x}, which it says it has accepted"))
+        } else if self.phase == Phase::Gathering {
+            self.doubt(server, accepted)
         } else {
             None
         };
@@ -41,30 +43,19 @@ impl Leader {
             self.drop_link(id, why);
             return;
         }
-        // The older link of a server that connects again is dead, whether or not it has been noticed.
-        let same_server = |identity: Identity| identity.server == server;
-        let older: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| link.identity.is_some_and(same_server)).map(|(id, _)| *id).collect();
-        for older in older {
-            self.drop_link(older, "the same server connected again".to_owned());
-        }
         let Some(link) = self.links.get_mut(&id) else { return };
         link.identity = Some(Identity { server, observer });
         link.stage = Stage::AwaitingEpoch;
         match self.phase {
             Phase::Gathering => {
-                self.epoch = self.epoch.max(accepted + 1);
+                self.raise_epoch(server, accepted);
                 if let Some(server) = self.voter_at(id) {
                     self.gathered.insert(server);
                 }
                 self.try_to_accept();
             }
             Phase::Accepting => {}
-            // It tried to lead itself and got that far; it can follow only into an epoch behind that one, and would knock for ever.
-            Phase::Broadcasting if accepted > self.epoch && self.voter(id).is_some() => {
-                let why = format!("server {} has accepted epoch {accepted:x}, a newer one is needed for it", server.0);
-                self.step_down(why, None);
-            }
+            _ if accepted > self.epoch => self.turn_away(now_ms, id, accepted),
             _ => self.tell_epoch(id),
         }
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rookeeper_proto::{ServerId, Zxid};
 
+use crate::link::LinkId;
+
 /// Who is at the other end, by its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -25,6 +27,8 @@ pub(super) enum Stage {
     AwaitingPromise,
     /// ACKEPOCH is here; not enough others'. Its history ends at `last`.
     AwaitingSync { last: Zxid },
+    /// The same, but another link of the same server stands, which may be alive. The answer to this ping of that link would show it.
+    Contested { last: Zxid, older: LinkId, ping: Option<u64> },
     /// The storage looks what its log can do.
     Planning { last: Zxid },
     /// Everything up to NEWLEADER is sent, and from here on all that is decided.
@@ -62,6 +66,7 @@ impl Stage {
             Stage::AwaitingEpoch => "it waits for the epoch",
             Stage::AwaitingPromise => "it is to acknowledge the epoch",
             Stage::AwaitingSync { .. } | Stage::Planning { .. } => "it waits for what it lacks",
+            Stage::Contested { .. } => "an older link of the same server stands",
             Stage::Syncing(_) => "it is to acknowledge this leader",
             Stage::Entered(_) => "it waits for the others",
             Stage::Synced(_) => "it is up to date",
@@ -130,7 +135,11 @@ impl LearnerLink {
         let limit_ms = match &self.stage {
             Stage::Greeting | Stage::AwaitingPromise | Stage::Syncing(_) => init_ms,
             Stage::Synced(_) => sync_ms,
-            Stage::AwaitingEpoch | Stage::AwaitingSync { .. } | Stage::Planning { .. } | Stage::Entered(_) => {
+            Stage::AwaitingEpoch
+            | Stage::AwaitingSync { .. }
+            | Stage::Contested { .. }
+            | Stage::Planning { .. }
+            | Stage::Entered(_) => {
                 return None;
             }
         };

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{ServerId, Zxid};
 
-use super::learner_link::Stage;
+use super::learner_link::{LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
+use crate::history::History;
 use crate::link::LinkId;
 use crate::membership::{Membership, Role};
 
@@ -63,13 +64,15 @@ impl Leader {
     }
 
     /// A learner answered a ping.
-    pub(super) fn take_echo(&mut self, id: LinkId, zxid: Zxid) {
+    pub(super) fn take_echo(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Stage::Synced(serving) = &mut link.stage
             && zxid != UNCOUNTED
         {
             serving.echoed = serving.pinged.min(serving.echoed + 1);
+            let echoed = serving.echoed;
             self.finish_round();
+            self.refuse_doubles(now_ms, id, echoed);
         }
     }
 
@@ -102,13 +105,16 @@ impl Leader {
     }
 
     /// Returns the number of the ping, where its answer counts.
-    fn ping(&mut self, id: LinkId) -> u64 {
+    pub(super) fn ping(&mut self, id: LinkId) -> u64 {
         let (mut zxid, mut number) = (UNCOUNTED, 0);
         if let Some(Stage::Synced(serving)) = self.links.get_mut(&id).map(|link| &mut link.stage) {
             serving.pinged += 1;
             (zxid, number) = (self.book.proposed(), serving.pinged);
         }
         self.send(id, &QuorumPacket::Ping { zxid, touches: None });
+        if number > 0 {
+            self.note_ping(id, number);
+        }
         number
     }
 
@@ -139,7 +145,12 @@ impl Leader {
     }
 
     /// Time passes.
-    pub fn tick(&mut self, now_ms: i64) {
+    pub fn tick(&mut self, now_ms: i64, history: &History) {
+        self.pass_time(now_ms, history);
+        self.sync_released(history);
+    }
+
+    fn pass_time(&mut self, now_ms: i64, history: &History) {
         if self.deadline_ms().is_none_or(|due_ms| now_ms < due_ms) {
             return;
         }
@@ -150,12 +161,18 @@ impl Leader {
         }
         self.next_ping_ms = now_ms + (self.settings.tick_ms / 2).max(1);
         let init_ms = i64::from(self.settings.init_limit_ticks) * self.settings.tick_ms;
-        let sync_ms = i64::from(self.settings.sync_limit_ticks) * self.settings.tick_ms;
-        let overdue: Vec<(LinkId, String)> =
-            self.links.iter().filter_map(|(id, link)| Some((*id, link.overdue(now_ms, init_ms, sync_ms)?))).collect();
+        let sync_ms = self.sync_limit_ms();
+        let contested = self.contested_links();
+        let overdue = |(id, link): (&LinkId, &LearnerLink)| {
+            // Another one waits for it.
+            let sync_ms = if contested.contains(id) { sync_ms / 2 } else { sync_ms };
+            Some((*id, link.overdue(now_ms, init_ms, sync_ms)?))
+        };
+        let overdue: Vec<(LinkId, String)> = self.links.iter().filter_map(overdue).collect();
         for (id, why) in overdue {
             self.drop_link(id, why);
         }
+        self.sync_released(history);
         let lacks = match self.phase {
             Phase::Gathering => "is connected",
             Phase::Accepting | Phase::Promising => "has acknowledged the epoch",
@@ -177,6 +194,10 @@ impl Leader {
             return;
         }
         self.ping_all();
+    }
+
+    pub(super) fn sync_limit_ms(&self) -> i64 {
+        i64::from(self.settings.sync_limit_ticks) * self.settings.tick_ms
     }
 
     /// Whether enough of a membership to come is synced. A follower that became an observer just now is about to leave and come back as

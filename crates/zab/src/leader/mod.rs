@@ -9,12 +9,14 @@
 //! - what goes to a learner goes out in the order in which it was decided, without a gap.
 //!
 //! Reading order: this file, what goes in and out; [`learner_link`], one learner; [`handshake`], how it and this server begin; [`sync`], how
-//! it is brought to this server's history; [`broadcast`], what is decided, with its [`book`]; [`liveness`], who is still there.
+//! it is brought to this server's history; [`broadcast`], what is decided, with its [`book`]; [`liveness`], who is still there; [`claims`],
+//! what a single learner can't bring about.
 //!
 //! Counterpart in the original: `Leader`, `LearnerHandler`.
 
 mod book;
 mod broadcast;
+mod claims;
 mod handshake;
 mod learner_link;
 mod liveness;
@@ -30,6 +32,7 @@ use crate::history::History;
 use crate::link::LinkId;
 use crate::membership::{Member, Membership, Memberships, Role};
 use book::Book;
+use claims::Claims;
 use learner_link::{LearnerLink, Stage};
 use liveness::Confirmation;
 
@@ -141,6 +144,8 @@ pub enum LeaderOutput {
         warn: bool,
         text: String,
     },
+    /// It ends next, because another epoch is to begin for the sake of a single voter.
+    Yielded,
     /// It is over. `successor` is who leads next, where a new membership says so.
     StepDown {
         why: String,
@@ -202,6 +207,7 @@ pub struct Leader {
     entered: BTreeSet<ServerId>,
     book: Book,
     confirmation: Confirmation,
+    claims: Claims,
     next_ping_ms: i64,
     outputs: VecDeque<LeaderOutput>,
 }
@@ -228,6 +234,7 @@ impl Leader {
             entered: BTreeSet::new(),
             book: Book::new(start.history_last),
             confirmation: Confirmation::default(),
+            claims: Claims::default(),
             outputs: VecDeque::new(),
         };
         leader.try_to_accept();
@@ -265,6 +272,7 @@ impl Leader {
             entered: BTreeSet::new(),
             book: Book::new(history_last),
             confirmation: Confirmation::default(),
+            claims: Claims::default(),
             next_ping_ms: i64::MAX,
             outputs: VecDeque::new(),
         }
@@ -350,7 +358,7 @@ impl Leader {
     }
 
     fn drop_link(&mut self, link: LinkId, why: String) {
-        if let Some(gone) = self.links.remove(&link) {
+        if let Some(gone) = self.remove_link(link) {
             self.log(true, format!("dropping {}: {why}", gone.name()));
             self.outputs.push_back(LeaderOutput::Drop { link, why });
             self.outputs.push_back(LeaderOutput::LearnerGone { link });
@@ -367,15 +375,21 @@ impl Leader {
     }
 
     /// Its connection ended.
-    pub fn learner_gone(&mut self, _now_ms: i64, link: LinkId, why: &str) {
-        if let Some(gone) = self.links.remove(&link) {
+    pub fn learner_gone(&mut self, _now_ms: i64, history: &History, link: LinkId, why: &str) {
+        if let Some(gone) = self.remove_link(link) {
             self.log(true, format!("lost {}: {why}", gone.name()));
             self.outputs.push_back(LeaderOutput::LearnerGone { link });
         }
+        self.sync_released(history);
     }
 
     /// Takes a learner's packet. One that has no place here ends the link.
     pub fn receive(&mut self, now_ms: i64, history: &History, id: LinkId, packet: QuorumPacket<'_>) {
+        self.take(now_ms, history, id, packet);
+        self.sync_released(history);
+    }
+
+    fn take(&mut self, now_ms: i64, history: &History, id: LinkId, packet: QuorumPacket<'_>) {
         if self.phase == Phase::Over {
             return;
         }
@@ -383,10 +397,10 @@ impl Leader {
         link.heard_ms = now_ms;
         match (&link.stage, packet) {
             (Stage::Greeting, QuorumPacket::FollowerInfo { accepted_epoch, info }) => {
-                self.introduce(id, accepted_epoch.epoch(), info, false);
+                self.introduce(now_ms, id, accepted_epoch.epoch(), info, false);
             }
             (Stage::Greeting, QuorumPacket::ObserverInfo { accepted_epoch, info }) => {
-                self.introduce(id, accepted_epoch.epoch(), info, true);
+                self.introduce(now_ms, id, accepted_epoch.epoch(), info, true);
             }
             (Stage::AwaitingPromise, QuorumPacket::AckEpoch { last_logged, current_epoch }) => {
                 self.take_promise(now_ms, history, id, last_logged, current_epoch);
@@ -402,7 +416,7 @@ impl Leader {
                     let (session, timeout_ms) = (touch.session, touch.timeout_ms);
                     self.outputs.push_back(LeaderOutput::Touch { session, timeout_ms });
                 }
-                self.take_echo(id, zxid);
+                self.take_echo(now_ms, id, zxid);
             }
             (Stage::Synced(_), QuorumPacket::Revalidate { session, timeout_ms }) => {
                 self.outputs.push_back(LeaderOutput::Revalidate { link: id, session, timeout_ms });

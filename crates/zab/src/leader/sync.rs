@@ -124,8 +124,19 @@ impl Leader {
             force_snapshot: self.settings.force_snapshot_sync,
         };
         for (id, last) in waiting {
-            let way = if self.counts_as_observer(id) { offer.way_to_disk(last) } else { offer.way(last) };
-            self.sync_by(history, id, last, way, false);
+            if !self.is_contested(id, last) {
+                let way = if self.counts_as_observer(id) { offer.way_to_disk(last) } else { offer.way(last) };
+                self.sync_by(history, id, last, way, false);
+            }
+        }
+    }
+
+    /// Begins with those that waited for the end of an older link of theirs.
+    pub(super) fn sync_released(&mut self, history: &History) {
+        if std::mem::take(&mut self.claims.released)
+            && matches!(self.phase, Phase::Syncing | Phase::Activating | Phase::Broadcasting)
+        {
+            self.sync_waiting(history);
         }
     }
 
@@ -138,6 +149,9 @@ impl Leader {
     pub fn sync_planned(&mut self, _now_ms: i64, history: &History, id: LinkId, plan: SyncPlan) {
         let Some(Stage::Planning { last }) = self.links.get(&id).map(|link| &link.stage) else { return };
         let last = *last;
+        if self.is_contested(id, last) {
+            return;
+        }
         let way = match plan {
             SyncPlan::Log => Way::Diff { zxid: self.book.committed(), after: last },
             SyncPlan::TruncateThenLog(to) => Way::Truncate { to },

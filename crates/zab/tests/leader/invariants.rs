@@ -16,10 +16,10 @@ use crate::story::{Story, membership, packets, settings, zxid};
 fn i1_an_epoch_is_newer_than_a_quorum_has_seen_and_stored_before_it_is_told() {
     let mut story = Story::of_three();
     story.connects(4);
-    // Observers and strangers raise it, and do not count.
+    // Observers raise it, strangers do not, and neither counts.
     story.introduces_observer(4, 4, 6);
     story.connects(9);
-    story.introduces(9, 9, 3);
+    story.introduces(9, 9, 6);
     assert!(story.outputs.is_empty(), "{}", story.text);
     story.connects(1);
     story.introduces(1, 1, 4);

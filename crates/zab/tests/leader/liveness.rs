@@ -32,22 +32,6 @@ fn a_quorum_that_is_lost_ends_it_within_a_tick() {
     assert_golden("a_quorum_that_is_lost", &story.text);
 }
 
-/// Otherwise it would never get in: a learner follows no epoch older than the one it has accepted.
-#[test]
-fn a_voter_that_has_accepted_a_newer_epoch_gets_one() {
-    let mut story = Story::established();
-    let epoch = story.leader.epoch();
-    story.connects(2);
-    story.introduces_observer(2, 4, epoch + 1);
-    assert_eq!(steps_down(&story), None);
-    story.connects(3);
-    story.introduces(3, 2, epoch);
-    assert_eq!(steps_down(&story), None);
-    story.connects(4);
-    story.introduces(4, 2, epoch + 1);
-    assert!(steps_down(&story).is_some(), "{}", story.text);
-}
-
 #[test]
 fn a_silent_follower_is_dropped_after_the_sync_limit() {
     let mut story = Story::established();

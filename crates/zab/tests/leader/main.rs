@@ -4,11 +4,13 @@
 //! - [`story`]: a leader, what happens to it and what it does, as text
 //! - `transcripts`, `reconfig`, `liveness`: such stories
 //! - `recorded`: what the original's learners said and heard
+//! - `claims`: what a single learner can't bring about
 //! - `invariants`: the rules, and followers that check them in any order of events
 //! - [`golden`]: how texts are compared
 
 #![allow(clippy::unwrap_used)]
 
+mod claims;
 mod golden;
 mod invariants;
 mod liveness;

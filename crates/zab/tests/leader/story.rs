@@ -132,8 +132,8 @@ impl Story {
     }
 
     pub fn leaves(&mut self, link: u64) {
-        self.happens(&format!("#{link} is gone"), |leader, now_ms, _| {
-            leader.learner_gone(now_ms, LinkId(link), "end of stream");
+        self.happens(&format!("#{link} is gone"), |leader, now_ms, history| {
+            leader.learner_gone(now_ms, history, LinkId(link), "end of stream");
         });
     }
 
@@ -243,7 +243,7 @@ impl Story {
                 let packet = QuorumPacket::Ping { zxid: self.leader.proposed(), touches: None };
                 self.leader.receive(due_ms, &self.history, LinkId(*link), packet);
             }
-            self.leader.tick(due_ms);
+            self.leader.tick(due_ms, &self.history);
             self.drain();
         }
         self.now_ms = end_ms;
@@ -253,7 +253,7 @@ impl Story {
     pub fn stands_still(&mut self, ms: i64) {
         self.now_ms += ms;
         writeln!(self.text, "< {} ms", self.now_ms).unwrap();
-        self.leader.tick(self.now_ms);
+        self.leader.tick(self.now_ms, &self.history);
         self.drain();
     }
 

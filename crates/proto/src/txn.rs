@@ -254,6 +254,9 @@ fn decode_close_session(input: &mut Deserializer<'_>) -> jute::Result<Option<Vec
 }
 
 impl TxnRecord {
+    /// What a log body holds besides its transaction: header and digest.
+    pub const OVERHEAD: usize = 32 + 12;
+
     /// The body of a log record: header, transaction, digest.
     pub fn append(&self, output: &mut Vec<u8>) {
         let TxnHeader { session, cxid, zxid, time_ms } = self.header;
@@ -268,6 +271,12 @@ impl TxnRecord {
     pub fn decode_header(body: &[u8]) -> jute::Result<TxnHeader> {
         let HeaderFields { session, cxid, zxid, time_ms, .. } = Deserializer::new(body).read()?;
         Ok(TxnHeader { session, cxid, zxid, time_ms })
+    }
+
+    /// Whether a log body is that of a request that failed. It changes nothing but the last zxid.
+    pub fn is_error(body: &[u8]) -> bool {
+        let header: jute::Result<HeaderFields> = Deserializer::new(body).read();
+        header.is_ok_and(|header| header.op == OpCode::Error.number())
     }
 
     /// Decodes a log body. The digest is whatever twelve bytes follow the transaction.

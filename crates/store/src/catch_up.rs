@@ -13,13 +13,13 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{TxnRecord, Zxid};
 use tracing::info;
 
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
-use crate::log_reader::{LogReader, Next};
+use crate::log_reader::{LogReader, Next, repeats};
 use crate::log_writer::{RECORD_OVERHEAD, follows};
 use crate::names::{self, Listing};
 
@@ -85,6 +85,8 @@ pub struct CatchUp<'a> {
     snapshots: Vec<Zxid>,
     reader: Option<LogReader>,
     opened: usize,
+    /// No record was read yet.
+    is_at_the_beginning: bool,
     /// The last record handed out, or where the learner is.
     last: Zxid,
     /// Whether `last` stands in the log.
@@ -107,6 +109,7 @@ impl<'a> CatchUp<'a> {
             snapshots: snapshots(disk, directories)?,
             reader: None,
             opened: 0,
+            is_at_the_beginning: true,
             last: after,
             is_ours: false,
             torn: false,
@@ -136,10 +139,18 @@ impl<'a> CatchUp<'a> {
                 continue;
             };
             match reader.next_record()? {
-                Next::Record { zxid, .. } if zxid <= self.last => self.is_ours |= zxid == self.last,
+                Next::Record { zxid, .. } if zxid <= self.last => {
+                    self.is_ours |= zxid == self.last;
+                    self.is_at_the_beginning = false;
+                }
                 Next::Record { zxid, .. } if zxid >= self.before => return self.arrive(),
                 Next::Record { offset, zxid, body } => {
                     let length = body.len();
+                    // A failed request at the very beginning may repeat the zxid of a record that is not here any more.
+                    if self.is_at_the_beginning && TxnRecord::is_error(body) {
+                        return Err(self.useless(format!("it begins with a failed request, {zxid}")));
+                    }
+                    self.is_at_the_beginning = false;
                     if !self.leads_to(zxid) {
                         return Err(self.useless(format!("transaction {zxid} can't be reached from {}", self.last)));
                     }
@@ -207,6 +218,9 @@ pub fn history_tail(
             if zxid > last {
                 break;
             }
+            if part.last().is_some_and(|previous| repeats(previous, zxid, body)) {
+                continue;
+            }
             if part.last().is_some_and(|previous| !continues(&snapshots, previous, zxid)) {
                 part = Tail { records: VecDeque::new(), bytes: 0 };
             }
@@ -217,6 +231,12 @@ pub fn history_tail(
                 part.bytes -= oldest.len();
                 is_full = true;
             }
+        }
+        // The file behind this one may begin with a record that is skipped.
+        if let (Some(end), Some((first, body))) = (part.last(), tail.records.front())
+            && repeats(end, *first, body)
+        {
+            tail.pop_front();
         }
         let joins = match (part.last(), tail.records.front()) {
             (Some(end), None) => end == last,
@@ -232,6 +252,10 @@ pub fn history_tail(
             break;
         }
     }
+    // Nor can it be told here what the record before a failed request was.
+    if tail.records.front().is_some_and(|(_, body)| TxnRecord::is_error(body)) {
+        tail.pop_front();
+    }
     Ok(tail.records.into())
 }
 
@@ -241,6 +265,12 @@ struct Tail {
 }
 
 impl Tail {
+    fn pop_front(&mut self) {
+        if let Some((_, oldest)) = self.records.pop_front() {
+            self.bytes -= oldest.len();
+        }
+    }
+
     fn last(&self) -> Option<Zxid> {
         self.records.back().map(|(zxid, _)| *zxid)
     }

@@ -10,9 +10,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rookeeper_proto::Zxid;
 use rookeeper_proto::jute;
 use rookeeper_proto::snapshot::FileHeader;
+use rookeeper_proto::{TxnRecord, Zxid};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Result, StoreError};
@@ -296,6 +296,12 @@ impl LogReader {
         self.window.truncate(read);
         Ok(())
     }
+}
+
+/// Whether a record repeats the zxid of the one before it and may be skipped for that: only a failed request, which changes nothing.
+/// Logs of the original may hold such records; they are never written here.
+pub(crate) fn repeats(last: Zxid, zxid: Zxid, body: &[u8]) -> bool {
+    zxid == last && TxnRecord::is_error(body)
 }
 
 enum Checked {

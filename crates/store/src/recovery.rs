@@ -17,10 +17,10 @@ use tracing::{info, warn};
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
-use crate::log_reader::{LogReader, Next, RecordFault, Tail};
+use crate::log_reader::{LogReader, Next, RecordFault, Tail, repeats};
 use crate::log_writer::follows;
 use crate::names::{self, Compression, Listing};
-use crate::report::{LogEnd, LogReport, Origin, RecoveryReport};
+use crate::report::{LogEnd, LogReport, Origin, RecoveryReport, RepeatedErrors};
 use crate::snapshot_reader::{self, LoadedSnapshot, SnapshotInfo};
 use crate::{epoch_files, snapshot_file, truncate};
 
@@ -115,6 +115,7 @@ struct Recovery<'a> {
 struct Replay {
     logs: Vec<LogReport>,
     replayed: u64,
+    repeated: RepeatedErrors,
     digests: Digests,
     /// The end of the log as it should be, where it isn't.
     cuts: Vec<Cut>,
@@ -313,6 +314,7 @@ impl Recovery<'_> {
         report.origin = origin;
         report.last_zxid = tree.last_zxid();
         report.replayed = replay.replayed;
+        report.repeated_errors = replay.repeated;
         report.digests_checked = replay.digests.checked;
         report.digest_mismatches = replay.digests.mismatches;
         report.first_mismatch = replay.digests.first_mismatch;
@@ -358,8 +360,11 @@ impl Recovery<'_> {
         replay.digests.check_snapshot(tree);
         let mut first = self.logs.iter().rposition(|log| *log <= base).unwrap_or(0);
         // Nothing in that file is above the snapshot if the next one begins right there. The first of another epoch says nothing about
-        // where the one before it ends.
-        if self.logs.get(first + 1).is_some_and(|next| base.next() == Some(*next)) {
+        // where the one before it ends; nor does a failed request, which may repeat the zxid of the record that is needed.
+        if let Some(next) = self.logs.get(first + 1)
+            && base.next() == Some(*next)
+            && !self.begins_with_error(*next)?
+        {
             first += 1;
         }
         let mut last = base;
@@ -368,6 +373,11 @@ impl Recovery<'_> {
             self.replay_file(*log, is_newest, base, &mut last, tree, &mut replay)?;
         }
         Ok(replay)
+    }
+
+    fn begins_with_error(&self, log: Zxid) -> Result<bool> {
+        let mut reader = LogReader::open(self.disk, &self.log_path(log), self.options.max_record_bytes)?;
+        Ok(matches!(reader.next_record()?, Next::Record { body, .. } if TxnRecord::is_error(body)))
     }
 
     fn replay_file(
@@ -383,6 +393,7 @@ impl Recovery<'_> {
         let mut reader = LogReader::open(self.disk, &path, self.options.max_record_bytes)?;
         let (mut records, mut replayed) = (0, 0);
         let mut changes = Vec::new();
+        let repeated = &mut replay.repeated;
         // The last record of this file, of whatever age, to recognise what may follow it.
         let mut previous = before(log);
         let (offset, fault) = loop {
@@ -397,6 +408,10 @@ impl Recovery<'_> {
                     records += 1;
                     previous = previous.max(zxid);
                     if zxid <= base {
+                        continue;
+                    }
+                    if repeats(*last, zxid, body) {
+                        repeated.count(log, zxid);
                         continue;
                     }
                     if !follows(*last, zxid) {
@@ -471,7 +486,7 @@ impl Recovery<'_> {
 impl Default for Replay {
     fn default() -> Self {
         let digests = Digests::new(Zxid::ZERO, &SnapshotInfo::default());
-        Replay { logs: Vec::new(), replayed: 0, digests, cuts: Vec::new() }
+        Replay { logs: Vec::new(), replayed: 0, repeated: RepeatedErrors::default(), digests, cuts: Vec::new() }
     }
 }
 

@@ -10,7 +10,7 @@ use rookeeper_proto::{TxnRecord, Zxid};
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
-use crate::log_reader::{LogReader, Next};
+use crate::log_reader::{LogReader, Next, repeats};
 use crate::log_writer::follows;
 use crate::names::{self, Compression, Listing};
 use crate::recovery::{RecoveryOptions, recover};
@@ -38,6 +38,8 @@ pub struct LogCheck {
     pub records: u64,
     pub first: Option<Zxid>,
     pub last: Option<Zxid>,
+    /// Records of failed requests with the zxid of the record before them, which a start skips.
+    pub repeated_errors: u64,
     /// `None` where it is whole.
     pub problem: Option<String>,
 }
@@ -65,6 +67,9 @@ impl fmt::Display for CheckReport {
             write!(f, "{}: {} records", log.name, log.records)?;
             if let (Some(first), Some(last)) = (log.first, log.last) {
                 write!(f, ", {first} to {last}")?;
+            }
+            if log.repeated_errors > 0 {
+                write!(f, " ({} of failed requests repeat a zxid)", log.repeated_errors)?;
             }
             match &log.problem {
                 Some(problem) => writeln!(f, ", then {problem}")?,
@@ -111,7 +116,7 @@ pub fn check(disk: &dyn Disk, directories: &Directories, options: &RecoveryOptio
 /// The state of a log, and the offset at which its good part ends.
 fn check_log(disk: &dyn Disk, path: &Path, limit: usize) -> Result<(LogCheck, u64)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut check = LogCheck { name, records: 0, first: None, last: None, problem: None };
+    let mut check = LogCheck { name, records: 0, first: None, last: None, repeated_errors: 0, problem: None };
     let mut reader = match LogReader::open(disk, path, limit) {
         Ok(reader) => reader,
         Err(error) if error.is_damage() => {
@@ -128,7 +133,9 @@ fn check_log(disk: &dyn Disk, path: &Path, limit: usize) -> Result<(LogCheck, u6
                 break offset;
             }
             Next::Record { offset, zxid, body } => {
-                if let Some(last) = check.last
+                if check.last.is_some_and(|last| repeats(last, zxid, body)) {
+                    check.repeated_errors += 1;
+                } else if let Some(last) = check.last
                     && !follows(last, zxid)
                 {
                     check.problem = Some(format!("transaction {zxid} after {last} at offset {offset}"));

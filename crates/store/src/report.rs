@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rookeeper_proto::{SessionId, Zxid};
 
 use crate::log_reader::RecordFault;
+use crate::names;
 
 /// Where the tree came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +44,21 @@ pub struct LogReport {
     pub end: LogEnd,
 }
 
+/// Records of errors that carry the zxid of the record before them. They change nothing and are skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RepeatedErrors {
+    pub count: u64,
+    /// The log that holds the first one, and its zxid.
+    pub first: Option<(String, Zxid)>,
+}
+
+impl RepeatedErrors {
+    pub(crate) fn count(&mut self, log: Zxid, zxid: Zxid) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| (names::log(log), zxid));
+    }
+}
+
 /// Everything recovery found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecoveryReport {
@@ -52,6 +68,7 @@ pub struct RecoveryReport {
     pub logs: Vec<LogReport>,
     pub last_zxid: Zxid,
     pub replayed: u64,
+    pub repeated_errors: RepeatedErrors,
     pub digests_checked: u64,
     pub digest_mismatches: u64,
     /// The first transaction after which the tree was not the one its writer had.
@@ -78,6 +95,12 @@ impl RecoveryReport {
                      record follows them"
                 ));
             }
+        }
+        if let RepeatedErrors { count, first: Some((log, zxid)) } = &self.repeated_errors {
+            warnings.push(format!(
+                "{count} records of failed requests carry the zxid of the record before them (the first in {log}, {zxid}): another \
+                 server wrote them, they change nothing and were skipped"
+            ));
         }
         if let Some(zxid) = self.first_mismatch {
             let (mismatches, checked) = (self.digest_mismatches, self.digests_checked);

@@ -261,3 +261,50 @@ fn the_log_is_read_while_it_is_written() {
     let (rounds, records) = reader.join().unwrap();
     assert!(rounds > 3 && records > 1000, "{rounds} rounds, {records} records");
 }
+
+/// A log file of the original's; the flag makes a record that of a failed request.
+fn put_log(disk: &SimDisk, name: Zxid, records: &[(Zxid, bool)]) {
+    let mut log = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0".to_vec();
+    for (zxid, failed) in records {
+        let mut record = body(*zxid);
+        if *failed {
+            let header = TxnHeader { session: SessionId(1), cxid: 7, zxid: *zxid, time_ms: 1 };
+            record.clear();
+            TxnRecord { header, txn: Txn::Error { code: -5 }, digest: None }.append(&mut record);
+        }
+        log.extend_from_slice(&u64::from(simd_adler32::adler32(&record.as_slice())).to_be_bytes());
+        log.extend_from_slice(&(record.len() as u32).to_be_bytes());
+        log.extend_from_slice(&record);
+        log.push(b'B');
+    }
+    disk.put(&log_path(&rookeeper_store::names::log(name)), &log);
+}
+
+#[test]
+fn a_failed_request_that_repeats_a_zxid_is_not_handed_on() {
+    let disk = SimDisk::new(1);
+    Directories::prepare(&disk, Path::new("/data"), Path::new("/logs"), true).unwrap();
+    snapshot(&disk, Zxid::ZERO);
+    let sound = |counters| range(1, counters).into_iter().map(|zxid| (zxid, false)).collect::<Vec<_>>();
+    put_log(&disk, zxid(1, 1), &[sound(1..=4), vec![(zxid(1, 4), true)], sound(5..=6)].concat());
+    put_log(&disk, zxid(1, 6), &[vec![(zxid(1, 6), true)], sound(7..=9)].concat());
+
+    assert_eq!(plan(&disk, zxid(1, 2), zxid(1, 10)), CatchUpStart::Continues);
+    assert_eq!(read(&disk, &directories(), zxid(1, 2), zxid(1, 10)).unwrap(), range(1, 3..=9));
+    assert_eq!(read(&disk, &directories(), zxid(1, 5), zxid(1, 10)).unwrap(), range(1, 6..=9));
+    let tail = |count| {
+        let tail = history_tail(&disk, &directories(), zxid(1, 9), count, usize::MAX >> 1).unwrap();
+        assert!(tail.iter().all(|(zxid, record)| *record == body(*zxid)));
+        tail.into_iter().map(|(zxid, _)| zxid).collect::<Vec<_>>()
+    };
+    assert_eq!(tail(100), range(1, 1..=9));
+    // The record that is skipped had taken a place.
+    assert_eq!(tail(5), range(1, 6..=9));
+    assert_eq!(tail(3), range(1, 7..=9));
+
+    // Where the file before is gone, nobody can tell what the repeated zxid belongs to.
+    disk.remove(&log_path(&rookeeper_store::names::log(zxid(1, 1)))).unwrap();
+    assert_eq!(plan(&disk, zxid(1, 5), zxid(1, 10)), CatchUpStart::Unavailable);
+    assert_eq!(tail(100), range(1, 7..=9));
+    assert_eq!(read(&disk, &directories(), zxid(1, 6), zxid(1, 10)).unwrap(), range(1, 7..=9));
+}

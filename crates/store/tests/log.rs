@@ -398,3 +398,84 @@ fn a_log_whose_name_is_not_its_first_transaction_is_refused() {
     let refusal = start(&disk).unwrap_err().to_string();
     assert!(refusal.contains("log.2") && refusal.contains("name"), "{refusal}");
 }
+
+/// The body of a failed request.
+fn failed_request(zxid: Zxid) -> Vec<u8> {
+    let header = TxnHeader { session: SessionId(0x1234), cxid: 7, zxid, time_ms: 1 };
+    let mut body = Vec::new();
+    TxnRecord { header, txn: Txn::Error { code: -5 }, digest: None }.append(&mut body);
+    body
+}
+
+fn log_of(bodies: &[Vec<u8>]) -> Vec<u8> {
+    let mut log = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0".to_vec();
+    for body in bodies {
+        log.extend_from_slice(&u64::from(simd_adler32::adler32(&body.as_slice())).to_be_bytes());
+        log.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        log.extend_from_slice(body);
+        log.push(b'B');
+    }
+    log
+}
+
+/// Transactions 1 to `RECORDS`, where a failed request repeats the zxid of `repeated`; in one file, or with a new file that begins with it.
+fn disk_with_repeated_zxid(history: &History, repeated: i64, in_new_file: bool) -> SimDisk {
+    let disk = empty_disk();
+    let bodies = |zxids: std::ops::RangeInclusive<i64>| zxids.map(|zxid| history.body(Zxid(zxid)));
+    let before: Vec<_> = bodies(1..=repeated).collect();
+    let after: Vec<_> = std::iter::once(failed_request(Zxid(repeated))).chain(bodies(repeated + 1..=RECORDS)).collect();
+    if in_new_file {
+        disk.put(&log_path("log.1"), &log_of(&before));
+        disk.put(&log_path(&format!("log.{repeated:x}")), &log_of(&after));
+    } else {
+        disk.put(&log_path("log.1"), &log_of(&[before, after].concat()));
+    }
+    disk
+}
+
+#[test]
+fn a_failed_request_that_repeats_a_zxid_is_skipped_with_a_warning() {
+    let history = History::new(9, RECORDS);
+    for (repeated, in_new_file) in [(4, false), (4, true), (RECORDS, false), (RECORDS, true)] {
+        let disk = disk_with_repeated_zxid(&history, repeated, in_new_file);
+        let found = check(&disk, &directories(), &Default::default()).unwrap();
+        assert!(found.logs.iter().all(|log| log.problem.is_none()), "{found}");
+        assert_eq!(found.logs.iter().map(|log| log.repeated_errors).sum::<u64>(), u64::from(!in_new_file), "{found}");
+        assert!(repair_log(&disk, &log_path("log.1"), usize::MAX >> 1).unwrap().kept.is_none());
+
+        let recovered = start(&disk).unwrap();
+        assert_eq!(recovered.tree.last_zxid(), Zxid(RECORDS));
+        assert_eq!(recovered.tree.digest(), history.digests[RECORDS as usize]);
+        assert_eq!((recovered.report.replayed, recovered.report.digest_mismatches), (RECORDS as u64, 0));
+        let warnings = recovered.report.warnings();
+        let log = if in_new_file { format!("log.{repeated:x}") } else { "log.1".to_owned() };
+        assert!(warnings.len() == 1 && warnings[0].contains(&format!("the first in {log}, {}", Zxid(repeated))));
+    }
+}
+
+#[test]
+fn a_snapshot_right_before_a_repeated_zxid_does_not_hide_the_record_that_has_it_by_right() {
+    let history = History::new(9, RECORDS);
+    let disk = disk_with_repeated_zxid(&history, 4, true);
+    let (tree, options) = (history.tree_at(Zxid(3)), rookeeper_store::SnapshotOptions::default());
+    let dir = directories().snapshot_dir;
+    rookeeper_store::write_snapshot(&disk, &dir, &options, &mut |read| read(&tree), &mut |_| Ok(())).unwrap();
+    let recovered = start(&disk).unwrap();
+    assert_eq!(recovered.tree.digest(), history.digests[RECORDS as usize]);
+    assert_eq!(recovered.report.digest_mismatches, 0);
+}
+
+#[test]
+fn anything_else_that_repeats_a_zxid_is_damage() {
+    let history = History::new(9, RECORDS);
+    let bodies = |zxids: std::ops::RangeInclusive<i64>| zxids.map(|zxid| history.body(Zxid(zxid))).collect::<Vec<_>>();
+    // A change with a zxid that was there, and a failed request with one from before the last.
+    for wrong in [history.body(Zxid(4)), failed_request(Zxid(3))] {
+        let disk = empty_disk();
+        disk.put(&log_path("log.1"), &log_of(&[bodies(1..=4), vec![wrong], bodies(5..=RECORDS)].concat()));
+        let error = start(&disk).unwrap_err().to_string();
+        assert!(error.contains("the order is broken"), "{error}");
+        let found = check(&disk, &directories(), &Default::default()).unwrap();
+        assert!(found.logs[0].problem.is_some());
+    }
+}

@@ -20,6 +20,9 @@ use crate::read::ReadFrame;
 use crate::replica::{Replica, Reply, Role};
 use crate::time::Time;
 
+/// The original reads no packet that is longer than its `jute.maxbuffer` and as much again; this is below the half of that.
+const TOUCHES_PER_PACKET: usize = 50_000;
+
 #[derive(Debug)]
 enum Kind {
     /// Answered by the transaction with this session and cxid.
@@ -230,7 +233,9 @@ impl Replica {
         connected.sort_unstable_by_key(|touch| touch.session);
         touches.append(&mut connected);
         if let Role::Learning(learner) = &mut self.role {
-            learner.pong(zxid, touches);
+            for part in in_packets(touches, TOUCHES_PER_PACKET) {
+                learner.pong(zxid, part);
+            }
         }
     }
 
@@ -238,5 +243,34 @@ impl Replica {
     pub(crate) fn forward_write(&mut self, body: &[u8], identities: &Identities, reply: Reply) {
         let (session, cxid, op) = (reply.connection.session(), reply.xid, reply.op);
         self.forward(session, cxid, op, body, Some(identities.to_vec()), Some(reply));
+    }
+}
+
+/// Splits what a ping is answered with; where there is nothing to tell, the answer is empty.
+fn in_packets(mut touches: Vec<Touch>, limit: usize) -> Vec<Vec<Touch>> {
+    let mut rest = touches.split_off(touches.len().min(limit));
+    let mut packets = vec![touches];
+    while !rest.is_empty() {
+        let later = rest.split_off(rest.len().min(limit));
+        packets.push(std::mem::replace(&mut rest, later));
+    }
+    packets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_of_many_sessions_is_answered_in_packets_that_the_original_reads() {
+        let touches = |ids: std::ops::Range<i64>| -> Vec<Touch> {
+            ids.map(|id| Touch { session: SessionId(id), timeout_ms: 4000 }).collect()
+        };
+        assert_eq!(in_packets(touches(0..0), 3), [touches(0..0)]);
+        assert_eq!(in_packets(touches(0..3), 3), [touches(0..3)]);
+        assert_eq!(in_packets(touches(0..7), 3), [touches(0..3), touches(3..6), touches(6..7)]);
+        let mut packet = Vec::new();
+        QuorumPacket::Ping { zxid: Zxid(1), touches: Some(touches(0..TOUCHES_PER_PACKET as i64)) }.append(&mut packet);
+        assert!(packet.len() <= frame::DEFAULT_MAX_BUFFER_BYTES, "{}", packet.len());
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Counterpart in the original: `PrepRequestProcessor.pRequest2Txn`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rookeeper_proto::acl::AclRequest;
@@ -13,7 +14,7 @@ use rookeeper_proto::node_kind::MAX_TTL_MS;
 use rookeeper_proto::path;
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetAclRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, Zxid};
+use rookeeper_proto::{Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, TxnRecord, Zxid};
 use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest};
 use rookeeper_zab::Membership;
 
@@ -34,7 +35,13 @@ pub(crate) struct Prepare<'a> {
     /// The place the transaction will have, and its time.
     pub zxid: Zxid,
     pub wall_ms: i64,
+    /// What the access control lists of the transaction may still take. A short request can ask for long ones, so they are counted as they
+    /// come up and not only when the record is whole.
+    pub acl_room_bytes: usize,
 }
+
+/// Permissions and two lengths.
+const ACL_ENTRY_BYTES: usize = 12;
 
 type Checked<T> = Result<T, ErrorCode>;
 
@@ -92,6 +99,7 @@ impl Prepare<'_> {
                 self.remove(path, &node);
             }
         }
+        let paths = fitting(paths, self.settings.max_record_bytes);
         Txn::CloseSession { paths: Some(paths) }
     }
 
@@ -292,8 +300,11 @@ impl Prepare<'_> {
         }
     }
 
-    fn fix_up(&self, requested: Option<&[AclRequest]>) -> Checked<Vec<Acl>> {
-        access::fix_up(requested, self.identities, &self.settings.access)
+    fn fix_up(&mut self, requested: Option<&[AclRequest]>) -> Checked<Vec<Acl>> {
+        let acl = access::fix_up(requested, self.identities, &self.settings.access)?;
+        let bytes = acl.iter().map(|entry| ACL_ENTRY_BYTES + entry.id.scheme.len() + entry.id.id.len()).sum();
+        self.acl_room_bytes = self.acl_room_bytes.checked_sub(bytes).ok_or(ErrorCode::InvalidAcl)?;
+        Ok(acl)
     }
 
     /// The list as the next transactions find it.
@@ -309,6 +320,26 @@ impl Prepare<'_> {
         }
         Ok(())
     }
+}
+
+/// The paths that the record of a closing session names: all, or so many that the record stays readable. Whoever applies the record also
+/// deletes everything else that the session owns, so the tree is the same in the end. One path of each parent comes first: a replay on a
+/// snapshot that was taken meanwhile finds the nodes gone, and has the time of the last change of a parent's children from the record
+/// alone.
+fn fitting(paths: Vec<String>, limit: usize) -> Vec<String> {
+    let length = |path: &String| size_of::<i32>() + path.len();
+    let room = limit.saturating_sub(TxnRecord::OVERHEAD + size_of::<i32>());
+    if paths.iter().map(length).sum::<usize>() <= room {
+        return paths;
+    }
+    let mut parents = HashSet::new();
+    let mut used = 0;
+    let mut named: Vec<String> = paths.iter().filter(|path| parents.insert(path::parent(path))).cloned().collect();
+    named.retain(|path| {
+        used += length(path);
+        used <= room
+    });
+    named
 }
 
 /// The parent of a path that is about to appear or go; the checks here are the only ones that come before those of the parent.

@@ -493,14 +493,19 @@ impl Replica {
         let Role::Leading(leader) = &mut self.role else { return };
         let zxid = leader.next_zxid();
         let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms };
+        let mut body = Vec::with_capacity(128);
+        let mut record = encode(header, txn, self.shared.settings.digests.then(|| self.pending.digest()), &mut body);
+        if body.len() + announced_with(&record.txn) > self.shared.settings.max_record_bytes {
+            // What servers make themselves always fits, so there is a request to refuse.
+            self.pending.take_back();
+            body.clear();
+            record = encode(header, Txn::Error { code: ErrorCode::MarshallingError.number() }, None, &mut body);
+        }
         let touched = self.pending.keep();
-        let digest = (self.shared.settings.digests && !matches!(txn, Txn::Error { .. })).then(|| self.pending.digest());
-        let record = TxnRecord { header, txn, digest: digest.map(Digest::new) };
+        let digest = record.digest.map(|digest| digest.value);
         if let Some(reply) = &reply {
             reply.connection.set_last_write(zxid);
         }
-        let mut body = Vec::with_capacity(128);
-        record.append(&mut body);
         self.proposal_bytes.note(body.len());
         if self.member.is_some() {
             self.shared.statistics.member.proposals.fetch_add(1, Relaxed);
@@ -641,6 +646,7 @@ impl Replica {
             zxid,
             global_session,
             wall_ms: now.wall_ms,
+            acl_room_bytes: self.shared.settings.max_record_bytes,
         };
         change(&mut prepare).unwrap_or_else(|code| Txn::Error { code: code.number() })
     }
@@ -655,6 +661,19 @@ impl Replica {
         let txn = self.prepare(now, session, &[], change);
         self.propose(now, session, 0, txn, None);
     }
+}
+
+/// Puts a transaction into its record, with the digest of the tree after it.
+fn encode(header: TxnHeader, txn: Txn, digest: Option<i64>, body: &mut Vec<u8>) -> TxnRecord {
+    let digest = digest.filter(|_| !matches!(txn, Txn::Error { .. })).map(Digest::new);
+    let record = TxnRecord { header, txn, digest };
+    record.append(body);
+    record
+}
+
+/// What stands beside a record in the packets that hold it: an observer learns of a reconfiguration together with the new leader's id.
+fn announced_with(txn: &Txn) -> usize {
+    if matches!(txn, Txn::Reconfig { .. }) { size_of::<i64>() } else { 0 }
 }
 
 /// The membership that a transaction makes, if it is a reconfiguration.

@@ -1,6 +1,7 @@
 //! What an operator can choose about the replica's behaviour. Each field says its consequence.
 
 use rookeeper_proto::ServerId;
+use rookeeper_proto::frame::DEFAULT_MAX_BUFFER_BYTES;
 use rookeeper_tree::access::AccessConfig;
 
 /// Far above what recipes and frameworks use.
@@ -25,6 +26,9 @@ pub struct Settings {
     pub reconfig: bool,
     /// A multiRead whose answer grows beyond this is refused: a small request can name a large node many times.
     pub max_multi_read_bytes: usize,
+    /// The longest record of a transaction, in bytes. The original refuses to read a longer one, from its log and from its leader: it
+    /// takes `jute.maxbuffer` plus its extra size.
+    pub max_record_bytes: usize,
     /// A connection that watches more paths than this is cut.
     pub max_watches_per_connection: usize,
     /// For the tables of watches. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
@@ -57,6 +61,7 @@ impl Default for Settings {
             digests: true,
             reconfig: false,
             max_multi_read_bytes: 4 << 20,
+            max_record_bytes: 2 * DEFAULT_MAX_BUFFER_BYTES,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
             seed: 0,
             access: AccessConfig::default(),

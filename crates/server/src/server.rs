@@ -319,6 +319,8 @@ fn settings(config: &Config) -> Settings {
         reconfig: config.reconfig_enabled,
         seed: storage::secret_seed(),
         max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
+        max_record_bytes: (config.requests.jute_max_buffer as usize + config.requests.extra_size as usize)
+            .min(rookeeper_store::MAX_RECORD_BYTES),
         max_multi_read_bytes: MULTI_READ_ANSWERS * config.requests.jute_max_buffer as usize,
         access: AccessConfig {
             skip_acl: config.access.skip_acl,

@@ -126,6 +126,8 @@ pub struct Requests {
     /// Largest packet from a client in bytes; a larger one closes the connection. Clients have the same limit for
     /// answers.
     pub jute_max_buffer: u32,
+    /// By so many bytes the record of a transaction may be longer than the largest request.
+    pub extra_size: u32,
     /// When more requests than this are in process, a connection that has one among them is not read.
     pub global_outstanding_limit: u32,
     /// From this many bytes a request counts as large; none for no such rule.
@@ -142,6 +144,7 @@ impl Requests {
     pub(super) fn read(settings: &Settings) -> Self {
         Requests {
             jute_max_buffer: settings.whole("jute.maxbuffer"),
+            extra_size: extra_size(settings),
             global_outstanding_limit: settings.whole("globalOutstandingLimit"),
             large_request_threshold_bytes: settings.positive("largeRequestThreshold"),
             large_request_max_bytes: settings.whole("largeRequestMaxBytes"),
@@ -149,6 +152,13 @@ impl Requests {
             throttle: RequestThrottle::read(settings),
         }
     }
+}
+
+/// As much as the largest request where nothing is set; the original allows no less than 1024 bytes.
+fn extra_size(settings: &Settings) -> u32 {
+    let set = settings.number_if_any("jute.maxbuffer.extrasize");
+    let bytes = set.unwrap_or_else(|| settings.number("jute.maxbuffer")).max(1024);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Requests wait in front of the pipeline while it is full.

@@ -134,12 +134,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("maxCnxns", signed("connections, 0 or less for no limit"), "0", Used),
     prop("globalOutstandingLimit", whole(0, "requests"), "1000", Used),
     bare("jute.maxbuffer", REQUEST_BYTES, "1048575", Used),
-    prop(
-        "jute.maxbuffer.extrasize",
-        whole(0, "bytes, 1024 or more"),
-        "jute.maxbuffer",
-        NoEffect("records of the log are read whatever their size"),
-    ),
+    prop("jute.maxbuffer.extrasize", whole(0, "bytes, 1024 or more"), "jute.maxbuffer", Used),
     prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", Used),
     prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", Used),
     bare("znode.container.checkIntervalMs", whole(1, "milliseconds"), "60000", Used),

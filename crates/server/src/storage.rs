@@ -16,9 +16,9 @@ use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::snapshot_writer::WithTree;
 use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{
-    Compression, Directories, DirectoryLock, Disk, LogOptions, LogWriter, MAX_RECORD_BYTES, Origin, PurgeOptions,
-    Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot, recover,
-    write_snapshot,
+    Compression, Directories, DirectoryLock, Disk, HeldDirectories, LogOptions, LogWriter, MAX_RECORD_BYTES, Origin,
+    PurgeOptions, Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot,
+    recover, write_snapshot,
 };
 use rookeeper_tree::Tree;
 use tracing::info;
@@ -96,6 +96,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     };
     let hours = config.purge.interval_hours;
     let files = Arc::new(Files {
+        held: directories.hold(&*disk)?,
         disk,
         directories,
         log: log_options,
@@ -139,6 +140,7 @@ pub(crate) fn secret_seed() -> u64 {
 pub(crate) struct Files {
     pub disk: Arc<dyn Disk>,
     pub directories: Directories,
+    held: HeldDirectories,
     log: LogOptions,
     snapshots: SnapshotOptions,
     recovery: RecoveryOptions,
@@ -153,8 +155,10 @@ impl Files {
     #[cfg(test)]
     pub fn of_test(directory: &std::path::Path) -> Files {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let directories = Directories::prepare(&*disk, directory, directory, true).unwrap();
         Files {
-            directories: Directories::prepare(&*disk, directory, directory, true).unwrap(),
+            held: directories.hold(&*disk).unwrap(),
+            directories,
             disk,
             log: LogOptions { preallocate_bytes: 0, ..LogOptions::default() },
             snapshots: SnapshotOptions::default(),
@@ -167,6 +171,11 @@ impl Files {
     /// A writer whose first transaction follows `last`.
     pub fn log_writer(&self, last: Zxid) -> LogWriter {
         LogWriter::new(self.disk.clone(), &self.directories.log_dir, self.log.clone(), last)
+    }
+
+    /// An error where the directories are not those any more that this server has recovered from.
+    pub fn refuse_if_gone(&self) -> Result<(), StoreError> {
+        self.held.refuse_if_gone()
     }
 
     /// The epochs with which a member starts whose history ends at `last`.

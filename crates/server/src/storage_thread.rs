@@ -175,6 +175,8 @@ impl StorageThread {
     fn commit(&mut self) -> Result<(), StoreError> {
         let start = Instant::now();
         self.unsnapped_bytes += self.writer.commit()?.bytes;
+        // The log has looked for its own file. Snapshots and epochs are as much needed at the next start.
+        self.files.refuse_if_gone()?;
         let took_ms = start.elapsed().as_millis() as u64;
         self.figures.fsync_time_ms.record(took_ms);
         if took_ms > self.config.fsync_warning_threshold_ms {

@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::disk::Disk;
+use tracing::warn;
+
+use crate::disk::{Disk, HeldDir};
 use crate::error::{Result, StoreError};
 use crate::names::{self, Listing};
 
@@ -47,8 +49,26 @@ impl Directories {
             probe(disk, dir)?;
         }
         probe(disk, data_dir)?;
+        for dir in [data_dir, &directories.snapshot_dir, &directories.log_dir] {
+            if disk.is_open_to_others(dir).unwrap_or(false) {
+                warn!(
+                    "every user of this machine may put files into {}: take that right away (chmod o-w), or others can change the data",
+                    dir.display()
+                );
+            }
+        }
         directories.refuse_mixed_up(disk)?;
         Ok(directories)
+    }
+
+    /// Keeps hold of the directories that are written to.
+    pub fn hold(&self, disk: &dyn Disk) -> Result<HeldDirectories> {
+        let hold = |dir: &PathBuf| disk.hold_dir(dir).map_err(|error| StoreError::disk("open", dir, error));
+        let mut held = vec![hold(&self.snapshot_dir)?];
+        if self.log_dir != self.snapshot_dir {
+            held.push(hold(&self.log_dir)?);
+        }
+        Ok(HeldDirectories(held))
     }
 
     fn refuse_mixed_up(&self, disk: &dyn Disk) -> Result<()> {
@@ -72,6 +92,24 @@ impl Directories {
                 format!("{}, but it is the directory of the log alone", names::snapshot(*zxid, *compression)),
                 format!("move all snapshot.* to {}, or correct dataDir", self.snapshot_dir.display()),
             );
+        }
+        Ok(())
+    }
+}
+
+/// The directories as they were found at the start.
+#[derive(Debug)]
+pub struct HeldDirectories(Vec<Box<dyn HeldDir>>);
+
+impl HeldDirectories {
+    /// An error where one of them was removed or moved since: what is written now is lost at the next start.
+    pub fn refuse_if_gone(&self) -> Result<()> {
+        for dir in &self.0 {
+            match dir.is_in_place() {
+                Ok(true) => {}
+                Ok(false) => return Err(StoreError::Gone { path: dir.path().to_owned() }),
+                Err(error) => return Err(StoreError::disk("look at", dir.path(), error)),
+            }
         }
         Ok(())
     }

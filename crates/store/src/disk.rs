@@ -2,16 +2,23 @@
 //!
 //! What always holds: data is durable only after [`DiskFile::sync_data`], a name (new, renamed or removed) only after
 //! [`Disk::sync_dir`] of its directory. Nothing here buffers.
+//!
+//! Others may be able to write to the directory of the files. So what is no regular file is not opened, nothing is written through a
+//! link, a new file is never one that was there before, and what is made is for its user and group only.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
+
+/// Before the umask: nothing for those who are neither user nor group. What is there already keeps its rights.
+const FILE_MODE: u32 = 0o640;
+const DIR_MODE: u32 = 0o750;
 
 /// Names and whole files.
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -21,7 +28,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     fn is_dir(&self, path: &Path) -> bool;
     fn exists(&self, path: &Path) -> bool;
-    /// Creates a file for writing, empty; one that is there loses its content.
+    /// Creates a file for writing, empty. One that is there loses its name first and keeps its content, which may be known by other names.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens an existing file for writing in place.
@@ -30,8 +37,19 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Keeps hold of a directory, to see later whether it is still in its place.
+    fn hold_dir(&self, dir: &Path) -> io::Result<Box<dyn HeldDir>>;
+    /// Whether users other than its own may put files into a directory.
+    fn is_open_to_others(&self, dir: &Path) -> io::Result<bool>;
     /// When the file was last written.
     fn modified(&self, path: &Path) -> io::Result<SystemTime>;
+}
+
+/// A directory that was found in its place once.
+pub trait HeldDir: Send + Sync + fmt::Debug {
+    fn path(&self) -> &Path;
+    /// False where it was removed or moved since, also if another one has its name now.
+    fn is_in_place(&self) -> io::Result<bool>;
 }
 
 /// One open file. Offsets count from its beginning.
@@ -46,6 +64,8 @@ pub trait DiskFile: Send + fmt::Debug {
     fn preallocate(&mut self, length: u64) -> io::Result<()>;
     fn truncate(&mut self, length: u64) -> io::Result<()>;
     fn length(&self) -> io::Result<u64>;
+    /// Whether this is the file that a path leads to. False where the name was removed or moved.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
     /// The first offset from `offset` on that may hold anything but zeros; `None` where nothing but zeros is left.
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
 }
@@ -65,7 +85,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
     }
 
     fn is_dir(&self, path: &Path) -> bool {
@@ -77,15 +97,20 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        open(OpenOptions::new().read(true).write(true).create(true).truncate(true), path)
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
+        Ok(Box::new(RealFile(file)))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        open(OpenOptions::new().read(true), path)
+        open(OpenOptions::new().read(true), OFlags::empty(), fs::metadata(path)?, path)
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        open(OpenOptions::new().read(true).write(true), path)
+        open(OpenOptions::new().read(true).write(true), OFlags::NOFOLLOW, fs::symlink_metadata(path)?, path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -104,17 +129,67 @@ impl Disk for RealDisk {
         }
     }
 
+    fn hold_dir(&self, dir: &Path) -> io::Result<Box<dyn HeldDir>> {
+        Ok(Box::new(RealDir { dir: File::open(dir)?, path: dir.to_owned() }))
+    }
+
+    fn is_open_to_others(&self, dir: &Path) -> io::Result<bool> {
+        const BY_OTHERS: u32 = 0o002;
+        Ok(fs::metadata(dir)?.mode() & BY_OTHERS != 0)
+    }
+
     fn modified(&self, path: &Path) -> io::Result<SystemTime> {
         fs::metadata(path)?.modified()
     }
 }
 
-fn open(options: &OpenOptions, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-    let file = options.open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+/// Opens a regular file. To open a pipe would wait for its other end, and to open a device may set something off, so the look comes first;
+/// should the path lead elsewhere a moment later, the second look sees it and the first flag has kept it from waiting.
+fn open(options: &mut OpenOptions, flags: OFlags, found: Metadata, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    refuse_special(found.file_type())?;
+    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = options.custom_flags(flags.bits() as i32).open(path)?;
+    refuse_special(file.metadata()?.file_type())?;
     Ok(Box::new(RealFile(file)))
+}
+
+/// Whatever is no regular file is refused by name.
+pub(crate) fn refuse_special(found: FileType) -> io::Result<()> {
+    let what = match found {
+        file if file.is_file() => return Ok(()),
+        dir if dir.is_dir() => "a directory",
+        link if link.is_symlink() => "a symbolic link",
+        pipe if pipe.is_fifo() => "a named pipe",
+        socket if socket.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(io::Error::new(io::ErrorKind::Unsupported, format!("it is {what} where a regular file belongs")))
+}
+
+/// Whether a path leads to what is open as `file`. While that is open no other file can get its number.
+fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (open.dev(), open.ino())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Debug)]
+struct RealDir {
+    dir: File,
+    path: PathBuf,
+}
+
+impl HeldDir for RealDir {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        leads_to(&self.path, &self.dir)
+    }
 }
 
 #[derive(Debug)]
@@ -163,11 +238,99 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        leads_to(path, &self.0)
+    }
+
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
         match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
             Ok(next) => Ok(Some(next)),
             Err(Errno::NXIO) => Ok(None),
             Err(_) => Ok((offset < self.length()?).then_some(offset)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    fn refusal(result: io::Result<Box<dyn DiskFile>>) -> String {
+        let error = result.expect_err("refused");
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        error.to_string()
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        mkfifoat(CWD, path("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        for (name, word) in [("pipe", "a named pipe"), ("socket", "a socket"), ("", "a directory")] {
+            assert!(refusal(RealDisk.open_read(&path(name))).contains(word));
+            assert!(refusal(RealDisk.open_write(&path(name))).contains(word));
+        }
+        assert!(refusal(RealDisk.open_read(Path::new("/dev/null"))).contains("a device"));
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, soft, hard) = (dir.path().join("victim"), dir.path().join("soft"), dir.path().join("hard"));
+        fs::write(&victim, b"of somebody else").unwrap();
+        symlink(&victim, &soft).unwrap();
+        fs::hard_link(&victim, &hard).unwrap();
+        assert!(refusal(RealDisk.open_write(&soft)).contains("a symbolic link"));
+        // To read through one is harmless: people lay out their disks with them.
+        assert_eq!(RealDisk.open_read(&soft).unwrap().length().unwrap(), 16);
+        for link in [&soft, &hard] {
+            RealDisk.create(link).unwrap().write_at(b"ours", 0).unwrap();
+            assert_eq!(fs::read(link).unwrap(), b"ours");
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"of somebody else");
+    }
+
+    #[test]
+    fn what_is_made_is_not_for_everybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("data/version-2");
+        RealDisk.create_dir(&below).unwrap();
+        RealDisk.create(&below.join("log.1")).unwrap();
+        for path in [dir.path().join("data"), below.clone(), below.join("log.1")] {
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o007, 0, "{}", path.display());
+        }
+        assert!(!RealDisk.is_open_to_others(&below).unwrap());
+        fs::set_permissions(&below, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(RealDisk.is_open_to_others(&below).unwrap());
+        // What is there stays as its owner has it.
+        RealDisk.create_dir(&below).unwrap();
+        assert!(RealDisk.is_open_to_others(&below).unwrap());
+    }
+
+    #[test]
+    fn a_file_or_directory_that_lost_its_place_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("version-2");
+        let (path, moved) = (below.join("log.1"), dir.path().join("elsewhere"));
+        RealDisk.create_dir(&below).unwrap();
+        let (file, held) = (RealDisk.create(&path).unwrap(), RealDisk.hold_dir(&below).unwrap());
+        let in_place = || (file.is_at(&path).unwrap(), held.is_in_place().unwrap());
+        assert_eq!(in_place(), (true, true));
+        fs::rename(&below, &moved).unwrap();
+        assert_eq!(in_place(), (false, false));
+        // Others with the same names are not the same.
+        fs::create_dir(&below).unwrap();
+        fs::copy(moved.join("log.1"), &path).unwrap();
+        assert_eq!(in_place(), (false, false));
+        fs::remove_dir_all(&below).unwrap();
+        fs::rename(&moved, &below).unwrap();
+        assert_eq!(in_place(), (true, true));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(in_place(), (false, true));
     }
 }

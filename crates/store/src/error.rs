@@ -15,6 +15,12 @@ pub enum StoreError {
     /// The disk refused.
     #[error("can't {action} {path}: {source}; {remedy}", path = path.display(), remedy = disk_remedy(source))]
     Disk { action: &'static str, path: PathBuf, source: io::Error },
+    /// Somebody removed or moved what this server writes to.
+    #[error(
+        "{path} was removed or moved while this server was using it, and what is written there is lost at the next start; {remedy}",
+        path = path.display(), remedy = GONE_REMEDY
+    )]
+    Gone { path: PathBuf },
     /// The bytes are not what was written, or something that was written is missing.
     #[error("{path}{at}: {problem}; {remedy}", path = path.display(), at = At(*offset))]
     Damaged { path: PathBuf, offset: Option<u64>, problem: String, remedy: String },
@@ -31,6 +37,10 @@ pub enum StoreError {
     #[error("{0}")]
     Misuse(String),
 }
+
+/// For whoever took away a directory or file of a running server.
+const GONE_REMEDY: &str = "put back what was moved before you start this server again. If it is gone: a standalone server needs a backup; \
+    a member of an ensemble fetches everything from the leader, as long as the other members form a quorum";
 
 struct At(Option<u64>);
 
@@ -52,6 +62,7 @@ fn disk_remedy(error: &io::Error) -> &'static str {
             "make room (old snapshots and logs go first: see autopurge), then restart"
         }
         io::ErrorKind::ReadOnlyFilesystem => "mount it for writing and see in the kernel's log why it is read-only",
+        io::ErrorKind::Unsupported => "see who put it there, and move it out of this directory",
         io::ErrorKind::NotFound => "something else removes files here; see what shares this directory",
         _ => "look into the kernel's log for the disk; don't copy files back before you know what it holds",
     }

@@ -42,7 +42,7 @@ pub mod snapshot_stream;
 pub mod snapshot_writer;
 pub mod truncate;
 
-pub use directories::Directories;
+pub use directories::{Directories, HeldDirectories};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StoreError;
 pub use lock::DirectoryLock;

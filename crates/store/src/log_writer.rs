@@ -172,7 +172,7 @@ impl LogWriter {
                 ..SyncStats::default()
             });
         }
-        self.make_durable().map_err(|error| self.close(error))?;
+        self.make_durable().and_then(|()| self.refuse_if_gone()).map_err(|error| self.close(error))?;
         let file_length = self.file.as_ref().map_or(0, |file| file.written);
         let stats = SyncStats { file_length, ..std::mem::take(&mut self.batch) };
         self.policy.count(stats.records as u64, stats.bytes);
@@ -272,6 +272,16 @@ impl LogWriter {
         }
         log.durable = log.written;
         Ok(())
+    }
+
+    /// A file without its name is lost at the next start, so nothing in it may be acknowledged.
+    fn refuse_if_gone(&self) -> Result<()> {
+        let Some(log) = &self.file else { return Ok(()) };
+        match log.file.is_at(&log.path) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Gone { path: log.path.clone() }),
+            Err(error) => Err(StoreError::disk("look at", &log.path, error)),
+        }
     }
 }
 

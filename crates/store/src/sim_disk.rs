@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, HeldDir};
 use crate::roll_policy::random;
 
 const SECTOR: u64 = 512;
@@ -166,6 +166,13 @@ impl SimDisk {
         state.files.push(Inode { content: content.to_vec(), durable: content.to_vec(), ..Inode::default() });
         state.names.insert(path.to_owned(), file);
         state.durable_names.insert(path.to_owned(), file);
+    }
+
+    /// Somebody else takes a file away, durably, without counting. Programs that have it open go on with it.
+    pub fn take_away(&self, path: &Path) {
+        let mut state = self.state();
+        state.names.remove(path);
+        state.durable_names.remove(path);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -337,22 +344,15 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        if self.state().names.contains_key(path) {
+            // Replaced, not emptied.
+            self.remove(path)?;
+        }
         let mut state = self.state();
         if !path.parent().is_some_and(|dir| state.directories.contains(dir)) {
             return Err(no_such(path));
         }
         let verdict = state.operation(true);
-        if let Some(file) = state.names.get(path).copied() {
-            // Emptied, not replaced.
-            return match verdict {
-                Verdict::Done => {
-                    state.files[file].content.clear();
-                    state.files[file].unsynced.push(Change::Length(0));
-                    Ok(Box::new(SimFile { disk: self.clone(), file }))
-                }
-                Verdict::Fails(error) | Verdict::FailsHalfway(error) => Err(error),
-            };
-        }
         let file = state.files.len();
         state.files.push(Inode::default());
         state.change_name(verdict, NameChange::Create { path: path.to_owned(), file })?;
@@ -400,10 +400,34 @@ impl Disk for SimDisk {
         }
     }
 
+    fn hold_dir(&self, dir: &Path) -> io::Result<Box<dyn HeldDir>> {
+        Ok(Box::new(SimDir { disk: self.clone(), path: dir.to_owned() }))
+    }
+
+    fn is_open_to_others(&self, _dir: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn modified(&self, path: &Path) -> io::Result<SystemTime> {
         let state = self.state();
         let file = state.file(path)?;
         Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(state.files[file].modified))
+    }
+}
+
+#[derive(Debug)]
+struct SimDir {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl HeldDir for SimDir {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        Ok(self.disk.is_dir(&self.path))
     }
 }
 
@@ -499,6 +523,10 @@ impl DiskFile for SimFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.disk.state().files[self.file].content.len() as u64)
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.disk.state().names.get(path) == Some(&self.file))
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {

@@ -109,6 +109,8 @@ pub enum Fault {
     CutLinks,
     SlowNetwork,
     SlowDisk,
+    /// An operation on the disk takes very long, longer perhaps than others wait for its outcome, and then ends well.
+    HungDisk,
     FullDisk,
     /// One operation on the disk fails.
     BrokenDisk,
@@ -118,7 +120,7 @@ pub enum Fault {
     CutClients,
 }
 
-pub const FAULTS: [Fault; 15] = [
+pub const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::PowerCut,
     Fault::PowerCutWithinWrite,
@@ -130,6 +132,7 @@ pub const FAULTS: [Fault; 15] = [
     Fault::CutLinks,
     Fault::SlowNetwork,
     Fault::SlowDisk,
+    Fault::HungDisk,
     Fault::FullDisk,
     Fault::BrokenDisk,
     Fault::ClockJump,
@@ -275,6 +278,7 @@ impl World {
                     self.servers[target].slowness = 1 + (fault.draw % 200) as i64;
                     self.schedule(over_us, Event::FaultOver { index, server: target });
                 }
+                Fault::HungDisk => self.servers[target].disk_hangs_until_us = over_us,
                 Fault::ClockJump => {
                     self.servers[target].wall_offset_ms += fault.draw as i64 % 100_000;
                 }
@@ -350,6 +354,7 @@ impl World {
         self.network.slowness = 1;
         for server in 0..self.servers.len() {
             self.servers[server].slowness = 1;
+            self.servers[server].disk_hangs_until_us = 0;
             // Also of one that is no member, whose process does not start: clients that try it are refused, and need not wait.
             self.servers[server].powered = true;
             self.servers[server].disk.inject(DiskFault::Broken { at: 0 });

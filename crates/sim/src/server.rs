@@ -58,6 +58,8 @@ pub(crate) struct Server {
     monotonic_offset_ms: i64,
     /// The disk takes this many times as long.
     pub slowness: i64,
+    /// Nothing that the storage is at ends before.
+    pub disk_hangs_until_us: i64,
     pub promises: Promises,
     /// The transactions of its log, durable or not.
     pub log: BTreeMap<Zxid, Arc<[u8]>>,
@@ -104,6 +106,7 @@ impl Server {
             wall_offset_ms: 0,
             monotonic_offset_ms,
             slowness: 1,
+            disk_hangs_until_us: 0,
             promises: Promises::default(),
             log: BTreeMap::new(),
             start_failures: 0,

@@ -40,6 +40,11 @@ impl World {
 
     /// The storage has done what it was at: all transactions at the head of the queue together, or one other thing.
     pub(crate) fn storage_step(&mut self, server: usize) {
+        let (until_us, life) = (self.servers[server].disk_hangs_until_us, self.servers[server].life);
+        if self.now_us < until_us {
+            self.schedule(until_us, Event::Storage { server, life });
+            return;
+        }
         match self.try_storage_step(server) {
             Ok(Some(answer)) => self.feed(server, answer),
             Ok(None) => {}
@@ -179,6 +184,11 @@ impl World {
         let this = &mut self.servers[server];
         let life = this.life;
         let Some(process) = &mut this.process else { return };
+        let until_us = this.disk_hangs_until_us;
+        if self.now_us < until_us {
+            self.schedule(until_us, Event::Snapshot { server, life });
+            return;
+        }
         if !matches!(process.serving, Serving::Deciding | Serving::Forwarding) {
             process.snapshot_due = false;
             return;

@@ -53,7 +53,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure { exit_code: 1, message: format!("can't start the network workers: {error}") })?;
     let result = runtime.block_on(serve(config));
-    // What still runs now has had its time.
+    // What still runs now has had its time. Where the start was given up, a thread still reads the database.
     runtime.shutdown_background();
     result
 }
@@ -61,7 +61,21 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
 async fn serve(config: Config) -> Result<(), Failure> {
     let signal_failure = |error| Failure { exit_code: 1, message: format!("can't listen for signals: {error}") };
     let mut signals = Signals::listen().map_err(signal_failure)?;
-    let mut server = Server::start(config).await?;
+    let start = Server::start(config);
+    tokio::pin!(start);
+    let mut server = loop {
+        tokio::select! {
+            server = &mut start => break server?,
+            asked = signals.next() => match asked {
+                Asked::Report => info!("the start is not complete yet"),
+                // A start can be given up at any moment, as the power may go at any moment.
+                Asked::Stop(name) => {
+                    info!("{name}: stopping, before the start was complete");
+                    return Ok(());
+                }
+            },
+        }
+    };
     loop {
         let asked = tokio::select! {
             failure = server.failed() => return Err(failure),

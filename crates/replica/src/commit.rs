@@ -4,7 +4,6 @@
 //! answer goes out, reads that stood behind it are answered. So an event precedes the answer to the request that caused it, and both
 //! are in their outboxes before anybody can read the new state.
 
-use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
@@ -99,7 +98,7 @@ impl Replica {
     fn compare_digest(&mut self, zxid: Zxid, expected: i64, actual: i64) {
         let differs = expected != actual;
         if differs {
-            self.shared.statistics.digest_mismatches.fetch_add(1, Relaxed);
+            self.shared.statistics.note_digest_mismatches(1, zxid);
             if !self.digest_differs {
                 self.outputs.push_back(Output::DigestMismatch { zxid, expected, actual });
             }

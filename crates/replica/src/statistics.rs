@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use rookeeper_proto::Zxid;
 use rookeeper_proto::event::EventType;
 
 /// Counts since the start or the last reset.
@@ -27,6 +28,8 @@ pub struct Statistics {
     pub answer_bytes: Sizes,
     pub sessions_expired: AtomicU64,
     pub digest_mismatches: AtomicU64,
+    /// The first transaction after which the tree was not what it should be; 0: none. Not reset: the tree does not get better by that.
+    pub first_digest_mismatch: AtomicI64,
     /// Beyond a limit on connections, or refused by the connection throttle.
     pub connections_rejected: AtomicU64,
     /// Handshakes that arrived, whatever became of them.
@@ -42,6 +45,11 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    pub fn note_digest_mismatches(&self, count: u64, first: Zxid) {
+        self.digest_mismatches.fetch_add(count, Relaxed);
+        let _ = self.first_digest_mismatch.compare_exchange(0, first.0, Relaxed, Relaxed);
+    }
+
     /// What `srst` does.
     pub fn reset(&self) {
         for summary in [

@@ -17,6 +17,7 @@ use crate::activity::Activities;
 use crate::client_port;
 use crate::clock::Clock;
 use crate::election_port::ElectionPort;
+use crate::failure::Failures;
 use crate::logging::{Cause, limited};
 use crate::quorum_port::{PeerQueue, QuorumPort};
 use crate::storage_thread::StorageQueue;
@@ -49,6 +50,8 @@ pub(crate) struct ReplicaThread {
     pub activities: Arc<Activities>,
     /// None for a standalone server.
     pub ensemble: Option<Surroundings>,
+    /// `digest.onMismatch=stop`.
+    pub stop_on_mismatch: Option<Failures>,
 }
 
 /// The other servers, as a member sees them.
@@ -80,8 +83,8 @@ impl ReplicaThread {
         let mut records = Vec::new();
         let mut open = true;
         // A member has outputs before anything happens.
-        self.carry_out(&mut records);
-        while open || (self.ensemble.is_none() && self.replica.in_flight() > 0) {
+        let mut going = self.carry_out(&mut records);
+        while going && (open || (self.ensemble.is_none() && self.replica.in_flight() > 0)) {
             let deadline = self.replica.deadline_ms().map(|due_ms| self.clock.instant(due_ms));
             let listening = self.storage.waiting_bytes() < MAX_UNWRITTEN_BYTES;
             let accepting = open && listening && self.replica.in_flight() < MAX_IN_FLIGHT;
@@ -107,12 +110,13 @@ impl ReplicaThread {
                 None if inputs.is_empty() && from_peers.is_empty() => self.replica.handle(now, Input::Tick),
                 None => from_peers.drain(..).chain(inputs.drain(..)).for_each(|input| self.replica.handle(now, input)),
             }
-            self.carry_out(&mut records);
+            going = self.carry_out(&mut records);
             self.activities.replica.end();
         }
     }
 
-    fn carry_out(&mut self, records: &mut Vec<Record>) {
+    /// False where this server must not go on.
+    fn carry_out(&mut self, records: &mut Vec<Record>) -> bool {
         let mut flushed = false;
         while let Some(output) = self.replica.poll() {
             match output {
@@ -143,13 +147,18 @@ impl ReplicaThread {
                 Output::Log { level: Level::Warn, text } => {
                     limited!(warn, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}");
                 }
-                Output::DigestMismatch { zxid, expected, actual } => error!(
-                    %zxid,
-                    expected,
-                    actual,
-                    "the tree's digest is not the one that was predicted: this server's state can't be trusted; keep its data \
-                     directory, restart it from a snapshot, and report this"
-                ),
+                Output::DigestMismatch { zxid, expected, actual } => {
+                    let message = format!(
+                        "the tree's digest after {zxid} is {actual}, not {expected} as was predicted: this server's state can't be \
+                         trusted. Keep a copy of its data directory and report this; a member of an ensemble gets a sound tree from the \
+                         leader when it is started without its version-2, while a quorum of the others works without it"
+                    );
+                    if let Some(failures) = &self.stop_on_mismatch {
+                        failures.report(1, format!("{message}; digest.onMismatch=stop ends it"));
+                        return false;
+                    }
+                    error!("{message}");
+                }
                 Output::Notify { .. }
                 | Output::Members(_)
                 | Output::Dial { .. }
@@ -172,6 +181,7 @@ impl ReplicaThread {
             self.flush();
         }
         self.storage.append(records);
+        true
     }
 
     fn flush(&mut self) {

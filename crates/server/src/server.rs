@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::activity::Activities;
 use crate::client_port;
 use crate::clock::{Clock, wall_ms};
-use crate::config::{Config, Ensemble};
+use crate::config::{Config, Ensemble, OnMismatch};
 use crate::context::Context;
 use crate::election_port::{ElectionPort, ElectionPortSettings};
 use crate::failure::{Failure, Failures};
@@ -82,14 +82,20 @@ impl Server {
         // Reserved first, so that a port in use is told before a large database is loaded; opened when it can be served.
         let socket = listener::reserve(client).await.map_err(port_failure)?;
         let figures = Arc::new(Figures::default());
-        let opened = storage::open(&config)?;
+        let opened = {
+            let config = config.clone();
+            without_waiting(move || storage::open(&config)).await?
+        };
         let recovered_zxid = opened.tree.last_zxid();
         let node_count = opened.tree.node_count();
-        let Opened { lock, files, tree, writer, snapshotter, needs_snapshot, replayed, took } = opened;
+        let Opened { lock, files, tree, writer, snapshotter, needs_snapshot, replayed, mismatches, took } = opened;
         figures.recovery_time_ms.store(took.as_millis() as u64, Relaxed);
 
         let (failures, failure_reports) = Failures::new();
         let shared = Arc::new(Shared::new(settings(&config), tree, wall_ms()));
+        if let Some((count, first)) = mismatches {
+            shared.statistics.note_digest_mismatches(count, first);
+        }
         let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
         let (answers, answer_queue) = mpsc::unbounded_channel();
         let (storage, jobs) = StorageQueue::new();
@@ -109,7 +115,11 @@ impl Server {
         let may_take = config.ensemble.is_none() || recovered_zxid == Zxid::ZERO;
         if needs_snapshot && may_take {
             // Apache needs one before the first log, and so does a restart.
-            snapshotter.take()?;
+            snapshotter = without_waiting(move || {
+                snapshotter.take()?;
+                Ok(snapshotter)
+            })
+            .await?;
         } else if replayed > 0 && may_take {
             snapshots.request(0);
         }
@@ -140,6 +150,10 @@ impl Server {
                 storage,
                 activities: activities.clone(),
                 ensemble,
+                stop_on_mismatch: match config.formats.on_digest_mismatch {
+                    OnMismatch::Log => None,
+                    OnMismatch::Stop => Some(failures.clone()),
+                },
             })
             .map_err(thread_failure)?,
             storage_thread::spawn(StorageThread {
@@ -250,6 +264,14 @@ async fn remind() {
         ticks.tick().await;
         logging::tell_suppressed();
     }
+}
+
+/// Long work with files, on a thread of its own, so that whoever waits for the start can give it up.
+async fn without_waiting<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let ended = |error| Failure { exit_code: 1, message: format!("the start was broken off: {error}") };
+    tokio::task::spawn_blocking(work).await.map_err(ended)?
 }
 
 /// Opens the ports for the other servers.

@@ -23,7 +23,7 @@ use rookeeper_store::{
 use rookeeper_tree::Tree;
 use tracing::info;
 
-use crate::config::{Config, SnapshotCompression, Source};
+use crate::config::{Config, OnMismatch, SnapshotCompression, Source};
 use crate::failure::Failure;
 use crate::log_position::LogPosition;
 
@@ -37,10 +37,12 @@ pub(crate) struct Opened {
     pub tree: Tree,
     pub writer: LogWriter,
     pub snapshotter: Snapshotter,
-    /// There is no snapshot at all.
+    /// There is no snapshot that could stand before the log to come.
     pub needs_snapshot: bool,
     /// Transactions replayed from the log.
     pub replayed: u64,
+    /// How many digests differed in the recovered data, and the first transaction after which one did.
+    pub mismatches: Option<(u64, Zxid)>,
     pub took: Duration,
 }
 
@@ -62,6 +64,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     let lock = DirectoryLock::acquire(&places.data_dir)?;
     let recovery = RecoveryOptions {
         trust_empty_snapshot: config.snapshots.trust_empty,
+        trust_partial_snapshot: config.snapshots.trust_partial && config.ensemble.is_none(),
         db_autocreate: places.create_database,
         seed: secret_seed(),
         ..RecoveryOptions::default()
@@ -73,6 +76,9 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     }
     for line in recovered.report.to_string().lines() {
         info!("{line}");
+    }
+    if let (Some(zxid), OnMismatch::Stop) = (recovered.report.first_mismatch, config.formats.on_digest_mismatch) {
+        return Err(StoreError::wrong_tree(&directories, zxid));
     }
     let compression = match config.snapshots.compression {
         SnapshotCompression::Plain => Compression::None,
@@ -116,7 +122,9 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     Ok(Opened {
         lock,
         writer: files.log_writer(recovered.tree.last_zxid()),
-        needs_snapshot: !matches!(recovered.report.origin, Origin::Snapshot { .. }),
+        needs_snapshot: !matches!(recovered.report.origin, Origin::Snapshot { .. })
+            || recovered.report.partial_since.is_some(),
+        mismatches: recovered.report.first_mismatch.map(|first| (recovered.report.digest_mismatches, first)),
         replayed: recovered.report.replayed,
         tree: recovered.tree,
         snapshotter: Snapshotter {

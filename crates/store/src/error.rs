@@ -5,7 +5,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rookeeper_proto::Zxid;
 use rustix::io::Errno;
+
+use crate::directories::Directories;
+use crate::names::FileName;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -18,7 +22,7 @@ pub enum StoreError {
     /// Somebody removed or moved what this server writes to.
     #[error(
         "{path} was removed or moved while this server was using it, and what is written there is lost at the next start; {remedy}",
-        path = path.display(), remedy = GONE_REMEDY
+        path = path.display(), remedy = gone_remedy()
     )]
     Gone { path: PathBuf },
     /// The bytes are not what was written, or something that was written is missing.
@@ -38,9 +42,30 @@ pub enum StoreError {
     Misuse(String),
 }
 
-/// For whoever took away a directory or file of a running server.
-const GONE_REMEDY: &str = "put back what was moved before you start this server again. If it is gone: a standalone server needs a backup; \
-    a member of an ensemble fetches everything from the leader, as long as the other members form a quorum";
+fn gone_remedy() -> String {
+    format!(
+        "put back what was moved before you start this server again. If it is gone, restore version-2 from a backup. {FETCH_ANEW}"
+    )
+}
+
+/// What a member can do that lost or spoilt its data. It must not make a quorum forget, and `myid` must stay.
+pub(crate) const FETCH_ANEW: &str = "In an ensemble, and only while a leader and a quorum of the other members work without this one: move its \
+    version-2 away (from dataDir, and from dataLogDir if that is set; leave myid), and start it; the leader sends it everything.";
+
+fn damage_remedy(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let last_resort = match FileName::parse(&name) {
+        Some(FileName::Log(_)) => format!(
+            " Where there is neither, `rookeeper check <dataDir> --cut-log {}` ends this log before the damage and keeps a copy: acknowledged \
+             writes from there on are lost",
+            path.display()
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "the server doesn't start, so that no acknowledged write is lost unseen. Restore version-2 from a backup. {FETCH_ANEW}{last_resort}"
+    )
+}
 
 struct At(Option<u64>);
 
@@ -59,7 +84,8 @@ fn disk_remedy(error: &io::Error) -> &'static str {
     }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room (old snapshots and logs go first: see autopurge), then restart"
+            "make room on this disk, then restart; delete nothing of version-2 by hand, for the newest snapshots and every log from them on are \
+             needed (autopurge removes what is not)"
         }
         io::ErrorKind::ReadOnlyFilesystem => "mount it for writing and see in the kernel's log why it is read-only",
         io::ErrorKind::Unsupported => "see who put it there, and move it out of this directory",
@@ -86,9 +112,19 @@ impl StoreError {
             path: path.to_owned(),
             offset: offset.into(),
             problem: problem.into(),
-            remedy: "the server doesn't start, so that no acknowledged write is lost unseen: restore this directory from a backup, or \
-                     in an ensemble empty it to fetch everything from the leader"
-                .to_owned(),
+            remedy: damage_remedy(path),
+        }
+    }
+
+    /// The files are whole, but what comes out of them is not what their writer had.
+    pub fn wrong_tree(directories: &Directories, zxid: Zxid) -> StoreError {
+        StoreError::Damaged {
+            path: directories.snapshot_dir.clone(),
+            offset: None,
+            problem: format!(
+                "after transaction {zxid} the tree's digest is not the one in the log, and digest.onMismatch=stop forbids to go on with it"
+            ),
+            remedy: format!("keep a copy of the data directory and report this. {FETCH_ANEW}"),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
+use rookeeper_proto::Zxid;
 use rookeeper_replica::{Connection, Serving};
 
 use super::View;
@@ -65,6 +66,10 @@ fn write_figures(text: &mut String, context: &Context, view: &View) {
         shared.outstanding(),
         view.mode(),
     );
+    let first_mismatch = statistics.first_digest_mismatch.load(Relaxed);
+    if first_mismatch != 0 {
+        let _ = writeln!(text, "Digest mismatch: this tree can't be trusted since {}", Zxid(first_mismatch));
+    }
     if let Some(leadership) = view.leadership() {
         let _ = writeln!(
             text,

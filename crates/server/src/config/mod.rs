@@ -39,7 +39,7 @@ pub use environment::{DataDirectoryChoice, Environment};
 pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
 pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, RequestThrottle, Requests, Sessions};
-pub use storage::{DataDirectories, Formats, Purge, SnapshotCompression, Snapshots, TransactionLog};
+pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
 
 use rookeeper_zab::HostPort;
 use settings::{Found, Settings};
@@ -134,7 +134,7 @@ pub struct Config {
 impl Config {
     /// Reads the configuration. The notices are for the log, in the order in which they came up.
     pub fn load(source: Source, environment: &Environment) -> Result<(Config, Vec<Notice>), ConfigError> {
-        Config::load_with(source, environment, &read_bounded)
+        Config::load_with(source, environment, &read_file)
     }
 
     /// The same with another way to read files, for tests and fuzzing.
@@ -194,7 +194,7 @@ impl Config {
             directories,
             log: TransactionLog::read(&settings),
             snapshots: Snapshots::read(&settings),
-            formats: Formats::read(&settings),
+            formats: Formats::read(&settings)?,
             purge: Purge::read(&settings, from_file),
             connections: Connections::read(&settings),
             requests: Requests::read(&settings),
@@ -208,6 +208,14 @@ impl Config {
         };
         Ok((config, settings))
     }
+}
+
+/// A configuration may come through a pipe; what stands in the data directory is a regular file, and a pipe there would be waited for.
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path.file_name().is_some_and(|name| name == "myid") && !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "it is no regular file"));
+    }
+    read_bounded(path)
 }
 
 /// Reads a file, if it is not larger than any honest one.

@@ -121,6 +121,9 @@ pub struct Snapshots {
     /// Whether logs without any snapshot are accepted. On, a lost snapshot goes unnoticed; it is meant for data of
     /// very old servers.
     pub trust_empty: bool,
+    /// Whether a standalone server starts from a snapshot that was taken while the data changed, without the log of that time. A part of
+    /// the changes of that time is missing then.
+    pub trust_partial: bool,
 }
 
 /// Compression of new snapshots.
@@ -159,6 +162,7 @@ impl Snapshots {
             snap_size_limit_kib: Some(settings.long("snapSizeLimitInKb")).filter(|size| *size > 0),
             compression,
             trust_empty: settings.flag("snapshot.trust.empty"),
+            trust_partial: settings.flag("snapshot.trust.partial"),
         }
     }
 }
@@ -169,6 +173,8 @@ impl Snapshots {
 pub struct Formats {
     /// Digests of the tree, which detect a member that went astray.
     pub digest_enabled: bool,
+    /// What a server does whose tree has another digest than it should have.
+    pub on_digest_mismatch: OnMismatch,
     /// The last zxid behind the tree in a snapshot.
     pub serialize_last_zxid: bool,
     /// The paths of the ephemerals in a closeSession transaction.
@@ -179,15 +185,35 @@ pub struct Formats {
     pub emulate_353_ttl_nodes: bool,
 }
 
+/// What follows when a digest shows that a tree is not what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMismatch {
+    /// The log says so, and the server goes on.
+    Log,
+    /// The server stops, and does not start from such data either.
+    Stop,
+}
+
 impl Formats {
-    pub(super) fn read(settings: &Settings) -> Self {
-        Formats {
+    pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
+        Ok(Formats {
             digest_enabled: settings.flag("digest.enabled"),
+            on_digest_mismatch: match settings.setting("digest.onMismatch") {
+                None => OnMismatch::Log,
+                Some(setting) => match setting.value.trim() {
+                    "log" => OnMismatch::Log,
+                    "stop" => OnMismatch::Stop,
+                    other => {
+                        let problem = format!("digest.onMismatch={} is unknown", super::error::excerpt(other));
+                        return Err(setting.fault(problem, "Allowed: log or stop.").into());
+                    }
+                },
+            },
             serialize_last_zxid: settings.flag("serializeLastProcessedZxid.enabled"),
             close_session_txn: settings.flag("closeSessionTxn.enabled"),
             extended_types_enabled: settings.flag("extendedTypesEnabled"),
             emulate_353_ttl_nodes: settings.flag("emulate353TTLNodes"),
-        }
+        })
     }
 }
 

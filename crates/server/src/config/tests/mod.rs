@@ -124,9 +124,11 @@ fn without_any_configuration_a_server_can_start() {
             snap_size_limit_kib: Some(4_194_304),
             compression: SnapshotCompression::Plain,
             trust_empty: false,
+            trust_partial: true,
         },
         formats: Formats {
             digest_enabled: true,
+            on_digest_mismatch: OnMismatch::Log,
             serialize_last_zxid: true,
             close_session_txn: true,
             extended_types_enabled: false,
@@ -152,6 +154,7 @@ fn without_any_configuration_a_server_can_start() {
         },
         requests: Requests {
             jute_max_buffer: 1_048_575,
+            extra_size: 1_048_575,
             global_outstanding_limit: 1000,
             large_request_threshold_bytes: None,
             large_request_max_bytes: 104_857_600,
@@ -191,6 +194,7 @@ fn settings_reach_the_fields_they_are_about() {
         "dataLogDir=/datalog\nmaxClientCnxns=0\nmaxCnxns=500\nminSessionTimeout=1000\nmaxSessionTimeout=90000\n\
          clientPortListenBacklog=128\nsnapCount=10\nsnapSizeLimitInKb=-1\ntxnLogSizeLimitInKb=2048\npreAllocSize=64\n\
          forceSync=no\nflushDelay=30\nmaxBatchSize=0\nsnapshot.compression.method=gz\nsnapshot.trust.empty=true\n\
+         snapshot.trust.partial=false\ndigest.onMismatch=stop\n\
          autopurge.purgeInterval=24\nautopurge.snapRetainCount=5\nautopurge.minAgeHours=48\nskipACL=yes\n\
          enforceQuota=true\n4lw.commands.whitelist=stat, ruok ,mntr\nDigestAuthenticationProvider.digestAlg=sha3-256\n\
          throttled_op_wait_time=250\nsnapRetainCount=9\n",
@@ -218,8 +222,10 @@ fn settings_reach_the_fields_they_are_about() {
         snap_size_limit_kib: None,
         compression: SnapshotCompression::Gzip,
         trust_empty: true,
+        trust_partial: false,
     };
     assert_eq!(config.snapshots, snapshots);
+    assert_eq!(config.formats.on_digest_mismatch, OnMismatch::Stop);
     assert_eq!(config.purge, Purge { interval_hours: 24, snap_retain_count: 5, min_age_hours: 48 });
     assert!(config.access.skip_acl && config.access.enforce_quota);
     assert_eq!(config.access.digest_algorithm, DigestAlgorithm::Sha3_256);
@@ -229,7 +235,7 @@ fn settings_reach_the_fields_they_are_about() {
     assert_eq!(allowed, ["mntr", "ruok", "srvr", "stat"]);
     assert_eq!(
         texts(&notices),
-        ["zoo.cfg:28: unknown key snapRetainCount is ignored; did you mean autopurge.snapRetainCount?"]
+        ["zoo.cfg:30: unknown key snapRetainCount is ignored; did you mean autopurge.snapRetainCount?"]
     );
 }
 

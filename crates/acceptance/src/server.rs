@@ -303,6 +303,7 @@ impl Server {
         bail!("the server does not serve after {DEADLINE:?}:\n{}", self.log())
     }
 
+    /// Waits until the server ends by itself.
     pub fn wait_exit(&mut self) -> Result<ExitStatus> {
         let until = Instant::now() + DEADLINE;
         let process = self.process.as_mut().context("the server is not running")?;

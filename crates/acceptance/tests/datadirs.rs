@@ -265,3 +265,36 @@ fn the_original_reads_snapshots_in_gzip() {
 fn the_original_reads_snapshots_in_snappy() {
     many_snapshots(Some("snappy"));
 }
+
+/// Sessions whose ephemeral nodes have longer names together than the original reads in one record: their ends must be read all the same.
+fn end_sessions_of_many_nodes(server: &Server) -> Result<()> {
+    const NODES: usize = 6000;
+    let mut client = Client::connect(server.address())?;
+    client.create("/kept", b"")?;
+    for parent in ["/one", "/two"] {
+        client.create(parent, b"")?;
+        let mut owner = Client::connect_with(server.address(), 3_600_000, None, 0)?;
+        for number in 0..NODES {
+            let path = format!("{parent}/{}{number:06}", "x".repeat(390));
+            let request = rookeeper_acceptance::client::create_body(&path, Some(b""), &Acl::open(), 1);
+            owner.send(wire::CREATE, &request)?;
+            // Some at once, so that neither side waits for the other.
+            if number % 50 == 49 {
+                for _ in 0..50 {
+                    owner.receive()?.ok()?;
+                }
+            }
+        }
+        ensure!(client.children(parent)?.len() == NODES, "not all were created");
+        owner.close()?;
+        ensure!(client.children(parent)?.is_empty(), "some are left");
+    }
+    client.create("/after", b"")?;
+    client.close()
+}
+
+#[test]
+fn the_original_reads_the_ends_of_sessions_with_more_nodes_than_a_record_can_name() {
+    let home = hand_over_new(&end_sessions_of_many_nodes, Setup::new());
+    fs::remove_dir_all(home).expect("the directory can be removed");
+}

@@ -63,7 +63,11 @@ fn mistaken(data_dir: &Path) -> Option<String> {
 fn run(options: &Options) -> Result<bool, StoreError> {
     let log_dir = options.log_dir.as_ref().unwrap_or(&options.data_dir);
     let directories = Directories::new(&options.data_dir, log_dir);
-    let recovery = RecoveryOptions { trust_empty_snapshot: options.trust_empty, ..RecoveryOptions::default() };
+    let recovery = RecoveryOptions {
+        trust_empty_snapshot: options.trust_empty,
+        trust_partial_snapshot: true,
+        ..RecoveryOptions::default()
+    };
     if let Some(path) = &options.cut_log {
         let _nobody_else_writes = DirectoryLock::acquire(&options.data_dir)?;
         return Ok(print::result(&repair_log(&RealDisk, path, recovery.max_record_bytes)?));

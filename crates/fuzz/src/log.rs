@@ -82,6 +82,7 @@ fn try_file(content: &[u8]) {
     let options = RecoveryOptions {
         max_record_bytes: MAX_RECORD_BYTES,
         trust_empty_snapshot: true,
+        trust_partial_snapshot: true,
         db_autocreate: true,
         clean_up: false,
         seed: 0,

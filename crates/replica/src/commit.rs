@@ -4,7 +4,6 @@
 //! answer goes out, reads that stood behind it are answered. So an event precedes the answer to the request that caused it, and both
 //! are in their outboxes before anybody can read the new state.
 
-
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::MultiHeader;

@@ -83,14 +83,21 @@ impl Directories {
             return refuse(
                 &self.snapshot_dir,
                 format!("{}, but dataLogDir is another directory", names::log(*log)),
-                format!("move all log.* to {}, or remove dataLogDir from the configuration", self.log_dir.display()),
+                format!(
+                    "if these are this server's logs from before dataLogDir was set, move all log.* to {}, overwriting nothing there; or \
+                     remove dataLogDir from the configuration",
+                    self.log_dir.display()
+                ),
             );
         }
         if let Some((zxid, compression)) = logs.snapshots.first() {
             return refuse(
                 &self.log_dir,
                 format!("{}, but it is the directory of the log alone", names::snapshot(*zxid, *compression)),
-                format!("move all snapshot.* to {}, or correct dataDir", self.snapshot_dir.display()),
+                format!(
+                    "move all snapshot.* to {}, overwriting nothing there; or correct dataDir",
+                    self.snapshot_dir.display()
+                ),
             );
         }
         Ok(())

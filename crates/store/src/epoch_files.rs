@@ -9,7 +9,7 @@ use std::path::Path;
 use rookeeper_proto::{Epoch, ServerId};
 
 use crate::disk::Disk;
-use crate::error::{Result, StoreError};
+use crate::error::{FETCH_ANEW, Result, StoreError};
 
 /// The epoch whose leader this member follows.
 pub const CURRENT: &str = "currentEpoch";
@@ -30,8 +30,8 @@ pub fn read_epoch(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Option<Epoc
         path,
         offset: None,
         problem: format!("{line:?} is not an epoch"),
-        remedy: "write the epoch of the last transaction into it, or empty this member's version-2 to fetch everything from the leader"
-            .to_owned(),
+        // Any number that somebody writes into it by hand may break a promise.
+        remedy: format!("restore version-2 as a whole from one backup. {FETCH_ANEW}"),
     })?;
     Ok(Some(parsed))
 }

@@ -59,7 +59,7 @@ pub use snapshot_writer::{SnapshotOptions, WrittenSnapshot, write_snapshot};
 /// The version of the formats of logs and snapshots, in their headers and in the name of their directory.
 pub const FORMAT_VERSION: i32 = 2;
 
-/// The largest record written to a log, and the largest string or buffer read from a snapshot. Requests of clients are bounded far below it
-/// by `jute.maxbuffer`, but the end of a session names all its ephemeral nodes. What was acknowledged must be readable whatever the
-/// settings are at the next start, so this is no setting; reading is bounded by what the files really hold.
+/// The largest record written to a log, and the largest string or buffer read from a snapshot. What is proposed is bounded far below it by
+/// `jute.maxbuffer`. What was acknowledged must be readable whatever the settings are at the next start, so this is no setting; reading is
+/// bounded by what the files really hold.
 pub const MAX_RECORD_BYTES: usize = 1 << 30;

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::epoch_files::{ACCEPTED, CURRENT, read_epoch, read_unfinished_epoch, write_epoch};
-use crate::error::{Result, StoreError};
+use crate::error::{FETCH_ANEW, Result, StoreError};
 
 /// What the epoch files say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +64,10 @@ fn refused(path: &Path, problem: String) -> StoreError {
         path: path.to_owned(),
         offset: None,
         problem,
-        remedy: "the member doesn't start, because it may have promised itself to a leader it no longer knows of: empty its version-2 to \
-                 fetch everything from the leader, or restore all files of it from one backup"
-            .to_owned(),
+        remedy: format!(
+            "the member doesn't start, because it may have promised itself to a leader it no longer knows of: restore all files of \
+             version-2 from one backup. {FETCH_ANEW}"
+        ),
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::directories::Directories;
 use crate::disk::Disk;
-use crate::error::{Result, StoreError};
+use crate::error::{self, Result, StoreError};
 use crate::log_reader::{LogReader, Next, RecordFault, Tail, repeats};
 use crate::log_writer::follows;
 use crate::names::{self, Compression, Listing};
@@ -44,6 +44,9 @@ pub struct RecoveryOptions {
     /// `db.autocreate`: an empty directory is an empty database. Otherwise it is that beside a file `initialize` only, and without one the
     /// last zxid is [`UNEXPECTED_EMPTY`].
     pub db_autocreate: bool,
+    /// `snapshot.trust.partial`: a snapshot that was taken while the tree changed is a history also without the log of that time. No member
+    /// of an ensemble may take it for one: others could have the same transactions with other effects.
+    pub trust_partial_snapshot: bool,
     /// Whether unfinished files are removed and torn ends cut off. False for looking only.
     pub clean_up: bool,
     /// For the tables of the tree. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
@@ -55,6 +58,7 @@ impl Default for RecoveryOptions {
         RecoveryOptions {
             max_record_bytes: crate::MAX_RECORD_BYTES,
             trust_empty_snapshot: false,
+            trust_partial_snapshot: false,
             db_autocreate: true,
             clean_up: true,
             seed: 0,
@@ -181,9 +185,11 @@ impl Recovery<'_> {
                     path: self.directories.snapshot_dir.clone(),
                     offset: None,
                     problem,
-                    remedy: "restore the snapshot; or, if this is the data of a server before 3.5 that never wrote one, start once with \
-                             snapshot.trust.empty=true"
-                        .to_owned(),
+                    remedy: format!(
+                        "restore the snapshot. {} If this is the data of a server before 3.5 that never wrote one, start once with \
+                         snapshot.trust.empty=true",
+                        error::FETCH_ANEW
+                    ),
                 })
             }
             (None, Some((zxid, compression))) => {
@@ -255,15 +261,16 @@ impl Recovery<'_> {
         let replay = self.replay(&mut tree, &info).map_err(Attempt::Refused)?;
         let path = dir.join(names::snapshot(zxid, compression));
         let complete_at = info.complete_at(zxid);
-        if tree.last_zxid() < complete_at {
-            let last = tree.last_zxid();
-            return Err(Attempt::SkipSnapshot(StoreError::damaged(
-                &path,
-                None,
-                format!("it holds a part of the changes up to {complete_at}, but the logs end at {last}"),
-            )));
+        let (last, nodes) = (tree.last_zxid(), info.nodes);
+        if last < complete_at {
+            // With a log that ends within that time something is lost that was here, and not only left out of a backup.
+            if last > zxid || !self.options.trust_partial_snapshot {
+                return Err(Attempt::SkipSnapshot(partial(&path, complete_at, last)));
+            }
+            // Numbers that were used are not used again.
+            tree.set_last_zxid(complete_at);
+            self.report.partial_since = Some(zxid);
         }
-        let nodes = info.nodes;
         self.finish(tree, replay, Origin::Snapshot { name: names::snapshot(zxid, compression), nodes }, &path)
     }
 
@@ -306,7 +313,9 @@ impl Recovery<'_> {
         path: &Path,
     ) -> std::result::Result<Recovered, Attempt> {
         let cleanup = tree.finish_replay();
-        if let Some(node) = cleanup.unknown_acls.first() {
+        // A list that was new while the snapshot was taken is in the log of that time. Without it the node is for nobody.
+        let is_partial = self.report.partial_since.is_some();
+        if let Some(node) = cleanup.unknown_acls.first().filter(|_| !is_partial) {
             let problem = format!("neither it nor the log has the access control list of {node:?}");
             return Err(Attempt::SkipSnapshot(StoreError::damaged(path, None, problem)));
         }
@@ -318,6 +327,7 @@ impl Recovery<'_> {
         report.digests_checked = replay.digests.checked;
         report.digest_mismatches = replay.digests.mismatches;
         report.first_mismatch = replay.digests.first_mismatch;
+        report.closed_nodes = cleanup.unknown_acls;
         report.removed_ephemerals = cleanup.removed_ephemerals;
         // Files without records were found first, but are the newest.
         let without_records = std::mem::replace(&mut report.logs, replay.logs);
@@ -513,6 +523,23 @@ impl Attempt {
 /// What a file named after `log` comes after.
 fn before(log: Zxid) -> Zxid {
     Zxid((log.0 - 1).max(0))
+}
+
+fn partial(path: &Path, complete_at: Zxid, last: Zxid) -> StoreError {
+    StoreError::Damaged {
+        path: path.to_owned(),
+        offset: None,
+        problem: format!(
+            "it holds a part of the changes up to {complete_at}, but the logs end at {last}: it was taken while the data changed, so the log \
+             of that time is needed too"
+        ),
+        remedy: format!(
+            "restore the log files of that time beside it. {} To restore a whole ensemble from this snapshot alone, start a standalone \
+             server on a copy of it (no server.N lines; it says what may be missing), stop it, and give the newest snapshot it wrote, and \
+             no other file, to the version-2 of every member",
+            error::FETCH_ANEW
+        ),
+    }
 }
 
 fn gap(path: &Path, offset: u64, last: Zxid, zxid: Zxid) -> StoreError {

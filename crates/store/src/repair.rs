@@ -201,7 +201,10 @@ pub fn repair_log(disk: &dyn Disk, path: &Path, max_record_bytes: usize) -> Resu
     let length =
         disk.open_read(path).and_then(|file| file.length()).map_err(|error| StoreError::disk("read", path, error))?;
     let temporary = path.with_file_name(names::temporary(&log.name));
-    let kept = path.with_file_name(names::kept(&log.name, "damaged"));
+    // An earlier copy may hold what this file lost.
+    let copies = ["damaged".to_owned()].into_iter().chain((2..).map(|number| format!("damaged{number}")));
+    let mut places = copies.map(|what| path.with_file_name(names::kept(&log.name, &what)));
+    let kept = places.find(|place| !disk.exists(place)).expect("there are as many names as numbers");
     copy(disk, path, 0, length, &kept)?;
     copy(disk, path, 0, end, &temporary)?;
     let dir = path.parent().unwrap_or(path);

@@ -67,6 +67,10 @@ pub struct RecoveryReport {
     pub skipped_snapshots: Vec<(String, String)>,
     pub logs: Vec<LogReport>,
     pub last_zxid: Zxid,
+    /// Where the snapshot was begun, if changes from then up to `last_zxid` are in it in part only.
+    pub partial_since: Option<Zxid>,
+    /// Nodes whose access control lists are missing for that reason.
+    pub closed_nodes: Vec<String>,
     pub replayed: u64,
     pub repeated_errors: RepeatedErrors,
     pub digests_checked: u64,
@@ -95,6 +99,20 @@ impl RecoveryReport {
                      record follows them"
                 ));
             }
+        }
+        if let Some(since) = self.partial_since {
+            let last = self.last_zxid;
+            warnings.push(format!(
+                "the snapshot was taken while the data changed, and the log of that time is missing: of the changes after {since} and up to \
+                 {last} some are in it and others are not, and nothing later is. A standalone server takes it as it is, unless \
+                 snapshot.trust.partial=false; a member of an ensemble refuses it"
+            ));
+        }
+        if let Some(node) = self.closed_nodes.first() {
+            warnings.push(format!(
+                "the access control lists of {} nodes are missing too (the first is {node}): only a super user can use them, until setAcl",
+                self.closed_nodes.len()
+            ));
         }
         if let RepeatedErrors { count, first: Some((log, zxid)) } = &self.repeated_errors {
             warnings.push(format!(

@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::directories::Directories;
 use crate::disk::Disk;
-use crate::error::{Result, StoreError};
+use crate::error::{FETCH_ANEW, Result, StoreError};
 use crate::log_reader::{LogReader, Next};
 use crate::log_writer::{follows, write_mark};
 use crate::names::{self, Listing};
@@ -150,7 +150,7 @@ fn refuse_to_lose_more(disk: &dyn Disk, directories: &Directories, cut: Zxid) ->
         path: directories.snapshot_dir.clone(),
         offset: None,
         problem: format!("the history can't be cut behind {cut}: {problem}"),
-        remedy: "nothing was changed; empty this member's version-2 to fetch everything from the leader".to_owned(),
+        remedy: format!("nothing was changed. {FETCH_ANEW}"),
     };
     let Some(base) = snapshots.base else {
         return Err(refuse(format!("no snapshot is as old as {cut}")));

@@ -74,3 +74,24 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
         assert!(matches!(error, StoreError::Closed { .. }), "{error}");
     }
 }
+
+#[test]
+fn what_is_written_to_a_log_that_was_taken_away_is_not_acknowledged() {
+    let history = History::new(1, 3);
+    for force_sync in [true, false] {
+        let disk = SimDisk::new(1);
+        let dir = support::directories().log_dir;
+        disk.put(&dir.join("currentEpoch"), b"1");
+        let options = rookeeper_store::LogOptions { force_sync, ..log_options(1) };
+        let mut writer = LogWriter::new(std::sync::Arc::new(disk.clone()), &dir, options, Zxid::ZERO);
+        writer.append(Zxid(1), &history.body(Zxid(1))).unwrap();
+        writer.commit().unwrap();
+        disk.take_away(&dir.join("log.1"));
+        writer.append(Zxid(2), &history.body(Zxid(2))).unwrap();
+        let error = writer.commit().unwrap_err();
+        assert!(matches!(error, StoreError::Gone { .. }), "{error}");
+        assert!(error.to_string().starts_with("/logs/version-2/log.1 was removed or moved"), "{error}");
+        let error = writer.append(Zxid(3), b"").unwrap_err();
+        assert!(matches!(error, StoreError::Closed { .. }), "{error}");
+    }
+}

@@ -325,6 +325,34 @@ fn looking_changes_nothing_and_repairing_keeps_the_damaged_file() {
     assert!(repaired.to_string().contains("ends with transaction 0x5 now"), "{repaired}");
     assert_eq!(recovered(&disk.restart(1)).last_zxid, Zxid(5));
     assert_eq!(repair_log(&disk, &path, options.max_record_bytes).unwrap().kept, None);
+    // The next damage does not cost the first copy.
+    let mut again = disk.content(&path).unwrap();
+    again[offsets[2] + 20] ^= 1;
+    disk.put(&path, &again);
+    let second = repair_log(&disk, &path, options.max_record_bytes).unwrap();
+    assert_eq!(second.kept.as_deref(), Some(Path::new("/logs/version-2/.log.1.damaged2")));
+    assert_eq!(disk.content(&repaired.kept.unwrap()).unwrap(), damaged);
+}
+
+/// Whoever reads the last line of the log at night does what it says.
+#[test]
+fn remedies_keep_what_is_needed_and_name_their_conditions() {
+    let history = History::new(3, RECORDS);
+    let (disk, offsets) = disk_with_log(&history);
+    let mut damaged = disk.content(&log_path("log.1")).unwrap();
+    damaged[offsets[5] + 20] ^= 1;
+    put_log(&disk, damaged);
+    let refusal = start(&disk).unwrap_err().to_string();
+    for words in [
+        "only while a leader and a quorum of the other members work without this one",
+        "leave myid",
+        "from dataDir, and from dataLogDir if that is set",
+        "rookeeper check <dataDir> --cut-log /logs/version-2/log.1",
+        "acknowledged writes from there on are lost",
+    ] {
+        assert!(refusal.contains(words), "{words:?} is missing: {refusal}");
+    }
+    assert!(!refusal.contains("empty"), "nobody is to empty a directory: {refusal}");
 }
 
 #[test]

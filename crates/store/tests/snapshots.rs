@@ -350,3 +350,71 @@ fn a_report_says_what_was_found() {
     assert!(lines[4].starts_with("warning: snapshot.c8 was not used: /data/version-2/snapshot.c8, offset "), "{text}");
     assert_eq!(lines.len(), 5);
 }
+
+/// The tree at 100, written while the transactions up to 150 were applied.
+fn partial_snapshot(history: &History, disk: &SimDisk) {
+    let mut tree = history.tree_at(Zxid(100));
+    let mut begun = false;
+    let options = SnapshotOptions { portion_bytes: 1, ..SnapshotOptions::default() };
+    let mut with_tree = |read: &mut dyn FnMut(&Tree)| {
+        read(&tree);
+        if !std::mem::replace(&mut begun, true) {
+            for record in &history.records[100..150] {
+                tree.apply(&record.header, record.txn.clone(), &mut Vec::new());
+            }
+        }
+    };
+    write_snapshot(disk, &directories().snapshot_dir, &options, &mut with_tree, &mut |_| Ok(())).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_was_taken_while_the_tree_changed_is_a_start_alone_only_where_that_is_allowed() {
+    use rookeeper_store::{RecoveryOptions, recover};
+    let history = History::new(5, RECORDS);
+    let disk = empty_disk();
+    partial_snapshot(&history, &disk);
+    let options = |trust_partial_snapshot| RecoveryOptions { trust_partial_snapshot, ..RecoveryOptions::default() };
+    let refusal = recover(&disk, &directories(), &options(false)).unwrap_err().to_string();
+    assert!(refusal.contains("the changes up to 0x96, but the logs end at 0x64"), "{refusal}");
+    assert!(refusal.contains("leave myid") && refusal.contains("quorum of the other members"), "{refusal}");
+
+    let recovered = recover(&disk, &directories(), &options(true)).unwrap();
+    // Numbers of transactions that clients have seen are not used again.
+    assert_eq!(recovered.tree.last_zxid(), Zxid(150));
+    let warnings = recovered.report.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("after 0x64 and up to 0x96 some are in it"), "{warnings:?}");
+    // What it is then written down as needs no log and no permission.
+    let tree = recovered.tree;
+    snapshot(&disk, &tree, Compression::None).unwrap();
+    let again = start(&disk).unwrap();
+    assert_eq!((again.tree.last_zxid(), again.report.warnings()), (Zxid(150), Vec::new()));
+    assert_eq!(everything(&again.tree), everything(&tree));
+    // And the log goes on behind it.
+    let mut writer = LogWriter::new(Arc::new(disk.clone()), &directories().log_dir, log_options(1), Zxid(150));
+    let session = rookeeper_proto::Txn::CreateSession { timeout_ms: 4000 };
+    let header =
+        rookeeper_proto::TxnHeader { session: rookeeper_proto::SessionId(7), cxid: 0, zxid: Zxid(151), time_ms: 1 };
+    let mut body = Vec::new();
+    rookeeper_proto::TxnRecord { header, txn: session, digest: None }.append(&mut body);
+    writer.append(Zxid(151), &body).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(start(&disk).unwrap().tree.last_zxid(), Zxid(151));
+}
+
+#[test]
+fn a_log_that_ends_within_the_time_of_its_snapshot_is_damage_whatever_is_allowed() {
+    use rookeeper_store::{RecoveryOptions, recover};
+    let history = History::new(5, RECORDS);
+    let disk =
+        disk_with_log(&History { records: history.records[..120].to_vec(), digests: history.digests[..=120].to_vec() });
+    partial_snapshot(&history, &disk);
+    let options = RecoveryOptions { trust_partial_snapshot: true, ..RecoveryOptions::default() };
+    let refusal = recover(&disk, &directories(), &options).unwrap_err().to_string();
+    assert!(refusal.contains("the changes up to 0x96, but the logs end at 0x78"), "{refusal}");
+    // A whole log makes it exact, and the permission changes nothing.
+    let disk = disk_with_log(&history);
+    partial_snapshot(&history, &disk);
+    let recovered = recover(&disk, &directories(), &options).unwrap();
+    assert_eq!(everything(&recovered.tree), everything(&history.tree_at(Zxid(RECORDS))));
+    assert_eq!(recovered.report.warnings(), Vec::<String>::new());
+}

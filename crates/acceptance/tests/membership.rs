@@ -1,5 +1,6 @@
 //! Members that change their part or their place while they run, by what their processes, ports and files say.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -107,4 +108,45 @@ fn clients_connect_where_a_reconfiguration_says() {
     ensemble
         .wait_for("it serves at the new port", |_| Ok(ask(free, "srvr").is_some_and(|text| text.contains("Mode: f"))))
         .expect("it does");
+}
+
+/// What the log of every member says is in force counts after a restart, although no file of a configuration could be written.
+#[test]
+fn members_start_with_what_their_log_says_where_files_could_not_be_written() {
+    let mut ensemble = Plan::under_test(4).reconfigurable().start().expect("an ensemble");
+    let directory = |ensemble: &Ensemble, id| ensemble.data_dir(id).parent().expect("the member's").to_owned();
+    // Its next version is written there first.
+    let in_the_way = |ensemble: &Ensemble, id| directory(ensemble, id).join("zoo.cfg.tmp");
+    for id in ensemble.ids() {
+        fs::create_dir(in_the_way(&ensemble, id)).expect("a directory");
+    }
+    let leader = ensemble.leader().expect("one leads");
+    let followers = ensemble.followers().expect("three follow");
+    let (gone, stays) = (followers[..2].to_vec(), [leader, followers[2]]);
+    let members = reconfig(&ensemble, leader, "", &format!("{},{}", gone[0], gone[1]));
+    for id in ensemble.ids() {
+        ensemble.wait_log(id, 0, &["is not in the files of the configuration"]).expect("it says so");
+    }
+    for id in ensemble.ids() {
+        ensemble.kill(id).expect("it runs");
+    }
+    // By the files three of four are a quorum, by the log the two that stay, and not without both.
+    let one = stays[0];
+    for id in [gone[0], gone[1], one] {
+        ensemble.start(id).expect("it starts again");
+    }
+    for id in [gone[0], gone[1], one] {
+        ensemble.wait_log(id, 0, &["it begins with that and writes it again"]).expect("its log knows better");
+    }
+    fs::remove_dir(in_the_way(&ensemble, stays[1])).expect("the directory");
+    ensemble.start(stays[1]).expect("it starts again");
+    let what = "those who stay are a quorum";
+    ensemble.wait_for(what, |ensemble| Ok(stays.iter().all(|id| ensemble.mode(*id).is_some()))).expect("they are");
+    let mut witness = ensemble.connect(stays[1]).expect("a session");
+    let (data, _) = witness.get_data("/zookeeper/config").expect("anybody may read it");
+    let text = String::from_utf8(data.unwrap_or_default()).expect("text");
+    assert_eq!(text, members);
+    let config = fs::read_to_string(directory(&ensemble, stays[1]).join("zoo.cfg")).expect("its configuration");
+    let version = members.rsplit("version=").next().expect("a version");
+    assert!(config.contains(&format!("zoo.cfg.dynamic.{version}")), "{config}");
 }

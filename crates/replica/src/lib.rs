@@ -8,6 +8,7 @@
 //! - `prepare.rs` and `pending.rs`: the checks, against the tree as it will be
 //! - `commit.rs`: from a committed transaction to answers and events
 //! - `connect.rs`: the handshake of a client
+//! - [`found_membership`]: the members that a server begins with
 //! - [`ensemble`], `member.rs`: what a member of an ensemble needs; `leadership.rs` and `under_leader.rs`: its two parts;
 //!   `leading.rs` and `following.rs`: what clients ask through it
 //! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
@@ -18,6 +19,7 @@
 pub mod connection;
 pub mod digest_log;
 pub mod ensemble;
+pub mod found_membership;
 pub mod outbox;
 pub mod read;
 pub mod replica;
@@ -44,6 +46,7 @@ mod under_leader;
 pub use connection::{Connection, Identities};
 pub use digest_log::DigestLog;
 pub use ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
+pub use found_membership::FoundMembership;
 pub use outbox::{Drained, Outbox};
 pub use read::ReadFrame;
 pub use replica::{Input, Output, Replica};

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 
 use rookeeper_proto::ServerId;
 use rookeeper_zab::Membership;
+use tracing::warn;
 
 use crate::config::{properties, read_bounded};
 
-/// A file could not be written. The server goes on, and after a restart it begins with the membership of the older files.
+/// A file could not be written. The server goes on, and after a restart it begins with the membership of its log.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the membership of version {version:x} is not in the files of the configuration: {what} {} failed: {source}; {}",
@@ -84,6 +85,29 @@ pub fn store_active(config_file: &Path, me: ServerId, membership: &Membership) -
         Ok(()) => sync_directory_of(&next).map_err(failed("removing", &next)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed("removing", &next)(error)),
+    }
+}
+
+/// Notes in the data directory that the files of the configuration are older than the log.
+pub(crate) fn note_not_stored(mark: &Path, why: &NotStored) {
+    let text = format!(
+        "At its next start this server takes the members from its log, unless this file is removed before: {why}\n"
+    );
+    if let Err(error) = replace(mark, text.as_bytes()) {
+        warn!(
+            "{} can't be written: {error}; after a restart this server goes by the files of its configuration",
+            mark.display()
+        );
+    }
+}
+
+/// They are as new as the log again.
+pub(crate) fn forget_not_stored(mark: &Path) {
+    match fs::remove_file(mark) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!("{} can't be removed: {error}; remove it, for it has become untrue", mark.display());
+        }
+        _ => {}
     }
 }
 

@@ -6,7 +6,8 @@
 //! - `replica_thread.rs`, `storage_thread.rs`, `snapshot_thread.rs`: the three threads besides the network workers; `log_position.rs`
 //!   is between the last two
 //! - `listener.rs`, `client_port.rs`, `connection.rs`: the client port; `auth.rs`, `throttle.rs`: who is let in
-//! - `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands
+//! - `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands,
+//!   `membership_at_start.rs`: which of them count
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
 //! - [`descriptors`]: how many files and connections may be open; `report.rs`, `activity.rs`: what the server says when nothing goes on
 //! - [`logging`]: the log, and how often strangers can make it grow
@@ -32,6 +33,7 @@ pub mod figures;
 mod listener;
 mod log_position;
 pub mod logging;
+mod membership_at_start;
 mod quorum_port;
 mod replica_thread;
 mod report;

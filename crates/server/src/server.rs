@@ -31,6 +31,7 @@ use crate::figures::Figures;
 use crate::listener;
 use crate::log_position::LogPosition;
 use crate::logging;
+use crate::membership_at_start;
 use crate::quorum_port::{self, QuorumPort, QuorumPortSettings};
 use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread, Surroundings};
 use crate::report::{self, ReportSources};
@@ -70,9 +71,9 @@ pub struct Server {
 
 impl Server {
     /// Starts with a checked configuration. Returns once clients can connect.
-    pub async fn start(config: Config) -> Result<Server, Failure> {
+    pub async fn start(mut config: Config) -> Result<Server, Failure> {
         let clock = Clock::start();
-        let client = &config.client;
+        let client = &config.client.clone();
         let port_failure = |error: io::Error| {
             let address = client.host.as_deref().unwrap_or("0.0.0.0");
             let remedy = client_port::remedy(&error);
@@ -88,7 +89,9 @@ impl Server {
         };
         let recovered_zxid = opened.tree.last_zxid();
         let node_count = opened.tree.node_count();
-        let Opened { lock, files, tree, writer, snapshotter, needs_snapshot, replayed, mismatches, took } = opened;
+        let Opened { lock, files, tree, writer, snapshotter, needs_snapshot, replayed, mismatches, took, membership } =
+            opened;
+        membership_at_start::correct(&mut config, membership)?;
         figures.recovery_time_ms.store(took.as_millis() as u64, Relaxed);
 
         let (failures, failure_reports) = Failures::new();

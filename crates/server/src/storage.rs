@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant, SystemTime};
 
 use rookeeper_proto::{Epoch, Zxid};
-use rookeeper_replica::{Epochs, Serving, Shared};
+use rookeeper_replica::{Epochs, FoundMembership, Serving, Shared};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::member::read_epochs;
 use rookeeper_store::recovery::UNEXPECTED_EMPTY;
@@ -44,6 +44,8 @@ pub(crate) struct Opened {
     /// How many digests differed in the recovered data, and the first transaction after which one did.
     pub mismatches: Option<(u64, Zxid)>,
     pub took: Duration,
+    /// What the log says of the members; none where it says nothing.
+    pub membership: Option<FoundMembership>,
 }
 
 /// Checks, locks and recovers the data directory.
@@ -126,6 +128,11 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
             || recovered.report.partial_since.is_some(),
         mismatches: recovered.report.first_mismatch.map(|first| (recovered.report.digest_mismatches, first)),
         replayed: recovered.report.replayed,
+        membership: FoundMembership::in_tree(
+            &recovered.tree,
+            recovered.report.membership_before.as_deref(),
+            config.ensemble.as_ref().is_some_and(|ensemble| ensemble.multi_address_enabled),
+        ),
         tree: recovered.tree,
         snapshotter: Snapshotter {
             files: files.clone(),
@@ -159,6 +166,12 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// `dataDir` itself, which holds more than the database.
+    pub fn data_dir(&self) -> &Path {
+        let snapshots = &self.directories.snapshot_dir;
+        snapshots.parent().unwrap_or(snapshots)
+    }
+
     /// Files in a directory of a test, written with default settings.
     #[cfg(test)]
     pub fn of_test(directory: &std::path::Path) -> Files {

@@ -25,6 +25,7 @@ use crate::dynamic_config;
 use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
 use crate::log_position::LogPosition;
+use crate::membership_at_start;
 use crate::snapshot_thread::{EXIT_SNAPSHOT, SnapshotRequests};
 use crate::storage::Files;
 
@@ -263,7 +264,8 @@ impl StorageThread {
         Ok(())
     }
 
-    /// The files of the configuration. The ensemble goes by what is in the log, so a failure is only told.
+    /// The files of the configuration. The ensemble goes by what is in the log, and so does this server at its next start where they can't be
+    /// written.
     fn write_membership(&self, membership: &Membership, active: bool) {
         let Some(config_file) = &self.files.config_file else { return };
         let written = if active {
@@ -271,8 +273,14 @@ impl StorageThread {
         } else {
             dynamic_config::store_proposed(config_file, membership)
         };
-        if let Err(error) = written {
-            warn!("{error}");
+        let mark = membership_at_start::mark(self.files.data_dir());
+        match written {
+            Ok(()) if active => dynamic_config::forget_not_stored(&mark),
+            Ok(()) => {}
+            Err(error) => {
+                warn!("{error}");
+                dynamic_config::note_not_stored(&mark, &error);
+            }
         }
     }
 

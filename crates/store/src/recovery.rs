@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use rookeeper_proto::txn::Digest;
-use rookeeper_proto::{TxnRecord, Zxid};
+use rookeeper_proto::{Txn, TxnRecord, Zxid, path};
 use rookeeper_tree::{Tree, TreeBuilder};
 use tracing::{info, warn};
 
@@ -123,6 +123,7 @@ struct Replay {
     digests: Digests,
     /// The end of the log as it should be, where it isn't.
     cuts: Vec<Cut>,
+    membership_before: Option<Vec<u8>>,
 }
 
 /// Where the records of a log file end.
@@ -329,6 +330,7 @@ impl Recovery<'_> {
         report.first_mismatch = replay.digests.first_mismatch;
         report.closed_nodes = cleanup.unknown_acls;
         report.removed_ephemerals = cleanup.removed_ephemerals;
+        report.membership_before = replay.membership_before;
         // Files without records were found first, but are the newest.
         let without_records = std::mem::replace(&mut report.logs, replay.logs);
         report.logs.extend(without_records.into_iter().rev());
@@ -431,6 +433,10 @@ impl Recovery<'_> {
                         let problem = format!("transaction {zxid} is whole but makes no sense here: {error}");
                         StoreError::damaged(&path, offset, problem)
                     })?;
+                    if matches!(txn, Txn::Reconfig { .. }) {
+                        let node = tree.node(path::CONFIG);
+                        replay.membership_before = node.and_then(|node| node.data()).map(<[u8]>::to_vec);
+                    }
                     tree.apply(&header, txn, &mut changes);
                     changes.clear();
                     *last = zxid;
@@ -496,7 +502,14 @@ impl Recovery<'_> {
 impl Default for Replay {
     fn default() -> Self {
         let digests = Digests::new(Zxid::ZERO, &SnapshotInfo::default());
-        Replay { logs: Vec::new(), replayed: 0, repeated: RepeatedErrors::default(), digests, cuts: Vec::new() }
+        Replay {
+            logs: Vec::new(),
+            replayed: 0,
+            repeated: RepeatedErrors::default(),
+            digests,
+            cuts: Vec::new(),
+            membership_before: None,
+        }
     }
 }
 

@@ -82,6 +82,8 @@ pub struct RecoveryReport {
     pub removed_files: Vec<PathBuf>,
     /// Names in the directories that nobody knows. They are left alone.
     pub strays: Vec<PathBuf>,
+    /// What `/zookeeper/config` said before the last reconfiguration that was replayed.
+    pub membership_before: Option<Vec<u8>>,
 }
 
 impl RecoveryReport {

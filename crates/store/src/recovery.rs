@@ -97,7 +97,8 @@ pub fn recover(disk: &dyn Disk, directories: &Directories, options: &RecoveryOpt
         report.strays.extend(listing.strays.iter().map(|name| dir.join(name)));
         report.removed_files.extend(listing.temporaries.iter().map(|name| dir.join(name)));
     }
-    let recovery = Recovery { disk, directories, options, snapshots, logs: logs.logs, report };
+    let recovery =
+        Recovery { disk, directories, options, snapshots, logs: logs.logs, spoilt: None, torn: None, report };
     let recovered = recovery.run()?;
     for warning in recovered.report.warnings() {
         warn!("{warning}");
@@ -112,6 +113,9 @@ struct Recovery<'a> {
     snapshots: Listing,
     /// Oldest first.
     logs: Vec<Zxid>,
+    /// The newest snapshot that was passed over, of those that were whole once and of those that were perhaps never written to their end.
+    spoilt: Option<(Zxid, Compression)>,
+    torn: Option<(Zxid, Compression)>,
     report: RecoveryReport,
 }
 
@@ -166,6 +170,7 @@ impl Recovery<'_> {
                 Err(Attempt::Refused(error)) => return Err(error),
                 Err(Attempt::SkipSnapshot(problem)) => problem,
             };
+            self.spoilt = self.spoilt.or_else(|| shows_changes(zxid, compression));
             self.report.skipped_snapshots.push((name, problem.to_string()));
             first_damage.get_or_insert(problem);
         }
@@ -241,6 +246,7 @@ impl Recovery<'_> {
             if whole {
                 candidates.push((*zxid, *compression));
             } else {
+                self.torn = self.torn.or_else(|| shows_changes(*zxid, *compression));
                 self.report.skipped_snapshots.push((name, "it was not written to its end".to_owned()));
             }
         }
@@ -263,6 +269,13 @@ impl Recovery<'_> {
         let path = dir.join(names::snapshot(zxid, compression));
         let complete_at = info.complete_at(zxid);
         let (last, nodes) = (tree.last_zxid(), info.nodes);
+        if let Some(newer) = self.shown_by(last, replay.replayed) {
+            let problem = format!(
+                "it and the logs lead to {last} only, but {}, which can't be used, shows that there was more",
+                names::snapshot(newer.0, newer.1)
+            );
+            return Err(Attempt::SkipSnapshot(StoreError::damaged(&path, None, problem)));
+        }
         if last < complete_at {
             // With a log that ends within that time something is lost that was here, and not only left out of a backup.
             if last > zxid || !self.options.trust_partial_snapshot {
@@ -273,6 +286,13 @@ impl Recovery<'_> {
             self.report.partial_since = Some(zxid);
         }
         self.finish(tree, replay, Origin::Snapshot { name: names::snapshot(zxid, compression), nodes }, &path)
+    }
+
+    /// A snapshot that can't be used and still shows that the history went further than `last`. The original may begin to write one before
+    /// its own log has got so far, so a torn one shows that only where no log leads on at all.
+    fn shown_by(&self, last: Zxid, replayed: u64) -> Option<(Zxid, Compression)> {
+        let torn = self.torn.filter(|_| replayed == 0);
+        [self.spoilt, torn].into_iter().flatten().find(|(zxid, _)| *zxid > last)
     }
 
     fn logs_alone(mut self) -> Result<Recovered> {
@@ -531,6 +551,11 @@ impl Attempt {
             Attempt::SkipSnapshot(error) | Attempt::Refused(error) => error,
         }
     }
+}
+
+/// The first snapshot of an epoch holds what the epoch before it ended with.
+fn shows_changes(zxid: Zxid, compression: Compression) -> Option<(Zxid, Compression)> {
+    (zxid.counter() > 0).then_some((zxid, compression))
 }
 
 /// What a file named after `log` comes after.

@@ -418,3 +418,32 @@ fn a_log_that_ends_within_the_time_of_its_snapshot_is_damage_whatever_is_allowed
     assert_eq!(everything(&recovered.tree), everything(&history.tree_at(Zxid(RECORDS))));
     assert_eq!(recovered.report.warnings(), Vec::<String>::new());
 }
+
+/// What is left is no history of this server, however whole it is.
+#[test]
+fn an_older_snapshot_that_the_logs_do_not_lead_on_from_is_not_used() {
+    let history = History::new(5, RECORDS);
+    // The newest one is damaged, was never written to its end, or is not whole without its log.
+    let spoil: [&dyn Fn(&SimDisk); 3] = [
+        &|disk| {
+            snapshot(disk, &history.tree_at(Zxid(100)), Compression::None).unwrap();
+            let mut bytes = disk.content(&snapshot_path("snapshot.64")).unwrap();
+            bytes[100] ^= 1;
+            disk.put(&snapshot_path("snapshot.64"), &bytes);
+        },
+        &|disk| disk.put(&snapshot_path("snapshot.64"), b"ZKSN"),
+        &|disk| partial_snapshot(&history, disk),
+    ];
+    for spoil in spoil {
+        let disk = empty_disk();
+        snapshot(&disk, &Tree::new(), Compression::None).unwrap();
+        spoil(&disk);
+        let refusal = start(&disk).unwrap_err().to_string();
+        assert!(refusal.contains("snapshot.64"), "{refusal}");
+        // With the log it is as good as any.
+        let disk = disk_with_log(&history);
+        snapshot(&disk, &Tree::new(), Compression::None).unwrap();
+        spoil(&disk);
+        assert_eq!(everything(&start(&disk).unwrap().tree), everything(&history.tree_at(Zxid(RECORDS))));
+    }
+}

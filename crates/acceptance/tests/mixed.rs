@@ -378,3 +378,37 @@ fn replace_all(ensemble: &mut Ensemble, load: &Load, product: Product) -> Result
     ensure!(ensemble.ids().into_iter().all(|id| ensemble.product(id) == product), "one was forgotten");
     Ok(())
 }
+
+/// A session whose ephemeral nodes have longer names together than Apache reads in one packet or record ends.
+fn end_with_many_nodes(ensemble: &Ensemble, id: u64, parent: &str) {
+    const NODES: usize = 6000;
+    let mut owner = ensemble.connect(id).expect("a session");
+    owner.create(parent, b"").expect("a parent");
+    for number in 0..NODES {
+        let path = format!("{parent}/{}{number:06}", "x".repeat(390));
+        let create = Body::new().string(&path).buffer(Some(b"")).acls(&Acl::open()).int(EPHEMERAL);
+        owner.send(wire::CREATE, &create).expect("requests fit the socket");
+        // Some at once, so that neither side waits for the other.
+        if number % 50 == 49 {
+            for _ in 0..50 {
+                owner.receive().expect("an answer").ok().expect("a node");
+            }
+        }
+    }
+    owner.close().expect("an orderly end");
+}
+
+/// While Apache follows, and while it is away and has it from the leader's memory and its own log afterwards.
+#[test]
+fn apache_follows_through_the_end_of_a_session_with_many_nodes() {
+    let mut ensemble = led_by_last(&[Apache, ours(), ours()]);
+    let start = ensemble.log(1).len();
+    end_with_many_nodes(&ensemble, 1, "/there");
+    write_many(&ensemble, 2, "/between", 20);
+    ensemble.wait_same_zxid().expect("all have it");
+    let log = ensemble.log(1).split_off(start);
+    assert!(!log.contains("Unreasonable length"), "{log}");
+    assert_equal_trees(&mut ensemble).expect("all have the same");
+    drop(ensemble);
+    caught_up(Plan::of(&[Apache, ours(), ours()]), DIFF, |ensemble| end_with_many_nodes(ensemble, 2, "/away"));
+}

@@ -109,6 +109,15 @@ fn data_is_not_for_everybody() {
     }
 }
 
+fn adler32(bytes: &[u8]) -> u64 {
+    let (mut low, mut high) = (1_u64, 0_u64);
+    for byte in bytes {
+        low = (low + u64::from(*byte)) % 65_521;
+        high = (high + low) % 65_521;
+    }
+    high << 16 | low
+}
+
 /// A log of so many failed requests that it takes a while to read.
 fn long_log(records: i64) -> Vec<u8> {
     let mut log = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0".to_vec();
@@ -120,12 +129,7 @@ fn long_log(records: i64) -> Vec<u8> {
         body.extend_from_slice(&1_i64.to_be_bytes());
         body.extend_from_slice(&(-1_i32).to_be_bytes());
         body.extend_from_slice(&(-101_i32).to_be_bytes());
-        let (mut low, mut high) = (1_u64, 0_u64);
-        for byte in &body {
-            low = (low + u64::from(*byte)) % 65_521;
-            high = (high + low) % 65_521;
-        }
-        log.extend_from_slice(&(high << 16 | low).to_be_bytes());
+        log.extend_from_slice(&adler32(&body).to_be_bytes());
         log.extend_from_slice(&(body.len() as u32).to_be_bytes());
         log.extend_from_slice(&body);
         log.push(b'B');
@@ -209,4 +213,43 @@ fn a_snapshot_alone_that_was_taken_while_the_data_changed() {
     assert!(client.exists("/after").expect("it answers").is_some());
     let srvr = four_letter_word(server.address(), "srvr").expect("it answers");
     assert!(!srvr.contains("Digest mismatch"), "{srvr}");
+}
+
+/// The same log with another digest behind its first transaction, and a checksum that is right for it.
+fn with_wrong_digest(mut log: Vec<u8>) -> Vec<u8> {
+    const HEADER: usize = 16;
+    let length = u32::from_be_bytes(log[HEADER + 8..HEADER + 12].try_into().expect("four bytes")) as usize;
+    let body = HEADER + 12..HEADER + 12 + length;
+    log[body.end - 1] ^= 1;
+    let checksum = adler32(&log[body]);
+    log[HEADER..HEADER + 8].copy_from_slice(&checksum.to_be_bytes());
+    log
+}
+
+#[test]
+fn a_tree_with_another_digest_is_shown_and_served_or_refused() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data_dir = unpack("clean-shutdown", home.path());
+    let path = data_dir.join("version-2/log.1");
+    fs::write(&path, with_wrong_digest(fs::read(&path).expect("a log"))).expect("it is ours");
+
+    let failure = Setup::new().data_dir(&data_dir).config("digest.onMismatch", "stop").start_and_fail();
+    let failure = failure.expect("it does not start");
+    assert_eq!(failure.code, Some(1), "{}", failure.log);
+    assert!(
+        failure.log.contains("after transaction 0x1 the tree's digest is not the one in the log"),
+        "{}",
+        failure.log
+    );
+
+    let server = Setup::new().data_dir(&data_dir).config("4lw.commands.whitelist", "*").start().expect("it starts");
+    assert!(server.log().contains("tree digests differ, the first after transaction 0x1"), "{}", server.log());
+    let srvr = four_letter_word(server.address(), "srvr").expect("it answers");
+    assert!(srvr.contains("\nDigest mismatch: this tree can't be trusted since 0x1\n"), "{srvr}");
+    let mntr = four_letter_word(server.address(), "mntr").expect("it answers");
+    assert!(mntr.contains("zk_digest_mismatches_count\t1\n"), "{mntr}");
+    // What is reset is what is counted, not what is known.
+    four_letter_word(server.address(), "srst").expect("it answers");
+    let srvr = four_letter_word(server.address(), "srvr").expect("it answers");
+    assert!(srvr.contains("Digest mismatch"), "{srvr}");
 }

@@ -61,7 +61,7 @@ pub(crate) fn check(tree: &Tree) {
     for node in tree.nodes() {
         let count = children.get(node.path()).copied().unwrap_or(0);
         assert_eq!(node.child_count(), count, "children of {:?}", node.path());
-        assert_eq!(node.children().len(), count);
+        assert_eq!(node.children().count(), count);
     }
     let again = through_snapshot(tree);
     assert_eq!((again.node_count(), again.digest()), (tree.node_count(), tree.digest()), "through a snapshot");

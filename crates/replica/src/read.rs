@@ -325,12 +325,8 @@ fn watcher_type<'a>(request: &'a PathModeRequest<'_>) -> Result<(WatcherType, Te
 }
 
 fn put_children(output: &mut Vec<u8>, node: NodeRef<'_>) {
-    let children = node.children();
-    output.extend_from_slice(&(children.len() as i32).to_be_bytes());
-    for name in children {
-        output.extend_from_slice(&(name.len() as i32).to_be_bytes());
-        output.extend_from_slice(name.as_bytes());
-    }
+    output.extend_from_slice(&(node.child_count() as i32).to_be_bytes());
+    node.append_child_names(output);
 }
 
 /// What `whoAmI` tells of an identity: never the hash of a password.

@@ -2,12 +2,14 @@
 //! the same tree.
 //!
 //! Reading order:
-//! - [`tree`]: what can be read, and the primitives of change; below it `nodes` (the slab and the index by path) and `acl_table`
+//! - [`tree`]: what can be read, and the primitives of change; below it `nodes` (the slab and the index by path), `children` and
+//!   `acl_table`
 //! - [`apply`](Tree::apply): what each transaction does, live and on replay; [`change`]: what it tells clients and watchers
 //! - [`digest`], `quota`, `reap`: what follows from the nodes
 //! - [`access`] with `access_list` and `ip`: lists against identities
 //! - [`watch`] with `watcher_set`: who waits for which path
 //! - [`builder`] and [`snapshot_walk`]: from a snapshot to a tree, and from a tree that goes on changing to a snapshot
+//! - `subtree_walk`: over many nodes in portions, so that nobody waits for it; `descendants`: counts with it
 //!
 //! The life of a change: [`Tree::apply`] takes a transaction that was checked and ordered elsewhere, keeps the nodes, the sums and
 //! the sets in step, and appends [`Change`]s. [`WatchTables::trigger`] turns each of them into [`Fired`] events, moving the one-shot
@@ -19,13 +21,16 @@ mod acl_table;
 mod apply;
 pub mod builder;
 pub mod change;
+mod children;
 mod config_node;
+mod descendants;
 pub mod digest;
 mod ip;
 mod nodes;
 mod quota;
 mod reap;
 pub mod snapshot_walk;
+mod subtree_walk;
 pub mod tree;
 pub mod watch;
 mod watcher_set;
@@ -34,6 +39,7 @@ pub use access::{AccessConfig, DigestAlgorithm};
 pub use access_list::{AccessList, Verdicts};
 pub use builder::{ReplayCleanup, RestoreError, TreeBuilder};
 pub use change::{Change, Outcome};
+pub use descendants::DescendantCount;
 pub use quota::QuotaVerdict;
 pub use snapshot_walk::{SnapshotHead, SnapshotWalk};
 pub use tree::{NodeRef, Tree};

@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use rookeeper_proto::{StatPersisted, path};
 
 use crate::acl_table::AclRef;
+use crate::children::Children;
 
 /// Names a node within its tree.
 pub(crate) type NodeId = u32;
@@ -26,13 +27,9 @@ pub(crate) struct Node {
     pub(crate) acl: AclRef,
     /// The root is its own parent.
     pub(crate) parent: NodeId,
-    /// Where this node stands among its parent's children.
-    pub(crate) child_index: u32,
-    children: Children,
+    /// Most nodes have none, and pay for a pointer.
+    children: Option<Box<Children>>,
 }
-
-/// Most nodes have no children, so they pay for a pointer, eight bytes instead of 24.
-type Children = Option<Box<Vec<NodeId>>>;
 
 impl Node {
     pub(crate) fn new(
@@ -42,7 +39,7 @@ impl Node {
         acl: AclRef,
         stat: StatPersisted,
     ) -> Node {
-        Node { path, data, stat, content_crc, acl, parent: 0, child_index: 0, children: None }
+        Node { path, data, stat, content_crc, acl, parent: 0, children: None }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -53,9 +50,13 @@ impl Node {
         self.data.as_ref().map_or(0, |data| data.len())
     }
 
-    /// In no particular order.
-    pub(crate) fn children(&self) -> &[NodeId] {
-        self.children.as_ref().map_or(&[], |children| children)
+    /// `None` where there are none.
+    pub(crate) fn children(&self) -> Option<&Children> {
+        self.children.as_deref()
+    }
+
+    pub(crate) fn child_count(&self) -> usize {
+        self.children.as_ref().map_or(0, |children| children.len())
     }
 }
 
@@ -160,27 +161,17 @@ impl Nodes {
     }
 
     pub(crate) fn connect(&mut self, parent: NodeId, child: NodeId) {
-        let children = self[parent].children.get_or_insert_default();
-        let child_index = children.len() as u32;
-        children.push(child);
+        let mut children = self[parent].children.take().unwrap_or_default();
+        children.insert(self[child].name(), child);
+        self[parent].children = Some(children);
         self[child].parent = parent;
-        self[child].child_index = child_index;
     }
 
     pub(crate) fn disconnect(&mut self, child: NodeId) {
-        let Node { parent, child_index, .. } = self[child];
-        let node = &mut self[parent];
-        let children = node.children.as_mut().expect("a parent has children");
-        children.swap_remove(child_index as usize);
-        let moved = children.get(child_index as usize).copied();
-        if children.is_empty() {
-            node.children = None;
-        } else if children.capacity() > 64 && children.len() < children.capacity() / 4 {
-            children.shrink_to(children.capacity() / 2);
-        }
-        if let Some(moved) = moved {
-            self[moved].child_index = child_index;
-        }
+        let parent = self[child].parent;
+        let mut children = self[parent].children.take().expect("a parent has children");
+        children.remove(self[child].name());
+        self[parent].children = Some(children).filter(|children| !children.is_empty());
     }
 
     /// Every node, in no particular order.
@@ -237,11 +228,10 @@ mod tests {
         for (number, id) in ids.iter().enumerate() {
             let expected = (number % 3 != 0).then_some(*id);
             assert_eq!(nodes.find(&format!("/{number}")), expected);
-            if let Some(id) = expected {
-                assert_eq!(nodes[root].children()[nodes[id].child_index as usize], id);
-            }
         }
-        assert_eq!((nodes.len(), nodes[root].children().len(), nodes.iter().count()), (2001, 2000, 2001));
+        assert_eq!((nodes.len(), nodes[root].child_count(), nodes.iter().count()), (2001, 2000, 2001));
+        let listed: Vec<_> = nodes[root].children().unwrap().iter().map(|(_, name)| name.to_owned()).collect();
+        assert!(listed.is_sorted() && listed.len() == 2000);
     }
 
     #[test]

@@ -16,7 +16,7 @@ impl Tree {
         let nodes = self.reapable.iter().map(|id| &self.nodes[*id]);
         let due = nodes.filter(|node| {
             let idle_ms = now_ms.saturating_sub(node.stat.mtime_ms);
-            node.children().is_empty()
+            node.children().is_none()
                 && match node.stat.kind() {
                     NodeKind::Container if node.stat.cversion > 0 => true,
                     NodeKind::Container => never_used_ms > 0 && idle_ms > never_used_ms,

@@ -2,8 +2,7 @@
 //!
 //! The walk visits the tree in chunks; between two chunks any number of transactions may be applied. What always holds: a node is
 //! written after its parent and at most once; a node that was there all the time is written; a node that was created after the
-//! walk began is not, because the replay of the log creates it. A node is known by its id and by not being younger than the
-//! snapshot, since ids are used again.
+//! walk began is not, because the replay of the log creates it.
 //!
 //! Counterpart in the original: `DataTree.serializeNode`.
 
@@ -14,7 +13,8 @@ use rookeeper_proto::snapshot::{NodeEntry, SessionEntry};
 use rookeeper_proto::{Acl, Id, Permissions, Zxid, path};
 
 use crate::access_list::AccessList;
-use crate::nodes::{Node, NodeId};
+use crate::nodes::Node;
+use crate::subtree_walk::{Step, SubtreeWalk};
 use crate::tree::{ROOT_ID, Tree};
 
 /// What stands in front of the nodes. The zxid names the snapshot: the log above it completes what the walk writes.
@@ -33,10 +33,8 @@ pub(crate) fn nobody() -> Vec<Acl> {
 /// A walk over the nodes, in progress.
 #[derive(Debug)]
 pub struct SnapshotWalk {
-    zxid: Zxid,
     newest_acl_id: i64,
-    /// The children still to be visited, by depth. Removals move children about in their parent's list, so these are copies.
-    pending: Vec<std::vec::IntoIter<NodeId>>,
+    nodes: SubtreeWalk,
 }
 
 /// What an entry takes besides path and data.
@@ -52,7 +50,7 @@ impl Tree {
         acls.push((unknown_acl_id(newest_acl_id), Arc::new(AccessList::new(nobody(), 0))));
         let sessions = self.sessions().map(|(session, timeout_ms)| SessionEntry { session, timeout_ms }).collect();
         let head = SnapshotHead { zxid: self.last_zxid(), sessions, acls };
-        let walk = SnapshotWalk { zxid: self.last_zxid(), newest_acl_id, pending: vec![vec![ROOT_ID].into_iter()] };
+        let walk = SnapshotWalk { newest_acl_id, nodes: SubtreeWalk::new(ROOT_ID, self.last_zxid()) };
         (head, walk)
     }
 }
@@ -68,26 +66,19 @@ impl SnapshotWalk {
     /// path. False when nothing is left.
     pub fn next_chunk(&mut self, tree: &Tree, budget_bytes: usize, emit: &mut dyn FnMut(NodeEntry<'_>)) -> bool {
         let mut written_bytes = 0;
-        while let Some(siblings) = self.pending.last_mut() {
-            let Some(id) = siblings.next() else {
-                self.pending.pop();
-                continue;
-            };
-            match tree.nodes.get(id) {
-                Some(node) if node.stat.czxid <= self.zxid => {
+        loop {
+            match self.nodes.step(tree) {
+                Step::Node(node) => {
                     emit(self.entry(tree, node));
                     written_bytes += ENTRY_BYTES + node.path.len() + node.data_length();
-                    if !node.children().is_empty() {
-                        self.pending.push(node.children().to_vec().into_iter());
-                    }
                 }
-                _ => written_bytes += SKIPPED_BYTES,
+                Step::Skipped => written_bytes += SKIPPED_BYTES,
+                Step::End => return false,
             }
             if written_bytes >= budget_bytes {
                 return true;
             }
         }
-        false
     }
 
     fn entry<'a>(&self, tree: &Tree, node: &'a Node) -> NodeEntry<'a> {

@@ -13,6 +13,7 @@ use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, Zxid, path}
 
 use crate::access_list::AccessList;
 use crate::acl_table::{AclRef, AclTable};
+use crate::children::Children;
 use crate::digest;
 use crate::nodes::{Node, NodeId, Nodes};
 use crate::quota::ArmedQuotas;
@@ -150,23 +151,12 @@ impl Tree {
         self.acls.len()
     }
 
-    /// How many nodes are below this one, at any depth. Takes time in proportion to the answer.
-    pub fn descendant_count(&self, path: &str) -> Option<usize> {
-        let id = self.nodes.find(path)?;
-        if id == ROOT_ID {
-            return Some(self.nodes.len() - 1);
-        }
-        let mut count = 0;
-        self.walk_subtree(id, |_| count += 1);
-        Some(count - 1)
-    }
-
     /// Visits a node and all below it, parents first.
     pub(crate) fn walk_subtree(&self, id: NodeId, mut visit: impl FnMut(NodeId)) {
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
             visit(id);
-            pending.extend_from_slice(self.nodes[id].children());
+            pending.extend(self.nodes[id].children().into_iter().flat_map(Children::iter).map(|(id, _)| id));
         }
     }
 
@@ -239,7 +229,7 @@ impl Tree {
         assert!(id != ROOT_ID, "the root stays");
         self.nodes.disconnect(id);
         let node = self.nodes.remove(id);
-        debug_assert!(node.children().is_empty());
+        debug_assert!(node.children().is_none());
         self.digest = self.digest.wrapping_sub(digest::of_node(&node.path, node.content_crc, &node.stat));
         self.data_size -= size_of_node(&node);
         match node.stat.kind() {
@@ -334,12 +324,24 @@ impl<'a> NodeRef<'a> {
     }
 
     pub fn child_count(self) -> usize {
-        self.node.children().len()
+        self.node.child_count()
     }
 
-    /// The names, in no particular order.
-    pub fn children(self) -> impl ExactSizeIterator<Item = &'a str> {
-        self.node.children().iter().map(move |id| self.tree.nodes[*id].name())
+    /// The names, in the order of their bytes.
+    pub fn children(self) -> impl Iterator<Item = &'a str> {
+        self.node.children().into_iter().flat_map(Children::iter).map(|(_, name)| name)
+    }
+
+    /// Appends the names, each behind its length.
+    pub fn append_child_names(self, output: &mut Vec<u8>) {
+        if let Some(children) = self.node.children() {
+            children.append_names(output);
+        }
+    }
+
+    /// What [`NodeRef::append_child_names`] appends.
+    pub fn child_names_bytes(self) -> usize {
+        self.node.children().map_or(0, Children::encoded_bytes)
     }
 
     pub fn kind(self) -> NodeKind {
@@ -367,7 +369,6 @@ mod tests {
         let config = tree.node("/zookeeper/config").unwrap();
         assert_eq!((config.acl().to_vec(), config.stat().aversion), (Acl::read_only(), -1));
         assert_eq!(tree.node("/zookeeper/quota").unwrap().acl().to_vec(), Acl::open());
-        assert_eq!((tree.descendant_count("/"), tree.descendant_count("/zookeeper")), (Some(3), Some(2)));
-        assert!(tree.node("").is_none() && tree.descendant_count("/missing").is_none());
+        assert!(tree.node("").is_none());
     }
 }

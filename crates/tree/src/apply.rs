@@ -75,9 +75,8 @@ impl Tree {
         };
         let stat = StatPersisted::created(header.zxid, header.time_ms, kind);
         let data = data.map(Vec::into_boxed_slice);
-        let data_length = data.as_ref().map_or(0, |data| data.len());
         let id = self.add_child(parent, node_path.as_str().into(), data, acl, stat);
-        self.quota_node_created(&node_path, data_length);
+        self.quota_node_created(id);
 
         let created = self.node_ref(id);
         changes.push(Change {
@@ -124,7 +123,7 @@ impl Tree {
         let node = self.remove_leaf(id);
         let acl = self.acls.list(node.acl).clone();
         self.acls.release(node.acl);
-        self.quota_node_deleted(&node.path, node.data_length());
+        self.quota_node_deleted(&node);
         changes.push(Change { kind: EventType::NodeDeleted, path: node.path.into(), acl });
         self.children_changed(node.parent, changes);
     }
@@ -156,7 +155,7 @@ impl Tree {
         let stat = node.stat();
         let path: Arc<str> = node_path.into();
         changes.push(Change { kind: EventType::NodeDataChanged, path, acl: node.acl().clone() });
-        self.quota_adjust(node_path, grown, 0);
+        self.quota_data_changed(node_path, grown);
         Outcome::Changed(stat)
     }
 

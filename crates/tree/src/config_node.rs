@@ -21,11 +21,12 @@ impl Tree {
                 self.add_child(system, path::CONFIG.into(), Some(Box::default()), acl, stat)
             }
         };
-        self.replace_data(id, Some(text.as_bytes().into()), |stat| {
+        let grown = self.replace_data(id, Some(text.as_bytes().into()), |stat| {
             stat.version = -1;
             stat.mzxid = version;
             stat.mtime_ms = now_ms;
         });
+        self.quota_data_changed(path::CONFIG, grown);
     }
 }
 

@@ -1,19 +1,22 @@
 //! Quotas: which paths have one, and what is used of it.
 //!
 //! A quota on `/p` is two ordinary nodes, `/zookeeper/quota/p/zookeeper_limits` and `…/zookeeper_stats`. What always holds: a path
-//! is armed exactly while its limits node exists; a change counts for the nearest armed ancestor-or-self only; a quota on the root
-//! is ignored; writing statistics touches no stat field but the data length and fires nothing. Text that clients wrote into these
-//! nodes can be anything, and is never trusted to parse.
+//! is armed exactly while its limits node exists; a node counts for the nearest armed ancestor-or-self only, so what is used of a quota
+//! follows from the nodes alone, and a server that has loaded a snapshot counts as one that never stopped; a quota on the root is
+//! ignored; writing statistics touches no stat field but the data length and fires nothing. The statistics node of an armed path shows
+//! what was counted, whatever a client writes there. Text that clients wrote into these nodes can be anything, and is never trusted to
+//! parse.
 //!
-//! Counterpart in the original: `StatsTrack`, `PathTrie` and the quota parts of `DataTree`.
+//! Counterpart in the original: `StatsTrack`, `PathTrie` and the quota parts of `DataTree`. There an outer quota counts an inner one's
+//! nodes too from a restart on, until they change.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
 use rookeeper_proto::path;
 
+use crate::nodes::{Node, NodeId};
+use crate::path_trie::PathTrie;
 use crate::tree::Tree;
 
 /// Whether a change fits into the nearest quota.
@@ -27,24 +30,74 @@ pub enum QuotaVerdict {
     Unreadable,
 }
 
-/// The paths that have a limits node.
+/// The nodes that count for a quota, and the bytes of their data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Usage {
+    count: i64,
+    bytes: i64,
+}
+
+impl Usage {
+    fn of(node: &Node) -> Usage {
+        Usage { count: 1, bytes: counted_bytes(&node.path, node.data_length()) }
+    }
+
+    fn add(&mut self, other: Usage) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+    }
+
+    fn subtract(&mut self, other: Usage) {
+        self.count -= other.count;
+        self.bytes -= other.bytes;
+    }
+
+    fn to_text(self) -> Box<[u8]> {
+        format!("count={},bytes={}", self.count, self.bytes).into_bytes().into_boxed_slice()
+    }
+}
+
+/// The paths that have a limits node, and what is used of each.
 #[derive(Debug)]
 pub(crate) struct ArmedQuotas {
-    paths: HashSet<Box<str>, FixedState>,
+    usage: PathTrie<Usage>,
+    paths: BTreeSet<Box<str>>,
 }
 
 impl ArmedQuotas {
     pub(crate) fn new(seed: u64) -> ArmedQuotas {
-        ArmedQuotas { paths: HashSet::with_hasher(FixedState::with_seed(seed)) }
+        ArmedQuotas { usage: PathTrie::new(seed), paths: BTreeSet::new() }
     }
 
     /// The longest armed path that is `node_path` or an ancestor of it.
-    fn nearest<'a>(&self, node_path: &'a str) -> Option<&'a str> {
-        if self.paths.is_empty() {
-            return None;
-        }
-        std::iter::successors(Some(node_path), |below| path::parent(below)).find(|path| self.paths.contains(*path))
+    fn nearest<'a>(&self, node_path: &'a str) -> Option<(&'a str, &Usage)> {
+        self.usage.nearest(node_path)
     }
+
+    fn arm(&mut self, limited: &str, used: Usage) {
+        if let Some(usage) = self.usage.get_or_insert_with(limited, Usage::default) {
+            *usage = used;
+            self.paths.insert(limited.into());
+        }
+    }
+
+    /// What the armed paths below this one use together.
+    fn used_below(&self, limited: &str) -> Usage {
+        let below = format!("{limited}/");
+        let inner = self.paths.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded));
+        inner.take_while(|path| path.starts_with(&below)).filter_map(|path| self.usage.get(path)).fold(
+            Usage::default(),
+            |mut sum, usage| {
+                sum.add(*usage);
+                sum
+            },
+        )
+    }
+}
+
+/// What the data of a node adds to the bytes of a quota. That of statistics adds nothing: it follows from the count.
+fn counted_bytes(node_path: &str, data_length: usize) -> i64 {
+    if limited_path(node_path, path::QUOTA_STATS).is_some() { 0 } else { data_length as i64 }
 }
 
 /// If `node_path` is the quota node called `name` of some path, that path. The root has none.
@@ -64,22 +117,23 @@ fn stats_node(path: &str) -> String {
 impl Tree {
     /// For enforced quotas: whether a create or setData at `path` fits into the nearest quota.
     pub fn check_quota(&self, path: &str, bytes_delta: i64, count_delta: i64) -> QuotaVerdict {
-        let Some(limited) = self.quotas.nearest(path) else { return QuotaVerdict::Ok };
+        let Some((limited, used)) = self.quotas.nearest(path) else { return QuotaVerdict::Ok };
         let Some(limits) = self.node(&limits_node(limited)) else { return QuotaVerdict::Ok };
         let Some(limits) = Figures::parse(limits.data()) else { return QuotaVerdict::Unreadable };
-        let Some(stats) = self.node(&stats_node(limited)) else { return QuotaVerdict::Ok };
-        let used = Figures::parse(stats.data()).unwrap_or_else(Figures::zero);
+        if self.node(&stats_node(limited)).is_none() {
+            return QuotaVerdict::Ok;
+        }
         let checks = [
-            (count_delta, "countHardLimit", "count"), // First the count, as in the original.
-            (bytes_delta, "byteHardLimit", "bytes"),
+            (count_delta, used.count, "countHardLimit", "count"), // First the count, as in the original.
+            (bytes_delta, used.bytes, "byteHardLimit", "bytes"),
         ];
         let mut verdict = QuotaVerdict::Ok;
-        for (delta, hard, soft) in checks {
+        for (delta, used, hard, soft) in checks {
             let (limit, exceeded) = match limits.value(hard) {
                 limit if limit > -1 => (limit, QuotaVerdict::HardExceeded),
                 _ => (limits.value(soft), QuotaVerdict::SoftExceeded),
             };
-            if delta != 0 && limit > -1 && used.value(soft).saturating_add(delta) > limit {
+            if delta != 0 && limit > -1 && used.saturating_add(delta) > limit {
                 verdict = exceeded;
                 if exceeded == QuotaVerdict::HardExceeded {
                     break;
@@ -89,84 +143,154 @@ impl Tree {
         verdict
     }
 
-    /// What a created node means for quotas: it may be one of their nodes, and it uses some of the nearest.
-    pub(crate) fn quota_node_created(&mut self, node_path: &str, data_length: usize) {
-        if let Some(limited) = limited_path(node_path, path::QUOTA_LIMITS) {
-            self.quotas.paths.insert(limited.into());
-        } else if let Some(limited) = limited_path(node_path, path::QUOTA_STATS) {
-            self.recount_quota(limited);
+    /// What a created node means for quotas: it uses some of the nearest, and it may be one of their nodes.
+    pub(crate) fn quota_node_created(&mut self, id: NodeId) {
+        let node = &self.nodes[id];
+        let (node_path, used) = (node.path.clone(), Usage::of(node));
+        self.quota_use(&node_path, |usage| usage.add(used));
+        if let Some(limited) = limited_path(&node_path, path::QUOTA_LIMITS) {
+            self.arm_quota(limited);
+        } else if let Some(limited) = limited_path(&node_path, path::QUOTA_STATS) {
+            self.show_usage(limited);
         }
-        self.quota_adjust(node_path, data_length as i64, 1);
     }
 
-    pub(crate) fn quota_node_deleted(&mut self, node_path: &str, data_length: usize) {
-        if let Some(limited) = limited_path(node_path, path::QUOTA_LIMITS) {
+    /// The node is out of the tree.
+    pub(crate) fn quota_node_deleted(&mut self, node: &Node) {
+        let used = Usage::of(node);
+        self.quota_use(&node.path, |usage| usage.subtract(used));
+        if let Some(limited) = limited_path(&node.path, path::QUOTA_LIMITS) {
             self.quotas.paths.remove(limited);
+            // What it counted is from now on the next outer one's.
+            if let Some(used) = self.quotas.usage.remove(limited) {
+                self.quota_use(limited, |usage| usage.add(used));
+            }
         }
-        self.quota_adjust(node_path, -(data_length as i64), -1);
     }
 
-    /// Adds to what is used of the nearest quota.
-    pub(crate) fn quota_adjust(&mut self, node_path: &str, bytes_delta: i64, count_delta: i64) {
-        let Some(limited) = self.quotas.nearest(node_path) else { return };
-        let Some(id) = self.nodes.find(&stats_node(limited)) else { return };
-        let mut figures = Figures::parse(self.nodes[id].data.as_deref()).unwrap_or_else(Figures::zero);
-        figures.add("count", count_delta);
-        figures.add("bytes", bytes_delta);
-        self.replace_data(id, Some(figures.to_text()), |_| {});
+    pub(crate) fn quota_data_changed(&mut self, node_path: &str, grown: i64) {
+        match limited_path(node_path, path::QUOTA_STATS) {
+            Some(limited) => self.show_usage(limited),
+            None => self.quota_use(node_path, |usage| usage.bytes += grown),
+        }
     }
 
-    /// Counts what is used below a path anew, if it has a statistics node.
-    fn recount_quota(&mut self, limited: &str) {
-        let Some(stats) = self.nodes.find(&stats_node(limited)) else { return };
-        let (mut count, mut bytes) = (0, 0);
+    /// Changes what is used of the nearest quota, and shows it.
+    fn quota_use(&mut self, node_path: &str, change: impl FnOnce(&mut Usage)) {
+        if let Some((limited, usage)) = self.quotas.usage.nearest_mut(node_path) {
+            change(usage);
+            self.show_usage(limited);
+        }
+    }
+
+    /// Writes what is used of an armed path into its statistics node, if it has one.
+    fn show_usage(&mut self, limited: &str) {
+        if let Some(usage) = self.quotas.usage.get(limited)
+            && let Some(stats) = self.nodes.find(&stats_node(limited))
+        {
+            let text = usage.to_text();
+            self.replace_data(stats, Some(text), |_| {});
+        }
+    }
+
+    /// Counts what is below a path, except what inner quotas count. The next outer one counts that no longer. Takes time in proportion to
+    /// the number of nodes.
+    fn arm_quota(&mut self, limited: &str) {
+        let mut used = Usage::default();
         if let Some(top) = self.nodes.find(limited) {
-            self.walk_subtree(top, |id| {
-                count += 1;
-                bytes += self.nodes[id].data_length() as i64;
-            });
+            self.walk_subtree(top, |id| used.add(Usage::of(&self.nodes[id])));
         }
-        let mut figures = Figures::zero();
-        figures.add("count", count);
-        figures.add("bytes", bytes);
-        self.replace_data(stats, Some(figures.to_text()), |_| {});
+        used.subtract(self.quotas.used_below(limited));
+        self.quota_use(limited, |usage| usage.subtract(used));
+        self.quotas.arm(limited, used);
+        self.show_usage(limited);
     }
 
-    /// Arms the quotas of all limits nodes that are there.
+    /// Arms the quotas of all limits nodes that are there, without counting.
     pub(crate) fn arm_quotas(&mut self) {
         let Some(top) = self.nodes.find(path::QUOTA) else { return };
         let mut limits = Vec::new();
         self.walk_subtree(top, |id| {
             limits.extend(limited_path(&self.nodes[id].path, path::QUOTA_LIMITS).map(Box::<str>::from));
         });
-        self.quotas.paths.extend(limits);
+        for limited in limits {
+            self.quotas.arm(&limited, Usage::default());
+        }
     }
 
     /// Counts the use of every quota anew. Returns how many there are.
     pub(crate) fn recount_quotas(&mut self) -> usize {
         let armed: Vec<_> = self.quotas.paths.iter().cloned().collect();
+        if armed.is_empty() {
+            return 0;
+        }
         for limited in &armed {
-            self.recount_quota(limited);
+            self.quotas.arm(limited, Usage::default());
+        }
+        for node in self.nodes.iter() {
+            if let Some((_, usage)) = self.quotas.usage.nearest_mut(&node.path) {
+                usage.add(Usage::of(node));
+            }
+        }
+        for limited in &armed {
+            self.show_usage(limited);
         }
         armed.len()
     }
+
+    /// What the quotas behind a path in the order of paths say, at most `limit` of them: those whose limits can be read.
+    pub fn quotas_behind(&self, path: Option<&str>, limit: usize) -> Vec<NamespaceQuota> {
+        let from = path.map_or(Bound::Unbounded, Bound::Excluded);
+        let quotas = self.quotas.paths.range::<str, _>((from, Bound::Unbounded)).take(limit);
+        let told = quotas.map(|limited| {
+            let limits = self.node(&limits_node(limited)).and_then(|limits| Figures::parse(limits.data()));
+            let shown = self.node(&stats_node(limited)).is_some();
+            let used = self.quotas.usage.get(limited).copied().filter(|_| shown);
+            let limit_of = |hard, soft| {
+                let limits = limits.as_ref()?;
+                Some(if limits.value(hard) > -1 { limits.value(hard) } else { limits.value(soft) })
+            };
+            NamespaceQuota {
+                path: limited.to_string(),
+                count_limit: limit_of("countHardLimit", "count"),
+                bytes_limit: limit_of("byteHardLimit", "bytes"),
+                count_used: used.map(|used| used.count),
+                bytes_used: used.map(|used| used.bytes),
+            }
+        });
+        told.collect()
+    }
 }
 
-/// The text of limits and statistics: `count=N,bytes=N`, then `=;key=N…` for other keys in sorted order.
+/// A quota, for whoever watches over them. -1 is no limit; `None` where the node that would say is missing or does not parse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceQuota {
+    pub path: String,
+    /// The hard limit where there is one, else the soft one.
+    pub count_limit: Option<i64>,
+    pub bytes_limit: Option<i64>,
+    pub count_used: Option<i64>,
+    pub bytes_used: Option<i64>,
+}
+
+impl NamespaceQuota {
+    /// The first component of the path.
+    pub fn namespace(&self) -> &str {
+        self.path[1..].split('/').next().unwrap_or_default()
+    }
+}
+
+/// The text of limits: `count=N,bytes=N`, then `=;key=N…` for other keys in sorted order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Figures {
     values: BTreeMap<String, i64>,
 }
 
-/// All known keys with their longest values take 130 bytes. Unknown keys are kept as long as they fit; more text is damage, which
-/// keeps every write below a quota cheap whatever a client wrote there.
+/// All known keys with their longest values take 130 bytes. More text is damage, which keeps every write below a quota cheap whatever a
+/// client wrote there.
 const MAX_TEXT_BYTES: usize = 512;
 
 impl Figures {
-    fn zero() -> Figures {
-        Figures { values: BTreeMap::from([("count".to_owned(), 0), ("bytes".to_owned(), 0)]) }
-    }
-
     /// `None` where the text is damaged. Null data is; empty data says nothing is set.
     fn parse(data: Option<&[u8]>) -> Option<Figures> {
         let data = data.filter(|data| data.len() <= MAX_TEXT_BYTES)?;
@@ -186,23 +310,6 @@ impl Figures {
     fn value(&self, key: &str) -> i64 {
         self.values.get(key).copied().unwrap_or(-1)
     }
-
-    fn add(&mut self, key: &str, delta: i64) {
-        let value = self.value(key).wrapping_add(delta);
-        self.values.insert(key.to_owned(), value);
-    }
-
-    fn to_text(&self) -> Box<[u8]> {
-        let mut text = format!("count={},bytes={}", self.value("count"), self.value("bytes"));
-        let mut others = self.values.iter().filter(|(key, _)| *key != "count" && *key != "bytes").peekable();
-        if others.peek().is_some() {
-            text.push('=');
-        }
-        for (key, value) in others {
-            write!(text, ";{key}={value}").expect("a String takes all text");
-        }
-        text.into_bytes().into_boxed_slice()
-    }
 }
 
 #[cfg(test)]
@@ -220,12 +327,12 @@ mod tests {
     }
 
     #[test]
-    fn text_round_trips_in_the_order_that_old_parsers_need() {
-        for text in ["count=5,bytes=-1", "count=1,bytes=2=;byteHardLimit=3;countHardLimit=4"] {
-            assert_eq!(*Figures::parse(Some(text.as_bytes())).unwrap().to_text(), *text.as_bytes());
-        }
+    fn limits_are_read_in_every_form() {
+        let limits = Figures::parse(Some(b"count=1,bytes=2=;byteHardLimit=3;countHardLimit=4")).unwrap();
+        let values = ["count", "bytes", "byteHardLimit", "countHardLimit", "other"].map(|key| limits.value(key));
+        assert_eq!(values, [1, 2, 3, 4, -1]);
         assert_eq!(Figures::parse(Some(b"count=,bytes=7")).unwrap().value("count"), -1);
-        assert_eq!(*Figures::parse(Some(b"")).unwrap().to_text(), *b"count=-1,bytes=-1");
+        assert_eq!(Figures::parse(Some(b"")).unwrap().value("bytes"), -1);
     }
 
     #[test]

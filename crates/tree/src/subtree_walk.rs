@@ -43,10 +43,6 @@ impl SubtreeWalk {
         SubtreeWalk { zxid, levels: Vec::new(), next: Some(top) }
     }
 
-    pub(crate) fn zxid(&self) -> Zxid {
-        self.zxid
-    }
-
     fn node<'t>(&self, tree: &'t Tree, id: NodeId) -> Option<&'t Node> {
         tree.nodes.get(id).filter(|node| node.stat.czxid <= self.zxid)
     }

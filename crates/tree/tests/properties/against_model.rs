@@ -278,29 +278,53 @@ fn only_the_nearest_quota_counts_and_deleting_the_limits_ends_it() {
     story.create("/zookeeper/quota/p/q/zookeeper_stats", "", -1);
     story.create("/p/q/c", "abc", -1);
     assert_eq!(story.data("/zookeeper/quota/p/q/zookeeper_stats"), "count=2,bytes=3");
-    assert_eq!(story.data(STATS), "count=2,bytes=5");
+    assert_eq!(story.data(STATS), "count=1,bytes=5");
     story.delete("/zookeeper/quota/p/q/zookeeper_limits");
     story.create("/p/q/d", "d", -1);
     assert_eq!(story.data("/zookeeper/quota/p/q/zookeeper_stats"), "count=2,bytes=3");
-    assert_eq!(story.data(STATS), "count=3,bytes=6");
-    // At the end of a replay everything below counts again.
+    assert_eq!(story.data(STATS), "count=4,bytes=9");
+    // What the inner quota counted is the outer one's again, and a replay changes nothing about that.
     assert_eq!(story.tree.finish_replay().recounted_quotas, 1);
     assert_eq!(story.data(STATS), "count=4,bytes=9");
 }
 
 #[test]
-fn damaged_statistics_are_taken_for_zero_and_repaired() {
+fn an_outer_quota_made_after_the_inner_one_counts_the_rest() {
+    let mut story = Story::new();
+    for (path, data) in [("/p", "1"), ("/p/q", "22"), ("/p/q/r", "333"), ("/p/s", "4444")] {
+        story.create(path, data, -1);
+    }
+    for path in ["/p", "/p/q"] {
+        story.create(&format!("/zookeeper/quota{path}"), "", -1);
+    }
+    for path in ["/p/q", "/p"] {
+        story.create(&format!("/zookeeper/quota{path}/zookeeper_limits"), "count=9,bytes=9", -1);
+        story.create(&format!("/zookeeper/quota{path}/zookeeper_stats"), "", -1);
+    }
+    let inner = "/zookeeper/quota/p/q/zookeeper_stats";
+    assert_eq!((story.data(STATS), story.data(inner)), ("count=2,bytes=5", "count=2,bytes=5"));
+    story.set("/p/q", b"");
+    assert_eq!((story.data(STATS), story.data(inner)), ("count=2,bytes=5", "count=2,bytes=3"));
+    story.tree.finish_replay();
+    assert_eq!((story.data(STATS), story.data(inner)), ("count=2,bytes=5", "count=2,bytes=3"));
+    let told: Vec<_> = story.tree.quotas_behind(Some("/p"), 5).into_iter().map(|quota| quota.path).collect();
+    assert_eq!(told, ["/p/q"]);
+    assert_eq!(story.tree.quotas_behind(None, 1)[0].count_used, Some(2));
+}
+
+#[test]
+fn statistics_that_a_client_overwrites_show_what_is_used_all_the_same() {
     let mut story = story_with_quota("count=1,bytes=-1=;countHardLimit=1");
     for damage in [&b"garbage"[..], b"count=,bytes=99999999999999999999", b"\xff\xfe"] {
         story.set(STATS, damage);
-        assert_eq!(story.tree.check_quota("/p/x", 0, 1), QuotaVerdict::Ok);
+        assert_eq!(story.data(STATS), "count=1,bytes=5");
+        assert_eq!(story.tree.check_quota("/p/x", 0, 1), QuotaVerdict::HardExceeded);
         story.create("/p/x", "abc", -1);
-        assert_eq!(story.data(STATS), "count=1,bytes=3");
+        assert_eq!(story.data(STATS), "count=2,bytes=8");
         story.delete("/p/x");
     }
     story.apply(Txn::SetData { path: STATS.to_owned(), data: None, version: 0 });
-    story.create("/p/x", "abc", -1);
-    assert_eq!(story.data(STATS), "count=1,bytes=3");
+    assert_eq!(story.data(STATS), "count=1,bytes=5");
 }
 
 #[test]

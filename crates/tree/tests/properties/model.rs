@@ -44,6 +44,9 @@ pub enum Operation {
     Refused,
 }
 
+/// One inside the other, in all ways.
+const QUOTA_PATHS: [&str; 5] = ["/a", "/b", "/a/b", "/a/b/a", "/zookeeper"];
+
 /// An operation and the session (1 to 3) it comes from.
 pub type Step = (i64, Operation);
 
@@ -73,7 +76,7 @@ fn any_kind() -> impl Strategy<Value = CreateKind> {
 }
 
 fn any_simple_operation() -> impl Strategy<Value = Operation> {
-    let quota_path = || prop::sample::select(vec!["/a".to_owned(), "/b".to_owned()]);
+    let quota_path = || prop::sample::select(QUOTA_PATHS.map(str::to_owned).to_vec());
     prop_oneof![
         8 => (any_path(), any_data(), any_acl(), any_kind())
             .prop_map(|(path, data, acl, kind)| Operation::Create { path, data, acl, kind }),
@@ -206,22 +209,22 @@ impl Model {
                     Operation::Create { path, data: Some(data.into()), acl: None, kind }
                 };
                 let top = format!("{}{path}", path::QUOTA);
-                (!self.nodes.contains_key(&top)).then(|| {
-                    Txn::Multi(self.prepare_members(
-                        session.0,
-                        &[
-                            create(top.clone(), ""),
-                            create(format!("{top}/zookeeper_limits"), "count=5,bytes=-1"),
-                            create(format!("{top}/zookeeper_stats"), "count=0,bytes=0"),
-                        ],
-                    ))
+                (!self.nodes.contains_key(&format!("{top}/zookeeper_limits"))).then(|| {
+                    // Those above that are there already are left out.
+                    let ends = path.match_indices('/').skip(1).map(|(end, _)| &path[..end]).chain([path.as_str()]);
+                    let mut operations: Vec<_> = ends.map(|end| create(format!("{}{end}", path::QUOTA), "")).collect();
+                    operations.push(create(format!("{top}/zookeeper_limits"), "count=5,bytes=-1"));
+                    operations.push(create(format!("{top}/zookeeper_stats"), "count=0,bytes=0"));
+                    Txn::Multi(self.prepare_members(session.0, &operations))
                 })
             }
             Operation::DeleteQuota { path } => {
                 let top = format!("{}{path}", path::QUOTA);
                 let paths = [format!("{top}/zookeeper_stats"), format!("{top}/zookeeper_limits"), top.clone()];
                 let deletions = paths.map(|path| Operation::Delete { path });
-                self.nodes.contains_key(&top).then(|| Txn::Multi(self.prepare_members(session.0, &deletions)))
+                self.nodes
+                    .contains_key(&format!("{top}/zookeeper_limits"))
+                    .then(|| Txn::Multi(self.prepare_members(session.0, &deletions)))
             }
             Operation::Refused => Some(Txn::Error { code: -101 }),
         }
@@ -299,14 +302,26 @@ impl Model {
         self.nodes.get_mut(path::parent(node_path).unwrap()).unwrap().stat.pzxid = zxid;
     }
 
-    /// Statistics by definition: everything at and below the path.
+    /// Statistics by definition: every node counts for the nearest path at or above it that has limits. Statistics have no bytes.
     fn count_quotas(&mut self) {
-        for limited in ["/a", "/b"] {
-            let inside = |path: &str| path == limited || path.starts_with(&format!("{limited}/"));
-            let inside = self.nodes.iter().filter(|(path, _)| inside(path));
-            let (count, bytes) = inside
-                .fold((0, 0), |(count, bytes), (_, node)| (count + 1, bytes + node.data.as_ref().map_or(0, Vec::len)));
-            if let Some(stats) = self.nodes.get_mut(&format!("{}{limited}/zookeeper_stats", path::QUOTA)) {
+        let node_of = |limited: &str, name: &str| format!("{}{limited}/{name}", path::QUOTA);
+        let is_armed = |limited: &&str| self.nodes.contains_key(&node_of(limited, "zookeeper_limits"));
+        let armed: Vec<_> = QUOTA_PATHS.into_iter().filter(is_armed).collect();
+        let is_at_or_above = |above: &str, path: &str| path == above || path.starts_with(&format!("{above}/"));
+        let nearest =
+            |path: &str| armed.iter().filter(|above| is_at_or_above(above, path)).max_by_key(|above| above.len());
+        let mut used: BTreeMap<&str, (usize, usize)> = armed.iter().map(|limited| (*limited, (0, 0))).collect();
+        for (path, node) in &self.nodes {
+            if let Some(limited) = nearest(path) {
+                let (count, bytes) = used.get_mut(limited).unwrap();
+                *count += 1;
+                if !path.ends_with("/zookeeper_stats") {
+                    *bytes += node.data.as_ref().map_or(0, Vec::len);
+                }
+            }
+        }
+        for (limited, (count, bytes)) in used {
+            if let Some(stats) = self.nodes.get_mut(&node_of(limited, "zookeeper_stats")) {
                 stats.data = Some(format!("count={count},bytes={bytes}").into_bytes());
             }
         }

@@ -3,18 +3,19 @@
 //! What always holds: the entry of a path says who watches it and how; the paths listed for a watcher are a superset of those
 //! that name it, so that a connection that ends is forgotten at once. Firing moves a path's one-shot watchers out as a set and
 //! leaves the second listing to [`WatchTables::settle`], once per watcher as its event is delivered. So a write costs the same
-//! whether one connection waits for it or 100,000.
+//! whether one connection waits for it or 100,000, and however many levels are above its path.
 //!
 //! Counterpart in the original: `WatchManager`.
 
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use rookeeper_proto::event::{EventType, WatcherType};
-use rookeeper_proto::path;
 
 use crate::change::Change;
+use crate::path_trie::PathTrie;
+use crate::watched_paths::WatchedPaths;
 pub use crate::watcher_set::{WatcherId, WatcherSet};
 
 /// What is being registered.
@@ -91,11 +92,11 @@ impl Watchers {
 struct Table {
     by_path: HashMap<Arc<str>, Watchers, FixedState>,
     /// At least the paths that name the watcher.
-    by_watcher: HashMap<WatcherId, HashSet<Arc<str>, FixedState>, FixedState>,
+    by_watcher: HashMap<WatcherId, WatchedPaths, FixedState>,
     /// Pairs of path and watcher.
     watches: usize,
-    /// How many of them are recursive. Only then firing looks at ancestors.
-    recursive: usize,
+    /// Who watches recursively, by path.
+    recursive: PathTrie<WatcherSet>,
     hasher: FixedState,
 }
 
@@ -103,7 +104,7 @@ impl Table {
     fn new(seed: u64) -> Table {
         let hasher = FixedState::with_seed(seed);
         let by_path = HashMap::with_hasher(hasher.clone());
-        Table { by_path, by_watcher: HashMap::default(), watches: 0, recursive: 0, hasher }
+        Table { by_path, by_watcher: HashMap::default(), watches: 0, recursive: PathTrie::new(seed), hasher }
     }
 
     fn modes(&self, path: &str, watcher: WatcherId) -> Modes {
@@ -127,16 +128,32 @@ impl Table {
         if watchers.len() == 0 {
             self.by_path.remove(path);
         }
-        self.recursive = self.recursive + usize::from(after.recursive) - usize::from(before.recursive);
+        if after.recursive != before.recursive {
+            self.set_recursive(path, watcher, after.recursive);
+        }
         if before == Modes::default() {
             self.watches += 1;
             let hasher = &self.hasher;
-            self.by_watcher.entry(watcher).or_insert_with(|| HashSet::with_hasher(hasher.clone())).insert(key);
+            self.by_watcher.entry(watcher).or_insert_with(|| WatchedPaths::new(hasher.clone())).insert(key);
         } else if after == Modes::default() {
             self.watches -= 1;
             self.unlist(path, watcher);
         }
         true
+    }
+
+    fn set_recursive(&mut self, path: &str, watcher: WatcherId, recursive: bool) {
+        if recursive {
+            // What is no node's path is above none.
+            if let Some(watchers) = self.recursive.get_or_insert_with(path, WatcherSet::new) {
+                watchers.insert(watcher);
+            }
+        } else if let Some(watchers) = self.recursive.get_mut(path) {
+            watchers.remove(watcher);
+            if watchers.is_empty() {
+                self.recursive.remove(path);
+            }
+        }
     }
 
     fn unlist(&mut self, path: &str, watcher: WatcherId) {
@@ -148,10 +165,18 @@ impl Table {
         }
     }
 
-    fn remove_watcher(&mut self, watcher: WatcherId) {
-        for path in self.by_watcher.remove(&watcher).into_iter().flatten() {
-            self.change(&path, watcher, |modes| *modes = Modes::default());
+    /// Forgets up to `limit` paths of a watcher. Returns how many there were.
+    fn remove_some_of(&mut self, watcher: WatcherId, limit: usize) -> usize {
+        for removed in 0..limit {
+            let Some(path) = self.by_watcher.get(&watcher).and_then(WatchedPaths::last).cloned() else {
+                return removed;
+            };
+            // A path that fired and was not settled is listed only.
+            if !self.change(&path, watcher, |modes| *modes = Modes::default()) {
+                self.unlist(&path, watcher);
+            }
         }
+        limit
     }
 
     /// Everybody who is to hear of an event at a path. One-shot modes there are used up.
@@ -168,16 +193,11 @@ impl Table {
                 self.by_path.remove(node_path);
             }
         }
-        if self.recursive > 0 {
-            for ancestor in std::iter::successors(path::parent(node_path), |below| path::parent(below)) {
-                let lasting = self.by_path.get(ancestor).and_then(|watchers| watchers.lasting.as_ref());
-                let recursive =
-                    lasting.into_iter().flat_map(|lasting| lasting.iter()).filter(|(_, modes)| modes.recursive);
-                for (watcher, _) in recursive {
-                    fired.insert(*watcher);
-                }
+        self.recursive.for_each_at_or_above(node_path, |watchers| {
+            for watcher in watchers.iter() {
+                fired.insert(watcher);
             }
-        }
+        });
         fired
     }
 
@@ -255,8 +275,13 @@ impl WatchTables {
 
     /// The connection is gone, and all its watches with it.
     pub fn remove_watcher(&mut self, watcher: WatcherId) {
-        self.data.remove_watcher(watcher);
-        self.child.remove_watcher(watcher);
+        self.remove_some_of(watcher, usize::MAX);
+    }
+
+    /// The same in portions: forgets up to `limit` paths and says whether that was all. Nothing may be registered for the watcher meanwhile.
+    pub fn remove_some_of(&mut self, watcher: WatcherId, limit: usize) -> bool {
+        let removed = self.data.remove_some_of(watcher, limit);
+        removed < limit && removed + self.child.remove_some_of(watcher, limit - removed) < limit
     }
 
     /// What a change fires, in order: nobody is in two events for the same deletion. Takes time in proportion to the persistent
@@ -291,7 +316,7 @@ impl WatchTables {
 
     /// How many paths a watcher waits for, at least those in the two tables together.
     pub fn path_count_of(&self, watcher: WatcherId) -> usize {
-        let listed = |table: &Table| table.by_watcher.get(&watcher).map_or(0, HashSet::len);
+        let listed = |table: &Table| table.by_watcher.get(&watcher).map_or(0, WatchedPaths::len);
         listed(&self.data) + listed(&self.child)
     }
 
@@ -310,19 +335,22 @@ impl WatchTables {
         self.data.by_watcher.len()
     }
 
-    /// The data table by path.
-    pub fn paths(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = WatcherId>)> {
-        self.data.by_path.iter().map(|(path, watchers)| {
-            let lasting = watchers.lasting.iter().flat_map(|lasting| lasting.keys().copied());
-            (&**path, watchers.standard.iter().chain(lasting))
-        })
+    /// Everybody in the data table.
+    pub fn watchers(&self) -> Vec<WatcherId> {
+        self.data.by_watcher.keys().copied().collect()
     }
 
-    /// The data table by watcher.
-    pub fn watchers(&self) -> impl Iterator<Item = (WatcherId, impl Iterator<Item = &str>)> {
-        self.data.by_watcher.iter().map(|(watcher, paths)| {
-            let current = paths.iter().filter(|path| self.data.modes(path, *watcher) != Modes::default());
-            (*watcher, current.map(|path| &**path))
-        })
+    /// Looks through a watcher's paths in the data table from the end, at most `limit` of them, beginning below position `end`; the first
+    /// look begins at `usize::MAX`. Returns where the next one begins, 0 when nothing is left. Every path that is watched all the time is
+    /// met, some more than once.
+    pub fn look_through(&self, watcher: WatcherId, end: usize, limit: usize, mut met: impl FnMut(&Arc<str>)) -> usize {
+        let Some(paths) = self.data.by_watcher.get(&watcher) else { return 0 };
+        let end = end.min(paths.len());
+        let portion = paths.before(end, limit);
+        let next = end - portion.len();
+        for path in portion.filter(|path| self.data.modes(path, watcher) != Modes::default()) {
+            met(path);
+        }
+        next
     }
 }

@@ -1,18 +1,20 @@
 //! `wchs`, `wchc` and `wchp`: the watches on data, existence and, persistent ones, on all of a node. As in the original, watches on
 //! children are not among them; `mntr` counts both.
 //!
-//! The table of watches is locked only while it is copied into flat buffers, without a memory allocation per path or watch. Changes
-//! wait for as long as that takes: about 0.1 µs per path, so 10 ms with 100,000 paths watched, and below 1 ms where 100,000
-//! connections watch the same few.
+//! The table of watches is locked for a portion at a time, so changes never wait for an answer, however much is watched. What is watched
+//! all the time is in the answer; what comes or goes meanwhile may be.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::ops::Range;
+use std::sync::Arc;
 
 use rookeeper_proto::SessionId;
-use rookeeper_tree::{WatchTables, WatcherId};
+use rookeeper_tree::WatcherId;
 
 use crate::context::Context;
+
+/// Paths copied under one lock of the table.
+const PATHS_AT_ONCE: usize = 1000;
 
 pub(super) fn wchs(context: &Context) -> String {
     let (connections, paths, watches) = {
@@ -24,16 +26,14 @@ pub(super) fn wchs(context: &Context) -> String {
 
 /// Watches by session.
 pub(super) fn wchc(context: &Context) -> String {
-    let copy = WatchesByPath::copy(&context.shared.watches());
-    let sessions = sessions(context);
-    let mut by_session: BTreeMap<SessionId, Vec<&str>> = BTreeMap::new();
-    for (path, watchers) in copy.sorted() {
-        for session in watchers.iter().filter_map(|watcher| sessions.get(watcher)) {
-            by_session.entry(*session).or_default().push(path);
-        }
+    let mut by_session: BTreeMap<SessionId, Vec<Arc<str>>> = BTreeMap::new();
+    for (session, paths) in watched(context) {
+        by_session.entry(session).or_default().extend(paths);
     }
     let mut text = String::new();
-    for (session, paths) in by_session {
+    for (session, mut paths) in by_session {
+        paths.sort_unstable();
+        paths.dedup();
         let _ = writeln!(text, "{session}");
         for path in paths {
             let _ = writeln!(text, "\t{path}");
@@ -45,63 +45,41 @@ pub(super) fn wchc(context: &Context) -> String {
 
 /// Watches by path.
 pub(super) fn wchp(context: &Context) -> String {
-    let copy = WatchesByPath::copy(&context.shared.watches());
-    let sessions = sessions(context);
+    let watched = watched(context).into_iter();
+    let mut watches: Vec<(Arc<str>, SessionId)> =
+        watched.flat_map(|(session, paths)| paths.into_iter().map(move |path| (path, session))).collect();
+    watches.sort_unstable();
+    watches.dedup();
     let mut text = String::new();
-    for (path, watchers) in copy.sorted() {
-        let mut watching: Vec<SessionId> =
-            watchers.iter().filter_map(|watcher| sessions.get(watcher).copied()).collect();
-        if watching.is_empty() {
-            continue;
+    let mut last: Option<&str> = None;
+    for (path, session) in &watches {
+        if last != Some(path) {
+            let _ = writeln!(text, "{path}");
+            last = Some(path);
         }
-        watching.sort_unstable();
-        let _ = writeln!(text, "{path}");
-        for session in watching {
-            let _ = writeln!(text, "\t{session}");
-        }
+        let _ = writeln!(text, "\t{session}");
     }
     text.push('\n');
     text
 }
 
+/// The paths that each session's connection watches, some of them more than once.
+fn watched(context: &Context) -> Vec<(SessionId, Vec<Arc<str>>)> {
+    let sessions = sessions(context);
+    let watchers = context.shared.watches().watchers();
+    let mut watched = Vec::with_capacity(watchers.len());
+    for watcher in watchers {
+        let Some(session) = sessions.get(&watcher) else { continue };
+        let (mut paths, mut end) = (Vec::new(), usize::MAX);
+        while end > 0 {
+            end = context.shared.watches().look_through(watcher, end, PATHS_AT_ONCE, |path| paths.push(path.clone()));
+        }
+        watched.push((*session, paths));
+    }
+    watched
+}
+
 /// The sessions of the connections that are still there.
 fn sessions(context: &Context) -> HashMap<WatcherId, SessionId> {
     context.shared.connections().iter().map(|connection| (connection.id, connection.session())).collect()
-}
-
-/// The table as it was at one moment.
-#[derive(Debug, Default)]
-struct WatchesByPath {
-    /// All paths, one behind the other.
-    text: String,
-    watchers: Vec<WatcherId>,
-    /// Where a path and its watchers are.
-    entries: Vec<(Range<usize>, Range<usize>)>,
-}
-
-impl WatchesByPath {
-    fn copy(tables: &WatchTables) -> WatchesByPath {
-        let mut copy = WatchesByPath {
-            text: String::new(),
-            watchers: Vec::with_capacity(tables.data_watch_count()),
-            entries: Vec::with_capacity(tables.path_count()),
-        };
-        for (path, watchers) in tables.paths() {
-            let (path_start, watchers_start) = (copy.text.len(), copy.watchers.len());
-            copy.text.push_str(path);
-            copy.watchers.extend(watchers);
-            copy.entries.push((path_start..copy.text.len(), watchers_start..copy.watchers.len()));
-        }
-        copy
-    }
-
-    /// Paths in their order, with their watchers.
-    fn sorted(&self) -> Vec<(&str, &[WatcherId])> {
-        let look = |(path, watchers): &(Range<usize>, Range<usize>)| {
-            (&self.text[path.clone()], &self.watchers[watchers.clone()])
-        };
-        let mut entries: Vec<_> = self.entries.iter().map(look).collect();
-        entries.sort_unstable_by_key(|(path, _)| *path);
-        entries
-    }
 }

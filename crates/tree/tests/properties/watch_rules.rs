@@ -195,29 +195,76 @@ fn a_watch_registered_before_its_last_event_was_delivered_stays() {
     assert_eq!(fire(&mut tables, NodeDataChanged, "/n"), [], "the second listing knew of it");
 }
 
+/// Looked through in portions.
+fn paths_of(tables: &WatchTables, watcher: WatcherId, portion: usize) -> Vec<String> {
+    let (mut paths, mut end) = (Vec::new(), usize::MAX);
+    while end > 0 {
+        end = tables.look_through(watcher, end, portion, |path| paths.push(path.to_string()));
+    }
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_look_in_portions_meets_what_is_watched_all_the_time() {
+    let mut tables = WatchTables::with_seed(3);
+    (0..1000).for_each(|number| tables.add(Data, &format!("/{number}"), A));
+    let (mut met, mut end, mut round) = (std::collections::BTreeSet::new(), usize::MAX, 0);
+    while end > 0 {
+        end = tables.look_through(A, end, 10, |path| {
+            met.insert(path.to_string());
+        });
+        // From everywhere in the list, those met and those to come.
+        for number in (0..1000).skip(round).step_by(101) {
+            tables.remove(WatcherType::Data, &format!("/{number}"), A);
+            tables.add(Data, &format!("/new{number}"), A);
+        }
+        round += 1;
+    }
+    let kept = (0..1000).map(|number| format!("/{number}"));
+    let kept: Vec<_> = kept.filter(|path| tables.contains(WatcherType::Data, path, A)).collect();
+    assert!(kept.len() < 300 && kept.iter().all(|path| met.contains(path)));
+}
+
+#[test]
+fn a_watcher_is_forgotten_in_portions() {
+    let mut tables = tables(&[(Data, "/n", B)]);
+    for number in 0..10 {
+        tables.add(Persistent, &format!("/{number}"), A);
+        tables.add(PersistentRecursive, &format!("/{number}/r"), A);
+    }
+    let mut portions = 1;
+    while !tables.remove_some_of(A, 7) {
+        portions += 1;
+    }
+    assert_eq!((portions, tables.watch_count(), tables.path_count_of(A)), (5, 1, 0));
+    assert_eq!(fire(&mut tables, NodeDataChanged, "/1/r/x"), []);
+}
+
+/// A look-up that hashes each ancestor from its beginning reads half a gigabyte here.
+#[test]
+fn an_event_deep_down_reads_its_path_once() {
+    let mut path = String::new();
+    let mut tables = WatchTables::new();
+    for level in 0..30_000 {
+        path.push_str("/a");
+        if level % 10_000 == 0 {
+            tables.add(PersistentRecursive, &path, WatcherId(level));
+        }
+    }
+    for _ in 0..1000 {
+        let fired = fire(&mut tables, NodeDataChanged, &path);
+        assert_eq!(fired, [(NodeDataChanged, path.clone(), vec![0, 10_000, 20_000])]);
+    }
+}
+
 #[test]
 fn reports_cover_the_data_table() {
     let tables = tables(&[(Data, "/n", A), (Persistent, "/n", B), (Child, "/c", A), (PersistentRecursive, "/r", A)]);
-    let mut paths: Vec<_> = tables
-        .paths()
-        .map(|(path, watchers)| {
-            let mut watchers: Vec<_> = watchers.map(|watcher| watcher.0).collect();
-            watchers.sort_unstable();
-            (path, watchers)
-        })
-        .collect();
-    paths.sort();
-    assert_eq!(paths, [("/n", vec![1, 2]), ("/r", vec![1])]);
-    let mut watchers: Vec<_> = tables
-        .watchers()
-        .map(|(watcher, paths)| {
-            let mut paths: Vec<_> = paths.collect();
-            paths.sort_unstable();
-            (watcher.0, paths)
-        })
-        .collect();
+    let mut watchers: Vec<_> =
+        tables.watchers().into_iter().map(|watcher| (watcher.0, paths_of(&tables, watcher, 1))).collect();
     watchers.sort();
-    assert_eq!(watchers, [(1, vec!["/n", "/r"]), (2, vec!["/n"])]);
+    assert_eq!(watchers, [(1, vec!["/n".to_owned(), "/r".to_owned()]), (2, vec!["/n".to_owned()])]);
     assert_eq!((tables.watch_count(), tables.data_watch_count()), (5, 3));
     assert_eq!((tables.path_count(), tables.connection_count()), (2, 2));
 }

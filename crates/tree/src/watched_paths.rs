@@ -1,0 +1,70 @@
+//! The paths that one watcher waits for.
+//!
+//! What always holds: no path is in it twice; it can be emptied and looked through from its end in portions while paths come and go. Such a
+//! look meets every path that is there all the time at least once: what is removed is replaced by the last path, which was met already.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct WatchedPaths {
+    paths: Vec<Arc<str>>,
+    /// Positions in `paths`, by the hash of what stands there.
+    positions: HashTable<u32>,
+    hasher: FixedState,
+}
+
+impl WatchedPaths {
+    pub(crate) fn new(hasher: FixedState) -> WatchedPaths {
+        WatchedPaths { paths: Vec::new(), positions: HashTable::new(), hasher }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, path: Arc<str>) {
+        let WatchedPaths { paths, positions, hasher } = self;
+        let is_it = |position: &u32| paths[*position as usize] == path;
+        let hash = |position: &u32| hasher.hash_one(&*paths[*position as usize]);
+        if let hashbrown::hash_table::Entry::Vacant(place) = positions.entry(hasher.hash_one(&*path), is_it, hash) {
+            place.insert(paths.len() as u32);
+            paths.push(path);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, path: &str) {
+        let WatchedPaths { paths, positions, hasher } = self;
+        let is_it = |position: &u32| &*paths[*position as usize] == path;
+        let Ok(entry) = positions.find_entry(hasher.hash_one(path), is_it) else { return };
+        let (position, _) = entry.remove();
+        let last = paths.len() as u32 - 1;
+        if position != last {
+            let of_last = positions.find_mut(hasher.hash_one(&*paths[last as usize]), |position| *position == last);
+            *of_last.expect("every path has a position") = position;
+        }
+        paths.swap_remove(position as usize);
+        if paths.capacity() > 64 && paths.len() < paths.capacity() / 4 {
+            paths.shrink_to(paths.len() * 2);
+            positions.shrink_to(paths.len() * 2, |position| hasher.hash_one(&*paths[*position as usize]));
+        }
+    }
+
+    pub(crate) fn last(&self) -> Option<&Arc<str>> {
+        self.paths.last()
+    }
+
+    /// At most `limit` of the first `end` paths, the last of them first.
+    pub(crate) fn before(&self, end: usize, limit: usize) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        let end = end.min(self.paths.len());
+        self.paths[end.saturating_sub(limit)..end].iter().rev()
+    }
+}

@@ -5,6 +5,7 @@
 //! and an event of that change cannot overtake the answer.
 
 use std::cell::RefCell;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::event::{AddWatchMode, EventType, WatcherType};
 use rookeeper_proto::frame::{self, PING_XID, ReplyHeader};
@@ -13,7 +14,7 @@ use rookeeper_proto::multi::{MultiHeader, ReadOp};
 use rookeeper_proto::request::{PathModeRequest, PathWatchRequest, ReadRequest, SetWatchesRequest};
 use rookeeper_proto::response::{ErrorResponse, GetAclResponse, GetDataResponse, PathResponse};
 use rookeeper_proto::{ErrorCode, Id, OpCode, Permissions, Zxid, acl::ClientInfo, path};
-use rookeeper_tree::{NodeRef, Tree, Verdicts, WatchKind, access};
+use rookeeper_tree::{DescendantCount, NodeRef, Tree, Verdicts, WatchKind, access};
 
 use crate::connection::{Connection, Identities};
 use crate::shared::{Shared, put_event};
@@ -29,15 +30,15 @@ pub struct ReadFrame {
     pub received_ms: i64,
 }
 
-struct Reader<'a> {
-    shared: &'a Shared,
-    tree: &'a Tree,
-    connection: &'a Connection,
-    identities: &'a [Id],
-    verdicts: RefCell<Verdicts>,
+pub(crate) struct Reader<'a> {
+    pub shared: &'a Shared,
+    pub tree: &'a Tree,
+    pub connection: &'a Connection,
+    pub identities: &'a [Id],
+    pub verdicts: RefCell<Verdicts>,
 }
 
-type Answer = Result<(), ErrorCode>;
+pub(crate) type Answer = Result<(), ErrorCode>;
 
 /// Executes one read and appends its answer, behind the events that a reconnecting client missed. Returns how many frames that made.
 ///
@@ -67,8 +68,7 @@ pub fn answer(
             Err(_) => Err(ErrorCode::MarshallingError),
         };
         if let Err(code) = answer {
-            // A multiRead that stops at a foreign operation is answered with what it has, unless that is too much.
-            if op != OpCode::MultiRead || output.len() - body_start > shared.settings.max_multi_read_bytes {
+            if !keeps_its_body(shared, op, output.len() - body_start) {
                 output.truncate(body_start);
             }
             output[start + 12..start + 16].copy_from_slice(&code.number().to_be_bytes());
@@ -78,7 +78,12 @@ pub fn answer(
     1 + missed
 }
 
-fn put_header(output: &mut Vec<u8>, header: ReplyHeader) {
+/// A multiRead that stops at a foreign operation is answered with what it has, unless that is too much.
+pub(crate) fn keeps_its_body(shared: &Shared, op: OpCode, bytes: usize) -> bool {
+    op == OpCode::MultiRead && bytes <= shared.settings.max_multi_read_bytes
+}
+
+pub(crate) fn put_header(output: &mut Vec<u8>, header: ReplyHeader) {
     output.extend_from_slice(&header.xid.to_be_bytes());
     output.extend_from_slice(&header.zxid.0.to_be_bytes());
     output.extend_from_slice(&header.err.to_be_bytes());
@@ -103,9 +108,8 @@ impl<'a> Reader<'a> {
             ReadRequest::GetAcl(request) => self.get_acl(&required(&request.path)?, output),
             ReadRequest::GetAllChildrenNumber(request) => {
                 let path = required(&request.path)?;
-                self.readable(&path)?;
-                let count = self.tree.descendant_count(canonical(&path)).ok_or(ErrorCode::NoNode)?;
-                jute::append(output, &(count as i32));
+                let count = self.begin_count(&path)?.go_on(self.tree, usize::MAX).ok_or(ErrorCode::NoNode)?;
+                put_count(output, &path, count);
                 Ok(())
             }
             ReadRequest::GetEphemerals(request) => {
@@ -120,7 +124,14 @@ impl<'a> Reader<'a> {
                 jute::append(output, &PathResponse { path: request.path });
                 Ok(())
             }
-            ReadRequest::MultiRead(ops) => self.multi_read(ops, output),
+            ReadRequest::MultiRead(ops) => {
+                let start = output.len();
+                for op in &ops {
+                    self.read_one(op, start, output)?;
+                }
+                jute::append(output, &MultiHeader::END);
+                Ok(())
+            }
             ReadRequest::SetWatches(_) | ReadRequest::Ping => Ok(()),
             ReadRequest::AddWatch(request) => self.add_watch(&request, output),
             ReadRequest::CheckWatches(request) => {
@@ -219,37 +230,43 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn multi_read(&self, ops: Vec<ReadOp<'_>>, output: &mut Vec<u8>) -> Answer {
-        let start = output.len();
-        let mut answer = Ok(());
-        for op in ops {
-            // Watch flags have no effect here.
-            let result = match &op {
-                ReadOp::GetData(request) => required(&request.path).and_then(|path| self.readable(&path)).map(|node| {
-                    jute::append(output, &MultiHeader::ok(OpCode::GetData));
-                    jute::append(output, &GetDataResponse { data: node.data().map(Buffer), stat: node.stat() });
-                }),
-                ReadOp::GetChildren(request) => {
-                    required(&request.path).and_then(|path| self.readable(&path)).map(|node| {
-                        jute::append(output, &MultiHeader::ok(OpCode::GetChildren));
-                        put_children(output, node);
-                    })
-                }
-                ReadOp::Foreign => {
-                    answer = Err(ErrorCode::MarshallingError);
-                    break;
-                }
-            };
-            if output.len() - start > self.shared.settings.max_multi_read_bytes {
+    pub(crate) fn begin_count(&self, path: &str) -> Result<DescendantCount, ErrorCode> {
+        self.readable(path)?;
+        self.tree.count_descendants(canonical(path)).ok_or(ErrorCode::NoNode)
+    }
+
+    /// One operation of a multiRead whose answer began at `start`. An error ends the request.
+    pub(crate) fn read_one(&self, op: &ReadOp<'_>, start: usize, output: &mut Vec<u8>) -> Answer {
+        // Watch flags have no effect here.
+        let (op, request) = match op {
+            ReadOp::GetData(request) => (OpCode::GetData, request),
+            ReadOp::GetChildren(request) => (OpCode::GetChildren, request),
+            ReadOp::Foreign => {
+                jute::append(output, &MultiHeader::END);
                 return Err(ErrorCode::MarshallingError);
             }
-            if let Err(code) = result {
+        };
+        let limit = self.shared.settings.max_multi_read_bytes;
+        match required(&request.path).and_then(|path| self.readable(&path)) {
+            Ok(node) if op == OpCode::GetData => {
+                jute::append(output, &MultiHeader::ok(op));
+                jute::append(output, &GetDataResponse { data: node.data().map(Buffer), stat: node.stat() });
+            }
+            Ok(node) => {
+                jute::append(output, &MultiHeader::ok(op));
+                // A list that is too long is not even copied.
+                if output.len() - start + node.child_names_bytes() > limit {
+                    output.resize(start + limit + 1, 0);
+                    return Err(ErrorCode::MarshallingError);
+                }
+                put_children(output, node);
+            }
+            Err(code) => {
                 let err = code.number();
                 jute::append(output, &(MultiHeader::error(err), ErrorResponse { err }));
             }
         }
-        jute::append(output, &MultiHeader::END);
-        answer
+        if output.len() - start > limit { Err(ErrorCode::MarshallingError) } else { Ok(()) }
     }
 
     fn add_watch(&self, request: &PathModeRequest<'_>, output: &mut Vec<u8>) -> Answer {
@@ -268,45 +285,55 @@ impl<'a> Reader<'a> {
     /// Re-arms the watches of a client that reconnects, or tells it at once what it missed. Paths are neither validated nor, for the
     /// persistent kinds, looked up. Returns the number of events.
     fn set_watches(&self, request: &SetWatchesRequest<'_>, output: &mut Vec<u8>) -> u64 {
-        let seen = request.relative_zxid;
-        let mut missed = 0;
-        let mut tell = |event_type, path: &str| {
-            missed += 1;
-            put_event(output, Zxid(-1), event_type, path);
-        };
+        rearmed(request).map(|(kind, path)| self.set_watch(kind, path, request.relative_zxid, output)).sum()
+    }
+
+    /// Re-arms one of them. Returns the number of events.
+    pub(crate) fn set_watch(&self, kind: Rearmed, path: &str, seen: Zxid, output: &mut Vec<u8>) -> u64 {
+        let node = self.tree.node(canonical(path));
         // Stricter than the original: an event about a node goes only to those who may read it, also at reconnect.
         let readable = |node| self.allowed(node, Permissions::READ).is_ok();
-        for path in &request.data {
-            match self.tree.node(canonical(path)) {
-                None => tell(EventType::NodeDeleted, path),
-                Some(node) if node.persisted().mzxid <= seen => self.watch(WatchKind::Data, path),
-                Some(node) if readable(node) => tell(EventType::NodeDataChanged, path),
-                Some(_) => {}
-            }
+        let (watch, event) = match (kind, node) {
+            (Rearmed::Persistent, _) => (Some(WatchKind::Persistent), None),
+            (Rearmed::PersistentRecursive, _) => (Some(WatchKind::PersistentRecursive), None),
+            (Rearmed::Exist, None) => (Some(WatchKind::Data), None),
+            (Rearmed::Data | Rearmed::Child, None) => (None, Some(EventType::NodeDeleted)),
+            (Rearmed::Data, Some(node)) if node.persisted().mzxid <= seen => (Some(WatchKind::Data), None),
+            (Rearmed::Child, Some(node)) if node.persisted().pzxid <= seen => (Some(WatchKind::Child), None),
+            (_, Some(node)) if !readable(node) => (None, None),
+            (Rearmed::Data, Some(_)) => (None, Some(EventType::NodeDataChanged)),
+            (Rearmed::Exist, Some(_)) => (None, Some(EventType::NodeCreated)),
+            (Rearmed::Child, Some(_)) => (None, Some(EventType::NodeChildrenChanged)),
+        };
+        if let Some(watch) = watch {
+            self.watch(watch, path);
         }
-        for path in &request.exist {
-            match self.tree.node(canonical(path)) {
-                None => self.watch(WatchKind::Data, path),
-                Some(node) if readable(node) => tell(EventType::NodeCreated, path),
-                Some(_) => {}
-            }
-        }
-        for path in &request.child {
-            match self.tree.node(canonical(path)) {
-                None => tell(EventType::NodeDeleted, path),
-                Some(node) if node.persisted().pzxid <= seen => self.watch(WatchKind::Child, path),
-                Some(node) if readable(node) => tell(EventType::NodeChildrenChanged, path),
-                Some(_) => {}
-            }
-        }
-        for path in &request.persistent {
-            self.watch(WatchKind::Persistent, path);
-        }
-        for path in &request.persistent_recursive {
-            self.watch(WatchKind::PersistentRecursive, path);
-        }
-        missed
+        let Some(event) = event else { return 0 };
+        let start = output.len();
+        put_event(output, Zxid(-1), event, path);
+        self.shared.statistics.watch_bytes.fetch_add((output.len() - start) as u64, Relaxed);
+        1
     }
+}
+
+/// The kinds of watches that a reconnecting client names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rearmed {
+    Data,
+    Exist,
+    Child,
+    Persistent,
+    PersistentRecursive,
+}
+
+/// All of them, in the order of the request.
+pub(crate) fn rearmed<'a>(request: &'a SetWatchesRequest<'_>) -> impl Iterator<Item = (Rearmed, &'a str)> {
+    let of_kind = |kind, paths: &'a [Text<'_>]| paths.iter().map(move |path| (kind, &**path));
+    of_kind(Rearmed::Data, &request.data)
+        .chain(of_kind(Rearmed::Exist, &request.exist))
+        .chain(of_kind(Rearmed::Child, &request.child))
+        .chain(of_kind(Rearmed::Persistent, &request.persistent))
+        .chain(of_kind(Rearmed::PersistentRecursive, &request.persistent_recursive))
 }
 
 /// An empty path names the root in reads. Watches keep the path as it was given.
@@ -314,7 +341,7 @@ fn canonical(path: &str) -> &str {
     if path.is_empty() { path::ROOT } else { path }
 }
 
-fn required<'a>(path: &'a Option<Text<'_>>) -> Result<Text<'a>, ErrorCode> {
+pub(crate) fn required<'a>(path: &'a Option<Text<'_>>) -> Result<Text<'a>, ErrorCode> {
     path.as_ref().map(|path| Text::from(&**path)).ok_or(ErrorCode::MarshallingError)
 }
 
@@ -322,6 +349,12 @@ fn watcher_type<'a>(request: &'a PathModeRequest<'_>) -> Result<(WatcherType, Te
     let kind = WatcherType::from_i32(request.mode).ok_or(ErrorCode::MarshallingError)?;
     let path = request.path.as_ref().ok_or(ErrorCode::NoWatcher)?;
     Ok((kind, Text::from(&**path)))
+}
+
+/// The original counts the root itself where the path is empty.
+pub(crate) fn put_count(output: &mut Vec<u8>, path: &str, count: usize) {
+    let root = usize::from(path.is_empty());
+    jute::append(output, &((count + root) as i32));
 }
 
 fn put_children(output: &mut Vec<u8>, node: NodeRef<'_>) {

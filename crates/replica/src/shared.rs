@@ -46,6 +46,9 @@ pub struct Shared {
     digests: Mutex<DigestLog>,
 }
 
+/// Watches of a connection that is gone, removed under one lock.
+const WATCHES_AT_ONCE: usize = 1000;
+
 /// One event and those it still has to reach.
 #[derive(Debug)]
 struct Event {
@@ -138,10 +141,13 @@ impl Shared {
     /// The connection is over: its watches go with it.
     pub fn remove_connection(&self, connection: &Connection) {
         connection.outbox.close();
-        let mut watches = self.watches();
-        connection.mark_gone();
-        watches.remove_watcher(connection.id);
-        self.connections.lock().remove(&connection.id);
+        {
+            let _watches = self.watches();
+            connection.mark_gone();
+            self.connections.lock().remove(&connection.id);
+        }
+        // No watch is added any more, so these can go while changes are applied.
+        while !self.watches().remove_some_of(connection.id, WATCHES_AT_ONCE) {}
         if self.deferred_count.load(Ordering::Relaxed) > 0 {
             for event in self.deferred.lock().iter_mut() {
                 event.fired.watchers.remove(connection.id);
@@ -180,7 +186,9 @@ impl Shared {
 
     fn deliver(&self, event: &Event, connection: &Arc<Connection>, to_wake: &mut Vec<Arc<Connection>>) {
         let identities = connection.identities();
-        if event.acl.allows(Permissions::READ, &identities, &self.settings.access) && append_event(connection, event) {
+        if event.acl.allows(Permissions::READ, &identities, &self.settings.access)
+            && self.append_event(connection, event)
+        {
             to_wake.push(connection.clone());
         }
     }
@@ -206,10 +214,19 @@ impl Shared {
                 watches.settle(connection.id, &event.fired);
                 let identities = connection.identities();
                 if event.acl.allows(Permissions::READ, &identities, &self.settings.access) {
-                    append_event(connection, event);
+                    self.append_event(connection, event);
                 }
             }
         }
+    }
+
+    /// Returns whether the connection's task must be woken.
+    fn append_event(&self, connection: &Connection, event: &Event) -> bool {
+        connection.outbox.append(|output| {
+            let start = output.len();
+            put_event(output, event.zxid, event.fired.event_type, &event.fired.path);
+            self.statistics.watch_bytes.fetch_add((output.len() - start) as u64, Ordering::Relaxed);
+        })
     }
 
     /// Delivers up to `limit` of the events that wait.
@@ -233,11 +250,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// Returns whether the connection's task must be woken.
-fn append_event(connection: &Connection, event: &Event) -> bool {
-    connection.outbox.append(|output| put_event(output, event.zxid, event.fired.event_type, &event.fired.path))
 }
 
 /// Appends a notification. `zxid` is that of the change, or -1 for one that a reconnecting client missed.

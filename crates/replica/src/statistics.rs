@@ -1,7 +1,9 @@
 //! Figures of the whole server that request handling produces. Read by the four-letter words and metrics.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use rookeeper_proto::Zxid;
 use rookeeper_proto::event::EventType;
 
@@ -26,6 +28,13 @@ pub struct Statistics {
     pub bytes_received: AtomicU64,
     pub bytes_sent: AtomicU64,
     pub answer_bytes: Sizes,
+    /// Bytes of events for watchers.
+    pub watch_bytes: AtomicU64,
+    /// Nodes as prepared transactions leave them, by when they were noted and when they were applied. Of whoever decides.
+    pub changes_queued: AtomicU64,
+    pub changes_removed: AtomicU64,
+    /// Writes refused by a hard quota, by the first component of their path.
+    pub quota_exceeded: PerNamespace,
     pub sessions_expired: AtomicU64,
     pub digest_mismatches: AtomicU64,
     /// The first transaction after which the tree was not what it should be; 0: none. Not reset: the tree does not get better by that.
@@ -65,12 +74,16 @@ impl Statistics {
             summary.reset();
         }
         self.answer_bytes.reset();
+        self.quota_exceeded.counts.lock().clear();
         self.member.reset();
         for counter in [
             &self.packets_received,
             &self.packets_sent,
             &self.bytes_received,
             &self.bytes_sent,
+            &self.watch_bytes,
+            &self.changes_queued,
+            &self.changes_removed,
             &self.sessions_expired,
             &self.digest_mismatches,
             &self.connections_rejected,
@@ -170,6 +183,31 @@ impl MemberStatistics {
         ] {
             counter.store(0, Relaxed);
         }
+    }
+}
+
+/// Namespaces that are counted; more of them are left out.
+const MAX_NAMESPACES: usize = 1000;
+
+/// A counter for each first component of a path.
+#[derive(Debug, Default)]
+pub struct PerNamespace {
+    counts: Mutex<BTreeMap<String, u64>>,
+}
+
+impl PerNamespace {
+    pub(crate) fn note(&self, path: &str) {
+        let namespace = path.split('/').nth(1).unwrap_or_default();
+        let mut counts = self.counts.lock();
+        if let Some(count) = counts.get_mut(namespace) {
+            *count += 1;
+        } else if counts.len() < MAX_NAMESPACES {
+            counts.insert(namespace.to_owned(), 1);
+        }
+    }
+
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.lock().clone()
     }
 }
 

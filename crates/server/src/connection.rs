@@ -17,7 +17,7 @@ use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::frame::{self, ReplyHeader, RequestHeader};
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
-use rookeeper_replica::{Connection, Drained, Identities, Input, ReadFrame, read};
+use rookeeper_replica::{Connection, Drained, Identities, Input, LongRead, ReadFrame, long_read, read};
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -266,6 +266,15 @@ impl Task {
                     self.consume(length);
                     self.submit(Input::Write { connection, xid, op, request, body, identities }).await?;
                 }
+                op if long_read::is_long(op, body.len()) => {
+                    // Behind a write it waits here: the replica must not be kept that long.
+                    if self.connection.in_flight() > 0 {
+                        return Ok(Next::Settle);
+                    }
+                    let body = body.to_vec();
+                    self.consume(length);
+                    self.answer_in_portions((header.xid, op, &body)).await?;
+                }
                 op if self.connection.in_flight() == 0 && self.is_answered_here(op) => self.answer_reads(),
                 op => {
                     let read = ReadFrame {
@@ -300,6 +309,9 @@ impl Task {
                     && self.is_answered_here(*op)
             };
             let Some(op) = OpCode::from_i32(header.op).filter(is_read) else { break };
+            if long_read::is_long(op, body.len()) {
+                break;
+            }
             let request = (header.xid, op, body);
             frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
             reads += 1;
@@ -316,10 +328,39 @@ impl Task {
         let zxid = tree.last_zxid();
         drop(tree);
         self.count_received(reads as u64);
-        shared.statistics.request_latency_ms.record_many(0, reads as u64);
-        shared.statistics.read_latency_ms.record_many(0, reads as u64);
+        self.note_reads(reads as u64, last, zxid);
+    }
+
+    fn note_reads(&self, count: u64, last: (OpCode, i32), zxid: Zxid) {
+        let statistics = &self.context.shared.statistics;
+        statistics.request_latency_ms.record_many(0, count);
+        statistics.read_latency_ms.record_many(0, count);
         let now_ms = self.context.clock.monotonic_ms();
-        self.connection.statistics.answered(reads as u64, last, zxid, now_ms, 0);
+        self.connection.statistics.answered(count, last, zxid, now_ms, 0);
+    }
+
+    /// Answers a read that looks at many nodes, with the tree locked for a portion at a time.
+    async fn answer_in_portions(&mut self, request: (i32, OpCode, &[u8])) -> Result<(), End> {
+        let (xid, op, _) = request;
+        let mut read = LongRead::new(request);
+        let zxid = loop {
+            {
+                let shared = &self.context.shared;
+                let tree = shared.tree();
+                shared.serve_deferred_to(&self.connection);
+                let (frames, done) = read.go_on(shared, &tree, &self.connection, &self.identities, &mut self.scratch);
+                self.connection.outbox.append_frames(frames, |output| output.append(&mut self.scratch));
+                if done {
+                    break tree.last_zxid();
+                }
+            }
+            if !self.connection.outbox.is_open() {
+                return Err(End::ByServer);
+            }
+            tokio::task::yield_now().await;
+        };
+        self.note_reads(1, (op, xid), zxid);
+        Ok(())
     }
 
     /// What is no write is answered from the tree, but in an ensemble a sync asks whether that is recent.

@@ -1,0 +1,168 @@
+//! Reads that would keep others waiting, answered in portions.
+//!
+//! A request can name tens of thousands of nodes, or one with a million nodes below. What always holds here: the tree is locked for one
+//! portion at a time, whose cost is a constant of ours; each operation sees the tree as it is at one moment, and the answer goes out with
+//! the zxid of the last; events that a portion tells go out with it, so that none of them comes behind a later one. Only the connection's
+//! task reads so, while nothing of its session is on its way: behind a write a read must see the tree as that write leaves it.
+
+use std::cell::RefCell;
+
+use rookeeper_proto::frame::ReplyHeader;
+use rookeeper_proto::jute::{self, Text};
+use rookeeper_proto::multi::{MultiHeader, ReadOp};
+use rookeeper_proto::request::ReadRequest;
+use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
+use rookeeper_tree::{DescendantCount, Tree, Verdicts};
+
+use crate::connection::Connection;
+use crate::read::{Answer, Reader, Rearmed, keeps_its_body, put_count, put_header, rearmed, required};
+use crate::shared::Shared;
+
+/// Requests for several nodes that are not larger than this are answered at once, all of them at one moment.
+const SHORT_REQUEST_BYTES: usize = 16 << 10;
+
+/// Operations, paths or nodes per portion: well below a millisecond.
+const PORTION: usize = 1000;
+
+/// And bytes of the answer.
+const PORTION_BYTES: usize = 256 << 10;
+
+/// The length prefix and the header in front of an answer.
+const HEAD_BYTES: usize = 20;
+
+/// Whether a read, whose record has this length, is for [`LongRead`].
+pub fn is_long(op: OpCode, bytes: usize) -> bool {
+    match op {
+        OpCode::MultiRead | OpCode::SetWatches | OpCode::SetWatches2 => bytes > SHORT_REQUEST_BYTES,
+        OpCode::GetAllChildrenNumber => true,
+        _ => false,
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct LongRead<'r> {
+    xid: i32,
+    op: OpCode,
+    work: Work<'r>,
+    /// The answer as far as it is, behind room for its head.
+    answer: Vec<u8>,
+    verdicts: Verdicts,
+}
+
+#[derive(Debug)]
+enum Work<'r> {
+    Reads(std::vec::IntoIter<ReadOp<'r>>),
+    Watches {
+        seen: Zxid,
+        left: std::vec::IntoIter<(Rearmed, String)>,
+    },
+    Count {
+        path: Option<Text<'r>>,
+        count: Option<DescendantCount>,
+    },
+    /// Not decodable, or none of those.
+    Nothing,
+}
+
+impl<'r> LongRead<'r> {
+    pub fn new((xid, op, body): (i32, OpCode, &'r [u8])) -> LongRead<'r> {
+        let work = match ReadRequest::decode(op, body) {
+            Ok(ReadRequest::MultiRead(ops)) => Work::Reads(ops.into_iter()),
+            Ok(ReadRequest::SetWatches(watches)) => {
+                let left: Vec<_> = rearmed(&watches).map(|(kind, path)| (kind, path.to_owned())).collect();
+                Work::Watches { seen: watches.relative_zxid, left: left.into_iter() }
+            }
+            Ok(ReadRequest::GetAllChildrenNumber(request)) => Work::Count { path: request.path, count: None },
+            _ => Work::Nothing,
+        };
+        LongRead { xid, op, work, answer: vec![0; HEAD_BYTES], verdicts: Verdicts::default() }
+    }
+
+    /// Does one portion. Returns how many frames that made, which are behind what `output` holds, and whether the last of them is the
+    /// answer.
+    ///
+    /// Call as [`crate::read::answer`], always for the same connection and identities.
+    pub fn go_on(
+        &mut self,
+        shared: &Shared,
+        tree: &Tree,
+        connection: &Connection,
+        identities: &[Id],
+        output: &mut Vec<u8>,
+    ) -> (u64, bool) {
+        let verdicts = RefCell::new(std::mem::take(&mut self.verdicts));
+        let reader = Reader { shared, tree, connection, identities, verdicts };
+        let mut events = 0;
+        let done = match &mut self.work {
+            Work::Reads(ops) => read_portion(&reader, ops, &mut self.answer),
+            Work::Watches { seen, left } => {
+                events =
+                    left.by_ref().take(PORTION).map(|(kind, path)| reader.set_watch(kind, &path, *seen, output)).sum();
+                (left.len() == 0).then_some(Ok(()))
+            }
+            Work::Count { path, count } => count_portion(&reader, path, count, &mut self.answer),
+            Work::Nothing => Some(Err(ErrorCode::MarshallingError)),
+        };
+        self.verdicts = reader.verdicts.into_inner();
+        match done {
+            Some(answer) => {
+                self.finish(shared, tree, answer, output);
+                (events + 1, true)
+            }
+            None => (events, false),
+        }
+    }
+
+    fn finish(&mut self, shared: &Shared, tree: &Tree, answer: Answer, output: &mut Vec<u8>) {
+        if answer.is_err() && !keeps_its_body(shared, self.op, self.answer.len() - HEAD_BYTES) {
+            self.answer.truncate(HEAD_BYTES);
+        }
+        let err = answer.err().map_or(0, ErrorCode::number);
+        let mut head = ((self.answer.len() - size_of::<i32>()) as i32).to_be_bytes().to_vec();
+        put_header(&mut head, ReplyHeader { xid: self.xid, zxid: tree.last_zxid(), err });
+        self.answer[..HEAD_BYTES].copy_from_slice(&head);
+        shared.statistics.answer_bytes.record(self.answer.len() - size_of::<i32>());
+        output.append(&mut self.answer);
+    }
+}
+
+/// The answer once it is complete, and what became of it.
+fn read_portion(reader: &Reader<'_>, ops: &mut std::vec::IntoIter<ReadOp<'_>>, answer: &mut Vec<u8>) -> Option<Answer> {
+    let limit = answer.len() + PORTION_BYTES;
+    for _ in 0..PORTION {
+        let Some(op) = ops.next() else {
+            jute::append(answer, &MultiHeader::END);
+            return Some(Ok(()));
+        };
+        if let Err(code) = reader.read_one(&op, HEAD_BYTES, answer) {
+            return Some(Err(code));
+        }
+        if answer.len() > limit {
+            break;
+        }
+    }
+    None
+}
+
+fn count_portion(
+    reader: &Reader<'_>,
+    path: &Option<Text<'_>>,
+    count: &mut Option<DescendantCount>,
+    answer: &mut Vec<u8>,
+) -> Option<Answer> {
+    let path = match required(path) {
+        Ok(path) => path,
+        Err(code) => return Some(Err(code)),
+    };
+    let counting = match count {
+        Some(counting) => counting,
+        None => match reader.begin_count(&path) {
+            Ok(begun) => count.insert(begun),
+            Err(code) => return Some(Err(code)),
+        },
+    };
+    let total = counting.go_on(reader.tree, PORTION)?;
+    put_count(answer, &path, total);
+    Some(Ok(()))
+}

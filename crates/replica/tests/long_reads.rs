@@ -1,0 +1,136 @@
+//! Reads that look at many nodes are answered in portions, between which the tree may change.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Client, World};
+use rookeeper_proto::jute;
+use rookeeper_proto::{OpCode, Zxid};
+use rookeeper_replica::long_read::{LongRead, is_long};
+use rookeeper_replica::read;
+
+const NODES: usize = 2500;
+
+fn world() -> (World, Client) {
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.create(&mut client, "/p");
+    for number in 0..NODES {
+        world.create_with(&mut client, &format!("/p/{number:04}"), b"data", 0);
+    }
+    world.sync();
+    client.received();
+    (world, client)
+}
+
+/// Reads of data and of children, every tenth of a node that is not there.
+fn multi_read(ops: usize, then: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for number in 0..ops {
+        let (op, path) = match number % 10 {
+            0 => (OpCode::GetData, "/missing".to_owned()),
+            1 => (OpCode::GetChildren, format!("/p/{number:04}")),
+            _ => (OpCode::GetData, format!("/p/{number:04}")),
+        };
+        jute::append(&mut body, &(op.number(), false, -1));
+        jute::append(&mut body, &(path.as_str(), false));
+    }
+    body.extend_from_slice(then);
+    body
+}
+
+fn end() -> Vec<u8> {
+    jute::to_vec(&(-1, true, -1))
+}
+
+/// The frames of a long read, and how many portions it took; `between` runs while the tree is free.
+fn in_portions(
+    world: &mut World,
+    client: &mut Client,
+    (op, body): (OpCode, &[u8]),
+    mut between: impl FnMut(&mut World, &mut Client),
+) -> (Vec<u8>, usize) {
+    assert!(is_long(op, body.len()));
+    let (mut long, mut output, mut portions) = (LongRead::new((7, op, body)), Vec::new(), 1);
+    let connection = client.connection.clone();
+    loop {
+        let identities = connection.identities();
+        let tree = world.shared.tree();
+        let (_, done) = long.go_on(&world.shared, &tree, &connection, &identities, &mut output);
+        drop(tree);
+        if done {
+            return (output, portions);
+        }
+        portions += 1;
+        between(world, client);
+    }
+}
+
+fn at_once(world: &World, client: &Client, (op, body): (OpCode, &[u8])) -> Vec<u8> {
+    let (mut output, tree) = (Vec::new(), world.shared.tree());
+    let identities = client.connection.identities();
+    read::answer(&world.shared, &tree, &client.connection, &identities, (7, op, body), &mut output);
+    output
+}
+
+#[test]
+fn the_answer_is_the_one_that_is_given_at_once() {
+    let (mut world, mut client) = world();
+    let foreign = jute::to_vec(&(OpCode::Create.number(), false, -1));
+    for (op, body) in [
+        (OpCode::MultiRead, multi_read(NODES, &end())),
+        (OpCode::MultiRead, multi_read(NODES, &foreign)),
+        (OpCode::MultiRead, vec![9; 20_000]),
+        (OpCode::GetAllChildrenNumber, jute::to_vec(&"/p")),
+        (OpCode::GetAllChildrenNumber, jute::to_vec(&"/missing")),
+        (OpCode::GetAllChildrenNumber, jute::to_vec(&"/")),
+        (OpCode::GetAllChildrenNumber, jute::to_vec(&"")),
+        (OpCode::GetAllChildrenNumber, Vec::new()),
+    ] {
+        let (answer, _) = in_portions(&mut world, &mut client, (op, &body), |_, _| {});
+        assert!(answer == at_once(&world, &client, (op, &body)), "{op:?} of {} bytes", body.len());
+    }
+    // As in the original the empty path counts the root too.
+    let number = |body: &[u8]| i32::from_be_bytes(*body.last_chunk().unwrap());
+    let count = |path: &str| number(&at_once(&world, &client, (OpCode::GetAllChildrenNumber, &jute::to_vec(&path))));
+    assert_eq!((count("/"), count("")), (NODES as i32 + 4, NODES as i32 + 5));
+}
+
+#[test]
+fn others_change_the_tree_between_portions() {
+    let (mut world, mut client) = world();
+    let body = multi_read(NODES, &end());
+    let mut writer = world.connect();
+    let (answer, portions) = in_portions(&mut world, &mut client, (OpCode::MultiRead, &body), |world, _| {
+        world.set(&mut writer, "/p/0009", b"changed");
+        world.set(&mut writer, "/p/2499", b"changed");
+        world.sync();
+    });
+    assert_eq!(portions, 3);
+    let zxid = Zxid(i64::from_be_bytes(answer[8..16].try_into().unwrap()));
+    assert_eq!(zxid, world.shared.tree().last_zxid(), "the answer is as recent as its last part");
+    assert_eq!(answer.windows(7).filter(|bytes| bytes == b"changed").count(), 1);
+}
+
+#[test]
+fn watches_of_a_reconnecting_client_are_set_in_portions() {
+    let (mut world, mut client) = world();
+    let mut writer = world.connect();
+    let seen = world.shared.tree().last_zxid();
+    world.set(&mut writer, "/p/0005", b"changed");
+    world.sync();
+    let paths: Vec<String> = (0..NODES).map(|number| format!("/p/{number:04}")).collect();
+    let none: Vec<String> = Vec::new();
+    let body = jute::to_vec(&(seen.0, &paths, &none, &none));
+    let (answer, portions) = in_portions(&mut world, &mut client, (OpCode::SetWatches, &body), |world, _| {
+        assert!(world.shared.watches().watch_count() > 0);
+    });
+    assert_eq!((portions, world.shared.watches().watch_count()), (3, NODES - 1));
+    // The event of what was missed comes before the answer.
+    assert_eq!(i32::from_be_bytes(answer[4..8].try_into().unwrap()), -1);
+    assert_eq!(
+        world.shared.statistics.watch_bytes.load(std::sync::atomic::Ordering::Relaxed) as usize,
+        answer.len() - 20
+    );
+}

@@ -4,6 +4,8 @@
 //! answer goes out, reads that stood behind it are answered. So an event precedes the answer to the request that caused it, and both
 //! are in their outboxes before anybody can read the new state.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::MultiHeader;
@@ -57,6 +59,7 @@ impl Replica {
         changes.clear();
         let outcome = tree.apply(&header, txn, changes);
         self.pending.applied(header.zxid, &touched);
+        self.shared.statistics.changes_removed.fetch_add(touched.len() as u64, Relaxed);
         if let Some(expected) = digest.filter(|_| self.compare_digests) {
             self.compare_digest(header.zxid, expected, tree.digest());
         }

@@ -33,6 +33,7 @@ pub mod time;
 
 mod commit;
 mod connect;
+mod eager;
 mod following;
 mod leadership;
 mod leading;

@@ -20,10 +20,12 @@ use rookeeper_zab::Membership;
 
 use crate::pending::{Node, Pending};
 use crate::settings::Settings;
+use crate::statistics::Statistics;
 
 /// Everything a check can ask for.
 pub(crate) struct Prepare<'a> {
     pub settings: &'a Settings,
+    pub statistics: &'a Statistics,
     pub tree: &'a Tree,
     pub pending: &'a mut Pending,
     pub session: SessionId,
@@ -316,6 +318,7 @@ impl Prepare<'_> {
         if self.settings.enforce_quota
             && self.tree.check_quota(path, bytes_delta, count_delta) == QuotaVerdict::HardExceeded
         {
+            self.statistics.quota_exceeded.note(path);
             return Err(ErrorCode::QuotaExceeded);
         }
         Ok(())

@@ -434,7 +434,9 @@ impl Replica {
             self.close_local(now, reply.connection, xid, identities);
             return;
         }
-        if let Some(request) = &request
+        let refused = request.as_ref().and_then(|request| self.eagerly_refused(request, identities));
+        if refused.is_none()
+            && let Some(request) = &request
             && let Upgrade::Needed { timeout_ms } = self.upgrade_for(session, owner, request)
         {
             self.upgrade(now, session, timeout_ms);
@@ -449,7 +451,14 @@ impl Replica {
                 return;
             }
             Serving::Forwarding => {
-                self.forward_write(body, identities, reply);
+                match refused {
+                    Some(code) => self.refuse_in_turn(now, code, reply),
+                    None => self.forward_write(body, identities, reply),
+                }
+                return;
+            }
+            Serving::Deciding if let Some(code) = refused => {
+                self.refuse_behind(now, code, reply, identities);
                 return;
             }
             Serving::Deciding | Serving::Nobody => {}
@@ -502,6 +511,7 @@ impl Replica {
             record = encode(header, Txn::Error { code: ErrorCode::MarshallingError.number() }, None, &mut body);
         }
         let touched = self.pending.keep();
+        self.shared.statistics.changes_queued.fetch_add(touched.len() as u64, Relaxed);
         let digest = record.digest.map(|digest| digest.value);
         if let Some(reply) = &reply {
             reply.connection.set_last_write(zxid);
@@ -565,6 +575,9 @@ impl Replica {
         shared.serve_deferred_to(connection);
         if read.op == OpCode::CloseSession {
             return self.answer_close_local(now, tree.last_zxid(), connection, read);
+        }
+        if read.op.is_write() {
+            return self.answer_refused_behind(now, tree, connection, read);
         }
         let mut answer = Vec::with_capacity(128);
         let request = (read.xid, read.op, read.body.as_slice());
@@ -638,6 +651,7 @@ impl Replica {
             !self.local_sessions() || self.shared.sessions().get(session).is_some_and(|session| !session.local);
         let mut prepare = Prepare {
             settings: &self.shared.settings,
+            statistics: &self.shared.statistics,
             tree: &tree,
             pending: &mut self.pending,
             session,

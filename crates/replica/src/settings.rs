@@ -20,6 +20,8 @@ pub struct Settings {
     pub extended_types: bool,
     /// With it a hard quota refuses writes; without it quotas only count.
     pub enforce_quota: bool,
+    /// With it a member checks a client's request against its own tree's lists before it becomes a transaction or goes to the leader.
+    pub eager_acl_check: bool,
     /// With it every transaction carries the digest of the tree after it.
     pub digests: bool,
     /// Without it `reconfig` is refused as disabled.
@@ -58,6 +60,7 @@ impl Default for Settings {
             max_session_timeout_ms: 60_000,
             extended_types: false,
             enforce_quota: false,
+            eager_acl_check: false,
             digests: true,
             reconfig: false,
             max_multi_read_bytes: 4 << 20,

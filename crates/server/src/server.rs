@@ -340,6 +340,7 @@ fn settings(config: &Config) -> Settings {
         max_session_timeout_ms: i32::try_from(config.sessions.max_timeout_ms).unwrap_or(i32::MAX),
         extended_types: config.formats.extended_types_enabled,
         enforce_quota: config.access.enforce_quota,
+        eager_acl_check: config.access.enable_eager_acl_check,
         digests: config.formats.digest_enabled,
         reconfig: config.reconfig_enabled,
         seed: storage::secret_seed(),

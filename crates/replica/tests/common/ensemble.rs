@@ -74,6 +74,7 @@ pub struct World {
     next_connection: u64,
     /// No quorum port can be reached.
     pub is_parted: bool,
+    eager: bool,
     settings: EnsembleSettings,
 }
 
@@ -105,6 +106,11 @@ impl World {
     }
 
     pub fn with(settings: EnsembleSettings) -> World {
+        World::with_access(settings, false)
+    }
+
+    /// `eager`: lists count, and each server checks them for its own clients.
+    pub fn with_access(settings: EnsembleSettings, eager: bool) -> World {
         let servers = settings.memberships.committed.members.len();
         let mut world = World {
             nodes: Vec::new(),
@@ -116,6 +122,7 @@ impl World {
             next_link: 1_000_000,
             next_connection: 1,
             is_parted: false,
+            eager,
             settings,
         };
         for node in 0..servers {
@@ -134,12 +141,13 @@ impl World {
 
     fn start(&self, node: usize, tree: Tree, disk: Disk) -> Node {
         let me = ServerId(node as i64 + 1);
-        let access = AccessConfig { skip_acl: true, ..AccessConfig::default() };
+        let access = AccessConfig { skip_acl: !self.eager, ..AccessConfig::default() };
         let settings = Settings {
             server: me,
             tick_time_ms: TICK_MS,
             min_session_timeout_ms: 2000,
             reconfig: true,
+            eager_acl_check: self.eager,
             access,
             ..Settings::default()
         };

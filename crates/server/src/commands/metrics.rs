@@ -30,6 +30,10 @@ fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: 
         Source::Only(_, value) => value(facts).map_or(Ok(()), |value| writeln!(text, "zk_{name}\t{value}")),
         Source::Whole(value) => writeln!(text, "zk_{name}\t{}", value(facts)),
         Source::Ratio(value) => writeln!(text, "zk_{name}\t{}", ratio(value(facts))),
+        Source::PerNamespace(values) => {
+            let mut values = values(facts).into_iter();
+            values.try_for_each(|(namespace, value)| writeln!(text, "zk_{namespace}_{name}\t{value}"))
+        }
         Source::Counted(counter) => writeln!(text, "zk_{name}\t{}", counter(statistics).load(Relaxed)),
         Source::CountedByStorage(counter) => writeln!(text, "zk_{name}\t{}", counter(figures).load(Relaxed)),
         Source::Series(series) => write_summary(text, name, *kind, series(statistics)),
@@ -41,6 +45,7 @@ fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: 
         }
         Source::Never(_) => match kind {
             Kind::Gauge | Kind::Counter => writeln!(text, "zk_{name}\t0"),
+            Kind::Ratio => writeln!(text, "zk_{name}\t{}", ratio(0.0)),
             _ => write_summary(text, name, *kind, &Summary::default()),
         },
         Source::Absent(_) => Ok(()),
@@ -72,7 +77,9 @@ pub fn compat_table() -> String {
     for (index, Metric { name, kind, source }) in METRICS.iter().enumerate() {
         let kind = match kind {
             Kind::Text => "text",
-            Kind::Gauge => "gauge",
+            Kind::Gauge | Kind::Ratio => "gauge",
+            Kind::GaugePerNamespace => "gauge per namespace",
+            Kind::CounterPerNamespace => "counter per namespace",
             Kind::Counter => "counter",
             Kind::Summary => "summary",
             Kind::SummaryWithQuantiles => "summary with quantiles",

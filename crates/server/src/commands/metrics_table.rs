@@ -3,10 +3,12 @@
 //! What always holds: a value is measured, or it is zero because what it counts cannot happen here. What is neither is absent
 //! rather than zero, so that an alarm on it says "no data" instead of never going off.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_replica::{Leadership, Part, Serving, Statistics, Summary};
+use rookeeper_replica::{Leadership, Part, Serving, Shared, Statistics, Summary};
+use rookeeper_tree::NamespaceQuota;
 
 use super::View;
 use super::status::{full_version, shown_node_count};
@@ -23,7 +25,11 @@ pub(super) enum Kind {
     Summary,
     /// The same and four quantiles.
     SummaryWithQuantiles,
-    /// A summary for each first part of a path.
+    /// A gauge with decimals.
+    Ratio,
+    /// One for each first component of a path.
+    GaugePerNamespace,
+    CounterPerNamespace,
     SummaryPerNamespace,
     /// A summary for each learner of a leader.
     SummaryPerLearner,
@@ -39,6 +45,8 @@ pub(super) enum Source {
     Whole(fn(&Facts<'_>) -> i64),
     /// The same, printed with decimals.
     Ratio(fn(&Facts<'_>) -> f64),
+    /// By the first component of a path.
+    PerNamespace(fn(&Facts<'_>) -> BTreeMap<String, i64>),
     /// Counted as it happens: by request handling, or by log and snapshots.
     Counted(fn(&Statistics) -> &AtomicU64),
     CountedByStorage(fn(&Figures) -> &AtomicU64),
@@ -77,6 +85,7 @@ pub(super) struct Facts<'a> {
     pub local_sessions: usize,
     pub open_file_descriptors: i64,
     pub max_file_descriptors: i64,
+    pub quotas: Vec<NamespaceQuota>,
 }
 
 impl<'a> Facts<'a> {
@@ -105,11 +114,39 @@ impl<'a> Facts<'a> {
             local_sessions,
             open_file_descriptors: super::process::open_file_descriptors().unwrap_or(-1),
             max_file_descriptors: super::process::max_file_descriptors(),
+            quotas: quotas(shared),
         }
     }
 }
 
+/// Quotas looked at under one lock of the tree.
+const QUOTAS_AT_ONCE: usize = 500;
+
+fn quotas(shared: &Shared) -> Vec<NamespaceQuota> {
+    let mut all: Vec<NamespaceQuota> = Vec::new();
+    loop {
+        let last = all.last().map(|quota| quota.path.clone());
+        let mut more = shared.tree().quotas_behind(last.as_deref(), QUOTAS_AT_ONCE);
+        if more.is_empty() {
+            return all;
+        }
+        all.append(&mut more);
+    }
+}
+
 impl Facts<'_> {
+    /// The sum over the quotas of each namespace. As in the original, no limit counts as -1.
+    fn per_namespace(&self, value: impl Fn(&NamespaceQuota) -> Option<i64>) -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for quota in &self.quotas {
+            if let Some(value) = value(quota) {
+                let sum: &mut i64 = sums.entry(quota.namespace().to_owned()).or_default();
+                *sum = sum.wrapping_add(value);
+            }
+        }
+        sums
+    }
+
     /// A member of an ensemble, with a quorum.
     fn is_member(&self) -> bool {
         self.view.standing.part != Part::Standalone && self.view.serving != Serving::ReadOnly
@@ -134,6 +171,10 @@ const fn leader_gauge(name: &'static str, value: fn(&Facts<'_>) -> Option<String
 
 const fn gauge(name: &'static str, value: fn(&Facts<'_>) -> i64) -> Metric {
     Metric { name, kind: Kind::Gauge, source: Source::Whole(value) }
+}
+
+const fn per_namespace(name: &'static str, kind: Kind, values: fn(&Facts<'_>) -> BTreeMap<String, i64>) -> Metric {
+    Metric { name, kind, source: Source::PerNamespace(values) }
 }
 
 const fn counter(name: &'static str, counter: fn(&Statistics) -> &AtomicU64) -> Metric {
@@ -168,7 +209,7 @@ const NO_STAGE: &str = "there is no such stage or queue";
 const NO_RESTORE: &str = "there is no restore command";
 const NO_THROTTLE: &str = "requests are not throttled; connections are read more slowly instead";
 const UNMEASURED: &str = "not measured";
-const NOT_PER_NAMESPACE: &str = "not measured per namespace";
+const NOT_PER_NAMESPACE: &str = "every request would pay for it";
 
 /// How many of the entries of [`METRICS`] are the original's.
 pub(super) const ORIGINALS: usize = METRICS.len() - 5;
@@ -205,7 +246,7 @@ pub(super) const METRICS: &[Metric] = &[
     leader_gauge("max_proposal_size", |facts| facts.as_leader(|leadership| leadership.max_proposal_bytes)),
     gauge("max_client_response_size", |facts| facts.statistics.answer_bytes.max()),
     leader_gauge("synced_followers", |facts| facts.as_leader(|leadership| leadership.synced_followers)),
-    Metric { name: "connection_drop_probability", kind: Kind::Gauge, source: Source::Ratio(|_| 0.0) },
+    never("connection_drop_probability", Kind::Ratio, "the connection throttle drops none by chance"),
     gauge("watch_count", |facts| facts.watches as i64),
     leader_gauge("synced_non_voting_followers", |facts| facts.as_leader(|leadership| leadership.synced_non_voting_followers)),
     leader_gauge("synced_observers", |facts| facts.as_leader(|leadership| leadership.synced_observers)),
@@ -228,7 +269,11 @@ pub(super) const METRICS: &[Metric] = &[
         let membership = facts.view.standing.membership.as_ref().filter(|_| facts.is_member())?;
         Some(membership.participants().count().to_string())
     }),
-    absent("watch_bytes", Kind::Counter, "events are part of `response_bytes`"),
+    per_namespace("quota_count_limit_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.count_limit)),
+    per_namespace("quota_bytes_limit_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.bytes_limit)),
+    per_namespace("quota_count_usage_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.count_used)),
+    per_namespace("quota_bytes_usage_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.bytes_used)),
+    counter("watch_bytes", |statistics| &statistics.watch_bytes),
     never("stale_requests_dropped", Kind::Counter, NO_THROTTLE),
     never("throttled_ops", Kind::Counter, NO_THROTTLE),
     never("insecure_admin_count", Kind::Counter, "there is no admin server"),
@@ -253,13 +298,13 @@ pub(super) const METRICS: &[Metric] = &[
     never("unrecoverable_error_count", Kind::Counter, "the first one ends the process"),
     never("unsuccessful_handshake", Kind::Counter, NO_TLS),
     counter("commit_count", |statistics| &statistics.member.commits),
-    absent("outstanding_changes_queued", Kind::Counter, UNMEASURED),
+    counter("outstanding_changes_queued", |statistics| &statistics.changes_queued),
     absent("request_commit_queued", Kind::Counter, NO_STAGE),
     absent("ensemble_auth_skip", Kind::Counter, UNMEASURED),
     absent("skip_learner_request_to_next_processor_count", Kind::Counter, NO_STAGE),
     counter("proposal_count", |statistics| &statistics.member.proposals),
-    absent("large_requests_rejected", Kind::Counter, UNMEASURED),
-    absent("outstanding_changes_removed", Kind::Counter, UNMEASURED),
+    never("large_requests_rejected", Kind::Counter, "`jute.maxbuffer` is the only limit on the size of a request"),
+    counter("outstanding_changes_removed", |statistics| &statistics.changes_removed),
     never("restore_error_count", Kind::Counter, NO_RESTORE),
     never("cnxn_closed_without_zk_server_running", Kind::Counter, NO_TLS),
     counter("looking_count", |statistics| &statistics.member.searches),
@@ -279,6 +324,9 @@ pub(super) const METRICS: &[Metric] = &[
     absent("sync_processor_request_queued", Kind::Counter, NO_STAGE),
     never("tls_handshake_exceeded", Kind::Counter, NO_TLS),
     counter("revalidate_count", |statistics| &statistics.member.revalidations),
+    per_namespace("quota_exceeded_error_per_namespace", Kind::CounterPerNamespace, |facts| {
+        facts.statistics.quota_exceeded.counts().into_iter().map(|(name, count)| (name, count as i64)).collect()
+    }),
     absent("socket_closing_time", Kind::Summary, UNMEASURED),
     absent("proposal_process_time", Kind::Summary, NO_STAGE),
     series("leader_unavailable_time", Kind::Summary, |statistics| &statistics.member.unavailable_until_leading_ms),
@@ -289,9 +337,9 @@ pub(super) const METRICS: &[Metric] = &[
     absent("read_commit_proc_req_queued", Kind::Summary, NO_STAGE),
     series("node_deleted_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_deleted),
     absent("startup_txns_load_time", Kind::Summary, "part of `dbinittime`"),
-    absent("sync_processor_queue_size", Kind::Summary, NO_STAGE),
+    absent("sync_processor_queue_size", Kind::Summary, UNMEASURED),
     series("follower_sync_time", Kind::Summary, |statistics| &statistics.member.follower_sync_ms),
-    absent("prep_processor_queue_size", Kind::Summary, NO_STAGE),
+    absent("prep_processor_queue_size", Kind::Summary, UNMEASURED),
     storage_series("fsynctime", |figures| &figures.fsync_time_ms),
     series("inflight_snap_count", Kind::Summary, |statistics| &statistics.member.snapshot_syncs_under_way),
     absent("reads_issued_from_session_queue", Kind::Summary, NO_STAGE),
@@ -344,7 +392,7 @@ pub(super) const METRICS: &[Metric] = &[
     absent("sync_processor_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("sync_processor_queue_flush_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("write_commitproc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
-    absent("learner_handler_qp_size", Kind::SummaryPerLearner, NO_STAGE),
+    absent("learner_handler_qp_size", Kind::SummaryPerLearner, UNMEASURED),
     absent("read_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
     absent("write_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
     absent("learner_handler_qp_time_ms", Kind::SummaryPerLearner, NO_STAGE),

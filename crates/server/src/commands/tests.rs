@@ -392,12 +392,13 @@ pub(super) fn names(text: &str) -> Vec<&str> {
 fn printed(metric: &metrics_table::Metric) -> Vec<String> {
     use metrics_table::Kind;
     let parts: &[&str] = match metric.kind {
-        Kind::Text | Kind::Gauge | Kind::Counter => return vec![format!("zk_{}", metric.name)],
+        Kind::Text | Kind::Gauge | Kind::Ratio | Kind::Counter => return vec![format!("zk_{}", metric.name)],
         Kind::Summary => &["avg_", "min_", "max_", "cnt_", "sum_"],
         Kind::SummaryWithQuantiles => &["avg_", "min_", "max_", "cnt_", "sum_", "p50_", "p95_", "p99_", "p999_"],
         // The one namespace of the recordings.
         Kind::SummaryPerNamespace => &["avg_app_", "min_app_", "max_app_", "cnt_app_", "sum_app_"],
-        Kind::SummaryPerLearner => return Vec::new(),
+        // The recordings have no quotas.
+        Kind::GaugePerNamespace | Kind::CounterPerNamespace | Kind::SummaryPerLearner => return Vec::new(),
     };
     parts.iter().map(|part| format!("zk_{part}{}", metric.name)).collect()
 }

@@ -1,0 +1,69 @@
+//! `enableEagerACLCheck`: requests that are not allowed are refused where they arrive.
+//!
+//! What always holds: only members of an ensemble do this, each for its own clients and by its own tree; what cannot be told from that, a
+//! node that is not there among it, is left to the leader; a refusal takes its turn among the session's answers, and is no transaction.
+//!
+//! Counterpart in the original: `ZooKeeperServer.authWriteRequest`, which answers out of turn.
+
+use std::sync::Arc;
+
+use rookeeper_proto::frame::{self, ReplyHeader};
+use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::{ErrorCode, Id, Permissions, path};
+use rookeeper_tree::{Tree, access};
+
+use crate::connection::{Connection, Identities};
+use crate::read::ReadFrame;
+use crate::replica::{Replica, Reply};
+use crate::time::Time;
+
+impl Replica {
+    /// Why a request is refused at once, if it is.
+    pub(crate) fn eagerly_refused(&self, request: &WriteRequest, identities: &[Id]) -> Option<ErrorCode> {
+        if !self.shared.settings.eager_acl_check || self.member.is_none() {
+            return None;
+        }
+        let (node_path, wanted, acl) = match request {
+            WriteRequest::Create(create) | WriteRequest::Create2(create) => {
+                (path::parent(create.path.as_deref()?)?, Permissions::CREATE, Some(&create.acl))
+            }
+            WriteRequest::Delete(delete) => (path::parent(delete.path.as_deref()?)?, Permissions::DELETE, None),
+            WriteRequest::SetData(set) => (set.path.as_deref()?, Permissions::WRITE, None),
+            WriteRequest::SetAcl(set) => (set.path.as_deref()?, Permissions::ADMIN, Some(&set.acl)),
+            _ => return None,
+        };
+        let config = &self.shared.settings.access;
+        if let Some(acl) = acl {
+            match access::fix_up(acl.as_deref(), identities, config) {
+                Err(ErrorCode::InvalidAcl) => return Some(ErrorCode::InvalidAcl),
+                Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+        let tree = self.shared.tree();
+        let allowed = tree.node(node_path)?.acl().allows(wanted, identities, config);
+        (!allowed).then_some(ErrorCode::NoAuth)
+    }
+
+    /// Refuses a request of a leader's own client behind what the client asked for before: as a read of the code.
+    pub(crate) fn refuse_behind(&mut self, now: Time, code: ErrorCode, reply: Reply, identities: &Identities) {
+        let Reply { connection, xid, op, received_ms, .. } = reply;
+        let body = code.number().to_be_bytes().to_vec();
+        self.read(now, connection, ReadFrame { xid, op, body, identities: identities.clone(), received_ms });
+    }
+
+    pub(crate) fn answer_refused_behind(
+        &mut self,
+        now: Time,
+        tree: &Tree,
+        connection: &Arc<Connection>,
+        read: &ReadFrame,
+    ) {
+        let err =
+            read.body.first_chunk().map_or(ErrorCode::RuntimeInconsistency.number(), |code| i32::from_be_bytes(*code));
+        let header = ReplyHeader { xid: read.xid, zxid: tree.last_zxid(), err };
+        connection.outbox.append(|output| frame::append_reply::<()>(output, header, None));
+        let latency_ms = (now.monotonic_ms - read.received_ms).max(0);
+        self.note_answer(now, connection, (read.op, read.xid), tree.last_zxid(), latency_ms);
+    }
+}

@@ -6,6 +6,7 @@ use rookeeper_replica::Serving;
 use rookeeper_store::Fault as DiskFault;
 use rookeeper_zab::{Membership, Memberships};
 
+use crate::lost_disks::{self, DiskLoss};
 use crate::random::Random;
 use crate::world::{Event, MS, SEC, World};
 
@@ -33,6 +34,9 @@ pub struct Plan {
     pub think_us: i64,
     /// Whether a client now and then asks for other members, or other roles of them.
     pub reconfigures: bool,
+    /// `db.autocreate`.
+    pub empty_is_expected: bool,
+    pub disk_losses: Vec<DiskLoss>,
     /// A bug on purpose, to show that it is seen.
     pub sabotage: Option<Sabotage>,
 }
@@ -66,6 +70,20 @@ pub enum Sabotage {
     WrongState,
     /// The network never heals.
     NeverHeals,
+    /// What a learner has acknowledged counts on when it is brought to the leader's history anew.
+    KeepsAcknowledgements,
+    /// A leader does not turn away a learner that is ahead.
+    FollowsWhoIsBehind,
+    /// A leader goes on without a quorum that has acknowledged its epoch.
+    LeadsWithoutPromises,
+    /// A leader counts who had promised its epoch before, maybe to another.
+    CountsRepeatedPromises,
+    /// A learner follows into an epoch that is older than one it has accepted.
+    ForgetsPromises,
+    /// A server that has lost its disk votes as if it had never had anything, although nobody said that it may.
+    VotesWithoutItsDisk,
+    /// A learner gets a snapshot although it has more than that.
+    SnapshotsWhoHasMore,
 }
 
 #[derive(Debug, Clone)]
@@ -167,6 +185,8 @@ impl Plan {
             batch: *random.pick(&[1, 4, 1000]),
             think_us: *random.pick(&[100, 300, 1000]) * MS,
             reconfigures: false,
+            empty_is_expected: true,
+            disk_losses: Vec::new(),
             sabotage: None,
         };
         // Some lives know one kind of fault only, and a few none.
@@ -190,6 +210,9 @@ impl Plan {
         }
         plan.faults.sort_by_key(|fault| fault.at_us);
         plan.reconfigures = plan.members() > 2 && random.one_in(5);
+        if !plan.reconfigures {
+            (plan.empty_is_expected, plan.disk_losses) = lost_disks::of_seed(seed, servers, safety_us, tick_ms);
+        }
         plan
     }
 
@@ -221,13 +244,17 @@ impl World {
     }
 
     fn targets(&self, fault: &PlannedFault) -> Vec<usize> {
+        self.servers_hit(fault.target, fault.draw)
+    }
+
+    pub(crate) fn servers_hit(&self, target: Target, draw: u64) -> Vec<usize> {
         let leader = self.leader();
-        match fault.target {
+        match target {
             Target::Server(server) => vec![server % self.servers.len()],
             Target::Leader => leader.into_iter().collect(),
             Target::Follower => {
                 let followers: Vec<usize> = (0..self.servers.len()).filter(|server| Some(*server) != leader).collect();
-                if followers.is_empty() { Vec::new() } else { vec![followers[fault.draw as usize % followers.len()]] }
+                if followers.is_empty() { Vec::new() } else { vec![followers[draw as usize % followers.len()]] }
             }
             Target::All => (0..self.servers.len()).collect(),
         }

@@ -6,6 +6,7 @@
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
 //! - `clients.rs`: who uses them; `lines.rs`: how they are connected; `operator.rs`: who changes the members
+//! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say
 //! - [`checkers`]: what must hold of every life
 //! - [`shrink`]: from a life that failed to the smallest one that does
 //! - [`random`]
@@ -20,10 +21,12 @@ pub mod world;
 
 mod clients;
 mod lines;
+mod lost_disks;
 mod network;
 mod operator;
 mod server;
 mod storage;
+mod tampering;
 
 pub use faults::{Fault, Plan, Sabotage};
 pub use shrink::shrink;

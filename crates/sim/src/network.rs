@@ -102,11 +102,13 @@ pub(crate) struct Network {
     links: BTreeMap<u64, Link>,
     by_end: BTreeMap<End, (u64, Side)>,
     hung_up: BTreeSet<End>,
-    next: u64,
+    pub next: u64,
     /// By the two servers, the lower first.
     elections: BTreeMap<(usize, usize), ElectionLink>,
     waiting: BTreeMap<(usize, usize), Notification>,
     dialing: BTreeSet<(usize, usize)>,
+    /// The last acknowledgement of each server, for a planted bug.
+    pub acknowledged: BTreeMap<usize, Zxid>,
     /// How many partitions keep bytes of one server from another.
     blocked: BTreeMap<(usize, usize), u32>,
     /// All delays are multiplied by this.
@@ -296,6 +298,7 @@ impl World {
 
     pub(crate) fn send_to_leader(&mut self, server: usize, link: LinkId, bytes: Vec<u8>) {
         if let Some((number, Side::Learner)) = self.end_of(server, link) {
+            let bytes = self.tamper_to_leader(server, bytes);
             self.transmit(number, Side::Leader, Payload::Packets(bytes));
         }
     }
@@ -323,17 +326,20 @@ impl World {
                 }
             }
             let leader = link.ends[1].server;
-            match link.outgoing.pop_front() {
-                None => return,
-                Some(Item::Bytes(bytes)) => {
+            let ends = (link.ends[0].server, leader);
+            let Some(item) = link.outgoing.pop_front() else { return };
+            let item = self.tamper_to_learner(number, item, ends);
+            let Some(link) = self.network.links.get_mut(&number) else { return };
+            match item {
+                Item::Bytes(bytes) => {
                     self.sabotage_acks(number, &bytes);
                     self.transmit(number, Side::Learner, Payload::Packets(bytes.to_vec()));
                 }
-                Some(Item::Log { after, before }) => {
+                Item::Log { after, before } => {
                     link.stream = Some(Stream::Log { after, before });
                     self.next_step(number);
                 }
-                Some(Item::Snapshot) => {
+                Item::Snapshot => {
                     let Some(process) = &self.servers[leader].process else { return };
                     let sender = SnapshotSender::begin(&process.shared.tree(), SNAPSHOT_PORTION_BYTES);
                     let zxid = sender.zxid();
@@ -344,7 +350,7 @@ impl World {
                     self.transmit(number, Side::Learner, Payload::Snap(packets, zxid));
                     self.next_step(number);
                 }
-                Some(Item::End(why)) => return self.close(number, Side::Leader, why),
+                Item::End(why) => return self.close(number, Side::Leader, why),
             }
         }
     }
@@ -439,7 +445,7 @@ impl World {
         self.transmit(number, by.other(), Payload::Close(why));
     }
 
-    fn transmit(&mut self, number: u64, towards: Side, payload: Payload) {
+    pub(crate) fn transmit(&mut self, number: u64, towards: Side, payload: Payload) {
         let delay_us = self.network_delay_us();
         let now_us = self.now_us;
         let Some(link) = self.network.links.get_mut(&number) else { return };

@@ -14,10 +14,11 @@ use rookeeper_replica::{
     Connection, EnsembleSettings, Epochs, Input, Output, Replica, Serving, Settings, Shared, Time,
 };
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
-use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, read_epoch};
+use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, INITIALIZE, read_epoch};
 use rookeeper_store::log_reader::{LogReader, Next};
 use rookeeper_store::member::read_epochs;
 use rookeeper_store::names::{self, Listing};
+use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::truncate::truncate;
 use rookeeper_store::{
     Directories, Disk, LogOptions, LogWriter, Purger, RecoveryOptions, RollLimits, SimDisk, SnapshotOptions,
@@ -72,6 +73,8 @@ pub(crate) struct Server {
     pub has_foreign_snapshot: bool,
     /// Its operator has taken it out of service.
     pub retired: bool,
+    /// It has lost its disk, which had everything up to here, and has not everything again.
+    pub lost: Option<Zxid>,
 }
 
 #[derive(Debug)]
@@ -114,7 +117,13 @@ impl Server {
             installed: Zxid::ZERO,
             has_foreign_snapshot: false,
             retired: false,
+            lost: None,
         }
+    }
+
+    /// As the operator of a new ensemble does.
+    pub fn permit_to_begin_empty(&self) {
+        self.disk.put(&self.directories.data_dir.join(INITIALIZE), b"");
     }
 
     /// The disk is as new. The configuration is not on it.
@@ -142,8 +151,8 @@ fn prepare(disk: &SimDisk) -> Directories {
     Directories::prepare(disk, data, data, true).expect("a new disk has room")
 }
 
-pub(crate) fn recovery() -> RecoveryOptions {
-    RecoveryOptions { db_autocreate: true, ..RecoveryOptions::default() }
+pub(crate) fn recovery(empty_is_expected: bool) -> RecoveryOptions {
+    RecoveryOptions { db_autocreate: empty_is_expected, ..RecoveryOptions::default() }
 }
 
 /// The epoch that a power cut would leave.
@@ -217,14 +226,16 @@ impl World {
         let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
         if self.plan.sabotage == Some(Sabotage::LosesOnRecovery) && this.life > 1 {
             // A planted bug: the last transaction is gone after a start.
-            let last = recover(&*disk, &this.directories, &recovery())?.tree.last_zxid();
+            let last = recover(&*disk, &this.directories, &recovery(true))?.tree.last_zxid();
             if last.counter() > 1 {
                 truncate(&*disk, &this.directories, Zxid(last.0 - 1))?;
             }
         }
-        let recovered = recover(&*disk, &this.directories, &recovery())?;
+        let empty_is_expected =
+            self.plan.empty_is_expected || self.plan.sabotage == Some(Sabotage::VotesWithoutItsDisk);
+        let recovered = recover(&*disk, &this.directories, &recovery(empty_is_expected))?;
         let last = recovered.tree.last_zxid();
-        if !matches!(recovered.report.origin, rookeeper_store::Origin::Snapshot { .. }) {
+        if !matches!(recovered.report.origin, rookeeper_store::Origin::Snapshot { .. }) && last != UNEXPECTED_EMPTY {
             write_snapshot(
                 &*disk,
                 &this.directories.snapshot_dir,
@@ -251,7 +262,12 @@ impl World {
             let epochs = read_epochs(&*disk, &this.directories, last)?;
             Epochs { accepted: epochs.accepted, current: epochs.current }
         };
-        let verdict = this.promises.recovered(server + 1, last, epochs.accepted, epochs.current);
+        let verdict = this.promises.recovered(server + 1, last.max(Zxid::ZERO), epochs.accepted, epochs.current);
+        let epochs = match self.plan.sabotage {
+            // A planted bug.
+            Some(Sabotage::ForgetsPromises) => Epochs { accepted: epochs.current, ..epochs },
+            _ => epochs,
+        };
         let writer = LogWriter::new(disk, &this.directories.log_dir, options, last);
         let shared = Arc::new(Shared::new(settings, recovered.tree, now.wall_ms));
         let replica = match ensemble {
@@ -564,6 +580,7 @@ impl World {
                 Err(problem) => self.violated(problem),
             }
         }
+        self.note_recovery(server);
         if self.chronicle.last() < applied {
             // They can't be told from what another leader gave up: this life can't be judged any further.
             self.is_blind = true;
@@ -605,7 +622,9 @@ impl World {
     /// Who has a transaction on disk that was just committed.
     pub(crate) fn check_quorum(&mut self, zxid: Zxid, body: &[u8]) {
         let has = |server: &&Server| {
-            server.promises.durable >= zxid && server.log.get(&zxid).is_none_or(|own| **own == *body)
+            let has = server.promises.durable >= zxid && server.log.get(&zxid).is_none_or(|own| **own == *body);
+            // What was on a disk that is lost was acknowledged all the same. No more of them are lost than an ensemble bears.
+            has || server.lost >= Some(zxid)
         };
         let mut holders: BTreeSet<ServerId> = self.servers.iter().filter(has).map(|server| server.id).collect();
         if self.random.one_in(DEEP_CHECK) {
@@ -613,7 +632,8 @@ impl World {
             let directories = self.servers[0].directories.clone();
             let survives = |server: &&Server| {
                 let disk = server.after_power_cut(seed);
-                recover(&disk, &directories, &recovery()).is_ok_and(|found| found.tree.last_zxid() >= zxid)
+                server.lost >= Some(zxid)
+                    || recover(&disk, &directories, &recovery(true)).is_ok_and(|found| found.tree.last_zxid() >= zxid)
             };
             let ids: BTreeSet<ServerId> = self.servers.iter().filter(survives).map(|server| server.id).collect();
             holders.retain(|id| ids.contains(id));

@@ -131,7 +131,7 @@ impl World {
                 let mut tree = None;
                 let mut last = zxid;
                 if reload {
-                    let recovered = recover(&*disk, directories, &recovery())?;
+                    let recovered = recover(&*disk, directories, &recovery(true))?;
                     last = recovered.tree.last_zxid();
                     process.writer = new_writer(last);
                     tree = Some(Box::new(recovered.tree));

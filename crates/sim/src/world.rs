@@ -131,6 +131,9 @@ pub(crate) enum Event {
         index: usize,
         server: usize,
     },
+    LoseDisk {
+        index: usize,
+    },
     Heal,
 }
 
@@ -186,6 +189,8 @@ pub struct Figures {
     pub joins: u64,
     pub removals: u64,
     pub wipes: u64,
+    /// Disks of members that were lost.
+    pub lost_disks: u64,
     /// Lives that ended early because nobody had the records of what was committed.
     pub blind: u64,
     pub faults: BTreeMap<Fault, u64>,
@@ -213,6 +218,7 @@ impl Figures {
         self.joins += other.joins;
         self.removals += other.removals;
         self.wipes += other.wipes;
+        self.lost_disks += other.lost_disks;
         self.blind += other.blind;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -275,7 +281,10 @@ impl World {
         let mut random = Random::new(plan.seed);
         let servers = (0..plan.members())
             .map(|number| Server::new(number, random.draw(), random.between(0, 1_000_000)))
-            .collect();
+            .collect::<Vec<Server>>();
+        if !plan.empty_is_expected {
+            servers.iter().for_each(Server::permit_to_begin_empty);
+        }
         let clients = (0..plan.clients).map(|number| Client::new(number, plan.tick_ms)).collect();
         World {
             now_us: 0,
@@ -344,6 +353,9 @@ impl World {
         }
         for index in 0..self.plan.faults.len() {
             self.schedule(self.plan.faults[index].at_us, Event::Fault { index });
+        }
+        for index in 0..self.plan.disk_losses.len() {
+            self.schedule(self.plan.disk_losses[index].at_us, Event::LoseDisk { index });
         }
         self.schedule(self.plan.safety_us, Event::Heal);
         let end_us = self.plan.safety_us + self.plan.healed_us;
@@ -531,6 +543,7 @@ impl World {
             Event::Tend { server } => self.tend(server),
             Event::Fault { index } => self.strike(index),
             Event::FaultOver { index, server } => self.fault_over(index, server),
+            Event::LoseDisk { index } => self.lose_disk(index),
             Event::Heal => self.heal(),
             Event::Tick { .. }
             | Event::Input { .. }

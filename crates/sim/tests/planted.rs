@@ -97,6 +97,20 @@ fn an_ensemble_that_does_not_come_right() {
     is_seen(Sabotage::NeverHeals, 3, &["progress:"]);
 }
 
+/// What comes of it has many names: whatever was acknowledged by the disk that is gone.
+#[test]
+fn a_server_that_lost_its_disk_and_is_counted() {
+    for seed in 0..600 {
+        let plan = Plan::of_seed(seed, Some(3)).losing_disks();
+        let planted = Plan { sabotage: Some(Sabotage::VotesWithoutItsDisk), ..plan.clone() };
+        if live(planted, false).violation.is_some() {
+            assert_eq!(live(plan, false).violation, None, "it is the bug that is seen (seed {seed})");
+            return;
+        }
+    }
+    panic!("it was not seen");
+}
+
 #[test]
 fn two_leaders_of_an_epoch() {
     let mut leaders = Leaders::default();

@@ -35,6 +35,12 @@ impl Promises {
 
     /// An ACK of NEWLEADER leaves; `stored` is what the disk has as currentEpoch.
     pub fn acknowledges_leader(&self, server: usize, epoch: Epoch, stored: Option<Epoch>) -> Verdict {
+        if epoch < self.accepted {
+            return Err(format!(
+                "promises: server {server} acknowledges the leader of {epoch:x} after it has accepted {:x}",
+                self.accepted
+            ));
+        }
         if stored.is_none_or(|stored| stored < epoch) {
             return Err(format!(
                 "durability: server {server} acknowledges the leader of {epoch:x} with currentEpoch {stored:?}"
@@ -134,6 +140,15 @@ pub fn known(old: &Quorum, new: &Membership, holders: &BTreeSet<ServerId>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_accepted_an_epoch_follows_no_leader_of_an_older_one() {
+        let mut promises = Promises::default();
+        assert_eq!(promises.stored(1, Some(5), Some(4)), Ok(()));
+        assert_eq!(promises.acknowledges_leader(1, 5, Some(5)), Ok(()));
+        assert!(promises.acknowledges_leader(1, 4, Some(4)).unwrap_err().starts_with("promises: "));
+        assert!(promises.acknowledges_leader(1, 5, Some(4)).unwrap_err().starts_with("durability: "));
+    }
 
     #[test]
     fn only_what_others_say_of_it_may_be_more_than_the_disk_has() {

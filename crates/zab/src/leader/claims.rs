@@ -104,6 +104,9 @@ impl Leader {
             return;
         }
         let about_it = match is_ahead {
+            _ if self.registered_link_of(server).is_some() => {
+                "that server is connected by another link, so this is a copy of it or somebody who pretends to be it"
+            }
             Some(true) => {
                 "its history is of a newer epoch than this ensemble's, too, and this ensemble goes on without it: if this ensemble's data \
                  is the right one, fetch everything anew on that server; if that server's is, stop all others first"

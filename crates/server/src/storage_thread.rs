@@ -200,6 +200,8 @@ impl StorageThread {
     }
 
     fn store(&mut self, store: Store) -> Result<(), Failure> {
+        // In another directory that has the name now, a promise would stand without the history it is about.
+        self.files.refuse_if_gone().map_err(log_failure)?;
         match store {
             Store::AcceptedEpoch(epoch) => {
                 self.files.write_accepted_epoch(epoch).map_err(epoch_failure)?;
@@ -453,5 +455,8 @@ mod tests {
         std::fs::create_dir(&version_dir).unwrap();
         let answers = run(&files, &shared, Zxid::ZERO, |queue| queue.append(&mut records(1..=3)));
         assert!(answers.is_empty(), "{answers:?}");
+        let promise = |queue: &StorageQueue| queue.store(Store::AcceptedEpoch(7));
+        let answers = run(&files, &shared, Zxid::new(1, 3), promise);
+        assert!(answers.is_empty() && !version_dir.join("acceptedEpoch").exists(), "{answers:?}");
     }
 }

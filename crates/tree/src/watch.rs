@@ -18,6 +18,12 @@ use crate::path_trie::PathTrie;
 use crate::watched_paths::WatchedPaths;
 pub use crate::watcher_set::{WatcherId, WatcherSet};
 
+/// What a watch costs besides its path, about: its place in the two listings.
+const WATCH_BYTES: usize = 64;
+
+/// What a watched path costs besides its characters, about: the allocation, and its place in the table.
+const PATH_BYTES: usize = 96;
+
 /// What is being registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchKind {
@@ -93,6 +99,10 @@ struct Table {
     by_path: HashMap<Arc<str>, Watchers, FixedState>,
     /// At least the paths that name the watcher.
     by_watcher: HashMap<WatcherId, WatchedPaths, FixedState>,
+    /// What the paths take, about. What the lists of watchers take is in `listed`.
+    bytes: usize,
+    /// Entries of all lists in `by_watcher`.
+    listed: usize,
     /// Pairs of path and watcher.
     watches: usize,
     /// Who watches recursively, by path.
@@ -104,7 +114,15 @@ impl Table {
     fn new(seed: u64) -> Table {
         let hasher = FixedState::with_seed(seed);
         let by_path = HashMap::with_hasher(hasher.clone());
-        Table { by_path, by_watcher: HashMap::default(), watches: 0, recursive: PathTrie::new(seed), hasher }
+        Table {
+            by_path,
+            by_watcher: HashMap::default(),
+            bytes: 0,
+            listed: 0,
+            watches: 0,
+            recursive: PathTrie::new(seed),
+            hasher,
+        }
     }
 
     fn modes(&self, path: &str, watcher: WatcherId) -> Modes {
@@ -121,12 +139,16 @@ impl Table {
         }
         let key = match self.by_path.get_key_value(path) {
             Some((key, _)) => key.clone(),
-            None => Arc::from(path),
+            None => {
+                self.bytes += path.len() + PATH_BYTES;
+                Arc::from(path)
+            }
         };
         let watchers = self.by_path.entry(key.clone()).or_default();
         watchers.set_modes(watcher, after);
         if watchers.len() == 0 {
             self.by_path.remove(path);
+            self.bytes -= path.len() + PATH_BYTES;
         }
         if after.recursive != before.recursive {
             self.set_recursive(path, watcher, after.recursive);
@@ -134,7 +156,11 @@ impl Table {
         if before == Modes::default() {
             self.watches += 1;
             let hasher = &self.hasher;
-            self.by_watcher.entry(watcher).or_insert_with(|| WatchedPaths::new(hasher.clone())).insert(key);
+            let listed = self.by_watcher.entry(watcher).or_insert_with(|| WatchedPaths::new(hasher.clone()));
+            // It is there already where an event of it is still to be delivered.
+            let before = listed.len();
+            listed.insert(key);
+            self.listed += listed.len() - before;
         } else if after == Modes::default() {
             self.watches -= 1;
             self.unlist(path, watcher);
@@ -157,9 +183,11 @@ impl Table {
     }
 
     fn unlist(&mut self, path: &str, watcher: WatcherId) {
-        if let Some(paths) = self.by_watcher.get_mut(&watcher) {
-            paths.remove(path);
-            if paths.is_empty() {
+        if let Some(listed) = self.by_watcher.get_mut(&watcher) {
+            let before = listed.len();
+            listed.remove(path);
+            self.listed -= before - listed.len();
+            if listed.is_empty() {
                 self.by_watcher.remove(&watcher);
             }
         }
@@ -191,6 +219,7 @@ impl Table {
             }
             if watchers.len() == 0 {
                 self.by_path.remove(node_path);
+                self.bytes -= node_path.len() + PATH_BYTES;
             }
         }
         self.recursive.for_each_at_or_above(node_path, |watchers| {
@@ -317,6 +346,18 @@ impl WatchTables {
     /// How many paths a watcher waits for, at least those in the two tables together.
     pub fn path_count_of(&self, watcher: WatcherId) -> usize {
         let listed = |table: &Table| table.by_watcher.get(&watcher).map_or(0, WatchedPaths::len);
+        listed(&self.data) + listed(&self.child)
+    }
+
+    /// What all watches take, about.
+    pub fn bytes(&self) -> usize {
+        [&self.data, &self.child].map(|table| table.bytes + table.listed * WATCH_BYTES).iter().sum()
+    }
+
+    /// What the watches of one watcher would take, about, if nobody else watched the same paths.
+    pub fn bytes_of(&self, watcher: WatcherId) -> usize {
+        let cost = |paths: &WatchedPaths| paths.path_bytes() + paths.len() * (PATH_BYTES + WATCH_BYTES);
+        let listed = |table: &Table| table.by_watcher.get(&watcher).map_or(0, cost);
         listed(&self.data) + listed(&self.child)
     }
 

@@ -13,6 +13,8 @@ use hashbrown::HashTable;
 #[derive(Debug)]
 pub(crate) struct WatchedPaths {
     paths: Vec<Arc<str>>,
+    /// Length of all paths.
+    path_bytes: usize,
     /// Positions in `paths`, by the hash of what stands there.
     positions: HashTable<u32>,
     hasher: FixedState,
@@ -20,7 +22,7 @@ pub(crate) struct WatchedPaths {
 
 impl WatchedPaths {
     pub(crate) fn new(hasher: FixedState) -> WatchedPaths {
-        WatchedPaths { paths: Vec::new(), positions: HashTable::new(), hasher }
+        WatchedPaths { paths: Vec::new(), path_bytes: 0, positions: HashTable::new(), hasher }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -31,21 +33,28 @@ impl WatchedPaths {
         self.paths.is_empty()
     }
 
+    /// Length of all paths.
+    pub(crate) fn path_bytes(&self) -> usize {
+        self.path_bytes
+    }
+
     pub(crate) fn insert(&mut self, path: Arc<str>) {
-        let WatchedPaths { paths, positions, hasher } = self;
+        let WatchedPaths { paths, path_bytes, positions, hasher } = self;
         let is_it = |position: &u32| paths[*position as usize] == path;
         let hash = |position: &u32| hasher.hash_one(&*paths[*position as usize]);
         if let hashbrown::hash_table::Entry::Vacant(place) = positions.entry(hasher.hash_one(&*path), is_it, hash) {
             place.insert(paths.len() as u32);
+            *path_bytes += path.len();
             paths.push(path);
         }
     }
 
     pub(crate) fn remove(&mut self, path: &str) {
-        let WatchedPaths { paths, positions, hasher } = self;
+        let WatchedPaths { paths, path_bytes, positions, hasher } = self;
         let is_it = |position: &u32| &*paths[*position as usize] == path;
         let Ok(entry) = positions.find_entry(hasher.hash_one(path), is_it) else { return };
         let (position, _) = entry.remove();
+        *path_bytes -= path.len();
         let last = paths.len() as u32 - 1;
         if position != last {
             let of_last = positions.find_mut(hasher.hash_one(&*paths[last as usize]), |position| *position == last);

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use rookeeper_proto::{Id, OpCode, SessionId, Zxid};
 use rookeeper_tree::WatcherId;
 
+use crate::budget::{Account, Budget};
 use crate::outbox::Outbox;
 
 /// Each check of an access control list looks each of them up, so there must not be many.
@@ -42,11 +43,11 @@ pub struct Connection {
     cut: AtomicBool,
     /// Raised by the task, lowered by the replica after the reply is in the outbox. At 0 the task may answer a read itself.
     in_flight: AtomicUsize,
-    /// Written by the task: requests are left unread because the server has too many, so silence says nothing about the client.
+    /// Written by the task: nothing is read because the server has too much to do, so silence says nothing about the client.
     held_back: AtomicBool,
     /// Written by the replica: the zxid of the last write it took from this connection.
     last_write: AtomicI64,
-    /// Monotonic milliseconds. Written by the task for every request it reads; the session tracker looks when a session seems due.
+    /// Monotonic milliseconds. Written by the task when bytes arrived; the session tracker looks when a session seems due.
     last_heard_ms: AtomicI64,
 }
 
@@ -112,13 +113,18 @@ impl Statistics {
 }
 
 impl Connection {
-    /// A connection that was just accepted. It starts with the one identity that comes from its address.
+    /// A connection that was just accepted, and whose client has the server's memory for itself.
     pub fn new(id: WatcherId, peer: SocketAddr, now_ms: i64, wall_ms: i64) -> Connection {
+        Connection::within(Arc::new(Budget::unlimited()), id, peer, now_ms, wall_ms)
+    }
+
+    /// A connection that was just accepted. It starts with the one identity that comes from its address.
+    pub fn within(budget: Arc<Budget>, id: WatcherId, peer: SocketAddr, now_ms: i64, wall_ms: i64) -> Connection {
         let address = Id::new("ip", peer.ip().to_canonical().to_string());
         Connection {
             id,
             peer,
-            outbox: Outbox::default(),
+            outbox: Outbox::within(budget),
             statistics: Statistics::new(wall_ms),
             identities: RwLock::new(Arc::new([address])),
             session: AtomicI64::new(0),
@@ -131,6 +137,15 @@ impl Connection {
             last_write: AtomicI64::new(0),
             last_heard_ms: AtomicI64::new(now_ms),
         }
+    }
+
+    /// What this connection makes the server hold, watches aside.
+    pub fn account(&self) -> &Account {
+        self.outbox.account()
+    }
+
+    pub fn budget(&self) -> &Budget {
+        self.account().budget()
     }
 
     pub fn identities(&self) -> Identities {
@@ -202,7 +217,7 @@ impl Connection {
         Zxid(self.last_write.load(Ordering::Relaxed))
     }
 
-    /// The task stops or resumes reading requests for the server's sake.
+    /// The task stops or resumes reading for the server's sake.
     pub fn hold_back(&self, held_back: bool) {
         self.held_back.store(held_back, Ordering::Relaxed);
     }
@@ -211,6 +226,7 @@ impl Connection {
         self.held_back.load(Ordering::Relaxed)
     }
 
+    /// Bytes arrived from the client. Nothing else is a sign of its life.
     pub fn heard(&self, now_ms: i64) {
         self.last_heard_ms.store(now_ms, Ordering::Relaxed);
     }

@@ -13,10 +13,13 @@
 //!   `leading.rs` and `following.rs`: what clients ask through it
 //! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
 //! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
+//! - [`conversation`], [`budget`], `relief.rs`: when a client is read, heard and cut; what clients together make a server hold
 //! - [`session`], `reaper.rs`: what time does
 //! - [`settings`], [`statistics`], [`time`], [`digest_log`]
 
+pub mod budget;
 pub mod connection;
+pub mod conversation;
 pub mod digest_log;
 pub mod ensemble;
 pub mod found_membership;
@@ -43,15 +46,19 @@ mod pending;
 mod prepare;
 mod reaper;
 mod reconfig;
+mod relief;
 mod under_leader;
 
+pub use budget::Budget;
 pub use connection::{Connection, Identities};
+pub use conversation::{Conversation, Cut};
 pub use digest_log::DigestLog;
 pub use ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
 pub use found_membership::FoundMembership;
 pub use long_read::LongRead;
-pub use outbox::{Drained, Outbox};
+pub use outbox::{Drained, Excess, Outbox};
 pub use read::ReadFrame;
+pub use relief::Relief;
 pub use replica::{Input, Output, Replica};
 pub use settings::{Reaping, Settings};
 pub use shared::Shared;

@@ -7,22 +7,30 @@
 //! What always holds: once closed, nothing more is accepted; once the limit of unsent bytes is passed, the outbox closes itself,
 //! because a client that does not read must not fill the server's memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-/// Unsent bytes that a client may have before its connection is given up. Large enough for the largest reply a tree can produce in
-/// practice; requests are not even read while far less than this is waiting.
-pub const LIMIT_BYTES: usize = 256 << 20;
+use crate::budget::{Account, Budget, Meter};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
+    /// What this connection makes the server hold, the bytes here included.
+    account: Account,
+    /// Length of the bytes, to be asked without the lock.
+    unsent_bytes: AtomicUsize,
+    /// Whether the state is anything but open, to be asked without the lock.
+    ended: AtomicBool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     bytes: Vec<u8>,
+    meter: Meter,
+    excess: Option<Excess>,
     /// Frames ever appended.
     frames: u64,
     waker: Option<Waker>,
@@ -39,6 +47,21 @@ enum State {
     Closed,
 }
 
+/// What a connection was given up for that made the server hold too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    #[error("more than {0} bytes wait to be sent to it, and it does not read")]
+    Unsent(usize),
+    #[error("it watches more than {0} paths")]
+    Watches(usize),
+    #[error("the paths that it watches take more than {0} bytes")]
+    WatchBytes(usize),
+    #[error(
+        "of all clients this one makes the server hold the most ({held} bytes), and together they may make it hold {limit}"
+    )]
+    Share { held: usize, limit: usize },
+}
+
 /// What the connection's task finds when it looks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Drained {
@@ -51,6 +74,32 @@ pub enum Drained {
 }
 
 impl Outbox {
+    pub fn within(budget: Arc<Budget>) -> Outbox {
+        Outbox {
+            account: Account::new(budget),
+            unsent_bytes: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+            inner: Mutex::default(),
+        }
+    }
+
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Bytes that were not taken yet.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes.load(Relaxed)
+    }
+
+    /// Call with the lock, after every change of the bytes.
+    fn note(&self, inner: &mut Inner) {
+        let length = inner.bytes.len();
+        self.unsent_bytes.store(length, Relaxed);
+        self.ended.store(inner.state != State::Open, Relaxed);
+        inner.meter.note(&self.account, length);
+    }
+
     /// Appends what `write` encodes: one frame. Returns whether the task must be woken.
     pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.append_frames(1, write)
@@ -64,10 +113,11 @@ impl Outbox {
         }
         write(&mut inner.bytes);
         inner.frames += count;
-        if inner.bytes.len() > LIMIT_BYTES {
-            inner.bytes = Vec::new();
-            inner.state = State::Closed;
+        let limit = self.account.budget().connection_bytes();
+        if inner.bytes.len() > limit {
+            inner.give_up(Some(Excess::Unsent(limit)));
         }
+        self.note(&mut inner);
         inner.waker.is_some()
     }
 
@@ -77,17 +127,33 @@ impl Outbox {
         if inner.state == State::Open {
             inner.state = State::Finishing;
         }
+        self.note(&mut inner);
     }
 
     /// Ends the connection without sending anything more.
     pub fn close(&self) {
-        let mut inner = self.inner.lock();
-        inner.state = State::Closed;
-        inner.bytes = Vec::new();
+        self.give_up(None);
     }
 
+    /// The same, for what the connection makes the server hold.
+    pub fn close_for(&self, excess: Excess) {
+        self.give_up(Some(excess));
+    }
+
+    fn give_up(&self, excess: Option<Excess>) {
+        let mut inner = self.inner.lock();
+        inner.give_up(excess);
+        self.note(&mut inner);
+    }
+
+    /// What the connection was given up for, if it made the server hold too much.
+    pub fn excess(&self) -> Option<Excess> {
+        self.inner.lock().excess
+    }
+
+    /// Whether more can be put in.
     pub fn is_open(&self) -> bool {
-        self.inner.lock().state == State::Open
+        !self.ended.load(Relaxed)
     }
 
     pub fn frames(&self) -> u64 {
@@ -112,6 +178,31 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// Ready when the connection was given up.
+    pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if inner.state == State::Closed {
+            return Poll::Ready(());
+        }
+        inner.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready when the connection is to end. Woken also when there is something to take.
+    pub fn poll_ending(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if inner.state != State::Open {
+            return Poll::Ready(());
+        }
+        inner.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Whether there is nothing more to come, without taking what is here.
+    pub fn peek(&self) -> Drained {
+        self.inner.lock().drained()
+    }
+
     /// Moves all bytes behind what `into` holds. An empty `into` is swapped in instead of copied to.
     pub fn take(&self, into: &mut Vec<u8>) -> Drained {
         let mut inner = self.inner.lock();
@@ -120,7 +211,28 @@ impl Outbox {
         } else {
             into.append(&mut inner.bytes);
         }
-        match inner.state {
+        self.note(&mut inner);
+        inner.drained()
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox::within(Arc::new(Budget::unlimited()))
+    }
+}
+
+impl Inner {
+    fn give_up(&mut self, excess: Option<Excess>) {
+        if self.state != State::Closed {
+            self.excess = excess;
+        }
+        self.state = State::Closed;
+        self.bytes = Vec::new();
+    }
+
+    fn drained(&self) -> Drained {
+        match self.state {
             State::Open => Drained::Bytes,
             State::Finishing => Drained::Last,
             State::Closed => Drained::Closed,
@@ -131,6 +243,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::MAX_CONNECTION_BYTES;
 
     #[test]
     fn bytes_come_out_in_order_and_at_once() {
@@ -156,10 +269,11 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_given_up() {
         let outbox = Outbox::default();
-        outbox.append(|bytes| bytes.resize(LIMIT_BYTES + 1, 0));
+        outbox.append(|bytes| bytes.resize(MAX_CONNECTION_BYTES + 1, 0));
         let mut taken = Vec::new();
         assert_eq!(outbox.take(&mut taken), Drained::Closed);
         assert!(taken.is_empty());
+        assert_eq!(outbox.excess(), Some(Excess::Unsent(MAX_CONNECTION_BYTES)));
     }
 
     #[test]

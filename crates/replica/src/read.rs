@@ -17,6 +17,7 @@ use rookeeper_proto::{ErrorCode, Id, OpCode, Permissions, Zxid, acl::ClientInfo,
 use rookeeper_tree::{DescendantCount, NodeRef, Tree, Verdicts, WatchKind, access};
 
 use crate::connection::{Connection, Identities};
+use crate::outbox::Excess;
 use crate::shared::{Shared, put_event};
 
 /// A read that waits for its turn behind a write. Decoded when it is executed.
@@ -29,6 +30,9 @@ pub struct ReadFrame {
     /// Monotonic milliseconds of its arrival.
     pub received_ms: i64,
 }
+
+/// A name, a path or an identity in a list, about.
+const LISTED_BYTES: usize = 48;
 
 pub(crate) struct Reader<'a> {
     pub shared: &'a Shared,
@@ -76,6 +80,21 @@ pub fn answer(
         shared.statistics.answer_bytes.record(output.len() - start);
     });
     1 + missed
+}
+
+/// About how long the answer to a read will be, for whoever has to keep room for it. Short answers weigh nothing.
+pub fn weight(shared: &Shared, tree: &Tree, op: OpCode, body: &[u8]) -> usize {
+    let node = |path: &Option<Text<'_>>| path.as_deref().and_then(|path| tree.node(canonical(path)));
+    match ReadRequest::decode(op, body) {
+        Ok(ReadRequest::GetData(request)) => node(&request.path).and_then(|node| node.data()).map_or(0, <[u8]>::len),
+        Ok(ReadRequest::GetChildren(request) | ReadRequest::GetChildren2(request)) => {
+            node(&request.path).map_or(0, |node| node.child_count() * LISTED_BYTES)
+        }
+        Ok(ReadRequest::GetAcl(request)) => node(&request.path).map_or(0, |node| node.acl().len() * LISTED_BYTES),
+        Ok(ReadRequest::GetEphemerals(_)) => tree.ephemeral_count() * LISTED_BYTES,
+        Ok(ReadRequest::MultiRead(_)) => shared.settings.max_multi_read_bytes,
+        _ => 0,
+    }
 }
 
 /// A multiRead that stops at a foreign operation is answered with what it has, unless that is too much.
@@ -177,10 +196,15 @@ impl<'a> Reader<'a> {
         if self.connection.is_gone() {
             return;
         }
-        if watches.path_count_of(self.connection.id) < self.shared.settings.max_watches_per_connection {
-            watches.add(kind, path, self.connection.id);
+        let (max_watches, max_bytes) =
+            (self.shared.settings.max_watches_per_connection, self.shared.budget.connection_bytes());
+        if watches.path_count_of(self.connection.id) >= max_watches {
+            self.connection.outbox.close_for(Excess::Watches(max_watches));
+        } else if watches.bytes_of(self.connection.id).saturating_add(path.len()) > max_bytes {
+            self.connection.outbox.close_for(Excess::WatchBytes(max_bytes));
         } else {
-            self.connection.outbox.close();
+            watches.add(kind, path, self.connection.id);
+            self.shared.budget.note_watches(watches.bytes());
         }
     }
 

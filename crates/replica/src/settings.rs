@@ -33,6 +33,8 @@ pub struct Settings {
     pub max_record_bytes: usize,
     /// A connection that watches more paths than this is cut.
     pub max_watches_per_connection: usize,
+    /// What all clients together may make this server hold. Beyond it the largest users are cut.
+    pub max_client_bytes: usize,
     /// For the tables of watches. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
     pub seed: u64,
     /// Who may do what.
@@ -66,6 +68,7 @@ impl Default for Settings {
             max_multi_read_bytes: 4 << 20,
             max_record_bytes: 2 * DEFAULT_MAX_BUFFER_BYTES,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
+            max_client_bytes: usize::MAX,
             seed: 0,
             access: AccessConfig::default(),
             reaping: Reaping { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },

@@ -17,6 +17,7 @@ use rookeeper_proto::jute::Text;
 use rookeeper_proto::{Permissions, Zxid};
 use rookeeper_tree::{AccessList, Change, Fired, Tree, WatchTables, WatcherId};
 
+use crate::budget::Budget;
 use crate::connection::Connection;
 use crate::digest_log::DigestLog;
 use crate::session::{Sessions, first_session_id};
@@ -33,6 +34,8 @@ pub struct Shared {
     pub statistics: Statistics,
     /// What this server is at the moment.
     pub bulletin: Bulletin,
+    /// What this server's clients make it hold.
+    pub budget: Arc<Budget>,
     tree: RwLock<Tree>,
     sessions: Mutex<Sessions>,
     watches: Mutex<WatchTables>,
@@ -63,9 +66,9 @@ impl Shared {
         let watches = WatchTables::with_seed(settings.seed);
         Shared {
             sessions: Mutex::new(Sessions::new(settings.tick_time_ms, first_id)),
-            settings,
             statistics: Statistics::default(),
             bulletin: Bulletin::new(),
+            budget: Arc::new(Budget::new(settings.max_client_bytes)),
             tree: RwLock::new(tree),
             watches: Mutex::new(watches),
             connections: Mutex::default(),
@@ -73,6 +76,7 @@ impl Shared {
             deferred_count: AtomicUsize::new(0),
             outstanding: AtomicUsize::new(0),
             digests: Mutex::default(),
+            settings,
         }
     }
 
@@ -144,10 +148,18 @@ impl Shared {
         {
             let _watches = self.watches();
             connection.mark_gone();
-            self.connections.lock().remove(&connection.id);
         }
         // No watch is added any more, so these can go while changes are applied.
-        while !self.watches().remove_some_of(connection.id, WATCHES_AT_ONCE) {}
+        loop {
+            let mut watches = self.watches();
+            let is_last = watches.remove_some_of(connection.id, WATCHES_AT_ONCE);
+            self.budget.note_watches(watches.bytes());
+            if is_last {
+                break;
+            }
+        }
+        // Until here it is known that what it holds is about to go.
+        self.connections.lock().remove(&connection.id);
         if self.deferred_count.load(Ordering::Relaxed) > 0 {
             for event in self.deferred.lock().iter_mut() {
                 event.fired.watchers.remove(connection.id);
@@ -182,6 +194,7 @@ impl Shared {
                 }
             }
         }
+        self.budget.note_watches(watches.bytes());
     }
 
     fn deliver(&self, event: &Event, connection: &Arc<Connection>, to_wake: &mut Vec<Arc<Connection>>) {

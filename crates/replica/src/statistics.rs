@@ -45,6 +45,8 @@ pub struct Statistics {
     pub connection_requests: AtomicU64,
     /// Connections that their clients ended.
     pub connections_dropped: AtomicU64,
+    /// Connections that made this server hold too much. Not reset: it tells of an attack.
+    pub connections_cut_for_memory: AtomicU64,
     /// Handshakes of clients that came with a session, whatever became of them.
     pub sessions_presented: AtomicU64,
     /// Connections closed because they never asked for a session.

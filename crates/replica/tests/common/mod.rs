@@ -189,6 +189,11 @@ impl World {
 }
 
 impl Client {
+    /// Speaks on the connection of another.
+    pub fn on(connection: Arc<Connection>, session: SessionId) -> Client {
+        Client { connection, session, next_xid: 1000 }
+    }
+
     pub fn next_xid(&mut self) -> i32 {
         self.next_xid += 1;
         self.next_xid - 1

@@ -1,9 +1,10 @@
 //! The task of one client connection: bytes in, bytes out.
 //!
 //! It reads what has arrived, answers reads itself where nothing of the session is on its way, hands everything else to the replica,
-//! and sends whatever has gathered in the outbox with one call. What always holds here:
+//! and sends whatever has gathered in the outbox with one call. When the client counts as heard, when it is read and when it is cut
+//! is decided by [`Conversation`]; here is the socket. What always holds here:
 //! - a frame is looked at only after all before it are answered or handed on, so answers keep the order of requests;
-//! - no more is read while the client does not take its answers, or while it has requests waiting and the server has too many;
+//! - whatever the task waits for, it also waits for the end of the connection;
 //! - bytes from outside can end this connection and nothing else.
 
 use std::future::poll_fn;
@@ -17,20 +18,24 @@ use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::frame::{self, ReplyHeader, RequestHeader};
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
-use rookeeper_replica::{Connection, Drained, Identities, Input, LongRead, ReadFrame, long_read, read};
+use rookeeper_replica::{
+    Connection, Conversation, Cut, Excess, Identities, Input, LongRead, ReadFrame, long_read, read,
+};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
 use crate::auth::{self, Verdict};
 use crate::commands::{self, Command};
 use crate::context::Context;
+use crate::linger::linger;
 use crate::logging::limited;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 
-/// While more than this waits to be sent, no further request is looked at.
-const UNSENT_BYTES: usize = 1 << 20;
+/// Buffers of an idle connection keep no more room than this.
+const IDLE_BYTES: usize = 16 << 10;
 
 /// Bytes of answers gathered under one lock of the tree: longer would keep the apply step waiting.
 const BATCH_BYTES: usize = 64 << 10;
@@ -40,6 +45,7 @@ pub(crate) struct Task {
     context: Arc<Context>,
     stream: TcpStream,
     connection: Arc<Connection>,
+    conversation: Conversation,
     input: Received,
     /// Taken from the outbox and not sent yet; the first `sent` bytes are.
     sending: Vec<u8>,
@@ -67,6 +73,10 @@ enum End {
     #[error("closed by the server")]
     ByServer,
     #[error("{0}")]
+    Excess(Excess),
+    #[error("the client took nothing of what was to be sent to it for {0} ms")]
+    NotReading(i64),
+    #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}; raise jute.maxbuffer on server and client if requests of this size are meant")]
     FrameTooLarge(#[from] frame::FrameTooLarge),
@@ -85,7 +95,7 @@ enum Opening {
 }
 
 /// What to wait for after the frames at hand have been looked at.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// More bytes.
     Read,
@@ -93,16 +103,20 @@ enum Next {
     Settle,
     /// The answer to the handshake.
     Establish,
+    /// Only that what is here is sent.
+    Send,
 }
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: Arc<Connection>) {
     let identities = connection.identities();
     let enforced = context.config.access.enforced_schemes.is_some();
+    let sessionless_ms = i64::from(context.config.client.sessionless_connection_timeout_ms);
     let mut task = Task {
         context: context.clone(),
         stream,
         connection: connection.clone(),
+        conversation: Conversation::new(connection.clone(), sessionless_ms),
         input: Received::default(),
         sending: Vec::new(),
         sent: 0,
@@ -111,33 +125,63 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: 
         identities,
         enforced,
     };
-    let end = task.run().await.err();
+    let end = match task.run().await.err() {
+        Some(End::ByServer) => Some(connection.outbox.excess().map_or(End::ByServer, End::Excess)),
+        end => end,
+    };
     let statistics = &context.shared.statistics;
     match end {
         Some(End::ByClient) => statistics.connections_dropped.fetch_add(1, Relaxed),
         Some(End::NoHandshake(_)) => statistics.sessionless_connections_expired.fetch_add(1, Relaxed),
+        Some(End::Excess(_)) => statistics.connections_cut_for_memory.fetch_add(1, Relaxed),
         _ => 0,
     };
+    // What it held is free from here on; the socket is still to be closed in order.
+    let stream = task.into_stream();
     context.shared.remove_connection(&connection);
     if connection.is_established() {
         // The replica is told last, so that nothing of this connection follows.
         let _ = context.inputs.send(Input::Disconnected { connection: connection.clone() }).await;
     }
+    if let Some(end) = &end {
+        tell(end, &connection);
+    }
+    let ended_by_client = matches!(end, Some(End::ByClient | End::Io(_)));
+    // Whoever waits for all tasks to let go of the context does not wait for clients.
+    drop((context, connection));
+    if !ended_by_client {
+        linger(stream).await;
+    }
+}
+
+fn tell(end: &End, connection: &Connection) {
+    let (client, session) = (connection.peer, connection.session());
     match end {
-        Some(end @ (End::FrameTooLarge(_) | End::Undecodable(_) | End::OtherEnsemble)) => {
-            let (client, session) = (connection.peer, connection.session());
+        // Those who hold the most are told together by whoever cut them.
+        End::Excess(Excess::Share { .. }) => debug!(%client, %session, "connection closed: {end}"),
+        End::FrameTooLarge(_) | End::Undecodable(_) | End::OtherEnsemble => {
             limited!(
                 warn,
                 "connections closed for what they sent",
                 "connection of {client}, session {session}, closed: {end}"
             );
         }
-        Some(end) => debug!(client = %connection.peer, session = %connection.session(), "connection closed: {end}"),
-        None => {}
+        End::Excess(_) => {
+            limited!(
+                warn,
+                "connections closed for what they made this server hold",
+                "connection of {client}, session {session}, closed: {end}"
+            );
+        }
+        end => debug!(%client, %session, "connection closed: {end}"),
     }
 }
 
 impl Task {
+    fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     async fn run(&mut self) -> Result<(), End> {
         let limit_ms = u64::from(self.context.config.client.sessionless_connection_timeout_ms);
         let handshake = tokio::time::timeout(Duration::from_millis(limit_ms), self.handshake());
@@ -148,14 +192,30 @@ impl Task {
             Ok(Ok(Opening::Connecting)) => {}
         }
         while !self.connection.is_established() {
-            self.flush()?;
-            self.wait(&Next::Establish).await?;
+            self.step(Next::Establish).await?;
         }
         loop {
             let next = self.look().await?;
-            self.flush()?;
-            self.wait(&next).await?;
+            self.step(next).await?;
         }
+    }
+
+    /// Sends what can be sent, ends what is over, and waits.
+    async fn step(&mut self, next: Next) -> Result<(), End> {
+        self.flush()?;
+        let idle = match next {
+            Next::Read => true,
+            Next::Establish => self.input.len() == 0,
+            Next::Settle | Next::Send => false,
+        };
+        match self.conversation.verdict(|| self.context.clock.monotonic_ms(), idle) {
+            Some(Cut::HungUp) => return Err(End::ByClient),
+            Some(Cut::ByServer) => return Err(End::ByServer),
+            Some(Cut::NotReading(ms)) => return Err(End::NotReading(ms)),
+            None => {}
+        }
+        self.conversation.note_held(self.sending.len() + self.input.len());
+        self.wait(next).await
     }
 
     /// Reads up to the ConnectRequest and hands it on, or reads a four-letter word.
@@ -181,8 +241,7 @@ impl Task {
             }
             self.read_more().await?;
         };
-        self.input.consume(length);
-        self.count_received(1);
+        self.consume(length);
         self.context.shared.statistics.connection_requests.fetch_add(1, Relaxed);
         if !self.context.serves() || !self.context.admit_session(&request) {
             return Err(End::ByServer);
@@ -195,21 +254,19 @@ impl Task {
     /// Some answers list everything the server has, so the worker is told that this may take a while.
     async fn answer_command(&mut self, command: Command, argument: [u8; 8]) -> Result<(), End> {
         let answer = tokio::task::block_in_place(|| commands::run(&self.context, command, &self.connection, argument));
-        self.sending = answer.into_bytes();
-        while self.sent < self.sending.len() {
-            self.stream.writable().await?;
-            self.send_available()?;
+        self.connection.outbox.append_frames(0, |output| output.append(&mut answer.into_bytes()));
+        self.connection.outbox.finish();
+        // Whoever asks may have said before that nothing more will come from it.
+        loop {
+            self.step(Next::Send).await?;
         }
-        Ok(())
     }
 
     /// Looks at the frames that have arrived.
     async fn look(&mut self) -> Result<Next, End> {
-        self.connection.heard(self.context.clock.monotonic_ms());
         loop {
-            let hold_back = self.must_hold_back();
-            self.connection.hold_back(hold_back);
-            if hold_back || self.is_clogged() {
+            let limit = self.context.config.requests.global_outstanding_limit as usize;
+            if !self.conversation.may_look(self.context.shared.outstanding() > limit) {
                 return Ok(Next::Settle);
             }
             let limit = self.context.max_frame_bytes;
@@ -264,6 +321,7 @@ impl Task {
                     let identities = self.identities.clone();
                     let body = if self.context.shared.forwards() { body.to_vec() } else { Vec::new() };
                     self.consume(length);
+                    self.conversation.submitted(length);
                     self.submit(Input::Write { connection, xid, op, request, body, identities }).await?;
                 }
                 op if long_read::is_long(op, body.len()) => {
@@ -284,7 +342,13 @@ impl Task {
                         identities: self.identities.clone(),
                         received_ms: self.context.clock.monotonic_ms(),
                     };
+                    // Its answer is made when its turn comes, whether there is room for it or not.
+                    let answer = match self.conversation.weighs_answers() {
+                        true => read::weight(&self.context.shared, &self.context.shared.tree(), op, &read.body),
+                        false => 0,
+                    };
                     self.consume(length);
+                    self.conversation.submitted(length + answer);
                     self.submit(Input::Read { connection: self.connection.clone(), read }).await?;
                 }
             }
@@ -317,6 +381,7 @@ impl Task {
             reads += 1;
             last = (op, header.xid);
             self.input.consume(length);
+            self.conversation.consumed(length);
         }
         self.connection.outbox.append_frames(frames, |output| {
             if output.is_empty() {
@@ -325,6 +390,8 @@ impl Task {
                 output.append(&mut self.scratch);
             }
         });
+        // Nobody wants the answers of a connection that is over.
+        self.scratch.clear();
         let zxid = tree.last_zxid();
         drop(tree);
         self.count_received(reads as u64);
@@ -396,6 +463,7 @@ impl Task {
 
     fn consume(&mut self, length: usize) {
         self.input.consume(length);
+        self.conversation.consumed(length);
         self.count_received(1);
     }
 
@@ -409,41 +477,39 @@ impl Task {
         if matches!(input, Input::Write { .. } | Input::Read { .. }) {
             self.context.shared.submit(&self.connection);
         }
-        self.context.inputs.send(input).await.map_err(|_| End::ByServer)
-    }
-
-    /// Whether the client takes its answers too slowly to be given more.
-    fn is_clogged(&self) -> bool {
-        self.sending.len() - self.sent > UNSENT_BYTES
-    }
-
-    /// globalOutstandingLimit: with too much in process, a client that already waits for an answer must wait before it asks again.
-    fn must_hold_back(&self) -> bool {
-        let limit = self.context.config.requests.global_outstanding_limit as usize;
-        self.context.shared.outstanding() > limit && self.connection.in_flight() > 0
+        match self.context.inputs.try_send(input) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(End::ByServer),
+            Err(TrySendError::Full(input)) => {
+                self.conversation.waits_for_server(true);
+                let sent = self.context.inputs.send(input).await;
+                self.conversation.waits_for_server(false);
+                sent.map_err(|_| End::ByServer)
+            }
+        }
     }
 
     /// Sends what the socket takes without waiting.
     fn flush(&mut self) -> Result<(), End> {
-        let drained = self.connection.outbox.take(&mut self.sending);
-        self.context.note_sent(&self.connection, &mut self.noted_frames);
-        self.send_available()?;
-        let all_sent = self.sent == self.sending.len();
-        if all_sent {
-            self.sending.clear();
-            self.sent = 0;
-            // One large answer must not keep its memory for the life of the connection.
-            self.sending.shrink_to(READ_BYTES);
-        }
-        match drained {
-            Drained::Closed => Err(End::ByServer),
-            Drained::Last if all_sent => Err(End::ByServer),
-            Drained::Bytes | Drained::Last => Ok(()),
-        }
+        let before = self.sending.len();
+        let drained = match self.conversation.takes() {
+            true => {
+                let drained = self.connection.outbox.take(&mut self.sending);
+                self.context.note_sent(&self.connection, &mut self.noted_frames);
+                drained
+            }
+            // What stays in the outbox is under its limit.
+            false => self.connection.outbox.peek(),
+        };
+        let taken = self.sending.len() - before;
+        let sent = self.send_available()?;
+        self.conversation.flushed(|| self.context.clock.monotonic_ms(), taken, sent, &drained);
+        Ok(())
     }
 
-    /// Sends what the socket takes now.
-    fn send_available(&mut self) -> Result<(), End> {
+    /// Sends what the socket takes now, and tells how much that was.
+    fn send_available(&mut self) -> Result<usize, End> {
+        let before = self.sent;
         while self.sent < self.sending.len() {
             match self.stream.try_write(&self.sending[self.sent..]) {
                 Ok(count) => self.sent += count,
@@ -451,40 +517,67 @@ impl Task {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        let count = self.sent - before;
+        if self.sent == self.sending.len() {
+            self.sending.clear();
+            self.sent = 0;
+            // One large answer must not keep its memory for the life of the connection.
+            if self.sending.capacity() > IDLE_BYTES {
+                self.sending = Vec::new();
+            }
+        } else if self.sent > self.sending.len() / 2 {
+            // Nor what is sent of it for as long as the rest takes.
+            self.sending.drain(..self.sent);
+            self.sending.shrink_to(READ_BYTES);
+            self.sent = 0;
+        }
+        Ok(count)
     }
 
     /// Waits until there is something to send, room to send it, or what `next` says; and reads what has arrived.
-    async fn wait(&mut self, next: &Next) -> Result<(), End> {
+    async fn wait(&mut self, next: Next) -> Result<(), End> {
         let connection = &self.connection;
         let unsent = self.sent < self.sending.len();
-        let want_read = *next == Next::Read && !self.is_clogged();
+        let finishing = self.conversation.is_finishing();
+        let settles = next == Next::Settle && self.conversation.waits_for_answers();
+        let reads = next != Next::Send && self.conversation.reads(next == Next::Read);
         let ready = poll_fn(|context| {
             // The waker is in place before the count is read: an answer that came between the two looks is not missed.
-            let ready = connection.outbox.poll_ready(context);
-            if *next == Next::Settle && connection.in_flight() == 0 { Poll::Ready(()) } else { ready }
+            let ready = match (finishing, unsent) {
+                (true, _) => connection.outbox.poll_closed(context),
+                (false, true) => connection.outbox.poll_ending(context),
+                (false, false) => connection.outbox.poll_ready(context),
+            };
+            if settles && connection.in_flight() == 0 { Poll::Ready(()) } else { ready }
         });
+        let deadline = self.conversation.deadline_ms().map(|due_ms| self.context.clock.instant(due_ms));
         tokio::select! {
             biased;
             ready = self.stream.writable(), if unsent => ready?,
-            () = ready, if !unsent => {}
-            ready = self.stream.readable(), if want_read => {
+            () = ready => {}
+            ready = self.stream.readable(), if reads => {
                 ready?;
                 self.read_available()?;
             }
+            () = sleep_until(deadline), if deadline.is_some() => {}
         }
         Ok(())
     }
 
     async fn read_more(&mut self) -> Result<(), End> {
         self.stream.readable().await?;
-        self.read_available()
+        self.read_available()?;
+        if self.conversation.has_hung_up() { Err(End::ByClient) } else { Ok(()) }
     }
 
     fn read_available(&mut self) -> Result<(), End> {
         match self.input.read_from(&self.stream) {
-            Ok(0) => Err(End::ByClient),
+            Ok(0) => {
+                self.conversation.hung_up();
+                Ok(())
+            }
             Ok(count) => {
+                self.conversation.received(self.context.clock.monotonic_ms(), count);
                 self.context.shared.statistics.bytes_received.fetch_add(count as u64, Relaxed);
                 Ok(())
             }
@@ -515,7 +608,7 @@ impl Received {
             self.bytes.clear();
             self.start = 0;
             // Idle connections should cost little.
-            if self.bytes.capacity() > READ_BYTES {
+            if self.bytes.capacity() > IDLE_BYTES {
                 self.bytes = Vec::new();
             }
         }
@@ -530,5 +623,12 @@ impl Received {
         let room = READ_BYTES.min(self.bytes.len().max(4 << 10));
         self.bytes.reserve(room);
         stream.try_read_buf(&mut self.bytes)
+    }
+}
+
+async fn sleep_until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -5,7 +5,8 @@
 //! - [`server`]: from a configuration to a running server, and back; `storage.rs` opens the data directory
 //! - `replica_thread.rs`, `storage_thread.rs`, `snapshot_thread.rs`: the three threads besides the network workers; `log_position.rs`
 //!   is between the last two
-//! - `listener.rs`, `client_port.rs`, `connection.rs`: the client port; `auth.rs`, `throttle.rs`: who is let in
+//! - `listener.rs`, `client_port.rs`, `connection.rs`, `linger.rs`: the client port; `client_memory.rs`: what clients may make the
+//!   server hold; `auth.rs`, `throttle.rs`: who is let in
 //! - `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands,
 //!   `membership_at_start.rs`: which of them count
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
@@ -19,6 +20,7 @@
 
 mod activity;
 mod auth;
+mod client_memory;
 mod client_port;
 mod clock;
 mod commands;
@@ -30,6 +32,7 @@ pub mod dynamic_config;
 mod election_port;
 pub mod failure;
 pub mod figures;
+mod linger;
 mod listener;
 mod log_position;
 pub mod logging;

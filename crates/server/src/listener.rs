@@ -109,7 +109,13 @@ pub(crate) async fn accept(
             continue;
         }
         let id = WatcherId(context.next_connection.fetch_add(1, Relaxed));
-        let connection = Arc::new(Connection::new(id, peer, context.clock.monotonic_ms(), wall_ms()));
+        let connection = Arc::new(Connection::within(
+            context.shared.budget.clone(),
+            id,
+            peer,
+            context.clock.monotonic_ms(),
+            wall_ms(),
+        ));
         context.shared.add_connection(connection.clone());
         let context = context.clone();
         tokio::spawn(async move {

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::activity::Activities;
+use crate::client_memory;
 use crate::client_port;
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble, OnMismatch};
@@ -183,6 +184,7 @@ impl Server {
         let context = Context::new(config, shared, clock, inputs, address.port(), figures);
         let context = Arc::new(context);
         let (stop, stopped) = watch::channel(false);
+        tokio::spawn(client_memory::keep(context.shared.clone()));
         let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped, wanted_port));
         info!(
             "Rookeeper {} serves clients on {address}; data in {}, log in {}; recovered to zxid {recovered_zxid} \
@@ -345,6 +347,7 @@ fn settings(config: &Config) -> Settings {
         reconfig: config.reconfig_enabled,
         seed: storage::secret_seed(),
         max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
+        max_client_bytes: config.connections.memory_limit_bytes.unwrap_or_else(client_memory::default_limit_bytes),
         max_record_bytes: (config.requests.jute_max_buffer as usize + config.requests.extra_size as usize)
             .min(rookeeper_store::MAX_RECORD_BYTES),
         max_multi_read_bytes: MULTI_READ_ANSWERS * config.requests.jute_max_buffer as usize,

@@ -78,6 +78,8 @@ pub(super) struct Facts<'a> {
     pub connections: usize,
     pub outstanding: usize,
     pub watches: usize,
+    pub client_memory_bytes: usize,
+    pub client_memory_limit_bytes: usize,
     pub nodes: usize,
     pub ephemerals: usize,
     pub data_bytes: usize,
@@ -107,6 +109,8 @@ impl<'a> Facts<'a> {
             connections: shared.connection_count(),
             outstanding: shared.outstanding(),
             watches: shared.watches().watch_count(),
+            client_memory_bytes: shared.budget.held_bytes(),
+            client_memory_limit_bytes: shared.budget.limit_bytes(),
             nodes,
             ephemerals,
             data_bytes,
@@ -400,6 +404,9 @@ pub(super) const METRICS: &[Metric] = &[
     storage_counter("fsync_threshold_exceed_count", |figures| &figures.slow_syncs),
     storage_counter("snapshots_purged", |figures| &figures.snapshots_purged),
     storage_counter("logs_purged", |figures| &figures.logs_purged),
+    gauge("client_memory_bytes", |facts| facts.client_memory_bytes as i64),
+    gauge("client_memory_limit_bytes", |facts| i64::try_from(facts.client_memory_limit_bytes).unwrap_or(i64::MAX)),
+    counter("connections_cut_for_memory", |statistics| &statistics.connections_cut_for_memory),
     member_gauge("epoch", |facts| facts.is_member().then(|| facts.view.standing.epoch.to_string())),
     member_gauge("leader_id", |facts| {
         let leader = facts.view.standing.leader.filter(|_| facts.is_member())?;

@@ -60,6 +60,9 @@ pub struct Connections {
     pub max_per_address: Option<u32>,
     /// Most connections in all. None for no limit.
     pub max_total: Option<u32>,
+    /// What all clients together may make the server hold, in bytes, before the largest users are cut. None for a quarter of the memory
+    /// that the process may use.
+    pub memory_limit_bytes: Option<usize>,
     /// Token bucket for new sessions.
     pub throttle: ConnectionThrottle,
 }
@@ -69,6 +72,9 @@ impl Connections {
         Connections {
             max_per_address: settings.positive("maxClientCnxns"),
             max_total: settings.positive("maxCnxns"),
+            memory_limit_bytes: settings
+                .number_if_any("clientMemoryLimitInKb")
+                .map(|kib| usize::try_from(kib).unwrap_or(usize::MAX).saturating_mul(1024)),
             throttle: ConnectionThrottle::read(settings),
         }
     }

@@ -139,6 +139,12 @@ pub(super) static KEYS: &[Key] = &[
     prop("jute.maxbuffer.extrasize", whole(0, "bytes, 1024 or more"), "jute.maxbuffer", Used),
     prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", Used),
     prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", Used),
+    prop(
+        "clientMemoryLimitInKb",
+        long(1024, "KiB (only here, not in Apache ZooKeeper)"),
+        "a quarter of the memory",
+        Used,
+    ),
     bare("znode.container.checkIntervalMs", whole(1, "milliseconds"), "60000", Used),
     bare("znode.container.maxPerMinute", whole(1, "deletions"), "10000", Used),
     bare("znode.container.maxNeverUsedIntervalMs", long(0, "milliseconds, 0 for never"), "0", Used),

@@ -138,6 +138,7 @@ fn without_any_configuration_a_server_can_start() {
         connections: Connections {
             max_per_address: Some(60),
             max_total: None,
+            memory_limit_bytes: None,
             throttle: ConnectionThrottle {
                 tokens: None,
                 fill_time_ms: 1,

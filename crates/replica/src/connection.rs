@@ -45,6 +45,8 @@ pub struct Connection {
     in_flight: AtomicUsize,
     /// Written by the task: nothing is read because the server has too much to do, so silence says nothing about the client.
     held_back: AtomicBool,
+    /// The newest deferred event that was looked at for this connection. Written with the deferred events locked.
+    seen_deferred: AtomicU64,
     /// Written by the replica: the zxid of the last write it took from this connection.
     last_write: AtomicI64,
     /// Monotonic milliseconds. Written by the task when bytes arrived; the session tracker looks when a session seems due.
@@ -134,6 +136,7 @@ impl Connection {
             cut: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             held_back: AtomicBool::new(false),
+            seen_deferred: AtomicU64::new(0),
             last_write: AtomicI64::new(0),
             last_heard_ms: AtomicI64::new(now_ms),
         }
@@ -206,6 +209,11 @@ impl Connection {
 
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Notes that all deferred events up to `newest` are looked at for it. Returns up to which they were.
+    pub(crate) fn see_deferred(&self, newest: u64) -> u64 {
+        self.seen_deferred.swap(newest, Ordering::Relaxed)
     }
 
     /// A zxid where this server decides about writes, a number in the queue of forwarded requests where it does not.

@@ -410,6 +410,11 @@ impl Replica {
         self.in_flight.len() + self.forwarded.len()
     }
 
+    /// Events that still have to reach some of their watchers. With many of them, no further requests should be handed in.
+    pub fn deferred_events(&self) -> usize {
+        self.shared.deferred_events()
+    }
+
     /// Whether this server decides about writes.
     fn decides(&self) -> bool {
         matches!(self.role, Role::Leading(_)) && self.shared.bulletin.serving() == Serving::Deciding

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rookeeper_proto::event::{EventType, NOTIFICATION_XID, STATE_SYNC_CONNECTED, WatcherEvent};
@@ -25,7 +25,7 @@ use crate::settings::Settings;
 use crate::standing::{Bulletin, Serving};
 use crate::statistics::Statistics;
 
-/// Events for more watchers than this are not put into their outboxes while the tree is locked, but right after, in portions.
+/// So many events of one transaction are put into outboxes while the tree is locked. The others follow right after, in portions.
 const DEFER_ABOVE: usize = 1000;
 
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub struct Shared {
     deferred: Mutex<VecDeque<Event>>,
     /// Length of `deferred`, to be asked without its lock.
     deferred_count: AtomicUsize,
+    /// The number of the newest event that was deferred. Numbers go on for as long as the process lives.
+    newest_deferred: AtomicU64,
     /// Requests handed to the replica and not answered, over all connections.
     outstanding: AtomicUsize,
     /// Locked on its own, or inside the tree's lock.
@@ -58,6 +60,8 @@ struct Event {
     fired: Fired,
     acl: Arc<AccessList>,
     zxid: Zxid,
+    /// Where it stands among those that were deferred.
+    number: u64,
 }
 
 impl Shared {
@@ -74,6 +78,7 @@ impl Shared {
             connections: Mutex::default(),
             deferred: Mutex::default(),
             deferred_count: AtomicUsize::new(0),
+            newest_deferred: AtomicU64::new(0),
             outstanding: AtomicUsize::new(0),
             digests: Mutex::default(),
             settings,
@@ -177,15 +182,18 @@ impl Shared {
             return;
         }
         let connections = self.connections.lock();
+        let mut left = DEFER_ABOVE;
         for change in changes {
             for fired in watches.trigger(change) {
                 self.statistics.note_fired(fired.event_type, fired.watchers.len());
-                let mut event = Event { fired, acl: change.acl.clone(), zxid };
-                if event.fired.watchers.len() > DEFER_ABOVE {
-                    self.deferred.lock().push_back(event);
-                    self.deferred_count.fetch_add(1, Ordering::Relaxed);
+                let mut event = Event { fired, acl: change.acl.clone(), zxid, number: 0 };
+                if event.fired.watchers.len() > left {
+                    // Whatever follows for the same watchers is behind it.
+                    left = 0;
+                    self.defer(event);
                     continue;
                 }
+                left -= event.fired.watchers.len();
                 while let Some(watcher) = event.fired.watchers.pop() {
                     watches.settle(watcher, &event.fired);
                     let Some(connection) = connections.get(&watcher) else { continue };
@@ -195,6 +203,13 @@ impl Shared {
             }
         }
         self.budget.note_watches(watches.bytes());
+    }
+
+    fn defer(&self, mut event: Event) {
+        let mut deferred = self.deferred.lock();
+        event.number = self.newest_deferred.fetch_add(1, Ordering::Relaxed) + 1;
+        deferred.push_back(event);
+        self.deferred_count.fetch_add(1, Ordering::Relaxed);
     }
 
     fn deliver(&self, event: &Event, connection: &Arc<Connection>, to_wake: &mut Vec<Arc<Connection>>) {
@@ -211,6 +226,11 @@ impl Shared {
         self.deferred_count.load(Ordering::Relaxed) > 0
     }
 
+    /// How many events still have to reach some of their watchers.
+    pub(crate) fn deferred_events(&self) -> usize {
+        self.deferred_count.load(Ordering::Relaxed)
+    }
+
     /// Puts events that wait for this connection into its outbox, before it is shown anything newer. Called with the tree locked.
     pub fn serve_deferred_to(&self, connection: &Connection) {
         if self.has_deferred() {
@@ -222,7 +242,12 @@ impl Shared {
         if !self.has_deferred() {
             return;
         }
-        for event in self.deferred.lock().iter_mut() {
+        let mut deferred = self.deferred.lock();
+        // However many events wait, each is looked at once for each connection.
+        let seen = connection.see_deferred(self.newest_deferred.load(Ordering::Relaxed));
+        let first = deferred.front().map_or(0, |event| event.number);
+        let passed = (seen + 1).saturating_sub(first) as usize;
+        for event in deferred.iter_mut().skip(passed) {
             if event.fired.watchers.remove(connection.id) {
                 watches.settle(connection.id, &event.fired);
                 let identities = connection.identities();

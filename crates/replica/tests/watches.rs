@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::World;
+use common::{World, create};
 use rookeeper_proto::OpCode;
 use rookeeper_proto::jute;
+use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_replica::Settings;
 use rookeeper_tree::Tree;
@@ -124,4 +125,39 @@ fn a_deferred_event_reaches_its_watcher_before_the_new_state_does() {
     }
     assert!(watchers.iter().all(|watcher| watcher.received().is_empty()));
     assert_eq!(world.shared.watches().watch_count(), 0);
+}
+
+/// One transaction with many changes, each for many watchers: what is told while the tree is locked does not grow with their product.
+#[test]
+fn the_events_of_a_large_multi_follow_in_portions_and_in_order() {
+    const WATCHERS: usize = 60;
+    const NODES: usize = 100;
+    let mut world = World::new();
+    let mut watchers: Vec<_> = (0..WATCHERS).map(|_| world.connect()).collect();
+    for watcher in &mut watchers {
+        world.read(watcher, OpCode::AddWatch, jute::to_vec(&("/", 1)));
+        watcher.received();
+    }
+    let mut writer = world.connect();
+    let creates = (0..NODES).map(|number| WriteOp::Create(create(&format!("/{number}"), b"", 0)));
+    world.multi(&mut writer, creates.collect());
+    world.sync();
+    // Beyond the events sent at once and the first portion some still wait.
+    assert_eq!(world.replica.deadline_ms(), Some(i64::MIN));
+    let is_in_order = |received: &[String]| {
+        let paths: Vec<_> = received.iter().filter_map(|line| line.strip_prefix("event Created ")).collect();
+        paths.len() == NODES && paths.iter().enumerate().all(|(n, line)| line.starts_with(&format!("/{n} at")))
+    };
+    let (first, others) = watchers.split_first_mut().unwrap();
+    world.get(first, "/99", false);
+    let received = first.received();
+    assert!(is_in_order(&received) && received.len() == NODES + 1, "{received:?}");
+    while world.replica.deadline_ms() == Some(i64::MIN) {
+        world.pass_ms(0);
+    }
+    for watcher in others {
+        let received = watcher.received();
+        assert!(is_in_order(&received), "{received:?}");
+    }
+    assert!(first.received().is_empty());
 }

@@ -28,6 +28,9 @@ const INPUTS_AT_ONCE: usize = 256;
 /// Transactions that may wait to be committed.
 pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
 
+/// Events that may wait to reach all of their watchers before clients' requests wait for them.
+const MAX_DEFERRED_EVENTS: usize = 1000;
+
 /// Bytes of transactions that may wait for this server's disk before nobody is listened to.
 const MAX_UNWRITTEN_BYTES: usize = 512 << 20;
 
@@ -87,7 +90,10 @@ impl ReplicaThread {
         while going && (open || (self.ensemble.is_none() && self.replica.in_flight() > 0)) {
             let deadline = self.replica.deadline_ms().map(|due_ms| self.clock.instant(due_ms));
             let listening = self.storage.waiting_bytes() < MAX_UNWRITTEN_BYTES;
-            let accepting = open && listening && self.replica.in_flight() < MAX_IN_FLIGHT;
+            let accepting = open
+                && listening
+                && self.replica.in_flight() < MAX_IN_FLIGHT
+                && self.replica.deferred_events() < MAX_DEFERRED_EVENTS;
             let peers = self.ensemble.as_mut().map(|ensemble| &mut ensemble.inputs);
             let answer = tokio::select! {
                 biased;

@@ -389,6 +389,20 @@ impl World {
         self.settle();
     }
 
+    /// Starts a server whose disk was lost. `vouched`: somebody said that it may begin empty.
+    pub fn restart_empty(&mut self, node: usize, vouched: bool) {
+        let mut tree = Tree::new();
+        if !vouched {
+            tree.set_last_zxid(Zxid(-1));
+        }
+        let epochs = Epochs { accepted: 0, current: 0 };
+        let disk = Disk { epochs, appended: Vec::new(), ..self.nodes[node].disk.clone() };
+        self.nodes[node] = self.start(node, tree, disk);
+        self.link_up(node);
+        self.drain(node);
+        self.settle();
+    }
+
     pub fn leader(&self) -> usize {
         let leads = |node: &usize| self.nodes[*node].alive && self.serving(*node) == Serving::Deciding;
         let leaders: Vec<usize> = (0..self.nodes.len()).filter(leads).collect();

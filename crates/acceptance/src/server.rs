@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::client::{DEADLINE, four_letter_word_within};
+use crate::random::Random;
 
 /// How often a start is tried again because somebody else took the port in between.
 const PORT_ATTEMPTS: usize = 5;
@@ -113,9 +114,9 @@ impl Setup {
 
     pub fn start(self) -> Result<Server> {
         let home = tempfile::Builder::new().prefix("rookeeper-acceptance-").tempdir()?;
-        let mut server = Server { setup: self, home, port: 0, process: None };
+        let mut server = Server::new(self, home);
         for _ in 0..PORT_ATTEMPTS {
-            server.port = server.setup.port.map_or_else(free_port, Ok)?;
+            server.port = server.setup.port.map_or_else(|| free_port_of(server.ip), Ok)?;
             server.spawn()?;
             match server.wait_ready() {
                 Err(_) if server.setup.port.is_none() && server.log().to_lowercase().contains("already in use") => {}
@@ -128,8 +129,8 @@ impl Setup {
     /// Starts a server that is expected to give up by itself.
     pub fn start_and_fail(self) -> Result<Failure> {
         let home = tempfile::Builder::new().prefix("rookeeper-acceptance-").tempdir()?;
-        let port = self.port.map_or_else(free_port, Ok)?;
-        let mut server = Server { setup: self, home, port, process: None };
+        let mut server = Server::new(self, home);
+        server.port = server.setup.port.map_or_else(|| free_port_of(server.ip), Ok)?;
         server.spawn()?;
         match server.wait_ready() {
             Ok(()) => bail!("the server started, although it should have refused:\n{}", server.log()),
@@ -155,13 +156,23 @@ pub struct Failure {
 pub struct Server {
     setup: Setup,
     home: TempDir,
+    ip: Ipv4Addr,
     port: u16,
     process: Option<Child>,
 }
 
 impl Server {
+    /// Where the port is chosen freely, so is the address on loopback: connections come from 127.0.0.1 and do not take a port of it while
+    /// the server is down for a moment.
+    fn new(setup: Setup, home: TempDir) -> Server {
+        let mut random = Random::from_clock();
+        let [second, third, fourth] = [0; 3].map(|_| 1 + random.below(253) as u8);
+        let ip = if setup.port.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(127, second, third, fourth) };
+        Server { setup, home, ip, port: 0, process: None }
+    }
+
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (self.ip, self.port).into()
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -230,7 +241,7 @@ impl Server {
     fn spawn(&mut self) -> Result<()> {
         self.kill()?;
         let data_dir = self.data_dir();
-        let mut text = format!("clientPortAddress=127.0.0.1\ndataDir={}\n", data_dir.display());
+        let mut text = format!("clientPortAddress={}\ndataDir={}\n", self.ip, data_dir.display());
         if !self.setup.config.iter().any(|(key, _)| key == "clientPort") {
             writeln!(text, "clientPort={}", self.port)?;
         }
@@ -329,8 +340,13 @@ impl Drop for Server {
     }
 }
 
+/// Of 127.0.0.1, where a connection of somebody else may take it in between.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    free_port_of(Ipv4Addr::LOCALHOST)
+}
+
+fn free_port_of(ip: Ipv4Addr) -> Result<u16> {
+    Ok(TcpListener::bind((ip, 0))?.local_addr()?.port())
 }
 
 /// `ROOKEEPER_BIN`, or the binary that cargo builds now.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::client::{Client, Hello, refusal};
-use rookeeper_acceptance::ensemble::{Ensemble, Plan};
+use rookeeper_acceptance::ensemble::{DEADLINE, Ensemble, Plan};
 use rookeeper_acceptance::load::Load;
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::Product;
@@ -216,7 +216,7 @@ fn the_membership_changes_under_load() {
 /// The joiner may not be synchronised yet: that is told by an error, and asked again.
 fn retry_reconfig(client: &mut Client, joining: &str, leaving: &str) -> String {
     const NO_QUORUM: i32 = -13;
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + DEADLINE;
     loop {
         let result = reconfig(client, joining, leaving);
         match refusal(&result) {

@@ -1,8 +1,9 @@
 """Queue, LockingQueue, Barrier, DoubleBarrier, Counter, Party, SetPartitioner, Lease."""
 import datetime
 import threading
+import time
 
-from common import client, equal, eventually, in_threads, stop
+from common import DEADLINE, client, equal, eventually, in_threads, stop
 
 one, two = client(), client()
 
@@ -20,21 +21,23 @@ taken = []
 
 def consume(zk):
     mine = zk.LockingQueue('/locking')
-    while True:
+    until = time.monotonic() + DEADLINE
+    while len(taken) < 20:
+        assert time.monotonic() < until, 'only %r came' % taken
+        # The last item may go to the other one.
         item = mine.get(timeout=1)
-        if item is None:
-            return
-        taken.append(int(item))
-        assert mine.consume()
+        if item is not None:
+            taken.append(int(item))
+            assert mine.consume()
 
 
 in_threads(lambda: consume(one), lambda: consume(two))
 equal(sorted(taken), list(range(20)))
 again = two.LockingQueue('/locking')
 again.put(b'kept')
-equal(again.get(timeout=10), b'kept')
+equal(again.get(timeout=DEADLINE), b'kept')
 equal(again.release(), True)
-equal(one.LockingQueue('/locking').get(timeout=10), b'kept')
+equal(one.LockingQueue('/locking').get(timeout=DEADLINE), b'kept')
 
 # Barriers.
 barrier = one.Barrier('/barrier')

@@ -5,6 +5,7 @@
 
 use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_tree::Tree;
+use rookeeper_zab::leader::Rollover;
 use rookeeper_zab::{Membership, Memberships};
 
 /// What the storage is asked for besides appending. Each is durable before its answer.
@@ -77,6 +78,8 @@ pub struct EnsembleSettings {
     pub standalone_enabled: bool,
     /// Whether addresses joined by `|` are allowed in memberships from outside.
     pub multi_address: bool,
+    /// Where a leader begins another epoch because the numbers of its own end.
+    pub rollover: Rollover,
 }
 
 impl EnsembleSettings {
@@ -102,6 +105,7 @@ impl EnsembleSettings {
             max_time_to_wait_for_epoch_ms: None,
             standalone_enabled: true,
             multi_address: false,
+            rollover: Rollover::default(),
         }
     }
 }

@@ -84,6 +84,7 @@ impl Replica {
                 max_concurrent_diff_syncs: settings.max_concurrent_diff_syncs,
                 max_time_to_wait_for_epoch_ms: settings.max_time_to_wait_for_epoch_ms,
                 reconfig_enabled: self.shared.settings.reconfig,
+                rollover: settings.rollover,
             },
             (*member.memberships).clone(),
             Start {

@@ -8,32 +8,76 @@ use rookeeper_proto::acl::AclRequest;
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::event::{NOTIFICATION_XID, WatcherEvent};
 use rookeeper_proto::frame::{self, PING_XID, ReplyHeader};
-use rookeeper_proto::jute::{self, ByteBuf};
+use rookeeper_proto::jute::{self, Buffer, ByteBuf, Deserializer};
 use rookeeper_proto::multi::MultiHeader;
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetDataRequest};
-use rookeeper_proto::response::GetDataResponse;
+use rookeeper_proto::response::{ErrorResponse, GetAclResponse, GetDataResponse};
 use rookeeper_proto::{ErrorCode, OpCode, Permissions, SessionId, Stat, Zxid};
 
+use crate::checkers::history::Chronicle;
 use crate::checkers::linearizable;
 use crate::checkers::model::Happening;
+use crate::checkers::rights::{self, User};
 use crate::checkers::session_order::SessionOrder;
-use crate::checkers::watches::{Kind, Watches};
+use crate::checkers::watches::{Kind, Lasting, Watches};
 use crate::lines::Line;
 use crate::world::{Event, MS, World};
 
+/// Credentials have a number of their own.
+pub(crate) const AUTH_XID: i32 = -4;
 /// Requests a client sends without waiting.
 const PIPELINE: usize = 4;
-const PATHS: [&str; 9] = ["/a", "/b", "/c", "/d", "/d/a", "/d/b", "/d/c", "/d/d", "/d/e"];
+pub(crate) const PATHS: [&str; 9] = ["/a", "/b", "/c", "/d", "/d/a", "/d/b", "/d/c", "/d/d", "/d/e"];
 
 #[derive(Debug)]
-enum Asked {
-    Write { floor: Zxid },
+pub(crate) enum Asked {
+    Write {
+        floor: Zxid,
+    },
     Sync,
-    Get { path: String, watch: bool, synced_floor: Option<Zxid> },
-    Exists { path: String, watch: bool },
-    Children { path: String, watch: bool },
+    Get {
+        path: String,
+        watch: bool,
+        synced_floor: Option<Zxid>,
+    },
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    Children {
+        path: String,
+        watch: bool,
+    },
+    Acl {
+        path: String,
+    },
+    Watch {
+        watch: Lasting,
+    },
+    Unwatch {
+        watch: Lasting,
+    },
+    /// Children, or data, of each.
+    Several {
+        reads: Vec<(bool, String)>,
+    },
+    Auth,
     RenewWatches,
     Close,
+}
+
+/// What a client does not do for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    No,
+    /// It sends nothing, not even pings.
+    Silent {
+        until_us: i64,
+    },
+    /// It does not read either.
+    Deaf {
+        until_us: i64,
+    },
 }
 
 #[derive(Debug)]
@@ -60,6 +104,9 @@ pub(crate) struct Client {
     synced_floor: Option<Zxid>,
     /// Answers of writes since everything was healed.
     healed_writes: u32,
+    pub pause: Pause,
+    /// The server that granted the session has no leader.
+    is_read_only: bool,
 }
 
 impl Client {
@@ -78,7 +125,13 @@ impl Client {
             watches: Watches::default(),
             synced_floor: None,
             healed_writes: 0,
+            pause: Pause::No,
+            is_read_only: false,
         }
+    }
+
+    pub fn timeout_ms(&self) -> i32 {
+        self.timeout_ms
     }
 
     /// It was served since everything was healed, and waits for nothing.
@@ -98,6 +151,7 @@ impl Client {
         self.order = SessionOrder::default();
         self.watches.clear();
         self.synced_floor = None;
+        self.is_read_only = false;
     }
 }
 
@@ -108,6 +162,10 @@ impl World {
         let think_us = self.plan.think_us;
         let pause_us = self.random.skewed(MS, think_us);
         self.schedule(self.now_us + pause_us, Event::Act { client });
+        self.may_pause(client);
+        if self.is_pausing(client) {
+            return;
+        }
         let timeout_us = i64::from(self.clients[client].timeout_ms) * MS;
         let now_us = self.now_us;
         let this = &self.clients[client];
@@ -150,6 +208,7 @@ impl World {
                 to_server_us: now_us,
                 to_client_us: now_us,
                 kept_back: None,
+                unread: Vec::new(),
             },
         );
         let this = &mut self.clients[client];
@@ -161,7 +220,7 @@ impl World {
             timeout_ms: this.timeout_ms,
             session,
             password: if session == SessionId::NONE { vec![0; 16] } else { session.password().to_vec() },
-            read_only: Some(false),
+            read_only: Some(self.plan.habits.read_only && !self.healed && client % 2 == 1),
         };
         self.send(line, request.encode());
         self.note(30, client as u64, server as u64, || {
@@ -174,6 +233,10 @@ impl World {
         let this = &mut self.clients[client];
         this.pending.clear();
         this.synced_floor = None;
+        if this.is_read_only {
+            // What it saw need not be committed anywhere.
+            this.forget_session();
+        }
         if let Some(line) = this.line.take() {
             let delay_us = self.network_delay_us();
             if let Some(state) = self.lines.get_mut(&line) {
@@ -192,7 +255,7 @@ impl World {
         self.schedule(at_us, Event::Frame { line, frame: payload });
     }
 
-    fn ask(&mut self, client: usize, xid: i32, op: OpCode, body: &[u8], asked: Option<Asked>) {
+    pub(crate) fn ask(&mut self, client: usize, xid: i32, op: OpCode, body: &[u8], asked: Option<Asked>) {
         let mut payload = Vec::with_capacity(8 + body.len());
         jute::append(&mut payload, &(xid, op.number()));
         payload.extend_from_slice(body);
@@ -210,7 +273,7 @@ impl World {
         }
     }
 
-    fn next_xid(&mut self, client: usize) -> i32 {
+    pub(crate) fn next_xid(&mut self, client: usize) -> i32 {
         self.clients[client].next_xid += 1;
         self.clients[client].next_xid
     }
@@ -225,6 +288,9 @@ impl World {
     fn ask_something(&mut self, client: usize) {
         if self.plan.reconfigures && client == 0 && !self.healed && self.random.one_in(25) {
             return self.ask_to_reconfigure(client);
+        }
+        if !self.healed && self.ask_by_habit(client) {
+            return;
         }
         let xid = self.next_xid(client);
         let path = (*self.random.pick(&PATHS)).to_owned();
@@ -289,7 +355,7 @@ impl World {
         let this = &mut self.clients[state.client];
         if this.line == Some(line) {
             this.line = None;
-            if this.pending.iter().any(|request| matches!(request.asked, Asked::Close)) {
+            if this.is_read_only || this.pending.iter().any(|request| matches!(request.asked, Asked::Close)) {
                 this.forget_session();
             }
             this.pending.clear();
@@ -298,8 +364,12 @@ impl World {
     }
 
     pub(crate) fn answers_arrive(&mut self, line: u64, bytes: &[u8]) {
-        let Some(state) = self.lines.get(&line) else { return };
+        let Some(state) = self.lines.get_mut(&line) else { return };
         let client = state.client;
+        if matches!(self.clients[client].pause, Pause::Deaf { .. }) {
+            state.unread.extend_from_slice(bytes);
+            return;
+        }
         let mut rest = bytes;
         while let Ok(Some((payload, length))) = frame::split(rest, usize::MAX) {
             rest = &rest[length..];
@@ -321,6 +391,12 @@ impl World {
     }
 
     fn welcome(&mut self, client: usize, payload: &[u8]) {
+        // Where sessions are not local none begins without a leader, which is told in a form of its own.
+        let refusal = jute::from_slice::<ReplyHeader>(payload);
+        if self.plan.habits.read_only && refusal.is_ok_and(|header| header.err == ErrorCode::NotReadOnly.number()) {
+            self.figures.note("sessions refused without a leader");
+            return self.leave(client);
+        }
         let Ok(response) = ConnectResponse::decode(payload) else {
             return self.violated("session order: the first answer is no ConnectResponse".to_owned());
         };
@@ -337,11 +413,24 @@ impl World {
         }
         this.welcomed = true;
         this.session = response.session;
+        this.is_read_only = response.read_only == Some(true);
+        if this.is_read_only {
+            self.figures.note("sessions without a leader");
+            return;
+        }
+        let user = self.plan.habits.user_of(client);
+        self.clients[client].watches.user = user;
+        if user != rights::ANYBODY {
+            let id = rights::identity(user);
+            let body = jute::to_vec(&(0, id.scheme, Buffer(id.id.as_bytes())));
+            self.ask(client, AUTH_XID, OpCode::Auth, &body, Some(Asked::Auth));
+        }
         if !self.clients[client].watches.is_empty() {
             let this = &self.clients[client];
             let of = |kind| this.watches.of_kind(kind);
-            let body = jute::to_vec(&(this.order.last_seen(), of(Kind::Data), of(Kind::Exist), of(Kind::Child)));
-            self.ask(client, -8, OpCode::SetWatches, &body, Some(Asked::RenewWatches));
+            let once = (this.order.last_seen(), of(Kind::Data), of(Kind::Exist), of(Kind::Child));
+            let body = jute::to_vec(&(once, this.watches.that_stay(false), this.watches.that_stay(true)));
+            self.ask(client, -8, OpCode::SetWatches2, &body, Some(Asked::RenewWatches));
         }
     }
 
@@ -355,6 +444,9 @@ impl World {
         });
         let model = &self.chronicle.model;
         let this = &mut self.clients[client];
+        if xid == NOTIFICATION_XID && this.is_read_only {
+            return this.order.saw(zxid);
+        }
         if xid == NOTIFICATION_XID {
             let event: WatcherEvent<'_> = jute::from_slice(body).map_err(|error| format!("watches: {error}"))?;
             let happening = Happening::from_number(event.event_type).ok_or("watches: an event of no kind")?;
@@ -369,6 +461,9 @@ impl World {
         this.order.answered(this.pending.front().map(|request| request.xid), xid, zxid)?;
         let Some(Request { asked, .. }) = this.pending.pop_front() else { return Ok(()) };
         self.figures.answers += 1;
+        if this.is_read_only {
+            return self.answer_without_leader(client, &asked, header.err);
+        }
         if !matches!(asked, Asked::RenewWatches) {
             this.watches.shown(model, zxid)?;
         }
@@ -378,6 +473,13 @@ impl World {
         }
         let found = header.err == 0;
         let missing = header.err == ErrorCode::NoNode.number();
+        let refused = header.err == ErrorCode::NoAuth.number();
+        let user = this.watches.user;
+        if let Asked::Get { path, .. } | Asked::Exists { path, .. } | Asked::Children { path, .. } = &asked
+            && (found || refused)
+        {
+            linearizable::permitted(&self.chronicle, path, zxid, user, refused)?;
+        }
         match asked {
             Asked::Write { floor } => {
                 linearizable::acknowledged(&self.chronicle, this.session.0, xid, zxid)?;
@@ -429,9 +531,30 @@ impl World {
                     linearizable::lists(&self.chronicle, &path, zxid, None)?;
                 }
             }
+            Asked::Acl { path } => {
+                if found {
+                    let read: GetAclResponse = jute::from_slice(body).map_err(|error| error.to_string())?;
+                    linearizable::acl(&self.chronicle, &path, zxid, user, (&read.acl, read.stat.aversion))?;
+                }
+            }
+            Asked::Watch { watch } => {
+                if found {
+                    this.watches.stays(watch, zxid);
+                }
+            }
+            Asked::Unwatch { watch } => this.watches.removed(&watch, found)?,
+            Asked::Several { reads } => {
+                if found {
+                    several(&self.chronicle, &reads, body, zxid, user)?;
+                }
+            }
+            Asked::Auth => {}
             Asked::RenewWatches => this.watches.renewed(model, zxid)?,
             Asked::Close => {
-                linearizable::acknowledged(&self.chronicle, this.session.0, xid, zxid)?;
+                // The end of a session that one server knows is no transaction.
+                if model.knows_session(this.session) {
+                    linearizable::acknowledged(&self.chronicle, this.session.0, xid, zxid)?;
+                }
                 this.forget_session();
                 this.pending.clear();
                 self.leave(client);
@@ -439,6 +562,56 @@ impl World {
         }
         Ok(())
     }
+
+    /// Without a leader nothing is changed; what is read may not be committed.
+    fn answer_without_leader(&mut self, client: usize, asked: &Asked, err: i32) -> Result<(), String> {
+        match asked {
+            Asked::Write { .. } if err == 0 => Err("read-only: a server without a leader took a write".to_owned()),
+            Asked::Close => {
+                self.clients[client].pending.clear();
+                self.leave(client);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A client that did not read finds what has come meanwhile.
+    pub(crate) fn read_again(&mut self, client: usize) {
+        let Some(line) = self.clients[client].line else { return };
+        let Some(unread) = self.lines.get_mut(&line).map(|state| std::mem::take(&mut state.unread)) else { return };
+        self.answers_arrive(line, &unread);
+        self.flush_line(line);
+        self.look_at_line(line);
+    }
+}
+
+/// Results of several reads: each is one of the state at `zxid`.
+fn several(chronicle: &Chronicle, reads: &[(bool, String)], body: &[u8], zxid: Zxid, user: User) -> Result<(), String> {
+    let mut input = Deserializer::new(body);
+    let damaged = |error: jute::Error| format!("linearizable: several reads can't be read: {error}");
+    for (children, path) in reads {
+        let header: MultiHeader = input.read().map_err(damaged)?;
+        if header.op == OpCode::Error.number() {
+            let result: ErrorResponse = input.read().map_err(damaged)?;
+            match ErrorCode::from_i32(result.err) {
+                Some(ErrorCode::NoAuth) => linearizable::permitted(chronicle, path, zxid, user, true)?,
+                _ if *children => linearizable::lists(chronicle, path, zxid, None)?,
+                _ => linearizable::shows(chronicle, path, zxid, None)?,
+            }
+            continue;
+        }
+        linearizable::permitted(chronicle, path, zxid, user, false)?;
+        if *children {
+            let names: Vec<String> = input.read().map_err(damaged)?;
+            linearizable::lists(chronicle, path, zxid, Some(&names.into_iter().collect()))?;
+        } else {
+            let read: GetDataResponse<'_> = input.read().map_err(damaged)?;
+            let data = read.data.map_or(&[][..], |data| data.0);
+            linearizable::shows(chronicle, path, zxid, Some((data, read.stat.version)))?;
+        }
+    }
+    Ok(())
 }
 
 fn create(path: String, data: Vec<u8>, flags: i32) -> CreateRequest {

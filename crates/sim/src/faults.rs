@@ -4,8 +4,10 @@
 
 use rookeeper_replica::Serving;
 use rookeeper_store::Fault as DiskFault;
+use rookeeper_zab::leader::Rollover;
 use rookeeper_zab::{Membership, Memberships};
 
+use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
 use crate::random::Random;
 use crate::world::{Event, MS, SEC, World};
@@ -37,6 +39,11 @@ pub struct Plan {
     /// `db.autocreate`.
     pub empty_is_expected: bool,
     pub disk_losses: Vec<DiskLoss>,
+    pub habits: Habits,
+    /// Where the numbers of an epoch end.
+    pub rollover: Rollover,
+    /// Whether the power goes, now and then, right after a log was cut.
+    pub darkens_after_cuts: bool,
     /// A bug on purpose, to show that it is seen.
     pub sabotage: Option<Sabotage>,
 }
@@ -84,6 +91,14 @@ pub enum Sabotage {
     VotesWithoutItsDisk,
     /// A learner gets a snapshot although it has more than that.
     SnapshotsWhoHasMore,
+    /// A log that was cut because the leader said so is not synced.
+    TruncatesUnsynced,
+    /// A snapshot is taken of what is not in the log on disk yet.
+    SnapshotAheadOfLog,
+    /// The digest of a tree does not count a list of rights that was set, until the tree is read from disk.
+    UndigestedRights,
+    /// The server takes it for a sign of life that it has sent something.
+    HearsItself,
 }
 
 #[derive(Debug, Clone)]
@@ -187,6 +202,9 @@ impl Plan {
             reconfigures: false,
             empty_is_expected: true,
             disk_losses: Vec::new(),
+            habits: Habits::default(),
+            rollover: Rollover::default(),
+            darkens_after_cuts: false,
             sabotage: None,
         };
         // Some lives know one kind of fault only, and a few none.
@@ -208,12 +226,35 @@ impl Plan {
                 draw: random.draw(),
             });
         }
-        plan.faults.sort_by_key(|fault| fault.at_us);
         plan.reconfigures = plan.members() > 2 && random.one_in(5);
         if !plan.reconfigures {
             (plan.empty_is_expected, plan.disk_losses) = lost_disks::of_seed(seed, servers, safety_us, tick_ms);
         }
+        plan.habits = Habits::of_seed(seed, plan.reconfigures);
+        plan.aim(&mut random);
+        plan.faults.sort_by_key(|fault| fault.at_us);
         plan
+    }
+
+    /// Brings about what chance alone brings too seldom.
+    fn aim(&mut self, random: &mut Random) {
+        if random.one_in(8) {
+            let calm = random.between(20, 200) as u32;
+            self.rollover = Rollover { calm, last: calm + random.between(1, 40) as u32 };
+        }
+        self.darkens_after_cuts = random.one_in(2);
+        // A leader that can't be heard goes on logging what its clients ask for, until it gives up; the others elect one that does not have
+        // it, and it must take it back.
+        for _ in 0..random.below(3) {
+            let kind = *random.pick(&[Fault::Mute, Fault::Isolate, Fault::CutLinks, Fault::Freeze]);
+            self.faults.push(PlannedFault {
+                at_us: random.between(self.safety_us / 10, self.safety_us),
+                target: Target::Leader,
+                kind,
+                lasts_us: random.between(2, 14) * self.tick_ms * MS,
+                draw: random.draw(),
+            });
+        }
     }
 
     pub fn members(&self) -> usize {
@@ -391,6 +432,9 @@ impl World {
                 self.schedule(self.now_us + 10 * MS, Event::Start { server, life });
             }
             self.tend(server);
+        }
+        for client in 0..self.clients.len() {
+            self.is_pausing(client);
         }
         self.flush_held();
     }

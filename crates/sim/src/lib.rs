@@ -5,9 +5,11 @@
 //! - [`world`]: one life, its events and its clock
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
-//! - `clients.rs`: who uses them; `lines.rs`: how they are connected; `operator.rs`: who changes the members
+//! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`: how they are connected
+//! - `operator.rs`: who changes the members
 //! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say
 //! - [`checkers`]: what must hold of every life
+//! - [`planted`]: how often the checkers see bugs that were planted on purpose
 //! - [`shrink`]: from a life that failed to the smallest one that does
 //! - [`random`]
 //!
@@ -15,6 +17,8 @@
 
 pub mod checkers;
 pub mod faults;
+pub mod habits;
+pub mod planted;
 pub mod random;
 pub mod shrink;
 pub mod world;

@@ -5,15 +5,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rookeeper_proto::OpCode;
 use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::event::NOTIFICATION_XID;
-use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, RequestHeader};
-use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, ReplyHeader, RequestHeader};
+use rookeeper_proto::request::{AuthRequest, WriteRequest};
+use rookeeper_proto::{Id, OpCode, Zxid, jute};
 use rookeeper_replica::{Connection, Drained, Input, ReadFrame, read};
 use rookeeper_tree::WatcherId;
 
+use crate::clients::AUTH_XID;
 use crate::faults::Sabotage;
+use crate::habits::SOCKET_BYTES;
 use crate::world::{Event, World};
 
 /// One connection of a client, both ends.
@@ -31,6 +33,15 @@ pub(crate) struct Line {
     pub to_client_us: i64,
     /// A planted bug keeps an event back.
     pub kept_back: Option<Vec<u8>>,
+    /// What came for a client that does not read.
+    pub unread: Vec<u8>,
+}
+
+impl Line {
+    /// The client reads nothing, and what lies between takes no more.
+    fn is_clogged(&self) -> bool {
+        self.unread.len() > SOCKET_BYTES
+    }
 }
 
 impl World {
@@ -75,7 +86,7 @@ impl World {
             let Some(state) = self.lines.get_mut(&line) else { return };
             let Some(connection) = state.connection.clone() else { return };
             let waits = state.asked_to_connect && !connection.is_established();
-            if state.closed_by_server || waits || !connection.outbox.is_open() {
+            if state.closed_by_server || waits || state.is_clogged() || !connection.outbox.is_open() {
                 return;
             }
             let Some(payload) = state.waiting.pop_front() else { return };
@@ -101,6 +112,9 @@ impl World {
         let Some((header, body)) = RequestHeader::split(payload) else { return };
         let Some(op) = OpCode::from_i32(header.op) else { return };
         let xid = header.xid;
+        if op == OpCode::Auth {
+            return self.take_credentials(line, &connection, body);
+        }
         let identities = connection.identities();
         if op.is_write() {
             let request = WriteRequest::decode(op, body).ok();
@@ -127,20 +141,39 @@ impl World {
         }
     }
 
+    /// Takes what a client says of itself for true: how a proof is judged is no matter of ensembles.
+    fn take_credentials(&mut self, line: u64, connection: &Connection, body: &[u8]) {
+        let Ok(AuthRequest { scheme: Some(scheme), auth: Some(proof), .. }) = jute::from_slice(body) else { return };
+        let id = Id::new(scheme.to_string(), String::from_utf8_lossy(&proof));
+        let is_added = connection.add_identities([id]);
+        assert!(is_added, "a client has one name");
+        let header = ReplyHeader { xid: AUTH_XID, zxid: Zxid::ZERO, err: 0 };
+        connection.outbox.append(|output| frame::append_reply::<()>(output, header, None));
+        self.flush_line(line);
+    }
+
     /// Sends what the server has for a client.
     pub(crate) fn flush_line(&mut self, line: u64) {
         let delay_us = self.network_delay_us();
         let now_us = self.now_us;
+        let Some(state) = self.lines.get(&line) else { return };
+        let now_ms = self.time_at(state.server).monotonic_ms;
         let Some(state) = self.lines.get_mut(&line) else { return };
         if state.closed_by_server {
             return;
         }
         let Some(connection) = state.connection.clone() else { return };
+        if state.is_clogged() && connection.outbox.is_open() {
+            return;
+        }
         let server = state.server;
         let mut bytes = Vec::new();
         let drained = connection.outbox.take(&mut bytes);
         if let Some(sabotage) = self.plan.sabotage {
             bytes = tamper(sabotage, bytes, &mut state.kept_back, self.figures.answers);
+        }
+        if !bytes.is_empty() && self.plan.sabotage == Some(Sabotage::HearsItself) {
+            connection.heard(now_ms);
         }
         if !bytes.is_empty() {
             let at_us = state.to_client_us.max(now_us + delay_us);

@@ -1,4 +1,4 @@
-//! `rookeeper-sim`: one life, or many, or the smallest one that fails.
+//! `rookeeper-sim`: one life, or many, or the smallest one that fails; or what the checkers make of planted bugs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use rookeeper_sim::{Figures, Outcome, Plan, live, shrink};
+use rookeeper_sim::{Figures, Outcome, Plan, Sabotage, live, planted, shrink};
 
 /// Runs simulated ensembles and says what was wrong, if something was.
 #[derive(Debug, Parser)]
@@ -19,6 +19,12 @@ struct Options {
     /// Many: A..B, B excluded.
     #[arg(long)]
     seeds: Option<String>,
+    /// So many lives with each planted bug: how often it is seen, and as what.
+    #[arg(long)]
+    planted: Option<u64>,
+    /// Of the planted bugs only those whose names have this in them.
+    #[arg(long)]
+    bug: Option<String>,
     /// Participants of every life, where the seed is not to choose.
     #[arg(long)]
     servers: Option<usize>,
@@ -38,14 +44,32 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(lives) = options.planted {
+        table(lives, &options);
+        return Ok(());
+    }
     match (options.seed, &options.seeds) {
         (Some(seed), None) => one(seed, &options),
         (None, Some(range)) => {
             let (first, end) = range.split_once("..").context("--seeds wants A..B")?;
             many(first.parse()?, end.parse()?, &options)
         }
-        _ => bail!("either --seed or --seeds"),
+        _ => bail!("--seed, --seeds or --planted"),
     }
+}
+
+fn table(lives: u64, options: &Options) {
+    println!("| planted bug | seen in {lives} lives | as |\n| --- | --: | --- |");
+    let asked = options.bug.as_deref().unwrap_or_default();
+    for sabotage in Sabotage::ALL.into_iter().filter(|sabotage| format!("{sabotage:?}").contains(asked)) {
+        let seen = planted::seen(sabotage, lives, threads(options));
+        let by: Vec<String> = seen.by.iter().map(|(checker, count)| format!("{checker} {count}")).collect();
+        println!("| {sabotage:?} | {} | {} |", seen.count(), by.join(", "));
+    }
+}
+
+fn threads(options: &Options) -> usize {
+    options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1)
 }
 
 fn one(seed: u64, options: &Options) -> Result<()> {
@@ -66,7 +90,7 @@ fn one(seed: u64, options: &Options) -> Result<()> {
 }
 
 fn many(first: u64, end: u64, options: &Options) -> Result<()> {
-    let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let threads = threads(options);
     let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
     let begin = Instant::now();
     let (sender, outcomes) = channel::<Outcome>();
@@ -105,5 +129,8 @@ fn many(first: u64, end: u64, options: &Options) -> Result<()> {
         failures.len()
     );
     println!("{total:#?}");
+    for (what, count) in &total.rare {
+        println!("{what}: {:.0} in a thousand lives", *count as f64 * 1000.0 / lives as f64);
+    }
     if failures.is_empty() { Ok(()) } else { bail!("these seeds failed: {failures:?}") }
 }

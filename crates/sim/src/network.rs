@@ -26,6 +26,8 @@ const CONNECT_TIMEOUT_US: i64 = 2 * SEC;
 /// Records of the log in one portion of a stream.
 const RECORDS_A_PORTION: usize = 8;
 const SNAPSHOT_PORTION_BYTES: usize = 256;
+/// Where values are large.
+const LARGE_PORTION_BYTES: usize = 64 << 10;
 
 /// Which end of a quorum link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,7 +343,9 @@ impl World {
                 }
                 Item::Snapshot => {
                     let Some(process) = &self.servers[leader].process else { return };
-                    let sender = SnapshotSender::begin(&process.shared.tree(), SNAPSHOT_PORTION_BYTES);
+                    let large = self.plan.habits.large_values;
+                    let portion_bytes = if large { LARGE_PORTION_BYTES } else { SNAPSHOT_PORTION_BYTES };
+                    let sender = SnapshotSender::begin(&process.shared.tree(), portion_bytes);
                     let zxid = sender.zxid();
                     let mut packets = Vec::new();
                     QuorumPacket::Snap { zxid }.append(&mut packets);

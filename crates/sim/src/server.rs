@@ -11,7 +11,7 @@ use rookeeper_proto::election::Notification;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId, Txn, TxnRecord, Zxid};
 use rookeeper_replica::{
-    Connection, EnsembleSettings, Epochs, Input, Output, Replica, Serving, Settings, Shared, Time,
+    Connection, EnsembleSettings, Epochs, Input, Output, Reaping, Replica, Serving, Settings, Shared, Time,
 };
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, INITIALIZE, read_epoch};
@@ -253,6 +253,13 @@ impl World {
             min_session_timeout_ms: 2 * self.plan.tick_ms as i32,
             max_session_timeout_ms: 20 * self.plan.tick_ms as i32,
             reconfig: self.plan.reconfigures,
+            extended_types: true,
+            enforce_quota: self.plan.habits.quotas,
+            reaping: Reaping {
+                interval_ms: 3 * self.plan.tick_ms,
+                max_per_minute: 10_000,
+                max_never_used_ms: 8 * self.plan.tick_ms,
+            },
             access: AccessConfig { skip_acl: self.plan.reconfigures, ..AccessConfig::default() },
             ..Settings::default()
         };
@@ -276,6 +283,10 @@ impl World {
                 let settings = EnsembleSettings {
                     commit_log_count: self.plan.commit_log_count,
                     force_snapshot_sync: self.plan.force_snapshots,
+                    local_sessions: self.plan.habits.local_sessions,
+                    local_sessions_upgrading: self.plan.habits.local_sessions_upgrading,
+                    read_only_mode: self.plan.habits.read_only,
+                    rollover: self.plan.rollover,
                     ..EnsembleSettings::new(this.id, memberships)
                 };
                 Replica::member(shared.clone(), settings, epochs, now)
@@ -445,7 +456,12 @@ impl World {
             }
             Output::StreamSnapshot { link } => self.send_to_learner(server, link, Item::Snapshot),
             Output::PlanSync { link, after, before } => self.plan_sync(server, link, after, before),
-            Output::Log { text, .. } => self.note(3, server as u64, 0, || format!("server {}: {text}", server + 1)),
+            Output::Log { text, .. } => {
+                if text.contains("is nearly used up") {
+                    self.figures.note("epochs used up");
+                }
+                self.note(3, server as u64, 0, || format!("server {}: {text}", server + 1));
+            }
             Output::DigestMismatch { zxid, expected, actual } => self.violated(format!(
                 "history: server {} computed digest {actual:x} at {zxid}, the transaction says {expected:x}",
                 server + 1
@@ -551,6 +567,11 @@ impl World {
         if leads && self.plan.membership().is_some() {
             let verdict = self.leaders.leads(server + 1, epoch);
             self.judge(verdict);
+            let last = |server: &Server| server.log.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+            let own = last(&self.servers[server]).max(applied);
+            if self.servers.iter().any(|other| last(other) > own) {
+                self.figures.note("leaders that had less than another server");
+            }
         }
         if !matches!(serving, Serving::Deciding | Serving::Forwarding) {
             return;
@@ -575,7 +596,10 @@ impl World {
                 body = keep_an_ephemeral(&body);
             }
             match self.chronicle.applied(server + 1, self.now_us, zxid, &body) {
-                Ok(true) => self.check_quorum(zxid, &body),
+                Ok(true) => {
+                    self.note_reaped(&body);
+                    self.check_quorum(zxid, &body);
+                }
                 Ok(false) => {}
                 Err(problem) => self.violated(problem),
             }
@@ -590,10 +614,19 @@ impl World {
         if self.plan.sabotage == Some(Sabotage::WrongState) && server == 1 {
             digest ^= 1;
         }
+        if self.plan.sabotage == Some(Sabotage::UndigestedRights) {
+            digest ^= self.chronicle.model.lists_set();
+        }
         let verdict = self.chronicle.digest(server + 1, applied, digest);
         self.judge(verdict);
         if leads {
             self.check_membership_of_leader(server);
+        }
+    }
+
+    fn note_reaped(&mut self, body: &[u8]) {
+        if TxnRecord::decode(body).is_ok_and(|record| matches!(record.txn, Txn::DeleteContainer { .. })) {
+            self.figures.note("nodes reaped");
         }
     }
 

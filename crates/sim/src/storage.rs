@@ -14,7 +14,7 @@ use rookeeper_zab::{Memberships, Record};
 
 use crate::faults::Sabotage;
 use crate::server::recovery;
-use crate::world::{Event, MS, World};
+use crate::world::{Event, MS, SEC, World};
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -126,7 +126,9 @@ impl World {
             }
             Store::Truncate { zxid, reload } => {
                 process.writer = new_writer(zxid);
+                this.disk.skip_syncs(self.plan.sabotage == Some(Sabotage::TruncatesUnsynced));
                 truncate(&*disk, directories, zxid)?;
+                this.disk.skip_syncs(false);
                 this.log.split_off(&Zxid(zxid.0 + 1));
                 let mut tree = None;
                 let mut last = zxid;
@@ -138,10 +140,19 @@ impl World {
                 }
                 this.promises.cut(last);
                 self.figures.truncations += 1;
+                // A planned power cut may find out whether that is durable.
+                let life = this.life;
+                if self.plan.darkens_after_cuts && self.random.one_in(2) {
+                    let at_us = now_us + self.random.skewed(100, 2 * SEC);
+                    self.schedule(at_us, Event::PowerCut { server, life });
+                }
                 (Some(Stored::Truncated { zxid, tree }), Ok(()))
             }
             Store::InstallSnapshot { zxid } => {
                 process.writer = new_writer(zxid);
+                if this.log.last_key_value().is_some_and(|(last, _)| *last > zxid) {
+                    self.figures.note("snapshots installed over a longer log");
+                }
                 let shared = process.shared.clone();
                 // Also where it fails: the next start finishes it.
                 this.has_foreign_snapshot = true;
@@ -193,7 +204,9 @@ impl World {
             process.snapshot_due = false;
             return;
         }
-        if process.applied > this.promises.durable || !process.jobs.is_empty() {
+        let is_behind = (process.applied > this.promises.durable || !process.jobs.is_empty())
+            && self.plan.sabotage != Some(Sabotage::SnapshotAheadOfLog);
+        if is_behind {
             self.schedule(self.now_us + 5 * MS, Event::Snapshot { server, life });
             return;
         }

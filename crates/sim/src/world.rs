@@ -57,6 +57,11 @@ pub(crate) enum Event {
         server: usize,
         life: u32,
     },
+    /// The host loses its power for a moment.
+    PowerCut {
+        server: usize,
+        life: u32,
+    },
     Vote {
         from: usize,
         to: usize,
@@ -194,9 +199,15 @@ pub struct Figures {
     /// Lives that ended early because nobody had the records of what was committed.
     pub blind: u64,
     pub faults: BTreeMap<Fault, u64>,
+    /// How often what is rare has happened.
+    pub rare: BTreeMap<&'static str, u64>,
 }
 
 impl Figures {
+    pub(crate) fn note(&mut self, what: &'static str) {
+        *self.rare.entry(what).or_default() += 1;
+    }
+
     pub fn add(&mut self, other: &Figures) {
         self.virtual_us += other.virtual_us;
         self.events += other.events;
@@ -222,6 +233,9 @@ impl Figures {
         self.blind += other.blind;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
+        }
+        for (what, count) in &other.rare {
+            *self.rare.entry(what).or_default() += count;
         }
     }
 }
@@ -286,6 +300,8 @@ impl World {
             servers.iter().for_each(Server::permit_to_begin_empty);
         }
         let clients = (0..plan.clients).map(|number| Client::new(number, plan.tick_ms)).collect();
+        let mut chronicle = Chronicle::default();
+        chronicle.model.local_sessions = plan.habits.local_sessions;
         World {
             now_us: 0,
             queue: BinaryHeap::new(),
@@ -297,7 +313,7 @@ impl World {
             lines: BTreeMap::new(),
             next_line: 1,
             inbox: VecDeque::new(),
-            chronicle: Chronicle::default(),
+            chronicle,
             leaders: Leaders::default(),
             floor: Floor::default(),
             healed: false,
@@ -521,6 +537,12 @@ impl World {
             Event::Storage { server, life } if alive(self, server, life) => self.storage_step(server),
             Event::Snapshot { server, life } if alive(self, server, life) => self.snapshot(server),
             Event::Thaw { server, life } if self.servers[server].life == life => self.thaw(server),
+            Event::PowerCut { server, life } if alive(self, server, life) && !self.healed => {
+                self.figures.note("power cuts after a log was cut");
+                self.stop(server, true);
+                let at_us = self.now_us + self.random.skewed(50 * MS, 2 * SEC);
+                self.schedule(at_us, Event::Start { server, life });
+            }
             Event::Start { server, life } if self.servers[server].life == life => self.start(server),
             Event::Vote { from, to, generation, notification } => {
                 self.vote_arrives(from, to, generation, *notification)
@@ -550,6 +572,7 @@ impl World {
             | Event::Storage { .. }
             | Event::Snapshot { .. }
             | Event::Thaw { .. }
+            | Event::PowerCut { .. }
             | Event::Start { .. } => {}
         }
     }

@@ -53,6 +53,18 @@ fn ensembles_live_through_all_faults() {
         assert!(figures.committed > 100 * count && figures.leaders > count && figures.snapshots_installed > count / 4);
         assert!(figures.truncations > 0 && figures.watch_events > count && figures.expired > 0);
         assert!(figures.deep_checks > count / 2, "{figures:?}");
+        for what in [
+            "clients that stop to read",
+            "epochs used up",
+            "large values",
+            "leaders that had less than another server",
+            "lists of rights set",
+            "mixed multis",
+            "nodes reaped",
+            "silences",
+        ] {
+            assert!(figures.rare.get(what).is_some_and(|times| *times > count / 20), "{what}: {figures:?}");
+        }
         assert!(figures.joins > count / 10 && figures.removals > count / 10 && figures.wipes > 0, "{figures:?}");
     }
 }

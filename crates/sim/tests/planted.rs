@@ -93,6 +93,11 @@ fn a_state_that_differs() {
 }
 
 #[test]
+fn a_digest_that_misses_what_was_set() {
+    is_seen(Sabotage::UndigestedRights, 3, &["history:"]);
+}
+
+#[test]
 fn an_ensemble_that_does_not_come_right() {
     is_seen(Sabotage::NeverHeals, 3, &["progress:"]);
 }

@@ -2,6 +2,7 @@
 
 use rookeeper_replica::EnsembleSettings;
 use rookeeper_zab::Memberships;
+use rookeeper_zab::leader::Rollover;
 
 use super::{Config, Ensemble};
 
@@ -34,6 +35,7 @@ impl Ensemble {
             max_time_to_wait_for_epoch_ms: self.max_time_to_wait_for_epoch_ms.map(i64::from),
             standalone_enabled: self.standalone_enabled,
             multi_address: self.multi_address_enabled,
+            rollover: Rollover::default(),
         }
     }
 }

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{Acl, Permissions, Zxid};
 
 use super::Verdict;
 use super::history::Chronicle;
+use super::rights::{self, User};
 
 /// The newest effect that any client knows of.
 #[derive(Debug, Default)]
@@ -61,6 +62,32 @@ pub fn shows(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<(&[u8]
     let expected = state.map(|state| (state.data.as_slice(), state.version));
     if expected != found {
         return Err(format!("linearizable: {path} at {zxid} was read as {found:?}, but is {expected:?}"));
+    }
+    Ok(())
+}
+
+/// A read was refused because its user may not read the node, or was not.
+pub fn permitted(chronicle: &Chronicle, path: &str, zxid: Zxid, user: User, refused: bool) -> Verdict {
+    // Nodes that no transaction has made are open to all.
+    let readable = chronicle.model.at(path, zxid).is_none_or(|node| rights::may_read(&node.acl, user));
+    if readable == refused {
+        let what = if refused { "was refused" } else { "was answered" };
+        return Err(format!("rights: a read of {path} by user {user} {what} at {zxid}"));
+    }
+    Ok(())
+}
+
+/// The list of a node as one sees it who may replace it.
+pub fn acl(chronicle: &Chronicle, path: &str, zxid: Zxid, user: User, found: (&[Acl], i32)) -> Verdict {
+    let Some(node) = chronicle.model.at(path, zxid) else {
+        return Err(format!("linearizable: the list of {path} was read at {zxid}, but it is not there"));
+    };
+    let is_shown_whole = rights::may(&node.acl, user, Permissions::ADMIN);
+    if node.aversion != found.1 || (is_shown_whole && *node.acl != *found.0) {
+        return Err(format!(
+            "linearizable: the list of {path} at {zxid} was read as {found:?}, but is {:?} {}",
+            node.acl, node.aversion
+        ));
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ pub mod leaders;
 pub mod linearizable;
 pub mod model;
 pub mod progress;
+pub mod rights;
 pub mod session_order;
 pub mod watches;
 

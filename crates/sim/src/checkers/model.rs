@@ -1,12 +1,13 @@
 //! What every path held at every zxid, told by the committed transactions alone: written without a look at the product's tree.
 //!
 //! Checks on the way what no server may let through: a transaction of a session that is over, an ephemeral node of a session that is not
-//! there, an ephemeral node that survives its session or goes with another one's.
+//! there, an ephemeral node that survives its session or goes with another one's, a node reaped that is not to be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rookeeper_proto::txn::CreateKind;
-use rookeeper_proto::{SessionId, Txn, TxnRecord, Zxid, path};
+use rookeeper_proto::{Acl, SessionId, Txn, TxnHeader, TxnRecord, Zxid, path};
 
 use super::Verdict;
 
@@ -18,10 +19,31 @@ pub struct NodeState {
     pub created: Zxid,
     /// [`SessionId::NONE`] where the node is not ephemeral.
     pub owner: SessionId,
+    pub acl: Arc<[Acl]>,
+    /// How often the list was replaced.
+    pub aversion: i32,
+    passing: Passing,
+}
+
+/// Whether the ensemble may remove the node by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    No,
+    Container,
+    /// Not before this wall-clock time.
+    At(i64),
 }
 
 /// What watchers of a path may hear of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    pub zxid: Zxid,
+    pub what: Happening,
+    /// Who may read the node, which says who hears of it.
+    pub acl: Arc<[Acl]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Happening {
     Created,
     Deleted,
@@ -44,10 +66,13 @@ impl Happening {
 #[derive(Debug, Default)]
 pub struct Model {
     states: BTreeMap<String, Vec<(Zxid, Option<NodeState>)>>,
-    happenings: BTreeMap<String, Vec<(Zxid, Happening)>>,
+    happenings: BTreeMap<String, Vec<Happened>>,
     ephemerals: BTreeMap<SessionId, BTreeSet<String>>,
     sessions: BTreeSet<SessionId>,
     over: BTreeSet<SessionId>,
+    /// Whether sessions that no transaction has made may change something. A leader takes one that was for all and is over for such, as the
+    /// original does, so that its last requests may still change something; they never make an ephemeral node.
+    pub local_sessions: bool,
 }
 
 impl Model {
@@ -71,10 +96,27 @@ impl Model {
             .collect()
     }
 
+    /// Whether all servers know, or knew, of a session.
+    pub fn knows_session(&self, session: SessionId) -> bool {
+        self.sessions.contains(&session) || self.over.contains(&session)
+    }
+
+    /// How often lists of rights were set: for a planted bug.
+    pub fn lists_set(&self) -> i64 {
+        self.states.values().filter_map(|states| states.last()?.1.as_ref()).map(|node| i64::from(node.aversion)).sum()
+    }
+
     /// What happened to a path after `after`, in order.
-    pub fn happenings(&self, path: &str, after: Zxid) -> &[(Zxid, Happening)] {
+    pub fn happenings(&self, path: &str, after: Zxid) -> &[Happened] {
         let Some(all) = self.happenings.get(path) else { return &[] };
-        &all[all.partition_point(|(zxid, _)| *zxid <= after)..]
+        since(all, after)
+    }
+
+    /// The same for a path and all below it.
+    pub fn happenings_below<'a>(&'a self, top: &'a str, after: Zxid) -> impl Iterator<Item = (&'a str, &'a Happened)> {
+        let below = self.happenings.range(top.to_owned()..).take_while(move |(path, _)| path.starts_with(top));
+        let own = below.filter(move |(path, _)| is_at_or_below(path, top));
+        own.flat_map(move |(path, all)| since(all, after).iter().map(move |happened| (path.as_str(), happened)))
     }
 
     pub fn apply(&mut self, record: &TxnRecord) -> Verdict {
@@ -82,6 +124,7 @@ impl Model {
         if !matches!(record.txn, Txn::Error { .. } | Txn::CreateSession { .. })
             && session != SessionId::NONE
             && !self.sessions.contains(&session)
+            && !self.local_sessions
         {
             return Err(format!(
                 "ephemerals: {zxid} is a change by session {session}, which is not alive: {:?}",
@@ -98,8 +141,8 @@ impl Model {
             }
             Txn::CloseSession { paths } => self.close(zxid, session, paths.as_deref()),
             Txn::Multi(members) if members.iter().any(|member| matches!(member, Txn::Error { .. })) => Ok(()),
-            Txn::Multi(members) => members.iter().try_for_each(|member| self.change(zxid, session, member)),
-            txn => self.change(zxid, session, txn),
+            Txn::Multi(members) => members.iter().try_for_each(|member| self.change(&record.header, member)),
+            txn => self.change(&record.header, txn),
         }
     }
 
@@ -110,16 +153,15 @@ impl Model {
             return Err(format!("ephemerals: session {session} ends at {zxid} with {named:?}, but owns {owned:?}"));
         }
         for path in owned {
-            self.put(zxid, &path, None);
-            self.note(zxid, &path, Happening::Deleted);
-            self.note_parent(zxid, &path);
+            self.remove(zxid, &path);
         }
         self.sessions.remove(&session);
         self.over.insert(session);
         Ok(())
     }
 
-    fn change(&mut self, zxid: Zxid, session: SessionId, txn: &Txn) -> Verdict {
+    fn change(&mut self, header: &TxnHeader, txn: &Txn) -> Verdict {
+        let (zxid, session) = (header.zxid, header.session);
         match txn {
             Txn::Create(create) => {
                 if self.now(&create.path).is_some() {
@@ -127,25 +169,44 @@ impl Model {
                 }
                 let ephemeral = matches!(create.kind, CreateKind::Node { ephemeral: true, .. });
                 let owner = if ephemeral { session } else { SessionId::NONE };
+                if ephemeral && !self.sessions.contains(&session) {
+                    return Err(format!("ephemerals: {} gets session {session}, which not all know", create.path));
+                }
                 if ephemeral {
                     self.ephemerals.entry(session).or_default().insert(create.path.clone());
                 }
                 let data = create.data.clone().unwrap_or_default();
-                self.put(zxid, &create.path, Some(NodeState { data, version: 0, created: zxid, owner }));
-                self.note(zxid, &create.path, Happening::Created);
+                let acl: Arc<[Acl]> = create.acl.clone().unwrap_or_else(Acl::open).into();
+                let passing = match create.kind {
+                    CreateKind::Node { .. } => Passing::No,
+                    CreateKind::Container => Passing::Container,
+                    CreateKind::Ttl { ttl_ms } => Passing::At(header.time_ms + ttl_ms),
+                };
+                let node = NodeState { data, version: 0, created: zxid, owner, acl: acl.clone(), aversion: 0, passing };
+                self.put(zxid, &create.path, Some(node));
+                self.note(zxid, &create.path, Happening::Created, acl);
                 self.note_parent(zxid, &create.path);
             }
             Txn::Delete { path } | Txn::DeleteContainer { path } => {
                 let Some(gone) = self.now(path) else {
                     return Err(format!("model: {path} is deleted at {zxid}, but is not there"));
                 };
+                if self.has_children(path) {
+                    return Err(format!("model: {path} is deleted at {zxid}, but has children"));
+                }
+                let is_due = match gone.passing {
+                    Passing::No => false,
+                    Passing::Container => true,
+                    Passing::At(due_ms) => due_ms <= header.time_ms,
+                };
+                if matches!(txn, Txn::DeleteContainer { .. }) && !is_due {
+                    return Err(format!("model: {path} is reaped at {zxid}, but is {:?}", gone.passing));
+                }
                 let owner = gone.owner;
                 if let Some(owned) = self.ephemerals.get_mut(&owner) {
                     owned.remove(path);
                 }
-                self.put(zxid, path, None);
-                self.note(zxid, path, Happening::Deleted);
-                self.note_parent(zxid, path);
+                self.remove(zxid, path);
             }
             Txn::SetData { path, data, version } => {
                 let Some(node) = self.now(path) else {
@@ -157,12 +218,50 @@ impl Model {
                 }
                 node.data = data.clone().unwrap_or_default();
                 node.version = *version;
+                let acl = node.acl.clone();
                 self.put(zxid, path, Some(node));
-                self.note(zxid, path, Happening::DataChanged);
+                self.note(zxid, path, Happening::DataChanged, acl);
+            }
+            Txn::SetAcl { path, acl, version } => {
+                let Some(node) = self.now(path) else {
+                    return Err(format!("model: the list of {path} is set at {zxid}, but it is not there"));
+                };
+                let mut node = node.clone();
+                if node.aversion + 1 != *version {
+                    return Err(format!("model: {path} gets list {version} at {zxid}, but has {}", node.aversion));
+                }
+                node.acl = acl.clone().unwrap_or_else(Acl::open).into();
+                node.aversion = *version;
+                self.put(zxid, path, Some(node));
+            }
+            Txn::Check { path, version } => {
+                let found = self.now(path).map(|node| node.version + 1);
+                // Version 0 stands for any.
+                if found.is_none_or(|found| *version != 0 && found != *version) {
+                    return Err(format!("model: {path} was found at {version} less one at {zxid}, but is {found:?}"));
+                }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn has_children(&self, parent: &str) -> bool {
+        let prefix = format!("{parent}/");
+        let mut below = self.states.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        below.any(|(_, states)| states.last().is_some_and(|(_, state)| state.is_some()))
+    }
+
+    fn remove(&mut self, zxid: Zxid, path: &str) {
+        let acl = self.acl(path);
+        self.put(zxid, path, None);
+        self.note(zxid, path, Happening::Deleted, acl);
+        self.note_parent(zxid, path);
+    }
+
+    /// Nodes that no transaction has made are open.
+    fn acl(&self, path: &str) -> Arc<[Acl]> {
+        self.now(path).map_or_else(|| Acl::open().into(), |node| node.acl.clone())
     }
 
     fn put(&mut self, zxid: Zxid, path: &str, state: Option<NodeState>) {
@@ -170,12 +269,21 @@ impl Model {
         states.push((zxid, state));
     }
 
-    fn note(&mut self, zxid: Zxid, path: &str, happening: Happening) {
-        self.happenings.entry(path.to_owned()).or_default().push((zxid, happening));
+    fn note(&mut self, zxid: Zxid, path: &str, what: Happening, acl: Arc<[Acl]>) {
+        self.happenings.entry(path.to_owned()).or_default().push(Happened { zxid, what, acl });
     }
 
     fn note_parent(&mut self, zxid: Zxid, child: &str) {
         let parent = path::parent(child).unwrap_or(path::ROOT).to_owned();
-        self.note(zxid, &parent, Happening::ChildrenChanged);
+        let acl = self.acl(&parent);
+        self.note(zxid, &parent, Happening::ChildrenChanged, acl);
     }
+}
+
+fn since(all: &[Happened], after: Zxid) -> &[Happened] {
+    &all[all.partition_point(|happened| happened.zxid <= after)..]
+}
+
+pub fn is_at_or_below(path: &str, top: &str) -> bool {
+    top == path::ROOT || path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

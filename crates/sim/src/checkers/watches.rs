@@ -1,4 +1,5 @@
-//! A watch event reaches the client before any answer that shows the change, bears the zxid of the change, and comes once.
+//! A watch event reaches the client before any answer that shows the change, bears the zxid of the change, and comes once. A change of a
+//! node that the client may not read reaches it never; where it waited for one event only, it waits no more.
 //!
 //! One value per client: what it waits for, and since which zxid.
 
@@ -7,7 +8,8 @@ use std::collections::BTreeMap;
 use rookeeper_proto::Zxid;
 
 use super::Verdict;
-use super::model::{Happening, Model};
+use super::model::{Happened, Happening, Model, is_at_or_below};
+use super::rights::{self, User};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -32,15 +34,43 @@ impl Kind {
     }
 }
 
+/// A watch that stays after it fired.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lasting {
+    pub path: String,
+    /// Everything below is meant too, but not that children came or went.
+    pub recursive: bool,
+}
+
+impl Lasting {
+    fn hears(&self, path: &str, happening: Happening) -> bool {
+        if self.recursive {
+            happening != Happening::ChildrenChanged && is_at_or_below(path, &self.path)
+        } else {
+            path == self.path
+        }
+    }
+
+    /// What it should have told.
+    fn due<'a>(&'a self, model: &'a Model, after: Zxid) -> impl Iterator<Item = (&'a str, &'a Happened)> {
+        let all = model.happenings_below(&self.path, after);
+        all.filter(move |(path, happened)| self.hears(path, happened.what))
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Watches {
+    pub user: User,
     /// The zxid after which a change is to be told.
     pending: BTreeMap<(String, Kind), Zxid>,
+    lasting: BTreeMap<Lasting, Zxid>,
+    /// What was told and no answer has shown yet, and how often: several operations of one transaction are each told.
+    told: BTreeMap<(Zxid, String, Happening), usize>,
 }
 
 impl Watches {
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.lasting.is_empty()
     }
 
     /// A read with a watch was answered.
@@ -51,75 +81,157 @@ impl Watches {
         }
     }
 
+    /// A watch that stays was set.
+    pub fn stays(&mut self, watch: Lasting, zxid: Zxid) {
+        self.lasting.entry(watch).or_insert(zxid);
+    }
+
+    /// It was removed, or there was none.
+    pub fn removed(&mut self, watch: &Lasting, was_there: bool) -> Verdict {
+        if self.lasting.remove(watch).is_some() == was_there {
+            Ok(())
+        } else {
+            Err(format!("watches: {watch:?} was removed, there according to the server: {was_there}"))
+        }
+    }
+
     /// What a client names when it reconnects.
     pub fn of_kind(&self, kind: Kind) -> Vec<String> {
         self.pending.keys().filter(|(_, other)| *other == kind).map(|(path, _)| path.clone()).collect()
     }
 
+    pub fn that_stay(&self, recursive: bool) -> Vec<String> {
+        self.lasting.keys().filter(|watch| watch.recursive == recursive).map(|watch| watch.path.clone()).collect()
+    }
+
     /// The session is over, and its watches with it.
     pub fn clear(&mut self) {
         self.pending.clear();
+        self.lasting.clear();
+        self.told.clear();
     }
 
     /// An event; `zxid` is -1 for what a reconnecting client missed.
     pub fn event(&mut self, model: &Model, happening: Happening, path: &str, zxid: Zxid) -> Verdict {
+        let user = self.user;
         let mut waited = false;
         let mut verdict = Ok(());
         self.pending.retain(|(known, kind), since| {
             if known != path || !kind.hears(happening) {
                 return true;
             }
-            waited = true;
             let after = model.happenings(path, *since);
-            let first = after.iter().find(|(_, what)| kind.hears(*what));
+            let first = after.iter().find(|happened| kind.hears(happened.what));
+            if first.is_some_and(|first| zxid.0 > 0 && first.zxid < zxid && !rights::may_read(&first.acl, user)) {
+                // It fired when the client might not hear of it.
+                return false;
+            }
+            waited = true;
             match first {
                 None => {
                     verdict = Err(format!(
                         "watches: {happening:?} of {path} at {zxid} was told, but nothing happened after {since}"
-                    ))
+                    ));
                 }
-                Some((at, what)) if zxid.0 > 0 && (*at, *what) != (zxid, happening) => {
+                Some(first) if zxid.0 > 0 && (first.zxid, first.what) != (zxid, happening) => {
                     verdict = Err(format!(
-                        "watches: {happening:?} of {path} at {zxid} was told in place of {what:?} at {at}"
+                        "watches: {happening:?} of {path} at {zxid} was told in place of {:?} at {}",
+                        first.what, first.zxid
                     ));
                 }
                 Some(_) => {}
             }
             false
         });
+        verdict?;
         // What a reconnecting client missed is told for each of its lists.
-        if !waited && zxid.0 > 0 {
+        if zxid.0 <= 0 {
+            return Ok(());
+        }
+        let lasts = self.lasting.iter().any(|(watch, since)| zxid > *since && watch.hears(path, happening));
+        if !waited && !lasts {
             return Err(format!("watches: {happening:?} of {path} at {zxid} was told, but nobody waits for it"));
         }
-        verdict
+        let same = |one: &&Happened| (one.zxid, one.what) == (zxid, happening);
+        let mut events = model.happenings(path, Zxid(zxid.0 - 1)).iter().filter(same);
+        match events.next() {
+            None => return Err(format!("watches: {happening:?} of {path} at {zxid} was told, but did not happen")),
+            Some(event) if !rights::may_read(&event.acl, user) => {
+                return Err(format!("rights: user {user} was told of {happening:?} of {path} at {zxid}"));
+            }
+            Some(_) => {}
+        }
+        if lasts {
+            let told = self.told.entry((zxid, path.to_owned(), happening)).or_default();
+            *told += 1;
+            if *told > 1 + events.count() {
+                return Err(format!("watches: {happening:?} of {path} at {zxid} was told too often"));
+            }
+        }
+        Ok(())
     }
 
     /// An answer showed the state at `zxid`: everything up to there must have been told.
-    pub fn shown(&self, model: &Model, zxid: Zxid) -> Verdict {
-        for ((path, kind), since) in &self.pending {
-            let missed = model.happenings(path, *since).iter().find(|(at, what)| *at <= zxid && kind.hears(*what));
-            if let Some((at, what)) = missed {
-                return Err(format!("watches: {what:?} of {path} at {at} was not told before an answer showed {zxid}"));
+    pub fn shown(&mut self, model: &Model, zxid: Zxid) -> Verdict {
+        let user = self.user;
+        let mut verdict = Ok(());
+        self.pending.retain(|(path, kind), since| {
+            let after = model.happenings(path, *since);
+            let Some(first) = after.iter().find(|first| first.zxid <= zxid && kind.hears(first.what)) else {
+                return true;
+            };
+            if rights::may_read(&first.acl, user) {
+                let (what, at) = (first.what, first.zxid);
+                verdict =
+                    Err(format!("watches: {what:?} of {path} at {at} was not told before an answer showed {zxid}"));
             }
+            false
+        });
+        verdict?;
+        for (watch, since) in self.lasting.iter_mut().filter(|(_, since)| **since < zxid) {
+            for (path, due) in watch.due(model, *since) {
+                if due.zxid > zxid || !rights::may_read(&due.acl, user) {
+                    continue;
+                }
+                let same = |one: &&Happened| (one.zxid, one.what) == (due.zxid, due.what);
+                let times = model.happenings(path, Zxid(due.zxid.0 - 1)).iter().filter(same).count();
+                if self.told.get(&(due.zxid, path.to_owned(), due.what)).is_none_or(|told| *told < times) {
+                    let (what, at) = (due.what, due.zxid);
+                    return Err(format!(
+                        "watches: {what:?} of {path} at {at} was not told to {watch:?} before an answer showed {zxid}"
+                    ));
+                }
+            }
+            *since = zxid;
         }
+        self.told = self.told.split_off(&(Zxid(zxid.0 + 1), String::new(), Happening::Created));
         Ok(())
     }
 
     /// The answer to the renewal of all watches on another connection, whose state is that at `zxid`.
     pub fn renewed(&mut self, model: &Model, zxid: Zxid) -> Verdict {
-        for ((path, kind), since) in &mut self.pending {
+        let user = self.user;
+        let mut verdict = Ok(());
+        self.pending.retain(|(path, kind), since| {
+            let now = model.at(path, zxid);
             let missed = match kind {
                 // One that came and went again is as it was.
-                Kind::Exist => model.at(path, zxid).is_some(),
-                _ => model.happenings(path, *since).iter().any(|(at, what)| *at <= zxid && kind.hears(*what)),
+                Kind::Exist => now.is_some(),
+                _ => model.happenings(path, *since).iter().any(|one| one.zxid <= zxid && kind.hears(one.what)),
             };
-            if missed {
-                return Err(format!(
+            // Of a node that went everybody hears; of one that is there, those who may read it.
+            if missed && now.is_none_or(|node| rights::may_read(&node.acl, user)) {
+                verdict = Err(format!(
                     "watches: a change of {path} after {since} was missed when watches were renewed at {zxid}"
                 ));
             }
             *since = zxid;
+            !missed
+        });
+        for since in self.lasting.values_mut() {
+            *since = zxid;
         }
-        Ok(())
+        self.told.clear();
+        verdict
     }
 }

@@ -19,8 +19,18 @@ use crate::link::LinkId;
 use crate::membership::{Membership, Memberships};
 
 /// Where the numbers of an epoch run out another one is begun in good time: at a calm moment, or at last here.
-const CALM_ROLLOVER: u32 = 0xffff_0000;
-const LAST_ROLLOVER: u32 = 0xffff_c000;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rollover {
+    /// From this counter on the epoch ends when nothing is on its way.
+    pub calm: u32,
+    pub last: u32,
+}
+
+impl Default for Rollover {
+    fn default() -> Rollover {
+        Rollover { calm: 0xffff_0000, last: 0xffff_c000 }
+    }
+}
 
 impl Leader {
     /// What [`Leader::propose`] takes next.
@@ -97,7 +107,8 @@ impl Leader {
             }
         }
         let counter = self.book.proposed().counter();
-        let used_up = counter >= LAST_ROLLOVER || (counter >= CALM_ROLLOVER && self.book.outstanding() == 0);
+        let Rollover { calm, last } = self.settings.rollover;
+        let used_up = counter >= last || (counter >= calm && self.book.outstanding() == 0);
         if used_up && !self.standalone {
             self.step_down(format!("epoch {:x} is nearly used up; another one begins", self.epoch), None);
         }
@@ -207,13 +218,14 @@ mod tests {
 
     #[test]
     fn an_epoch_ends_at_a_calm_moment_before_its_numbers_do() {
-        let mut calm = leader(CALM_ROLLOVER - 2);
-        assert_eq!(proposes(&mut calm), [LeaderOutput::Committed(Zxid::new(1, CALM_ROLLOVER - 1))]);
+        let rollover = Rollover::default();
+        let mut calm = leader(rollover.calm - 2);
+        assert_eq!(proposes(&mut calm), [LeaderOutput::Committed(Zxid::new(1, rollover.calm - 1))]);
         let outputs = proposes(&mut calm);
         assert!(matches!(outputs[..], [LeaderOutput::Committed(_), LeaderOutput::StepDown { .. }]), "{outputs:?}");
         assert_eq!(proposes(&mut calm), [], "what comes after it is decided by the next leader");
 
-        let mut busy = leader(LAST_ROLLOVER - 2);
+        let mut busy = leader(rollover.last - 2);
         for last in [false, true] {
             let (first, second) = (Record::new(busy.next_zxid(), b""), busy.next_zxid().next());
             busy.propose(0, &first);
@@ -222,9 +234,9 @@ mod tests {
             let ended =
                 std::iter::from_fn(|| busy.poll()).any(|output| matches!(output, LeaderOutput::StepDown { .. }));
             assert!(ended, "at the latest here ({last})");
-            busy = leader(LAST_ROLLOVER);
+            busy = leader(rollover.last);
         }
-        let mut alone = Leader::standalone(ServerId(1), Zxid::new(1, LAST_ROLLOVER));
+        let mut alone = Leader::standalone(ServerId(1), Zxid::new(1, rollover.last));
         assert_eq!(proposes(&mut alone).len(), 1, "a standalone server uses all of them");
     }
 }

@@ -32,6 +32,7 @@ use crate::history::History;
 use crate::link::LinkId;
 use crate::membership::{Member, Membership, Memberships, Role};
 use book::Book;
+pub use broadcast::Rollover;
 use claims::Claims;
 use learner_link::{LearnerLink, Stage};
 use liveness::Confirmation;
@@ -47,6 +48,7 @@ pub struct LeaderSettings {
     pub max_concurrent_diff_syncs: usize,
     pub max_time_to_wait_for_epoch_ms: Option<i64>,
     pub reconfig_enabled: bool,
+    pub rollover: Rollover,
 }
 
 /// What this server brings along. All of it is durable.
@@ -253,6 +255,7 @@ impl Leader {
             max_concurrent_diff_syncs: 0,
             max_time_to_wait_for_epoch_ms: None,
             reconfig_enabled: false,
+            rollover: Rollover::default(),
         };
         let member = Member { addresses: Vec::new(), role: Role::Participant, client: None };
         let membership = Membership { members: BTreeMap::from([(me, member)]), ..Membership::default() };

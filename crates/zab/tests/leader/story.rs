@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
 use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
-use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Start};
+use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Rollover, Start};
 use rookeeper_zab::{History, LinkId, Membership, Memberships, Record, SyncPlan};
 
 pub const TICK_MS: i64 = 1000;
@@ -43,6 +43,7 @@ pub fn settings() -> LeaderSettings {
         max_concurrent_diff_syncs: 100,
         max_time_to_wait_for_epoch_ms: None,
         reconfig_enabled: true,
+        rollover: Rollover::default(),
     }
 }
 

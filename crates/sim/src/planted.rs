@@ -1,0 +1,96 @@
+//! How often the checkers see each planted bug, and as what: a table that says what the simulator is worth.
+//!
+//! A bug that no life shows may be one that no checker looks for, or one that no life brings about.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::faults::{Plan, Sabotage};
+use crate::world::live;
+
+impl Sabotage {
+    pub const ALL: [Sabotage; 24] = [
+        Sabotage::AcksBeforeSync,
+        Sabotage::AcksNobodySent,
+        Sabotage::CountsJoinersUnheard,
+        Sabotage::LosesOnRecovery,
+        Sabotage::ForgetsEpochs,
+        Sabotage::DropsEvent,
+        Sabotage::DelaysEvent,
+        Sabotage::ReordersReplies,
+        Sabotage::WrongAnswer,
+        Sabotage::SkipsSync,
+        Sabotage::KeepsEphemeral,
+        Sabotage::WrongState,
+        Sabotage::NeverHeals,
+        Sabotage::KeepsAcknowledgements,
+        Sabotage::FollowsWhoIsBehind,
+        Sabotage::LeadsWithoutPromises,
+        Sabotage::CountsRepeatedPromises,
+        Sabotage::ForgetsPromises,
+        Sabotage::VotesWithoutItsDisk,
+        Sabotage::SnapshotsWhoHasMore,
+        Sabotage::TruncatesUnsynced,
+        Sabotage::SnapshotAheadOfLog,
+        Sabotage::UndigestedRights,
+        Sabotage::HearsItself,
+    ];
+
+    /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.
+    pub fn plan(self, seed: u64) -> Plan {
+        let mut plan = Plan::of_seed(seed, Some(3));
+        plan.reconfigures |= self == Sabotage::CountsJoinersUnheard;
+        if self == Sabotage::VotesWithoutItsDisk {
+            plan = plan.losing_disks();
+        }
+        plan.sabotage = Some(self);
+        plan
+    }
+}
+
+/// What became of the lives with one bug.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub lives: u64,
+    /// In how many lives a checker of this name spoke first.
+    pub by: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    pub fn count(&self) -> u64 {
+        self.by.values().sum()
+    }
+}
+
+/// Lives the first `lives` seeds with a bug.
+pub fn seen(sabotage: Sabotage, lives: u64, threads: usize) -> Seen {
+    let next = AtomicU64::new(0);
+    let seen = Mutex::new(Seen::default());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= lives {
+                        return;
+                    }
+                    let violation = live(sabotage.plan(seed), false).violation;
+                    let mut seen = seen.lock().expect("a panic within a life is its violation");
+                    seen.lives += 1;
+                    if let Some(violation) = violation {
+                        *seen.by.entry(checker(&violation).to_owned()).or_default() += 1;
+                    }
+                }
+            });
+        }
+    });
+    seen.into_inner().expect("a panic within a life is its violation")
+}
+
+/// A violation says when, then the name of the property, then what was found.
+fn checker(violation: &str) -> &str {
+    let problem = violation.split_once("ms: ").map_or(violation, |(_, problem)| problem);
+    problem.split_once(':').map_or(problem, |(name, _)| name)
+}

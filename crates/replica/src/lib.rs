@@ -14,7 +14,7 @@
 //! - [`read`]: reads, which do not pass the replica while their session has nothing on its way
 //! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
 //! - [`conversation`], [`budget`], `relief.rs`: when a client is read, heard and cut; what clients together make a server hold
-//! - [`session`], `reaper.rs`: what time does
+//! - [`session`], [`pulse`], `reaper.rs`: what time does
 //! - [`settings`], [`statistics`], [`time`], [`digest_log`]
 
 pub mod budget;
@@ -25,6 +25,7 @@ pub mod ensemble;
 pub mod found_membership;
 pub mod long_read;
 pub mod outbox;
+pub mod pulse;
 pub mod read;
 pub mod replica;
 pub mod session;

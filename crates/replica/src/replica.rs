@@ -405,6 +405,15 @@ impl Replica {
         self.shared.sessions().deadline_ms()
     }
 
+    /// The process stood still, see [`crate::pulse`]. Call before anything else is handed in.
+    pub fn stood_still(&mut self, from_ms: i64, to_ms: i64) {
+        self.shared.sessions().stood_still(from_ms, to_ms);
+    }
+
+    pub fn tick_time_ms(&self) -> i64 {
+        self.shared.settings.tick_time_ms
+    }
+
     /// Transactions on their way, and requests that wait for a leader.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len() + self.forwarded.len()

@@ -6,7 +6,7 @@
 //!
 //! Counterpart in the original: `SessionTrackerImpl` and `ExpiryQueue`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use rookeeper_proto::SessionId;
@@ -69,13 +69,32 @@ pub struct Sessions {
     next_id: i64,
     /// Whether global sessions expire here. Where another server decides about that, they have no due time.
     decides: bool,
+    /// When this server stood still, the latest last.
+    standstills: VecDeque<Standstill>,
 }
+
+/// A time in which this server read nothing.
+#[derive(Debug, Clone, Copy)]
+struct Standstill {
+    from_ms: i64,
+    to_ms: i64,
+}
+
+/// Those before are forgotten: sessions that were silent all the time since then may go.
+const MAX_STANDSTILLS: usize = 64;
 
 impl Sessions {
     /// `first_id` is where the ids of new sessions start.
     pub fn new(tick_ms: i64, first_id: SessionId) -> Sessions {
         assert!(tick_ms > 0, "tickTime must be positive");
-        Sessions { tick_ms, sessions: HashMap::new(), buckets: BTreeMap::new(), next_id: first_id.0, decides: true }
+        Sessions {
+            tick_ms,
+            sessions: HashMap::new(),
+            buckets: BTreeMap::new(),
+            next_id: first_id.0,
+            decides: true,
+            standstills: VecDeque::new(),
+        }
     }
 
     /// Begins anew with these sessions, all with their full timeout ahead of them; `decides` says whether they expire here. Nobody is
@@ -87,6 +106,20 @@ impl Sessions {
         for (id, timeout_ms) in sessions {
             self.add(id, timeout_ms, None, now_ms);
         }
+    }
+
+    /// This server read nothing from `from_ms` to `to_ms`: that time is not held against those who were not heard of since.
+    pub fn stood_still(&mut self, from_ms: i64, to_ms: i64) {
+        if self.standstills.len() == MAX_STANDSTILLS {
+            self.standstills.pop_front();
+        }
+        self.standstills.push_back(Standstill { from_ms, to_ms });
+    }
+
+    /// How long this server has stood still since then.
+    fn still_since_ms(&self, heard_ms: i64) -> i64 {
+        let since = self.standstills.iter().rev().take_while(|still| still.from_ms >= heard_ms);
+        since.map(|still| still.to_ms - still.from_ms).sum()
     }
 
     /// An id that no living session has.
@@ -232,7 +265,8 @@ impl Sessions {
                 if session.closing || session.bucket_ms != due_ms {
                     continue;
                 }
-                let renewed_ms = self.bucket(session.alive_ms(now_ms), session.timeout_ms);
+                let alive_ms = session.alive_ms(now_ms);
+                let renewed_ms = self.bucket(alive_ms + self.still_since_ms(alive_ms), session.timeout_ms);
                 if renewed_ms > due_ms && renewed_ms > now_ms {
                     self.place(id, renewed_ms);
                 } else {
@@ -325,6 +359,37 @@ mod tests {
         assert_eq!(sessions.expired(20_000), []);
         connection.hold_back(false);
         assert_eq!(sessions.expired(26_000), [(SessionId(1), 4000)]);
+    }
+
+    #[test]
+    fn the_time_in_which_the_server_stood_still_ends_no_session() {
+        let mut sessions = sessions();
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
+        sessions.add(SessionId(2), 4000, None, 0);
+        // A learner's session, which is touched.
+        sessions.add(SessionId(3), 4000, None, 0);
+        sessions.stood_still(1000, 11_000);
+        assert_eq!(sessions.expired(11_000), []);
+        // What has arrived is read now.
+        connection.heard(12_500);
+        sessions.touch(SessionId(3), 4000, 12_500);
+        assert_eq!(sessions.expired(15_999), []);
+        assert_eq!(sessions.expired(16_000), [(SessionId(2), 4000)]);
+        let mut late = sessions.expired(18_000);
+        late.sort();
+        assert_eq!(late, [(SessionId(1), 4000), (SessionId(3), 4000)]);
+    }
+
+    #[test]
+    fn two_standstills_add_up_and_one_before_the_last_sign_of_life_does_not_count() {
+        let mut sessions = sessions();
+        sessions.stood_still(0, 50_000);
+        sessions.add(SessionId(1), 4000, None, 60_000);
+        sessions.stood_still(61_000, 66_000);
+        sessions.stood_still(67_000, 72_000);
+        assert_eq!(sessions.expired(75_999), []);
+        assert_eq!(sessions.expired(76_000), [(SessionId(1), 4000)]);
     }
 
     #[test]

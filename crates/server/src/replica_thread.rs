@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use rookeeper_proto::ServerId;
+use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Input, Level, Output, Replica};
 use rookeeper_zab::{HostPort, Record};
 use tokio::sync::{mpsc, watch};
@@ -85,10 +86,12 @@ impl ReplicaThread {
         let mut from_peers = Vec::new();
         let mut records = Vec::new();
         let mut open = true;
+        let mut pulse = Pulse::new(self.replica.tick_time_ms(), self.clock.monotonic_ms());
         // A member has outputs before anything happens.
         let mut going = self.carry_out(&mut records);
         while going && (open || (self.ensemble.is_none() && self.replica.in_flight() > 0)) {
-            let deadline = self.replica.deadline_ms().map(|due_ms| self.clock.instant(due_ms));
+            let due_ms = self.replica.deadline_ms().map_or(pulse.due_ms(), |due_ms| due_ms.min(pulse.due_ms()));
+            let deadline = Some(self.clock.instant(due_ms));
             let listening = self.storage.waiting_bytes() < MAX_UNWRITTEN_BYTES;
             let accepting = open
                 && listening
@@ -111,6 +114,15 @@ impl ReplicaThread {
             };
             let now = self.clock.now();
             self.activities.replica.begin(now.monotonic_ms);
+            if let Some((from_ms, to_ms)) = pulse.woken(now.monotonic_ms) {
+                limited!(
+                    warn,
+                    "this server stood still",
+                    "this server stood still for {} ms, which is not held against any session",
+                    to_ms - from_ms
+                );
+                self.replica.stood_still(from_ms, to_ms);
+            }
             match answer {
                 Some(answer) => self.replica.handle(now, answer),
                 None if inputs.is_empty() && from_peers.is_empty() => self.replica.handle(now, Input::Tick),

@@ -159,6 +159,8 @@ impl Shared {
             let mut watches = self.watches();
             let is_last = watches.remove_some_of(connection.id, WATCHES_AT_ONCE);
             self.budget.note_watches(watches.bytes());
+            // Whoever waits for the tables is next, and not the following portion.
+            MutexGuard::unlock_fair(watches);
             if is_last {
                 break;
             }

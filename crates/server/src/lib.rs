@@ -7,7 +7,7 @@
 //!   is between the last two
 //! - `listener.rs`, `client_port.rs`, `connection.rs`, `linger.rs`: the client port; `client_memory.rs`: what clients may make the
 //!   server hold; `auth.rs`, `throttle.rs`: who is let in
-//! - `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands,
+//! - `door.rs`, `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands,
 //!   `membership_at_start.rs`: which of them count
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
 //! - [`descriptors`]: how many files and connections may be open; `report.rs`, `activity.rs`: what the server says when nothing goes on
@@ -28,6 +28,7 @@ pub mod config;
 mod connection;
 mod context;
 pub mod descriptors;
+mod door;
 pub mod dynamic_config;
 mod election_port;
 pub mod failure;

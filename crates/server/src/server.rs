@@ -26,6 +26,7 @@ use crate::client_port;
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble, OnMismatch};
 use crate::context::Context;
+use crate::door::Door;
 use crate::election_port::{ElectionPort, ElectionPortSettings};
 use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
@@ -43,6 +44,10 @@ use crate::version;
 
 /// How long an orderly stop may take before the process ends anyway; what is acknowledged is on disk all the same.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a server that connects may take to say who it is, where nothing else is configured. It does so at once; time is for one whose
+/// machine stands still.
+const GREETING_MS: u64 = 5_000;
 
 /// How often suppressed lines of the log are looked for.
 const REMIND_EVERY: Duration = Duration::from_secs(10);
@@ -291,6 +296,8 @@ async fn open_ports(
     let memberships = Arc::new(ensemble.settings(config).memberships);
     let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.sync_limit_ticks);
     let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
+    let greeting_limit_ms = ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms.min(GREETING_MS), u64::from);
+    let door = Arc::new(Door::new(ensemble.only_members, &memberships));
     let quorum_port = QuorumPort::open(
         QuorumPortSettings {
             me: ensemble.server_id,
@@ -299,6 +306,8 @@ async fn open_ports(
             connect_timeout: Duration::from_millis(connect_timeout_ms),
             snapshot_size_factor: ensemble.snapshot_size_factor,
             max_packet_bytes: config.requests.jute_max_buffer as usize + MAX_LEARNER_PACKET_BYTES,
+            door: door.clone(),
+            greeting_limit: Duration::from_millis(greeting_limit_ms),
         },
         shared,
         files,
@@ -311,9 +320,10 @@ async fn open_ports(
             memberships: memberships.clone(),
             listen_on_all: ensemble.quorum_listen_on_all_ips,
             connect_timeout_ms,
-            handshake_timeout_ms: ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms, u64::from),
+            handshake_timeout_ms: greeting_limit_ms,
             bind_retries: ensemble.election_port_bind_retries,
             multi_address: ensemble.multi_address_enabled,
+            door,
         },
         peers.small_inputs(),
     )

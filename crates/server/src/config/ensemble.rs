@@ -35,6 +35,8 @@ pub struct Ensemble {
     pub connect_to_learner_master_limit_ticks: Option<u32>,
     /// Whether quorum and election ports listen on all addresses rather than on those of the server line.
     pub quorum_listen_on_all_ips: bool,
+    /// Whether only members' addresses are let in at the quorum port and the election port.
+    pub only_members: bool,
     /// Whether sessions start as known to one server only, which spares the leader.
     pub local_sessions_enabled: bool,
     /// Whether such a session becomes a global one when it needs to.
@@ -49,7 +51,7 @@ pub struct Ensemble {
     pub force_snapshot_sync: bool,
     /// Milliseconds to connect to another member for an election.
     pub connect_timeout_ms: u32,
-    /// Milliseconds without data on an election connection before it is given up; none for `sync_limit_ticks`.
+    /// Milliseconds a server may take to say who it is when it connects; none for `sync_limit_ticks`, but five seconds at most.
     pub quorum_connection_timeout_ms: Option<u32>,
     /// How often binding the election port is tried; none for no end.
     pub election_port_bind_retries: Option<u32>,
@@ -419,6 +421,7 @@ fn ensemble(
         sync_limit_ticks: limit("syncLimit"),
         connect_to_learner_master_limit_ticks: settings.positive("connectToLearnerMasterLimit"),
         quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
+        only_members: settings.flag("quorum.membersOnly"),
         local_sessions_enabled: settings.flag("localSessionsEnabled"),
         local_sessions_upgrading_enabled: settings.flag("localSessionsUpgradingEnabled"),
         leader_serves: settings.flag("leaderServes"),

@@ -4,19 +4,20 @@
 //! silent or slow client delays nobody. When this server's own address changes, what listens on the old one is closed, then the new one
 //! is opened, however often that must be tried.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rookeeper_proto::ServerId;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+
+use crate::descriptors::{self, Spare};
+use crate::logging::{Cause, limited};
 
 use super::Shared;
 use super::dial::hints;
@@ -31,8 +32,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: u32 = 128;
 
 /// Connections that have not said yet who they are, in all and from one address.
-const MAX_UNKNOWN: usize = 128;
-const MAX_UNKNOWN_PER_ADDRESS: usize = 16;
+pub(super) const MAX_UNKNOWN: usize = 128;
+pub(super) const MAX_UNKNOWN_PER_ADDRESS: usize = 16;
+
+/// Connections that never become those of a server: one is told of, the others are counted.
+const STRANGERS: Cause = Cause::Named("strangers at the election port");
 
 /// The id that observers without one used before 3.5; they can't be connected back to.
 const NAMELESS_OBSERVER: ServerId = ServerId(i64::MAX);
@@ -173,7 +177,7 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut handshakes = JoinSet::new();
-    let mut is_full = false;
+    let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -181,25 +185,36 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
+            Err(error) if descriptors::are_exhausted(&error) && spare.refuse_one(&listener).is_some() => {
+                limited!(
+                    warn,
+                    "election connections without file descriptors",
+                    "closed an election connection: {error}"
+                );
+                continue;
+            }
             Err(error) => {
-                warn!(%error, "can't accept an election connection");
+                limited!(
+                    warn,
+                    "election connections that can't be accepted",
+                    "can't accept an election connection: {error}"
+                );
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let seat = shared.unknown.take(peer.ip());
-        if seat.is_none() && !is_full {
-            warn!("too many connections to the election port that do not say who they are; closes one from {peer}");
-        }
-        is_full = seat.is_none();
-        if let Some(seat) = seat {
-            let shared = shared.clone();
-            handshakes.spawn(async move {
-                greet(&shared, stream, peer).await;
-                drop(seat);
-            });
-        }
+        let Some(seat) = seat else {
+            let why = "there are too many that do not say who they are";
+            limited!(warn, STRANGERS, 1; "closes an election connection from {peer}: {why}");
+            continue;
+        };
+        let shared = shared.clone();
+        handshakes.spawn(async move {
+            greet(&shared, stream, peer).await;
+            drop(seat);
+        });
     }
 }
 
@@ -209,81 +224,34 @@ async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         debug!(%peer, %error, "election connection lost before it began");
         return;
     }
+    let stranger = |why: &str| limited!(warn, STRANGERS, 1; "closes an election connection from {peer}: {why}");
+    if !shared.door.admits(peer.ip()).await {
+        return stranger("it is no member's address, and quorum.membersOnly=true");
+    }
     let mut link = Link::new(stream);
     let message = match timeout(shared.handshake_timeout, link.reader.initial_message()).await {
         Ok(Ok(message)) => message,
-        Ok(Err(error)) => return warn!("closes an election connection from {peer}: {error}"),
+        Ok(Err(error)) => return stranger(&error.to_string()),
         Err(_) => {
             let limit_ms = shared.handshake_timeout.as_millis();
-            return warn!("closes an election connection from {peer}: does not say who it is within {limit_ms} ms");
+            return stranger(&format!("does not say who it is within {limit_ms} ms"));
         }
     };
     let server = message.server;
     if server == shared.me {
-        warn!(
-            "closes an election connection from {peer}: it says it is server {}, as this one is; two servers have the same \
+        let me = server.0;
+        limited!(
+            warn,
+            "servers with the id of this one",
+            "closes an election connection from {peer}: it says it is server {me}, as this one is ({}); two servers have the same \
              myid, or an address in the server list is wrong",
-            server.0
+            shared.own_addresses()
         );
     } else if server == NAMELESS_OBSERVER {
-        warn!("closes an election connection from {peer}: an observer without an id; give it one, and a server line");
+        stranger("an observer without an id; give it one, and a server line");
     } else if server.0 < 0 {
-        warn!("closes an election connection from {peer}: {} is no server id", server.0);
+        stranger(&format!("{} is no server id", server.0));
     } else {
         shared.connected(server, hints(&message.addresses), link, peer);
-    }
-}
-
-/// Counts connections that have not said yet who they are.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Unknown(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-impl Unknown {
-    fn take(&self, address: IpAddr) -> Option<Seat> {
-        let mut counts = self.0.lock();
-        let of_this = counts.get(&address).copied().unwrap_or(0);
-        if of_this >= MAX_UNKNOWN_PER_ADDRESS || counts.values().sum::<usize>() >= MAX_UNKNOWN {
-            return None;
-        }
-        counts.insert(address, of_this + 1);
-        Some(Seat { unknown: self.clone(), address })
-    }
-}
-
-/// Given back when dropped.
-#[derive(Debug)]
-struct Seat {
-    unknown: Unknown,
-    address: IpAddr,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut counts = self.unknown.0.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_address_does_not_take_all_seats() {
-        let unknown = Unknown::default();
-        let address = |last: u8| IpAddr::from([127, 0, 0, last]);
-        let seats: Vec<Seat> = std::iter::from_fn(|| unknown.take(address(1))).collect();
-        assert_eq!(seats.len(), MAX_UNKNOWN_PER_ADDRESS);
-        let others: Vec<Seat> = (2..=255).filter_map(|last| unknown.take(address(last))).collect();
-        assert_eq!(seats.len() + others.len(), MAX_UNKNOWN);
-        drop(seats);
-        assert!(unknown.take(address(1)).is_some());
-        drop(others);
-        assert!(unknown.0.lock().is_empty());
     }
 }

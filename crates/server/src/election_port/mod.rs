@@ -30,8 +30,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::door::{Door, Seats};
 use crate::failure::Failure;
-use listener::{BindFailure, Listeners, Place, Unknown};
+use crate::logging::limited;
+use listener::{BindFailure, Listeners, MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS, Place};
 use peer::{Mailbox, Peer};
 use wire::Link;
 
@@ -56,6 +58,7 @@ pub(crate) struct ElectionPortSettings {
     pub bind_retries: Option<u32>,
     /// Tell the others all addresses of this server, in the form that 3.5 does not read.
     pub multi_address: bool,
+    pub door: Arc<Door>,
 }
 
 /// The port while it is open. Dropped, it closes a moment later; [`ElectionPort::stop`] waits for that.
@@ -83,7 +86,8 @@ impl ElectionPort {
             handshake_timeout: Duration::from_millis(settings.handshake_timeout_ms),
             runtime: Handle::current(),
             events,
-            unknown: Unknown::default(),
+            unknown: Seats::new(MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS),
+            door: settings.door,
             state: Mutex::new(State { directory, peers: BTreeMap::new(), tasks: JoinSet::new(), is_closed: false }),
         });
         let listeners = Listeners::open(shared.clone(), &wanted, bind_retries).await.map_err(cannot_bind)?;
@@ -105,6 +109,7 @@ impl ElectionPort {
     /// Listens on this server's new address if it has one, ends connections to servers that have new ones. A server that is no
     /// longer a member keeps its connection, to ask.
     pub fn set_members(&self, memberships: Arc<Memberships>) {
+        self.shared.door.set_members(&memberships);
         let mut directory = Directory::new(self.shared.me, &memberships);
         let mut state = self.shared.state.lock();
         if directory.mine.is_empty() {
@@ -206,7 +211,9 @@ struct Shared {
     handshake_timeout: Duration,
     runtime: Handle,
     events: mpsc::Sender<Input>,
-    unknown: Unknown,
+    /// For connections that have not said yet who they are.
+    unknown: Seats,
+    door: Arc<Door>,
     state: Mutex<State>,
 }
 
@@ -247,7 +254,9 @@ impl Shared {
         if is_stranger && !state.peers.contains_key(&server) {
             let strangers = state.peers.keys().filter(|peer| !state.directory.others.contains_key(peer)).count();
             if strangers >= MAX_STRANGERS {
-                warn!(
+                limited!(
+                    warn,
+                    "servers that are no members",
                     "closes an election connection from {address}: server {} is no member, and there are already \
                      {MAX_STRANGERS} like it",
                     server.0
@@ -256,13 +265,20 @@ impl Shared {
             }
             if server < self.me && hints.is_empty() {
                 let (server, me) = (server.0, self.me.0);
-                warn!(
+                limited!(
+                    warn,
+                    "servers that are no members",
                     "closes an election connection from {address}: server {server} is no member, and does not say where \
                      server {me} can call back"
                 );
                 return;
             }
-            warn!("server {} at {address} is no member; it may ask who leads, and its votes do not count", server.0);
+            limited!(
+                warn,
+                "servers that are no members",
+                "server {} at {address} is no member; it may ask who leads, and its votes do not count",
+                server.0
+            );
         }
         let is_higher = server > self.me;
         if let Some(mailbox) = self.mailbox(&mut state, server) {
@@ -273,6 +289,12 @@ impl Shared {
                 mailbox.announced(hints);
             }
         }
+    }
+
+    /// For messages.
+    fn own_addresses(&self) -> String {
+        let mine = &self.state.lock().directory.mine;
+        mine.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// Where a server can be reached; nothing if it is no member.

@@ -18,11 +18,12 @@ use rookeeper_replica::Input;
 use rookeeper_zab::HostPort;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::Shared;
 use super::dial;
 use super::wire::{self, FrameReader, FrameWriter, Link, Received};
+use crate::logging::limited;
 
 /// After the first failed attempt; doubled with every other one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -284,7 +285,8 @@ impl Peer {
 
     /// Takes the place of the connection there was, if any.
     async fn adopt(&mut self, link: Link, how: &str) {
-        info!("election connection to server {} stands, {how}", self.server.0);
+        let server = self.server.0;
+        limited!(info, "election connections that stand", "election connection to server {server} stands, {how}");
         self.link = Some(link);
         self.established = Instant::now();
         self.dialing = None;
@@ -311,13 +313,19 @@ impl Peer {
             }
             Received::Unreadable(why) => {
                 self.has_told_unreadable = true;
-                warn!("passes over a notification of server {}: {why}", self.server.0);
+                let server = self.server.0;
+                limited!(
+                    warn,
+                    "notifications that can't be read",
+                    "passes over a notification of server {server}: {why}"
+                );
             }
         }
     }
 
     async fn lost(&mut self, why: &str) {
-        info!("election connection to server {} is gone: {why}", self.server.0);
+        let server = self.server.0;
+        limited!(info, "election connections that are gone", "election connection to server {server} is gone: {why}");
         self.link = None;
         self.tell_down().await;
     }

@@ -1,6 +1,6 @@
 //! A connection from a learner: its packets go to the replica, and what the replica has for it goes out in order.
 //!
-//! What always holds here: the replica hears of the link before anything that comes on it, and last that it is gone; bytes from outside
+//! What always holds here: the replica hears of a link only once its first packet is that of a learner, and before anything that comes on it, and last that it is gone; bytes from outside
 //! end this connection and nothing else; a learner that stops reading is dropped, it never holds up the replica.
 
 use std::net::SocketAddr;
@@ -10,17 +10,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::Zxid;
+use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::{Input, Shared};
 use rookeeper_store::StoreError;
 use rookeeper_zab::LinkId;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs, MAX_WAITING_BYTES};
 use super::packets::{PacketReader, ReadError};
 use super::streams::{self, Portions};
+use crate::door::Door;
+use crate::logging::limited;
 use crate::storage::Files;
 
 /// Data of a packet of a stranger: it must say who it is before it may say more.
@@ -40,6 +43,8 @@ pub(super) struct LearnerContext {
     pub files: Arc<Files>,
     /// The largest data of a packet: requests of clients, and the sessions a learner has heard of.
     pub max_packet_bytes: usize,
+    pub door: Arc<Door>,
+    pub greeting_limit: Duration,
 }
 
 /// Why the replica's side ends a link.
@@ -73,28 +78,68 @@ impl From<Gone> for End {
     }
 }
 
-/// Serves one accepted connection to its end. Returns after the replica was told.
+/// What a learner has said so far, and the reader that may have read more.
+pub(super) struct Greeting {
+    packets: PacketReader,
+    first: Vec<u8>,
+}
+
+/// Waits for the first words of a learner. None: they did not come, or were no such words; then it was said, and the connection is over.
+pub(super) async fn greeting(
+    context: &LearnerContext,
+    peer: SocketAddr,
+    reader: &mut (impl AsyncRead + Unpin),
+) -> Option<Greeting> {
+    let stranger = |why: &dyn std::fmt::Display| {
+        limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the quorum port: {why}");
+        None
+    };
+    if !context.door.admits(peer.ip()).await {
+        return stranger(&"it is no member's address, and quorum.membersOnly=true");
+    }
+    let mut packets = PacketReader::default();
+    let first = match tokio::time::timeout(context.greeting_limit, packets.next(reader, FIRST_PACKET_BYTES)).await {
+        Err(_) => {
+            return stranger(&format_args!("does not say who it is within {} ms", context.greeting_limit.as_millis()));
+        }
+        Ok(Err(error)) => return stranger(&error),
+        Ok(Ok(batch)) => batch.packets,
+    };
+    match QuorumPacket::split(&first, FIRST_PACKET_BYTES) {
+        Ok(Some((QuorumPacket::FollowerInfo { .. } | QuorumPacket::ObserverInfo { .. }, _))) => {
+            Some(Greeting { packets, first })
+        }
+        _ => stranger(&"it does not begin as a learner does"),
+    }
+}
+
+/// Serves a connection to its end. Returns after the replica was told.
 pub(super) async fn serve(
     context: &LearnerContext,
     link: LinkId,
     peer: SocketAddr,
     (reader, writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    greeting: Greeting,
     jobs: Jobs,
     stop: oneshot::Receiver<Stop>,
 ) {
+    let Greeting { packets, first } = greeting;
     if context.inputs.send(Input::LearnerConnected { link, peer: peer.to_string() }).await.is_err() {
         return;
     }
-    let end = run(context, (link, peer), reader, writer, jobs, stop).await;
+    if context.inputs.send(Input::FromLearner { link, packets: first }).await.is_err() {
+        return;
+    }
+    let end = run(context, (link, peer), (reader, packets), writer, jobs, stop).await;
     match end {
         End::Dropped(why) => debug!(%peer, "connection {link} of a learner closed: {why}"),
         End::Stopping => {}
         end => {
             match end {
                 End::Read(ReadError::Closed | ReadError::ClosedWithin | ReadError::Io(_)) | End::Write(_) => {
-                    info!(%peer, "connection {link} of a learner ended: {end}");
+                    limited!(info, "learners that left", "connection {link} of a learner at {peer} ended: {end}");
                 }
-                _ => warn!(%peer, "connection {link} of a learner closed: {end}"),
+                _ => limited!(warn, "learners that were cut", "connection {link} of a learner at {peer} closed: {end}"),
             }
             let _ = context.inputs.send(Input::LearnerGone { link, why: end.to_string() }).await;
         }
@@ -104,7 +149,7 @@ pub(super) async fn serve(
 async fn run(
     context: &LearnerContext,
     name: (LinkId, SocketAddr),
-    reader: impl AsyncRead + Unpin,
+    (reader, packets): (impl AsyncRead + Unpin, PacketReader),
     writer: impl AsyncWrite + Unpin,
     jobs: Jobs,
     stop: oneshot::Receiver<Stop>,
@@ -113,7 +158,7 @@ async fn run(
     let mut writing = Box::pin(write(context, name, writer, jobs, &streaming));
     let mut stop = stop;
     let (stop, finished) = tokio::select! {
-        end = read(context, name.0, reader) => return end,
+        end = read(context, name.0, reader, packets) => return end,
         written = &mut writing => match written {
             // The reason comes together with the last job.
             Ok(()) => ((&mut stop).await, true),
@@ -134,18 +179,20 @@ async fn run(
     }
 }
 
-async fn read(context: &LearnerContext, link: LinkId, mut stream: impl AsyncRead + Unpin) -> End {
-    let mut packets = PacketReader::default();
-    let mut limit_bytes = FIRST_PACKET_BYTES;
+async fn read(
+    context: &LearnerContext,
+    link: LinkId,
+    mut stream: impl AsyncRead + Unpin,
+    mut packets: PacketReader,
+) -> End {
     loop {
-        let batch = match packets.next(&mut stream, limit_bytes).await {
+        let batch = match packets.next(&mut stream, context.max_packet_bytes).await {
             Ok(batch) => batch,
             Err(error) => return error.into(),
         };
         if let Err(gone) = context.inputs.send(Input::FromLearner { link, packets: batch.packets }).await {
             return gone.into();
         }
-        limit_bytes = context.max_packet_bytes;
     }
 }
 

@@ -11,14 +11,20 @@ use std::time::Duration;
 
 use rookeeper_zab::HostPort;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::descriptors::{self, Spare};
+use crate::door::{Seat, Seats};
 use crate::failure::Failure;
+use crate::logging::limited;
 
 /// Connections at a time. An ensemble with this many learners would be a very large one.
 const MAX_LEARNERS: usize = 256;
+
+/// Of these from one address: all members of a test on one machine, and behind a gateway more than one ensemble has.
+const MAX_PER_ADDRESS: usize = 64;
 
 /// After a failed accept (no file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -40,7 +46,7 @@ pub(crate) struct Places {
 }
 
 /// What takes the connections.
-pub(crate) type Accept = Arc<dyn Fn(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit) + Send + Sync>;
+pub(crate) type Accept = Arc<dyn Fn(TcpStream, SocketAddr, Seat) + Send + Sync>;
 
 type Listeners = BTreeMap<SocketAddr, Arc<TcpListener>>;
 
@@ -57,11 +63,11 @@ pub(crate) async fn open(mut places: watch::Receiver<Places>, accept: Accept) ->
 }
 
 async fn run(mut places: watch::Receiver<Places>, mut listeners: Listeners, accept: Accept) {
-    let room = Arc::new(Semaphore::new(MAX_LEARNERS));
+    let seats = Seats::new(MAX_LEARNERS, MAX_PER_ADDRESS);
     loop {
         let mut accepting = JoinSet::new();
         for listener in listeners.values() {
-            accepting.spawn(accept_from(listener.clone(), accept.clone(), room.clone()));
+            accepting.spawn(accept_from(listener.clone(), accept.clone(), seats.clone()));
         }
         if places.changed().await.is_err() {
             return;
@@ -151,12 +157,25 @@ fn bind(address: SocketAddr, all: bool) -> io::Result<TcpListener> {
     }
 }
 
-async fn accept_from(listener: Arc<TcpListener>, accept: Accept, room: Arc<Semaphore>) {
+async fn accept_from(listener: Arc<TcpListener>, accept: Accept, seats: Seats) {
+    let mut spare = Spare::new();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
+            Err(error) if descriptors::are_exhausted(&error) && spare.refuse_one(&listener).is_some() => {
+                limited!(
+                    warn,
+                    "learners for which there are no file descriptors",
+                    "closed the connection of a learner: {error}"
+                );
+                continue;
+            }
             Err(error) => {
-                warn!(%error, "cannot accept a connection on the quorum port");
+                limited!(
+                    warn,
+                    "connections on the quorum port that can't be accepted",
+                    "cannot accept a connection on the quorum port: {error}"
+                );
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -165,9 +184,14 @@ async fn accept_from(listener: Arc<TcpListener>, accept: Accept, room: Arc<Semap
         let configured = stream
             .set_nodelay(true)
             .and_then(|()| rustix::net::sockopt::set_socket_keepalive(&stream, true).map_err(io::Error::from));
-        match (configured, room.clone().try_acquire_owned()) {
-            (Ok(()), Ok(place)) => accept(stream, peer, place),
-            (Ok(()), Err(_)) => warn!(%peer, "too many connections on the quorum port - max is {MAX_LEARNERS}"),
+        match (configured, seats.take(peer.ip())) {
+            (Ok(()), Some(seat)) => accept(stream, peer, seat),
+            (Ok(()), None) => limited!(
+                warn,
+                super::STRANGERS,
+                1;
+                "too many connections on the quorum port - max is {MAX_LEARNERS}, of one address {MAX_PER_ADDRESS}; closed that of {peer}"
+            ),
             (Err(_), _) => {}
         }
     }

@@ -38,10 +38,15 @@ use self::leader_link::{LeaderContext, TooSlow, Wanted};
 use self::learner_link::{LearnerContext, Stop};
 use self::listener::Places;
 use self::outgoing::{Job, JobQueue, Overflow};
+use crate::door::{Door, Seat};
 use crate::failure::Failure;
+use crate::logging::Cause;
 use crate::storage::Files;
 
 pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};
+
+/// Connections that never become those of a learner: one is told of, the others are counted.
+const STRANGERS: Cause = Cause::Named("strangers at the quorum port");
 
 /// How this server's quorum port works. Every field as in the configuration of the ensemble.
 #[derive(Debug, Clone)]
@@ -55,6 +60,9 @@ pub(crate) struct QuorumPortSettings {
     pub snapshot_size_factor: Option<f64>,
     /// The largest data of a packet from a learner.
     pub max_packet_bytes: usize,
+    pub door: Arc<Door>,
+    /// How long a learner may take to say who it is.
+    pub greeting_limit: Duration,
 }
 
 /// Used by the replica thread. Dropped, it closes everything.
@@ -110,13 +118,15 @@ impl QuorumPort {
             connect_timeout,
             snapshot_size_factor,
             max_packet_bytes,
+            door,
+            greeting_limit,
         } = settings;
-        let context = LearnerContext { inputs: inputs.clone(), shared, files, max_packet_bytes };
+        let context = LearnerContext { inputs: inputs.clone(), shared, files, max_packet_bytes, door, greeting_limit };
         let learners = Arc::new(Learners { context, links: Mutex::default(), next_link: AtomicU64::new(1) });
         let places = Places { addresses: addresses_of(&memberships, me), all: listen_on_all };
         let (places, wanted) = watch::channel(places);
         let accepting = learners.clone();
-        let accept = Arc::new(move |stream, peer, place| accepting.clone().serve(stream, peer, place));
+        let accept = Arc::new(move |stream, peer, seat| accepting.clone().serve(stream, peer, seat));
         let addresses = listener::open(wanted, accept).await?;
         Ok(QuorumPort {
             runtime: Handle::current(),
@@ -276,21 +286,21 @@ impl LinkView {
 }
 
 impl Learners {
-    fn serve(
-        self: Arc<Learners>,
-        stream: tokio::net::TcpStream,
-        peer: SocketAddr,
-        place: tokio::sync::OwnedSemaphorePermit,
-    ) {
-        let link = LinkId(self.next_link.fetch_add(1, Relaxed));
-        let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
-        let (stop, stopped) = oneshot::channel();
-        queue.connected(&stream);
-        self.links.lock().insert(link, LearnerHandle { peer, jobs, stop });
+    fn serve(self: Arc<Learners>, stream: tokio::net::TcpStream, peer: SocketAddr, seat: Seat) {
         tokio::spawn(async move {
-            learner_link::serve(&self.context, link, peer, stream.into_split(), queue, stopped).await;
-            self.links.lock().remove(&link);
-            drop(place);
+            let (mut reader, writer) = stream.into_split();
+            // The replica never hears of those who do not begin as a learner does.
+            if let Some(greeting) = learner_link::greeting(&self.context, peer, &mut reader).await {
+                let link = LinkId(self.next_link.fetch_add(1, Relaxed));
+                let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
+                let (stop, stopped) = oneshot::channel();
+                queue.connected(writer.as_ref());
+                self.links.lock().insert(link, LearnerHandle { peer, jobs, stop });
+                let stream = (reader, writer);
+                learner_link::serve(&self.context, link, peer, stream, greeting, queue, stopped).await;
+                self.links.lock().remove(&link);
+            }
+            drop(seat);
         });
     }
 }

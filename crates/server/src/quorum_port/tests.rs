@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{PeerQueue, QuorumPort, QuorumPortSettings, outgoing, peer_queue};
+use crate::door::Door;
 use crate::storage::Files;
 
 /// Nothing here takes longer unless it hangs.
@@ -34,6 +35,10 @@ impl Fixture {
     }
 
     async fn with_nodes(nodes: i64) -> Fixture {
+        Fixture::open(nodes, false, LIMIT).await
+    }
+
+    async fn open(nodes: i64, only_members: bool, greeting_limit: Duration) -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         let files = Arc::new(Files::of_test(directory.path()));
         let mut tree = Tree::with_seed(1);
@@ -49,6 +54,8 @@ impl Fixture {
             connect_timeout: LIMIT,
             snapshot_size_factor: Some(0.33),
             max_packet_bytes: 1 << 20,
+            door: Arc::new(Door::new(only_members, &memberships("127.0.0.1:0"))),
+            greeting_limit,
         };
         let port = QuorumPort::open(settings, shared.clone(), files.clone(), sender).await.unwrap();
         Fixture { port, inputs, waiting: Vec::new(), files, shared, _directory: directory }
@@ -64,22 +71,27 @@ impl Fixture {
 
     /// Connects as a learner that has said who it is.
     async fn learner(&mut self) -> (LinkId, TcpStream) {
-        let (link, mut stream) = self.stranger().await;
+        let mut stream = self.stranger().await;
+        stream.write_all(&packets(&[FOLLOWER_INFO])).await.unwrap();
+        (self.greeted(&stream).await, stream)
+    }
+
+    /// The replica hears of the learner at the other end of this stream.
+    async fn greeted(&mut self, stream: &TcpStream) -> LinkId {
+        let own = stream.local_addr().unwrap().to_string();
+        let link = match self.next_input().await {
+            Input::LearnerConnected { link, peer } if peer == own => link,
+            other => panic!("{other:?}"),
+        };
         let hello = packets(&[FOLLOWER_INFO]);
-        stream.write_all(&hello).await.unwrap();
         assert!(
             matches!(self.next_input().await, Input::FromLearner { link: from, packets } if from == link && packets == hello)
         );
-        (link, stream)
+        link
     }
 
-    async fn stranger(&mut self) -> (LinkId, TcpStream) {
-        let stream = TcpStream::connect(self.port.addresses()[0]).await.unwrap();
-        let own = stream.local_addr().unwrap().to_string();
-        match self.next_input().await {
-            Input::LearnerConnected { link, peer } if peer == own => (link, stream),
-            other => panic!("{other:?}"),
-        }
+    async fn stranger(&self) -> TcpStream {
+        TcpStream::connect(self.port.addresses()[0]).await.unwrap()
     }
 
     /// Dials a fake leader, which accepts.
@@ -193,7 +205,7 @@ async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
         progress => panic!("{progress:?}"),
     }
     // Nothing more is said of a link that the replica gave up.
-    let (other, _stream) = fixture.stranger().await;
+    let (other, _stream) = fixture.learner().await;
     assert_ne!(other, link);
 }
 
@@ -201,16 +213,20 @@ async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
 async fn what_is_no_packet_ends_its_connection_and_nothing_else() {
     let mut fixture = Fixture::new().await;
     let (link, mut good) = fixture.learner().await;
-    let (_, mut http) = fixture.stranger().await;
-    http.write_all(b"GET / HTTP/1.1\r\nHost: zookeeper\r\n\r\n").await.unwrap();
-    assert!(fixture.gone().await.contains("not a packet"));
-    assert_eq!(http.read(&mut [0; 9]).await.unwrap_or(0), 0);
-    // A stranger has little to say.
-    let (_, mut stranger) = fixture.stranger().await;
     let (zxid, record) = (Zxid(1), &[0; 2000][..]);
-    stranger.write_all(&packets(&[QuorumPacket::Proposal { zxid, record }])).await.unwrap();
-    assert!(fixture.gone().await.contains("not a packet"));
-    // Whoever has said who it is may say that.
+    // A stranger has little to say, and nothing before it has said who it is.
+    let strangers = [
+        b"GET / HTTP/1.1\r\nHost: zookeeper\r\n\r\n".to_vec(),
+        packets(&[QuorumPacket::Proposal { zxid, record }]),
+        packets(&[QuorumPacket::UpToDate]),
+        packets(&[QuorumPacket::Ack { zxid }, FOLLOWER_INFO]),
+    ];
+    for bytes in strangers {
+        let mut stranger = fixture.stranger().await;
+        stranger.write_all(&bytes).await.unwrap();
+        assert_eq!(stranger.read(&mut [0; 9]).await.unwrap_or(0), 0, "{bytes:?}");
+    }
+    // The replica has heard of none of them: what it hears next is this. Whoever has said who it is may say more.
     let large = packets(&[QuorumPacket::Proposal { zxid, record }]);
     good.write_all(&large).await.unwrap();
     let mut received = Vec::new();
@@ -224,6 +240,43 @@ async fn what_is_no_packet_ends_its_connection_and_nothing_else() {
     good.write_all(&large[..100]).await.unwrap();
     drop(good);
     assert!(fixture.gone().await.contains("within a packet"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_few_of_one_address_and_not_for_long() {
+    let fixture = Fixture::open(0, false, LIMIT * 10).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(fixture.stranger().await);
+    }
+    // So many are too many from one address; the last one is closed at once. Another address is served.
+    let closed = tokio::time::timeout(LIMIT, silent[99].read(&mut [0; 1])).await.unwrap();
+    assert_eq!(closed.unwrap_or(0), 0);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(fixture.port.addresses()[0]).await.unwrap();
+    other.write_all(&packets(&[FOLLOWER_INFO])).await.unwrap();
+    let mut fixture = fixture;
+    fixture.greeted(&other).await;
+
+    let fixture = Fixture::open(0, false, Duration::from_millis(20)).await;
+    for first in [vec![], packets(&[FOLLOWER_INFO])[..25].to_vec()] {
+        let mut slow = fixture.stranger().await;
+        slow.write_all(&first).await.unwrap();
+        assert_eq!(tokio::time::timeout(LIMIT, slow.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_members_come_in_where_that_is_wanted() {
+    let mut fixture = Fixture::open(0, true, LIMIT).await;
+    let address = fixture.port.addresses()[0];
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stranger = socket.connect(address).await.unwrap();
+    let _ = stranger.write_all(&packets(&[FOLLOWER_INFO])).await;
+    assert_eq!(tokio::time::timeout(LIMIT, stranger.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0);
+    fixture.learner().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -320,8 +373,9 @@ async fn the_port_follows_the_membership() {
             }
         }
     });
-    let _stream = stream.await.unwrap();
-    assert!(matches!(fixture.next_input().await, Input::LearnerConnected { .. }));
+    let mut stream = stream.await.unwrap();
+    stream.write_all(&packets(&[FOLLOWER_INFO])).await.unwrap();
+    fixture.greeted(&stream).await;
     // Connections that stand go on.
     old.write_all(&packets(&[QuorumPacket::UpToDate])).await.unwrap();
     assert!(matches!(fixture.next_input().await, Input::FromLearner { .. }));
@@ -333,6 +387,8 @@ async fn the_port_follows_the_membership() {
         connect_timeout: LIMIT,
         snapshot_size_factor: None,
         max_packet_bytes: 1,
+        door: Arc::new(Door::new(false, &memberships("127.0.0.1:0"))),
+        greeting_limit: LIMIT,
     };
     let failure = QuorumPort::open(settings, fixture.shared.clone(), fixture.files.clone(), sender).await.unwrap_err();
     assert_eq!(failure.exit_code, 14);

@@ -515,6 +515,8 @@ impl Replica {
         match &mut self.role {
             Role::Leading(leader) if leader.deadline_ms().is_some_and(|due| due <= now_ms) => {
                 leader.tick(now_ms, &self.history);
+                let lags_ms = leader.lags(now_ms);
+                self.shared.bulletin.update(|standing| standing.learner_lags_ms = lags_ms);
                 self.mark_standing();
             }
             Role::Learning(learner) if learner.deadline_ms().is_some_and(|due| due <= now_ms) => learner.tick(now_ms),

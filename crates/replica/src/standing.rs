@@ -78,6 +78,8 @@ pub struct Standing {
     pub membership: Option<Membership>,
     /// How long the last election took.
     pub last_election_ms: i64,
+    /// Of a leader, looked at twice in a tick: how many milliseconds each synced learner is silent, or late with an acknowledgement.
+    pub learner_lags_ms: Vec<(ServerId, i64)>,
 }
 
 impl Standing {
@@ -90,6 +92,7 @@ impl Standing {
             leadership: None,
             membership: None,
             last_election_ms: 0,
+            learner_lags_ms: Vec::new(),
         }
     }
 }
@@ -177,6 +180,9 @@ impl Replica {
             standing.phase = phase;
             standing.leader = leader;
             standing.epoch = epoch;
+            if leadership.is_none() {
+                standing.learner_lags_ms.clear();
+            }
             standing.leadership = leadership;
             standing.membership = Some(membership);
         });

@@ -74,7 +74,8 @@ impl Door {
 /// All addresses of all names that can be resolved.
 async fn look_up(hosts: &HashSet<String>) -> HashSet<IpAddr> {
     let mut lookups = tokio::task::JoinSet::new();
-    for host in hosts.iter().cloned() {
+    for host in hosts {
+        let host = host.clone();
         lookups.spawn(async move {
             let lookup = tokio::time::timeout(LOOKUP_LIMIT, tokio::net::lookup_host((host.as_str(), 0)));
             let found: Vec<IpAddr> = match lookup.await {

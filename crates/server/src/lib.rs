@@ -10,6 +10,7 @@
 //! - `door.rs`, `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands,
 //!   `membership_at_start.rs`: which of them count
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
+//! - `absence.rs`: who is missing where there is no quorum; `room.rs`: whether the disk is full
 //! - [`descriptors`]: how many files and connections may be open; `report.rs`, `activity.rs`: what the server says when nothing goes on
 //! - [`logging`]: the log, and how often strangers can make it grow
 //! - `context.rs`, `clock.rs`, [`failure`], [`version`]: what everybody needs
@@ -18,6 +19,7 @@
 //! queue to the replica thread, from there to the storage thread, comes back as durable, is applied, and its answer is in the
 //! connection's outbox, which `connection.rs` sends.
 
+mod absence;
 mod activity;
 mod auth;
 mod client_memory;
@@ -41,6 +43,7 @@ mod membership_at_start;
 mod quorum_port;
 mod replica_thread;
 mod report;
+mod room;
 pub mod server;
 mod snapshot_thread;
 mod storage;

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
-use rookeeper_replica::{Reaping, Replica, Settings, Shared};
+use rookeeper_replica::{Reaping, Replica, Serving, Settings, Shared};
 use rookeeper_tree::AccessConfig;
 use rookeeper_zab::HostPort;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::absence::Absence;
 use crate::activity::Activities;
 use crate::client_memory;
 use crate::client_port;
@@ -27,7 +28,7 @@ use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble, OnMismatch};
 use crate::context::Context;
 use crate::door::Door;
-use crate::election_port::{ElectionPort, ElectionPortSettings};
+use crate::election_port::{Contacts, ElectionPort, ElectionPortSettings};
 use crate::failure::{Failure, Failures};
 use crate::figures::Figures;
 use crate::listener;
@@ -37,6 +38,7 @@ use crate::membership_at_start;
 use crate::quorum_port::{self, QuorumPort, QuorumPortSettings};
 use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread, Surroundings};
 use crate::report::{self, ReportSources};
+use crate::room;
 use crate::snapshot_thread::{self, SnapshotRequests};
 use crate::storage::{self, Files, Opened};
 use crate::storage_thread::{self, StorageQueue, StorageThread};
@@ -50,7 +52,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const GREETING_MS: u64 = 5_000;
 
 /// How often suppressed lines of the log are looked for.
-const REMIND_EVERY: Duration = Duration::from_secs(10);
+const REMIND_EVERY: Duration = Duration::from_secs(5);
 
 /// Clients refuse answers above their own `jute.maxbuffer`, which is the server's as a rule; this leaves room for those with more.
 const MULTI_READ_ANSWERS: usize = 4;
@@ -91,7 +93,12 @@ impl Server {
         let figures = Arc::new(Figures::default());
         let opened = {
             let config = config.clone();
-            without_waiting(move || storage::open(&config)).await?
+            without_waiting(move || {
+                let opened = storage::open(&config)?;
+                room::check(&config.directories.log_dir(), config.log.pre_alloc_size_kib << 10)?;
+                Ok(opened)
+            })
+            .await?
         };
         let recovered_zxid = opened.tree.last_zxid();
         let node_count = opened.tree.node_count();
@@ -191,8 +198,12 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(client_memory::keep(context.shared.clone()));
         let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped, wanted_port));
+        let serves = match context.config.ensemble {
+            None => "serves clients on",
+            Some(_) => "will serve clients, once it has a leader, on",
+        };
         info!(
-            "Rookeeper {} serves clients on {address}; data in {}, log in {}; recovered to zxid {recovered_zxid} \
+            "Rookeeper {} {serves} {address}; data in {}, log in {}; recovered to zxid {recovered_zxid} \
              ({node_count} nodes, {replayed} transactions replayed) in {} ms; ready after {} ms",
             version::NUMBER,
             context.config.directories.data_dir.display(),
@@ -200,7 +211,8 @@ impl Server {
             took.as_millis(),
             clock.monotonic_ms(),
         );
-        let reminding = tokio::spawn(remind());
+        let contacts = election_port.as_ref().map(|port| port.contacts());
+        let reminding = tokio::spawn(remind(clock, context.shared.clone(), contacts));
         Ok(Server {
             context,
             address,
@@ -267,12 +279,20 @@ impl Server {
     }
 }
 
-/// Tells how many lines about strangers were not logged, where no further line does.
-async fn remind() {
+/// Tells how many lines about strangers were not logged, where no further line does, and of a member who is missing where there is no quorum.
+async fn remind(clock: Clock, shared: Arc<Shared>, contacts: Option<Contacts>) {
     let mut ticks = tokio::time::interval(REMIND_EVERY);
+    let mut absence = Absence::default();
     loop {
         ticks.tick().await;
         logging::tell_suppressed();
+        let Some(contacts) = &contacts else { continue };
+        let serves = matches!(shared.bulletin.serving(), Serving::Deciding | Serving::Forwarding);
+        if let Some(for_ms) = absence.look(serves, clock.monotonic_ms())
+            && let Some(membership) = shared.bulletin.standing().membership
+        {
+            warn!("no leader that a quorum follows for {} s: {}", for_ms / 1000, contacts.missing(&membership));
+        }
     }
 }
 

@@ -28,6 +28,9 @@ fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: 
     let _ = match source {
         Source::Text(value) => writeln!(text, "zk_{name}\t{}", value(facts)),
         Source::Only(_, value) => value(facts).map_or(Ok(()), |value| writeln!(text, "zk_{name}\t{value}")),
+        Source::PerLearner(values) => {
+            values(facts).iter().try_for_each(|(server, value)| writeln!(text, "zk_{name}_{}\t{value}", server.0))
+        }
         Source::Whole(value) => writeln!(text, "zk_{name}\t{}", value(facts)),
         Source::Ratio(value) => writeln!(text, "zk_{name}\t{}", ratio(value(facts))),
         Source::PerNamespace(values) => {
@@ -85,9 +88,11 @@ pub fn compat_table() -> String {
             Kind::SummaryWithQuantiles => "summary with quantiles",
             Kind::SummaryPerNamespace => "summary per namespace",
             Kind::SummaryPerLearner => "summary per learner",
+            Kind::GaugePerLearner => "gauge per learner",
         };
         let status = match source {
             Source::Never(why) => format!("always zero: {why}"),
+            Source::PerLearner(_) => "present on leaders, our own".to_owned(),
             Source::Only(who, _) if index >= ORIGINALS => format!("present on {who}, our own"),
             Source::Only(who, _) => format!("present on {who}"),
             Source::Absent(why) => format!("absent: {why}"),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use rookeeper_proto::ServerId;
 use rookeeper_replica::{Leadership, Part, Serving, Shared, Statistics, Summary};
 use rookeeper_tree::NamespaceQuota;
 
@@ -33,6 +34,8 @@ pub(super) enum Kind {
     SummaryPerNamespace,
     /// A summary for each learner of a leader.
     SummaryPerLearner,
+    /// A gauge for each learner of a leader, with the number of its server behind the name.
+    GaugePerLearner,
 }
 
 /// Where a value comes from.
@@ -41,6 +44,8 @@ pub(super) enum Source {
     Text(fn(&Facts<'_>) -> String),
     /// Only on servers of this kind, named for the documentation; the value as it is printed.
     Only(&'static str, fn(&Facts<'_>) -> Option<String>),
+    /// On leaders, for each of their learners.
+    PerLearner(for<'a> fn(&Facts<'a>) -> &'a [(ServerId, i64)]),
     /// Measured when asked.
     Whole(fn(&Facts<'_>) -> i64),
     /// The same, printed with decimals.
@@ -216,7 +221,7 @@ const UNMEASURED: &str = "not measured";
 const NOT_PER_NAMESPACE: &str = "every request would pay for it";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(super) const ORIGINALS: usize = METRICS.len() - 5;
+pub(super) const ORIGINALS: usize = METRICS.len() - 7;
 
 #[rustfmt::skip]
 pub(super) const METRICS: &[Metric] = &[
@@ -401,6 +406,16 @@ pub(super) const METRICS: &[Metric] = &[
     absent("write_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
     absent("learner_handler_qp_time_ms", Kind::SummaryPerLearner, NO_STAGE),
     // Our own.
+    Metric {
+        name: "learner_behind_ms",
+        kind: Kind::GaugePerLearner,
+        source: Source::PerLearner(|facts| &facts.view.standing.learner_lags_ms),
+    },
+    Metric {
+        name: "log_lines_missing",
+        kind: Kind::Counter,
+        source: Source::Whole(|_| i64::try_from(crate::logging::missing_lines()).unwrap_or(i64::MAX)),
+    },
     storage_counter("fsync_threshold_exceed_count", |figures| &figures.slow_syncs),
     storage_counter("snapshots_purged", |figures| &figures.snapshots_purged),
     storage_counter("logs_purged", |figures| &figures.logs_purged),

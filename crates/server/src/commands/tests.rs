@@ -398,7 +398,8 @@ fn printed(metric: &metrics_table::Metric) -> Vec<String> {
         // The one namespace of the recordings.
         Kind::SummaryPerNamespace => &["avg_app_", "min_app_", "max_app_", "cnt_app_", "sum_app_"],
         // The recordings have no quotas.
-        Kind::GaugePerNamespace | Kind::CounterPerNamespace | Kind::SummaryPerLearner => return Vec::new(),
+        Kind::GaugePerNamespace | Kind::CounterPerNamespace => return Vec::new(),
+        Kind::SummaryPerLearner | Kind::GaugePerLearner => return Vec::new(),
     };
     parts.iter().map(|part| format!("zk_{part}{}", metric.name)).collect()
 }

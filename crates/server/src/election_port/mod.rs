@@ -24,12 +24,13 @@ use parking_lot::Mutex;
 use rookeeper_proto::ServerId;
 use rookeeper_proto::election::{InitialMessage, MAX_ADDRESS_BYTES, Notification};
 use rookeeper_replica::Input;
-use rookeeper_zab::{HostPort, Member, Memberships};
+use rookeeper_zab::{HostPort, Member, Membership, Memberships};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::absence::{self, Contact};
 use crate::door::{Door, Seats};
 use crate::failure::Failure;
 use crate::logging::limited;
@@ -88,6 +89,7 @@ impl ElectionPort {
             events,
             unknown: Seats::new(MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS),
             door: settings.door,
+            contacts: Mutex::default(),
             state: Mutex::new(State { directory, peers: BTreeMap::new(), tasks: JoinSet::new(), is_closed: false }),
         });
         let listeners = Listeners::open(shared.clone(), &wanted, bind_retries).await.map_err(cannot_bind)?;
@@ -128,6 +130,11 @@ impl ElectionPort {
         });
     }
 
+    /// For those who tell who is missing.
+    pub fn contacts(&self) -> Contacts {
+        Contacts(self.shared.clone())
+    }
+
     /// Closes the port and all connections.
     pub async fn stop(self) {
         let mut tasks = self.shared.close();
@@ -144,6 +151,17 @@ impl ElectionPort {
 impl Drop for ElectionPort {
     fn drop(&mut self) {
         self.shared.close();
+    }
+}
+
+/// How members are seen from here, at any time.
+#[derive(Debug)]
+pub(crate) struct Contacts(Arc<Shared>);
+
+impl Contacts {
+    /// What there is to say of each voter that is missing.
+    pub fn missing(&self, membership: &Membership) -> String {
+        absence::missing(self.0.me, membership, &self.0.contacts.lock())
     }
 }
 
@@ -213,6 +231,8 @@ struct Shared {
     events: mpsc::Sender<Input>,
     /// For connections that have not said yet who they are.
     unknown: Seats,
+    /// How members are seen from here.
+    contacts: Mutex<BTreeMap<ServerId, Contact>>,
     door: Arc<Door>,
     state: Mutex<State>,
 }
@@ -286,7 +306,7 @@ impl Shared {
                 mailbox.accepted(link, address, hints);
             } else {
                 // This side has to make the connection that lasts.
-                mailbox.announced(hints);
+                mailbox.announced(address, hints);
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use std::future::{Future, pending};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 use super::Shared;
 use super::dial;
 use super::wire::{self, FrameReader, FrameWriter, Link, Received};
+use crate::absence::Contact;
 use crate::logging::limited;
 
 /// After the first failed attempt; doubled with every other one.
@@ -38,6 +39,9 @@ pub(super) const ATTEMPTS: u32 = 8;
 /// An announcement may cross a connection this young on its way; the server that announced itself has it by now.
 const CROSSING: Duration = Duration::from_millis(250);
 
+/// How long after the end of a connection another one from elsewhere is strange. A machine that got another address takes longer.
+const TWINS: Duration = Duration::from_secs(10);
+
 /// What others have for a peer's task.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
@@ -49,7 +53,8 @@ pub(super) struct Mailbox {
 struct Mail {
     notification: Option<Notification>,
     accepted: Option<(Link, SocketAddr)>,
-    is_announced: bool,
+    /// From where.
+    announced: Option<SocketAddr>,
     /// Where the server says it is, the last time it connected.
     hints: Option<Vec<HostPort>>,
     members_changed: bool,
@@ -69,9 +74,9 @@ impl Mailbox {
     }
 
     /// A server with a lower id wants to be called back.
-    pub fn announced(&self, hints: Vec<HostPort>) {
+    pub fn announced(&self, address: SocketAddr, hints: Vec<HostPort>) {
         self.put(|mail| {
-            mail.is_announced = true;
+            mail.announced = Some(address);
             mail.hints = Some(hints);
         });
     }
@@ -82,7 +87,7 @@ impl Mailbox {
 
     pub fn is_empty(&self) -> bool {
         let mail = self.mail.lock();
-        mail.notification.is_none() && mail.accepted.is_none() && !mail.is_announced && !mail.members_changed
+        mail.notification.is_none() && mail.accepted.is_none() && mail.announced.is_none() && !mail.members_changed
     }
 
     fn put(&self, put: impl FnOnce(&mut Mail)) {
@@ -135,6 +140,8 @@ pub(super) struct Peer {
     is_waiting_for_call: bool,
     /// In a row. A connection on which nothing was received is one of them.
     attempts: u32,
+    /// From where the server last connected or announced itself.
+    came_from: Option<IpAddr>,
     /// Said already, like the next one.
     is_unreachable: bool,
     has_told_unreadable: bool,
@@ -157,6 +164,7 @@ impl Peer {
             pause_end: None,
             is_waiting_for_call: false,
             attempts: 0,
+            came_from: None,
             is_unreachable: false,
             has_told_unreadable: false,
         }
@@ -183,6 +191,8 @@ impl Peer {
                     self.pause_end = None;
                     if std::mem::take(&mut self.is_waiting_for_call) && self.link.is_none() {
                         debug!("server {} did not call back", self.server.0);
+                        let mine = self.shared.own_addresses();
+                        self.seen(Contact::Failed(format!("was asked to call back at {mine}, and has not")));
                         self.tell_down().await;
                     }
                 }
@@ -236,14 +246,14 @@ impl Peer {
     }
 
     async fn read_mail(&mut self) {
-        let Mail { notification, accepted, is_announced, hints, members_changed } = self.mailbox.take();
+        let Mail { notification, accepted, announced, hints, members_changed } = self.mailbox.take();
         if members_changed {
             self.move_to(self.shared.addresses_of(self.server)).await;
         }
         if let Some(hints) = hints {
             self.hints = hints;
         }
-        if is_announced && (self.link.is_none() || self.established.elapsed() >= CROSSING) {
+        if announced.is_some() && (self.link.is_none() || self.established.elapsed() >= CROSSING) {
             self.is_called = true;
             // A call shows that the other side is there again. Calls without end do not make attempts without end.
             if self.dialed.is_none_or(|dialed| dialed.elapsed() >= FIRST_PAUSE) {
@@ -253,6 +263,9 @@ impl Peer {
         }
         if let Some(notification) = notification {
             self.pending = Some(notification);
+        }
+        if let Some(address) = announced.or(accepted.as_ref().map(|(_, address)| *address)) {
+            self.note_origin(address);
         }
         if let Some((link, address)) = accepted {
             self.adopt(link, &format!("made by {address}")).await;
@@ -288,6 +301,7 @@ impl Peer {
         let server = self.server.0;
         limited!(info, "election connections that stand", "election connection to server {server} stands, {how}");
         self.link = Some(link);
+        self.seen(Contact::Linked);
         self.established = Instant::now();
         self.dialing = None;
         self.is_called = false;
@@ -327,7 +341,34 @@ impl Peer {
         let server = self.server.0;
         limited!(info, "election connections that are gone", "election connection to server {server} is gone: {why}");
         self.link = None;
+        self.seen(Contact::Failed(format!("its connection is gone: {why}")));
         self.tell_down().await;
+    }
+
+    /// Notes how a member is seen from here.
+    fn seen(&self, contact: Contact) {
+        if self.addresses.is_some() {
+            self.shared.contacts.lock().insert(self.server, contact);
+        }
+    }
+
+    /// A server that comes from one address while its connection from another stands may be two servers.
+    fn note_origin(&mut self, address: SocketAddr) {
+        let before = self.came_from.replace(address.ip());
+        let has_one_address = self.addresses.as_ref().is_some_and(|addresses| addresses.len() == 1);
+        if let Some(before) = before.filter(|before| *before != address.ip())
+            && has_one_address
+            && (self.link.is_some() || self.established.elapsed() < TWINS)
+        {
+            let server = self.server.0;
+            limited!(
+                warn,
+                "servers at two addresses",
+                "server {server} connects for elections from {}, and from {before} until now: if these are two machines, two servers have \
+                 the same myid; correct it on the one that is wrong",
+                address.ip()
+            );
+        }
     }
 
     async fn dialed(&mut self, result: Result<Dialed, String>) {
@@ -349,6 +390,7 @@ impl Peer {
                 }
                 self.is_unreachable = true;
                 if self.link.is_none() {
+                    self.seen(Contact::Failed(why));
                     self.tell_down().await;
                 }
                 if self.link.is_some() || self.addresses.is_none() {

@@ -182,7 +182,7 @@ async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
     fixture.port.stream_log(link, Zxid(5), Zxid(18));
     fixture.port.stream_snapshot(link);
     fixture.port.send_to_learner(link, last.clone().into());
-    fixture.port.drop_learner(link, "the test ends".to_owned());
+    fixture.port.flush();
 
     let mut expected = first;
     for counter in 6..18 {
@@ -193,7 +193,14 @@ async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
     expected.extend(packets(&[QuorumPacket::Snap { zxid: Zxid(3000) }]));
     // The log and the tree of this test have nothing to do with one another.
     assert_eq!(read(&mut stream, expected.len()).await, expected);
-    let rest = read_to_end(&mut stream).await;
+    let mut rest = Vec::new();
+    while !rest.ends_with(&last) {
+        let read = tokio::time::timeout(LIMIT, stream.read_buf(&mut rest)).await.unwrap().unwrap();
+        assert!(read > 0, "the stream ends early");
+    }
+    // What is still being streamed would be cut.
+    fixture.port.drop_learner(link, "the test ends".to_owned());
+    assert_eq!(read_to_end(&mut stream).await, b"");
     match SnapshotReceiver::new(Zxid(3000), 1).feed(&rest).unwrap() {
         Progress::Done { tree, used } => {
             assert_eq!(

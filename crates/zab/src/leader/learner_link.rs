@@ -81,11 +81,13 @@ pub(super) struct LearnerLink {
     pub identity: Option<Identity>,
     pub stage: Stage,
     pub heard_ms: i64,
+    /// It was told that this learner is late; not again until it has caught up.
+    warned: bool,
 }
 
 impl LearnerLink {
     pub fn new(peer: String, now_ms: i64) -> LearnerLink {
-        LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms }
+        LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms, warned: false }
     }
 
     pub fn name(&self) -> String {
@@ -128,6 +130,24 @@ impl LearnerLink {
         {
             serving.unacknowledged = (zxid < proposed).then_some((proposed, now_ms));
         }
+    }
+
+    /// How long a learner that is up to date has been silent, or has had something without acknowledging it, whichever is longer.
+    pub fn behind_ms(&self, now_ms: i64) -> Option<i64> {
+        let Stage::Synced(serving) = &self.stage else { return None };
+        let waited_ms = serving.unacknowledged.map_or(0, |(_, since_ms)| now_ms - since_ms);
+        Some(waited_ms.max(now_ms - self.heard_ms))
+    }
+
+    /// What to say of a learner that was late for half of the time it has, once for each time it falls behind.
+    pub fn late(&mut self, now_ms: i64, sync_ms: i64) -> Option<String> {
+        let behind_ms = self.behind_ms(now_ms)?;
+        let is_late = behind_ms >= sync_ms / 2;
+        let says = is_late && !self.warned;
+        self.warned = is_late;
+        says.then(|| {
+            format!("{} is {behind_ms} ms behind; after {sync_ms} ms (syncLimit) it will be dropped", self.name())
+        })
     }
 
     /// Why it is given up now, if it is. Where it waits for this server, it is not the one that is late.

@@ -173,6 +173,8 @@ impl Leader {
             self.drop_link(id, why);
         }
         self.sync_released(history);
+        let late: Vec<String> = self.links.values_mut().filter_map(|link| link.late(now_ms, sync_ms)).collect();
+        late.into_iter().for_each(|text| self.log(true, text));
         let lacks = match self.phase {
             Phase::Gathering => "is connected",
             Phase::Accepting | Phase::Promising => "has acknowledged the epoch",

@@ -313,6 +313,12 @@ impl Leader {
         &self.memberships
     }
 
+    /// How far learners that are up to date lag, in milliseconds: silent, or with something that they have not acknowledged.
+    pub fn lags(&self, now_ms: i64) -> Vec<(ServerId, i64)> {
+        let lag = |link: &LearnerLink| Some((link.identity?.server, link.behind_ms(now_ms)?));
+        self.links.values().filter_map(lag).collect()
+    }
+
     pub fn counts(&self) -> LearnerCounts {
         let mut counts = LearnerCounts { learners: self.links.len(), ..LearnerCounts::default() };
         for link in self.links.values() {

@@ -42,6 +42,35 @@ fn a_silent_follower_is_dropped_after_the_sync_limit() {
     assert!(drops(&story, 2) && steps_down(&story).is_none(), "{}", story.text);
 }
 
+/// It is told once for each time, and early enough to look.
+#[test]
+fn a_learner_that_falls_behind_is_told_of_at_half_of_the_sync_limit() {
+    let mut story = Story::established();
+    story.joins(2, 2, zxid(1, 9));
+    let told = |story: &Story| {
+        let warnings = story.outputs.iter().filter_map(|output| match output {
+            LeaderOutput::Log { warn: true, text } => Some(text.clone()),
+            _ => None,
+        });
+        warnings.filter(|text| text.contains("behind")).collect::<Vec<_>>()
+    };
+    for round in 1..=2 {
+        story.waits(SYNC_MS / 2 - TICK_MS / 2, &[1]);
+        assert_eq!(told(&story).len(), round - 1, "{}", story.text);
+        story.waits(TICK_MS, &[1]);
+        story.waits(TICK_MS, &[1]);
+        assert_eq!(told(&story).len(), round, "{}", story.text);
+        assert!(told(&story)[round - 1].contains("ms behind; after 5000 ms (syncLimit)"), "{:?}", told(&story));
+        assert!(
+            story.leader.lags(story.now_ms).iter().any(|(server, lag)| *server == ServerId(2) && *lag >= SYNC_MS / 2)
+        );
+        // It answers again.
+        story.waits(TICK_MS, &[1, 2]);
+        assert!(story.leader.lags(story.now_ms).iter().all(|(_, lag)| *lag < SYNC_MS / 2), "{}", story.text);
+    }
+    assert!(!drops(&story, 2), "{}", story.text);
+}
+
 #[test]
 fn a_follower_that_answers_and_does_not_acknowledge_is_dropped() {
     let mut story = Story::established();

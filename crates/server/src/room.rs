@@ -1,0 +1,74 @@
+//! Whether there is room for what the log writes first: looked at before the port opens, so that a server on a full disk does not open it,
+//! take clients, fail at their first write, and be started again for ever.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::failure::Failure;
+
+/// The exit code for a directory that can't be written.
+const EXIT_DIRECTORY: u8 = 3;
+
+/// At least this must be free, however little the log reserves.
+const MIN_BYTES: u64 = 1 << 20;
+
+const PROBE: &str = ".rookeeper.room";
+
+/// Reserves in `directory` what a new log file will reserve, and gives it back.
+pub(crate) fn check(directory: &Path, reserved_bytes: u64) -> Result<(), Failure> {
+    let bytes = reserved_bytes.max(MIN_BYTES);
+    match reserve(&directory.join(PROBE), bytes) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Err(Failure {
+                exit_code: EXIT_DIRECTORY,
+                message: format!(
+                    "{}: there is no room for {bytes} bytes of the transaction log (preAllocSize): {error}; make room, old snapshots and \
+                 logs first, keeping the newest snapshot and every log from it on. Nothing was written",
+                    directory.display()
+                ),
+            })
+        }
+        // What else is wrong is met, and said, where it matters.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::create(path)?;
+    let reserved = loop {
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::INTR) => {}
+            reserved => break reserved,
+        }
+    };
+    drop(file);
+    std::fs::remove_file(path)?;
+    reserved.map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_reserved_and_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(check(directory.path(), 64 << 10), Ok(()));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        // More than any disk has, and not more than a file may have.
+        let refused = check(directory.path(), 1 << 42);
+        if let Err(failure) = refused {
+            assert!(failure.exit_code == 3 && failure.message.contains("make room"), "{failure}");
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

@@ -115,6 +115,7 @@ async fn run(server: &str, command: &[&str], lines: &str) -> (u8, String, String
         server: server.to_owned(),
         session_timeout: Duration::from_secs(30),
         read_only: false,
+        wait: false,
         command: command.iter().map(|word| (*word).to_owned()).collect(),
     };
     let output = Output::new(Box::new(out.clone()), Box::new(err.clone()));

@@ -28,6 +28,7 @@ use tracing::debug;
 use crate::auth::{self, Verdict};
 use crate::commands::{self, Command};
 use crate::context::Context;
+use crate::disguise;
 use crate::linger::linger;
 use crate::logging::limited;
 
@@ -137,6 +138,7 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: 
         _ => 0,
     };
     // What it held is free from here on; the socket is still to be closed in order.
+    let disguise = if connection.is_established() { "" } else { disguise::recognized(task.input.pending()) };
     let stream = task.into_stream();
     context.shared.remove_connection(&connection);
     if connection.is_established() {
@@ -144,7 +146,7 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: 
         let _ = context.inputs.send(Input::Disconnected { connection: connection.clone() }).await;
     }
     if let Some(end) = &end {
-        tell(end, &connection);
+        tell(end, &connection, disguise);
     }
     let ended_by_client = matches!(end, Some(End::ByClient | End::Io(_)));
     // Whoever waits for all tasks to let go of the context does not wait for clients.
@@ -154,7 +156,8 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: 
     }
 }
 
-fn tell(end: &End, connection: &Connection) {
+/// `disguise`: what the bytes are that are no frames, for the end of a line.
+fn tell(end: &End, connection: &Connection, disguise: &str) {
     let (client, session) = (connection.peer, connection.session());
     match end {
         // Those who hold the most are told together by whoever cut them.
@@ -163,7 +166,7 @@ fn tell(end: &End, connection: &Connection) {
             limited!(
                 warn,
                 "connections closed for what they sent",
-                "connection of {client}, session {session}, closed: {end}"
+                "connection of {client}, session {session}, closed: {end}{disguise}"
             );
         }
         End::Excess(_) => {

@@ -5,7 +5,7 @@
 //! - [`server`]: from a configuration to a running server, and back; `storage.rs` opens the data directory
 //! - `replica_thread.rs`, `storage_thread.rs`, `snapshot_thread.rs`: the three threads besides the network workers; `log_position.rs`
 //!   is between the last two
-//! - `listener.rs`, `client_port.rs`, `connection.rs`, `linger.rs`: the client port; `client_memory.rs`: what clients may make the
+//! - `listener.rs`, `client_port.rs`, `connection.rs`, `disguise.rs`, `linger.rs`: the client port; `client_memory.rs`: what clients may make the
 //!   server hold; `auth.rs`, `throttle.rs`: who is let in
 //! - `door.rs`, `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands,
 //!   `membership_at_start.rs`: which of them count
@@ -30,6 +30,7 @@ pub mod config;
 mod connection;
 mod context;
 pub mod descriptors;
+mod disguise;
 mod door;
 pub mod dynamic_config;
 mod election_port;

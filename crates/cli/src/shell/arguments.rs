@@ -13,6 +13,8 @@ pub struct Start {
     pub session_timeout: Duration,
     /// Accept a server that has lost its quorum and only answers reads.
     pub read_only: bool,
+    /// Try until a server gives a session, for as long as the session timeout.
+    pub wait: bool,
     /// The command and its arguments; empty means: an interactive shell.
     pub command: Vec<String>,
 }
@@ -33,7 +35,7 @@ Options:
   -server HOST:PORT[,HOST:PORT...][/chroot]  servers to try, in random order [default: localhost:2181]
   -timeout MILLISECONDS                      session timeout to ask for [default: 30000]
   -r                                         accept a server in read-only mode
-  -waitforconnection                         accepted for compatibility: the connection is always awaited
+  -waitforconnection                         try again until a server gives a session, for as long as -timeout
 
 Exit code of a single command: 0 done, 1 failed, 127 no such command.
 
@@ -46,6 +48,7 @@ pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
         server: "localhost:2181".to_owned(),
         session_timeout: Duration::from_millis(30_000),
         read_only: false,
+        wait: false,
         command: Vec::new(),
     };
     let mut words = arguments.iter();
@@ -55,7 +58,7 @@ pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
             "-server" | "--server" => start.server = value()?.clone(),
             "-timeout" | "--timeout" => start.session_timeout = parse_timeout(value()?)?,
             "-r" => start.read_only = true,
-            "-waitforconnection" => {}
+            "-waitforconnection" => start.wait = true,
             "-client-configuration" => {
                 value()?;
                 return Err(
@@ -123,6 +126,7 @@ mod tests {
             server: server.to_owned(),
             session_timeout: Duration::from_millis(timeout_ms),
             read_only,
+            wait: false,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
         }))
     }
@@ -132,7 +136,8 @@ mod tests {
         assert_eq!(parse(""), run("localhost:2181", 30_000, false, &[]));
         assert_eq!(parse("-server a:1,b:2/c -timeout 500 -r"), run("a:1,b:2/c", 500, true, &[]));
         assert_eq!(parse("-server a:1 ls -R -r /"), run("a:1", 30_000, false, &["ls", "-R", "-r", "/"]));
-        assert_eq!(parse("-waitforconnection get /a"), run("localhost:2181", 30_000, false, &["get", "/a"]));
+        let waiting = parse("-waitforconnection get /a");
+        assert!(matches!(waiting, Ok(Invocation::Run(Start { wait: true, command, .. })) if command == ["get", "/a"]));
         assert_eq!(parse("-help"), Ok(Invocation::Help));
     }
 

@@ -32,7 +32,7 @@ mod watches;
 
 use std::io::{self, BufReader, IsTerminal};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use zookeeper_client::Client;
@@ -47,6 +47,9 @@ use session::Session;
 pub use terminal::Input;
 use terminal::Source;
 use watches::Watches;
+
+/// Between attempts to connect with `-waitforconnection`.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs `rookeeper cli` with the arguments after `cli` and returns the exit code.
 pub fn main(arguments: &[String]) -> u8 {
@@ -103,6 +106,7 @@ pub(crate) struct Shell {
     server: String,
     session_timeout: Duration,
     read_only: bool,
+    wait: bool,
     session: Option<Session>,
 }
 
@@ -116,6 +120,7 @@ impl Shell {
             server: start.server.clone(),
             session_timeout: start.session_timeout,
             read_only: start.read_only,
+            wait: start.wait,
             session: None,
             output,
         }
@@ -192,9 +197,19 @@ impl Shell {
 
     async fn connect(&mut self) -> Result<(), Failure> {
         self.output.flush()?;
-        let session = Session::connect(&self.server, self.session_timeout, self.read_only, &self.output).await?;
-        self.session = Some(session);
-        Ok(())
+        let until = Instant::now() + self.session_timeout;
+        loop {
+            match Session::connect(&self.server, self.session_timeout, self.read_only, &self.output).await {
+                Ok(session) => {
+                    self.session = Some(session);
+                    return Ok(());
+                }
+                Err(Failure::Refused(_)) if self.wait && Instant::now() < until => {
+                    tokio::time::sleep(RETRY_PAUSE).await
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 
     /// `connect`: ends this session and begins another, with the same server unless one is named.

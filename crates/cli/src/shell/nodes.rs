@@ -129,7 +129,7 @@ pub(crate) async fn get(shell: &mut Shell, mut arguments: Arguments) -> Result<(
     } else if arguments.has("b") {
         shell.output.line(&BASE64.encode(&data))?;
     } else {
-        shell.output.line(&String::from_utf8_lossy(&data))?;
+        shell.output.data(&data)?;
     }
     if arguments.has("s") { shell.print_stat(&stat) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 //! What always holds: the two streams appear in the order they were written, because each is flushed before the other is used.
 
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustyline::ExternalPrinter;
@@ -19,6 +19,7 @@ struct Streams {
     /// Prints above a line that is being edited; only on a terminal.
     above_prompt: Option<Box<dyn ExternalPrinter + Send>>,
     events_shown: bool,
+    is_terminal: bool,
 }
 
 impl fmt::Debug for Output {
@@ -29,12 +30,15 @@ impl fmt::Debug for Output {
 
 impl Output {
     pub fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Output {
-        let streams = Streams { out: BufWriter::new(out), err, above_prompt: None, events_shown: true };
+        let streams =
+            Streams { out: BufWriter::new(out), err, above_prompt: None, events_shown: true, is_terminal: false };
         Output { streams: Mutex::new(streams) }
     }
 
     pub(crate) fn standard() -> Output {
-        Output::new(Box::new(io::stdout()), Box::new(io::stderr()))
+        let output = Output::new(Box::new(io::stdout()), Box::new(io::stderr()));
+        output.streams().is_terminal = io::stdout().is_terminal();
+        output
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {
@@ -45,6 +49,22 @@ impl Output {
     /// A line of a result.
     pub(crate) fn line(&self, text: &str) -> io::Result<()> {
         writeln!(self.streams().out, "{text}")
+    }
+
+    /// The data of a node and the end of its line: the bytes as they are, but on a terminal without what would control it.
+    pub(crate) fn data(&self, data: &[u8]) -> io::Result<()> {
+        let mut streams = self.streams();
+        if streams.is_terminal {
+            let text = String::from_utf8_lossy(data);
+            let harmless = |character: char| match character {
+                '\n' | '\t' => character.to_string(),
+                control if control.is_control() => control.escape_default().to_string(),
+                other => other.to_string(),
+            };
+            return writeln!(streams.out, "{}", text.chars().map(harmless).collect::<String>());
+        }
+        streams.out.write_all(data)?;
+        streams.out.write_all(b"\n")
     }
 
     /// Text of a result that does not end a line, such as the prompt.
@@ -88,5 +108,41 @@ impl Output {
 
     pub(crate) fn show_events(&self, shown: bool) {
         self.streams().events_shown = shown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn data_is_written_as_it_is_and_controls_no_terminal() {
+        let data = b"\xff\x80\x1b[2J\xc3\xa9\tok\n";
+        let written = |is_terminal: bool| {
+            let kept = Kept::default();
+            let output = Output::new(Box::new(kept.clone()), Box::new(io::sink()));
+            output.streams().is_terminal = is_terminal;
+            output.data(data).unwrap();
+            output.flush().unwrap();
+            kept.0.lock().unwrap().clone()
+        };
+        assert_eq!(written(false), [&data[..], b"\n"].concat());
+        assert_eq!(String::from_utf8(written(true)).unwrap(), "\u{fffd}\u{fffd}\\u{1b}[2Jé\tok\n\n");
     }
 }

@@ -260,7 +260,19 @@ fn source_settings(
                     Fault::new(format!("{name} cannot be read: {error}"), "It must be a file that the server can read.")
                 }
             })?;
+            if bytes.starts_with(b"\xef\xbb\xbf") {
+                let place = Place::Line { file: name.clone(), line: 1 };
+                let problem = "the file begins with a byte order mark, which would be a part of its first key";
+                return Err(Fault::new(problem, "Save it as UTF-8 without a byte order mark.").at(&place).into());
+            }
             let properties = properties::parse(&name, &bytes)?;
+            if properties.iter().all(|property| property.key != "dataDir")
+                && let Some(meant) = properties.iter().find(|property| property.key.eq_ignore_ascii_case("dataDir"))
+            {
+                let fault = Fault::new("dataDir is not set", "Keys are case-sensitive: write dataDir=.");
+                let place = Place::Line { file: name.clone(), line: meant.line };
+                return Err(fault.at(&place).about(&meant.key, &meant.value).into());
+            }
             if let Some(property) = properties.iter().find(|property| !property.value.is_ascii()) {
                 notices.push(Notice::warn(format!(
                     "{name}:{}: the value of {} is read as ISO-8859-1, as in Apache ZooKeeper; other characters are \

@@ -22,6 +22,21 @@ pub struct DataDirectories {
     pub create_database: bool,
 }
 
+/// A path that would be taken for the name of a new, empty directory, where another one is meant: what is wrong, and what to write.
+fn misunderstood(value: &str) -> Option<(&'static str, String)> {
+    let bare = value.trim_matches(['"', '\'']);
+    if value.starts_with(['"', '\'']) {
+        return Some(("the quotes are a part of the name", format!("Write {bare} without them.")));
+    }
+    if value == "~" || value.starts_with("~/") {
+        let remedy = format!("Write the whole path, or ./{value} for a directory of that name.");
+        return Some(("~ means nothing in this file", remedy));
+    }
+    let parent = value.trim_end_matches('/').strip_suffix("version-2").filter(|parent| parent.ends_with('/'))?;
+    let remedy = format!("Write {parent}, or {}/. if one below the other is meant.", value.trim_end_matches('/'));
+    Some(("version-2 is what the server makes in this directory", remedy))
+}
+
 impl DataDirectories {
     pub(super) fn read(settings: &Settings, environment: &Environment, from_file: bool) -> Result<Self, ConfigError> {
         let (data_dir, choice) = match settings.setting("dataDir") {
@@ -39,6 +54,11 @@ impl DataDirectories {
             Some(setting) if !setting.value.is_empty() => PathBuf::from(&setting.value),
             _ => data_dir.clone(),
         };
+        for setting in ["dataDir", "dataLogDir"].iter().filter_map(|name| settings.setting(name)) {
+            if let Some((problem, remedy)) = misunderstood(&setting.value) {
+                return Err(setting.fault(problem, remedy).into());
+            }
+        }
         for (name, path) in [("dataDir", &data_dir), ("dataLogDir", &data_log_dir)] {
             if settings.setting(name).is_some() && path.is_relative() && !path.starts_with("./") {
                 settings.warn(format!(

@@ -529,3 +529,33 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_would_begin_an_empty_database_is_refused_with_what_is_meant() {
+    for (line, meant) in [
+        (
+            "dataDir=\"/srv/zk\"",
+            "zoo.cfg:1: dataDir=\"/srv/zk\": the quotes are a part of the name\n  Write /srv/zk without",
+        ),
+        ("dataDir='/srv/zk'", "Write /srv/zk without"),
+        ("dataDir=~/zk", "zoo.cfg:1: dataDir=~/zk: ~ means nothing in this file"),
+        ("dataDir=/srv/zk/version-2", "Write /srv/zk/, or /srv/zk/version-2/. if one below the other"),
+        ("dataDir=/srv/zk\ndataLogDir=/log/version-2/", "zoo.cfg:2: dataLogDir=/log/version-2/: version-2 is what"),
+        (
+            "datadir=/srv/zk",
+            "zoo.cfg:1: datadir=/srv/zk: dataDir is not set\n  Keys are case-sensitive: write dataDir=.",
+        ),
+        ("\u{feff}dataDir=/srv/zk", "zoo.cfg:1: the file begins with a byte order mark"),
+    ] {
+        let text = format!("{line}\nclientPort=2181\n");
+        let read = |_: &std::path::Path| Ok(text.clone().into_bytes());
+        let source = Source::File("zoo.cfg".into());
+        let refusal = Config::load_with(source, &Environment::default(), &read).unwrap_err().to_string();
+        assert!(refusal.contains(meant), "{line}: {refusal}");
+    }
+    for line in ["dataDir=/srv/zk\r", "dataDir=./~/zk", "dataDir=/srv/my-version-2"] {
+        let text = format!("{line}\nclientPort=2181\n");
+        let read = |_: &std::path::Path| Ok(text.clone().into_bytes());
+        Config::load_with(Source::File("zoo.cfg".into()), &Environment::default(), &read).expect(line);
+    }
+}

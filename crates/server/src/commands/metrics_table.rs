@@ -221,7 +221,7 @@ const UNMEASURED: &str = "not measured";
 const NOT_PER_NAMESPACE: &str = "every request would pay for it";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(super) const ORIGINALS: usize = METRICS.len() - 7;
+pub(super) const ORIGINALS: usize = METRICS.len() - 10;
 
 #[rustfmt::skip]
 pub(super) const METRICS: &[Metric] = &[

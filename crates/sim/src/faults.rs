@@ -236,6 +236,17 @@ impl Plan {
         plan
     }
 
+    /// The same life with an operator who changes the members. An operator is nobody in particular, so the servers of such a life check no
+    /// access, and no node may be for some clients only. Members join with empty disks, so an empty disk must be expected, and no other disk may
+    /// be lost.
+    pub fn reconfiguring(mut self) -> Plan {
+        self.reconfigures = true;
+        self.habits.users = false;
+        self.empty_is_expected = true;
+        self.disk_losses.clear();
+        self
+    }
+
     /// Brings about what chance alone brings too seldom.
     fn aim(&mut self, random: &mut Random) {
         if random.one_in(8) {

@@ -41,7 +41,9 @@ impl Sabotage {
     /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.
     pub fn plan(self, seed: u64) -> Plan {
         let mut plan = Plan::of_seed(seed, Some(3));
-        plan.reconfigures |= self == Sabotage::CountsJoinersUnheard;
+        if self == Sabotage::CountsJoinersUnheard {
+            plan = plan.reconfiguring();
+        }
         if self == Sabotage::VotesWithoutItsDisk {
             plan = plan.losing_disks();
         }

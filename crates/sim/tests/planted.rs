@@ -36,10 +36,7 @@ fn a_commit_without_a_quorum() {
 
 #[test]
 fn members_that_join_without_a_word() {
-    is_seen_in(Sabotage::CountsJoinersUnheard, &["durability:"], |seed| Plan {
-        reconfigures: true,
-        ..Plan::of_seed(seed, Some(3))
-    });
+    is_seen_in(Sabotage::CountsJoinersUnheard, &["durability:"], |seed| Plan::of_seed(seed, Some(3)).reconfiguring());
 }
 
 #[test]

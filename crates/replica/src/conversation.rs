@@ -197,11 +197,9 @@ impl Conversation {
             self.settle();
         }
         let is_tight = self.connection.budget().is_tight();
-        let unsent_bytes = self.unsent_bytes + self.connection.outbox.unsent_bytes();
-        let unsent_limit = if is_tight { UNSENT_BYTES_WHEN_TIGHT } else { UNSENT_BYTES };
         self.hold = if !self.connection.outbox.is_open() {
             Hold::Finished
-        } else if unsent_bytes > unsent_limit {
+        } else if self.is_clogged() {
             Hold::Client
         } else if (server_is_full || is_tight || self.heavy_bytes > AHEAD_BYTES) && self.connection.in_flight() > 0 {
             Hold::Server
@@ -210,6 +208,18 @@ impl Conversation {
         };
         self.excuse();
         self.hold == Hold::None
+    }
+
+    /// Whether the client takes its answers too slowly to be given more.
+    fn is_clogged(&self) -> bool {
+        let limit = if self.connection.budget().is_tight() { UNSENT_BYTES_WHEN_TIGHT } else { UNSENT_BYTES };
+        self.unsent_bytes + self.connection.outbox.unsent_bytes() > limit
+    }
+
+    /// Whether the client has taken what held its next request back. Ask after everything that can be sent was sent: nothing wakes the
+    /// driver a second time for what is sent already, so it must look again before it waits.
+    pub fn is_relieved(&self) -> bool {
+        self.hold == Hold::Client && !self.is_clogged()
     }
 
     /// Whether input is to be read now. `wanted`: the next request has not arrived as a whole.

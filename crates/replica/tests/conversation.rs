@@ -124,6 +124,20 @@ fn pass(world: &mut World, other: &mut Client) {
 }
 
 #[test]
+fn a_client_that_has_taken_everything_is_looked_at_again_before_anybody_waits() {
+    let mut world = World::new();
+    let mut line = Line::new(&mut world);
+    let outbox = &line.client.connection.outbox;
+    outbox.append(|output| output.resize(UNSENT_BYTES + 1, 0));
+    assert!(!line.conversation.may_look(false) && !line.conversation.is_relieved());
+    let mut bytes = Vec::new();
+    let drained = outbox.take(&mut bytes);
+    // The socket takes all of it at once, so that nothing will tell of room in it.
+    line.conversation.flushed(|| 0, bytes.len(), bytes.len(), &drained);
+    assert!(line.conversation.is_relieved() && line.conversation.may_look(false));
+}
+
+#[test]
 fn what_is_sent_to_a_silent_client_does_not_keep_its_session_alive() {
     let (mut world, mut other) = world();
     let mut line = Line::new(&mut world);

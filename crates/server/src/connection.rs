@@ -218,6 +218,9 @@ impl Task {
             None => {}
         }
         self.conversation.note_held(self.sending.len() + self.input.len());
+        if self.conversation.is_relieved() {
+            return Ok(());
+        }
         self.wait(next).await
     }
 

@@ -1,0 +1,198 @@
+//! How a simulated server starts, from what its disk has, and how it ends.
+//!
+//! What always holds here: what recovery finds is judged before the process says anything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rookeeper_proto::Zxid;
+use rookeeper_replica::{EnsembleSettings, Epochs, Input, Reaping, Replica, Serving, Settings, Shared};
+use rookeeper_store::log_reader::{LogReader, Next};
+use rookeeper_store::member::read_epochs;
+use rookeeper_store::names::{self, Listing};
+use rookeeper_store::recovery::UNEXPECTED_EMPTY;
+use rookeeper_store::truncate::truncate;
+use rookeeper_store::{Directories, Disk, LogWriter, Purger, SnapshotOptions, StoreError, recover, write_snapshot};
+use rookeeper_tree::access::AccessConfig;
+
+use super::{Process, recovery};
+use crate::faults::Sabotage;
+use crate::world::{Event, MS, World};
+
+/// A server may fail to start this often before it is a bug; a disk without room is one reason.
+const MAX_START_FAILURES: u32 = 200;
+
+impl World {
+    /// Boots the process from what its disk has.
+    pub(crate) fn start(&mut self, server: usize) {
+        if self.servers[server].process.is_some() || self.servers[server].retired {
+            return;
+        }
+        self.servers[server].powered = true;
+        self.servers[server].frozen = false;
+        if !self.is_configured(server) {
+            return self.wait_for_operator(server);
+        }
+        self.servers[server].life += 1;
+        match self.try_start(server) {
+            Ok(()) => {}
+            Err(error) => {
+                self.servers[server].start_failures += 1;
+                let failures = self.servers[server].start_failures;
+                self.note(8, server as u64, 0, || format!("server {} can't start: {error}", server + 1));
+                if failures > MAX_START_FAILURES || (self.healed && failures > 3) || is_damage(&error) {
+                    self.violated(format!("recovery: server {} can't start: {error}", server + 1));
+                }
+                let crashed = self.servers[server].disk.has_crashed();
+                if crashed {
+                    self.lose_power(server);
+                }
+                let life = self.servers[server].life;
+                self.schedule(self.now_us + 500 * MS, Event::Start { server, life });
+            }
+        }
+    }
+
+    fn try_start(&mut self, server: usize) -> Result<(), StoreError> {
+        let options = self.log_options(server);
+        let now = self.time_at(server);
+        let ensemble = self.configured(server);
+        let this = &mut self.servers[server];
+        let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
+        if self.plan.sabotage == Some(Sabotage::LosesOnRecovery) && this.life > 1 {
+            // A planted bug: the last transaction is gone after a start.
+            let last = recover(&*disk, &this.directories, &recovery(true))?.tree.last_zxid();
+            if last.counter() > 1 {
+                truncate(&*disk, &this.directories, Zxid(last.0 - 1))?;
+            }
+        }
+        let empty_is_expected =
+            self.plan.empty_is_expected || self.plan.sabotage == Some(Sabotage::VotesWithoutItsDisk);
+        let recovered = recover(&*disk, &this.directories, &recovery(empty_is_expected))?;
+        let last = recovered.tree.last_zxid();
+        if !matches!(recovered.report.origin, rookeeper_store::Origin::Snapshot { .. }) && last != UNEXPECTED_EMPTY {
+            write_snapshot(
+                &*disk,
+                &this.directories.snapshot_dir,
+                &SnapshotOptions::default(),
+                &mut |read| read(&recovered.tree),
+                &mut |_| Ok(()),
+            )?;
+        }
+        this.log = read_log(&*disk, &this.directories)?;
+        let digest = recovered.tree.digest();
+        let standalone = ensemble.is_none();
+        let settings = Settings {
+            server: this.id,
+            tick_time_ms: self.plan.tick_ms,
+            min_session_timeout_ms: 2 * self.plan.tick_ms as i32,
+            max_session_timeout_ms: 20 * self.plan.tick_ms as i32,
+            reconfig: self.plan.reconfigures,
+            extended_types: true,
+            enforce_quota: self.plan.habits.quotas,
+            reaping: Reaping {
+                interval_ms: 3 * self.plan.tick_ms,
+                max_per_minute: 10_000,
+                max_never_used_ms: 8 * self.plan.tick_ms,
+            },
+            access: AccessConfig { skip_acl: self.plan.reconfigures, ..AccessConfig::default() },
+            ..Settings::default()
+        };
+        let epochs = if standalone {
+            Epochs { accepted: last.epoch(), current: last.epoch() }
+        } else {
+            let epochs = read_epochs(&*disk, &this.directories, last)?;
+            Epochs { accepted: epochs.accepted, current: epochs.current }
+        };
+        let verdict = this.promises.recovered(server + 1, last.max(Zxid::ZERO), epochs.accepted, epochs.current);
+        let epochs = match self.plan.sabotage {
+            // A planted bug.
+            Some(Sabotage::ForgetsPromises) => Epochs { accepted: epochs.current, ..epochs },
+            _ => epochs,
+        };
+        let writer = LogWriter::new(disk, &this.directories.log_dir, options, last);
+        let shared = Arc::new(Shared::new(settings, recovered.tree, now.wall_ms));
+        let replica = match ensemble {
+            None => Replica::new(shared.clone(), now),
+            Some(memberships) => {
+                let settings = EnsembleSettings {
+                    commit_log_count: self.plan.commit_log_count,
+                    force_snapshot_sync: self.plan.force_snapshots,
+                    local_sessions: self.plan.habits.local_sessions,
+                    local_sessions_upgrading: self.plan.habits.local_sessions_upgrading,
+                    read_only_mode: self.plan.habits.read_only,
+                    rollover: self.plan.rollover,
+                    ..EnsembleSettings::new(this.id, memberships)
+                };
+                Replica::member(shared.clone(), settings, epochs, now)
+            }
+        };
+        this.process = Some(Process {
+            shared,
+            replica,
+            writer,
+            jobs: VecDeque::new(),
+            busy: false,
+            tick_at_us: i64::MAX,
+            serving: Serving::Nobody,
+            applied: last,
+            purger: Purger::new(),
+            snapshot_due: false,
+            memberships: None,
+        });
+        this.start_failures = 0;
+        self.figures.starts += 1;
+        self.note(9, server as u64, last.0 as u64, || {
+            format!("server {} starts at {last}, epochs {}/{}", server + 1, epochs.accepted, epochs.current)
+        });
+        self.judge(verdict);
+        // A snapshot from a leader shows more than its zxid until the transactions behind it are there too.
+        if !self.servers[server].has_foreign_snapshot {
+            let verdict = self.chronicle.compare_digest(server + 1, last, digest);
+            self.judge(verdict);
+        }
+        self.feed(server, Input::Tick);
+        Ok(())
+    }
+
+    /// The process ends. `power`: so does everything that its disk was not made to keep.
+    pub(crate) fn stop(&mut self, server: usize, power: bool) {
+        if self.servers[server].process.take().is_some() {
+            self.process_gone(server, !power);
+            self.lines_gone(server, !power);
+        }
+        self.inbox.retain(|(to, _)| *to != server);
+        let this = &mut self.servers[server];
+        this.deferred.clear();
+        if std::mem::take(&mut this.frozen) {
+            self.flush_held();
+        }
+        if power {
+            self.lose_power(server);
+        }
+    }
+
+    fn lose_power(&mut self, server: usize) {
+        let seed = self.random.draw();
+        let this = &mut self.servers[server];
+        this.powered = false;
+        this.disk = this.disk.restart(seed);
+    }
+}
+
+fn read_log(disk: &dyn Disk, directories: &Directories) -> Result<BTreeMap<Zxid, Arc<[u8]>>, StoreError> {
+    let mut log = BTreeMap::new();
+    for start in Listing::read(disk, &directories.log_dir)?.logs {
+        let path = directories.log_dir.join(names::log(start));
+        let mut reader = LogReader::open(disk, &path, rookeeper_store::MAX_RECORD_BYTES)?;
+        while let Next::Record { zxid, body, .. } = reader.next_record()? {
+            log.insert(zxid, body.into());
+        }
+    }
+    Ok(log)
+}
+
+/// Whether the error says that what is on disk can't be right.
+fn is_damage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { .. } | StoreError::Misuse(_) | StoreError::Newer { .. })
+}

@@ -1,0 +1,233 @@
+//! What the last input has made of a server, and what it tells others: both are judged here, against its disk and the disks of others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{Epoch, ServerId, Txn, TxnRecord, Zxid};
+use rookeeper_replica::Serving;
+use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, read_epoch};
+use rookeeper_store::{Directories, SimDisk, recover};
+use rookeeper_zab::link::MAX_PACKET_BYTES;
+use rookeeper_zab::{Membership, Memberships, Quorum};
+
+use super::{Server, recovery};
+use crate::checkers::durability;
+use crate::faults::Sabotage;
+use crate::world::World;
+
+/// One commit in so many is checked by reading the disks of a quorum.
+const DEEP_CHECK: u64 = 400;
+
+impl World {
+    // --- what others are told is checked against the disk ---
+
+    pub(super) fn check_to_leader(&mut self, server: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Ok(Some((packet, length))) = QuorumPacket::split(rest, MAX_PACKET_BYTES) {
+            rest = &rest[length..];
+            let verdict = match packet {
+                QuorumPacket::Ack { zxid } if zxid.counter() == 0 => {
+                    let disk = self.servers[server].after_power_cut(self.now_us as u64);
+                    let this = &self.servers[server];
+                    let stored = durable_epoch(&disk, &this.directories, CURRENT);
+                    this.promises.acknowledges_leader(server + 1, zxid.epoch(), stored)
+                }
+                QuorumPacket::Ack { zxid } => self.servers[server].promises.acknowledges(server + 1, zxid),
+                QuorumPacket::AckEpoch { last_logged, current_epoch } => {
+                    let disk = self.servers[server].after_power_cut(self.now_us as u64);
+                    let this = &self.servers[server];
+                    let accepted = durable_epoch(&disk, &this.directories, ACCEPTED);
+                    let promised = current_epoch.map_or(0, |current| current.max(this.promises.accepted));
+                    this.promises
+                        .promises(server + 1, promised, accepted)
+                        .and_then(|()| this.promises.claims(server + 1, last_logged))
+                }
+                _ => Ok(()),
+            };
+            self.judge(verdict);
+        }
+    }
+
+    pub(super) fn check_to_learner(&mut self, server: usize, bytes: &[u8]) {
+        if let Ok(Some((QuorumPacket::LeaderInfo { epoch }, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES) {
+            let disk = self.servers[server].after_power_cut(self.now_us as u64);
+            let this = &self.servers[server];
+            let accepted = durable_epoch(&disk, &this.directories, ACCEPTED);
+            let verdict = this.promises.promises(server + 1, epoch.epoch(), accepted);
+            self.judge(verdict);
+        }
+    }
+
+    /// What the last input has made of the server.
+    pub(super) fn observe(&mut self, server: usize) {
+        let Some(process) = &self.servers[server].process else { return };
+        let serving = process.shared.bulletin.serving();
+        let (applied, digest) = {
+            let tree = process.shared.tree();
+            (tree.last_zxid(), tree.digest())
+        };
+        let began = serving != process.serving;
+        let before = process.applied;
+        if !began && applied == before {
+            return;
+        }
+        let leads = began && serving == Serving::Deciding;
+        // A leader may decide before its own currentEpoch is stored; the epoch it leads is the last one it accepted.
+        let epoch = self.servers[server].promises.accepted;
+        if let Some(process) = &mut self.servers[server].process {
+            process.serving = serving;
+            process.applied = applied;
+        }
+        if began {
+            self.note(10, server as u64, applied.0 as u64, || {
+                format!("server {} serves {serving:?} at {applied}", server + 1)
+            });
+        }
+        if leads && self.plan.membership().is_some() {
+            let verdict = self.leaders.leads(server + 1, epoch);
+            self.judge(verdict);
+            let last = |server: &Server| server.log.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+            let own = last(&self.servers[server]).max(applied);
+            if self.servers.iter().any(|other| last(other) > own) {
+                self.figures.note("leaders that had less than another server");
+            }
+        }
+        if !matches!(serving, Serving::Deciding | Serving::Forwarding) {
+            return;
+        }
+        if self.servers[server].promises.durable >= applied {
+            self.servers[server].has_foreign_snapshot = false;
+        }
+        // What a server that serves has applied is committed.
+        let new: Vec<(Zxid, Arc<[u8]>)> = self.servers[server]
+            .log
+            .iter()
+            .rev()
+            .skip_while(|(zxid, _)| **zxid > applied)
+            .take_while(|(zxid, _)| began || **zxid > before)
+            .map(|(zxid, body)| (*zxid, body.clone()))
+            .collect();
+        // Of what came in snapshots only, nobody's log has the records any more.
+        let in_snapshots = self.chronicle.missing_up_to(self.servers[server].installed.min(applied));
+        for (zxid, body) in in_snapshots.into_iter().chain(new.into_iter().rev()) {
+            let mut body = body;
+            if self.plan.sabotage == Some(Sabotage::KeepsEphemeral) {
+                body = keep_an_ephemeral(&body);
+            }
+            match self.chronicle.applied(server + 1, self.now_us, zxid, &body) {
+                Ok(true) => {
+                    self.note_reaped(&body);
+                    self.check_quorum(zxid, &body);
+                }
+                Ok(false) => {}
+                Err(problem) => self.violated(problem),
+            }
+        }
+        self.note_recovery(server);
+        if self.chronicle.last() < applied {
+            // They can't be told from what another leader gave up: this life can't be judged any further.
+            self.is_blind = true;
+            return;
+        }
+        let mut digest = digest;
+        if self.plan.sabotage == Some(Sabotage::WrongState) && server == 1 {
+            digest ^= 1;
+        }
+        if self.plan.sabotage == Some(Sabotage::UndigestedRights) {
+            digest ^= self.chronicle.model.lists_set();
+        }
+        let verdict = self.chronicle.digest(server + 1, applied, digest);
+        self.judge(verdict);
+        if leads {
+            self.check_membership_of_leader(server);
+        }
+    }
+
+    fn note_reaped(&mut self, body: &[u8]) {
+        if TxnRecord::decode(body).is_ok_and(|record| matches!(record.txn, Txn::DeleteContainer { .. })) {
+            self.figures.note("nodes reaped");
+        }
+    }
+
+    /// A leader begins with the newest membership that it has seen, also where the power took the record of it everywhere.
+    fn check_membership_of_leader(&mut self, server: usize) {
+        let Some(process) = &self.servers[server].process else { return };
+        let Some(membership) = process.memberships.as_ref().map(|memberships| memberships.committed.clone()) else {
+            return;
+        };
+        let Some(before) = &self.membership else { return };
+        if membership.version <= before.version || membership.members == before.members {
+            return;
+        }
+        let knows = |memberships: Memberships| {
+            memberships.committed.version.max(memberships.last_seen.version) >= membership.version
+        };
+        let holders: BTreeSet<ServerId> = (0..self.servers.len())
+            .filter(|server| self.configured(*server).is_some_and(knows))
+            .map(|server| self.servers[server].id)
+            .collect();
+        let verdict = durability::known(&before.quorum(), &membership, &holders);
+        self.judge(verdict);
+        self.members_change(membership);
+    }
+
+    /// Who has a transaction on disk that was just committed.
+    pub(crate) fn check_quorum(&mut self, zxid: Zxid, body: &[u8]) {
+        let has = |server: &&Server| {
+            let has = server.promises.durable >= zxid && server.log.get(&zxid).is_none_or(|own| **own == *body);
+            // What was on a disk that is lost was acknowledged all the same. No more of them are lost than an ensemble bears.
+            has || server.lost >= Some(zxid)
+        };
+        let mut holders: BTreeSet<ServerId> = self.servers.iter().filter(has).map(|server| server.id).collect();
+        if self.random.one_in(DEEP_CHECK) {
+            let seed = self.now_us as u64;
+            let directories = self.servers[0].directories.clone();
+            let survives = |server: &&Server| {
+                let disk = server.after_power_cut(seed);
+                server.lost >= Some(zxid)
+                    || recover(&disk, &directories, &recovery(true)).is_ok_and(|found| found.tree.last_zxid() >= zxid)
+            };
+            let ids: BTreeSet<ServerId> = self.servers.iter().filter(survives).map(|server| server.id).collect();
+            holders.retain(|id| ids.contains(id));
+            self.figures.deep_checks += 1;
+        }
+        let quorum = self.membership.as_ref().map_or_else(|| Quorum::majority([ServerId(1)]), Membership::quorum);
+        let verdict = durability::committed(&quorum, &holders, zxid);
+        self.judge(verdict);
+        if let Some(membership) = reconfigured(body)
+            && self.membership.as_ref().is_some_and(|before| before.version < membership.version)
+        {
+            // It takes quorums of both.
+            let verdict = durability::committed(&membership.quorum(), &holders, zxid);
+            self.judge(verdict);
+            self.members_change(membership);
+        }
+    }
+}
+
+/// The epoch that a power cut would leave.
+fn durable_epoch(disk: &SimDisk, directories: &Directories, name: &str) -> Option<Epoch> {
+    read_epoch(disk, &directories.snapshot_dir, name).ok().flatten()
+}
+
+/// The membership that a transaction puts into force.
+pub(crate) fn reconfigured(body: &[u8]) -> Option<Membership> {
+    match TxnRecord::decode(body).ok()?.txn {
+        Txn::Reconfig { data: Some(text), .. } => Membership::parse_text(text, false).ok(),
+        _ => None,
+    }
+}
+
+/// A planted bug: the end of a session leaves one of its nodes.
+fn keep_an_ephemeral(body: &[u8]) -> Arc<[u8]> {
+    if let Ok(mut record) = TxnRecord::decode(body)
+        && let Txn::CloseSession { paths: Some(paths) } = &mut record.txn
+        && paths.pop().is_some()
+    {
+        let mut changed = Vec::new();
+        record.append(&mut changed);
+        return changed.into();
+    }
+    body.into()
+}

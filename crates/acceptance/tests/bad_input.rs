@@ -2,13 +2,15 @@
 //! answer is the documented error or a closed connection, and the server goes on as before.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use anyhow::Result;
 use rookeeper_acceptance::client::{Client, Session, create_body, open, receive_frame, refusal, send_frame};
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::{Product, Server, Setup};
 use rookeeper_acceptance::wire::{self, Acl, Body, Fields};
+use rustix::process::Signal;
 
 const MARSHALLING_ERROR: i32 = -5;
 const UNIMPLEMENTED: i32 = -6;
@@ -245,15 +247,41 @@ fn too_many_connections_from_one_address() {
     assert!(Client::connect(server.address()).is_err(), "the fourth connection");
     let gone = clients.into_iter().next().expect("there are three");
     gone.close().expect("an orderly end");
-    let mut fourth = Client::connect(server.address());
+    connect_patiently(&server);
+}
+
+/// A client that has said its ConnectRequest while the server looks elsewhere, so that the server refuses it with the request unread.
+fn client_with_an_unread_request(server: &Server) -> TcpStream {
+    server.signal(Signal::STOP).expect("it runs");
+    let mut stream = open(server.address()).expect("the kernel takes the connection");
+    let request = Body::new().int(0).long(0).int(10_000).long(0).buffer(Some(&[0; 16])).bool(false);
+    send_frame(&mut stream, &request.0).expect("and the request");
+    server.signal(Signal::CONT).expect("it is there");
+    stream
+}
+
+#[test]
+fn whoever_is_refused_a_place_sees_the_end_and_no_reset() {
+    for key in ["maxClientCnxns", "maxCnxns"] {
+        let server = Setup::new().config(key, "1").start().expect("the server starts");
+        let _first = connect_patiently(&server);
+        let mut refused = client_with_an_unread_request(&server);
+        let end = refused.read(&mut [0; 1]);
+        assert_eq!(end.expect("an end in order"), 0, "{key}");
+        server.wait_log(&format!("max is 1 ({key})")).expect("it was refused for this");
+    }
+}
+
+/// The server notices the end of a connection before it a moment after its client does.
+fn connect_patiently(server: &Server) -> Client {
+    let mut client = Client::connect(server.address());
     for _ in 0..1000 {
-        // The server notices the end of a connection a moment after the client does.
-        if fourth.is_ok() {
+        if client.is_ok() {
             break;
         }
-        fourth = Client::connect(server.address());
+        client = Client::connect(server.address());
     }
-    fourth.expect("there is room again");
+    client.expect("there is room")
 }
 
 #[test]

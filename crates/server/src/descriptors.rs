@@ -19,6 +19,9 @@ const FOR_FILES: usize = 64;
 /// What links between servers need: each takes two descriptors of the quorum port and one of the election port.
 const FOR_SERVERS: usize = 128;
 
+/// What clients hold that were refused and are still closed in order.
+const FOR_FAREWELLS: usize = 64;
+
 /// Raises the limit of this process to the most it may have, as a Java machine does, and tells of it.
 pub fn raise_limit() {
     let before = getrlimit(Resource::Nofile);
@@ -44,14 +47,26 @@ fn shown(limit: Option<u64>) -> String {
 
 /// How many connections clients may have together, so that enough is left for everything else.
 pub(crate) fn room_for_clients(is_member: bool) -> usize {
-    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    room_below(limit, is_member)
+    room_below(limit(), is_member)
+}
+
+/// How many connections may be closed in order that were refused.
+pub(crate) fn room_for_farewells() -> usize {
+    farewells_below(limit())
+}
+
+fn limit() -> usize {
+    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 fn room_below(limit: usize, is_member: bool) -> usize {
-    let kept = FOR_FILES + if is_member { FOR_SERVERS } else { 0 };
+    let kept = FOR_FILES + farewells_below(limit) + if is_member { FOR_SERVERS } else { 0 };
     // With a limit that is far too small clients get at least half.
     limit - kept.min(limit / 2)
+}
+
+fn farewells_below(limit: usize) -> usize {
+    FOR_FAREWELLS.min(limit / 16)
 }
 
 /// Whether an operation failed for want of a descriptor, of this process or of the whole system.
@@ -88,10 +103,10 @@ mod tests {
 
     #[test]
     fn clients_leave_room_for_the_rest() {
-        assert_eq!(room_below(1024, false), 1024 - FOR_FILES);
-        assert_eq!(room_below(1024, true), 1024 - FOR_FILES - FOR_SERVERS);
-        assert_eq!(room_below(100, true), 50);
-        assert_eq!(room_below(usize::MAX, false), usize::MAX - FOR_FILES);
+        assert_eq!(room_below(1024, false), 1024 - FOR_FILES - FOR_FAREWELLS);
+        assert_eq!(room_below(1024, true), 1024 - FOR_FILES - FOR_FAREWELLS - FOR_SERVERS);
+        assert_eq!((room_below(100, true), farewells_below(100)), (50, 6));
+        assert_eq!(room_below(usize::MAX, false), usize::MAX - FOR_FILES - FOR_FAREWELLS);
     }
 
     #[tokio::test]

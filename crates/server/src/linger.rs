@@ -2,18 +2,40 @@
 //!
 //! A socket that is closed while bytes of its peer are unread, or with more of them on their way, makes the kernel send a reset: the
 //! client loses what was sent to it last, and can't tell a refusal from a fault of the network. So the sending side is closed first
-//! and what still comes is thrown away. What always holds here: both the bytes and the time are bounded.
+//! and what still comes is thrown away. What always holds here: both the bytes and the time are bounded, and of connections for which
+//! there was no place only so many are closed in order at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// How long a peer may take to see the end and close.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Thrown away at most; more than the largest frame of a client that is configured as this server is by default.
 const LINGER_BYTES: usize = 4 << 20;
+
+/// The connections that were refused and are still closed in order, at most so many at a time: each holds a file descriptor.
+#[derive(Debug)]
+pub(crate) struct Farewells(Arc<Semaphore>);
+
+impl Farewells {
+    pub fn new(places: usize) -> Farewells {
+        Farewells(Arc::new(Semaphore::new(places)))
+    }
+
+    /// Closes a connection in order, or at once where too many others are being closed.
+    pub fn bid(&self, stream: TcpStream) {
+        let Ok(place) = self.0.clone().try_acquire_owned() else { return };
+        tokio::spawn(async move {
+            linger(stream).await;
+            drop(place);
+        });
+    }
+}
 
 /// Tells the peer that nothing more comes, and waits for its end.
 pub(crate) async fn linger(mut stream: TcpStream) {
@@ -33,5 +55,47 @@ async fn discard(stream: &TcpStream) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Ok(_) | Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A client that has said something before it is accepted, and the server's end of it.
+    async fn talker(listener: &TcpListener) -> (std::net::TcpStream, TcpStream) {
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"a request that nobody reads").unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.readable().await.unwrap();
+        (client, stream)
+    }
+
+    fn end_of(mut client: std::net::TcpStream) -> Result<usize, ErrorKind> {
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client.read(&mut [0; 1]).map_err(|error| error.kind())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_refused_client_sees_the_end_and_beyond_the_places_a_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let farewells = Farewells::new(1);
+        let (first, stream) = talker(&listener).await;
+        farewells.bid(stream);
+        // The first one holds the only place until its client closes.
+        let (second, stream) = talker(&listener).await;
+        farewells.bid(stream);
+        assert_eq!(end_of(second), Err(ErrorKind::ConnectionReset));
+        assert_eq!(end_of(first), Ok(0));
+        // Its client has closed, so the place is free again.
+        let free = farewells.0.acquire().await.unwrap();
+        drop(free);
+        let (third, stream) = talker(&listener).await;
+        farewells.bid(stream);
+        assert_eq!(end_of(third), Ok(0));
     }
 }

@@ -21,6 +21,7 @@ use crate::config::ClientPort;
 use crate::connection;
 use crate::context::Context;
 use crate::descriptors::{self, Spare};
+use crate::linger::Farewells;
 use crate::logging::limited;
 
 /// After a failed accept (no file descriptors, say), so that the loop does not spin.
@@ -70,7 +71,8 @@ pub(crate) async fn accept(
     mut wanted: watch::Receiver<Option<HostPort>>,
 ) {
     let mut place = context.config.client.clone();
-    let per_address: Arc<Mutex<HashMap<IpAddr, u32>>> = Arc::default();
+    let places: Arc<Mutex<Taken>> = Arc::default();
+    let farewells = Farewells::new(descriptors::room_for_farewells());
     let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
@@ -103,7 +105,10 @@ pub(crate) async fn accept(
             }
         };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let Some(place) = Place::take(&per_address, peer.ip(), &context) else { continue };
+        let Some(place) = Place::take(&places, peer.ip(), &context) else {
+            farewells.bid(stream);
+            continue;
+        };
         if let Err(error) = configure(&stream, &context) {
             debug!(client = %peer, %error, "connection lost before it began");
             continue;
@@ -133,20 +138,29 @@ fn configure(stream: &tokio::net::TcpStream, context: &Context) -> io::Result<()
     Ok(())
 }
 
-/// A connection's place among those of its address; given back when dropped.
+/// The places that are taken: of each address, and in all. A connection that is still closed in order has its place, for it has its
+/// file descriptor.
+#[derive(Debug, Default)]
+struct Taken {
+    per_address: HashMap<IpAddr, u32>,
+    all: usize,
+}
+
+/// A connection's place among the others; given back when dropped.
 struct Place {
-    per_address: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    taken: Arc<Mutex<Taken>>,
     address: IpAddr,
 }
 
 impl Place {
-    fn take(per_address: &Arc<Mutex<HashMap<IpAddr, u32>>>, address: IpAddr, context: &Context) -> Option<Place> {
+    fn take(places: &Arc<Mutex<Taken>>, address: IpAddr, context: &Context) -> Option<Place> {
         let limits = &context.config.connections;
         let refuse = |key: &str, limit: u32| {
             context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
             limited!(warn, "clients beyond a limit", "Too many connections from {address} - max is {limit} ({key})");
         };
-        if context.shared.connection_count() >= context.room_for_clients {
+        let mut taken = places.lock();
+        if taken.all >= context.room_for_clients {
             context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
             limited!(
                 warn,
@@ -161,25 +175,25 @@ impl Place {
             refuse("maxCnxns", limit);
             return None;
         }
-        let mut counts = per_address.lock();
-        let count = counts.entry(address).or_default();
-        if let Some(limit) = limits.max_per_address.filter(|limit| *count >= *limit) {
+        let count = taken.per_address.get(&address).copied().unwrap_or(0);
+        if let Some(limit) = limits.max_per_address.filter(|limit| count >= *limit) {
             refuse("maxClientCnxns", limit);
             return None;
         }
-        *count += 1;
-        drop(counts);
-        Some(Place { per_address: per_address.clone(), address })
+        taken.per_address.insert(address, count + 1);
+        taken.all += 1;
+        Some(Place { taken: places.clone(), address })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.per_address.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
+        let mut taken = self.taken.lock();
+        taken.all -= 1;
+        if let Some(count) = taken.per_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                taken.per_address.remove(&self.address);
             }
         }
     }

@@ -40,6 +40,14 @@ fn port_in_use() {
 }
 
 #[test]
+fn an_address_for_clients_that_means_nothing_or_another_machine() {
+    let somewhere = |address: &str| Setup::new().config("clientPortAddress", address);
+    assert_fails(somewhere("nowhere.invalid"), BAD_CONFIGURATION, &["nowhere.invalid", "clientPortAddress"]);
+    // Of a network for documentation, so no machine has it.
+    assert_fails(somewhere("192.0.2.1"), UNEXPECTED, &["192.0.2.1", "clientPortAddress"]);
+}
+
+#[test]
 fn second_server_on_the_same_data() {
     let first = Setup::new().start().expect("the server starts");
     let data_dir = first.data_dir();

@@ -1,7 +1,7 @@
 //! Members that change their part or their place while they run, by what their processes, ports and files say.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,7 @@ fn clients_connect_where_a_reconfiguration_says() {
     reconfig(&ensemble, leader, &line(free.port()), "");
     ensemble.wait_for("the port moves", |_| Ok(ask(free, "srvr").is_some())).expect("the new port opens");
     let what = "the old port closes";
-    ensemble.wait_for(what, |_| Ok(std::net::TcpStream::connect(old).is_err())).expect("nobody is accepted there");
+    ensemble.wait_for(what, |_| Ok(TcpStream::connect(old).is_err())).expect("nobody is accepted there");
     stays.create("/second", b"").expect("its connection lives");
     let conf = ask(free, "conf").expect("an answer");
     assert!(conf.contains(&format!("clientPort={}\n", free.port())), "{conf}");
@@ -108,6 +108,31 @@ fn clients_connect_where_a_reconfiguration_says() {
     ensemble
         .wait_for("it serves at the new port", |_| Ok(ask(free, "srvr").is_some_and(|text| text.contains("Mode: f"))))
         .expect("it does");
+}
+
+/// A member that only votes, and keeps the data, needs no port for clients; a reconfiguration may give it one.
+#[test]
+fn a_member_without_a_client_port_takes_part_and_gets_one_later() {
+    let mut ensemble = Plan::under_test(2).reconfigurable().prepare().expect("two members");
+    let place = ensemble.address(2);
+    let complete = format!("server.2={}", ensemble.server_line(2));
+    for id in [1, 2] {
+        let path = ensemble.data_dir(id).with_file_name("zoo.cfg");
+        let config = fs::read_to_string(&path).expect("its configuration");
+        let without = config.replace(&format!(";{place}"), "");
+        assert_ne!(config, without);
+        fs::write(path, without).expect("it is ours");
+    }
+    ensemble.start_all().expect("both start");
+    ensemble.wait_for("member 1 serves", |ensemble| Ok(ensemble.mode(1).is_some())).expect("both are the quorum");
+    let mut client = ensemble.connect(1).expect("a session");
+    client.create("/by-both", b"").expect("both have it");
+    assert!(ensemble.log(2).contains("clientPort is not set"), "{}", ensemble.log(2));
+    TcpStream::connect(place).expect_err("nobody listens there");
+
+    reconfig(&ensemble, 1, &complete, "");
+    ensemble.wait_for("the port opens", |_| Ok(ask(place, "srvr").is_some())).expect("it opens");
+    Client::connect(place).expect("a session").get_data("/by-both").expect("a read");
 }
 
 /// What the log of every member says is in force counts after a restart, although no file of a configuration could be written.

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::config::ClientPort;
 use crate::context::Context;
-use crate::listener::{listen, reserve};
+use crate::listener::{listen, reserve, resolve};
 
 /// Between attempts to open again a port that was given up a moment ago.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -46,16 +46,16 @@ pub(crate) fn follow(wanted: &watch::Sender<Option<HostPort>>, me: ServerId, mem
 
 /// Lets clients connect at `wanted`. `place` is where they connect now; returns the listener of the place that it is afterwards.
 pub(crate) async fn moved(
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     place: &mut ClientPort,
     wanted: &HostPort,
     context: &Context,
-) -> TcpListener {
+) -> Option<TcpListener> {
     let new = place.at(wanted);
     if new == *place {
         return listener;
     }
-    let mut old = Some(listener);
+    let mut old = listener;
     let mut opened = open(&new).await;
     if opened.is_err() && new.port == place.port {
         // The two may overlap, as all addresses of this machine and one of them do.
@@ -64,32 +64,34 @@ pub(crate) async fn moved(
     }
     match opened {
         Ok(listener) => {
-            context.client_port.store(listener.local_addr().map_or(new.port, |address| address.port()), Relaxed);
+            context.client_port.store(listener.local_addr().map_or(wanted.port, |address| address.port()), Relaxed);
             info!(
                 "clients connect to {wanted} from now on, as the membership in force says; connections that are open stay"
             );
             *place = new;
-            listener
+            Some(listener)
         }
         Err(error) => {
-            let (stays, remedy) = (place.port, remedy(&error));
+            let remedy = remedy(&error);
+            let stays = match place.port {
+                Some(port) => format!("clients go on connecting to port {port}"),
+                None => "clients can't connect to this member".to_owned(),
+            };
             warn!(
-                "the membership in force says that clients connect to {wanted}, but that can't be opened: {error}; {remedy}; \
-                 clients go on connecting to port {stays}"
+                "the membership in force says that clients connect to {wanted}, but that can't be opened: {error}; {remedy}; {stays}"
             );
-            loop {
-                match old.take() {
-                    Some(listener) => return listener,
-                    None => match open(place).await {
-                        Ok(listener) => old = Some(listener),
-                        Err(_) => tokio::time::sleep(REOPEN_PAUSE).await,
-                    },
+            while old.is_none() && place.port.is_some() {
+                match open(place).await {
+                    Ok(listener) => old = Some(listener),
+                    Err(_) => tokio::time::sleep(REOPEN_PAUSE).await,
                 }
             }
+            old
         }
     }
 }
 
+/// Opens a place that has a port.
 async fn open(place: &ClientPort) -> io::Result<TcpListener> {
-    listen(reserve(place).await?, place.backlog)
+    listen(reserve(&resolve(place).await?)?, place.backlog)
 }

@@ -312,7 +312,7 @@ mod tests {
 
         store_active(&member.file, ME, &second).unwrap();
         let config = member.load();
-        assert_eq!(config.client.port, 2182);
+        assert_eq!(config.client.port, Some(2182));
         let ensemble = config.ensemble.unwrap();
         assert_eq!((ensemble.membership, ensemble.last_seen), (second.clone(), None));
         let edited = member.read("zoo.cfg");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rookeeper_replica::Connection;
 use rookeeper_tree::WatcherId;
 use rookeeper_zab::HostPort;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -30,20 +30,48 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The accept backlog where none is configured.
 const BACKLOG: u32 = 1024;
 
-/// Binds the client port without opening it. All addresses means IPv6 and IPv4 on one socket, or IPv4 where there is no IPv6.
-pub(crate) async fn reserve(port: &ClientPort) -> io::Result<TcpSocket> {
-    let Some(host) = &port.host else {
-        return match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port.port)) {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.port))
-            }
-            result => result,
-        };
+/// The addresses of a client port that has a port, in the order in which they are tried. All addresses means IPv6 and IPv4 on one socket, or
+/// IPv4 where there is no IPv6.
+pub(crate) async fn resolve(place: &ClientPort) -> io::Result<Vec<SocketAddr>> {
+    let port = place.port.unwrap_or(0);
+    let Some(host) = &place.host else {
+        return Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]);
     };
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} resolves to no address"));
-    for address in tokio::net::lookup_host((host.as_str(), port.port)).await? {
-        match bind(address) {
+    if let Some(scoped) = scoped(host, port) {
+        return Ok(vec![scoped?]);
+    }
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} resolves to no address")));
+    }
+    Ok(addresses)
+}
+
+/// An IPv6 address with the network interface that it is meant for, by name or number: the system looks up names of interfaces for few
+/// kinds of addresses only.
+fn scoped(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
+    let (address, interface) = host.split_once('%')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let index = interface.parse().map_or_else(|_| index_of(interface), Ok);
+    Some(index.map(|index| SocketAddrV6::new(address, port, 0, index).into()))
+}
+
+fn index_of(interface: &str) -> io::Result<u32> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    rustix::net::netdevice::name_to_index(&socket, interface)
+        .map_err(|error| io::Error::other(format!("there is no network interface {interface}: {error}")))
+}
+
+/// Binds the first of these addresses that can be bound, without opening the port.
+pub(crate) fn reserve(addresses: &[SocketAddr]) -> io::Result<TcpSocket> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "there is no address");
+    for address in addresses {
+        match bind(*address) {
             Ok(socket) => return Ok(socket),
+            // Where somebody has a port on all addresses, IPv4 alone would be less than what is meant.
+            Err(error) if address.ip().is_unspecified() && error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(error);
+            }
             Err(error) => failure = error,
         }
     }
@@ -63,9 +91,9 @@ pub(crate) fn listen(socket: TcpSocket, backlog: Option<u32>) -> io::Result<TcpL
     socket.listen(backlog.unwrap_or(BACKLOG))
 }
 
-/// Accepts until `stop` says so, and where `wanted` says. Tasks of connections end by themselves when their outboxes are closed.
+/// Accepts until `stop` says so, and where `wanted` says; nowhere while there is no listener. Tasks of connections end by themselves when their outboxes are closed.
 pub(crate) async fn accept(
-    mut listener: TcpListener,
+    mut listener: Option<TcpListener>,
     context: Arc<Context>,
     mut stop: watch::Receiver<bool>,
     mut wanted: watch::Receiver<Option<HostPort>>,
@@ -76,7 +104,7 @@ pub(crate) async fn accept(
     let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => Some(accepted),
+            accepted = accept_one(&listener) => Some(accepted),
             Ok(()) = wanted.changed() => None,
             _ = stop.wait_for(|stop| *stop) => return,
         };
@@ -87,9 +115,10 @@ pub(crate) async fn accept(
             }
             continue;
         };
+        let mut refuse_one = || listener.as_ref().and_then(|listener| spare.refuse_one(listener)).is_some();
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
-            Err(error) if descriptors::are_exhausted(&error) && spare.refuse_one(&listener).is_some() => {
+            Err(error) if descriptors::are_exhausted(&error) && refuse_one() => {
                 context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
                 limited!(
                     warn,
@@ -130,7 +159,14 @@ pub(crate) async fn accept(
     }
 }
 
-fn configure(stream: &tokio::net::TcpStream, context: &Context) -> io::Result<()> {
+async fn accept_one(listener: &Option<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn configure(stream: &TcpStream, context: &Context) -> io::Result<()> {
     stream.set_nodelay(true)?;
     if context.config.client.tcp_keep_alive {
         rustix::net::sockopt::set_socket_keepalive(stream, true)?;
@@ -196,5 +232,34 @@ impl Drop for Place {
                 taken.per_address.remove(&self.address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn resolved(host: &str) -> io::Result<Vec<SocketAddr>> {
+        let port = ClientPort {
+            host: Some(host.to_owned()),
+            port: Some(0),
+            backlog: None,
+            backlog_as_written: -1,
+            tcp_keep_alive: false,
+            sessionless_connection_timeout_ms: 10_000,
+        };
+        resolve(&port).await
+    }
+
+    #[tokio::test]
+    async fn an_address_may_name_its_network_interface() {
+        let index = index_of("lo").unwrap();
+        let expected = vec![SocketAddr::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, index))];
+        assert_eq!(resolved("::1%lo").await.unwrap(), expected);
+        assert_eq!(resolved(&format!("::1%{index}")).await.unwrap(), expected);
+        // A machine may have no IPv6; where it has, the port opens with the interface named as without.
+        assert_eq!(reserve(&expected).is_ok(), reserve(&resolved("::1").await.unwrap()).is_ok());
+        let refused = resolved("::1%nosuch").await.unwrap_err().to_string();
+        assert!(refused.contains("there is no network interface nosuch"), "{refused}");
     }
 }

@@ -16,7 +16,6 @@ use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
 use rookeeper_replica::{Reaping, Replica, Serving, Settings, Shared};
 use rookeeper_tree::AccessConfig;
 use rookeeper_zab::HostPort;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -44,6 +43,9 @@ use crate::storage::{self, Files, Opened};
 use crate::storage_thread::{self, StorageQueue, StorageThread};
 use crate::version;
 
+/// The exit code for a configuration that must be corrected.
+const EXIT_CONFIGURATION: u8 = 2;
+
 /// How long an orderly stop may take before the process ends anyway; what is acknowledged is on disk all the same.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -64,7 +66,7 @@ const MAX_LEARNER_PACKET_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Server {
     context: Arc<Context>,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     failures: mpsc::UnboundedReceiver<Failure>,
     accepting: tokio::task::JoinHandle<()>,
@@ -82,14 +84,20 @@ impl Server {
     pub async fn start(mut config: Config) -> Result<Server, Failure> {
         let clock = Clock::start();
         let client = &config.client.clone();
-        let port_failure = |error: io::Error| {
-            let address = client.host.as_deref().unwrap_or("0.0.0.0");
+        let port_failure = |error: io::Error, exit_code| {
+            let (address, port) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
             let remedy = client_port::remedy(&error);
-            let message = format!("can't open client port {address}:{}: {error}; {remedy}", client.port);
-            Failure { exit_code: 1, message }
+            Failure { exit_code, message: format!("can't open client port {address}:{port}: {error}; {remedy}") }
         };
         // Reserved first, so that a port in use is told before a large database is loaded; opened when it can be served.
-        let socket = listener::reserve(client).await.map_err(port_failure)?;
+        let socket = match client.port {
+            Some(_) => {
+                let unresolved = |error| port_failure(error, EXIT_CONFIGURATION);
+                let addresses = listener::resolve(client).await.map_err(unresolved)?;
+                Some(listener::reserve(&addresses).map_err(|error| port_failure(error, 1))?)
+            }
+            None => None,
+        };
         let figures = Arc::new(Figures::default());
         let opened = {
             let config = config.clone();
@@ -191,19 +199,25 @@ impl Server {
         ];
 
         let backlog = client.backlog;
-        let listener: TcpListener = listener::listen(socket, backlog).map_err(port_failure)?;
-        let address = listener.local_addr().map_err(port_failure)?;
-        let context = Context::new(config, shared, clock, inputs, address.port(), figures);
+        let listen = |socket| {
+            let listener = listener::listen(socket, backlog)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let opened = socket.map(listen).transpose().map_err(|error| port_failure(error, 1))?;
+        let (address, listener) = opened.unzip();
+        let port = address.map_or(0, |address: SocketAddr| address.port());
+        let context = Context::new(config, shared, clock, inputs, port, figures);
         let context = Arc::new(context);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(client_memory::keep(context.shared.clone()));
         let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped, wanted_port));
-        let serves = match context.config.ensemble {
-            None => "serves clients on",
-            Some(_) => "will serve clients, once it has a leader, on",
+        let serves = match (&context.config.ensemble, address) {
+            (_, None) => "is a member without a client port".to_owned(),
+            (None, Some(address)) => format!("serves clients on {address}"),
+            (Some(_), Some(address)) => format!("will serve clients, once it has a leader, on {address}"),
         };
         info!(
-            "Rookeeper {} {serves} {address}; data in {}, log in {}; recovered to zxid {recovered_zxid} \
+            "Rookeeper {} {serves}; data in {}, log in {}; recovered to zxid {recovered_zxid} \
              ({node_count} nodes, {replayed} transactions replayed) in {} ms; ready after {} ms",
             version::NUMBER,
             context.config.directories.data_dir.display(),
@@ -237,8 +251,8 @@ impl Server {
         });
     }
 
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
+    /// Where clients connected when the server started; nowhere, for a member without a client port.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 

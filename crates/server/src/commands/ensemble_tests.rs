@@ -95,7 +95,7 @@ fn conf_is_the_recorded_one() {
         let directory = tempfile::tempdir().unwrap();
         world.context.config.directories.data_dir = directory.path().to_owned();
         world.context.config.directories.data_log_dir = directory.path().to_owned();
-        world.context.client_port = world.context.config.client.port.into();
+        world.context.client_port = world.context.config.client.port.unwrap().into();
         let expected = recorded(part, "conf");
         let size = expected.lines().find_map(|line| line.strip_prefix("dataDirSize=")).unwrap().parse().unwrap();
         let files = directory.path().join("version-2");

@@ -33,13 +33,10 @@ impl Config {
         line("dataLogDir", &self.directories.log_dir().display());
         line("dataLogSize", &facts.data_log_size);
         line("tickTime", &self.sessions.tick_time_ms);
-        line("maxClientCnxns", &self.connections.max_per_address.unwrap_or(0));
+        line("maxClientCnxns", &self.connections.max_per_address_as_written);
         line("minSessionTimeout", &self.sessions.min_timeout_ms);
         line("maxSessionTimeout", &self.sessions.max_timeout_ms);
-        match self.client.backlog {
-            Some(backlog) => line("clientPortListenBacklog", &backlog),
-            None => line("clientPortListenBacklog", &-1),
-        }
+        line("clientPortListenBacklog", &self.client.backlog_as_written);
         let Some(ensemble) = &self.ensemble else {
             line("serverId", &0);
             return text;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use rookeeper_proto::ServerId;
-use rookeeper_zab::{HostPort, Membership, Role};
+use rookeeper_zab::{HostPort, Member, Membership, Role};
 
 use super::error::{ConfigError, Fault, Notice, Place, excerpt};
 use super::membership;
@@ -114,9 +114,21 @@ pub(super) fn read(
     }
     membership::check_voters(&membership)?;
     for name in ["initLimit", "syncLimit"] {
-        if settings.number_if_any(name).unwrap_or(0) == 0 {
-            let remedy = format!("An ensemble needs it: add {name}=<ticks>, usually initLimit=10 and syncLimit=5.");
-            return Err(Fault::new(format!("{name} is not set"), remedy).into());
+        let remedy = "usually initLimit=10 and syncLimit=5.";
+        match settings.number_if_any(name).unwrap_or(0) {
+            1.. => {}
+            0 => {
+                let remedy = format!("An ensemble needs it: add {name}=<ticks>, {remedy}");
+                return Err(Fault::new(format!("{name} is not set"), remedy).into());
+            }
+            _ => {
+                let fault = Fault::new("out of range", format!("Allowed in an ensemble: 1 tick or more, {remedy}"));
+                return Err(match settings.setting(name) {
+                    Some(setting) => fault.at(&setting.place).about(&setting.name, &setting.value),
+                    None => fault,
+                }
+                .into());
+            }
         }
     }
     let Some((server_id, my_id_place)) = my_id else {
@@ -134,6 +146,7 @@ pub(super) fn read(
         let remedy = "With extendedTypesEnabled=true server ids go up to 254.";
         return Err(Fault::new(format!("server id {} is too large", server_id.0), remedy).at(&my_id_place).into());
     }
+    check_ports(settings, server_id, member, client.as_ref())?;
     let role = member.role;
     if let Some(setting) = settings.setting("peerType")
         && Role::parse(&setting.value) != Some(role)
@@ -147,6 +160,32 @@ pub(super) fn read(
     };
     let ensemble = ensemble(settings, server_id, membership, last_seen, role);
     Ok(Outcome { ensemble: Some(ensemble), client })
+}
+
+/// The client port can't be one of the ports for other servers as well. The original starts all the same, and cannot lead.
+fn check_ports(
+    settings: &Settings,
+    server: ServerId,
+    member: &Member,
+    client: Option<&HostPort>,
+) -> Result<(), ConfigError> {
+    let Some(client) = client.filter(|client| client.port != 0) else { return Ok(()) };
+    let everywhere = settings.flag("quorumListenOnAllIPs") || is_any(&client.host);
+    for address in &member.addresses {
+        if !everywhere && !same_host(&client.host, &address.host) {
+            continue;
+        }
+        let name = match client.port {
+            port if port == address.quorum_port => "quorum",
+            port if port == address.election_port => "election",
+            _ => continue,
+        };
+        let (port, server) = (client.port, server.0);
+        let problem = format!("the client port {port} is the {name} port of server.{server} as well");
+        let remedy = format!("Give clients a port of their own, or change that of the line server.{server}.");
+        return Err(Fault::new(problem, remedy).into());
+    }
+    Ok(())
 }
 
 /// Single values that the original refuses whatever the mode.

@@ -9,10 +9,12 @@ use super::settings::Settings;
 pub struct ClientPort {
     /// Name or address to listen on; none for all addresses, IPv4 and IPv6.
     pub host: Option<String>,
-    /// Port; 0 takes any free one.
-    pub port: u16,
+    /// Port; 0 takes any free one. None for a member that clients do not connect to.
+    pub port: Option<u16>,
     /// How many connections may wait to be accepted; none leaves it to the system.
     pub backlog: Option<u32>,
+    /// The same as it is written, which `conf` shows.
+    pub backlog_as_written: i64,
     /// Whether the system probes silent connections. Sessions have heartbeats of their own; this helps with firewalls.
     pub tcp_keep_alive: bool,
     /// A connection that has not asked for a session after this many milliseconds is closed.
@@ -20,11 +22,12 @@ pub struct ClientPort {
 }
 
 impl ClientPort {
-    pub(super) fn read(settings: &Settings, address: HostPort) -> Self {
+    pub(super) fn read(settings: &Settings, address: Option<&HostPort>) -> Self {
         ClientPort {
-            host: host_of(&address),
-            port: address.port,
+            host: address.and_then(host_of),
+            port: address.map(|address| address.port),
             backlog: settings.positive("clientPortListenBacklog"),
+            backlog_as_written: settings.number("clientPortListenBacklog"),
             tcp_keep_alive: settings.flag("clientTcpKeepAlive"),
             sessionless_connection_timeout_ms: settings.whole("nio.sessionlessCnxnTimeout"),
         }
@@ -32,7 +35,7 @@ impl ClientPort {
 
     /// The same somewhere else.
     pub fn at(&self, address: &HostPort) -> Self {
-        ClientPort { host: host_of(address), port: address.port, ..self.clone() }
+        ClientPort { host: host_of(address), port: Some(address.port), ..self.clone() }
     }
 }
 
@@ -58,6 +61,8 @@ pub struct Sessions {
 pub struct Connections {
     /// Most connections from one address; a further one is closed at once. None for no limit.
     pub max_per_address: Option<u32>,
+    /// The same as it is written, which `conf` shows.
+    pub max_per_address_as_written: i64,
     /// Most connections in all. None for no limit.
     pub max_total: Option<u32>,
     /// What all clients together may make the server hold, in bytes, before the largest users are cut. None for a quarter of the memory
@@ -71,6 +76,7 @@ impl Connections {
     pub(super) fn read(settings: &Settings) -> Self {
         Connections {
             max_per_address: settings.positive("maxClientCnxns"),
+            max_per_address_as_written: settings.number("maxClientCnxns"),
             max_total: settings.positive("maxCnxns"),
             memory_limit_bytes: settings
                 .number_if_any("clientMemoryLimitInKb")

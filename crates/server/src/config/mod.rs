@@ -179,17 +179,20 @@ impl Config {
         let ensemble::Outcome { ensemble, client } =
             ensemble::read(&settings, config_file, &directories.data_dir, client, read_file)?;
         let has_tls_port = settings.setting("secureClientPort").is_some();
-        let client = match client {
-            Some(client) => client,
-            // Refused a little later for the port that it does have.
-            None if has_tls_port => HostPort { host: String::new(), port: 0 },
-            None => {
-                let remedy = "Add a line clientPort=2181, or ;2181 to this server's line, or clients cannot connect.";
+        // One with a port for TLS is refused a little later for the port that it does have.
+        if client.is_none() && !has_tls_port {
+            if ensemble.is_none() {
+                let remedy = "Add a line clientPort=2181, or clients cannot connect.";
                 return Err(Fault::new("clientPort is not set", remedy).into());
             }
-        };
+            settings.warn(
+                "clientPort is not set: clients cannot connect to this member; if they should, add a line clientPort=2181, or \
+                 ;2181 to this server's line"
+                    .to_owned(),
+            );
+        }
         let config = Config {
-            client: ClientPort::read(&settings, client),
+            client: ClientPort::read(&settings, client.as_ref()),
             sessions,
             directories,
             log: TransactionLog::read(&settings),

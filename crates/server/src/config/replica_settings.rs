@@ -55,7 +55,7 @@ mod tests {
             let read = |path: &std::path::Path| {
                 let text = match path.to_str() {
                     Some("zoo.cfg") => {
-                        "dataDir=/data\nclientPort=1\ninitLimit=10\nsyncLimit=5\ndynamicConfigFile=/zoo.cfg.dynamic.5\n\
+                        "dataDir=/data\nclientPort=21\ninitLimit=10\nsyncLimit=5\ndynamicConfigFile=/zoo.cfg.dynamic.5\n\
                          fastleader.minNotificationInterval=50\nleader.maxTimeToWaitForEpoch=900\nreadonlymode.enabled=true"
                             .to_owned()
                     }

@@ -51,8 +51,12 @@ impl DataDirectories {
             None => environment.default_data_dir()?,
         };
         let data_log_dir = match settings.setting("dataLogDir") {
-            Some(setting) if !setting.value.is_empty() => PathBuf::from(&setting.value),
-            _ => data_dir.clone(),
+            Some(setting) if setting.value.is_empty() => {
+                let remedy = "Write a directory after dataLogDir=, or remove the line: the log is in dataDir then.";
+                return Err(setting.fault("dataLogDir is empty", remedy).into());
+            }
+            Some(setting) => PathBuf::from(&setting.value),
+            None => data_dir.clone(),
         };
         for setting in ["dataDir", "dataLogDir"].iter().filter_map(|name| settings.setting(name)) {
             if let Some((problem, remedy)) = misunderstood(&setting.value) {

@@ -97,8 +97,9 @@ fn without_any_configuration_a_server_can_start() {
         source: Source::Defaults,
         client: ClientPort {
             host: None,
-            port: 2181,
+            port: Some(2181),
             backlog: None,
+            backlog_as_written: -1,
             tcp_keep_alive: false,
             sessionless_connection_timeout_ms: 10_000,
         },
@@ -137,6 +138,7 @@ fn without_any_configuration_a_server_can_start() {
         purge: Purge { interval_hours: 1, snap_retain_count: 3, min_age_hours: 0 },
         connections: Connections {
             max_per_address: Some(60),
+            max_per_address_as_written: 60,
             max_total: None,
             memory_limit_bytes: None,
             throttle: ConnectionThrottle {
@@ -203,7 +205,7 @@ fn settings_reach_the_fields_they_are_about() {
     .load()
     .unwrap();
     assert_eq!(config.client.host.as_deref(), Some("127.0.0.1"));
-    assert_eq!((config.client.port, config.client.backlog), (33300, Some(128)));
+    assert_eq!((config.client.port, config.client.backlog), (Some(33300), Some(128)));
     assert_eq!(config.sessions, Sessions { tick_time_ms: 2000, min_timeout_ms: 1000, max_timeout_ms: 90_000 });
     assert_eq!(config.directories.snapshot_dir(), Path::new("/data/version-2"));
     assert_eq!(config.directories.log_dir(), Path::new("/datalog/version-2"));
@@ -302,7 +304,7 @@ fn the_positional_form() {
         Config::load_with(source, &environment(&[]), &|_| Err(io::ErrorKind::NotFound.into()))
     };
     let config = load(&["0", "/data"]).unwrap().0;
-    assert_eq!((config.client.port, config.client.host, config.connections.max_per_address), (0, None, None));
+    assert_eq!((config.client.port, config.client.host, config.connections.max_per_address), (Some(0), None, None));
     assert_eq!(config.directories.data_dir, Path::new("/data"));
     assert_eq!(config.directories.choice, DataDirectoryChoice::Configured);
     assert_eq!(config.sessions, Sessions { tick_time_ms: 3000, min_timeout_ms: 6000, max_timeout_ms: 60_000 });
@@ -321,7 +323,7 @@ fn a_file_without_a_client_port_is_refused_unless_a_server_line_has_it() {
     assert_eq!((error.fault().problem.as_str(), error.exit_code()), ("clientPort is not set", 2));
     let by_line = zoo_cfg("dataDir=/data\nserver.7=127.0.0.1:1:2;2182").with("/data/myid", "7\n");
     let config = by_line.load().unwrap().0;
-    assert_eq!((config.client.port, config.client.host), (2182, None));
+    assert_eq!((config.client.port, config.client.host), (Some(2182), None));
 }
 
 #[test]
@@ -433,11 +435,68 @@ fn an_ensemble_is_read_completely() {
 }
 
 #[test]
-fn a_member_needs_a_client_port_and_voters() {
-    let problem = |files: Files| files.load().unwrap_err().to_string();
+fn a_member_may_have_no_client_port_but_none_that_is_another_of_its_ports() {
     let members = format!("dataDir=/data\ninitLimit=10\nsyncLimit=5\n{THREE}");
-    let without_port = problem(zoo_cfg(&members).with("/data/myid", "1"));
-    assert!(without_port.contains("clientPort is not set") && without_port.contains(";2181"), "{without_port}");
+    let files = |more: &str| zoo_cfg(&format!("{members}{more}")).with("/data/myid", "1");
+    let (config, notices) = files("").load().unwrap();
+    assert_eq!((config.client.port, config.client.host), (None, None));
+    let warned = texts(&notices).iter().any(|text| text.contains("clients cannot connect to this member"));
+    assert!(warned, "{notices:?}");
+    for (more, port) in [
+        ("clientPort=33311", Some("quorum")),
+        ("clientPort=33321", Some("election")),
+        ("clientPort=33311\nclientPortAddress=127.0.0.1", Some("quorum")),
+        ("clientPort=33311\nclientPortAddress=127.0.0.2", None),
+        ("clientPort=33311\nclientPortAddress=127.0.0.2\nquorumListenOnAllIPs=true", Some("quorum")),
+        // Of another member, which may be another machine.
+        ("clientPort=33312", None),
+        ("clientPort=0", None),
+    ] {
+        let problem = files(more).load().err().map(|error| (error.exit_code(), error.to_string()));
+        match port {
+            None => assert_eq!(problem, None, "{more}"),
+            Some(port) => {
+                let (code, problem) = problem.unwrap_or_else(|| panic!("{more} is taken"));
+                assert_eq!(code, 2);
+                assert!(problem.contains(&format!("is the {port} port of server.1 as well")), "{problem}");
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_an_ensemble_may_be_negative_where_there_is_none() {
+    let negative = "initLimit=-1\nsyncLimit=-1\nconnectToLearnerMasterLimit=-1";
+    let (config, _) = standalone(negative).load().unwrap();
+    assert_eq!(config.ensemble, None);
+    for key in ["initLimit", "syncLimit"] {
+        let error = member(&format!("{key}=-1")).load().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(&format!("{key}=-1: out of range")), "{error}");
+    }
+    let (config, _) = member("connectToLearnerMasterLimit=-1").load().unwrap();
+    assert_eq!(config.ensemble.unwrap().connect_to_learner_master_limit_ticks, None);
+}
+
+#[test]
+fn an_empty_directory_of_the_log_is_refused() {
+    let error = standalone("dataLogDir=").load().unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("zoo.cfg:5: dataLogDir=: dataLogDir is empty"), "{error}");
+}
+
+#[test]
+fn conf_shows_limits_as_they_are_written() {
+    let (config, _) = standalone("maxClientCnxns=-1\nclientPortListenBacklog=-5").load().unwrap();
+    assert_eq!((config.connections.max_per_address, config.client.backlog), (None, None));
+    let facts = ConfFacts { membership: None, client_port: 33300, data_dir_size: 0, data_log_size: 0 };
+    let conf = config.conf(facts);
+    assert!(conf.contains("\nmaxClientCnxns=-1\n") && conf.contains("\nclientPortListenBacklog=-5\n"), "{conf}");
+}
+
+#[test]
+fn an_ensemble_needs_voters() {
+    let problem = |files: Files| files.load().unwrap_err().to_string();
     let weightless = problem(member("group.1=1:2:3\nweight.1=0\nweight.2=0\nweight.3=0"));
     assert!(weightless.contains("none of the servers has a vote"), "{weightless}");
     let next = standalone("initLimit=10\nsyncLimit=5\ndynamicConfigFile=/etc/zoo.cfg.dynamic\n")

@@ -7,12 +7,14 @@
 //!   answers to what it asked before may grow beyond that;
 //! - while requests are not looked at, input is read up to a bound, so that pings and a hang-up are noticed;
 //! - silence is excused only while this server does not read for its own sake, never while the client does not take its answers;
-//! - a connection whose session is over, whose client hung up, or that takes nothing of what waits for it, ends within a fixed time.
+//! - a connection on which nobody introduces himself, whose session is over, whose client hung up, or that takes nothing of what waits for
+//!   it, ends within a fixed time.
 //!
 //! The counterparts in the original are `NIOServerCnxn` and its expirer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use crate::budget::Meter;
 use crate::connection::Connection;
@@ -40,9 +42,52 @@ const LIGHT_BYTES: usize = 4 << 10;
 pub const FINISH_STALL_MS: i64 = 5_000;
 pub const FINISH_MS: i64 = 30_000;
 
+/// How much one client may make the server hold before it is not looked at, and how long it may take to introduce itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// [`UNSENT_BYTES`] of a server.
+    pub unsent_bytes: usize,
+    /// The same while the server holds about as much for its clients as it may. No more is taken from the outbox at any time while as much is
+    /// not sent.
+    pub unsent_bytes_when_tight: usize,
+    /// [`INPUT_AHEAD_BYTES`] of a server.
+    pub input_ahead_bytes: usize,
+    /// [`AHEAD_BYTES`] of a server.
+    pub ahead_bytes: usize,
+    /// How long a client may take to send its first request, and one without a session to take anything.
+    pub sessionless_ms: i64,
+}
+
+impl Limits {
+    pub fn new(sessionless_ms: i64) -> Limits {
+        Limits {
+            unsent_bytes: UNSENT_BYTES,
+            unsent_bytes_when_tight: UNSENT_BYTES_WHEN_TIGHT,
+            input_ahead_bytes: INPUT_AHEAD_BYTES,
+            ahead_bytes: AHEAD_BYTES,
+            sessionless_ms,
+        }
+    }
+}
+
+/// What a driver waits for once it has looked at everything that it may look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// More bytes: the next request is not there as a whole.
+    Read,
+    /// Room for answers, or answers to what is in flight.
+    Settle,
+    /// The answer to the handshake.
+    Establish,
+    /// Only that what is here is sent.
+    Send,
+}
+
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
+    /// No first request arrived for this many milliseconds.
+    NoHandshake(i64),
     /// The client hung up, and nothing of what it had sent is left to be looked at.
     HungUp,
     /// The last answer is sent, or the session is over, or the server stops.
@@ -75,8 +120,9 @@ struct Heavy {
 #[derive(Debug)]
 pub struct Conversation {
     connection: Arc<Connection>,
-    /// How long a client without a session may take nothing.
-    sessionless_ms: i64,
+    limits: Limits,
+    /// Since when the first request is waited for, until it is there.
+    opening_since_ms: Option<i64>,
     /// Bytes that left the outbox and were not sent.
     unsent_bytes: usize,
     /// Bytes that arrived and were not looked at.
@@ -95,10 +141,12 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    pub fn new(connection: Arc<Connection>, sessionless_ms: i64) -> Conversation {
+    /// Of a connection that was just accepted.
+    pub fn new(connection: Arc<Connection>, limits: Limits, now_ms: i64) -> Conversation {
         Conversation {
             connection,
-            sessionless_ms,
+            limits,
+            opening_since_ms: Some(now_ms),
             unsent_bytes: 0,
             input_bytes: 0,
             stalled_since_ms: None,
@@ -111,6 +159,11 @@ impl Conversation {
             heavy_bytes: 0,
             meter: Meter::default(),
         }
+    }
+
+    /// The first request is there as a whole.
+    pub fn opened(&mut self) {
+        self.opening_since_ms = None;
     }
 
     /// Bytes arrived. Nothing else is a sign of life.
@@ -128,10 +181,6 @@ impl Conversation {
     /// The client said that it will send nothing more.
     pub fn hung_up(&mut self) {
         self.hung_up = true;
-    }
-
-    pub fn has_hung_up(&self) -> bool {
-        self.hung_up
     }
 
     /// `taken` bytes came out of the outbox to be sent, and the socket took `sent`. The time is asked for only where bytes stay behind.
@@ -155,18 +204,13 @@ impl Conversation {
     }
 
     /// Whether the last answer is known.
-    pub fn is_finishing(&self) -> bool {
+    fn is_finishing(&self) -> bool {
         self.finishing_since_ms.is_some()
-    }
-
-    /// Whether the next request may be looked at once what is on its way is answered.
-    pub fn waits_for_answers(&self) -> bool {
-        matches!(self.hold, Hold::None | Hold::Server)
     }
 
     /// Whether the outbox may be emptied: what stays there is under its limit.
     pub fn takes(&self) -> bool {
-        self.unsent_bytes <= UNSENT_BYTES_WHEN_TIGHT
+        self.unsent_bytes <= self.limits.unsent_bytes_when_tight
     }
 
     /// A request goes to the replica; it and the answer to it weigh this much.
@@ -201,7 +245,9 @@ impl Conversation {
             Hold::Finished
         } else if self.is_clogged() {
             Hold::Client
-        } else if (server_is_full || is_tight || self.heavy_bytes > AHEAD_BYTES) && self.connection.in_flight() > 0 {
+        } else if (server_is_full || is_tight || self.heavy_bytes > self.limits.ahead_bytes)
+            && self.connection.in_flight() > 0
+        {
             Hold::Server
         } else {
             Hold::None
@@ -212,7 +258,8 @@ impl Conversation {
 
     /// Whether the client takes its answers too slowly to be given more.
     fn is_clogged(&self) -> bool {
-        let limit = if self.connection.budget().is_tight() { UNSENT_BYTES_WHEN_TIGHT } else { UNSENT_BYTES };
+        let is_tight = self.connection.budget().is_tight();
+        let limit = if is_tight { self.limits.unsent_bytes_when_tight } else { self.limits.unsent_bytes };
         self.unsent_bytes + self.connection.outbox.unsent_bytes() > limit
     }
 
@@ -222,14 +269,36 @@ impl Conversation {
         self.hold == Hold::Client && !self.is_clogged()
     }
 
-    /// Whether input is to be read now. `wanted`: the next request has not arrived as a whole.
-    pub fn reads(&self, wanted: bool) -> bool {
-        !self.hung_up && (wanted || self.input_bytes < INPUT_AHEAD_BYTES)
+    /// Whether input is to be read now.
+    pub fn reads(&self, next: Next) -> bool {
+        match next {
+            Next::Read => !self.hung_up,
+            Next::Settle | Next::Establish => self.reads_ahead(),
+            Next::Send => false,
+        }
+    }
+
+    fn reads_ahead(&self) -> bool {
+        !self.hung_up && self.input_bytes < self.limits.input_ahead_bytes
+    }
+
+    /// Ready when there is something to do although the client did nothing: there is something to send, the connection is to end, or
+    /// `next` waits for answers and all are there.
+    pub fn poll(&self, context: &mut Context<'_>, next: Next) -> Poll<()> {
+        let outbox = &self.connection.outbox;
+        // The waker is in place before the count is read: an answer that comes between the two looks is not missed.
+        let ready = match (self.is_finishing(), self.unsent_bytes > 0) {
+            (true, _) => outbox.poll_closed(context),
+            (false, true) => outbox.poll_ending(context),
+            (false, false) => outbox.poll_ready(context),
+        };
+        let settles = next == Next::Settle && matches!(self.hold, Hold::None | Hold::Server);
+        if settles && self.connection.in_flight() == 0 { Poll::Ready(()) } else { ready }
     }
 
     /// Where the server reads nothing for its own sake, silence says nothing about the client.
     fn excuse(&self) {
-        let excused = self.hold == Hold::Server && !self.reads(false);
+        let excused = self.hold == Hold::Server && !self.reads_ahead();
         if excused != self.connection.is_held_back() {
             self.connection.hold_back(excused);
         }
@@ -246,26 +315,33 @@ impl Conversation {
     }
 
     /// Whether the connection is over. Ask after everything that can be sent was sent, whenever something happened and at
-    /// [`Conversation::deadline_ms`]. `idle`: no whole request is left to be looked at.
-    pub fn verdict(&mut self, now_ms: impl Fn() -> i64, idle: bool) -> Option<Cut> {
+    /// [`Conversation::deadline_ms`].
+    pub fn verdict(&mut self, now_ms: impl Fn() -> i64, next: Next) -> Option<Cut> {
         if self.closed || (self.is_finishing() && self.unsent_bytes + self.connection.outbox.unsent_bytes() == 0) {
             return Some(Cut::ByServer);
         }
+        // No whole request is left to be looked at.
+        let idle = next == Next::Read || (next == Next::Establish && self.input_bytes == 0);
         if self.hung_up && (idle || self.hold == Hold::Client) {
             return Some(Cut::HungUp);
         }
         let due_ms = self.deadline_ms()?;
         let now_ms = now_ms();
-        (due_ms <= now_ms).then(|| Cut::NotReading(now_ms - self.stalled_since_ms.unwrap_or(now_ms)))
+        (due_ms <= now_ms).then(|| match (self.stalled_since_ms, self.opening_since_ms) {
+            (None, Some(opening_ms)) => Cut::NoHandshake(now_ms - opening_ms),
+            (since_ms, _) => Cut::NotReading(now_ms - since_ms.unwrap_or(now_ms)),
+        })
     }
 
     /// When [`Conversation::verdict`] is to be asked although nothing happened.
     pub fn deadline_ms(&self) -> Option<i64> {
-        let since_ms = self.stalled_since_ms?;
+        let Some(since_ms) = self.stalled_since_ms else {
+            return self.opening_since_ms.map(|opening_ms| opening_ms + self.limits.sessionless_ms);
+        };
         match self.finishing_since_ms {
             Some(finishing_ms) => Some((since_ms + FINISH_STALL_MS).min(finishing_ms + FINISH_MS)),
             None if self.connection.is_established() => Some(since_ms + i64::from(self.connection.timeout_ms())),
-            None => Some(since_ms + self.sessionless_ms),
+            None => Some(since_ms + self.limits.sessionless_ms),
         }
     }
 }

@@ -52,7 +52,7 @@ mod under_leader;
 
 pub use budget::Budget;
 pub use connection::{Connection, Identities};
-pub use conversation::{Conversation, Cut};
+pub use conversation::{Conversation, Cut, Limits, Next};
 pub use digest_log::DigestLog;
 pub use ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
 pub use found_membership::FoundMembership;

@@ -10,7 +10,7 @@ use rookeeper_proto::event::AddWatchMode;
 use rookeeper_proto::frame::PING_XID;
 use rookeeper_proto::{OpCode, jute};
 use rookeeper_replica::conversation::{AHEAD_BYTES, FINISH_MS, FINISH_STALL_MS, INPUT_AHEAD_BYTES, UNSENT_BYTES};
-use rookeeper_replica::{Conversation, Cut, read};
+use rookeeper_replica::{Conversation, Cut, Limits, Next, read};
 
 const SESSIONLESS_MS: i64 = 10_000;
 const TIMEOUT_MS: i64 = 4000;
@@ -39,7 +39,8 @@ fn length((_, _, body): &Frame) -> usize {
 impl Line {
     fn new(world: &mut World) -> Line {
         let client = world.connect();
-        let conversation = Conversation::new(client.connection.clone(), SESSIONLESS_MS);
+        let mut conversation = Conversation::new(client.connection.clone(), Limits::new(SESSIONLESS_MS), world.now_ms);
+        conversation.opened();
         let (input, on_the_wire) = Default::default();
         Line { client, conversation, input, on_the_wire, room: usize::MAX, sending: 0, server_is_full: false }
     }
@@ -79,11 +80,11 @@ impl Line {
             self.sending -= sent;
             self.room -= sent;
             self.conversation.flushed(|| now_ms, bytes.len(), sent, &drained);
-            let idle = self.input.is_empty();
-            if let Some(cut) = self.conversation.verdict(|| now_ms, idle) {
+            let next = if self.input.is_empty() { Next::Read } else { Next::Settle };
+            if let Some(cut) = self.conversation.verdict(|| now_ms, next) {
                 return Some(cut);
             }
-            if self.conversation.reads(idle)
+            if self.conversation.reads(next)
                 && let Some(frame) = self.on_the_wire.pop_front()
             {
                 self.conversation.received(now_ms, length(&frame));
@@ -260,7 +261,7 @@ fn a_hang_up_is_noticed_while_bytes_are_unsent() {
         line.ask_for("/large");
     }
     assert_eq!(line.run(&world), None);
-    assert!(line.conversation.reads(false), "some input is read in any case, and with it the end");
+    assert!(line.conversation.reads(Next::Settle), "some input is read in any case, and with it the end");
     line.conversation.hung_up();
     assert_eq!(line.run(&world), Some(Cut::HungUp));
 }
@@ -357,4 +358,20 @@ fn heavy_requests_wait_for_those_before_them() {
         line.client.connection.account().held_bytes(),
         line.client.connection.outbox.unsent_bytes() / 4096 * 4096
     );
+}
+
+#[test]
+fn a_client_that_does_not_introduce_itself_is_waited_for_a_fixed_time() {
+    let mut world = World::new();
+    let client = world.connect();
+    let mut conversation = Conversation::new(client.connection.clone(), Limits::new(SESSIONLESS_MS), 0);
+    // A byte now and then is no introduction.
+    for now_ms in [1, 5000, SESSIONLESS_MS - 1] {
+        conversation.received(now_ms, 1);
+        assert_eq!(conversation.verdict(|| now_ms, Next::Read), None);
+        assert_eq!(conversation.deadline_ms(), Some(SESSIONLESS_MS));
+    }
+    assert_eq!(conversation.verdict(|| SESSIONLESS_MS, Next::Read), Some(Cut::NoHandshake(SESSIONLESS_MS)));
+    conversation.opened();
+    assert_eq!((conversation.deadline_ms(), conversation.verdict(|| i64::MAX, Next::Read)), (None, None));
 }

@@ -1,8 +1,9 @@
 //! The two clocks the replica is fed with.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rookeeper_replica::Time;
+use tokio::time::Instant;
 
 /// Reads time for the whole process, so that everybody means the same by a monotonic millisecond.
 #[derive(Debug, Clone, Copy)]

@@ -7,21 +7,22 @@
 //! - whatever the task waits for, it also waits for the end of the connection;
 //! - bytes from outside can end this connection and nothing else.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{self, Poll};
 
 use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::frame::{self, ReplyHeader, RequestHeader};
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
 use rookeeper_replica::{
-    Connection, Conversation, Cut, Excess, Identities, Input, LongRead, ReadFrame, long_read, read,
+    Connection, Conversation, Cut, Drained, Excess, Identities, Input, Limits, LongRead, Next, ReadFrame, long_read,
+    read,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
@@ -42,9 +43,9 @@ const IDLE_BYTES: usize = 16 << 10;
 const BATCH_BYTES: usize = 64 << 10;
 const BATCH_READS: usize = 64;
 
-pub(crate) struct Task {
+pub(crate) struct Task<S> {
     context: Arc<Context>,
-    stream: TcpStream,
+    stream: S,
     connection: Arc<Connection>,
     conversation: Conversation,
     input: Received,
@@ -86,7 +87,7 @@ enum End {
     #[error("the client means an ensemble of another name (ensembleAuthName)")]
     OtherEnsemble,
     #[error("no ConnectRequest within {0} ms")]
-    NoHandshake(u64),
+    NoHandshake(i64),
 }
 
 /// What a connection begins with.
@@ -95,29 +96,29 @@ enum Opening {
     Command(Command, [u8; 8]),
 }
 
-/// What to wait for after the frames at hand have been looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// More bytes.
-    Read,
-    /// Room for answers, or answers to what is in flight.
-    Settle,
-    /// The answer to the handshake.
-    Establish,
-    /// Only that what is here is sent.
-    Send,
+/// What the socket did while the task waited.
+enum Woken {
+    /// Something else happened.
+    No,
+    Sent(usize),
+    Received(usize),
 }
 
 /// Serves one accepted connection to its end.
-pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, connection: Arc<Connection>) {
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    context: Arc<Context>,
+    stream: S,
+    connection: Arc<Connection>,
+) {
     let identities = connection.identities();
     let enforced = context.config.access.enforced_schemes.is_some();
-    let sessionless_ms = i64::from(context.config.client.sessionless_connection_timeout_ms);
+    let limits = Limits::new(i64::from(context.config.client.sessionless_connection_timeout_ms));
+    let conversation = Conversation::new(connection.clone(), limits, context.clock.monotonic_ms());
     let mut task = Task {
         context: context.clone(),
         stream,
         connection: connection.clone(),
-        conversation: Conversation::new(connection.clone(), sessionless_ms),
+        conversation,
         input: Received::default(),
         sending: Vec::new(),
         sent: 0,
@@ -180,19 +181,15 @@ fn tell(end: &End, connection: &Connection, disguise: &str) {
     }
 }
 
-impl Task {
-    fn into_stream(self) -> TcpStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
+    fn into_stream(self) -> S {
         self.stream
     }
 
     async fn run(&mut self) -> Result<(), End> {
-        let limit_ms = u64::from(self.context.config.client.sessionless_connection_timeout_ms);
-        let handshake = tokio::time::timeout(Duration::from_millis(limit_ms), self.handshake());
-        match handshake.await {
-            Err(_) => return Err(End::NoHandshake(limit_ms)),
-            Ok(Err(end)) => return Err(end),
-            Ok(Ok(Opening::Command(command, argument))) => return self.answer_command(command, argument).await,
-            Ok(Ok(Opening::Connecting)) => {}
+        match self.handshake().await? {
+            Opening::Command(command, argument) => return self.answer_command(command, argument).await,
+            Opening::Connecting => {}
         }
         while !self.connection.is_established() {
             self.step(Next::Establish).await?;
@@ -206,12 +203,8 @@ impl Task {
     /// Sends what can be sent, ends what is over, and waits.
     async fn step(&mut self, next: Next) -> Result<(), End> {
         self.flush()?;
-        let idle = match next {
-            Next::Read => true,
-            Next::Establish => self.input.len() == 0,
-            Next::Settle | Next::Send => false,
-        };
-        match self.conversation.verdict(|| self.context.clock.monotonic_ms(), idle) {
+        match self.conversation.verdict(|| self.context.clock.monotonic_ms(), next) {
+            Some(Cut::NoHandshake(ms)) => return Err(End::NoHandshake(ms)),
             Some(Cut::HungUp) => return Err(End::ByClient),
             Some(Cut::ByServer) => return Err(End::ByServer),
             Some(Cut::NotReading(ms)) => return Err(End::NotReading(ms)),
@@ -227,17 +220,18 @@ impl Task {
     /// Reads up to the ConnectRequest and hands it on, or reads a four-letter word.
     async fn handshake(&mut self) -> Result<Opening, End> {
         while self.input.len() < 4 {
-            self.read_more().await?;
+            self.step(Next::Read).await?;
         }
         let word = self.input.first_four();
         if let Some(command) = commands::find(word) {
             let mut argument = [0; 8];
             if command.takes_argument() && commands::is_allowed(&self.context, command) {
                 while self.input.len() < 12 {
-                    self.read_more().await?;
+                    self.step(Next::Read).await?;
                 }
                 argument.copy_from_slice(&self.input.pending()[4..12]);
             }
+            self.conversation.opened();
             return Ok(Opening::Command(command, argument));
         }
         let limit = self.context.max_frame_bytes;
@@ -245,8 +239,9 @@ impl Task {
             if let Some((payload, length)) = frame::split(self.input.pending(), limit)? {
                 break (ConnectRequest::decode(payload).map_err(|_| End::Undecodable("ConnectRequest"))?, length);
             }
-            self.read_more().await?;
+            self.step(Next::Read).await?;
         };
+        self.conversation.opened();
         self.consume(length);
         self.context.shared.statistics.connection_requests.fetch_add(1, Relaxed);
         if !self.context.serves() || !self.context.admit_session(&request) {
@@ -513,17 +508,22 @@ impl Task {
         Ok(())
     }
 
-    /// Sends what the socket takes now, and tells how much that was.
+    /// Sends what the socket takes now, and tells how much that was. Whoever has to wait for more asks the socket again.
     fn send_available(&mut self) -> Result<usize, End> {
+        let mut context = task::Context::from_waker(task::Waker::noop());
         let before = self.sent;
-        while self.sent < self.sending.len() {
-            match self.stream.try_write(&self.sending[self.sent..]) {
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
+        while self.sent < self.sending.len()
+            && let Poll::Ready(sent) = Pin::new(&mut self.stream).poll_write(&mut context, &self.sending[self.sent..])
+        {
+            self.sent += some(sent?)?;
         }
         let count = self.sent - before;
+        self.tidy_up();
+        Ok(count)
+    }
+
+    /// What is sent needs no memory.
+    fn tidy_up(&mut self) {
         if self.sent == self.sending.len() {
             self.sending.clear();
             self.sent = 0;
@@ -537,60 +537,52 @@ impl Task {
             self.sending.shrink_to(READ_BYTES);
             self.sent = 0;
         }
-        Ok(count)
     }
 
     /// Waits until there is something to send, room to send it, or what `next` says; and reads what has arrived.
     async fn wait(&mut self, next: Next) -> Result<(), End> {
-        let connection = &self.connection;
-        let unsent = self.sent < self.sending.len();
-        let finishing = self.conversation.is_finishing();
-        let settles = next == Next::Settle && self.conversation.waits_for_answers();
-        let reads = next != Next::Send && self.conversation.reads(next == Next::Read);
-        let ready = poll_fn(|context| {
-            // The waker is in place before the count is read: an answer that came between the two looks is not missed.
-            let ready = match (finishing, unsent) {
-                (true, _) => connection.outbox.poll_closed(context),
-                (false, true) => connection.outbox.poll_ending(context),
-                (false, false) => connection.outbox.poll_ready(context),
-            };
-            if settles && connection.in_flight() == 0 { Poll::Ready(()) } else { ready }
-        });
         let deadline = self.conversation.deadline_ms().map(|due_ms| self.context.clock.instant(due_ms));
-        tokio::select! {
-            biased;
-            ready = self.stream.writable(), if unsent => ready?,
-            () = ready => {}
-            ready = self.stream.readable(), if reads => {
-                ready?;
-                self.read_available()?;
+        let reads = self.conversation.reads(next);
+        let Task { stream, conversation, input, sending, sent, .. } = self;
+        let happens = poll_fn(|context| {
+            if *sent < sending.len()
+                && let Poll::Ready(sent) = Pin::new(&mut *stream).poll_write(context, &sending[*sent..])
+            {
+                return Poll::Ready(sent.and_then(some).map(Woken::Sent));
             }
-            () = sleep_until(deadline), if deadline.is_some() => {}
+            if conversation.poll(context, next).is_ready() {
+                return Poll::Ready(Ok(Woken::No));
+            }
+            match reads {
+                true => input.poll_read(stream, context).map_ok(Woken::Received),
+                false => Poll::Pending,
+            }
+        });
+        let woken = tokio::select! {
+            biased;
+            woken = happens => woken?,
+            () = sleep_until(deadline), if deadline.is_some() => Woken::No,
+        };
+        match woken {
+            Woken::No => {}
+            Woken::Sent(count) => {
+                self.sent += count;
+                self.tidy_up();
+                self.conversation.flushed(|| self.context.clock.monotonic_ms(), 0, count, &Drained::Bytes);
+            }
+            Woken::Received(0) => self.conversation.hung_up(),
+            Woken::Received(count) => {
+                self.conversation.received(self.context.clock.monotonic_ms(), count);
+                self.context.shared.statistics.bytes_received.fetch_add(count as u64, Relaxed);
+            }
         }
         Ok(())
     }
+}
 
-    async fn read_more(&mut self) -> Result<(), End> {
-        self.stream.readable().await?;
-        self.read_available()?;
-        if self.conversation.has_hung_up() { Err(End::ByClient) } else { Ok(()) }
-    }
-
-    fn read_available(&mut self) -> Result<(), End> {
-        match self.input.read_from(&self.stream) {
-            Ok(0) => {
-                self.conversation.hung_up();
-                Ok(())
-            }
-            Ok(count) => {
-                self.conversation.received(self.context.clock.monotonic_ms(), count);
-                self.context.shared.statistics.bytes_received.fetch_add(count as u64, Relaxed);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
+/// A socket that takes no byte of some will never take any.
+fn some(sent: usize) -> io::Result<usize> {
+    if sent == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(sent) }
 }
 
 impl Received {
@@ -621,20 +613,24 @@ impl Received {
     }
 
     /// Memory grows with what arrives, never with what a length prefix promises.
-    fn read_from(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    fn poll_read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        context: &mut task::Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
         let room = READ_BYTES.min(self.bytes.len().max(4 << 10));
         self.bytes.reserve(room);
-        stream.try_read_buf(&mut self.bytes)
+        pin!(stream.read_buf(&mut self.bytes)).poll(context)
     }
 }
 
-async fn sleep_until(deadline: Option<std::time::Instant>) {
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -38,23 +38,21 @@ impl Farewells {
 }
 
 /// Tells the peer that nothing more comes, and waits for its end.
-pub(crate) async fn linger(mut stream: TcpStream) {
+pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_err() {
         return;
     }
-    _ = tokio::time::timeout(LINGER, discard(&stream)).await;
+    _ = tokio::time::timeout(LINGER, discard(&mut stream)).await;
 }
 
-async fn discard(stream: &TcpStream) {
+async fn discard(stream: &mut (impl AsyncRead + Unpin)) {
     let mut left = LINGER_BYTES;
     let mut bytes = [0; 4096];
-    while stream.readable().await.is_ok() {
-        match stream.try_read(&mut bytes) {
-            Ok(0) => return,
-            Ok(count) if count < left => left -= count,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(_) | Err(_) => return,
-        }
+    while let Ok(count) = stream.read(&mut bytes).await
+        && count > 0
+        && count < left
+    {
+        left -= count;
     }
 }
 

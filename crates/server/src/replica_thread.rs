@@ -249,9 +249,9 @@ async fn receive(peers: Option<&mut PeerQueue>, inputs: &mut Vec<Input>) {
     std::future::pending().await
 }
 
-async fn sleep_until(deadline: Option<std::time::Instant>) {
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

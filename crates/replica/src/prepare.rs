@@ -15,7 +15,7 @@ use rookeeper_proto::path;
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetAclRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, TxnRecord, Zxid};
-use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest};
+use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest, reap};
 use rookeeper_zab::Membership;
 
 use crate::pending::{Node, Pending};
@@ -105,17 +105,18 @@ impl Prepare<'_> {
         Txn::CloseSession { paths: Some(paths) }
     }
 
-    /// Removes a container or TTL node that is due. It may have got a child since it was found.
+    /// Removes a container or TTL node that is due. What was found of it may have changed since by what is still on its way: it may have
+    /// got a child or new data, or be another node.
     pub fn reap(&mut self, path: String) -> Checked<Txn> {
         let node = self.node(&path)?;
-        match node.stat.kind() {
-            NodeKind::Container | NodeKind::Ttl { .. } if node.child_count == 0 => {
-                self.remove(&path, &node);
-                Ok(Txn::DeleteContainer { path })
-            }
-            NodeKind::Ephemeral(_) => Err(ErrorCode::BadVersion),
-            _ => Err(ErrorCode::NotEmpty),
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
         }
+        if !reap::is_due(&node.stat, self.wall_ms, self.settings.reaping.max_never_used_ms) {
+            return Err(ErrorCode::BadVersion);
+        }
+        self.remove(&path, &node);
+        Ok(Txn::DeleteContainer { path })
     }
 
     /// An operation that fails makes a multi that failed; one that makes no sense (a null path) fails the request as a whole.

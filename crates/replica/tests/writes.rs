@@ -127,6 +127,45 @@ fn containers_and_ttl_nodes_go_when_they_are_due() {
     assert_digests(&world);
 }
 
+/// Found in simulation: a leader that was cut off had it on its way that a node goes and comes again.
+#[test]
+fn a_node_that_was_due_is_not_removed_for_what_comes_in_its_place() {
+    let mut settings = Settings { extended_types: true, ..Settings::default() };
+    settings.reaping.interval_ms = 2000;
+    let mut world = World::with(settings, Tree::new());
+    let mut client = world.connect();
+    for path in ["/again", "/renewed"] {
+        let request = CreateTtlRequest { create: create(path, b"", 5), ttl_ms: 1500 };
+        world.write(&mut client, OpCode::CreateTtl, WriteRequest::CreateTtl(request));
+    }
+    world.write(&mut client, OpCode::CreateContainer, WriteRequest::CreateContainer(create("/c", b"", 4)));
+    world.create(&mut client, "/c/x");
+    world.delete(&mut client, "/c/x");
+    world.sync();
+    world.now_ms = 1900;
+    // All of this is on its way when the time of those that are there is over.
+    for path in ["/again", "/c"] {
+        world.delete(&mut client, path);
+    }
+    let request = CreateTtlRequest { create: create("/again", b"", 5), ttl_ms: 1500 };
+    world.write(&mut client, OpCode::CreateTtl, WriteRequest::CreateTtl(request));
+    world.write(&mut client, OpCode::CreateContainer, WriteRequest::CreateContainer(create("/c", b"", 4)));
+    world.set(&mut client, "/renewed", b"new");
+    for _ in 0..10 {
+        world.pass_ms(100);
+    }
+    world.sync();
+    let is_there = |path: &str| world.shared.tree().node(path).is_some();
+    assert_eq!(["/again", "/c", "/renewed"].map(is_there), [true; 3]);
+    for _ in 0..30 {
+        world.pass_ms(100);
+        world.sync();
+    }
+    let is_there = |path: &str| world.shared.tree().node(path).is_some();
+    assert_eq!(["/again", "/c", "/renewed"].map(is_there), [false, true, false], "their own time is over later");
+    assert_digests(&world);
+}
+
 #[test]
 fn without_extended_types_a_ttl_is_unimplemented_and_reconfig_is_disabled() {
     let mut world = World::new();

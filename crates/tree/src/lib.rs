@@ -29,7 +29,7 @@ mod ip;
 mod nodes;
 mod path_trie;
 mod quota;
-mod reap;
+pub mod reap;
 pub mod snapshot_walk;
 mod subtree_walk;
 pub mod tree;

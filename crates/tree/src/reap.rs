@@ -4,7 +4,7 @@
 //!
 //! Counterpart in the original: `ContainerManager.getCandidates`.
 
-use rookeeper_proto::NodeKind;
+use rookeeper_proto::{NodeKind, StatPersisted};
 
 use crate::tree::Tree;
 
@@ -14,17 +14,19 @@ impl Tree {
     /// `now_ms` is wall-clock time. Takes time in proportion to the number of containers and nodes with a time to live.
     pub fn reap_candidates(&self, now_ms: i64, never_used_ms: i64, limit: usize) -> Vec<String> {
         let nodes = self.reapable.iter().map(|id| &self.nodes[*id]);
-        let due = nodes.filter(|node| {
-            let idle_ms = now_ms.saturating_sub(node.stat.mtime_ms);
-            node.children().is_none()
-                && match node.stat.kind() {
-                    NodeKind::Container if node.stat.cversion > 0 => true,
-                    NodeKind::Container => never_used_ms > 0 && idle_ms > never_used_ms,
-                    NodeKind::Ttl { ttl_ms } => idle_ms > ttl_ms,
-                    NodeKind::Persistent | NodeKind::Ephemeral(_) => false,
-                }
-        });
+        let due = nodes.filter(|node| node.children().is_none() && is_due(&node.stat, now_ms, never_used_ms));
         due.take(limit).map(|node| node.path.to_string()).collect()
+    }
+}
+
+/// Whether a node without children is to go by itself.
+pub fn is_due(stat: &StatPersisted, now_ms: i64, never_used_ms: i64) -> bool {
+    let idle_ms = now_ms.saturating_sub(stat.mtime_ms);
+    match stat.kind() {
+        NodeKind::Container if stat.cversion > 0 => true,
+        NodeKind::Container => never_used_ms > 0 && idle_ms > never_used_ms,
+        NodeKind::Ttl { ttl_ms } => idle_ms > ttl_ms,
+        NodeKind::Persistent | NodeKind::Ephemeral(_) => false,
     }
 }
 

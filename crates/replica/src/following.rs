@@ -229,7 +229,12 @@ impl Replica {
                 heard.then_some(Touch { session: id, timeout_ms: connection.timeout_ms() })
             })
             .collect();
+        let mut abandoned = sessions.abandoned(now.monotonic_ms);
         drop(sessions);
+        abandoned.sort_unstable_by_key(|connection| connection.id);
+        for connection in abandoned {
+            self.hang_up(&connection);
+        }
         connected.sort_unstable_by_key(|touch| touch.session);
         touches.append(&mut connected);
         if let Role::Learning(learner) = &mut self.role {

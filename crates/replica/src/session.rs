@@ -278,6 +278,16 @@ impl Sessions {
         expired
     }
 
+    /// Connections of clients that have been silent for twice the timeout of their session. Where sessions do not expire, nothing else would end
+    /// them: their clients may be gone, and their sessions may go on at another server.
+    pub fn abandoned(&self, now_ms: i64) -> Vec<Arc<Connection>> {
+        let is_abandoned = |session: &&Session| {
+            let alive_ms = session.alive_ms(now_ms);
+            now_ms > alive_ms + self.still_since_ms(alive_ms) + 2 * i64::from(session.timeout_ms)
+        };
+        self.sessions.values().filter(is_abandoned).filter_map(|session| session.connection.clone()).collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter().map(|(id, session)| (*id, session))
     }
@@ -390,6 +400,20 @@ mod tests {
         sessions.stood_still(67_000, 72_000);
         assert_eq!(sessions.expired(75_999), []);
         assert_eq!(sessions.expired(76_000), [(SessionId(1), 4000)]);
+    }
+
+    #[test]
+    fn a_connection_is_abandoned_after_twice_the_timeout_in_which_the_server_could_have_heard() {
+        let mut sessions = sessions();
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
+        connection.heard(1000);
+        sessions.stood_still(2000, 7000);
+        assert_eq!(sessions.abandoned(14_000), []);
+        connection.hold_back(true);
+        assert_eq!(sessions.abandoned(99_000), [], "it is the server that does not read");
+        connection.hold_back(false);
+        assert_eq!(sessions.abandoned(14_001), [connection]);
     }
 
     #[test]

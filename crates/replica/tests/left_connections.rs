@@ -176,3 +176,23 @@ fn a_local_session_that_is_closing_is_not_resumed() {
         assert!(world.nodes[node].shared.sessions().get(client.session).is_none());
     }
 }
+
+/// Nobody tells the server that its client has resumed its session elsewhere, and the session lives on. Found in simulation.
+#[test]
+fn a_follower_gives_up_a_connection_that_its_client_has_left_without_a_word() {
+    let mut world = World::new(3, &[]);
+    world.pass_ms(1000);
+    let (leader, follower) = (world.leader(), world.follower());
+    let client = world.connect(follower);
+    let mut neighbour = world.connect(follower);
+    let mut again = world.dial(leader, client.session, Zxid(0));
+    for _ in 0..17 {
+        world.pass_ms(500);
+        world.get(&mut again, "/");
+        world.get(&mut neighbour, "/");
+    }
+    world.settle();
+    assert!(!client.is_open(), "it was silent for twice its timeout");
+    assert!(neighbour.is_open() && again.is_open() && lives(&world, &again));
+    assert_eq!([&mut again, &mut neighbour].map(|client| client.answers().len()), [17, 17]);
+}

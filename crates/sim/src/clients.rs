@@ -23,6 +23,8 @@ use crate::world::{Event, MS, World};
 pub(crate) const AUTH_XID: i32 = -4;
 /// Requests a client sends without waiting.
 const PIPELINE: usize = 4;
+/// What a client takes that reads a little now and then.
+const SIP_BYTES: usize = 40;
 pub(crate) const PATHS: [&str; 9] = ["/a", "/b", "/c", "/d", "/d/a", "/d/b", "/d/c", "/d/d", "/d/e"];
 
 #[derive(Debug)]
@@ -65,15 +67,14 @@ pub(crate) enum Asked {
 /// What a client does not do for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pause {
-    No,
     /// It sends nothing, not even pings.
-    Silent {
-        until_us: i64,
-    },
-    /// It does not read either.
-    Deaf {
-        until_us: i64,
-    },
+    Silent,
+    /// It sends nothing, and takes a little of its answers now and then.
+    Sipping,
+    /// It neither sends nor reads.
+    Absent,
+    /// It asks and asks, and does not read.
+    Deaf,
 }
 
 #[derive(Debug)]
@@ -100,7 +101,8 @@ pub(crate) struct Client {
     synced_floor: Option<Zxid>,
     /// Answers of writes since everything was healed.
     healed_writes: u32,
-    pub pause: Pause,
+    /// And until when.
+    pub pause: Option<(Pause, i64)>,
     /// The server that granted the session has no leader.
     is_read_only: bool,
 }
@@ -121,9 +123,14 @@ impl Client {
             watches: Watches::default(),
             synced_floor: None,
             healed_writes: 0,
-            pause: Pause::No,
+            pause: None,
             is_read_only: false,
         }
+    }
+
+    /// Whether it has a session here and now.
+    pub fn is_welcome(&self) -> bool {
+        self.line.is_some() && self.welcomed
     }
 
     pub fn timeout_ms(&self) -> i32 {
@@ -159,8 +166,11 @@ impl World {
         let pause_us = self.random.skewed(MS, think_us);
         self.schedule(self.now_us + pause_us, Event::Act { client });
         self.may_pause(client);
-        if self.is_pausing(client) {
-            return;
+        match self.pause_of(client) {
+            None => {}
+            Some(Pause::Silent | Pause::Absent) => return,
+            Some(Pause::Sipping) => return self.read(client, SIP_BYTES),
+            Some(Pause::Deaf) => return self.ask_without_reading(client),
         }
         let timeout_us = i64::from(self.clients[client].timeout_ms) * MS;
         let now_us = self.now_us;
@@ -191,25 +201,19 @@ impl World {
         self.next_line += 1;
         let life = self.servers[server].life;
         let now_us = self.now_us;
-        self.lines.insert(
-            line,
-            Line {
-                client,
-                server,
-                life,
-                connection: None,
-                waiting: VecDeque::new(),
-                asked_to_connect: false,
-                closed_by_server: false,
-                to_server_us: now_us,
-                to_client_us: now_us,
-                kept_back: None,
-                unread: Vec::new(),
-            },
-        );
+        self.lines.insert(line, Line::new(client, server, life, now_us));
+        let at_us = now_us + self.network_delay_us();
+        if let Some(state) = self.lines.get_mut(&line) {
+            state.to_server_us = at_us;
+        }
+        self.schedule(at_us, Event::LineOpened { line });
         let this = &mut self.clients[client];
         (this.line, this.welcomed, this.line_since_us) = (Some(line), false, now_us);
         let session = this.session;
+        if self.forgets_to_speak() {
+            return;
+        }
+        let this = &self.clients[client];
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: this.order.last_seen(),
@@ -226,6 +230,17 @@ impl World {
 
     /// Gives its connection up; the session may go on elsewhere.
     fn leave(&mut self, client: usize) {
+        let Some(line) = self.part(client) else { return };
+        let delay_us = self.network_delay_us();
+        if let Some(state) = self.lines.get_mut(&line) {
+            state.is_left = true;
+            let at_us = state.to_server_us.max(self.now_us + delay_us);
+            self.schedule(at_us, Event::LineClosed { line });
+        }
+    }
+
+    /// Forgets its connection, and whatever was on its way there.
+    pub(crate) fn part(&mut self, client: usize) -> Option<u64> {
         let this = &mut self.clients[client];
         this.pending.clear();
         this.synced_floor = None;
@@ -233,13 +248,7 @@ impl World {
             // What it saw need not be committed anywhere.
             this.forget_session();
         }
-        if let Some(line) = this.line.take() {
-            let delay_us = self.network_delay_us();
-            if let Some(state) = self.lines.get_mut(&line) {
-                let at_us = state.to_server_us.max(self.now_us + delay_us);
-                self.schedule(at_us, Event::LineClosed { line });
-            }
-        }
+        this.line.take()
     }
 
     fn send(&mut self, line: u64, payload: Vec<u8>) {

@@ -99,6 +99,10 @@ pub enum Sabotage {
     UndigestedRights,
     /// The server takes it for a sign of life that it has sent something.
     HearsItself,
+    /// The end of a client is not seen while bytes wait to be sent to it.
+    IgnoresHangUps,
+    /// A client that does not take its answers is excused as if it were the server that does not read.
+    ExcusesWhoDoesNotRead,
 }
 
 #[derive(Debug, Clone)]
@@ -349,6 +353,7 @@ impl World {
                 Fault::Freeze => {
                     if self.servers[target].process.is_some() && !self.servers[target].frozen {
                         self.servers[target].frozen = true;
+                        self.lines_stand_still(target);
                         self.schedule(over_us, Event::Thaw { server: target, life });
                     }
                 }
@@ -445,7 +450,7 @@ impl World {
             self.tend(server);
         }
         for client in 0..self.clients.len() {
-            self.is_pausing(client);
+            self.pause_of(client);
         }
         self.flush_held();
     }

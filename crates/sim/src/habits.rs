@@ -16,8 +16,6 @@ use crate::clients::{Asked, PATHS, Pause};
 use crate::random::Random;
 use crate::world::{MS, World};
 
-/// Bytes that wait at a client which does not read before its server can't send any more.
-pub(crate) const SOCKET_BYTES: usize = 2000;
 /// A request with this much fits the limit of the servers.
 const LARGE_BYTES: usize = 1_000_000;
 
@@ -44,6 +42,8 @@ pub struct Habits {
     pub local_sessions_upgrading: bool,
     /// Servers without a leader may be read.
     pub read_only: bool,
+    /// Servers read no more from their clients while a few requests are on their way.
+    pub few_outstanding: bool,
 }
 
 impl Habits {
@@ -65,7 +65,13 @@ impl Habits {
             local_sessions,
             local_sessions_upgrading: local_sessions && !random.one_in(3),
             read_only,
+            few_outstanding: random.one_in(4),
         }
+    }
+
+    /// `globalOutstandingLimit`.
+    pub(crate) fn outstanding_limit(self) -> usize {
+        if self.few_outstanding { 2 } else { 1000 }
     }
 
     pub(crate) fn user_of(self, client: usize) -> User {
@@ -274,35 +280,74 @@ impl World {
 
     // --- bad manners ---
 
-    /// Lets a client fall silent, or stop to read, for a while.
+    /// Lets a client fall silent, or stop to read, for a while; or takes it away without a word.
     pub(crate) fn may_pause(&mut self, client: usize) {
-        let is_pausing = self.clients[client].pause != Pause::No;
+        let is_pausing = self.clients[client].pause.is_some();
         if self.healed || is_pausing || !self.plan.habits.pauses || !self.random.one_in(80) {
             return;
         }
+        if self.random.one_in(4) {
+            return self.vanish(client);
+        }
         let timeout_us = i64::from(self.clients[client].timeout_ms()) * MS;
-        let until_us = self.now_us + self.random.skewed(MS, 3 * timeout_us);
-        let pause = if self.random.one_in(2) { Pause::Silent { until_us } } else { Pause::Deaf { until_us } };
-        self.figures.note(if matches!(pause, Pause::Silent { .. }) { "silences" } else { "clients that stop to read" });
-        self.note(34, client as u64, until_us as u64, || format!("client {client} pauses: {pause:?}"));
-        self.clients[client].pause = pause;
+        let until_us = self.now_us + self.random.skewed(MS, 4 * timeout_us);
+        let (pause, name) = *self.random.pick(&[
+            (Pause::Silent, "silences"),
+            (Pause::Sipping, "clients that read a little"),
+            (Pause::Absent, "clients that stop to read and to send"),
+            (Pause::Deaf, "clients that stop to read"),
+        ]);
+        self.figures.note(name);
+        self.note(34, client as u64, until_us as u64, || format!("client {client} pauses until {until_us}: {pause:?}"));
+        self.clients[client].pause = Some((pause, until_us));
     }
 
-    /// Whether it pauses still. One that begins to read again finds what has gathered, and its server goes on sending.
-    pub(crate) fn is_pausing(&mut self, client: usize) -> bool {
-        let (until_us, was_deaf) = match self.clients[client].pause {
-            Pause::No => return false,
-            Pause::Silent { until_us } => (until_us, false),
-            Pause::Deaf { until_us } => (until_us, true),
-        };
+    /// The client's host is gone, so that nobody says so. It is back soon, or after its session is over.
+    fn vanish(&mut self, client: usize) {
+        let Some(line) = self.part(client) else { return };
+        self.figures.note("clients that vanish");
+        self.note(36, client as u64, line, || format!("client {client} vanishes"));
+        if let Some(state) = self.lines.get_mut(&line) {
+            state.is_left = true;
+        }
+        if self.random.one_in(2) {
+            let timeout_us = i64::from(self.clients[client].timeout_ms()) * MS;
+            self.clients[client].pause = Some((Pause::Absent, self.now_us + self.random.skewed(MS, 3 * timeout_us)));
+        }
+    }
+
+    /// Whether whoever has just connected says nothing.
+    pub(crate) fn forgets_to_speak(&mut self) -> bool {
+        let forgets = self.plan.habits.pauses && !self.healed && self.random.one_in(30);
+        if forgets {
+            self.figures.note("clients that do not introduce themselves");
+        }
+        forgets
+    }
+
+    /// What it does not do still. One that reads again finds what has gathered, and its server goes on sending.
+    pub(crate) fn pause_of(&mut self, client: usize) -> Option<Pause> {
+        let (pause, until_us) = self.clients[client].pause?;
         if self.now_us < until_us && !self.healed {
-            return true;
+            return Some(pause);
         }
-        self.clients[client].pause = Pause::No;
-        if was_deaf {
-            self.read_again(client);
+        self.clients[client].pause = None;
+        self.read(client, usize::MAX);
+        None
+    }
+
+    /// Reads and pings of a client that does not take the answers.
+    pub(crate) fn ask_without_reading(&mut self, client: usize) {
+        if !self.clients[client].is_welcome() {
+            return;
         }
-        false
+        for _ in 0..self.random.between(1, 8) {
+            let path = (*self.random.pick(&PATHS)).to_owned();
+            let xid = self.next_xid(client);
+            let body = jute::to_vec(&(Some(&path), false));
+            let asked = Asked::Get { path, watch: false, synced_floor: None };
+            self.ask(client, xid, OpCode::GetData, &body, Some(asked));
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`world`]: one life, its events and its clock
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
-//! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`: how they are connected
+//! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
 //! - `operator.rs`: who changes the members
 //! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say
 //! - [`checkers`]: what must hold of every life
@@ -31,6 +31,7 @@ mod operator;
 mod server;
 mod storage;
 mod tampering;
+mod tasks;
 
 pub use faults::{Fault, Plan, Sabotage};
 pub use shrink::shrink;

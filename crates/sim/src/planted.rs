@@ -11,7 +11,7 @@ use crate::faults::{Plan, Sabotage};
 use crate::world::live;
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 24] = [
+    pub const ALL: [Sabotage; 26] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -36,6 +36,8 @@ impl Sabotage {
         Sabotage::SnapshotAheadOfLog,
         Sabotage::UndigestedRights,
         Sabotage::HearsItself,
+        Sabotage::IgnoresHangUps,
+        Sabotage::ExcusesWhoDoesNotRead,
     ];
 
     /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.

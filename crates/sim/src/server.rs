@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::election::Notification;
 use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Connection, Input, Output, Replica, Serving, Shared, Time};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
@@ -72,6 +73,7 @@ pub(crate) struct Process {
     pub jobs: VecDeque<Job>,
     pub busy: bool,
     tick_at_us: i64,
+    pulse: Pulse,
     pub serving: Serving,
     pub applied: Zxid,
     pub purger: Purger,
@@ -149,6 +151,11 @@ impl World {
         Time { monotonic_ms, wall_ms: WALL_MS + self.now_us / MS + server.wall_offset_ms }
     }
 
+    /// The moment of a monotonic millisecond of a server.
+    pub(crate) fn when(&self, server: usize, monotonic_ms: i64) -> i64 {
+        monotonic_ms.saturating_sub(self.servers[server].monotonic_offset_ms).saturating_mul(MS)
+    }
+
     pub(crate) fn log_options(&self, server: usize) -> LogOptions {
         LogOptions {
             preallocate_bytes: self.plan.preallocate_bytes,
@@ -170,6 +177,9 @@ impl World {
     fn handle(&mut self, server: usize, input: Input) {
         let now = self.time_at(server);
         let Some(process) = &mut self.servers[server].process else { return };
+        if let Some((from_ms, to_ms)) = process.pulse.woken(now.monotonic_ms) {
+            process.replica.stood_still(from_ms, to_ms);
+        }
         process.replica.handle(now, input);
         self.figures.inputs += 1;
         let mut woken: BTreeMap<u64, Arc<Connection>> = BTreeMap::new();
@@ -183,18 +193,18 @@ impl World {
         }
         self.observe(server);
         for line in woken.into_keys() {
-            self.flush_line(line);
-            self.look_at_line(line);
+            self.run_line(line);
         }
         self.schedule_tick(server);
     }
 
     fn schedule_tick(&mut self, server: usize) {
-        let offset_ms = self.servers[server].monotonic_offset_ms;
         let (now_us, life) = (self.now_us, self.servers[server].life);
+        let Some(process) = &self.servers[server].process else { return };
+        let beat_ms = process.pulse.due_ms();
+        let due_ms = process.replica.deadline_ms().map_or(beat_ms, |due_ms| due_ms.min(beat_ms));
+        let due_us = self.when(server, due_ms).max(now_us + 200);
         let Some(process) = &mut self.servers[server].process else { return };
-        let Some(due_ms) = process.replica.deadline_ms() else { return };
-        let due_us = due_ms.saturating_sub(offset_ms).saturating_mul(MS).max(now_us + 200);
         if process.tick_at_us <= now_us || due_us < process.tick_at_us {
             process.tick_at_us = due_us;
             self.schedule(due_us, Event::Tick { server, life });

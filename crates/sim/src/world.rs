@@ -100,6 +100,14 @@ pub(crate) enum Event {
     StreamStep {
         number: u64,
     },
+    /// A client has connected.
+    LineOpened {
+        line: u64,
+    },
+    /// The task of a connection has something to look at, or to wait for no longer.
+    LineWoken {
+        line: u64,
+    },
     /// A frame of a client arrives.
     Frame {
         line: u64,
@@ -139,6 +147,8 @@ pub(crate) enum Event {
     LoseDisk {
         index: usize,
     },
+    /// Time to look for connections that nobody needs.
+    Sweep,
     Heal,
 }
 
@@ -374,6 +384,7 @@ impl World {
             self.schedule(self.plan.disk_losses[index].at_us, Event::LoseDisk { index });
         }
         self.schedule(self.plan.safety_us, Event::Heal);
+        self.schedule(self.plan.tick_ms * MS, Event::Sweep);
         let end_us = self.plan.safety_us + self.plan.healed_us;
         let mut settled_us = None;
         while self.violation.is_none() && !self.is_blind {
@@ -516,7 +527,10 @@ impl World {
             Event::ElectionDialed { from, .. } | Event::ElectionRefused { from, .. } => Some(*from),
             Event::Dialed { end, .. } => Some(end.server),
             Event::StreamStep { number } => self.streamer(*number),
-            Event::Frame { line, .. } | Event::LineClosed { line } => self.lines.get(line).map(|line| line.server),
+            Event::LineOpened { line }
+            | Event::LineWoken { line }
+            | Event::Frame { line, .. }
+            | Event::LineClosed { line } => self.lines.get(line).map(|line| line.server),
             _ => None,
         }
     }
@@ -556,6 +570,8 @@ impl World {
             Event::Arrival { number, towards, payload } => self.arrives(number, towards, payload),
             Event::Release { number, towards } => self.release(number, towards),
             Event::StreamStep { number } => self.stream_step(number),
+            Event::LineOpened { line } => self.line_opened(line),
+            Event::LineWoken { line } => self.run_line(line),
             Event::Frame { line, frame } => self.frame_arrives(line, frame),
             Event::LineClosed { line } => self.line_closed(line),
             Event::Answers { line, bytes } => self.answers_arrive(line, &bytes),
@@ -566,6 +582,10 @@ impl World {
             Event::Fault { index } => self.strike(index),
             Event::FaultOver { index, server } => self.fault_over(index, server),
             Event::LoseDisk { index } => self.lose_disk(index),
+            Event::Sweep => {
+                self.look_for_lingering();
+                self.schedule(self.now_us + self.plan.tick_ms * MS, Event::Sweep);
+            }
             Event::Heal => self.heal(),
             Event::Tick { .. }
             | Event::Input { .. }

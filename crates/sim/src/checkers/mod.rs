@@ -5,10 +5,12 @@
 //! - [`durability`]: what is acknowledged, promised or committed is on disks, and survives
 //! - [`leaders`]: one leader an epoch
 //! - [`linearizable`]: writes and reads behind a sync respect real time, and reads show what was written
+//! - [`connections`]: none outlives its client
 //! - [`session_order`]: answers come in the order of requests and never go back in time
 //! - [`watches`]: neither lost, nor late, nor invented
 //! - [`progress`]: an ensemble without faults serves everybody and agrees
 
+pub mod connections;
 pub mod durability;
 pub mod history;
 pub mod leaders;

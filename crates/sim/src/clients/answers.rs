@@ -22,13 +22,26 @@ use crate::world::World;
 
 impl World {
     pub(crate) fn answers_arrive(&mut self, line: u64, bytes: &[u8]) {
-        let Some(state) = self.lines.get_mut(&line) else { return };
+        let Some(state) = self.lines.get_mut(&line).filter(|state| !state.is_left) else { return };
         let client = state.client;
-        if matches!(self.clients[client].pause, Pause::Deaf { .. }) {
-            state.unread.extend_from_slice(bytes);
+        state.arrived.extend_from_slice(bytes);
+        if matches!(self.clients[client].pause, None | Some((Pause::Silent, _))) {
+            self.read(client, usize::MAX);
+        }
+    }
+
+    /// A client takes up to so many bytes of what has arrived.
+    pub(crate) fn read(&mut self, client: usize, limit: usize) {
+        let Some(line) = self.clients[client].line else { return };
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        let count = state.arrived.len().min(limit);
+        if count == 0 {
             return;
         }
-        let mut rest = bytes;
+        let mut bytes = std::mem::take(&mut state.begun);
+        bytes.extend(state.arrived.drain(..count));
+        self.note_read(line, count);
+        let mut rest = &bytes[..];
         while let Ok(Some((payload, length))) = frame::split(rest, usize::MAX) {
             rest = &rest[length..];
             if self.clients[client].line != Some(line) {
@@ -43,8 +56,8 @@ impl World {
                 self.violated(format!("{problem} (client {client})"));
             }
         }
-        if !rest.is_empty() {
-            self.violated("session order: an answer that is not whole".to_owned());
+        if let Some(state) = self.lines.get_mut(&line) {
+            state.begun = rest.to_vec();
         }
     }
 
@@ -232,15 +245,6 @@ impl World {
             }
             _ => Ok(()),
         }
-    }
-
-    /// A client that did not read finds what has come meanwhile.
-    pub(crate) fn read_again(&mut self, client: usize) {
-        let Some(line) = self.clients[client].line else { return };
-        let Some(unread) = self.lines.get_mut(&line).map(|state| std::mem::take(&mut state.unread)) else { return };
-        self.answers_arrive(line, &unread);
-        self.flush_line(line);
-        self.look_at_line(line);
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rookeeper_proto::Zxid;
+use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{EnsembleSettings, Epochs, Input, Reaping, Replica, Serving, Settings, Shared};
 use rookeeper_store::log_reader::{LogReader, Next};
 use rookeeper_store::member::read_epochs;
@@ -134,6 +135,7 @@ impl World {
             jobs: VecDeque::new(),
             busy: false,
             tick_at_us: i64::MAX,
+            pulse: Pulse::new(self.plan.tick_ms, now.monotonic_ms),
             serving: Serving::Nobody,
             applied: last,
             purger: Purger::new(),

@@ -1,0 +1,129 @@
+//! A connection does not outlive its client: one that has hung up, or is silent, or takes nothing of what waits for it, or whose session is
+//! over, is given up in time.
+//!
+//! One value per connection: since when something of that is so. A server that stands still sees nothing; nothing is held against it. What
+//! is on its way in the server may take as long as the ensemble takes, so a connection is looked at only while it has no request there.
+
+use super::Verdict;
+
+/// What is known of a connection at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// That of its session, or of a client without one.
+    pub timeout_us: i64,
+    /// Requests wait for their answers.
+    pub is_answering: bool,
+    pub has_hung_up: bool,
+    pub has_unsent: bool,
+    /// The server knows the session no more.
+    pub is_over: bool,
+    /// Silence ends the connection here. Where sessions expire it is the session that ends, which takes as long as a commit does.
+    pub counts_silence: bool,
+    /// How long after its time a connection may be seen.
+    pub grace_us: i64,
+    /// The same for silence.
+    pub silence_grace_us: i64,
+}
+
+#[derive(Debug, Default)]
+pub struct Lingering {
+    hung_up_us: Option<i64>,
+    unsent_us: Option<i64>,
+    over_us: Option<i64>,
+    silent_us: Option<i64>,
+}
+
+impl Lingering {
+    /// Bytes arrived.
+    pub fn heard(&mut self) {
+        self.silent_us = None;
+    }
+
+    /// The client took something of what waits for it.
+    pub fn took(&mut self) {
+        self.unsent_us = None;
+    }
+
+    /// The server stands still.
+    pub fn stands_still(&mut self) {
+        *self = Lingering::default();
+    }
+
+    pub fn look(&mut self, now_us: i64, facts: Facts) -> Verdict {
+        let since = |since_us: &mut Option<i64>, is_so: bool| {
+            *since_us = since_us.or(Some(now_us)).filter(|_| is_so);
+            since_us.map_or(0, |since_us| now_us - since_us)
+        };
+        let bound_us = facts.timeout_us + facts.grace_us;
+        let waits = !facts.is_answering;
+        let problem = [
+            (since(&mut self.hung_up_us, facts.has_hung_up && waits), bound_us, "has hung up"),
+            (since(&mut self.unsent_us, facts.has_unsent), bound_us, "takes nothing"),
+            (since(&mut self.over_us, facts.is_over && waits), bound_us, "has no session any more"),
+            (
+                since(&mut self.silent_us, facts.counts_silence && waits),
+                2 * facts.timeout_us + facts.silence_grace_us,
+                "is silent",
+            ),
+        ];
+        match problem.into_iter().find(|(so_long_us, bound_us, _)| so_long_us > bound_us) {
+            Some((so_long_us, _, what)) => Err(format!(
+                "connections: one stands whose client {what} for {} ms, with a timeout of {} ms",
+                so_long_us / 1000,
+                facts.timeout_us / 1000
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Facts = Facts {
+        timeout_us: 1000,
+        is_answering: false,
+        has_hung_up: false,
+        has_unsent: false,
+        is_over: false,
+        counts_silence: true,
+        grace_us: 100,
+        silence_grace_us: 200,
+    };
+
+    #[test]
+    fn who_is_there_may_stay() {
+        let mut lingering = Lingering::default();
+        for now_us in (0..20_000).step_by(500) {
+            lingering.heard();
+            lingering.took();
+            assert_eq!(lingering.look(now_us, Facts { has_unsent: now_us % 1000 == 0, ..CALM }), Ok(()));
+        }
+    }
+
+    #[test]
+    fn who_is_not_is_seen_after_its_time_and_not_before() {
+        for (facts, bound_us, what) in [
+            (Facts { has_hung_up: true, ..CALM }, 1100, "has hung up"),
+            (Facts { has_unsent: true, ..CALM }, 1100, "takes nothing"),
+            (Facts { is_over: true, ..CALM }, 1100, "has no session"),
+            (CALM, 2200, "is silent"),
+        ] {
+            let mut lingering = Lingering::default();
+            assert_eq!(lingering.look(5, facts), Ok(()));
+            assert_eq!(lingering.look(5 + bound_us, facts), Ok(()));
+            assert!(lingering.look(6 + bound_us, facts).unwrap_err().contains(what));
+            lingering.stands_still();
+            assert_eq!(lingering.look(6 + bound_us, facts), Ok(()));
+        }
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_waited_for() {
+        let facts = Facts { has_hung_up: true, is_over: true, is_answering: true, ..CALM };
+        let mut lingering = Lingering::default();
+        assert_eq!(lingering.look(0, facts), Ok(()));
+        assert_eq!(lingering.look(1_000_000, facts), Ok(()));
+    }
+}

@@ -77,7 +77,7 @@ impl Replica {
             return Upgrade::NotNeeded;
         }
         match self.shared.sessions().get(session) {
-            Some(session) if session.local && !session.has_left(owner) => {
+            Some(session) if session.local && !session.closing && !session.has_left(owner) => {
                 Upgrade::Needed { timeout_ms: session.timeout_ms }
             }
             _ => Upgrade::NotNeeded,

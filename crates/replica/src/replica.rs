@@ -464,6 +464,11 @@ impl Replica {
                 self.refuse_in_turn(now, ErrorCode::MarshallingError, reply);
                 return;
             }
+            // Its end waits in this server only, so the leader can't tell that this comes behind it.
+            Serving::Forwarding if self.is_local(session) && self.shared.sessions().is_closing(session) => {
+                self.refuse_in_turn(now, ErrorCode::SessionExpired, reply);
+                return;
+            }
             Serving::Forwarding => {
                 match refused {
                     Some(code) => self.refuse_in_turn(now, code, reply),

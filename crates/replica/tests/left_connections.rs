@@ -196,3 +196,26 @@ fn a_follower_gives_up_a_connection_that_its_client_has_left_without_a_word() {
     assert!(neighbour.is_open() && again.is_open() && lives(&world, &again));
     assert_eq!([&mut again, &mut neighbour].map(|client| client.answers().len()), [17, 17]);
 }
+
+/// Found in simulation: a session was made known to all for a node that it asked for when it had asked to be closed.
+#[test]
+fn what_comes_behind_the_end_of_a_local_session_changes_nothing() {
+    let local =
+        EnsembleSettings { local_sessions: true, local_sessions_upgrading: true, ..settings(membership(3, &[])) };
+    let mut world = World::with(local);
+    world.pass_ms(1000);
+    for node in [world.leader(), world.follower()] {
+        let (before, mine) = (format!("/before{node}"), format!("/mine{node}"));
+        let mut client = world.connect(node);
+        let create = world.create(&mut client, &before, 0);
+        let end = close(&mut world, &mut client);
+        world.create(&mut client, &mine, 1);
+        world.set(&mut client, &before, b"late");
+        world.settle();
+        assert_eq!(client.answers(), [(create, 0), (end, 0)]);
+        assert!(world.nodes[node].shared.tree().node(&mine).is_none(), "{node}");
+        assert_eq!(world.data(node, &before), b"x");
+        assert!(!lives(&world, &client));
+        assert_eq!((client.connection.in_flight(), world.nodes[node].shared.outstanding()), (0, 0));
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use rookeeper_sim::{Figures, Outcome, Plan, Sabotage, live, planted, shrink};
+use rookeeper_sim::{Fault, Figures, Outcome, Plan, Sabotage, live, planted, shrink};
 
 /// Runs simulated ensembles and says what was wrong, if something was.
 #[derive(Debug, Parser)]
@@ -129,8 +129,11 @@ fn many(first: u64, end: u64, options: &Options) -> Result<()> {
         failures.len()
     );
     println!("{total:#?}");
-    for (what, count) in &total.rare {
-        println!("{what}: {:.0} in a thousand lives", *count as f64 * 1000.0 / lives as f64);
+    let hung = total.faults.get(&Fault::HungDisk).copied().unwrap_or_default();
+    let counted = [("truncations", total.truncations), ("disks lost", total.lost_disks), ("disks that hang", hung)];
+    let rare = total.rare.iter().map(|(what, count)| (*what, *count));
+    for (what, count) in counted.into_iter().chain(rare) {
+        println!("{what}: {:.0} in a thousand lives", count as f64 * 1000.0 / lives as f64);
     }
     if failures.is_empty() { Ok(()) } else { bail!("these seeds failed: {failures:?}") }
 }

@@ -51,10 +51,15 @@ fn ensembles_live_through_all_faults() {
     if count >= 1000 {
         assert_eq!(figures.faults.len(), rookeeper_sim::faults::FAULTS.len(), "{:?}", figures.faults);
         assert!(figures.committed > 100 * count && figures.leaders > count && figures.snapshots_installed > count / 4);
-        assert!(figures.truncations > 0 && figures.watch_events > count && figures.expired > 0);
+        assert!(figures.truncations > count / 20 && figures.lost_disks > count / 5, "{figures:?}");
+        assert!(figures.watch_events > count && figures.expired > 0);
         assert!(figures.deep_checks > count / 2, "{figures:?}");
         for what in [
+            "clients cut that did not introduce themselves",
+            "clients that read a little",
             "clients that stop to read",
+            "clients that stop to read and to send",
+            "clients that vanish",
             "epochs used up",
             "large values",
             "leaders that had less than another server",
@@ -64,6 +69,9 @@ fn ensembles_live_through_all_faults() {
             "silences",
         ] {
             assert!(figures.rare.get(what).is_some_and(|times| *times > count / 20), "{what}: {figures:?}");
+        }
+        for what in ["clients cut that took nothing", "power cuts after a log was cut"] {
+            assert!(figures.rare.get(what).is_some_and(|times| *times > count / 100), "{what}: {figures:?}");
         }
         assert!(figures.joins > count / 10 && figures.removals > count / 10 && figures.wipes > 0, "{figures:?}");
     }

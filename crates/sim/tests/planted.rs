@@ -99,6 +99,11 @@ fn an_ensemble_that_does_not_come_right() {
     is_seen(Sabotage::NeverHeals, 3, &["progress:"]);
 }
 
+#[test]
+fn an_end_that_is_not_seen_while_bytes_are_unsent() {
+    is_seen(Sabotage::IgnoresHangUps, 3, &["connections:"]);
+}
+
 /// What comes of it has many names: whatever was acknowledged by the disk that is gone.
 #[test]
 fn a_server_that_lost_its_disk_and_is_counted() {

@@ -34,7 +34,12 @@ pub(crate) struct PathTrie<T> {
     edges: HashTable<TrieId>,
     hasher: FixedState,
     values: usize,
+    /// Length of the paths that have a value.
+    path_bytes: usize,
 }
+
+/// What a value takes besides its path, at most: there are up to two nodes for it, with their places in the index.
+const VALUE_BYTES: usize = 2 * 96;
 
 impl<T> std::fmt::Debug for PathTrie<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,11 +74,21 @@ impl<T> PathTrie<T> {
     pub(crate) fn new(seed: u64) -> PathTrie<T> {
         let top = TrieNode { label: "".into(), parent: TOP, children: 0, combined: 0, value: None };
         let (free, edges) = (Vec::new(), HashTable::new());
-        PathTrie { nodes: vec![top], free, edges, hasher: FixedState::with_seed(seed), values: 0 }
+        PathTrie { nodes: vec![top], free, edges, hasher: FixedState::with_seed(seed), values: 0, path_bytes: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.values == 0
+    }
+
+    /// What all of it takes, at most: labels are parts of paths, and what several have in common is there once.
+    pub(crate) fn bytes(&self) -> usize {
+        self.path_bytes + self.values * VALUE_BYTES
+    }
+
+    /// The part of [`PathTrie::bytes`] that the value at this path is.
+    pub(crate) fn bytes_of(path: &str) -> usize {
+        path.len() + VALUE_BYTES
     }
 
     fn hash(&self, parent: TrieId, component: &str) -> u64 {
@@ -154,6 +169,7 @@ impl<T> PathTrie<T> {
         let value = &mut self.nodes[id as usize].value;
         if value.is_none() {
             self.values += 1;
+            self.path_bytes += path.len();
         }
         Some(value.get_or_insert_with(make))
     }
@@ -223,6 +239,7 @@ impl<T> PathTrie<T> {
         }
         let value = self.nodes[walk.node as usize].value.take()?;
         self.values -= 1;
+        self.path_bytes -= path.len();
         self.tidy(walk.node);
         Some(value)
     }
@@ -311,6 +328,10 @@ mod tests {
                     prop_assert!(!could_be_a_node);
                 }
                 prop_assert_eq!(trie.values, model.len());
+                let labels: usize = trie.nodes.iter().map(|node| node.label.len()).sum();
+                prop_assert!(labels <= trie.path_bytes);
+                let bytes: usize = model.keys().map(|path| PathTrie::<usize>::bytes_of(path)).sum();
+                prop_assert_eq!(trie.bytes(), bytes);
                 let nodes = trie.nodes.len() - trie.free.len();
                 prop_assert!(nodes <= 2 * model.len() + 1, "{} nodes for {} values", nodes, model.len());
                 prop_assert_eq!(trie.edges.len(), nodes - 1);

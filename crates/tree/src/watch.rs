@@ -150,9 +150,6 @@ impl Table {
             self.by_path.remove(path);
             self.bytes -= path.len() + PATH_BYTES;
         }
-        if after.recursive != before.recursive {
-            self.set_recursive(path, watcher, after.recursive);
-        }
         if before == Modes::default() {
             self.watches += 1;
             let hasher = &self.hasher;
@@ -161,7 +158,11 @@ impl Table {
             let before = listed.len();
             listed.insert(key);
             self.listed += listed.len() - before;
-        } else if after == Modes::default() {
+        }
+        if after.recursive != before.recursive {
+            self.set_recursive(path, watcher, after.recursive);
+        }
+        if before != Modes::default() && after == Modes::default() {
             self.watches -= 1;
             self.unlist(path, watcher);
         }
@@ -169,6 +170,10 @@ impl Table {
     }
 
     fn set_recursive(&mut self, path: &str, watcher: WatcherId, recursive: bool) {
+        if let Some(bytes) = self.by_watcher.get_mut(&watcher).map(WatchedPaths::recursive_bytes_mut) {
+            let weight = PathTrie::<WatcherSet>::bytes_of(path);
+            *bytes = if recursive { *bytes + weight } else { bytes.saturating_sub(weight) };
+        }
         if recursive {
             // What is no node's path is above none.
             if let Some(watchers) = self.recursive.get_or_insert_with(path, WatcherSet::new) {
@@ -351,12 +356,15 @@ impl WatchTables {
 
     /// What all watches take, about.
     pub fn bytes(&self) -> usize {
-        [&self.data, &self.child].map(|table| table.bytes + table.listed * WATCH_BYTES).iter().sum()
+        let bytes = |table: &Table| table.bytes + table.listed * WATCH_BYTES + table.recursive.bytes();
+        bytes(&self.data) + bytes(&self.child)
     }
 
     /// What the watches of one watcher would take, about, if nobody else watched the same paths.
     pub fn bytes_of(&self, watcher: WatcherId) -> usize {
-        let cost = |paths: &WatchedPaths| paths.path_bytes() + paths.len() * (PATH_BYTES + WATCH_BYTES);
+        let cost = |paths: &WatchedPaths| {
+            paths.path_bytes() + paths.len() * (PATH_BYTES + WATCH_BYTES) + paths.recursive_bytes()
+        };
         let listed = |table: &Table| table.by_watcher.get(&watcher).map_or(0, cost);
         listed(&self.data) + listed(&self.child)
     }

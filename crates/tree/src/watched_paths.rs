@@ -15,6 +15,8 @@ pub(crate) struct WatchedPaths {
     paths: Vec<Arc<str>>,
     /// Length of all paths.
     path_bytes: usize,
+    /// What the watcher's recursive watches take besides.
+    recursive_bytes: usize,
     /// Positions in `paths`, by the hash of what stands there.
     positions: HashTable<u32>,
     hasher: FixedState,
@@ -22,7 +24,7 @@ pub(crate) struct WatchedPaths {
 
 impl WatchedPaths {
     pub(crate) fn new(hasher: FixedState) -> WatchedPaths {
-        WatchedPaths { paths: Vec::new(), path_bytes: 0, positions: HashTable::new(), hasher }
+        WatchedPaths { paths: Vec::new(), path_bytes: 0, recursive_bytes: 0, positions: HashTable::new(), hasher }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -38,8 +40,16 @@ impl WatchedPaths {
         self.path_bytes
     }
 
+    pub(crate) fn recursive_bytes(&self) -> usize {
+        self.recursive_bytes
+    }
+
+    pub(crate) fn recursive_bytes_mut(&mut self) -> &mut usize {
+        &mut self.recursive_bytes
+    }
+
     pub(crate) fn insert(&mut self, path: Arc<str>) {
-        let WatchedPaths { paths, path_bytes, positions, hasher } = self;
+        let WatchedPaths { paths, path_bytes, positions, hasher, .. } = self;
         let is_it = |position: &u32| paths[*position as usize] == path;
         let hash = |position: &u32| hasher.hash_one(&*paths[*position as usize]);
         if let hashbrown::hash_table::Entry::Vacant(place) = positions.entry(hasher.hash_one(&*path), is_it, hash) {
@@ -50,7 +60,7 @@ impl WatchedPaths {
     }
 
     pub(crate) fn remove(&mut self, path: &str) {
-        let WatchedPaths { paths, path_bytes, positions, hasher } = self;
+        let WatchedPaths { paths, path_bytes, positions, hasher, .. } = self;
         let is_it = |position: &u32| &*paths[*position as usize] == path;
         let Ok(entry) = positions.find_entry(hasher.hash_one(path), is_it) else { return };
         let (position, _) = entry.remove();

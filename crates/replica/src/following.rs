@@ -235,7 +235,6 @@ impl Replica {
         for connection in abandoned {
             self.hang_up(&connection);
         }
-        connected.sort_unstable_by_key(|touch| touch.session);
         touches.append(&mut connected);
         if let Role::Learning(learner) = &mut self.role {
             for part in in_packets(touches, TOUCHES_PER_PACKET) {

@@ -12,10 +12,10 @@ use rookeeper_proto::jute::{self, Text};
 use rookeeper_proto::multi::{MultiHeader, ReadOp};
 use rookeeper_proto::request::ReadRequest;
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
-use rookeeper_tree::{DescendantCount, Tree, Verdicts};
+use rookeeper_tree::{DescendantCount, Mark, Tree, Verdicts};
 
 use crate::connection::Connection;
-use crate::read::{Answer, Reader, Rearmed, keeps_its_body, put_count, put_header, rearmed, required};
+use crate::read::{Answer, Reader, Rearmed, keeps_its_body, put_count, put_header, put_length, rearmed, required};
 use crate::shared::Shared;
 
 /// Requests for several nodes that are not larger than this are answered at once, all of them at one moment.
@@ -34,7 +34,7 @@ const HEAD_BYTES: usize = 20;
 pub fn is_long(op: OpCode, bytes: usize) -> bool {
     match op {
         OpCode::MultiRead | OpCode::SetWatches | OpCode::SetWatches2 => bytes > SHORT_REQUEST_BYTES,
-        OpCode::GetAllChildrenNumber => true,
+        OpCode::GetAllChildrenNumber | OpCode::GetEphemerals => true,
         _ => false,
     }
 }
@@ -61,6 +61,11 @@ enum Work<'r> {
         path: Option<Text<'r>>,
         count: Option<DescendantCount>,
     },
+    Owned {
+        path: Option<Text<'r>>,
+        mark: Option<Mark>,
+        listed: usize,
+    },
     /// Not decodable, or none of those.
     Nothing,
 }
@@ -74,6 +79,7 @@ impl<'r> LongRead<'r> {
                 Work::Watches { seen: watches.relative_zxid, left: left.into_iter() }
             }
             Ok(ReadRequest::GetAllChildrenNumber(request)) => Work::Count { path: request.path, count: None },
+            Ok(ReadRequest::GetEphemerals(request)) => Work::Owned { path: request.path, mark: None, listed: 0 },
             _ => Work::Nothing,
         };
         LongRead { xid, op, work, answer: vec![0; HEAD_BYTES], verdicts: Verdicts::default() }
@@ -102,6 +108,15 @@ impl<'r> LongRead<'r> {
                 (left.len() == 0).then_some(Ok(()))
             }
             Work::Count { path, count } => count_portion(&reader, path, count, &mut self.answer),
+            Work::Owned { path, mark, listed } => {
+                // The length of the list comes in front of it, once it is known.
+                put_length(&mut self.answer, HEAD_BYTES, 0);
+                *listed += reader.list_owned(path, mark, PORTION, &mut self.answer);
+                mark.is_none().then(|| {
+                    put_length(&mut self.answer, HEAD_BYTES, *listed);
+                    Ok(())
+                })
+            }
             Work::Nothing => Some(Err(ErrorCode::MarshallingError)),
         };
         self.verdicts = reader.verdicts.into_inner();

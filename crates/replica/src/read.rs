@@ -14,7 +14,7 @@ use rookeeper_proto::multi::{MultiHeader, ReadOp};
 use rookeeper_proto::request::{PathModeRequest, PathWatchRequest, ReadRequest, SetWatchesRequest};
 use rookeeper_proto::response::{ErrorResponse, GetAclResponse, GetDataResponse, PathResponse};
 use rookeeper_proto::{ErrorCode, Id, OpCode, Permissions, Zxid, acl::ClientInfo, path};
-use rookeeper_tree::{DescendantCount, NodeRef, Tree, Verdicts, WatchKind, access};
+use rookeeper_tree::{DescendantCount, Mark, NodeRef, Tree, Verdicts, WatchKind, access};
 
 use crate::connection::{Connection, Identities};
 use crate::outbox::Excess;
@@ -132,11 +132,10 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             ReadRequest::GetEphemerals(request) => {
-                let prefix = request.path.as_deref().filter(|prefix| !prefix.trim().is_empty()).unwrap_or(path::ROOT);
-                let session = self.connection.session();
-                let all = self.tree.ephemerals(session);
-                let paths: Vec<&str> = all.filter(|path| prefix == path::ROOT || path.starts_with(prefix)).collect();
-                jute::append(output, &paths);
+                let (start, mut mark) = (output.len(), None);
+                put_length(output, start, 0);
+                let count = self.list_owned(&request.path, &mut mark, usize::MAX, output);
+                put_length(output, start, count);
                 Ok(())
             }
             ReadRequest::Sync(request) => {
@@ -160,7 +159,9 @@ impl<'a> Reader<'a> {
             }
             ReadRequest::RemoveWatches(request) => {
                 let (kind, path) = watcher_type(&request)?;
-                let removed = self.shared.watches().remove(kind, &path, self.connection.id);
+                let mut watches = self.shared.watches();
+                let removed = watches.remove(kind, &path, self.connection.id);
+                self.shared.budget.note_watches(watches.bytes());
                 if removed { Ok(()) } else { Err(ErrorCode::NoWatcher) }
             }
             ReadRequest::WhoAmI => {
@@ -252,6 +253,29 @@ impl<'a> Reader<'a> {
             Err(_) => jute::append(output, &GetAclResponse { acl: access::masked(node.acl()), stat: node.stat() }),
         }
         Ok(())
+    }
+
+    /// Lists what the session owns at or below a path, going on behind the mark, over at most `limit` nodes. Returns how many were listed;
+    /// the mark is `None` where nothing is left.
+    pub(crate) fn list_owned(
+        &self,
+        path: &Option<Text<'_>>,
+        mark: &mut Option<Mark>,
+        limit: usize,
+        output: &mut Vec<u8>,
+    ) -> usize {
+        let prefix = path.as_deref().filter(|prefix| !prefix.trim().is_empty()).unwrap_or(path::ROOT);
+        let (mut listed, mut left) = (0, limit);
+        let owned = self.tree.ephemerals_behind(self.connection.session(), mark.take());
+        for (at, path) in owned.take(limit) {
+            if prefix == path::ROOT || path.starts_with(prefix) {
+                jute::append(output, &path);
+                listed += 1;
+            }
+            left -= 1;
+            *mark = (left == 0).then_some(at);
+        }
+        listed
     }
 
     pub(crate) fn begin_count(&self, path: &str) -> Result<DescendantCount, ErrorCode> {
@@ -379,6 +403,12 @@ fn watcher_type<'a>(request: &'a PathModeRequest<'_>) -> Result<(WatcherType, Te
 pub(crate) fn put_count(output: &mut Vec<u8>, path: &str, count: usize) {
     let root = usize::from(path.is_empty());
     jute::append(output, &((count + root) as i32));
+}
+
+/// Puts the length of a list where it begins, in front of what is there already.
+pub(crate) fn put_length(output: &mut Vec<u8>, start: usize, count: usize) {
+    output.resize(output.len().max(start + 4), 0);
+    output[start..start + 4].copy_from_slice(&(count as i32).to_be_bytes());
 }
 
 fn put_children(output: &mut Vec<u8>, node: NodeRef<'_>) {

@@ -14,6 +14,9 @@ use crate::shared::Shared;
 /// After a relief this much of the limit is taken at most, in percent: clients that come right after find room.
 const AFTER_RELIEF_PERCENT: usize = 80;
 
+/// Connections weighed under one lock of the watch tables.
+const AT_ONCE: usize = 1000;
+
 /// What was done.
 #[derive(Debug)]
 pub struct Relief {
@@ -74,12 +77,14 @@ impl Shared {
 
     /// What each connection makes this server hold.
     fn holdings(&self) -> Vec<(Arc<Connection>, usize)> {
-        let watches = self.watches();
-        let mut holdings: Vec<_> =
-            self.connections().into_iter().map(|connection| (connection.account().held_bytes(), connection)).collect();
-        for (bytes, connection) in &mut holdings {
-            *bytes += watches.bytes_of(connection.id);
+        let connections = self.connections();
+        let mut holdings = Vec::with_capacity(connections.len());
+        for portion in connections.chunks(AT_ONCE) {
+            let watches = self.watches();
+            holdings.extend(portion.iter().map(|connection| {
+                (connection.clone(), connection.account().held_bytes() + watches.bytes_of(connection.id))
+            }));
         }
-        holdings.into_iter().map(|(bytes, connection)| (connection, bytes)).collect()
+        holdings
     }
 }

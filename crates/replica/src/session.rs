@@ -6,7 +6,8 @@
 //!
 //! Counterpart in the original: `SessionTrackerImpl` and `ExpiryQueue`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use rookeeper_proto::SessionId;
@@ -63,7 +64,10 @@ impl Session {
 #[derive(Debug)]
 pub struct Sessions {
     tick_ms: i64,
-    sessions: HashMap<SessionId, Session>,
+    /// Sorted, so that they can be looked through in portions.
+    sessions: BTreeMap<SessionId, Session>,
+    /// How many of them are local.
+    local_count: usize,
     /// Due time to the sessions that may expire then.
     buckets: BTreeMap<i64, Vec<SessionId>>,
     next_id: i64,
@@ -80,6 +84,9 @@ struct Standstill {
     to_ms: i64,
 }
 
+/// Sessions looked at in one call of [`Sessions::expired`]: each of those that have expired becomes a transaction.
+pub const EXPIRED_AT_ONCE: usize = 1000;
+
 /// Those before are forgotten: sessions that were silent all the time since then may go.
 const MAX_STANDSTILLS: usize = 64;
 
@@ -89,7 +96,8 @@ impl Sessions {
         assert!(tick_ms > 0, "tickTime must be positive");
         Sessions {
             tick_ms,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
+            local_count: 0,
             buckets: BTreeMap::new(),
             next_id: first_id.0,
             decides: true,
@@ -101,6 +109,7 @@ impl Sessions {
     /// connected.
     pub fn restart(&mut self, decides: bool, sessions: impl Iterator<Item = (SessionId, i32)>, now_ms: i64) {
         self.sessions.clear();
+        self.local_count = 0;
         self.buckets.clear();
         self.decides = decides;
         for (id, timeout_ms) in sessions {
@@ -156,7 +165,9 @@ impl Sessions {
         let owner = connection.as_ref().map(|connection| Owner::Client(connection.id));
         let session =
             Session { timeout_ms, connection, owner, local, closing: false, last_heard_ms: now_ms, bucket_ms };
-        self.sessions.insert(id, session);
+        let before = self.sessions.insert(id, session);
+        self.local_count -= usize::from(before.is_some_and(|session| session.local));
+        self.local_count += usize::from(local);
         if local || self.decides {
             self.buckets.entry(bucket_ms).or_default().push(id);
         }
@@ -195,6 +206,7 @@ impl Sessions {
     /// A local session becomes one that all servers know.
     pub fn globalize(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id) {
+            self.local_count -= usize::from(session.local);
             session.local = false;
         }
     }
@@ -244,7 +256,9 @@ impl Sessions {
 
     pub fn remove(&mut self, id: SessionId) -> Option<Session> {
         // Its entry in a bucket stays behind and is dropped when the bucket falls due.
-        self.sessions.remove(&id)
+        let removed = self.sessions.remove(&id)?;
+        self.local_count -= usize::from(removed.local);
+        Some(removed)
     }
 
     /// When [`Sessions::expired`] should be asked next.
@@ -252,15 +266,25 @@ impl Sessions {
         self.buckets.first_key_value().map(|(due, _)| *due)
     }
 
-    /// Takes the sessions that have expired by `now_ms` and marks them closing.
+    /// Takes sessions that have expired by `now_ms` and marks them closing. Looks at [`EXPIRED_AT_ONCE`] that may have expired; where there
+    /// are more, the deadline is still due and this is to be asked again.
     pub fn expired(&mut self, now_ms: i64) -> Vec<(SessionId, i32)> {
         let mut expired = Vec::new();
-        while let Some(bucket) = self.buckets.first_entry() {
+        let mut left = EXPIRED_AT_ONCE;
+        while left > 0
+            && let Some(mut bucket) = self.buckets.first_entry()
+        {
             let due_ms = *bucket.key();
             if due_ms > now_ms {
                 break;
             }
-            for id in bucket.remove() {
+            let due = bucket.get_mut();
+            let portion = due.split_off(due.len().saturating_sub(left));
+            left -= portion.len();
+            if due.is_empty() {
+                bucket.remove();
+            }
+            for id in portion {
                 let Some(session) = self.sessions.get(&id) else { continue };
                 if session.closing || session.bucket_ms != due_ms {
                     continue;
@@ -288,17 +312,23 @@ impl Sessions {
         self.sessions.values().filter(is_abandoned).filter_map(|session| session.connection.clone()).collect()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.sessions.iter().map(|(id, session)| (*id, session))
+    /// All sessions in the order of their ids, or those behind one.
+    pub fn behind(&self, id: Option<SessionId>) -> impl Iterator<Item = (SessionId, &Session)> {
+        let begin = id.map_or(Unbounded, Excluded);
+        self.sessions.range((begin, Unbounded)).map(|(id, session)| (*id, session))
     }
 
-    /// Due times and the sessions that may expire then, as far as known without asking the connections.
-    pub fn buckets(&self) -> BTreeMap<i64, Vec<SessionId>> {
-        let mut buckets: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
-        for (id, session) in &self.sessions {
-            buckets.entry(self.bucket(session.last_heard_ms(), session.timeout_ms)).or_default().push(*id);
-        }
-        buckets
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.behind(None)
+    }
+
+    pub fn local_count(&self) -> usize {
+        self.local_count
+    }
+
+    /// When a session may expire, as far as known without asking what its connection waits for.
+    pub fn due_ms(&self, session: &Session) -> i64 {
+        self.bucket(session.last_heard_ms(), session.timeout_ms)
     }
 
     fn bucket(&self, heard_ms: i64, timeout_ms: i32) -> i64 {
@@ -345,6 +375,37 @@ mod tests {
             assert!(sessions.is_closing(SessionId(1)));
             assert_eq!(sessions.expired(due + 9000), []);
         }
+    }
+
+    #[test]
+    fn many_sessions_expire_in_portions() {
+        let mut sessions = sessions();
+        let count = 2 * EXPIRED_AT_ONCE as i64 + 10;
+        (0..count).for_each(|id| sessions.add(SessionId(id), 4000, None, 0));
+        let mut sizes = Vec::new();
+        while sessions.deadline_ms().is_some_and(|due_ms| due_ms <= 6000) {
+            sizes.push(sessions.expired(6000).len());
+        }
+        assert_eq!(sizes, [EXPIRED_AT_ONCE, EXPIRED_AT_ONCE, 10]);
+        assert!((0..count).all(|id| sessions.is_closing(SessionId(id))));
+    }
+
+    #[test]
+    fn local_sessions_are_counted_as_they_come_and_go_and_change() {
+        let mut sessions = sessions();
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
+        (1..5).for_each(|id| sessions.add_local(SessionId(id), 4000, connection.clone(), 0));
+        sessions.add(SessionId(5), 4000, None, 0);
+        assert_eq!(sessions.local_count(), 4);
+        sessions.globalize(SessionId(1));
+        sessions.globalize(SessionId(1));
+        sessions.remove(SessionId(1));
+        sessions.remove(SessionId(2));
+        sessions.remove(SessionId(5));
+        sessions.add(SessionId(3), 4000, None, 0);
+        assert_eq!(sessions.local_count(), 1);
+        sessions.restart(true, std::iter::empty(), 0);
+        assert_eq!(sessions.local_count(), 0);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!   deferred and the reader of the change is served first ([`Shared::serve_deferred_to`]);
 //! - a watch is registered while the tree is locked for the read that asked for it, so no change falls between the two.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -39,7 +40,8 @@ pub struct Shared {
     tree: RwLock<Tree>,
     sessions: Mutex<Sessions>,
     watches: Mutex<WatchTables>,
-    connections: Mutex<HashMap<WatcherId, Arc<Connection>>>,
+    /// Sorted, so that they can be looked through in portions.
+    connections: Mutex<BTreeMap<WatcherId, Arc<Connection>>>,
     deferred: Mutex<VecDeque<Event>>,
     /// Length of `deferred`, to be asked without its lock.
     deferred_count: AtomicUsize,
@@ -51,8 +53,8 @@ pub struct Shared {
     digests: Mutex<DigestLog>,
 }
 
-/// Watches of a connection that is gone, removed under one lock.
-const WATCHES_AT_ONCE: usize = 1000;
+/// Connections copied, or watches of one that is gone removed, under one lock.
+const AT_ONCE: usize = 1000;
 
 /// One event and those it still has to reach.
 #[derive(Debug)]
@@ -113,9 +115,19 @@ impl Shared {
         self.watches.lock()
     }
 
-    /// Everybody connected, in no order.
+    /// Everybody connected, the oldest connection first. Who comes or goes meanwhile may be among them.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
-        self.connections.lock().values().cloned().collect()
+        let mut all: Vec<Arc<Connection>> = Vec::new();
+        loop {
+            let before = all.len();
+            let begin = all.last().map_or(Unbounded, |last| Excluded(last.id));
+            let connections = self.connections.lock();
+            all.extend(connections.range((begin, Unbounded)).take(AT_ONCE).map(|(_, connection)| connection.clone()));
+            drop(connections);
+            if all.len() - before < AT_ONCE {
+                return all;
+            }
+        }
     }
 
     pub fn connection_count(&self) -> usize {
@@ -149,29 +161,33 @@ impl Shared {
 
     /// The connection is over: its watches go with it.
     pub fn remove_connection(&self, connection: &Connection) {
-        connection.outbox.close();
-        {
-            let _watches = self.watches();
+        while !self.remove_some_of(connection) {}
+    }
+
+    /// The same in portions, for whoever has others to serve between them: false where there is more to do. Nothing else may be done with
+    /// the connection meanwhile.
+    #[must_use = "what is left has to go too"]
+    pub fn remove_some_of(&self, connection: &Connection) -> bool {
+        let mut watches = self.watches();
+        if !connection.is_gone() {
+            connection.outbox.close();
             connection.mark_gone();
         }
         // No watch is added any more, so these can go while changes are applied.
-        loop {
-            let mut watches = self.watches();
-            let is_last = watches.remove_some_of(connection.id, WATCHES_AT_ONCE);
-            self.budget.note_watches(watches.bytes());
-            // Whoever waits for the tables is next, and not the following portion.
-            MutexGuard::unlock_fair(watches);
-            if is_last {
-                break;
+        let is_last = watches.remove_some_of(connection.id, AT_ONCE);
+        self.budget.note_watches(watches.bytes());
+        // Whoever waits for the tables is next, and not the following portion.
+        MutexGuard::unlock_fair(watches);
+        if is_last {
+            // Until here it is known that what it holds is about to go.
+            self.connections.lock().remove(&connection.id);
+            if self.has_deferred() {
+                for event in self.deferred.lock().iter_mut() {
+                    event.fired.watchers.remove(connection.id);
+                }
             }
         }
-        // Until here it is known that what it holds is about to go.
-        self.connections.lock().remove(&connection.id);
-        if self.deferred_count.load(Ordering::Relaxed) > 0 {
-            for event in self.deferred.lock().iter_mut() {
-                event.fired.watchers.remove(connection.id);
-            }
-        }
+        is_last
     }
 
     /// Sends the events of one transaction. Called with the tree locked for writing.
@@ -275,7 +291,7 @@ impl Shared {
         let connections = self.connections.lock();
         let mut deferred = self.deferred.lock();
         for _ in 0..limit {
-            let Some(event) = deferred.front_mut() else { return };
+            let Some(event) = deferred.front_mut() else { break };
             match event.fired.watchers.pop() {
                 Some(watcher) => {
                     watches.settle(watcher, &event.fired);
@@ -289,6 +305,7 @@ impl Shared {
                 }
             }
         }
+        self.budget.note_watches(watches.bytes());
     }
 }
 

@@ -134,3 +134,47 @@ fn watches_of_a_reconnecting_client_are_set_in_portions() {
         answer.len() - 20
     );
 }
+
+#[test]
+fn what_a_session_owns_is_listed_in_portions_while_others_own_more() {
+    let (mut world, mut client) = world();
+    let mut owner = world.connect();
+    for number in 0..NODES {
+        let above = if number % 2 == 0 { "/p/0003" } else { "/p/0004" };
+        world.create_with(&mut owner, &format!("{above}/e{number:04}"), b"", 1);
+    }
+    world.sync();
+    owner.received();
+    let at_or_below = |path: Option<&str>| jute::to_vec(&path);
+    for (path, count) in [(Some("/p/0003"), NODES / 2), (Some("/"), NODES), (None, NODES), (Some("/missing"), 0)] {
+        let body = at_or_below(path);
+        let mut number = 0;
+        let request = (OpCode::GetEphemerals, body.as_slice());
+        let (answer, portions) = in_portions(&mut world, &mut owner, request, |world, _| {
+            // Somebody else owns more meanwhile.
+            world.create_with(&mut client, &format!("/p/0005/x{number:04}"), b"", 1);
+            world.sync();
+            number += 1;
+        });
+        assert_eq!(portions, 3, "{path:?}");
+        let names: Vec<String> = jute::from_slice(&answer[20..]).unwrap();
+        let mut distinct = names.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!((names.len(), distinct.len()), (count, count), "{path:?}");
+        assert!(names.iter().all(|name| name.starts_with(path.unwrap_or("/")) && name.contains("/e")));
+        assert_eq!(answer[20..], at_once(&world, &owner, request)[20..], "{path:?}");
+        for number in 0..number {
+            world.delete(&mut client, &format!("/p/0005/x{number:04}"));
+        }
+        world.sync();
+    }
+    // Of a session that owns nothing, and one that says nothing that can be read.
+    let nobody = world.connect();
+    for body in [at_or_below(Some("/")), Vec::new()] {
+        let request = (OpCode::GetEphemerals, body.as_slice());
+        let (answer, _) = in_portions(&mut world, &mut owner, request, |_, _| {});
+        assert!(answer == at_once(&world, &owner, request));
+    }
+    assert_eq!(at_once(&world, &nobody, (OpCode::GetEphemerals, &at_or_below(None)))[20..], [0; 4]);
+}

@@ -94,6 +94,33 @@ fn a_connection_that_watches_too_much_is_cut_and_leaves_nothing_behind() {
     assert_eq!(other.received(), ["1 NoNode at 0x2"]);
 }
 
+#[test]
+fn the_watches_of_a_connection_that_is_gone_go_in_portions_while_others_come_and_changes_fire() {
+    const WATCHES: usize = 2500;
+    let mut world = World::new();
+    let (mut greedy, mut other) = (world.connect(), world.connect());
+    for number in 0..WATCHES {
+        world.exists(&mut greedy, &format!("/{number}"), true);
+    }
+    greedy.received();
+    let mut portions = 1;
+    while !world.shared.remove_some_of(&greedy.connection) {
+        assert_eq!(world.shared.watches().watch_count(), WATCHES - portions * 1000, "a portion is gone, not more");
+        let path = format!("/new{portions}");
+        world.exists(&mut other, &path, true);
+        world.create(&mut other, &path);
+        world.sync();
+        assert_eq!(other.received().len(), 3, "the answer to exists, the event, the answer to create");
+        portions += 1;
+    }
+    assert_eq!((portions, world.shared.watches().watch_count()), (3, 0));
+    assert!(greedy.is_cut());
+    assert_eq!(world.shared.connection_count(), 1);
+    // A watch that is asked for at the last moment is not kept for ever.
+    world.exists(&mut greedy, "/late", true);
+    assert_eq!(world.shared.watches().watch_count(), 0);
+}
+
 /// More watchers than are served while the tree is locked: whoever looks at the new state first must still get its event first.
 #[test]
 fn a_deferred_event_reaches_its_watcher_before_the_new_state_does() {

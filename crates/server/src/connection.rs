@@ -141,7 +141,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     // What it held is free from here on; the socket is still to be closed in order.
     let disguise = if connection.is_established() { "" } else { disguise::recognized(task.input.pending()) };
     let stream = task.into_stream();
-    context.shared.remove_connection(&connection);
+    while !context.shared.remove_some_of(&connection) {
+        // Its watches may be many, and this worker has others to serve.
+        tokio::task::yield_now().await;
+    }
     if connection.is_established() {
         // The replica is told last, so that nothing of this connection follows.
         let _ = context.inputs.send(Input::Disconnected { connection: connection.clone() }).await;
@@ -252,11 +255,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         Ok(Opening::Connecting)
     }
 
-    /// Some answers list everything the server has, so the worker is told that this may take a while.
+    /// Some answers list everything the server has: they are made one after the other, and the worker is told that this may take a while.
     async fn answer_command(&mut self, command: Command, argument: [u8; 8]) -> Result<(), End> {
-        let answer = tokio::task::block_in_place(|| commands::run(&self.context, command, &self.connection, argument));
-        self.connection.outbox.append_frames(0, |output| output.append(&mut answer.into_bytes()));
-        self.connection.outbox.finish();
+        {
+            let _turn = match command.is_long() {
+                true => self.context.long_answers.acquire().await.ok(),
+                false => None,
+            };
+            tokio::task::block_in_place(|| commands::run(&self.context, command, &self.connection, argument).send());
+        }
         // Whoever asks may have said before that nothing more will come from it.
         loop {
             self.step(Next::Send).await?;

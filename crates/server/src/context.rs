@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64};
 use parking_lot::Mutex;
 use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_replica::{Connection, Input, Serving, Shared};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -33,6 +33,8 @@ pub(crate) struct Context {
     pub next_connection: AtomicU64,
     /// Connections of clients for which there are file descriptors.
     pub room_for_clients: usize,
+    /// Whose turn it is to make a long answer.
+    pub long_answers: Semaphore,
     tokens: Mutex<ConnectionTokens>,
 }
 
@@ -56,6 +58,7 @@ impl Context {
             figures,
             next_connection: AtomicU64::new(1),
             room_for_clients: descriptors::room_for_clients(config.ensemble.is_some()),
+            long_answers: Semaphore::new(1),
             tokens: Mutex::new(tokens),
             config,
         }

@@ -5,7 +5,7 @@
 //! - [`tree`]: what can be read, and the primitives of change; below it `nodes` (the slab and the index by path), `children` and
 //!   `acl_table`
 //! - [`apply`](Tree::apply): what each transaction does, live and on replay; [`change`]: what it tells clients and watchers
-//! - [`digest`], `quota` with `path_trie`, `reap`: what follows from the nodes
+//! - [`digest`], `quota` with `path_trie`, `owned`, `reap`: what follows from the nodes
 //! - [`access`] with `access_list` and `ip`: lists against identities
 //! - [`watch`] with `watcher_set` and `watched_paths`: who waits for which path
 //! - [`builder`] and [`snapshot_walk`]: from a snapshot to a tree, and from a tree that goes on changing to a snapshot
@@ -27,6 +27,7 @@ mod descendants;
 pub mod digest;
 mod ip;
 mod nodes;
+mod owned;
 mod path_trie;
 mod quota;
 pub mod reap;
@@ -42,6 +43,7 @@ pub use access_list::{AccessList, Verdicts};
 pub use builder::{ReplayCleanup, RestoreError, TreeBuilder};
 pub use change::{Change, Outcome};
 pub use descendants::DescendantCount;
+pub use owned::Mark;
 pub use quota::{NamespaceQuota, QuotaVerdict};
 pub use snapshot_walk::{SnapshotHead, SnapshotWalk};
 pub use tree::{NodeRef, Tree};

@@ -4,18 +4,36 @@
 //!
 //! Counterpart in the original: `ContainerManager.getCandidates`.
 
+use std::ops::Bound::{Excluded, Unbounded};
+
 use rookeeper_proto::{NodeKind, StatPersisted};
 
+use crate::owned::Mark;
 use crate::tree::Tree;
 
 impl Tree {
-    /// At most `limit` paths. A container is due once its last child is gone, or, where `never_used_ms` is not 0, if it never had
-    /// one for longer than that; a node with a time to live once that has passed since its data changed, unless it has children.
-    /// `now_ms` is wall-clock time. Takes time in proportion to the number of containers and nodes with a time to live.
-    pub fn reap_candidates(&self, now_ms: i64, never_used_ms: i64, limit: usize) -> Vec<String> {
-        let nodes = self.reapable.iter().map(|id| &self.nodes[*id]);
-        let due = nodes.filter(|node| node.children().is_none() && is_due(&node.stat, now_ms, never_used_ms));
-        due.take(limit).map(|node| node.path.to_string()).collect()
+    /// Looks at up to `limit` containers and nodes with a time to live, the first ones or those behind `mark`, and names those that are
+    /// due. The mark is where to go on, `None` where nothing is left.
+    ///
+    /// A container is due once its last child is gone, or, where `never_used_ms` is not 0, if it never had one for longer than that; a
+    /// node with a time to live once that has passed since its data changed, unless it has children. `now_ms` is wall-clock time.
+    pub fn reap_candidates(
+        &self,
+        now_ms: i64,
+        never_used_ms: i64,
+        mark: Option<Mark>,
+        limit: usize,
+    ) -> (Vec<String>, Option<Mark>) {
+        let begin = mark.map_or(Unbounded, |mark| Excluded(mark.0));
+        let (mut due, mut looked_at, mut last) = (Vec::new(), 0, None);
+        for id in self.reapable.range((begin, Unbounded)).take(limit) {
+            let node = &self.nodes[*id];
+            if node.children().is_none() && is_due(&node.stat, now_ms, never_used_ms) {
+                due.push(node.path.to_string());
+            }
+            (looked_at, last) = (looked_at + 1, Some(Mark(*id)));
+        }
+        (due, last.filter(|_| looked_at == limit))
     }
 }
 
@@ -47,7 +65,12 @@ mod tests {
     }
 
     fn due(tree: &Tree, now_ms: i64, never_used_ms: i64) -> Vec<String> {
-        let mut due = tree.reap_candidates(now_ms, never_used_ms, 100);
+        let (mut due, mut mark) = tree.reap_candidates(now_ms, never_used_ms, None, 1);
+        while mark.is_some() {
+            let (mut more, next) = tree.reap_candidates(now_ms, never_used_ms, mark, 1);
+            due.append(&mut more);
+            mark = next;
+        }
         due.sort();
         due
     }
@@ -64,7 +87,7 @@ mod tests {
         assert_eq!(due(&tree, 9000, 0), ["/used"]);
         assert_eq!(due(&tree, 1500, 500), ["/used"]);
         assert_eq!(due(&tree, 1501, 500), ["/unused", "/used"]);
-        assert_eq!(tree.reap_candidates(1501, 500, 1).len(), 1);
+        assert_eq!(tree.reap_candidates(1501, 500, None, 1).0.len(), 1);
         apply(&mut tree, 2000, Txn::DeleteContainer { path: "/used".into() });
         assert_eq!(due(&tree, 9000, 0), [""; 0]);
     }

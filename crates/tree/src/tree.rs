@@ -5,10 +5,11 @@
 //!
 //! Counterpart in the original: `DataTree`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, Zxid, path};
 
 use crate::access_list::AccessList;
@@ -27,9 +28,10 @@ pub struct Tree {
     pub(crate) acls: AclTable,
     pub(crate) quotas: ArmedQuotas,
     pub(crate) sessions: HashMap<SessionId, i32, FixedState>,
-    pub(crate) ephemerals: HashMap<SessionId, HashSet<NodeId, FixedState>, FixedState>,
+    /// Sorted, as are the next ones, so that they can be looked through in portions.
+    pub(crate) ephemerals: BTreeMap<SessionId, BTreeSet<NodeId>>,
     /// Containers and nodes with a time to live.
-    pub(crate) reapable: HashSet<NodeId, FixedState>,
+    pub(crate) reapable: BTreeSet<NodeId>,
     ephemeral_count: usize,
     digest: u64,
     data_size: usize,
@@ -68,8 +70,8 @@ impl Tree {
             acls: AclTable::new(seed),
             quotas: ArmedQuotas::new(seed),
             sessions: HashMap::default(),
-            ephemerals: HashMap::default(),
-            reapable: HashSet::default(),
+            ephemerals: BTreeMap::new(),
+            reapable: BTreeSet::new(),
             ephemeral_count: 0,
             digest: 0,
             data_size: 0,
@@ -171,15 +173,6 @@ impl Tree {
 
     pub fn session_count(&self) -> usize {
         self.sessions.len()
-    }
-
-    /// The paths a session owns, in no particular order.
-    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &str> {
-        self.ephemerals.get(&session).into_iter().flatten().map(|id| &*self.nodes[*id].path)
-    }
-
-    pub fn sessions_with_ephemerals(&self) -> impl Iterator<Item = SessionId> {
-        self.ephemerals.keys().copied()
     }
 }
 

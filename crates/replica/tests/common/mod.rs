@@ -86,10 +86,15 @@ impl World {
     }
 
     fn accept(&mut self) -> Arc<Connection> {
-        let id = WatcherId(self.next_connection);
+        self.accept_from("127.0.0.1:4711")
+    }
+
+    /// A connection from this address, on which nothing was said yet.
+    pub fn accept_from(&mut self, peer: &str) -> Arc<Connection> {
+        let (id, peer) = (WatcherId(self.next_connection), peer.parse().expect("an address"));
         self.next_connection += 1;
-        let connection =
-            Arc::new(Connection::new(id, "127.0.0.1:4711".parse().expect("an address"), self.now_ms, self.now_ms));
+        let budget = self.shared.budget.clone();
+        let connection = Arc::new(Connection::within(budget, id, peer, self.now_ms, self.now_ms));
         self.shared.add_connection(connection.clone());
         connection
     }

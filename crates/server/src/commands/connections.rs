@@ -1,12 +1,12 @@
 //! `cons` and `crst`: who is connected, and how it fares.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::{OpCode, SessionId};
 use rookeeper_replica::Connection;
 
+use super::Page;
 use crate::context::Context;
 
 /// How much a line tells.
@@ -17,48 +17,38 @@ pub(super) enum Detail {
     Full,
 }
 
-pub(super) fn cons(context: &Context, asking: &Connection) -> String {
-    let mut text = String::new();
-    write_all(&mut text, context, asking, Detail::Full);
-    text.push('\n');
-    text
+pub(super) fn cons(page: &mut Page<'_>, context: &Context, asking: &Connection) -> fmt::Result {
+    write_all(page, context, asking, Detail::Full)?;
+    writeln!(page)
 }
 
 /// A line for each connection, the oldest first.
-pub(super) fn write_all(text: &mut String, context: &Context, asking: &Connection, detail: Detail) {
-    for connection in in_order(context) {
-        write_line(text, &connection, *connection == *asking, detail);
-    }
+pub(super) fn write_all(page: &mut Page<'_>, context: &Context, asking: &Connection, detail: Detail) -> fmt::Result {
+    let connections = context.shared.connections();
+    connections.iter().try_for_each(|connection| write_line(page, connection, **connection == *asking, detail))
 }
 
-/// All connections, in the order in which they were accepted.
-pub(super) fn in_order(context: &Context) -> Vec<Arc<Connection>> {
-    let mut connections = context.shared.connections();
-    connections.sort_unstable_by_key(|connection| connection.id);
-    connections
-}
-
-fn write_line(text: &mut String, connection: &Connection, is_asking: bool, detail: Detail) {
+fn write_line(page: &mut Page<'_>, connection: &Connection, is_asking: bool, detail: Detail) -> fmt::Result {
     let statistics = &connection.statistics;
     // The original shows what its selector waits for: 1 is bytes to read, and from whom it answers right now it reads no more.
     let interest = if is_asking { 0 } else { 1 };
     let (received, sent) = (statistics.received.load(Relaxed), statistics.sent.load(Relaxed));
     let queued = connection.in_flight();
-    let _ = write!(text, " /{}[{interest}](queued={queued},recved={received},sent={sent}", connection.peer);
+    write!(page, " /{}[{interest}](queued={queued},recved={received},sent={sent}", connection.peer)?;
     if detail == Detail::Full && connection.session() != SessionId::NONE {
-        write_session(text, connection);
+        write_session(page, connection)?;
     }
-    text.push_str(")\n");
+    page.write_str(")\n")
 }
 
-fn write_session(text: &mut String, connection: &Connection) {
+fn write_session(page: &mut Page<'_>, connection: &Connection) -> fmt::Result {
     let statistics = &connection.statistics;
     let last_op = OpCode::from_i32(statistics.last_op.load(Relaxed)).map_or("NA", OpCode::four_letters);
     let (session, established_ms) = (connection.session(), statistics.established_ms);
-    let _ = write!(text, ",sid={session},lop={last_op},est={established_ms},to={}", connection.timeout_ms());
+    write!(page, ",sid={session},lop={last_op},est={established_ms},to={}", connection.timeout_ms())?;
     let last_cxid = statistics.last_cxid.load(Relaxed);
     if last_cxid >= 0 {
-        let _ = write!(text, ",lcxid=0x{last_cxid:x}");
+        write!(page, ",lcxid=0x{last_cxid:x}")?;
     }
     let min_latency_ms = match statistics.min_latency_ms.load(Relaxed) {
         i64::MAX => 0,
@@ -66,14 +56,14 @@ fn write_session(text: &mut String, connection: &Connection) {
     };
     let answered = i64::try_from(statistics.answered.load(Relaxed)).unwrap_or(i64::MAX);
     let average_ms = statistics.total_latency_ms.load(Relaxed).checked_div(answered).unwrap_or(0);
-    let _ = write!(
-        text,
+    write!(
+        page,
         ",lzxid=0x{:x},lresp={},llat={},minlat={min_latency_ms},avglat={average_ms},maxlat={}",
         statistics.last_zxid.load(Relaxed),
         statistics.last_response_ms.load(Relaxed),
         statistics.last_latency_ms.load(Relaxed),
         statistics.max_latency_ms.load(Relaxed),
-    );
+    )
 }
 
 pub(super) fn crst(context: &Context) -> String {

@@ -2,94 +2,135 @@
 //! would be given up.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Write as _};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rookeeper_proto::SessionId;
-use rookeeper_replica::{Serving, Time};
+use rookeeper_replica::{Connection, Serving, Time};
 
-use super::{View, connections};
+use super::{Page, View};
 use crate::context::Context;
 
-/// Paths copied under one lock of the tree.
-const PATHS_AT_ONCE: usize = 1000;
+/// Paths, sessions or owners copied under one lock.
+const AT_ONCE: usize = 1000;
 
-pub(super) fn dump(context: &Context, view: &View) -> String {
-    dump_at(context, view, context.clock.now(), &TimeZone::system())
+/// What a line takes before it is written, about.
+const COPIED_BYTES: usize = 64;
+
+pub(super) fn dump(page: &mut Page<'_>, context: &Context, view: &View) -> fmt::Result {
+    dump_at(page, context, view, context.clock.now(), &TimeZone::system())
 }
 
 /// `now` links the monotonic times of sessions and connections to dates, which are shown in `zone`.
-pub(super) fn dump_at(context: &Context, view: &View, now: Time, zone: &TimeZone) -> String {
-    let mut text = String::from("SessionTracker dump:\n");
-    write_sessions(&mut text, context, view, now, zone);
-    text.push_str("ephemeral nodes dump:\n");
-    write_ephemerals(&mut text, context);
-    text.push_str("Connections dump:\nConnections ");
-    write_buckets(&mut text, &connection_buckets(context), now, zone);
-    text
+pub(super) fn dump_at(page: &mut Page<'_>, context: &Context, view: &View, now: Time, zone: &TimeZone) -> fmt::Result {
+    page.write_str("SessionTracker dump:\n")?;
+    write_sessions(page, context, view, now, zone)?;
+    page.write_str("ephemeral nodes dump:\n")?;
+    write_ephemerals(page, context)?;
+    page.write_str("Connections dump:\nConnections ")?;
+    write_buckets(page, &connection_buckets(context), now, zone)
+}
+
+/// What is told of a session.
+struct Line {
+    session: SessionId,
+    local: bool,
+    timeout_ms: i32,
+    due_ms: i64,
 }
 
 /// Who decides about a session knows when it expires; a learner knows only the timeouts of those that all servers share.
-fn write_sessions(text: &mut String, context: &Context, view: &View, now: Time, zone: &TimeZone) {
-    let (mut by_time, others) = {
-        let sessions = context.shared.sessions();
-        let others: BTreeMap<SessionId, (bool, i32)> =
-            sessions.iter().map(|(id, session)| (id, (session.local, session.timeout_ms))).collect();
-        (sessions.buckets(), others)
+fn write_sessions(page: &mut Page<'_>, context: &Context, view: &View, now: Time, zone: &TimeZone) -> fmt::Result {
+    let sessions = sessions(page, context)?;
+    let buckets = |is_shown: &dyn Fn(&Line) -> bool| {
+        let mut buckets: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
+        for line in sessions.iter().filter(|line| is_shown(line)) {
+            buckets.entry(line.due_ms).or_default().push(line.session);
+        }
+        buckets
     };
-    let is_local = |session: &SessionId| others.get(session).is_some_and(|(local, _)| *local);
-    if view.has_local_sessions(context) {
-        let mut local = by_time.clone();
-        local.values_mut().for_each(|sessions| sessions.retain(is_local));
-        local.retain(|_, sessions| !sessions.is_empty());
-        by_time.values_mut().for_each(|sessions| sessions.retain(|session| !is_local(session)));
-        by_time.retain(|_, sessions| !sessions.is_empty());
-        text.push_str("Local Session ");
-        write_buckets(text, &local, now, zone);
+    let tells_local = view.has_local_sessions(context);
+    if tells_local {
+        page.write_str("Local Session ")?;
+        write_buckets(page, &buckets(&|line| line.local), now, zone)?;
         if view.serving == Serving::Deciding {
-            text.push_str("Global ");
+            page.write_str("Global ")?;
         }
     }
     if view.serving == Serving::Deciding {
-        text.push_str("Session ");
-        write_buckets(text, &by_time, now, zone);
-    } else {
-        let global: Vec<_> = others.iter().filter(|(_, (local, _))| !local).collect();
-        let _ = writeln!(text, "Global Sessions({}):", global.len());
-        for (session, (_, timeout_ms)) in global {
-            let _ = writeln!(text, "{session}\t{timeout_ms}ms");
+        page.write_str("Session ")?;
+        return write_buckets(page, &buckets(&|line| !(line.local && tells_local)), now, zone);
+    }
+    writeln!(page, "Global Sessions({}):", sessions.iter().filter(|line| !line.local).count())?;
+    let mut global = sessions.iter().filter(|line| !line.local);
+    global.try_for_each(|line| writeln!(page, "{}\t{}ms", line.session, line.timeout_ms))
+}
+
+/// All sessions in the order of their ids.
+fn sessions(page: &mut Page<'_>, context: &Context) -> Result<Vec<Line>, fmt::Error> {
+    let mut lines: Vec<Line> = Vec::new();
+    loop {
+        let before = lines.len();
+        {
+            let sessions = context.shared.sessions();
+            let behind = sessions.behind(lines.last().map(|line| line.session)).take(AT_ONCE);
+            lines.extend(behind.map(|(session, known)| Line {
+                session,
+                local: known.local,
+                timeout_ms: known.timeout_ms,
+                due_ms: sessions.due_ms(known),
+            }));
+        }
+        page.note_copied(lines.capacity() * size_of::<Line>());
+        if !page.is_wanted() {
+            return Err(fmt::Error);
+        }
+        if lines.len() - before < AT_ONCE {
+            return Ok(lines);
         }
     }
 }
 
 /// Connections by when they would be closed if nothing more came from them, in steps as wide as the time that a connection without
 /// a session has.
-fn connection_buckets(context: &Context) -> BTreeMap<i64, Vec<String>> {
+fn connection_buckets(context: &Context) -> BTreeMap<i64, Vec<ConnectionLine>> {
     let sessionless_ms = i64::from(context.config.client.sessionless_connection_timeout_ms.max(1));
-    let mut buckets: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for connection in connections::in_order(context) {
+    let mut buckets: BTreeMap<i64, Vec<ConnectionLine>> = BTreeMap::new();
+    for connection in context.shared.connections() {
         let timeout_ms = match connection.is_established() {
             true => i64::from(connection.timeout_ms()),
             false => sessionless_ms,
         };
         let due_ms = ((connection.last_heard_ms() + timeout_ms) / sessionless_ms + 1) * sessionless_ms;
-        let line = format!("ip: /{} sessionId: {}", connection.peer, connection.session());
-        buckets.entry(due_ms).or_default().push(line);
+        buckets.entry(due_ms).or_default().push(ConnectionLine(connection));
     }
     buckets
 }
 
-fn write_buckets<T: Display>(text: &mut String, buckets: &BTreeMap<i64, Vec<T>>, now: Time, zone: &TimeZone) {
+struct ConnectionLine(Arc<Connection>);
+
+impl Display for ConnectionLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ip: /{} sessionId: {}", self.0.peer, self.0.session())
+    }
+}
+
+fn write_buckets<T: Display>(
+    page: &mut Page<'_>,
+    buckets: &BTreeMap<i64, Vec<T>>,
+    now: Time,
+    zone: &TimeZone,
+) -> fmt::Result {
     let count: usize = buckets.values().map(Vec::len).sum();
-    let _ = writeln!(text, "Sets ({})/({count}):", buckets.len());
+    writeln!(page, "Sets ({})/({count}):", buckets.len())?;
     for (due_ms, members) in buckets {
         let due = date(now.wall_ms.saturating_add(due_ms.saturating_sub(now.monotonic_ms)), zone);
-        let _ = writeln!(text, "{} expire at {due}:", members.len());
-        for member in members {
-            let _ = writeln!(text, "\t{member}");
-        }
+        writeln!(page, "{} expire at {due}:", members.len())?;
+        members.iter().try_for_each(|member| writeln!(page, "\t{member}"))?;
     }
+    Ok(())
 }
 
 /// `Mon Nov 23 01:59:10 UTC 2026`, the form of Java's `Date`.
@@ -101,30 +142,40 @@ fn date(wall_ms: i64, zone: &TimeZone) -> String {
     }
 }
 
-fn write_ephemerals(text: &mut String, context: &Context) {
-    let mut sessions: Vec<SessionId> = context.shared.tree().sessions_with_ephemerals().collect();
-    sessions.sort_unstable();
-    let _ = writeln!(text, "Sessions with Ephemerals ({}):", sessions.len());
-    let mut copied: Vec<(SessionId, Vec<String>)> = Vec::new();
-    let mut rest = sessions.into_iter().peekable();
-    while rest.peek().is_some() {
-        let mut paths = 0;
-        {
-            let tree = context.shared.tree();
-            while paths < PATHS_AT_ONCE
-                && let Some(session) = rest.next()
-            {
-                let owned: Vec<String> = tree.ephemerals(session).map(str::to_owned).collect();
-                paths += owned.len().max(1);
-                copied.push((session, owned));
-            }
+fn write_ephemerals(page: &mut Page<'_>, context: &Context) -> fmt::Result {
+    let mut owners: Vec<SessionId> = Vec::new();
+    loop {
+        let before = owners.len();
+        owners.extend(context.shared.tree().owners_behind(owners.last().copied()).take(AT_ONCE));
+        if owners.len() - before < AT_ONCE {
+            break;
         }
-        for (session, mut owned) in copied.drain(..) {
-            owned.sort_unstable();
-            let _ = writeln!(text, "{session}:");
-            for path in owned {
-                let _ = writeln!(text, "\t{path}");
-            }
+    }
+    writeln!(page, "Sessions with Ephemerals ({}):", owners.len())?;
+    for session in owners {
+        let mut owned = owned(page, context, session)?;
+        owned.sort_unstable();
+        writeln!(page, "{session}:")?;
+        owned.iter().try_for_each(|path| writeln!(page, "\t{path}"))?;
+    }
+    Ok(())
+}
+
+fn owned(page: &mut Page<'_>, context: &Context, session: SessionId) -> Result<Vec<String>, fmt::Error> {
+    let (mut owned, mut mark, mut bytes) = (Vec::new(), None, 0);
+    loop {
+        let before = owned.len();
+        for (at, path) in context.shared.tree().ephemerals_behind(session, mark).take(AT_ONCE) {
+            mark = Some(at);
+            bytes += COPIED_BYTES + path.len();
+            owned.push(path.to_owned());
+        }
+        page.note_copied(bytes);
+        if !page.is_wanted() {
+            return Err(fmt::Error);
+        }
+        if owned.len() - before < AT_ONCE {
+            return Ok(owned);
         }
     }
 }

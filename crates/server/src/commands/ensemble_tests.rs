@@ -3,13 +3,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use jiff::tz::TimeZone;
 use rookeeper_proto::{ServerId, SessionId};
 use rookeeper_replica::{Leadership, Part, Phase, Serving, Standing};
 use rookeeper_zab::Membership;
 
 use super::metrics_table::{METRICS, Source};
-use super::tests::{World, names, with_our_version};
+use super::tests::{World, dump_of, names, with_our_version};
 use super::*;
 
 fn recorded(part: &str, word: &str) -> String {
@@ -63,7 +62,9 @@ fn parts() -> [(&'static str, World, View); 4] {
 impl World {
     fn ask_as(&self, view: &View, word: &str) -> String {
         let command = find(word.as_bytes().try_into().unwrap()).unwrap();
-        answer(&self.context, view, command, &self.asking, [0; 8])
+        let mut page = Page::new(&self.asking);
+        answer(&mut page, &self.context, view, command, &self.asking, [0; 8]).unwrap();
+        page.into_text()
     }
 }
 
@@ -252,7 +253,7 @@ fn learners_list_the_sessions_of_all_servers_without_times() {
         }
         let sessions = SESSIONS.map(|id| (SessionId(id), 30_000)).into_iter();
         world.context.shared.sessions().restart(false, sessions, world.now.monotonic_ms);
-        let answer = dump::dump_at(&world.context, &view, world.now, &TimeZone::UTC);
+        let answer = dump_of(&world, &view);
         assert_eq!(sessions_of(&answer), sessions_of(&recorded(part, "dump")), "{part}");
     }
 }
@@ -262,7 +263,7 @@ fn a_leader_lists_them_by_the_time_at_which_they_expire() {
     let [(_, world, view), ..] = parts();
     let sessions = SESSIONS.map(|id| (SessionId(id), 30_000)).into_iter();
     world.context.shared.sessions().restart(true, sessions, world.now.monotonic_ms);
-    let answer = sessions_of(&dump::dump_at(&world.context, &view, world.now, &TimeZone::UTC));
+    let answer = sessions_of(&dump_of(&world, &view));
     assert!(answer.starts_with("SessionTracker dump:\nSession Sets (1)/(4):\n4 expire\n\t0x"), "{answer}");
 }
 
@@ -271,7 +272,7 @@ fn sessions_of_one_server_are_listed_apart() {
     let [(_, leader, leading), .., (part, reader, read_only)] = parts();
     let session = SessionId(0x100_0018_4396_0000);
     reader.context.shared.sessions().add_local(session, 30_000, reader.asking.clone(), reader.now.monotonic_ms);
-    let answer = dump::dump_at(&reader.context, &read_only, reader.now, &TimeZone::UTC);
+    let answer = dump_of(&reader, &read_only);
     assert_eq!(sessions_of(&answer), sessions_of(&recorded(part, "dump")));
     assert!(reader.ask_as(&read_only, "mntr").contains("zk_local_sessions\t1\n"));
 
@@ -281,7 +282,7 @@ fn sessions_of_one_server_are_listed_apart() {
     sessions.add_local(session, 30_000, leader.asking.clone(), leader.now.monotonic_ms);
     sessions.add(SessionId(SESSIONS[0]), 30_000, None, leader.now.monotonic_ms);
     drop(sessions);
-    let answer = sessions_of(&dump::dump_at(&leader.context, &leading, leader.now, &TimeZone::UTC));
+    let answer = sessions_of(&dump_of(&leader, &leading));
     assert_eq!(
         answer,
         "SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire\n\t0x100001843960000\n\

@@ -103,7 +103,7 @@ impl<'a> Facts<'a> {
             (tree.node_count(), tree.ephemeral_count(), tree.approximate_data_size(), tree.session_count())
         };
         let local_sessions = match view.has_local_sessions(context) {
-            true => shared.sessions().iter().filter(|(_, session)| session.local).count(),
+            true => shared.sessions().local_count(),
             false => 0,
         };
         Facts {

@@ -2,15 +2,16 @@
 //!
 //! What always holds here: the formats are the original's, because tools take them apart; nothing is answered that the whitelist
 //! does not allow; locks of the tree, the sessions and the watches are held only to copy, never to format, sort or wait, the
-//! tree's lock in portions. An answer is complete however large the server is, so `wchc`, `wchp` and `dump` cost memory in
-//! proportion to what they list: that is why the whitelist names only `srvr` unless told otherwise.
+//! other locks in portions where there is much. An answer is complete however large the server is, so `wchc`, `wchp` and `dump` cost memory in
+//! proportion to what they list: that is why the whitelist names only `srvr` unless told otherwise, why that memory counts as held for
+//! the client that asks, and why only one of the long answers is made at a time.
 //!
 //! - `status.rs`: `srvr`, `stat`, `srst` and the one-liners
 //! - `connections.rs`: `cons`, `crst`
 //! - `dump.rs`: sessions, ephemerals and connections with the times at which they would go
 //! - `watches.rs`: `wchs`, `wchc`, `wchp`
 //! - `environment.rs`: `envi`; `process.rs`: what the system says of this process
-//! - `view.rs`: which part the server plays at that moment
+//! - `view.rs`: which part the server plays at that moment; `page.rs`: the answer while it is written
 //! - `metrics.rs` with `metrics_table.rs`: `mntr`
 //!
 //! Counterpart in the original: the package `server.command`.
@@ -22,6 +23,7 @@ mod ensemble_tests;
 mod environment;
 mod metrics;
 mod metrics_table;
+mod page;
 mod process;
 mod status;
 #[cfg(test)]
@@ -29,6 +31,7 @@ mod tests;
 mod view;
 mod watches;
 
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_replica::Connection;
@@ -37,6 +40,7 @@ use tracing::debug;
 use crate::context::Context;
 
 pub use metrics::compat_table;
+pub(crate) use page::Page;
 pub(crate) use process::{max_file_descriptors, open_file_descriptors};
 pub(crate) use status::full_version;
 use view::View;
@@ -98,6 +102,11 @@ impl Command {
         self == Command::Stmk
     }
 
+    /// Whether its answer grows with the number of clients, of what they watch and of what they own.
+    pub fn is_long(self) -> bool {
+        matches!(self, Command::Cons | Command::Dump | Command::Stat | Command::Wchc | Command::Wchp)
+    }
+
     /// Whether only a server that serves clients answers it.
     fn needs_service(self) -> bool {
         use Command::{Envi, Gtmk, Isro, Ruok, Stmk, TelnetInterrupt};
@@ -137,29 +146,41 @@ pub(crate) fn is_allowed(context: &Context, command: Command) -> bool {
 
 /// Answers a command. `asking` is the connection it came on; `argument` counts where the command takes one. The question and the
 /// answer are packets in the statistics, and the answer shows the question.
-pub(crate) fn run(context: &Context, command: Command, asking: &Connection, argument: [u8; 8]) -> String {
+pub(crate) fn run<'a>(context: &Context, command: Command, asking: &'a Connection, argument: [u8; 8]) -> Page<'a> {
     debug!(client = %asking.peer, "processing {} command", command.name());
     asking.statistics.received.fetch_add(1, Relaxed);
     context.shared.statistics.packets_received.fetch_add(1, Relaxed);
-    let answer = match is_allowed(context, command) {
-        true => answer(context, &View::of(context), command, asking, argument),
-        false => format!("{} is not executed because it is not in the whitelist.\n", command.name()),
+    let mut page = Page::new(asking);
+    // A page that nobody wants any more takes nothing, and says so to whoever writes most.
+    let _ = match is_allowed(context, command) {
+        true => answer(&mut page, context, &View::of(context), command, asking, argument),
+        false => writeln!(page, "{} is not executed because it is not in the whitelist.", command.name()),
     };
     context.shared.statistics.packets_sent.fetch_add(1, Relaxed);
-    answer
+    page
 }
 
-fn answer(context: &Context, view: &View, command: Command, asking: &Connection, argument: [u8; 8]) -> String {
+fn answer(
+    page: &mut Page<'_>,
+    context: &Context,
+    view: &View,
+    command: Command,
+    asking: &Connection,
+    argument: [u8; 8],
+) -> std::fmt::Result {
     if command.needs_service() && !view.serves() {
         let end = if command == Command::Hash { "" } else { "\n" };
-        return format!("This ZooKeeper instance is not currently serving requests{end}");
+        return write!(page, "This ZooKeeper instance is not currently serving requests{end}");
     }
-    match command {
+    let text = match command {
+        Command::Cons => return connections::cons(page, context, asking),
+        Command::Dump => return dump::dump(page, context, view),
+        Command::Stat => return status::stat(page, context, view, asking),
+        Command::Wchc => return watches::wchc(page, context),
+        Command::Wchp => return watches::wchp(page, context),
         Command::Conf => status::conf(context, view),
-        Command::Cons => connections::cons(context, asking),
         Command::Crst => connections::crst(context),
         Command::Dirs => status::dirs(context),
-        Command::Dump => dump::dump(context, view),
         Command::Envi => environment::envi(),
         Command::Gtmk => context.trace_mask.load(Relaxed).to_string(),
         Command::Hash => status::hash(context),
@@ -168,15 +189,13 @@ fn answer(context: &Context, view: &View, command: Command, asking: &Connection,
         Command::Ruok => "imok".to_owned(),
         Command::Srst => status::srst(context),
         Command::Srvr => status::srvr(context, view),
-        Command::Stat => status::stat(context, view, asking),
         Command::Stmk => {
             let mask = i64::from_be_bytes(argument);
             context.trace_mask.store(mask, Relaxed);
             mask.to_string()
         }
         Command::TelnetInterrupt => String::new(),
-        Command::Wchc => watches::wchc(context),
-        Command::Wchp => watches::wchp(context),
         Command::Wchs => watches::wchs(context),
-    }
+    };
+    page.write_str(&text)
 }

@@ -1,14 +1,14 @@
 //! `srvr`, `stat` and the other words about the server as a whole.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::{Connection, Serving};
 
-use super::View;
 use super::connections::{self, Detail};
+use super::{Page, View};
 use crate::config::ConfFacts;
 use crate::context::Context;
 use crate::version;
@@ -28,13 +28,12 @@ pub(super) fn srvr(context: &Context, view: &View) -> String {
     text
 }
 
-pub(super) fn stat(context: &Context, view: &View, asking: &Connection) -> String {
-    let mut text = head(view);
-    text.push_str("Clients:\n");
-    connections::write_all(&mut text, context, asking, Detail::Brief);
-    text.push('\n');
+pub(super) fn stat(page: &mut Page<'_>, context: &Context, view: &View, asking: &Connection) -> fmt::Result {
+    writeln!(page, "{}Clients:", head(view))?;
+    connections::write_all(page, context, asking, Detail::Brief)?;
+    let mut text = String::from("\n");
     write_figures(&mut text, context, view);
-    text
+    page.write_str(&text)
 }
 
 fn head(view: &View) -> String {

@@ -45,6 +45,10 @@ impl World {
 
     /// The same with these lines, and this content of `myid`.
     pub fn configured(more: &str, my_id: Option<&str>) -> World {
+        World::with_settings(more, my_id, |_| {})
+    }
+
+    fn with_settings(more: &str, my_id: Option<&str>, change: impl FnOnce(&mut Settings)) -> World {
         let text = format!("dataDir=/var/lib/zookeeper\ntickTime=2000\n4lw.commands.whitelist=*\n{more}");
         let source = Source::File("zoo.cfg".into());
         let read = |path: &Path| match (path.to_str(), my_id) {
@@ -53,25 +57,26 @@ impl World {
             _ => Err(std::io::ErrorKind::NotFound.into()),
         };
         let (config, _) = Config::load_with(source, &Environment::default(), &read).unwrap();
-        let settings = Settings {
+        let mut settings = Settings {
             tick_time_ms: 2000,
             min_session_timeout_ms: 4000,
             max_session_timeout_ms: 40_000,
             ..Settings::default()
         };
+        change(&mut settings);
         // The first session id of the recordings was made from this.
         let shared = Arc::new(Shared::new(settings, Tree::new(), 0x11e51b));
         let now = Time { monotonic_ms: 7000, wall_ms: START_WALL_MS + 7000 };
         let replica = Replica::new(shared.clone(), now);
         let (inputs, _) = mpsc::channel(1);
         let context = Context::new(config, shared, Clock::start(), inputs, 33_000, Arc::new(Figures::default()));
-        let mut world = World { asking: connection(3, 59_406, now), context, replica, now };
+        let mut world = World { asking: connection(&context.shared, 3, 59_406, now), context, replica, now };
         world.asking = world.accept(3, 59_406);
         world
     }
 
     fn accept(&mut self, id: u64, port: u16) -> Arc<Connection> {
-        let connection = connection(id, port, self.now);
+        let connection = connection(&self.context.shared, id, port, self.now);
         self.context.shared.add_connection(connection.clone());
         connection
     }
@@ -146,13 +151,20 @@ impl World {
 
     fn ask_with(&self, word: &str, argument: i64) -> String {
         let command = find(word.as_bytes().try_into().unwrap()).unwrap();
-        run(&self.context, command, &self.asking, argument.to_be_bytes())
+        run(&self.context, command, &self.asking, argument.to_be_bytes()).into_text()
     }
 }
 
-fn connection(id: u64, port: u16, now: Time) -> Arc<Connection> {
+/// `dump` with the dates of the recordings.
+pub(super) fn dump_of(world: &World, view: &View) -> String {
+    let mut page = Page::new(&world.asking);
+    dump::dump_at(&mut page, &world.context, view, world.now, &TimeZone::UTC).unwrap();
+    page.into_text()
+}
+
+fn connection(shared: &Shared, id: u64, port: u16, now: Time) -> Arc<Connection> {
     let peer = ([127, 0, 0, 1], port).into();
-    Arc::new(Connection::new(WatcherId(id), peer, now.monotonic_ms, now.wall_ms))
+    Arc::new(Connection::within(shared.budget.clone(), WatcherId(id), peer, now.monotonic_ms, now.wall_ms))
 }
 
 /// The recorded version is another one, of course.
@@ -187,10 +199,10 @@ fn only_listed_words_are_answered_and_srvr_always() {
         assert_eq!(world.ask(word), format!("{word} is not executed because it is not in the whitelist.\n"));
     }
     assert!(world.ask("srvr").starts_with("Zookeeper version: "));
-    let interrupted = run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]);
+    let interrupted = run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]).into_text();
     assert_eq!(interrupted, "telnet close is not executed because it is not in the whitelist.\n");
     world.context.config.four_letter_words = FourLetterWords::All;
-    assert_eq!(run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]), "");
+    assert_eq!(run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]).into_text(), "");
 }
 
 #[test]
@@ -299,7 +311,7 @@ fn cons_is_the_recorded_one_and_crst_makes_it_new() {
 #[test]
 fn dump_is_the_recorded_one() {
     let (world, _) = World::recorded();
-    assert_eq!(dump::dump_at(&world.context, &View::of(&world.context), world.now, &TimeZone::UTC), recorded("dump"));
+    assert_eq!(dump_of(&world, &View::of(&world.context)), recorded("dump"));
 }
 
 #[test]
@@ -308,15 +320,15 @@ fn more_ephemerals_than_fit_under_one_lock_are_all_listed() {
     let first = world.connect(1, 59_374, 40_000);
     let second = world.connect(2, 59_380, 40_000);
     let third = world.connect(4, 59_381, 40_000);
-    for (connection, name) in [(&first, 'a'), (&second, 'b'), (&third, 'c')] {
-        for number in 0..700 {
+    for (connection, name, count) in [(&first, 'a', 700), (&second, 'b', 2100), (&third, 'c', 700)] {
+        for number in 0..count {
             world.create(connection, &format!("/{name}{number}"), 1);
         }
     }
     let answer = world.ask("dump");
     assert!(answer.contains("\nSessions with Ephemerals (3):\n"));
     let listed = answer.lines().filter(|line| line.starts_with("\t/")).count();
-    assert_eq!(listed, 2100);
+    assert_eq!(listed, 3500);
 }
 
 #[test]
@@ -336,6 +348,63 @@ fn watches_are_the_recorded_ones() {
                    /nope\n\t0x1000011e51b0001\n\n";
     assert_eq!(world.ask("wchp"), by_path);
     assert_eq!(sorted_lines(by_path), sorted_lines(&recorded("wchp")));
+}
+
+/// The memory for what clients make a server hold is 1 MiB, and a connection may have a quarter of it.
+fn small() -> World {
+    let mut world = World::with_settings("clientPort=33000\n", None, |settings| settings.max_client_bytes = 1 << 20);
+    world.asking = world.accept(5, 59_999);
+    world
+}
+
+fn watch(world: &World, watcher: &Connection, count: usize) {
+    let mut watches = world.context.shared.watches();
+    (0..count).for_each(|number| watches.add(WatchKind::Data, &format!("/{number:020}"), watcher.id));
+}
+
+#[test]
+fn an_answer_counts_as_held_from_the_time_it_is_made() {
+    let mut world = small();
+    let first = world.connect(1, 59_374, 40_000);
+    watch(&world, &first, 1500);
+    let held = || world.asking.account().held_bytes();
+    for word in ["wchp", "wchc"] {
+        let page = run(&world.context, find(word.as_bytes().try_into().unwrap()).unwrap(), &world.asking, [0; 8]);
+        assert!((33_000..200_000).contains(&held()), "{word}: {}", held());
+        let length = page.into_text().len();
+        assert!(length > 33_000, "{word}: {length}");
+        assert_eq!(held(), 0, "{word}");
+    }
+    run(&world.context, Command::Wchp, &world.asking, [0; 8]).send();
+    let mut sent = Vec::new();
+    assert_eq!(world.asking.outbox.take(&mut sent), rookeeper_replica::Drained::Last);
+    assert_eq!(String::from_utf8(sent).unwrap().lines().count(), 3001);
+    assert_eq!(held(), 0, "the outbox has given everything away");
+}
+
+#[test]
+fn an_answer_that_is_too_long_ends_its_connection_before_it_is_made() {
+    let mut world = small();
+    let first = world.connect(1, 59_374, 40_000);
+    let second = world.connect(2, 59_375, 40_000);
+    watch(&world, &first, 30_000);
+    for number in 0..3000 {
+        world.create(&first, &format!("/{number:0100}"), 1);
+    }
+    for (id, word) in (10..).zip(["wchp", "wchc", "dump"]) {
+        world.asking = world.accept(id, 59_999);
+        let command = find(word.as_bytes().try_into().unwrap()).unwrap();
+        let page = run(&world.context, command, &world.asking, [0; 8]);
+        let limit = world.context.shared.budget.connection_bytes();
+        assert_eq!(world.asking.outbox.excess(), Some(rookeeper_replica::Excess::Unsent(limit)), "{word}");
+        assert_eq!(page.into_text(), "", "{word}");
+        assert_eq!(world.asking.account().held_bytes(), 0, "{word}");
+        assert!(second.outbox.is_open());
+    }
+    // Nor is anything written for a connection that was cut meanwhile.
+    world.asking = world.accept(20, 59_999);
+    world.asking.outbox.close();
+    assert_eq!(world.ask("cons"), "");
 }
 
 #[test]

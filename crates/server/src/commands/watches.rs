@@ -5,12 +5,13 @@
 //! all the time is in the answer; what comes or goes meanwhile may be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use rookeeper_proto::SessionId;
 use rookeeper_tree::WatcherId;
 
+use super::Page;
 use crate::context::Context;
 
 /// Paths copied under one lock of the table.
@@ -25,58 +26,54 @@ pub(super) fn wchs(context: &Context) -> String {
 }
 
 /// Watches by session.
-pub(super) fn wchc(context: &Context) -> String {
+pub(super) fn wchc(page: &mut Page<'_>, context: &Context) -> fmt::Result {
     let mut by_session: BTreeMap<SessionId, Vec<Arc<str>>> = BTreeMap::new();
-    for (session, paths) in watched(context) {
-        by_session.entry(session).or_default().extend(paths);
+    for (path, session) in watched(page, context)? {
+        by_session.entry(session).or_default().push(path);
     }
-    let mut text = String::new();
     for (session, mut paths) in by_session {
         paths.sort_unstable();
         paths.dedup();
-        let _ = writeln!(text, "{session}");
-        for path in paths {
-            let _ = writeln!(text, "\t{path}");
-        }
+        writeln!(page, "{session}")?;
+        paths.iter().try_for_each(|path| writeln!(page, "\t{path}"))?;
     }
-    text.push('\n');
-    text
+    writeln!(page)
 }
 
 /// Watches by path.
-pub(super) fn wchp(context: &Context) -> String {
-    let watched = watched(context).into_iter();
-    let mut watches: Vec<(Arc<str>, SessionId)> =
-        watched.flat_map(|(session, paths)| paths.into_iter().map(move |path| (path, session))).collect();
+pub(super) fn wchp(page: &mut Page<'_>, context: &Context) -> fmt::Result {
+    let mut watches = watched(page, context)?;
     watches.sort_unstable();
     watches.dedup();
-    let mut text = String::new();
     let mut last: Option<&str> = None;
     for (path, session) in &watches {
         if last != Some(path) {
-            let _ = writeln!(text, "{path}");
+            writeln!(page, "{path}")?;
             last = Some(path);
         }
-        let _ = writeln!(text, "\t{session}");
+        writeln!(page, "\t{session}")?;
     }
-    text.push('\n');
-    text
+    writeln!(page)
 }
 
-/// The paths that each session's connection watches, some of them more than once.
-fn watched(context: &Context) -> Vec<(SessionId, Vec<Arc<str>>)> {
+/// The paths that are watched, with the session of each connection that watches, some of them more than once.
+fn watched(page: &mut Page<'_>, context: &Context) -> Result<Vec<(Arc<str>, SessionId)>, fmt::Error> {
     let sessions = sessions(context);
     let watchers = context.shared.watches().watchers();
-    let mut watched = Vec::with_capacity(watchers.len());
+    let mut watched = Vec::new();
     for watcher in watchers {
         let Some(session) = sessions.get(&watcher) else { continue };
-        let (mut paths, mut end) = (Vec::new(), usize::MAX);
+        let mut end = usize::MAX;
         while end > 0 {
-            end = context.shared.watches().look_through(watcher, end, PATHS_AT_ONCE, |path| paths.push(path.clone()));
+            let mut met = |path: &Arc<str>| watched.push((path.clone(), *session));
+            end = context.shared.watches().look_through(watcher, end, PATHS_AT_ONCE, &mut met);
+            page.note_copied(watched.capacity() * size_of::<(Arc<str>, SessionId)>());
+            if !page.is_wanted() {
+                return Err(fmt::Error);
+            }
         }
-        watched.push((*session, paths));
     }
-    watched
+    Ok(watched)
 }
 
 /// The sessions of the connections that are still there.

@@ -362,7 +362,7 @@ pub fn assert_consistent(tree: &Tree) {
     let lists: BTreeSet<_> = model.nodes.values().map(|node| &node.acl).filter(|acl| **acl != Acl::open()).collect();
     assert_eq!(tree.acl_count(), lists.len());
     let mut ephemeral_count = 0;
-    let owners: BTreeSet<_> = tree.sessions_with_ephemerals().collect();
+    let owners: BTreeSet<_> = tree.owners_behind(None).collect();
     for session in (1..4).map(SessionId) {
         let owned = model.ephemerals(session);
         assert_eq!(tree.ephemerals(session).collect::<BTreeSet<_>>(), owned);
@@ -373,5 +373,5 @@ pub fn assert_consistent(tree: &Tree) {
     let reapable = |node: &&ModelNode| matches!(node.stat.kind(), NodeKind::Container | NodeKind::Ttl { .. });
     let empty = model.nodes.iter().filter(|(path, _)| model.children(path).is_empty());
     let due: BTreeSet<_> = empty.filter(|(_, node)| reapable(node)).map(|(path, _)| path.clone()).collect();
-    assert_eq!(tree.reap_candidates(i64::MAX, 1, usize::MAX).into_iter().collect::<BTreeSet<_>>(), due);
+    assert_eq!(tree.reap_candidates(i64::MAX, 1, None, usize::MAX).0.into_iter().collect::<BTreeSet<_>>(), due);
 }

@@ -1,0 +1,83 @@
+//! The answer to a four-letter word while it is written.
+//!
+//! What always holds: what is written, and what was copied to be written, is counted as held for the client that asks, as it grows; nothing
+//! more is written once that is more than one connection may hold, or once the client was cut for what it holds.
+
+use std::fmt;
+
+use rookeeper_replica::budget::Meter;
+use rookeeper_replica::{Connection, Excess};
+
+/// See the module's documentation.
+pub(crate) struct Page<'a> {
+    asking: &'a Connection,
+    text: String,
+    copied_bytes: usize,
+    meter: Meter,
+}
+
+impl<'a> Page<'a> {
+    pub fn new(asking: &'a Connection) -> Page<'a> {
+        Page { asking, text: String::new(), copied_bytes: 0, meter: Meter::default() }
+    }
+
+    /// What is copied to be written is this much now.
+    pub fn note_copied(&mut self, bytes: usize) {
+        self.copied_bytes = bytes;
+        self.note();
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.text.capacity() + self.copied_bytes
+    }
+
+    fn note(&mut self) {
+        self.meter.note(self.asking.account(), self.held_bytes());
+    }
+
+    /// Whether there is a use in writing more. Where there is none, the connection is over.
+    pub fn is_wanted(&mut self) -> bool {
+        let limit = self.asking.budget().connection_bytes();
+        if self.held_bytes() > limit {
+            self.asking.outbox.close_for(Excess::Unsent(limit));
+        }
+        let is_wanted = self.asking.outbox.is_open();
+        if !is_wanted {
+            self.text = String::new();
+        }
+        is_wanted
+    }
+
+    /// Hands the answer to the connection.
+    pub fn send(mut self) {
+        let mut bytes = std::mem::take(&mut self.text).into_bytes();
+        self.note_copied(0);
+        self.asking.outbox.append_frames(0, |output| output.append(&mut bytes));
+        self.asking.outbox.finish();
+    }
+}
+
+/// Appends as long as that is wanted.
+impl fmt::Write for Page<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if !self.is_wanted() {
+            return Err(fmt::Error);
+        }
+        self.text.push_str(text);
+        self.note();
+        Ok(())
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        self.meter.note(self.asking.account(), 0);
+    }
+}
+
+#[cfg(test)]
+impl Page<'_> {
+    pub fn into_text(mut self) -> String {
+        std::mem::take(&mut self.text)
+    }
+}

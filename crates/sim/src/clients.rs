@@ -133,6 +133,10 @@ impl Client {
         self.line.is_some() && self.welcomed
     }
 
+    pub fn is_waiting_for_more_than(&self, requests: usize) -> bool {
+        self.pending.len() > requests
+    }
+
     pub fn timeout_ms(&self) -> i32 {
         self.timeout_ms
     }

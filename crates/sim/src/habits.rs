@@ -338,7 +338,8 @@ impl World {
 
     /// Reads and pings of a client that does not take the answers.
     pub(crate) fn ask_without_reading(&mut self, client: usize) {
-        if !self.clients[client].is_welcome() {
+        // More than this could take longer to answer than a life lasts where values are large.
+        if !self.clients[client].is_welcome() || self.clients[client].is_waiting_for_more_than(60) {
             return;
         }
         for _ in 0..self.random.between(1, 8) {

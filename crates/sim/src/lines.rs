@@ -76,7 +76,7 @@ impl World {
         let this = &self.servers[state.server];
         let Some(task) = state.task.as_mut().filter(|_| state.life == this.life) else {
             // Whoever is there now has not accepted this connection.
-            if this.powered && this.process.is_some() && !state.closed_by_server {
+            if this.powered && this.process.is_some() && (state.life != this.life || !state.closed_by_server) {
                 self.lose_line(line);
             }
             return;

@@ -19,13 +19,17 @@ impl Replica {
     pub(crate) fn connect(&mut self, now: Time, connection: Arc<Connection>, request: ConnectRequest) {
         let serving = self.shared.bulletin.serving();
         let refused = match serving {
-            Serving::Nobody => true,
+            Serving::Nobody => false,
             Serving::ReadOnly => request.read_only != Some(true),
             Serving::Deciding => self.member.as_ref().is_some_and(|member| !member.settings.leader_serves),
             Serving::Forwarding => false,
         };
         if !connection.outbox.is_open() {
             // The client did not wait, and may have been served elsewhere since: a session is not taken back for it.
+            return;
+        }
+        if serving == Serving::Nobody {
+            self.wait_for_leader(now, connection, request);
             return;
         }
         if refused || request.last_zxid_seen > self.visible_zxid() {

@@ -64,13 +64,14 @@ impl Forwarded {
         self.entries.len()
     }
 
-    /// Takes everything out that waits for an answer which will not come.
-    pub fn abandon(&mut self) -> (Vec<Waiting>, Vec<Arc<Connection>>) {
+    /// Takes everything out that waits for an answer which will not come. Of those who want to resume a session nothing was asked that
+    /// can't be asked again.
+    pub fn abandon(&mut self) -> (Vec<Waiting>, Vec<(Arc<Connection>, ConnectRequest)>) {
         self.first += self.entries.len() as i64;
         let entries = self.entries.drain(..).map(|entry| (entry.reply, entry.reads)).collect();
-        let resuming = std::mem::take(&mut self.resuming).into_values().flatten();
+        let resuming = std::mem::take(&mut self.resuming).into_values().flatten().collect();
         self.departed.clear();
-        (entries, resuming.map(|(connection, _)| connection).collect())
+        (entries, resuming)
     }
 
     fn push(&mut self, entry: Entry) {

@@ -7,7 +7,7 @@
 //! - [`replica`]: the contract ([`Replica::handle`], [`Replica::poll`], [`Replica::deadline_ms`]) and the way of a write up to the log
 //! - `prepare.rs` and `pending.rs`: the checks, against the tree as it will be
 //! - `commit.rs`: from a committed transaction to answers and events
-//! - `connect.rs`: the handshake of a client
+//! - `connect.rs`: the handshake of a client; `arrivals.rs`: those who come while a leader is being looked for
 //! - [`found_membership`]: the members that a server begins with
 //! - [`ensemble`], `member.rs`: what a member of an ensemble needs; `leadership.rs` and `under_leader.rs`: its two parts;
 //!   `leading.rs` and `following.rs`: what clients ask through it
@@ -35,6 +35,7 @@ pub mod standing;
 pub mod statistics;
 pub mod time;
 
+mod arrivals;
 mod commit;
 mod connect;
 mod eager;

@@ -484,12 +484,13 @@ impl Replica {
         counter.fetch_add(count, Relaxed);
     }
 
-    /// Cuts the clients, and forgets what they wait for.
+    /// Cuts the clients, and forgets what they wait for. Those who have not got further than a handshake that can be answered later, or to
+    /// a four-letter word, are left alone.
     fn stop_serving(&mut self) {
         self.shared.bulletin.serve(Serving::Nobody);
         let (forwarded, resuming) = self.forwarded.abandon();
-        for connection in resuming {
-            self.hang_up(&connection);
+        for (connection, request) in resuming {
+            self.wait_again(connection, request);
         }
         let mut waiting: Vec<_> = forwarded;
         for entry in &mut self.in_flight {
@@ -500,11 +501,15 @@ impl Replica {
             for _ in 0..=reads.len() {
                 self.shared.settle(&reply.connection);
             }
+            // The session may have been created, or may still be.
+            if reply.handshake.is_some() {
+                self.hang_up(&reply.connection);
+            }
         }
         for connection in self.syncs.abandon() {
             self.shared.settle(&connection);
         }
-        for connection in self.shared.connections() {
+        for connection in self.shared.connections().into_iter().filter(|connection| connection.is_established()) {
             self.hang_up(&connection);
         }
     }

@@ -22,6 +22,7 @@ use rookeeper_zab::leader::Leader;
 use rookeeper_zab::learner::Learner;
 use rookeeper_zab::{History, HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
 
+use crate::arrivals::Arrivals;
 use crate::connection::{Connection, Identities};
 use crate::ensemble::{Level, Store, Stored};
 use crate::following::Forwarded;
@@ -275,6 +276,7 @@ pub struct Replica {
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) to_wake: Vec<Arc<Connection>>,
     pub(crate) reaper: Reaper,
+    pub(crate) arrivals: Arrivals,
 }
 
 /// -1 where there was none.
@@ -331,6 +333,7 @@ impl Replica {
             outputs: VecDeque::new(),
             to_wake: Vec::new(),
             reaper: Reaper::new(shared.settings.reaping, now.monotonic_ms),
+            arrivals: Arrivals::default(),
             shared,
         }
     }
@@ -357,6 +360,7 @@ impl Replica {
         }
         self.pump(now);
         self.pass_time(now);
+        self.admit_arrivals(now);
         self.pump(now);
         self.publish_standing();
         if self.shared.has_deferred() {
@@ -393,7 +397,8 @@ impl Replica {
             return Some(i64::MIN);
         }
         let reaper = self.decides().then(|| self.reaper.deadline_ms());
-        [self.session_deadline_ms(), reaper, self.member_deadline_ms()].into_iter().flatten().min()
+        let arrivals = self.arrivals_deadline_ms();
+        [self.session_deadline_ms(), reaper, self.member_deadline_ms(), arrivals].into_iter().flatten().min()
     }
 
     /// Nothing expires while nobody is served: sessions have their full timeout ahead of them when that begins again, and a leader

@@ -42,12 +42,14 @@ fn nobody_reads_what_a_snapshot_shows_before_it_is_committed() {
     assert_eq!(world.data(follower, "/b"), b"future");
     assert_eq!(world.last_zxid(follower).0, world.last_zxid(leader).0 - 2);
     assert_eq!(world.serving(follower), Serving::Nobody, "{}", world.logs());
-    assert!(!world.dial(follower, SessionId::NONE, Zxid(0)).is_open());
+    let early = world.dial(follower, SessionId::NONE, Zxid(0));
+    assert!(!early.connection.is_established());
 
     world.let_go();
     world.settle();
     assert_eq!(world.serving(follower), Serving::Forwarding, "{}", world.logs());
     world.is_in_agreement();
+    assert!(early.connection.is_established());
     world.connect(follower);
 }
 

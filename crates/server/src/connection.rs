@@ -247,7 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.conversation.opened();
         self.consume(length);
         self.context.shared.statistics.connection_requests.fetch_add(1, Relaxed);
-        if !self.context.serves() || !self.context.admit_session(&request) {
+        if self.context.turns_clients_away() || !self.context.admit_session(&request) {
             return Err(End::ByServer);
         }
         debug!(client = %self.connection.peer, session = %request.session, timeout_ms = request.timeout_ms, "connecting");

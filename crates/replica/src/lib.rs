@@ -44,6 +44,7 @@ mod leadership;
 mod leading;
 mod local;
 mod member;
+mod new_members;
 mod pending;
 mod prepare;
 mod reaper;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::request::ReconfigRequest;
 use rookeeper_proto::{ErrorCode, Id, ServerId, SessionId, Txn, Zxid};
-use rookeeper_zab::{Member, Membership, MembershipError, Memberships};
+use rookeeper_zab::{Member, Membership, Memberships};
 
 use crate::ensemble::{Level, Store};
+use crate::new_members::{self, error_of};
 use crate::replica::{Output, Replica, Role};
 use crate::time::Time;
 
@@ -48,8 +49,9 @@ impl Replica {
         if request.current_config_id != -1 && request.current_config_id != current.version {
             return Err(ErrorCode::BadVersion);
         }
-        let mut new = changed(current, request, member.settings.multi_address)?;
-        let least = if member.settings.standalone_enabled { 2 } else { 1 };
+        let standalone_enabled = member.settings.standalone_enabled;
+        let mut new = changed(current, request, member.settings.multi_address, standalone_enabled)?;
+        let least = if standalone_enabled { 2 } else { 1 };
         if new.participants().count() < least || !new.has_voter() {
             return Err(ErrorCode::BadArguments);
         }
@@ -168,13 +170,18 @@ impl Replica {
 }
 
 /// The membership a request asks for. What is not a number there gets another error than what else is wrong, as in the original.
-fn changed(current: &Membership, request: &ReconfigRequest, multi_address: bool) -> Result<Membership, ErrorCode> {
+fn changed(
+    current: &Membership,
+    request: &ReconfigRequest,
+    multi_address: bool,
+    standalone_enabled: bool,
+) -> Result<Membership, ErrorCode> {
     let texts = [&request.joining_servers, &request.leaving_servers, &request.new_members];
     if texts.into_iter().flatten().map(String::len).sum::<usize>() > MAX_REQUEST_BYTES {
         return Err(ErrorCode::BadArguments);
     }
     if let Some(new_members) = &request.new_members {
-        return Membership::parse_text(new_members.replace(',', "\n"), multi_address).map_err(|error| error_of(&error));
+        return new_members::parse(new_members, multi_address, standalone_enabled);
     }
     if current.groups.is_some() && (request.joining_servers.is_some() || request.leaving_servers.is_some()) {
         return Err(ErrorCode::BadArguments);
@@ -204,13 +211,6 @@ fn changed(current: &Membership, request: &ReconfigRequest, multi_address: bool)
 
 fn id(text: &str) -> Result<ServerId, ErrorCode> {
     text.parse().map(ServerId).map_err(|_| ErrorCode::MarshallingError)
-}
-
-fn error_of(error: &MembershipError) -> ErrorCode {
-    match error {
-        MembershipError::NotANumber { .. } | MembershipError::PortOutOfRange(_) => ErrorCode::MarshallingError,
-        _ => ErrorCode::BadArguments,
-    }
 }
 
 /// Trimmed, and without those that are empty.
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn servers_join_and_leave() {
         let ids = |request: &ReconfigRequest| {
-            changed(&current(), request, false).map(|new| new.members.keys().map(|id| id.0).collect::<Vec<_>>())
+            changed(&current(), request, false, true).map(|new| new.members.keys().map(|id| id.0).collect::<Vec<_>>())
         };
         let joining = "server.3=c:1:2:observer;0.0.0.0:3";
         assert_eq!(ids(&request(Some(joining), None, None)), Ok(vec![1, 2, 3]));
@@ -302,7 +302,7 @@ mod tests {
         for wrong in ["server.3=c:1:2:observer", "server.3", "=c:1:2;4", "server.3=a:1:9;4", "server.3=a:x:9;4"] {
             assert_eq!(ids(&request(Some(wrong), None, None)), Err(ErrorCode::BadArguments), "{wrong}");
         }
-        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:observer;4"))), Err(ErrorCode::BadArguments));
+        assert_eq!(ids(&request(None, None, Some("server.7=c:1:2:observer;4"))), Err(ErrorCode::MarshallingError));
         let long = "x".repeat(MAX_REQUEST_BYTES + 1);
         assert_eq!(ids(&request(Some(&long), None, None)), Err(ErrorCode::BadArguments));
     }
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn joining_and_leaving_servers_are_spelled_as_scripts_do() {
         let ids = |joining: Option<&str>, leaving: Option<&str>| {
-            let new = changed(&current(), &request(joining, leaving, None), false);
+            let new = changed(&current(), &request(joining, leaving, None), false, true);
             new.map(|new| new.members.keys().map(|id| id.0).collect::<Vec<_>>())
         };
         for name in

@@ -139,8 +139,10 @@ impl Server {
         let may_take = config.ensemble.is_none() || recovered_zxid == Zxid::ZERO;
         if needs_snapshot && may_take {
             // Apache needs one before the first log, and so does a restart.
+            let files = files.clone();
             snapshotter = without_waiting(move || {
                 snapshotter.take()?;
+                files.use_up_permissions()?;
                 Ok(snapshotter)
             })
             .await?;

@@ -18,7 +18,7 @@ use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{
     Compression, Directories, DirectoryLock, Disk, HeldDirectories, LogOptions, LogWriter, MAX_RECORD_BYTES, Origin,
     PurgeOptions, Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot,
-    recover, write_snapshot,
+    recover, use_up_permissions, write_snapshot,
 };
 use rookeeper_tree::Tree;
 use tracing::info;
@@ -222,6 +222,11 @@ impl Files {
     /// Changes before anything is taken from the history on disk but its oldest part.
     pub fn rewrites(&self) -> u64 {
         self.rewrites.load(Acquire)
+    }
+
+    /// The first snapshot of a new database is on disk.
+    pub fn use_up_permissions(&self) -> Result<(), StoreError> {
+        use_up_permissions(&*self.disk, &self.directories)
     }
 
     /// Reads the database again.

@@ -73,7 +73,8 @@ pub struct Recovered {
     pub report: RecoveryReport,
 }
 
-/// Reads the database and puts the directories in order.
+/// Reads the database and puts the directories in order. A database that begins now needs its first snapshot next, and then
+/// [`use_up_permissions`].
 pub fn recover(disk: &dyn Disk, directories: &Directories, options: &RecoveryOptions) -> Result<Recovered> {
     if options.clean_up {
         truncate::finish(disk, directories)?;
@@ -104,6 +105,30 @@ pub fn recover(disk: &dyn Disk, directories: &Directories, options: &RecoveryOpt
         warn!("{warning}");
     }
     Ok(recovered)
+}
+
+/// Removes the permission to begin empty, durably. It is for one database: left behind, the permission would make up for a disk that is lost
+/// years later. Call this when the first snapshot of a new database is on disk. Earlier is too early: a crash between the two would leave
+/// neither a database nor the permission to begin one.
+pub fn use_up_permissions(disk: &dyn Disk, directories: &Directories) -> Result<()> {
+    for path in permissions(disk, directories) {
+        disk.remove(&path).map_err(|error| StoreError::disk("remove", &path, error))?;
+        let dir = path.parent().unwrap_or(&path);
+        disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
+    }
+    Ok(())
+}
+
+/// The files by which the operator says that an empty database is expected. The documentation of the original names one place, its code looks
+/// in the other.
+fn permissions(disk: &dyn Disk, directories: &Directories) -> Vec<PathBuf> {
+    let Directories { data_dir, data_log_dir, .. } = directories;
+    let mut paths = vec![data_dir.join(epoch_files::INITIALIZE)];
+    if data_log_dir != data_dir {
+        paths.push(data_log_dir.join(epoch_files::INITIALIZE));
+    }
+    paths.retain(|path| disk.exists(path));
+    paths
 }
 
 struct Recovery<'a> {
@@ -303,7 +328,7 @@ impl Recovery<'_> {
     }
 
     fn empty(mut self) -> Result<Recovered> {
-        let expected = self.options.db_autocreate || !self.permissions().is_empty();
+        let expected = self.options.db_autocreate || !permissions(self.disk, self.directories).is_empty();
         let mut tree = Tree::with_seed(self.options.seed);
         if !expected {
             // As the original says it to other members: its disk may have been lost, so it is not counted.
@@ -311,18 +336,6 @@ impl Recovery<'_> {
         }
         let (dir, nothing) = (self.directories.snapshot_dir.clone(), Replay::default());
         self.finish(tree, nothing, Origin::Empty { expected }, &dir).map_err(Attempt::into_error)
-    }
-
-    /// The files by which the operator says that an empty database is expected. The documentation names one place, the original looks in
-    /// the other.
-    fn permissions(&self) -> Vec<PathBuf> {
-        let Directories { data_dir, data_log_dir, .. } = self.directories;
-        let mut paths = vec![data_dir.join(epoch_files::INITIALIZE)];
-        if data_log_dir != data_dir {
-            paths.push(data_log_dir.join(epoch_files::INITIALIZE));
-        }
-        paths.retain(|path| self.disk.exists(path));
-        paths
     }
 
     /// The tree is complete: puts it and the directories in order.
@@ -356,6 +369,9 @@ impl Recovery<'_> {
         report.logs.extend(without_records.into_iter().rev());
         if self.options.clean_up {
             self.clean_up(&replay.cuts, &report.removed_files).map_err(Attempt::Refused)?;
+            if !matches!(report.origin, Origin::Empty { .. }) {
+                use_up_permissions(self.disk, self.directories).map_err(Attempt::Refused)?;
+            }
         }
         Ok(Recovered { tree, report })
     }
@@ -364,12 +380,6 @@ impl Recovery<'_> {
         let remove = |path: &Path| self.disk.remove(path).map_err(|error| StoreError::disk("remove", path, error));
         for path in unfinished {
             remove(path)?;
-        }
-        // A permission is for one start, whatever that finds. Left behind it would make up for a disk that is lost years later.
-        for path in self.permissions() {
-            remove(&path)?;
-            let dir = path.parent().unwrap_or(&path);
-            self.disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
         }
         for cut in cuts {
             match cut {

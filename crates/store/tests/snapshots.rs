@@ -212,7 +212,7 @@ fn a_snapshot_ahead_of_the_log_is_not_used() {
 
 #[test]
 fn an_empty_directory_is_an_empty_database_where_that_is_expected() {
-    use rookeeper_store::{RecoveryOptions, recover};
+    use rookeeper_store::{RecoveryOptions, recover, use_up_permissions};
     let origin = |flag: Option<&str>, db_autocreate| -> Origin {
         let disk = empty_disk();
         if let Some(path) = flag {
@@ -224,7 +224,9 @@ fn an_empty_directory_is_an_empty_database_where_that_is_expected() {
         // One that may have lost what it had must not be counted, and says so with this zxid.
         let zxid = if expected { Zxid::ZERO } else { Zxid(-1) };
         assert_eq!((recovered.tree.last_zxid(), recovered.tree.node_count()), (zxid, 4));
-        assert!(flag.is_none_or(|path| disk.content(Path::new(path)).is_none()), "the flag counts once");
+        assert!(flag.is_none_or(|path| disk.content(Path::new(path)).is_some()), "a crash here must not take the flag");
+        use_up_permissions(&disk, &directories()).unwrap();
+        assert!(flag.is_none_or(|path| disk.restart(7).content(Path::new(path)).is_none()), "the flag counts once");
         recovered.report.origin
     };
     assert_eq!(origin(None, true), Origin::Empty { expected: true });

@@ -30,8 +30,11 @@ pub struct NodeState {
 enum Passing {
     No,
     Container,
-    /// Not before this wall-clock time.
-    At(i64),
+    /// Not before this time has passed since its data changed, by the clocks of those who led then and now.
+    Idle {
+        ttl_ms: i64,
+        since_ms: i64,
+    },
 }
 
 /// What watchers of a path may hear of.
@@ -180,7 +183,7 @@ impl Model {
                 let passing = match create.kind {
                     CreateKind::Node { .. } => Passing::No,
                     CreateKind::Container => Passing::Container,
-                    CreateKind::Ttl { ttl_ms } => Passing::At(header.time_ms + ttl_ms),
+                    CreateKind::Ttl { ttl_ms } => Passing::Idle { ttl_ms, since_ms: header.time_ms },
                 };
                 let node = NodeState { data, version: 0, created: zxid, owner, acl: acl.clone(), aversion: 0, passing };
                 self.put(zxid, &create.path, Some(node));
@@ -197,7 +200,7 @@ impl Model {
                 let is_due = match gone.passing {
                     Passing::No => false,
                     Passing::Container => true,
-                    Passing::At(due_ms) => due_ms <= header.time_ms,
+                    Passing::Idle { ttl_ms, since_ms } => header.time_ms - since_ms > ttl_ms,
                 };
                 if matches!(txn, Txn::DeleteContainer { .. }) && !is_due {
                     return Err(format!("model: {path} is reaped at {zxid}, but is {:?}", gone.passing));
@@ -218,6 +221,9 @@ impl Model {
                 }
                 node.data = data.clone().unwrap_or_default();
                 node.version = *version;
+                if let Passing::Idle { since_ms, .. } = &mut node.passing {
+                    *since_ms = header.time_ms;
+                }
                 let acl = node.acl.clone();
                 self.put(zxid, path, Some(node));
                 self.note(zxid, path, Happening::DataChanged, acl);

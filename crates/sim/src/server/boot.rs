@@ -13,7 +13,9 @@ use rookeeper_store::member::read_epochs;
 use rookeeper_store::names::{self, Listing};
 use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::truncate::truncate;
-use rookeeper_store::{Directories, Disk, LogWriter, Purger, SnapshotOptions, StoreError, recover, write_snapshot};
+use rookeeper_store::{
+    Directories, Disk, LogWriter, Purger, SnapshotOptions, StoreError, recover, use_up_permissions, write_snapshot,
+};
 use rookeeper_tree::access::AccessConfig;
 
 use super::{Process, recovery};
@@ -79,6 +81,7 @@ impl World {
                 &mut |read| read(&recovered.tree),
                 &mut |_| Ok(()),
             )?;
+            use_up_permissions(&*disk, &this.directories)?;
         }
         this.log = read_log(&*disk, &this.directories)?;
         let digest = recovered.tree.digest();

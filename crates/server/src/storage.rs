@@ -225,8 +225,8 @@ impl Files {
     }
 
     /// The first snapshot of a new database is on disk.
-    pub fn use_up_permissions(&self) -> Result<(), StoreError> {
-        use_up_permissions(&*self.disk, &self.directories)
+    pub fn use_up_permissions(&self) -> Result<(), Failure> {
+        use_up_permissions(&*self.disk, &self.directories).map_err(failure)
     }
 
     /// Reads the database again.

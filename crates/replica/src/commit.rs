@@ -74,6 +74,9 @@ impl Replica {
         self.shared.fire(changes, header.zxid, &mut self.to_wake);
         let owner = closed.and_then(|session| {
             self.outputs.push_back(Output::SessionClosed { session });
+            if self.local_sessions() {
+                self.ended.note(session);
+            }
             self.shared.sessions().remove(session)?.connection
         });
         let Some(reply) = reply else {

@@ -230,7 +230,7 @@ impl Connection {
         self.held_back.store(held_back, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_held_back(&self) -> bool {
+    pub fn is_held_back(&self) -> bool {
         self.held_back.load(Ordering::Relaxed)
     }
 

@@ -74,6 +74,13 @@ impl Forwarded {
         (entries, resuming)
     }
 
+    /// A leader is served under. It has heard of no session yet, and what was heard of before, under another, is none of its business: it gives
+    /// every session its full timeout.
+    pub fn begin(&mut self, now_ms: i64) {
+        self.departed.clear();
+        self.last_ping_ms = now_ms;
+    }
+
     fn push(&mut self, entry: Entry) {
         if let Some(reply) = &entry.reply {
             let number = self.first + self.entries.len() as i64;

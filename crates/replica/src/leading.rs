@@ -161,7 +161,7 @@ impl Replica {
         let mut sessions = self.shared.sessions();
         let Some(known) = sessions.get(session) else {
             // With local sessions it may be one of the learner's own.
-            let foreign = matches!(owner, Owner::Learner(_)) && self.local_sessions();
+            let foreign = matches!(owner, Owner::Learner(_)) && self.local_sessions() && !self.ended.contains(session);
             return if foreign { Ok(()) } else { Err(ErrorCode::SessionExpired) };
         };
         if known.closing {
@@ -183,7 +183,8 @@ impl Replica {
     /// A learner's client wants to resume a session.
     pub(crate) fn revalidate_for(&mut self, now: Time, link: LinkId, session: SessionId, timeout_ms: i32) {
         if let Some(hold) = self.syncs.holds.get_mut(&Asker::Learner(link)) {
-            // In its turn: what came before it was asked by those who had the session until now.
+            // In its turn: what came before it was asked by those who had the session until now. It is a sign of life now.
+            self.shared.sessions().touch(session, timeout_ms, now.monotonic_ms);
             hold.queue.push_back(Held::Revalidate { session, timeout_ms });
             return;
         }

@@ -39,6 +39,7 @@ mod arrivals;
 mod commit;
 mod connect;
 mod eager;
+mod ended;
 mod following;
 mod leadership;
 mod leading;

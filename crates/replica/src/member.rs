@@ -436,6 +436,8 @@ impl Replica {
     pub(crate) fn begin_serving(&mut self, now: Time, decides: bool) {
         let tree = self.shared.tree();
         self.shared.sessions().restart(decides, tree.sessions(), now.monotonic_ms);
+        self.forwarded.begin(now.monotonic_ms);
+        self.ended.clear();
         if decides {
             self.pending = Pending::new(&tree);
             self.reaper = Reaper::new(self.shared.settings.reaping, now.monotonic_ms);
@@ -520,6 +522,8 @@ impl Replica {
         match &mut self.role {
             Role::Leading(leader) if leader.deadline_ms().is_some_and(|due| due <= now_ms) => {
                 leader.tick(now_ms, &self.history);
+                // It ticks twice a tick, and a request may come after twice syncLimit.
+                self.ended.tick(self.member.as_ref().map_or(0, |member| 4 * member.settings.sync_limit_ticks));
                 let lags_ms = leader.lags(now_ms);
                 self.shared.bulletin.update(|standing| standing.learner_lags_ms = lags_ms);
                 self.mark_standing();

@@ -24,6 +24,7 @@ use rookeeper_zab::{History, HostPort, LinkId, Membership, Memberships, Record, 
 
 use crate::arrivals::Arrivals;
 use crate::connection::{Connection, Identities};
+use crate::ended::EndedSessions;
 use crate::ensemble::{Level, Store, Stored};
 use crate::following::Forwarded;
 use crate::leading::Syncs;
@@ -263,6 +264,8 @@ pub struct Replica {
     pub(crate) in_flight: VecDeque<InFlight>,
     /// What this server's clients wait for from its leader.
     pub(crate) forwarded: Forwarded,
+    /// Of the sessions that this leader has seen end.
+    pub(crate) ended: EndedSessions,
     /// Syncs that wait until it is confirmed that this server leads.
     pub(crate) syncs: Syncs,
     /// Sizes of this leader's proposals.
@@ -325,6 +328,7 @@ impl Replica {
             history,
             in_flight: VecDeque::new(),
             forwarded: Forwarded::default(),
+            ended: EndedSessions::default(),
             syncs: Syncs::default(),
             proposal_bytes: ProposalBytes::default(),
             reconfigured: None,

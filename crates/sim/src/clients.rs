@@ -226,6 +226,9 @@ impl World {
             password: if session == SessionId::NONE { vec![0; 16] } else { session.password().to_vec() },
             read_only: Some(self.plan.habits.read_only && !self.healed && client % 2 == 1),
         };
+        if session != SessionId::NONE {
+            self.chronicle.moves.tried(session.0, line);
+        }
         self.send(line, request.encode());
         self.note(30, client as u64, server as u64, || {
             format!("client {client} connects to server {} with session {session}", server + 1)
@@ -270,6 +273,10 @@ impl World {
         payload.extend_from_slice(body);
         self.figures.requests += 1;
         self.note(31, client as u64, xid as u64, || format!("client {client} asks {xid} {op:?} {asked:?}"));
+        let (session, line) = (self.clients[client].session, self.clients[client].line);
+        if let Some(line) = line.filter(|_| op.is_write()) {
+            self.note_request(session, xid, (op, body), line, client);
+        }
         let this = &mut self.clients[client];
         if let Some(asked) = asked {
             if this.pending.is_empty() {

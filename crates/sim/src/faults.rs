@@ -103,6 +103,23 @@ pub enum Sabotage {
     IgnoresHangUps,
     /// A client that does not take its answers is excused as if it were the server that does not read.
     ExcusesWhoDoesNotRead,
+    /// The leader takes what comes for a session from wherever it comes.
+    TakesFromAnybody,
+    /// The leader does not note through whom a session is resumed.
+    ForgetsOwners,
+    /// Sessions expire as soon as anybody looks.
+    ExpiresAtOnce,
+    /// After an election sessions expire after a tenth of their time.
+    ExpiresEarly,
+    NeverExpires,
+    /// The leader does not listen to what learners have heard of sessions.
+    IgnoresTouches,
+    /// A request is refused for another reason than there is.
+    WrongRefusal,
+    /// A client is told another reason than its request was refused for.
+    MisreportsRefusals,
+    /// A sync is answered when a round of pings ends that had begun before it came.
+    JoinsRoundInFlight,
 }
 
 #[derive(Debug, Clone)]
@@ -353,6 +370,8 @@ impl World {
                 Fault::Freeze => {
                     if self.servers[target].process.is_some() && !self.servers[target].frozen {
                         self.servers[target].frozen = true;
+                        let now_ms = self.now_ms();
+                        self.expiry.freezes(target, now_ms);
                         self.lines_stand_still(target);
                         self.schedule(over_us, Event::Thaw { server: target, life });
                     }
@@ -411,6 +430,8 @@ impl World {
             return;
         }
         self.note(21, server as u64, 0, || format!("server {} goes on", server + 1));
+        let now_ms = self.now_ms();
+        self.expiry.thaws(server, now_ms);
         let deferred = std::mem::take(&mut self.servers[server].deferred);
         for event in deferred {
             self.schedule(self.now_us, event);

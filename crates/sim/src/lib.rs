@@ -7,7 +7,9 @@
 //! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
 //! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
 //! - `operator.rs`: who changes the members
-//! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say
+//! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say; `forgetful.rs`: in how they keep
+//!   sessions
+//! - `testimony.rs`: what the checkers of sessions are told
 //! - [`checkers`]: what must hold of every life
 //! - [`planted`]: how often the checkers see bugs that were planted on purpose
 //! - [`shrink`]: from a life that failed to the smallest one that does
@@ -24,6 +26,7 @@ pub mod shrink;
 pub mod world;
 
 mod clients;
+mod forgetful;
 mod lines;
 mod lost_disks;
 mod network;
@@ -32,6 +35,7 @@ mod server;
 mod storage;
 mod tampering;
 mod tasks;
+mod testimony;
 
 pub use faults::{Fault, Plan, Sabotage};
 pub use shrink::shrink;

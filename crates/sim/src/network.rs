@@ -109,6 +109,8 @@ pub(crate) struct Network {
     dialing: BTreeSet<(usize, usize)>,
     /// The last acknowledgement of each server, for a planted bug.
     pub acknowledged: BTreeMap<usize, Zxid>,
+    /// Where an answer to a ping is being taken in, for another.
+    pub echoed_at: Option<usize>,
     /// How many partitions keep bytes of one server from another.
     blocked: BTreeMap<(usize, usize), u32>,
     /// All delays are multiplied by this.
@@ -126,6 +128,11 @@ impl Network {
 
     pub fn block(&mut self, from: usize, to: usize) {
         *self.blocked.entry((from, to)).or_default() += 1;
+    }
+
+    /// What the leader calls a link.
+    pub fn leaders_link(&self, number: u64) -> Option<LinkId> {
+        self.links.get(&number).map(|link| link.ends[Side::Leader as usize].link)
     }
 
     pub fn unblock(&mut self, from: usize, to: usize) {

@@ -11,7 +11,7 @@ use crate::faults::{Plan, Sabotage};
 use crate::world::live;
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 26] = [
+    pub const ALL: [Sabotage; 35] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -38,6 +38,15 @@ impl Sabotage {
         Sabotage::HearsItself,
         Sabotage::IgnoresHangUps,
         Sabotage::ExcusesWhoDoesNotRead,
+        Sabotage::TakesFromAnybody,
+        Sabotage::ForgetsOwners,
+        Sabotage::ExpiresAtOnce,
+        Sabotage::ExpiresEarly,
+        Sabotage::NeverExpires,
+        Sabotage::IgnoresTouches,
+        Sabotage::WrongRefusal,
+        Sabotage::MisreportsRefusals,
+        Sabotage::JoinsRoundInFlight,
     ];
 
     /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.

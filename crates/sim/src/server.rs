@@ -174,8 +174,11 @@ impl World {
         }
     }
 
-    fn handle(&mut self, server: usize, input: Input) {
+    fn handle(&mut self, server: usize, mut input: Input) {
         let now = self.time_at(server);
+        let is_tick = matches!(input, Input::Tick);
+        self.note_input(server, &input);
+        let before = self.tamper_before(server, &mut input);
         let Some(process) = &mut self.servers[server].process else { return };
         if let Some((from_ms, to_ms)) = process.pulse.woken(now.monotonic_ms) {
             process.replica.stood_still(from_ms, to_ms);
@@ -192,6 +195,10 @@ impl World {
             }
         }
         self.observe(server);
+        self.tamper_after(server, before, now.monotonic_ms);
+        if is_tick {
+            self.judge_overdue(server);
+        }
         for line in woken.into_keys() {
             self.run_line(line);
         }
@@ -223,6 +230,7 @@ impl World {
     fn carry_out(&mut self, server: usize, output: Output) {
         match output {
             Output::Append(record) => {
+                self.note_proposal(server, &record);
                 if self.plan.sabotage == Some(Sabotage::AcksBeforeSync) {
                     self.feed(server, Input::Synced { zxid: record.zxid });
                 }
@@ -298,8 +306,13 @@ impl World {
             Output::SessionExpired { session, .. } => {
                 self.figures.expired += 1;
                 self.note(4, server as u64, session.0 as u64, || format!("session {session} expires"));
+                self.judge_expiry(server, session);
             }
-            Output::SessionOpened { .. } | Output::SessionClosed { .. } => {}
+            Output::SessionOpened { session, timeout_ms, .. } => {
+                let now_ms = self.now_ms();
+                self.expiry.granted(server, now_ms, session, timeout_ms);
+            }
+            Output::SessionClosed { .. } => {}
             Output::Wake(_) => unreachable!("wakes are collected"),
         }
     }

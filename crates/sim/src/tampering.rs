@@ -52,6 +52,11 @@ impl World {
             (Sabotage::LeadsWithoutPromises, Some(QuorumPacket::LeaderInfo { .. })) => {
                 self.promise_of_nobody(learner, leader)
             }
+            (Sabotage::JoinsRoundInFlight, Some(QuorumPacket::Ping { zxid, .. }))
+                if zxid != Zxid::ZERO && self.network.echoed_at == Some(leader) =>
+            {
+                self.echo_of_the_round_before(number, zxid, leader);
+            }
             (Sabotage::KeepsAcknowledgements, _) if begins || matches!(item, Item::Snapshot) => {
                 let before = self.network.acknowledged.get(&learner).copied().unwrap_or_default();
                 if before.epoch() == self.servers[leader].promises.accepted && before > Zxid::ZERO {
@@ -63,6 +68,14 @@ impl World {
             _ => {}
         }
         item
+    }
+
+    /// A round of pings that begins when another one ends is answered by that one's answers.
+    fn echo_of_the_round_before(&mut self, number: u64, zxid: Zxid, leader: usize) {
+        let Some(link) = self.network.leaders_link(number) else { return };
+        let mut packets = Vec::new();
+        QuorumPacket::Ping { zxid, touches: Some(Vec::new()) }.append(&mut packets);
+        self.feed(leader, Input::FromLearner { link, packets });
     }
 
     /// The leader counts every other voter as one that has acknowledged its epoch.

@@ -12,7 +12,7 @@ use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::event::NOTIFICATION_XID;
 use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, ReplyHeader, RequestHeader};
 use rookeeper_proto::request::{AuthRequest, WriteRequest};
-use rookeeper_proto::{Id, OpCode, Zxid, jute};
+use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid, jute};
 use rookeeper_replica::{Connection, Conversation, Cut, Input, Limits, Next, ReadFrame, Serving, read};
 use rookeeper_tree::WatcherId;
 
@@ -238,6 +238,11 @@ impl World {
                 Some(frame) => {
                     task.conversation.received(now_ms, weight(&frame));
                     task.input.push_back(frame);
+                    if task.connection.is_established() {
+                        let session = task.connection.session();
+                        let now_ms = self.now_us / MS;
+                        self.expiry.heard(server, now_ms, session);
+                    }
                 }
                 None => task.conversation.hung_up(),
             }
@@ -346,7 +351,15 @@ fn tamper(sabotage: Sabotage, bytes: Vec<u8>, kept_back: &mut Option<Vec<u8>>, c
                 frame[15] = frame[15].wrapping_add(1);
             }
         }
+        Sabotage::MisreportsRefusals => {
+            let refused = |frame: &&mut Vec<u8>| is_answer(frame) && frame[16..20] != [0; 4];
+            if let Some(frame) = frames.iter_mut().find(refused) {
+                frame[16..20].copy_from_slice(&ErrorCode::BadVersion.number().to_be_bytes());
+            }
+        }
         _ => {}
     }
+    // What is no frame of a length that clients take stays as it is.
+    frames.push(rest.to_vec());
     frames.concat()
 }

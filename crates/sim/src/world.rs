@@ -12,10 +12,12 @@ use rookeeper_replica::{Input, Serving};
 use rookeeper_zab::Membership;
 
 use crate::checkers::Verdict;
+use crate::checkers::expiry::Expiry;
 use crate::checkers::history::Chronicle;
 use crate::checkers::leaders::Leaders;
 use crate::checkers::linearizable::Floor;
 use crate::checkers::progress::{self, Standpoint};
+use crate::checkers::refusals::Rules;
 use crate::clients::Client;
 use crate::faults::{Fault, Plan};
 use crate::lines::Line;
@@ -278,6 +280,7 @@ pub struct World {
     pub(crate) chronicle: Chronicle,
     pub(crate) leaders: Leaders,
     pub(crate) floor: Floor,
+    pub(crate) expiry: Expiry,
     pub(crate) healed: bool,
     pub(crate) figures: Figures,
     /// The one in force.
@@ -312,6 +315,9 @@ impl World {
         let clients = (0..plan.clients).map(|number| Client::new(number, plan.tick_ms)).collect();
         let mut chronicle = Chronicle::default();
         chronicle.model.local_sessions = plan.habits.local_sessions;
+        // An operator is nobody in particular.
+        let (checks_access, enforces_quotas) = (!plan.reconfigures, plan.habits.quotas);
+        chronicle.refusals.rules = Rules { checks_access, enforces_quotas };
         World {
             now_us: 0,
             queue: BinaryHeap::new(),
@@ -326,6 +332,7 @@ impl World {
             chronicle,
             leaders: Leaders::default(),
             floor: Floor::default(),
+            expiry: Expiry::new(plan.tick_ms),
             healed: false,
             figures: Figures::default(),
             membership: plan.membership().map(|memberships| memberships.committed.clone()),

@@ -104,6 +104,31 @@ fn an_end_that_is_not_seen_while_bytes_are_unsent() {
     is_seen(Sabotage::IgnoresHangUps, 3, &["connections:"]);
 }
 
+#[test]
+fn a_session_that_answers_to_a_connection_its_client_has_left() {
+    is_seen(Sabotage::TakesFromAnybody, 3, &["session moved:", "write order:"]);
+    is_seen(Sabotage::ForgetsOwners, 3, &["session moved:", "write order:"]);
+}
+
+#[test]
+fn a_session_that_ends_early_or_never() {
+    is_seen(Sabotage::ExpiresAtOnce, 3, &["expiry:"]);
+    is_seen(Sabotage::ExpiresEarly, 3, &["expiry:"]);
+    is_seen(Sabotage::NeverExpires, 3, &["expiry:"]);
+    is_seen(Sabotage::IgnoresTouches, 3, &["expiry:"]);
+}
+
+#[test]
+fn a_server_that_hears_itself() {
+    is_seen(Sabotage::HearsItself, 3, &["touches:", "expiry:"]);
+}
+
+#[test]
+fn a_refusal_for_another_reason() {
+    is_seen(Sabotage::WrongRefusal, 3, &["refusals:"]);
+    is_seen(Sabotage::MisreportsRefusals, 3, &["acknowledged:"]);
+}
+
 /// What comes of it has many names: whatever was acknowledged by the disk that is gone.
 #[test]
 fn a_server_that_lost_its_disk_and_is_counted() {

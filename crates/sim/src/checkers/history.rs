@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rookeeper_proto::{TxnRecord, Zxid};
+use rookeeper_proto::{Txn, TxnRecord, Zxid};
 
 use super::Verdict;
 use super::model::Model;
+use super::moves::Moves;
+use super::refusals::Refusals;
+use super::requests::Requests;
 
 #[derive(Debug, Default)]
 pub struct Chronicle {
@@ -18,6 +21,9 @@ pub struct Chronicle {
     /// Everything that was ever logged anywhere, committed or not.
     proposed: BTreeMap<Zxid, Arc<[u8]>>,
     pub model: Model,
+    pub requests: Requests,
+    pub moves: Moves,
+    pub refusals: Refusals,
 }
 
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub struct Entry {
     pub body: Arc<[u8]>,
     pub session: i64,
     pub cxid: i32,
+    /// What the request was refused with, or 0. A multi that failed is none that was refused.
+    pub err: i32,
     /// Virtual microseconds.
     pub first_applied_us: i64,
 }
@@ -89,9 +97,16 @@ impl Chronicle {
         if record.header.zxid != zxid {
             return Err(format!("history: {zxid} holds a transaction {}", record.header.zxid));
         }
+        let request = self.requests.committed(&record)?;
+        self.moves.committed(&record, request.as_ref())?;
+        self.refusals.committed(&self.model, &record, request.as_ref())?;
         self.model.apply(&record)?;
         let (session, cxid) = (record.header.session.0, record.header.cxid);
-        self.committed.insert(zxid, Entry { body: body.into(), session, cxid, first_applied_us: now_us });
+        let err = match record.txn {
+            Txn::Error { code } => code,
+            _ => 0,
+        };
+        self.committed.insert(zxid, Entry { body: body.into(), session, cxid, err, first_applied_us: now_us });
         Ok(true)
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use rookeeper_proto::{Acl, Permissions, Zxid};
+use rookeeper_proto::{Acl, ErrorCode, Permissions, Zxid};
 
 use super::Verdict;
 use super::history::Chronicle;
@@ -40,6 +40,17 @@ impl Floor {
         self.0 = self.0.max(zxid);
         Ok(())
     }
+}
+
+/// An answer to a write tells what became of it. An ephemeral node of a session that one server knows is refused with a code of its own.
+pub fn refused_as_told(chronicle: &Chronicle, xid: i32, zxid: Zxid, told: i32) -> Verdict {
+    let Some(entry) = chronicle.entry(zxid) else { return Ok(()) };
+    let is_local =
+        (entry.err, told) == (ErrorCode::SessionExpired.number(), ErrorCode::EphemeralOnLocalSession.number());
+    if entry.err != told && !is_local {
+        return Err(format!("refusals: request {xid} was answered with {told} at {zxid}, but became {}", entry.err));
+    }
+    Ok(())
 }
 
 /// An acknowledged write stands in the history under its session and number.

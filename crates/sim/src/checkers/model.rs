@@ -73,8 +73,9 @@ pub struct Model {
     ephemerals: BTreeMap<SessionId, BTreeSet<String>>,
     sessions: BTreeSet<SessionId>,
     over: BTreeSet<SessionId>,
-    /// Whether sessions that no transaction has made may change something. A leader takes one that was for all and is over for such, as the
-    /// original does, so that its last requests may still change something; they never make an ephemeral node.
+    /// Every transaction, in order.
+    applied: Vec<Zxid>,
+    /// Whether sessions that no transaction has made may change something.
     pub local_sessions: bool,
 }
 
@@ -104,6 +105,36 @@ impl Model {
         self.sessions.contains(&session) || self.over.contains(&session)
     }
 
+    pub fn is_alive(&self, session: SessionId) -> bool {
+        self.sessions.contains(&session)
+    }
+
+    pub fn is_over(&self, session: SessionId) -> bool {
+        self.over.contains(&session)
+    }
+
+    pub fn sessions_alive(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.iter().copied()
+    }
+
+    /// The last transaction.
+    pub fn last(&self) -> Zxid {
+        self.applied.last().copied().unwrap_or_default()
+    }
+
+    /// The transactions behind the first of the two, up to the second.
+    pub fn changes_between(&self, first: Zxid, last: Zxid) -> &[Zxid] {
+        let index = |zxid: Zxid| self.applied.partition_point(|applied| *applied <= zxid);
+        &self.applied[index(first)..index(last).max(index(first))]
+    }
+
+    /// Bytes and number of the nodes at and below a path.
+    pub fn used_below(&self, top: &str, zxid: Zxid) -> (i64, i64) {
+        let paths = self.states.range(top.to_owned()..).map(|(path, _)| path).take_while(|path| path.starts_with(top));
+        let nodes = paths.filter(|path| is_at_or_below(path, top)).filter_map(|path| self.at(path, zxid));
+        nodes.fold((0, 0), |(bytes, count), node| (bytes + node.data.len() as i64, count + 1))
+    }
+
     /// How often lists of rights were set: for a planted bug.
     pub fn lists_set(&self) -> i64 {
         self.states.values().filter_map(|states| states.last()?.1.as_ref()).map(|node| i64::from(node.aversion)).sum()
@@ -127,13 +158,14 @@ impl Model {
         if !matches!(record.txn, Txn::Error { .. } | Txn::CreateSession { .. })
             && session != SessionId::NONE
             && !self.sessions.contains(&session)
-            && !self.local_sessions
+            && (!self.local_sessions || self.over.contains(&session))
         {
             return Err(format!(
                 "ephemerals: {zxid} is a change by session {session}, which is not alive: {:?}",
                 record.txn
             ));
         }
+        self.applied.push(zxid);
         match &record.txn {
             Txn::CreateSession { .. } => {
                 if self.over.contains(&session) {

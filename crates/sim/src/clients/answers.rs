@@ -89,6 +89,10 @@ impl World {
             self.figures.note("sessions without a leader");
             return;
         }
+        // Where one server knows a session it stays with that, and what was asked for goes to the leader on one link, in order.
+        if let Some(line) = this.line.filter(|_| self.chronicle.model.knows_session(response.session)) {
+            self.chronicle.moves.granted(response.session.0, line);
+        }
         let user = self.plan.habits.user_of(client);
         self.clients[client].watches.user = user;
         if user != rights::ANYBODY {
@@ -154,6 +158,7 @@ impl World {
         match asked {
             Asked::Write { floor } => {
                 linearizable::acknowledged(&self.chronicle, this.session.0, xid, zxid)?;
+                linearizable::refused_as_told(&self.chronicle, xid, zxid, header.err)?;
                 self.floor.written(floor, zxid)?;
                 if self.healed {
                     this.healed_writes += 1;

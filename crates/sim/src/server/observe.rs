@@ -14,6 +14,7 @@ use rookeeper_zab::{Membership, Memberships, Quorum};
 use super::{Server, recovery};
 use crate::checkers::durability;
 use crate::faults::Sabotage;
+use crate::forgetful::refuse_wrongly;
 use crate::world::World;
 
 /// One commit in so many is checked by reading the disks of a quorum.
@@ -43,6 +44,9 @@ impl World {
                         .promises(server + 1, promised, accepted)
                         .and_then(|()| this.promises.claims(server + 1, last_logged))
                 }
+                QuorumPacket::Ping { touches: Some(touches), .. } => {
+                    self.judge_touches(server, &touches.iter().map(|touch| touch.session).collect())
+                }
                 _ => Ok(()),
             };
             self.judge(verdict);
@@ -50,7 +54,9 @@ impl World {
     }
 
     pub(super) fn check_to_learner(&mut self, server: usize, bytes: &[u8]) {
-        if let Ok(Some((QuorumPacket::LeaderInfo { epoch }, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES) {
+        let Ok(Some((packet, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES) else { return };
+        self.note_answer_to_learner(server, &packet);
+        if let QuorumPacket::LeaderInfo { epoch } = packet {
             let disk = self.servers[server].after_power_cut(self.now_us as u64);
             let this = &self.servers[server];
             let accepted = durable_epoch(&disk, &this.directories, ACCEPTED);
@@ -83,6 +89,9 @@ impl World {
             self.note(10, server as u64, applied.0 as u64, || {
                 format!("server {} serves {serving:?} at {applied}", server + 1)
             });
+            let (now_ms, monotonic_ms) = (self.now_ms(), self.time_at(server).monotonic_ms);
+            self.expiry.serves(server, now_ms);
+            self.tamper_with_sessions(server, monotonic_ms);
         }
         if leads && self.plan.membership().is_some() {
             let verdict = self.leaders.leads(server + 1, epoch);
@@ -115,6 +124,10 @@ impl World {
             if self.plan.sabotage == Some(Sabotage::KeepsEphemeral) {
                 body = keep_an_ephemeral(&body);
             }
+            if self.plan.sabotage == Some(Sabotage::WrongRefusal) {
+                body = refuse_wrongly(&body);
+            }
+            self.note_applied(server, &body);
             match self.chronicle.applied(server + 1, self.now_us, zxid, &body) {
                 Ok(true) => {
                     self.note_reaped(&body);

@@ -204,7 +204,7 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         member.election.established(i64::from(epoch));
         if let Role::Leading(leader) = &mut self.role {
-            leader.activated(now.monotonic_ms);
+            leader.activated(now.monotonic_ms, &self.history);
         }
         let took_ms = now.monotonic_ms - member.looking_since_ms;
         member.leading_since_ms = now.monotonic_ms;

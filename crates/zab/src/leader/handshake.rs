@@ -193,7 +193,7 @@ impl Leader {
     }
 
     /// The caller has applied the history: this server decides from now on.
-    pub fn activated(&mut self, now_ms: i64) {
+    pub fn activated(&mut self, now_ms: i64, history: &History) {
         if self.phase != Phase::Activating {
             return;
         }
@@ -206,6 +206,7 @@ impl Leader {
         for id in waiting {
             self.let_serve(now_ms, id);
         }
+        self.sync_waiting(history);
         if !self.is_voter(self.settings.me) {
             self.step_down("the membership in force gives this server no vote".to_owned(), None);
         }

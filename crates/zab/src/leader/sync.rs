@@ -111,8 +111,11 @@ impl Offer<'_> {
 impl Leader {
     /// Begins with all that wait for it.
     pub(super) fn sync_waiting(&mut self, history: &History) {
+        // A server that may have lost its disk gets a history only when others have established this leader. With that history it counts
+        // again, and what it promised to a newer leader before, and acknowledged there, is forgotten.
+        let is_established = self.phase == Phase::Broadcasting;
         let waiting = self.links.iter().filter_map(|(id, link)| match link.stage {
-            Stage::AwaitingSync { last } => Some((*id, last)),
+            Stage::AwaitingSync { last } if is_established || last != Zxid(-1) => Some((*id, last)),
             _ => None,
         });
         let waiting: Vec<(LinkId, Zxid)> = waiting.collect();

@@ -382,3 +382,26 @@ proptest! {
         }
     }
 }
+
+/// A server that may have lost its disk does not help to establish a leader: it may have promised itself to a newer one, and have
+/// acknowledged there what is now on no other disk of this quorum. Found by simulated lives.
+#[test]
+fn a_server_without_its_disk_gets_a_history_from_an_established_leader_only() {
+    let mut story = Story::of_three();
+    for server in [1, 2] {
+        story.connects(server);
+        story.introduces(server, server as i64, 1);
+    }
+    story.stores_accepted();
+    story.promises(1, Some(1), zxid(1, 9));
+    story.promises(2, Some(0), Zxid(-1));
+    story.stores_current();
+    let gets_a_snapshot = |story: &Story| {
+        story.has(|output| matches!(output, LeaderOutput::StreamSnapshot { link } if *link == LinkId(2)))
+    };
+    assert!(!gets_a_snapshot(&story), "{}", story.text);
+    story.acks(1, zxid(2, 0));
+    story.acks(1, zxid(2, 0));
+    assert!(story.has(|output| matches!(output, LeaderOutput::Activate { .. })), "{}", story.text);
+    assert!(gets_a_snapshot(&story), "{}", story.text);
+}

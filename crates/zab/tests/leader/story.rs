@@ -265,7 +265,7 @@ impl Story {
                 LeaderOutput::Committed(zxid) if self.applies => self.history.commit(*zxid),
                 LeaderOutput::Activate { .. } if self.applies => {
                     self.history.commit(self.history.last());
-                    self.leader.activated(self.now_ms);
+                    self.leader.activated(self.now_ms, &self.history);
                 }
                 _ => {}
             }

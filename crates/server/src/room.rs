@@ -1,8 +1,9 @@
 //! Whether there is room for what the log writes first: looked at before the port opens, so that a server on a full disk does not open it,
 //! take clients, fail at their first write, and be started again for ever.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
@@ -38,7 +39,13 @@ pub(crate) fn check(directory: &Path, reserved_bytes: u64) -> Result<(), Failure
 }
 
 fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = File::create(path)?;
+    // Left behind by a process that was killed in between.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A new file: whoever else may write to the directory can't lead this to another one.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)?;
     let reserved = loop {
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             Err(Errno::INTR) => {}
@@ -59,6 +66,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(check(directory.path(), 64 << 10), Ok(()));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_probe_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::write(&elsewhere, "kept").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, directory.path().join(PROBE)).unwrap();
+        assert_eq!(check(directory.path(), 64 << 10), Ok(()));
+        assert_eq!(std::fs::read(&elsewhere).unwrap(), b"kept");
     }
 
     #[test]

@@ -176,3 +176,52 @@ async fn the_exit_code_of_a_session_is_that_of_its_last_command() {
         assert_eq!(code, expected, "{lines:?}");
     }
 }
+
+/// A server on which `/app` has a child `a` with a child `x`; while the second list of `/app` is asked for, the event of a watch comes first.
+async fn with_an_event_in_between(mut stream: TcpStream) -> io::Result<()> {
+    let handshake: Vec<&str> = EXCHANGE.lines().filter(|line| line.starts_with('<')).collect();
+    read_frame(&mut stream).await?;
+    write_frame(&mut stream, &bytes(&handshake[0][1..])).await;
+    let text = |text: &str| [&(text.len() as i32).to_be_bytes()[..], text.as_bytes()].concat();
+    let mut lists_of_app = 0;
+    loop {
+        let request = read_frame(&mut stream).await?;
+        let (xid, code) = (&request[..4], i32::from_be_bytes(request[4..8].try_into().unwrap()));
+        let asks_for = |path: &str| request[8..].starts_with(&text(path));
+        let list = |names: &[&str]| {
+            let names: Vec<Vec<u8>> = names.iter().map(|name| text(name)).collect();
+            [&(names.len() as i32).to_be_bytes()[..], &names.concat()].concat()
+        };
+        let answer = match code {
+            4 => [&text("data")[..], &[0; 68]].concat(),
+            8 if asks_for("/app") => {
+                lists_of_app += 1;
+                if lists_of_app == 2 {
+                    // The node's children changed, seen while connected.
+                    let event =
+                        [&(-1_i32).to_be_bytes()[..], &[0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0], &[0, 0, 0, 4, 0, 0, 0, 3]];
+                    write_frame(&mut stream, &[&event.concat()[..], &text("/app")].concat()).await;
+                }
+                list(&["a"])
+            }
+            8 if asks_for("/app/a") => list(&["x"]),
+            8 => list(&[]),
+            _ => Vec::new(),
+        };
+        write_frame(&mut stream, &[xid, &9_i64.to_be_bytes(), &[0; 4], &answer].concat()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_does_not_tear_a_result() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { with_an_event_in_between(listener.accept().await.unwrap().0).await });
+    let (code, out, err) = run(&server, &[], "ls -w /app\nls -R /app\n").await;
+    let event = "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:NodeChildrenChanged path:/app zxid: 9\n";
+    let prompt = |number: u32| format!("[zk: {server}(CONNECTED) {number}] ");
+    let expected =
+        format!("{}ls -w /app\n[a]\n{}ls -R /app\n/app\n/app/a\n/app/a/x\n{event}{}", prompt(0), prompt(1), prompt(2));
+    assert!(out.contains(&expected), "{out}");
+    assert_eq!((code, err.as_str()), (0, ""));
+}

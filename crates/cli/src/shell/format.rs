@@ -2,6 +2,8 @@
 //!
 //! Every function returns the text without its last line feed and reads no clock and no socket.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zookeeper_client::{Acl, Permission, SessionState, Stat};
@@ -67,6 +69,27 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// The text without what would control a terminal or turn the direction of writing, so that it looks like what it is.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |character: char| match character {
+        '\n' | '\t' => false,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        other => other.is_control(),
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut harmless = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_harmful(character) {
+            harmless.extend(character.escape_default());
+        } else {
+            harmless.push(character);
+        }
+    }
+    Cow::Owned(harmless)
 }
 
 /// Sixteen bytes a line, with offsets and the printable characters.
@@ -138,6 +161,12 @@ mod tests {
         assert_eq!(acl(&entry), "'world,'anyone\n: cdrwa");
         let entry = Acl::new(Permission::READ | Permission::CREATE, AuthId::new("digest", "a,b:%"));
         assert_eq!(acl(&entry), "'digest,'a%2Cb:%25\n: cr");
+    }
+
+    #[test]
+    fn what_would_control_a_terminal_is_shown_instead() {
+        assert!(matches!(harmless("two\nlines\té"), Cow::Borrowed("two\nlines\té")));
+        assert_eq!(harmless("\x1b[2J\r\u{9b}\x7f\u{202e}"), "\\u{1b}[2J\\r\\u{9b}\\u{7f}\\u{202e}");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - [`arguments`]: the arguments of the program, and the words of a line
 //! - [`commands`]: the table of commands; [`options`]: the options of each
 //! - [`nodes`], [`access`], [`watches`], [`quota`], [`ensemble`], [`history`]: what the commands do
-//! - [`session`]: connecting and closing; [`terminal`]: where lines come from; [`output`]: where results go
+//! - [`session`]: connecting and closing; [`terminal`]: where lines come from; [`prompt`]: what stands before them;
+//!   [`output`]: where results go
 //! - [`format`], [`path`], [`failure`]: how things are printed, checked and refused
 //! - [`transcript`]: how a recorded session is compared with another
 //!
@@ -24,6 +25,7 @@ mod nodes;
 mod options;
 mod output;
 mod path;
+mod prompt;
 mod quota;
 mod session;
 mod terminal;
@@ -43,6 +45,7 @@ use commands::Command;
 pub use failure::Failure;
 use history::History;
 pub use output::Output;
+use prompt::Prompt;
 use session::Session;
 pub use terminal::Input;
 use terminal::Source;
@@ -129,8 +132,7 @@ impl Shell {
     async fn run_one(&mut self, words: &[String]) -> Result<u8, Failure> {
         self.output.line(&format!("Connecting to {}", self.server))?;
         self.connect().await?;
-        let done = self.execute(words).await;
-        let code = self.report(done)?;
+        let code = self.run_whole(words).await?;
         self.output.show_events(false);
         self.close().await?;
         Ok(code)
@@ -153,14 +155,22 @@ impl Shell {
                 Some(_) => {}
             }
             self.history.push(&line);
-            let done = self.execute(&words).await;
-            code = self.report(done)?;
-            // Events that came with the answer are printed before the next prompt.
-            tokio::task::yield_now().await;
+            code = self.run_whole(&words).await?;
         }
         self.close().await?;
         self.output.flush()?;
         Ok(code)
+    }
+
+    /// Runs one command and tells of it as a whole, then of the events that came while it told.
+    async fn run_whole(&mut self, words: &[String]) -> Result<u8, Failure> {
+        self.output.begin_command();
+        let done = self.execute(words).await;
+        let code = self.report(done);
+        // An event that came with the answer belongs before the next prompt.
+        tokio::task::yield_now().await;
+        self.output.end_command();
+        code
     }
 
     /// Runs the words of one command.
@@ -190,9 +200,8 @@ impl Shell {
         }
     }
 
-    fn prompt(&self) -> String {
-        let state = session::state_name(self.session.as_ref());
-        format!("[zk: {}({state}) {}] ", self.server, self.history.next_number())
+    fn prompt(&self) -> Prompt {
+        Prompt::new(&self.server, self.history.next_number())
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {

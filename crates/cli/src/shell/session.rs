@@ -71,17 +71,6 @@ fn print_state(output: &Output, state: SessionState) {
     output.event(&format::event(state, "None", None, -1));
 }
 
-/// The word of the prompt.
-pub(crate) fn state_name(session: Option<&Session>) -> &'static str {
-    match session.map(|session| session.client.state()) {
-        Some(SessionState::SyncConnected) => "CONNECTED",
-        Some(SessionState::ConnectedReadOnly) => "CONNECTEDREADONLY",
-        Some(SessionState::Disconnected) => "CONNECTING",
-        Some(SessionState::AuthFailed) => "AUTH_FAILED",
-        Some(SessionState::Expired | SessionState::Closed) | None => "CLOSED",
-    }
-}
-
 /// Why there is no session, found out by trying each address once more.
 async fn unreachable(server: &str, error: &Error) -> String {
     if let Error::BadArguments(reason) = error {

@@ -2,6 +2,7 @@
 //!
 //! Reading blocks, so it happens on a thread of its own while the session goes on pinging and printing events.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,9 @@ use tokio::task::spawn_blocking;
 use zookeeper_client::Client;
 
 use super::commands::COMMANDS;
+use super::format;
 use super::output::Output;
+use super::prompt::Prompt;
 
 const LINE_BYTES_LIMIT: u64 = 4 * 1024 * 1024;
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,7 +43,7 @@ impl std::fmt::Debug for Input {
 
 /// A source of lines that is lent to a thread while it waits.
 pub(crate) enum Source {
-    Terminal(Box<Editor<Completion, DefaultHistory>>),
+    Terminal(Box<Editor<Attendant, DefaultHistory>>),
     Lines(Box<dyn BufRead + Send>),
 }
 
@@ -50,7 +53,11 @@ impl Source {
             Input::Lines(lines) => Ok(Source::Lines(lines)),
             Input::Terminal => {
                 let mut editor = Editor::new().map_err(io::Error::other)?;
-                editor.set_helper(Some(Completion { client: None, runtime: Handle::current() }));
+                editor.set_helper(Some(Attendant {
+                    client: None,
+                    prompt: Prompt::default(),
+                    runtime: Handle::current(),
+                }));
                 if let Ok(printer) = editor.create_external_printer() {
                     output.print_above_prompt(Box::new(printer));
                 }
@@ -62,15 +69,15 @@ impl Source {
     /// The next line, `None` at the end of the input.
     pub(crate) async fn line(
         self,
-        prompt: String,
+        prompt: Prompt,
         client: Option<Client>,
         output: &Arc<Output>,
     ) -> io::Result<Option<(Source, String)>> {
         if let Source::Lines(_) = self {
-            output.text(&prompt)?;
+            output.text(&prompt.text(client.as_ref().map(Client::state)))?;
         }
         output.flush()?;
-        let (source, line) = spawn_blocking(move || self.wait(&prompt, client)).await.map_err(io::Error::other)??;
+        let (source, line) = spawn_blocking(move || self.wait(prompt, client)).await.map_err(io::Error::other)??;
         if let (Source::Lines(_), Some(line)) = (&source, &line) {
             // The original's editor echoes what it reads, so a transcript shows both.
             output.line(line)?;
@@ -78,14 +85,16 @@ impl Source {
         Ok(line.map(|line| (source, line)))
     }
 
-    fn wait(mut self, prompt: &str, client: Option<Client>) -> io::Result<(Source, Option<String>)> {
+    fn wait(mut self, prompt: Prompt, client: Option<Client>) -> io::Result<(Source, Option<String>)> {
         let line = match &mut self {
             Source::Lines(lines) => read_line(lines)?,
             Source::Terminal(editor) => {
+                let text = prompt.text(client.as_ref().map(Client::state));
                 if let Some(helper) = editor.helper_mut() {
                     helper.client = client;
+                    helper.prompt = prompt;
                 }
-                let read = read_edited(editor, prompt)?;
+                let read = read_edited(editor, &text)?;
                 if let Some(helper) = editor.helper_mut() {
                     // A client kept here would keep its session open.
                     helper.client = None;
@@ -110,7 +119,7 @@ fn read_line(lines: &mut dyn BufRead) -> io::Result<Option<String>> {
     Ok(Some(line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
-fn read_edited(editor: &mut Editor<Completion, DefaultHistory>, prompt: &str) -> io::Result<Option<String>> {
+fn read_edited(editor: &mut Editor<Attendant, DefaultHistory>, prompt: &str) -> io::Result<Option<String>> {
     loop {
         match editor.readline(prompt) {
             Ok(line) => {
@@ -127,13 +136,14 @@ fn read_edited(editor: &mut Editor<Completion, DefaultHistory>, prompt: &str) ->
     }
 }
 
-/// Completes the names of commands, and paths by asking the server.
-pub(crate) struct Completion {
+/// Attends the editor of a line: completes the names of commands, and paths by asking the server; knows the prompt.
+pub(crate) struct Attendant {
     client: Option<Client>,
+    prompt: Prompt,
     runtime: Handle,
 }
 
-impl Completer for Completion {
+impl Completer for Attendant {
     type Candidate = String;
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
@@ -153,7 +163,8 @@ impl Completer for Completion {
             // No suggestion is the right answer to a path that is not there, and to a server that is slow.
             Ok(Err(_)) | Err(_) => Vec::new(),
         };
-        children.retain(|child| child.starts_with(prefix));
+        // A name that would control the terminal can be typed, but is not suggested.
+        children.retain(|child| child.starts_with(prefix) && format::harmless(child) == *child);
         children.sort_unstable();
         Ok((start, children.into_iter().map(|child| format!("{parent}/{child}")).collect()))
     }
@@ -163,15 +174,24 @@ fn command_names(prefix: &str) -> Vec<String> {
     COMMANDS.iter().filter(|command| command.name.starts_with(prefix)).map(|command| command.name.to_owned()).collect()
 }
 
-impl Hinter for Completion {
+impl Hinter for Attendant {
     type Hint = String;
 }
-impl Highlighter for Completion {}
-impl Validator for Completion {}
-impl Helper for Completion {}
+impl Highlighter for Attendant {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, drawn: &'p str, is_own: bool) -> Cow<'b, str> {
+        if !is_own {
+            return Cow::Borrowed(drawn);
+        }
+        Cow::Owned(self.prompt.text_in(drawn.chars().count(), self.client.as_ref().map(Client::state)))
+    }
+}
+impl Validator for Attendant {}
+impl Helper for Attendant {}
 
 #[cfg(test)]
 mod tests {
+    use zookeeper_client::SessionState;
+
     use super::*;
 
     #[test]
@@ -188,6 +208,15 @@ mod tests {
     fn endless_lines_are_refused() {
         let mut endless: Box<dyn BufRead> = Box::new(io::BufReader::new(io::repeat(b'x')));
         assert!(read_line(&mut endless).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_prompt_that_is_drawn_again_tells_the_state_of_now() {
+        let prompt = Prompt::new("zoo1:2181", 3);
+        let drawn = prompt.text(Some(SessionState::SyncConnected));
+        let attendant = Attendant { client: None, prompt, runtime: Handle::current() };
+        assert_eq!(attendant.highlight_prompt(&drawn, true), "[zk: zoo1:2181(CLOSED) 3]    ");
+        assert_eq!(attendant.highlight_prompt("(reverse-i-search)`': ", false), "(reverse-i-search)`': ");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::ensemble::{Client, World, is_ping, is_revalidation, membership, settings};
+use common::ensemble::{Client, World, is_ping, is_proposal, is_revalidation, membership, settings};
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{OpCode, Zxid};
 use rookeeper_replica::EnsembleSettings;
@@ -218,4 +218,36 @@ fn what_comes_behind_the_end_of_a_local_session_changes_nothing() {
         assert!(!lives(&world, &client));
         assert_eq!((client.connection.in_flight(), world.nodes[node].shared.outstanding()), (0, 0));
     }
+}
+
+/// Found in simulation: where sessions may be local a leader believed a learner in any session that it did not know.
+#[test]
+fn a_late_write_of_a_session_that_has_ended_changes_nothing_where_sessions_may_be_local() {
+    let local =
+        EnsembleSettings { local_sessions: true, local_sessions_upgrading: true, ..settings(membership(3, &[])) };
+    let mut world = World::with(local);
+    world.pass_ms(1000);
+    let (leader, follower) = (world.leader(), world.follower());
+    let mut late = world.connect(follower);
+    world.create(&mut late, "/a", 0);
+    // This makes the session known to all.
+    world.create(&mut late, "/mine", 1);
+    world.settle();
+    assert!(lives(&world, &late));
+    late.answers();
+    // The follower does not hear of the end.
+    world.hold_back(follower, is_proposal);
+    let mut moved = world.dial(leader, late.session, Zxid(0));
+    let end = close(&mut world, &mut moved);
+    world.settle();
+    assert_eq!(moved.answers(), [(end, 0)]);
+    assert!(!lives(&world, &late));
+    world.set(&mut late, "/a", b"late");
+    world.settle();
+    assert_eq!(world.data(leader, "/a"), b"x");
+    world.let_go();
+    world.settle();
+    world.is_in_agreement();
+    assert!(!late.is_open() && late.answers().is_empty());
+    assert_eq!((late.connection.in_flight(), world.nodes[follower].shared.outstanding()), (0, 0));
 }

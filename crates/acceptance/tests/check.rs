@@ -53,9 +53,28 @@ fn sound_and_damaged_directories_are_told_apart_and_left_alone() {
         assert!(text.contains(words), "{name}:\n{text}");
         assert!(contents(&directory) == before, "{name}: looking changed something");
     }
-    let (code, text) = check(&[Path::new("/nothing/here")]);
-    assert_ne!(code, 0, "{text}");
-    assert!(text.contains("/nothing/here"), "{text}");
+}
+
+#[test]
+fn a_path_that_is_something_else_is_named_for_what_it_is() {
+    let home = tempfile::tempdir().expect("a directory");
+    let directory = recorded("basic-tree-snapshot").unpack(home.path()).expect("it unpacks");
+    let (nowhere, empty, file) = (home.path().join("nowhere"), home.path().join("empty"), home.path().join("file"));
+    std::fs::create_dir(&empty).expect("a directory");
+    std::fs::write(&file, "").expect("a file");
+    let version_dir = directory.join("version-2");
+    for (arguments, words) in [
+        (vec![nowhere.as_path()], "nowhere does not exist: give the dataDir"),
+        (vec![&file], "file is no directory: give the dataDir"),
+        (vec![&empty], "empty holds no version-2: give the dataDir"),
+        (vec![&version_dir], "version-2 is the version-2 of a data directory"),
+        (vec![&directory, Path::new("--log-dir"), &nowhere], "nowhere does not exist: give the dataLogDir"),
+        (vec![&directory, Path::new("--cut-log"), &nowhere], "nowhere does not exist: --cut-log wants"),
+        (vec![&directory, Path::new("--cut-log"), &empty], "empty is no file: --cut-log wants"),
+    ] {
+        let (code, text) = check(&arguments);
+        assert!(code == 3 && text.contains(words), "{arguments:?}: {code} {text}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ const EXIT_DIRECTORY: u8 = 3;
 
 /// Exit code 0: sound; 1: not sound, or the answer can't be written; 3: the directory can't be used.
 pub fn main(options: &Options) -> u8 {
-    if let Some(mistake) = mistaken(&options.data_dir) {
+    if let Some(mistake) = mistaken(options) {
         print::complaint(&format_args!("rookeeper check: {mistake}"));
         return EXIT_DIRECTORY;
     }
@@ -41,23 +41,32 @@ pub fn main(options: &Options) -> u8 {
     }
 }
 
-/// What is wrong with a path that is no data directory and looks like something else.
-fn mistaken(data_dir: &Path) -> Option<String> {
-    let shown = data_dir.display();
-    if !data_dir.exists() {
-        return Some(format!(
-            "{shown} does not exist: give the dataDir of zoo.cfg, the directory that holds version-2"
-        ));
+/// What is wrong with a path that is not what it is given as. Only what is there can be judged by the store.
+fn mistaken(options: &Options) -> Option<String> {
+    let data_dir = options.data_dir.as_path();
+    let log_dir = options.log_dir.as_deref().filter(|log_dir| *log_dir != data_dir);
+    let with_key = [(Some(data_dir), "dataDir"), (log_dir, "dataLogDir")];
+    with_key.into_iter().find_map(|(directory, key)| no_data_directory(directory?, key)).or_else(|| {
+        let log = options.cut_log.as_deref().filter(|log| !log.is_file())?;
+        let found = if log.exists() { "is no file" } else { "does not exist" };
+        Some(format!("{} {found}: --cut-log wants the path of a file version-2/log.N", log.display()))
+    })
+}
+
+fn no_data_directory(directory: &Path, key: &str) -> Option<String> {
+    let shown = directory.display();
+    let wanted = format!("give the {key} of zoo.cfg, the directory that holds version-2");
+    if !directory.exists() {
+        Some(format!("{shown} does not exist: {wanted}"))
+    } else if !directory.is_dir() {
+        Some(format!("{shown} is no directory: {wanted}"))
+    } else if directory.join("version-2").exists() {
+        None
+    } else if directory.file_name().is_some_and(|name| name == "version-2") {
+        Some(format!("{shown} is the version-2 of a data directory: give the directory that holds it"))
+    } else {
+        Some(format!("{shown} holds no version-2: {wanted}; a server that never started has none yet"))
     }
-    if !data_dir.is_dir() {
-        return Some(format!(
-            "{shown} is no directory: give the dataDir of zoo.cfg, the directory that holds version-2"
-        ));
-    }
-    if !data_dir.join("version-2").exists() && data_dir.file_name().is_some_and(|name| name == "version-2") {
-        return Some(format!("{shown} is the version-2 of a data directory: give the directory that holds it"));
-    }
-    None
 }
 
 fn run(options: &Options) -> Result<bool, StoreError> {

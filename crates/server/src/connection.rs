@@ -139,7 +139,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         _ => 0,
     };
     // What it held is free from here on; the socket is still to be closed in order.
-    let disguise = if connection.is_established() { "" } else { disguise::recognized(task.input.pending()) };
+    let disguise = if connection.is_established() { None } else { disguise::recognized(task.input.pending()) };
     let stream = task.into_stream();
     while !context.shared.remove_some_of(&connection) {
         // Its watches may be many, and this worker has others to serve.
@@ -160,8 +160,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// `disguise`: what the bytes are that are no frames, for the end of a line.
-fn tell(end: &End, connection: &Connection, disguise: &str) {
+/// `disguise`: what the bytes are that are no frames.
+fn tell(end: &End, connection: &Connection, disguise: Option<&'static str>) {
     let (client, session) = (connection.peer, connection.session());
     match end {
         // Those who hold the most are told together by whoever cut them.
@@ -170,7 +170,8 @@ fn tell(end: &End, connection: &Connection, disguise: &str) {
             limited!(
                 warn,
                 "connections closed for what they sent",
-                "connection of {client}, session {session}, closed: {end}{disguise}"
+                "connection of {client}, session {session}, closed: {}",
+                disguise::cause(end, disguise)
             );
         }
         End::Excess(_) => {

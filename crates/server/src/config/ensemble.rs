@@ -113,6 +113,7 @@ pub(super) fn read(
         return Ok(Outcome { ensemble: None, client });
     }
     membership::check_voters(&membership)?;
+    membership::check_addresses(&membership)?.into_iter().for_each(|warning| settings.warn(warning));
     for name in ["initLimit", "syncLimit"] {
         let remedy = "usually initLimit=10 and syncLimit=5.";
         match settings.number_if_any(name).unwrap_or(0) {

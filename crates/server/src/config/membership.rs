@@ -1,7 +1,10 @@
 //! Members of an ensemble by the server, group and weight lines of `zoo.cfg` or of a dynamic file. The syntax is
 //! [`rookeeper_zab::membership`]'s, which all servers exchange; here its errors get their place and a remedy.
 
-use rookeeper_zab::{Membership, MembershipError, Role};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rookeeper_proto::ServerId;
+use rookeeper_zab::{HostPort, Membership, MembershipError, Role};
 
 use super::error::Fault;
 use super::settings::Found;
@@ -25,6 +28,41 @@ pub(super) fn count(membership: &Membership, role: Role) -> usize {
 /// An ensemble in which nobody decides would wait for ever.
 pub(super) fn check_voters(membership: &Membership) -> Result<(), Fault> {
     if membership.has_voter() { Ok(()) } else { Err(fault(&MembershipError::NoVoter)) }
+}
+
+/// Whether members can be reached apart. The original finds that out member by member, each of which says no more than that its port is in use,
+/// or that nobody answers. Returns what is worth a warning: a quorum may still be found among the others.
+pub(super) fn check_addresses(membership: &Membership) -> Result<Vec<String>, Fault> {
+    let mut servers_at: BTreeMap<(String, u16), BTreeSet<ServerId>> = BTreeMap::new();
+    let mut election_at: BTreeMap<(String, u16), ServerId> = BTreeMap::new();
+    for (server, member) in &membership.members {
+        for address in &member.addresses {
+            let host = address.host.to_lowercase();
+            election_at.entry((host.clone(), address.election_port)).or_insert(*server);
+            for port in [address.quorum_port, address.election_port] {
+                servers_at.entry((host.clone(), port)).or_default().insert(*server);
+            }
+        }
+    }
+    let mut addresses_of: BTreeMap<BTreeSet<ServerId>, Vec<String>> = BTreeMap::new();
+    for ((host, port), servers) in servers_at.into_iter().filter(|(_, servers)| servers.len() > 1) {
+        addresses_of.entry(servers).or_default().push(HostPort { host, port }.to_string());
+    }
+    const REMEDY: &str = "Give every member a host or ports of its own.";
+    let shared: Vec<String> = addresses_of
+        .into_iter()
+        .map(|(servers, addresses)| {
+            let names: Vec<String> = servers.iter().map(|server| format!("server.{}", server.0)).collect();
+            let (names, addresses) = (names.join(", "), addresses.join(" and "));
+            format!("{names} have the same address, {addresses}: only one of them can be there")
+        })
+        .collect();
+    let apart: BTreeSet<ServerId> = election_at.into_values().collect();
+    // With groups it depends on which of them is the one.
+    if !shared.is_empty() && membership.groups.is_none() && !membership.quorum().is_reached_by(&apart) {
+        return Err(Fault::new(format!("{}, so that there can be no quorum", shared.join("; ")), REMEDY));
+    }
+    Ok(shared.into_iter().map(|text| format!("{text}. {REMEDY}")).collect())
 }
 
 fn fault(error: &MembershipError) -> Fault {
@@ -80,5 +118,27 @@ mod tests {
         let all = lines(&[("server.1", "a:1:2"), ("syncLimit", "5"), ("server.3", "c:1:2:observer")]);
         let membership = parse(&all, false).unwrap();
         assert_eq!((count(&membership, Role::Participant), count(&membership, Role::Observer)), (1, 1));
+    }
+
+    #[test]
+    fn members_at_one_address_are_named() {
+        let check = |text: &str| check_addresses(&Membership::parse_text(text, true).unwrap());
+        assert_eq!(check("server.1=a:1:2\nserver.2=a:3:4\nserver.3=b:1:2"), Ok(vec![]));
+        assert_eq!(
+            check("server.1=a:1:2\nserver.2=A:1:2\nserver.3=a:1:2").unwrap_err().to_string(),
+            "server.1, server.2, server.3 have the same address, a:1 and a:2: only one of them can be there, so that there can be no quorum\n  \
+             Give every member a host or ports of its own."
+        );
+        // A quorum of the others is there, or elections are held at different ports.
+        let warning = |servers: &str, address: &str| {
+            let remedy = "Give every member a host or ports of its own.";
+            Ok(vec![format!("{servers} have the same address, {address}: only one of them can be there. {remedy}")])
+        };
+        assert_eq!(
+            check("server.1=a:1:2\nserver.2=a:1:2\nserver.3=b:1:2"),
+            warning("server.1, server.2", "a:1 and a:2")
+        );
+        assert_eq!(check("server.1=a:1:2\nserver.2=a:1:3"), warning("server.1, server.2", "a:1"));
+        assert_eq!(check("server.1=[::1]:1:2|b:1:2\nserver.2=[::1]:2:3"), warning("server.1, server.2", "[::1]:2"));
     }
 }

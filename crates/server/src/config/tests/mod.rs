@@ -624,3 +624,20 @@ fn what_would_begin_an_empty_database_is_refused_with_what_is_meant() {
         Config::load_with(Source::File("zoo.cfg".into()), &Environment::default(), &read).expect(line);
     }
 }
+
+#[test]
+fn members_that_share_an_address_are_refused_or_warned_of() {
+    let shared = |third: &str| {
+        let more =
+            format!("initLimit=10\nsyncLimit=5\nserver.1=zoo:2888:3888\nserver.2=zoo:2888:3888\nserver.3={third}");
+        standalone(&more).with("/data/myid", "1\n").load()
+    };
+    let refused = shared("zoo:2888:3888").unwrap_err();
+    assert_eq!(refused.exit_code(), 2);
+    assert!(refused.to_string().contains("server.1, server.2, server.3 have the same address, zoo:2888"), "{refused}");
+    let (_, notices) = shared("other:2888:3888").unwrap();
+    assert!(
+        texts(&notices).iter().any(|text| text.contains("server.1, server.2 have the same address")),
+        "{notices:?}"
+    );
+}

@@ -4,14 +4,14 @@
 //! is no descriptor is closed rather than left waiting in the backlog, where its client would hear nothing.
 
 use std::fs::File;
-use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 
-use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
+
+pub(crate) use rookeeper_store::descriptors::are_exhausted;
 
 /// What files and threads need: logs, a snapshot, those of a learner that catches up, and a reserve.
 const FOR_FILES: usize = 64;
@@ -69,12 +69,6 @@ fn farewells_below(limit: usize) -> usize {
     FOR_FAREWELLS.min(limit / 16)
 }
 
-/// Whether an operation failed for want of a descriptor, of this process or of the whole system.
-pub(crate) fn are_exhausted(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())
-}
-
 /// One descriptor that is in nobody's way, to be given up for a moment where there is no other.
 #[derive(Debug)]
 pub(crate) struct Spare(Option<File>);
@@ -125,11 +119,5 @@ mod tests {
         assert_eq!(tokio::io::AsyncReadExt::read(&mut client, &mut [0; 1]).await.unwrap_or(0), 0);
         assert!(spare.0.is_some());
         assert_eq!(spare.refuse_one(&listener), None);
-    }
-
-    #[test]
-    fn the_want_of_descriptors_is_told_from_other_errors() {
-        assert!(are_exhausted(&io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())));
-        assert!(!are_exhausted(&io::Error::from(io::ErrorKind::StorageFull)));
     }
 }

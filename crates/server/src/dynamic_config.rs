@@ -12,6 +12,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rookeeper_proto::ServerId;
+use rookeeper_store::descriptors::{are_exhausted, patiently};
 use rookeeper_zab::Membership;
 use tracing::warn;
 
@@ -32,6 +33,9 @@ pub struct NotStored {
 }
 
 fn remedy(error: &io::Error) -> &'static str {
+    if are_exhausted(error) {
+        return "raise the limit of file descriptors (ulimit -n, LimitNOFILE)";
+    }
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
             "let the server's user write in the directory of its configuration, or set reconfigEnabled=false"
@@ -62,7 +66,7 @@ pub fn store_active(config_file: &Path, me: ServerId, membership: &Membership) -
     };
     // A link to the file stays one.
     let target = fs::canonicalize(config_file).map_err(failed("reading", config_file))?;
-    let old = read_bounded(&target).map_err(failed("reading", config_file))?;
+    let old = patiently(&target, || read_bounded(&target)).map_err(failed("reading", config_file))?;
     let dynamic = with_ending(config_file, &format!(".dynamic.{:x}", membership.version));
     replace(&dynamic, dynamic_lines(membership).as_bytes()).map_err(failed("writing", &dynamic))?;
 
@@ -113,7 +117,7 @@ pub(crate) fn forget_not_stored(mark: &Path) {
 
 /// The version that [`store_proposed`] wrote.
 fn version_within(next: &Path) -> Option<i64> {
-    let bytes = read_bounded(next).ok()?;
+    let bytes = patiently(next, || read_bounded(next)).ok()?;
     let properties = properties::parse(&next.display().to_string(), &bytes).ok()?;
     let version = properties.iter().rfind(|property| property.key == "version")?;
     i64::from_str_radix(&version.value, 16).ok()
@@ -198,12 +202,14 @@ fn create(path: &Path, private: bool) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).mode(if private { 0o600 } else { 0o666 }).open(path)
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(if private { 0o600 } else { 0o666 });
+    patiently(path, || options.open(path))
 }
 
 fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match File::open(directory)?.sync_all() {
+    match patiently(directory, || File::open(directory))?.sync_all() {
         // Some network file systems can't sync directories; they keep names by other means.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
@@ -397,5 +403,12 @@ mod tests {
         assert!(remedy(&read_only).contains("reconfigEnabled=false"));
         let missing = store_active(Path::new("/nowhere/zoo.cfg"), ME, &active).unwrap_err();
         assert!(missing.to_string().contains("reading /nowhere/zoo.cfg failed"), "{missing}");
+    }
+
+    #[test]
+    fn want_of_descriptors_is_not_blamed_on_rights() {
+        let want = io::Error::from(rustix::io::Errno::MFILE);
+        let text = not_stored(&Membership::default(), "writing", Path::new("zoo.cfg"), want).to_string();
+        assert!(text.ends_with("; raise the limit of file descriptors (ulimit -n, LimitNOFILE)"), "{text}");
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! Others may be able to write to the directory of the files. So what is no regular file is not opened, nothing is written through a
 //! link, a new file is never one that was there before, and what is made is for its user and group only.
+//!
+//! A real disk opens files with the patience of [`crate::descriptors`].
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions};
@@ -15,6 +17,8 @@ use std::time::SystemTime;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
+
+use crate::descriptors::patiently;
 
 /// Before the umask: nothing for those who are neither user nor group. What is there already keeps its rights.
 const FILE_MODE: u32 = 0o640;
@@ -77,7 +81,7 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
+        for entry in patiently(dir, || fs::read_dir(dir))? {
             // A name that is not UTF-8 is none that we know; shown with replacements it stays unknown.
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
@@ -101,7 +105,9 @@ impl Disk for RealDisk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        let file = patiently(path, || options.open(path))?;
         Ok(Box::new(RealFile(file)))
     }
 
@@ -122,7 +128,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        match File::open(dir)?.sync_all() {
+        match patiently(dir, || File::open(dir))?.sync_all() {
             // Some network file systems can't sync directories; they keep names by other means.
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
             result => result,
@@ -130,7 +136,7 @@ impl Disk for RealDisk {
     }
 
     fn hold_dir(&self, dir: &Path) -> io::Result<Box<dyn HeldDir>> {
-        Ok(Box::new(RealDir { dir: File::open(dir)?, path: dir.to_owned() }))
+        Ok(Box::new(RealDir { dir: patiently(dir, || File::open(dir))?, path: dir.to_owned() }))
     }
 
     fn is_open_to_others(&self, dir: &Path) -> io::Result<bool> {
@@ -148,7 +154,8 @@ impl Disk for RealDisk {
 fn open(options: &mut OpenOptions, flags: OFlags, found: Metadata, path: &Path) -> io::Result<Box<dyn DiskFile>> {
     refuse_special(found.file_type())?;
     let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = options.custom_flags(flags.bits() as i32).open(path)?;
+    options.custom_flags(flags.bits() as i32);
+    let file = patiently(path, || options.open(path))?;
     refuse_special(file.metadata()?.file_type())?;
     Ok(Box::new(RealFile(file)))
 }

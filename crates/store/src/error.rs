@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rookeeper_proto::Zxid;
-use rustix::io::Errno;
 
+use crate::descriptors;
 use crate::directories::Directories;
 use crate::names::FileName;
 
@@ -79,8 +79,9 @@ impl fmt::Display for At {
 }
 
 fn disk_remedy(error: &io::Error) -> &'static str {
-    if [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
-        return "no file descriptors are left, and the disk is not to blame: raise the limit of this process (ulimit -n, LimitNOFILE)";
+    if descriptors::are_exhausted(error) {
+        return "no file descriptors are left, and the disk is not to blame: raise the limit of this process (ulimit -n, LimitNOFILE), then \
+                restart";
     }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -154,6 +155,8 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! The files: transaction log and snapshots in the original's formats, recovery, purging. Blocking, without threads of its own.
 //!
 //! Reading order:
-//! - [`disk`] and [`sim_disk`]: what a disk can do, the real one, and one that fails at will
+//! - [`disk`] and [`sim_disk`]: what a disk can do, the real one, and one that fails at will; [`descriptors`]: files that can't be opened now
 //! - [`names`], [`directories`], [`lock`]: which files there are, where, and for whom
 //! - [`log_writer`] with [`roll_policy`]; [`log_reader`]
 //! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions
@@ -20,6 +20,7 @@
 //! durable; names we don't know are never touched; whatever the files hold, memory stays within checked limits.
 
 pub mod catch_up;
+pub mod descriptors;
 pub mod directories;
 pub mod disk;
 pub mod epoch_files;

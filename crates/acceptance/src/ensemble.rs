@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -274,6 +275,15 @@ impl Ensemble {
     /// SIGTERM, then wait for the orderly end.
     pub fn stop(&mut self, id: u64) -> Result<()> {
         self.member_mut(id).terminate()
+    }
+
+    /// Waits until a member ends that was not asked to.
+    pub fn wait_end(&mut self, id: u64) -> Result<ExitStatus> {
+        let result = self.member_mut(id).wait_end();
+        if result.is_err() {
+            self.show_logs();
+        }
+        result
     }
 
     /// SIGSTOP: it keeps its connections and says nothing.

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -129,16 +129,22 @@ impl Member {
 
     pub fn terminate(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
+        self.wait_end().context("after SIGTERM")?;
+        Ok(())
+    }
+
+    pub fn wait_end(&mut self) -> Result<ExitStatus> {
         let until = Instant::now() + DEADLINE;
         let process = self.process.as_mut().context("the member does not run")?;
-        while process.try_wait()?.is_none() {
-            if Instant::now() > until {
-                bail!("member {} is still there {DEADLINE:?} after SIGTERM", self.id);
+        let status = loop {
+            match process.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > until => bail!("member {} is still there after {DEADLINE:?}", self.id),
+                None => thread::sleep(POLL_INTERVAL),
             }
-            thread::sleep(POLL_INTERVAL);
-        }
+        };
         self.process = None;
-        Ok(())
+        Ok(status)
     }
 
     pub fn freeze(&mut self) -> Result<()> {

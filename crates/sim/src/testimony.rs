@@ -38,7 +38,8 @@ impl World {
     /// Whoever decides gives a transaction its place in the order.
     pub(crate) fn note_proposal(&mut self, server: usize, proposal: &Record) {
         let Some(process) = &self.servers[server].process else { return };
-        if process.shared.bulletin.serving() != Serving::Deciding {
+        // A leader may step down in the same step as its last proposal: what it was before that step counts as well.
+        if ![process.serving, process.shared.bulletin.serving()].contains(&Serving::Deciding) {
             return;
         }
         let applied = (process.applied, process.shared.tree().last_zxid());

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -135,40 +136,61 @@ fn a_member_without_a_client_port_takes_part_and_gets_one_later() {
     Client::connect(place).expect("a session").get_data("/by-both").expect("a read");
 }
 
-/// What the log of every member says is in force counts after a restart, although no file of a configuration could be written.
-#[test]
-fn members_start_with_what_their_log_says_where_files_could_not_be_written() {
-    let mut ensemble = Plan::under_test(4).reconfigurable().start().expect("an ensemble");
-    let directory = |ensemble: &Ensemble, id| ensemble.data_dir(id).parent().expect("the member's").to_owned();
-    // Its next version is written there first.
-    let in_the_way = |ensemble: &Ensemble, id| directory(ensemble, id).join("zoo.cfg.tmp");
+/// Under which names a member writes its configuration anew, and a membership that was proposed, before they get their own.
+const CONFIGURED: &str = "zoo.cfg.tmp";
+const PROPOSED: &str = "zoo.cfg.dynamic.next.tmp";
+
+fn directory(ensemble: &Ensemble, id: u64) -> PathBuf {
+    ensemble.data_dir(id).parent().expect("the member's").to_owned()
+}
+
+/// Directories in the place of files stop whoever writes them, root as well.
+fn put_in_the_way(ensemble: &Ensemble, names: &[&str]) {
+    for id in ensemble.ids() {
+        for name in names {
+            fs::create_dir(directory(ensemble, id).join(name)).expect("a directory");
+        }
+    }
+}
+
+/// Until then members write.
+fn wait_first_membership_is_written(ensemble: &mut Ensemble) {
     let is_written = |ensemble: &Ensemble, id| {
         let config = fs::read_to_string(directory(ensemble, id).join("zoo.cfg")).unwrap_or_default();
-        config.contains("zoo.cfg.dynamic.") && !in_the_way(ensemble, id).exists()
+        config.contains("zoo.cfg.dynamic.") && !directory(ensemble, id).join(CONFIGURED).exists()
     };
     let what = "the first membership is in the files of all";
     ensemble
         .wait_for(what, |ensemble| Ok(ensemble.ids().into_iter().all(|id| is_written(ensemble, id))))
         .expect("it is");
-    for id in ensemble.ids() {
-        fs::create_dir(in_the_way(&ensemble, id)).expect("a directory");
-    }
+}
+
+/// Two of four leave, which nobody can write. Then all start again, those who stay last, and the last of them can write. By the files three of
+/// four are a quorum, by the log the two that stay, and not without both. `is_found` says that a member went by its log.
+fn two_leave_and_all_start_again(ensemble: &mut Ensemble, names: &[&str], is_found: Option<&str>) {
     let leader = ensemble.leader().expect("one leads");
     let followers = ensemble.followers().expect("three follow");
     let (gone, stays) = (followers[..2].to_vec(), [leader, followers[2]]);
-    let members = reconfig(&ensemble, leader, "", &format!("{},{}", gone[0], gone[1]));
+    let members = reconfig(ensemble, leader, "", &format!("{},{}", gone[0], gone[1]));
+    let version = members.rsplit("version=").next().expect("a version").to_owned();
+    // Said after the change itself is on the disk.
+    let not_stored = format!("the membership of version {version} is not in the files of the configuration: replacing");
     for id in ensemble.ids() {
-        ensemble.wait_log(id, 0, &["is not in the files of the configuration"]).expect("it says so");
+        ensemble.wait_log(id, 0, &[&not_stored]).expect("it says so");
     }
     for id in ensemble.ids() {
         ensemble.kill(id).expect("it runs");
     }
-    // By the files three of four are a quorum, by the log the two that stay, and not without both.
-    let one = stays[0];
-    for id in [gone[0], gone[1], one] {
+    for id in [gone[0], gone[1], stays[0]] {
+        let start = ensemble.log(id).len();
         ensemble.start(id).expect("it starts again");
+        if let Some(text) = is_found {
+            ensemble.wait_log(id, start, &[text]).expect("its log knows better");
+        }
     }
-    fs::remove_dir(in_the_way(&ensemble, stays[1])).expect("the directory");
+    for name in names {
+        fs::remove_dir(directory(ensemble, stays[1]).join(name)).expect("the directory");
+    }
     ensemble.start(stays[1]).expect("it starts again");
     let what = "those who stay are a quorum";
     ensemble.wait_for(what, |ensemble| Ok(stays.iter().all(|id| ensemble.mode(*id).is_some()))).expect("they are");
@@ -176,7 +198,39 @@ fn members_start_with_what_their_log_says_where_files_could_not_be_written() {
     let (data, _) = witness.get_data("/zookeeper/config").expect("anybody may read it");
     let text = String::from_utf8(data.unwrap_or_default()).expect("text");
     assert_eq!(text, members);
-    let config = fs::read_to_string(directory(&ensemble, stays[1]).join("zoo.cfg")).expect("its configuration");
-    let version = members.rsplit("version=").next().expect("a version");
-    assert!(config.contains(&format!("zoo.cfg.dynamic.{version}")), "{config}");
+    let is_written = |ensemble: &Ensemble| {
+        let config = fs::read_to_string(directory(ensemble, stays[1]).join("zoo.cfg")).unwrap_or_default();
+        config.contains(&format!("zoo.cfg.dynamic.{version}"))
+    };
+    ensemble.wait_for("it is written where that can be", |ensemble| Ok(is_written(ensemble))).expect("it is");
+}
+
+/// A membership that was proposed stands in a file of its own, so that a member knows of it where the others can't be written.
+#[test]
+fn members_start_with_what_was_proposed_where_their_configuration_could_not_be_written() {
+    let mut ensemble = Plan::under_test(4).reconfigurable().start().expect("an ensemble");
+    wait_first_membership_is_written(&mut ensemble);
+    put_in_the_way(&ensemble, &[CONFIGURED]);
+    two_leave_and_all_start_again(&mut ensemble, &[CONFIGURED], None);
+}
+
+/// What the log of a member says is in force counts after a restart, although no file tells of it.
+#[test]
+fn members_start_with_what_their_log_says_where_no_file_could_be_written() {
+    let names = [CONFIGURED, PROPOSED];
+    let mut ensemble = Plan::under_test(4).reconfigurable().start().expect("an ensemble");
+    wait_first_membership_is_written(&mut ensemble);
+    put_in_the_way(&ensemble, &names);
+    two_leave_and_all_start_again(&mut ensemble, &names, Some("it begins with that and writes it again"));
+}
+
+/// Files that an operator wrote count against a log. A member that could not write its own knows that those are not newer.
+#[test]
+fn members_start_with_what_their_log_says_where_only_the_files_of_the_operator_are_there() {
+    let names = [CONFIGURED, PROPOSED];
+    let mut ensemble = Plan::under_test(4).reconfigurable().prepare().expect("four members");
+    put_in_the_way(&ensemble, &names);
+    ensemble.start_all().expect("all start");
+    ensemble.wait_formed().expect("an ensemble");
+    two_leave_and_all_start_again(&mut ensemble, &names, Some("it begins with that and writes it again"));
 }

@@ -13,6 +13,8 @@ use tracing::{info, warn};
 
 pub(crate) use rookeeper_store::descriptors::are_exhausted;
 
+use crate::linger;
+
 /// What files and threads need: logs, a snapshot, those of a learner that catches up, and a reserve.
 const FOR_FILES: usize = 64;
 
@@ -21,6 +23,9 @@ const FOR_SERVERS: usize = 128;
 
 /// What clients hold that were refused and are still closed in order.
 const FOR_FAREWELLS: usize = 64;
+
+/// The same at each port between servers; these are among those for servers.
+const FOR_FAREWELLS_OF_SERVERS: usize = 16;
 
 /// Raises the limit of this process to the most it may have, as a Java machine does, and tells of it.
 pub fn raise_limit() {
@@ -55,6 +60,11 @@ pub(crate) fn room_for_farewells() -> usize {
     farewells_below(limit())
 }
 
+/// The same at a port between servers.
+pub(crate) fn room_for_farewells_of_servers() -> usize {
+    FOR_FAREWELLS_OF_SERVERS.min(farewells_below(limit()))
+}
+
 fn limit() -> usize {
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
@@ -83,7 +93,11 @@ impl Spare {
     pub fn refuse_one(&mut self, listener: &TcpListener) -> Option<SocketAddr> {
         drop(self.0.take());
         let accepted = match listener.poll_accept(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok((_closed_here, peer))) => Some(peer),
+            Poll::Ready(Ok((stream, peer))) => {
+                // The descriptor is needed again at once.
+                linger::part(stream);
+                Some(peer)
+            }
             Poll::Ready(Err(_)) | Poll::Pending => None,
         };
         *self = Spare::new();
@@ -93,6 +107,8 @@ impl Spare {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     #[test]
@@ -106,7 +122,8 @@ mod tests {
     #[tokio::test]
     async fn whoever_gets_no_descriptor_is_told_by_a_close() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"a request that nobody reads").unwrap();
         let mut spare = Spare::new();
         // The system may take a moment to show the connection to the listener.
         let refused = loop {
@@ -116,7 +133,7 @@ mod tests {
             }
         };
         assert_eq!(refused, client.local_addr().unwrap());
-        assert_eq!(tokio::io::AsyncReadExt::read(&mut client, &mut [0; 1]).await.unwrap_or(0), 0);
+        assert_eq!(client.read(&mut [0; 1]).map_err(|error| error.kind()), Ok(0), "an end in order");
         assert!(spare.0.is_some());
         assert_eq!(spare.refuse_one(&listener), None);
     }

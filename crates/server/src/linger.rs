@@ -1,10 +1,13 @@
-//! Closing a client's connection in order.
+//! Closing a connection in order.
 //!
 //! A socket that is closed while bytes of its peer are unread, or with more of them on their way, makes the kernel send a reset: the
-//! client loses what was sent to it last, and can't tell a refusal from a fault of the network. So the sending side is closed first
+//! peer loses what was sent to it last, and can't tell a refusal from a fault of the network. So the sending side is closed first
 //! and what still comes is thrown away. What always holds here: both the bytes and the time are bounded, and of connections for which
-//! there was no place only so many are closed in order at a time.
+//! there was no place only so many are waited for at a time; the others are closed without a wait, in order as far as what they had to say
+//! has arrived.
 
+use std::io::Read;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +21,11 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Thrown away at most; more than the largest frame of a client that is configured as this server is by default.
 const LINGER_BYTES: usize = 4 << 20;
 
+/// The same where nobody may be waited for.
+const PARTING_BYTES: usize = 64 << 10;
+
 /// The connections that were refused and are still closed in order, at most so many at a time: each holds a file descriptor.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Farewells(Arc<Semaphore>);
 
 impl Farewells {
@@ -27,9 +33,9 @@ impl Farewells {
         Farewells(Arc::new(Semaphore::new(places)))
     }
 
-    /// Closes a connection in order, or at once where too many others are being closed.
+    /// Closes a connection in order, without a wait where too many others are being closed.
     pub fn bid(&self, stream: TcpStream) {
-        let Ok(place) = self.0.clone().try_acquire_owned() else { return };
+        let Ok(place) = self.0.clone().try_acquire_owned() else { return part(stream) };
         tokio::spawn(async move {
             linger(stream).await;
             drop(place);
@@ -43,6 +49,22 @@ pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         return;
     }
     _ = tokio::time::timeout(LINGER, discard(&mut stream)).await;
+}
+
+/// The same without a wait: a peer whose words have all arrived sees the end, another one a reset.
+pub(crate) fn part(stream: TcpStream) {
+    let Ok(mut stream) = stream.into_std() else { return };
+    if stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut left = PARTING_BYTES;
+    let mut bytes = [0; 4096];
+    while let Ok(count) = stream.read(&mut bytes)
+        && count > 0
+        && count < left
+    {
+        left -= count;
+    }
 }
 
 async fn discard(stream: &mut (impl AsyncRead + Unpin)) {
@@ -79,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_refused_client_sees_the_end_and_beyond_the_places_a_reset() {
+    async fn a_refused_client_sees_the_end_and_is_waited_for_while_there_is_a_place() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let farewells = Farewells::new(1);
         let (first, stream) = talker(&listener).await;
@@ -87,7 +109,8 @@ mod tests {
         // The first one holds the only place until its client closes.
         let (second, stream) = talker(&listener).await;
         farewells.bid(stream);
-        assert_eq!(end_of(second), Err(ErrorKind::ConnectionReset));
+        assert_eq!(end_of(second), Ok(0));
+        assert_eq!(farewells.0.available_permits(), 0);
         assert_eq!(end_of(first), Ok(0));
         // Its client has closed, so the place is free again.
         let free = farewells.0.acquire().await.unwrap();
@@ -95,5 +118,16 @@ mod tests {
         let (third, stream) = talker(&listener).await;
         farewells.bid(stream);
         assert_eq!(end_of(third), Ok(0));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_ends_in_a_reset_and_a_parting_reads_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (dropped, stream) = talker(&listener).await;
+        drop(stream);
+        assert_eq!(end_of(dropped), Err(ErrorKind::ConnectionReset));
+        let (parted, stream) = talker(&listener).await;
+        part(stream);
+        assert_eq!(end_of(parted), Ok(0));
     }
 }

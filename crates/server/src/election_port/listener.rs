@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::descriptors::{self, Spare};
+use crate::linger::linger;
 use crate::logging::{Cause, limited};
 
 use super::Shared;
@@ -208,33 +209,41 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let Some(seat) = seat else {
             let why = "there are too many that do not say who they are";
             limited!(warn, STRANGERS, 1; "closes an election connection from {peer}: {why}");
+            shared.farewells.bid(stream);
             continue;
         };
         let shared = shared.clone();
         handshakes.spawn(async move {
-            greet(&shared, stream, peer).await;
+            if let Some(refused) = greet(&shared, stream, peer).await {
+                linger(refused).await;
+            }
             drop(seat);
         });
     }
 }
 
-/// Learns who connected.
-async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+/// Learns who connected. Returns a connection that is refused and still to be closed.
+async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Option<TcpStream> {
     if let Err(error) = wire::configure(&stream, shared.connect_timeout) {
         debug!(%peer, %error, "election connection lost before it began");
-        return;
+        return None;
     }
     let stranger = |why: &str| limited!(warn, STRANGERS, 1; "closes an election connection from {peer}: {why}");
     if !shared.door.admits(peer.ip()).await {
-        return stranger("it is no member's address, and quorum.membersOnly=true");
+        stranger("it is no member's address, and quorum.membersOnly=true");
+        return Some(stream);
     }
     let mut link = Link::new(stream);
     let message = match timeout(shared.handshake_timeout, link.reader.initial_message()).await {
         Ok(Ok(message)) => message,
-        Ok(Err(error)) => return stranger(&error.to_string()),
+        Ok(Err(error)) => {
+            stranger(&error.to_string());
+            return link.into_stream();
+        }
         Err(_) => {
             let limit_ms = shared.handshake_timeout.as_millis();
-            return stranger(&format!("does not say who it is within {limit_ms} ms"));
+            stranger(&format!("does not say who it is within {limit_ms} ms"));
+            return link.into_stream();
         }
     };
     let server = message.server;
@@ -253,5 +262,7 @@ async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         stranger(&format!("{} is no server id", server.0));
     } else {
         shared.connected(server, hints(&message.addresses), link, peer);
+        return None;
     }
+    link.into_stream()
 }

@@ -31,8 +31,10 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::absence::{self, Contact};
+use crate::descriptors;
 use crate::door::{Door, Seats};
 use crate::failure::Failure;
+use crate::linger::Farewells;
 use crate::logging::limited;
 use listener::{BindFailure, Listeners, MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS, Place};
 use peer::{Mailbox, Peer};
@@ -88,6 +90,7 @@ impl ElectionPort {
             runtime: Handle::current(),
             events,
             unknown: Seats::new(MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS),
+            farewells: Farewells::new(descriptors::room_for_farewells_of_servers()),
             door: settings.door,
             contacts: Mutex::default(),
             state: Mutex::new(State { directory, peers: BTreeMap::new(), tasks: JoinSet::new(), is_closed: false }),
@@ -231,6 +234,8 @@ struct Shared {
     events: mpsc::Sender<Input>,
     /// For connections that have not said yet who they are.
     unknown: Seats,
+    /// For those who found no seat.
+    farewells: Farewells,
     /// How members are seen from here.
     contacts: Mutex<BTreeMap<ServerId, Contact>>,
     door: Arc<Door>,

@@ -27,6 +27,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// The connection as a whole, for its end.
+    pub fn into_stream(self) -> Option<TcpStream> {
+        self.reader.half.reunite(self.writer.half).ok()
+    }
+
     pub fn new(stream: TcpStream) -> Link {
         let (reader, writer) = stream.into_split();
         Link {

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::descriptors::{self, Spare};
 use crate::door::{Seat, Seats};
 use crate::failure::Failure;
+use crate::linger::Farewells;
 use crate::logging::limited;
 
 /// Connections at a time. An ensemble with this many learners would be a very large one.
@@ -64,10 +65,11 @@ pub(crate) async fn open(mut places: watch::Receiver<Places>, accept: Accept) ->
 
 async fn run(mut places: watch::Receiver<Places>, mut listeners: Listeners, accept: Accept) {
     let seats = Seats::new(MAX_LEARNERS, MAX_PER_ADDRESS);
+    let farewells = Farewells::new(descriptors::room_for_farewells_of_servers());
     loop {
         let mut accepting = JoinSet::new();
         for listener in listeners.values() {
-            accepting.spawn(accept_from(listener.clone(), accept.clone(), seats.clone()));
+            accepting.spawn(accept_from(listener.clone(), accept.clone(), seats.clone(), farewells.clone()));
         }
         if places.changed().await.is_err() {
             return;
@@ -157,7 +159,7 @@ fn bind(address: SocketAddr, all: bool) -> io::Result<TcpListener> {
     }
 }
 
-async fn accept_from(listener: Arc<TcpListener>, accept: Accept, seats: Seats) {
+async fn accept_from(listener: Arc<TcpListener>, accept: Accept, seats: Seats, farewells: Farewells) {
     let mut spare = Spare::new();
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -186,12 +188,15 @@ async fn accept_from(listener: Arc<TcpListener>, accept: Accept, seats: Seats) {
             .and_then(|()| rustix::net::sockopt::set_socket_keepalive(&stream, true).map_err(io::Error::from));
         match (configured, seats.take(peer.ip())) {
             (Ok(()), Some(seat)) => accept(stream, peer, seat),
-            (Ok(()), None) => limited!(
-                warn,
-                super::STRANGERS,
-                1;
-                "too many connections on the quorum port - max is {MAX_LEARNERS}, of one address {MAX_PER_ADDRESS}; closed that of {peer}"
-            ),
+            (Ok(()), None) => {
+                farewells.bid(stream);
+                limited!(
+                    warn,
+                    super::STRANGERS,
+                    1;
+                    "too many connections on the quorum port - max is {MAX_LEARNERS}, of one address {MAX_PER_ADDRESS}; closed that of {peer}"
+                );
+            }
             (Err(_), _) => {}
         }
     }

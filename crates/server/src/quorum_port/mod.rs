@@ -40,6 +40,7 @@ use self::listener::Places;
 use self::outgoing::{Job, JobQueue, Overflow};
 use crate::door::{Door, Seat};
 use crate::failure::Failure;
+use crate::linger::linger;
 use crate::logging::Cause;
 use crate::storage::Files;
 
@@ -299,6 +300,8 @@ impl Learners {
                 let stream = (reader, writer);
                 learner_link::serve(&self.context, link, peer, stream, greeting, queue, stopped).await;
                 self.links.lock().remove(&link);
+            } else if let Ok(stream) = reader.reunite(writer) {
+                linger(stream).await;
             }
             drop(seat);
         });

@@ -2,7 +2,7 @@
 
 use rookeeper_proto::election::MAX_NOTIFICATION_BYTES;
 
-use super::super::MAX_STRANGERS;
+use super::super::{MAX_STRANGERS, MAX_UNKNOWN_PER_ADDRESS};
 use super::*;
 
 /// Server 2 with members 1 and 3, of which 1 is not there.
@@ -55,6 +55,10 @@ async fn who_cannot_be_a_peer_is_closed() {
     for first in wrong {
         Fake::connect(me.port, &first).await.is_closed().await;
         assert!(server.is_quiet(), "{first:?}");
+    }
+    // Whoever says more than anybody reads sees the end too, and no reset.
+    for first in [introduction(2, &[&listening]), versioned(-65_536, 3, -1, b"")] {
+        Fake::connect(me.port, &[first, vec![0; 8 << 10]].concat()).await.ends().await;
     }
     works(&mut server, me.port).await;
     assert!(nobody_waits(&listener).await, "none of them is called back");
@@ -137,11 +141,14 @@ async fn silent_clients_are_closed_and_delay_nobody() {
     let patient = ElectionPortSettings { handshake_timeout_ms: 60_000, ..settings(2, &memberships) };
     let mut server = Server::open_with(patient).await;
     let mut silent = Vec::new();
-    for _ in 0..200 {
-        silent.push(Fake::connect(me.port, b"").await);
+    for number in 0..200 {
+        // Those who come too late have said something already.
+        silent.push(Fake::connect(me.port, &introduction(3, &["127.0.0.1:1"])[..25]).await);
+        // So many are too many from one address; the others are closed at once, and in order. Another address is served.
+        if number >= MAX_UNKNOWN_PER_ADDRESS {
+            silent.pop().unwrap().ends().await;
+        }
     }
-    // So many are too many from one address; the last ones are closed at once. Another address is served.
-    silent.last_mut().unwrap().is_closed().await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut stream = soon(socket.connect(loopback(me.port))).await.unwrap();
@@ -152,7 +159,7 @@ async fn silent_clients_are_closed_and_delay_nobody() {
     let hasty = ElectionPortSettings { handshake_timeout_ms: 50, ..settings(2, &memberships) };
     let mut server = Server::open_with(hasty).await;
     for first in [&b""[..], &introduction(3, &["127.0.0.1:1"])[..25]] {
-        Fake::connect(me.port, first).await.is_closed().await;
+        Fake::connect(me.port, first).await.ends().await;
     }
     works(&mut server, me.port).await;
 }

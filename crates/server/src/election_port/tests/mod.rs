@@ -190,6 +190,11 @@ impl Fake {
     }
 
     /// The other end closes without another byte.
+    /// The connection ends in order.
+    async fn ends(&mut self) {
+        assert_eq!(soon(self.stream.read(&mut [0])).await.map_err(|error| error.kind()), Ok(0));
+    }
+
     async fn is_closed(&mut self) {
         let mut byte = [0];
         // Bytes that it did not read make it a reset.

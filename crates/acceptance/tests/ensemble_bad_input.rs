@@ -130,6 +130,52 @@ fn garbage_on_both_ports() {
     assert_healthy(&mut ensemble, leader);
 }
 
+/// How many refusals the log tells of: lines, and the numbers of those that were not logged.
+fn told(log: &str, line: &str, cause: &str) -> u64 {
+    let number = |text: &str, words: &str| -> Option<u64> {
+        let (before, _) = text.split_once(words)?;
+        before.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
+    };
+    let notice = format!(" more lines about {cause} were not logged");
+    let lines = log.lines().filter(|text| text.contains(line) || text.contains(&notice));
+    lines
+        .map(|text| match number(text, &notice) {
+            Some(count) => count,
+            None => 1 + number(text, " more like this were not logged").unwrap_or(0),
+        })
+        .sum()
+}
+
+#[test]
+fn a_flood_is_a_few_lines_and_a_number() {
+    const FLOOD: u64 = 300;
+    if !is_ours() {
+        return;
+    }
+    let (mut ensemble, leader) = three();
+    let ports = [
+        (ensemble.quorum_address(leader), "to the quorum port: ", "strangers at the quorum port"),
+        (ensemble.election_address(leader), "closes an election connection from ", "strangers at the election port"),
+        (ensemble.address(leader), "closed: ", "connections closed for what they sent"),
+    ];
+    for (address, ..) in &ports {
+        // Whoever sees the end of a connection knows that it is logged or counted.
+        (0..FLOOD).for_each(|_| drop(dropped_after(*address, &[0xff; 64], "a flood")));
+    }
+    assert_healthy(&mut ensemble, leader);
+    // The numbers are told a minute later, or at the end.
+    ensemble.stop(leader).expect("an orderly end");
+    let log = ensemble.log(leader);
+    for (_, line, cause) in ports {
+        assert_eq!(told(&log, line, cause), FLOOD, "{cause}");
+        let lines = log.lines().filter(|text| text.contains(line)).count();
+        assert!(lines <= 30, "{lines} lines about {cause}");
+    }
+    ensemble.start(leader).expect("it starts again");
+    let leader = ensemble.wait_formed().expect("all serve");
+    assert_healthy(&mut ensemble, leader);
+}
+
 #[test]
 fn hostile_lengths_on_the_quorum_port() {
     let (mut ensemble, leader) = three();

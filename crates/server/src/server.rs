@@ -287,7 +287,9 @@ impl Server {
                 election_port.stop().await;
             }
         };
-        match tokio::time::timeout(STOP_LIMIT, joined).await {
+        let joined = tokio::time::timeout(STOP_LIMIT, joined).await;
+        logging::tell_all_suppressed();
+        match joined {
             Ok(()) => info!("stopped in {} ms", begin.elapsed().as_millis()),
             Err(_) => warn!("not everything ended within {STOP_LIMIT:?}; ending anyway"),
         }

@@ -1,7 +1,8 @@
 //! How often a line is logged that somebody outside can cause: a few times, then it is counted.
 //!
 //! Each cause has a budget of lines per minute. What is above it is not logged, and the first line of the next minute says how many there
-//! were; where none follows, [`LineLimit::overdue`] gives the number, so that it is told in any case.
+//! were; where none follows, [`LineLimit::overdue`] gives the number, and [`LineLimit::untold`] at the end of the process, so that it is
+//! told in any case.
 //!
 //! What always holds here: what is said of one cause does not depend on what others cause; the table of causes is bounded.
 
@@ -75,14 +76,19 @@ impl LineLimit {
 
     /// The causes of which lines were suppressed, with their number, where the minute is over and no other line has told it.
     pub fn overdue(&mut self, now_ms: i64) -> Vec<(Cause, u64)> {
-        let mut overdue: Vec<(Cause, u64)> = self
-            .causes
-            .iter_mut()
-            .filter(|(_, budget)| budget.suppressed > 0 && now_ms - budget.began_ms >= WINDOW_MS)
-            .map(|(cause, budget)| (*cause, std::mem::take(&mut budget.suppressed)))
-            .collect();
-        overdue.sort();
-        overdue
+        self.take(|budget| now_ms - budget.began_ms >= WINDOW_MS)
+    }
+
+    /// All that was not told yet.
+    pub fn untold(&mut self) -> Vec<(Cause, u64)> {
+        self.take(|_| true)
+    }
+
+    fn take(&mut self, is_due: impl Fn(&Budget) -> bool) -> Vec<(Cause, u64)> {
+        let due = self.causes.iter_mut().filter(|(_, budget)| budget.suppressed > 0 && is_due(budget));
+        let mut taken: Vec<_> = due.map(|(cause, budget)| (*cause, std::mem::take(&mut budget.suppressed))).collect();
+        taken.sort();
+        taken
     }
 }
 
@@ -120,6 +126,10 @@ mod tests {
         assert_eq!(limit.overdue(WINDOW_MS), [(STRANGER, 2)]);
         assert_eq!(limit.overdue(WINDOW_MS), []);
         assert_eq!(limit.admit(STRANGER, 1, WINDOW_MS), Some(0));
+        // The process may end before the minute.
+        assert_eq!((limit.admit(STRANGER, 1, WINDOW_MS), limit.overdue(WINDOW_MS)), (None, vec![]));
+        assert_eq!(limit.untold(), [(STRANGER, 1)]);
+        assert_eq!(limit.untold(), []);
     }
 
     #[test]

@@ -127,7 +127,18 @@ pub(crate) fn admit(cause: Cause, per_minute: u32) -> Option<Suppressed> {
 
 /// Tells of lines that were not logged and that no other line has told of. To be called from time to time.
 pub(crate) fn tell_suppressed() {
-    for (cause, count) in LIMIT.lock().overdue(now_ms()) {
+    let overdue = LIMIT.lock().overdue(now_ms());
+    tell_of(overdue);
+}
+
+/// The same at the end, when no other line will.
+pub(crate) fn tell_all_suppressed() {
+    let untold = LIMIT.lock().untold();
+    tell_of(untold);
+}
+
+fn tell_of(suppressed: Vec<(Cause, u64)>) {
+    for (cause, count) in suppressed {
         match cause {
             Cause::Named(name) => tracing::warn!("{count} more lines about {name} were not logged"),
             Cause::Text(_) => tracing::warn!("{count} more lines like some above were not logged"),

@@ -340,11 +340,6 @@ impl Drop for Server {
     }
 }
 
-/// Of 127.0.0.1, where a connection of somebody else may take it in between.
-pub fn free_port() -> Result<u16> {
-    free_port_of(Ipv4Addr::LOCALHOST)
-}
-
 fn free_port_of(ip: Ipv4Addr) -> Result<u16> {
     Ok(TcpListener::bind((ip, 0))?.local_addr()?.port())
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::client::{Client, four_letter_word};
 use rookeeper_acceptance::fixture::data_directories;
-use rookeeper_acceptance::server::{Server, Setup, free_port, rookeeper_binary};
+use rookeeper_acceptance::server::{Server, Setup, rookeeper_binary};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,6 +20,26 @@ fn unpack(name: &str, target: &Path) -> PathBuf {
     let directories = data_directories().expect("the recordings are readable");
     let directory = directories.into_iter().find(|directory| directory.name == name).expect("it was recorded");
     directory.unpack(target).expect("it unpacks")
+}
+
+/// Ports that nobody else gets while a server names them that ends before it opens them.
+#[derive(Default)]
+struct HeldPorts(Vec<TcpListener>);
+
+impl HeldPorts {
+    fn of_members(&mut self, setup: Setup, count: u64) -> Setup {
+        let mut setup = setup.config("initLimit", "5").config("syncLimit", "2");
+        for server in 1..=count {
+            let [quorum, election] = [0; 2].map(|_| {
+                let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+                let port = listener.local_addr().expect("an address").port();
+                self.0.push(listener);
+                port
+            });
+            setup = setup.config(&format!("server.{server}"), &format!("127.0.0.1:{quorum}:{election}"));
+        }
+        setup
+    }
 }
 
 fn await_end(server: &mut Server) -> Option<i32> {
@@ -61,16 +82,12 @@ fn what_is_no_file_is_refused_and_not_waited_for() {
         let home = tempfile::tempdir().expect("a directory");
         let data_dir = home.path().join("data");
         fs::create_dir_all(data_dir.join("version-2")).expect("a directory");
-        let path = data_dir.join(name);
+        let (path, mut ports) = (data_dir.join(name), HeldPorts::default());
         mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).expect("a pipe");
         let mut setup = Setup::new().data_dir(&data_dir);
         if name.ends_with("currentEpoch") {
             fs::write(data_dir.join("myid"), "1").expect("a file");
-            for server in 1..=3 {
-                let ports = [free_port().expect("a port"), free_port().expect("a port")];
-                setup = setup.config(&format!("server.{server}"), &format!("127.0.0.1:{}:{}", ports[0], ports[1]));
-            }
-            setup = setup.config("initLimit", "5").config("syncLimit", "2");
+            setup = ports.of_members(setup, 3);
         }
         let failure = setup.start_and_fail().expect("it does not start");
         assert_eq!(failure.code, Some(code), "{name}: {}", failure.log);
@@ -145,9 +162,8 @@ fn a_signal_ends_a_start_that_still_reads() {
     fs::write(data_dir.join("version-2/log.1"), long_log(1_000_000)).expect("a log");
     let (config, log_path) = (home.path().join("zoo.cfg"), home.path().join("log"));
     let mut file = fs::File::create(&config).expect("a file");
-    let port = free_port().expect("a port");
-    write!(file, "clientPort={port}\ndataDir={}\nsnapshot.trust.empty=true\n", data_dir.display())
-        .expect("a configuration");
+    // Any port that is free.
+    write!(file, "clientPort=0\ndataDir={}\nsnapshot.trust.empty=true\n", data_dir.display()).expect("a configuration");
     let mut process = Command::new(rookeeper_binary().expect("the binary is built"))
         .arg("server")
         .arg(&config)
@@ -180,18 +196,10 @@ fn a_snapshot_alone_that_was_taken_while_the_data_changed() {
             fs::remove_file(path).expect("the log is removed");
         }
     }
-    let of_a_member = |setup: Setup| {
-        let line = |_| format!("127.0.0.1:{}:{}", free_port().expect("a port"), free_port().expect("a port"));
-        let lines: Vec<String> = (0..2).map(line).collect();
-        setup
-            .config("server.1", &lines[0])
-            .config("server.2", &lines[1])
-            .config("initLimit", "5")
-            .config("syncLimit", "2")
-    };
+    let mut ports = HeldPorts::default();
     // No member may take it for a history, for others could have the same numbers with other contents.
     fs::write(data_dir.join("myid"), "1").expect("a file");
-    let failure = of_a_member(Setup::new().data_dir(&data_dir)).start_and_fail().expect("it does not start");
+    let failure = ports.of_members(Setup::new().data_dir(&data_dir), 2).start_and_fail().expect("it does not start");
     assert_eq!(failure.code, Some(1), "{}", failure.log);
     assert!(failure.log.contains("it holds a part of the changes up to"), "{}", failure.log);
     fs::remove_file(data_dir.join("myid")).expect("it was there");

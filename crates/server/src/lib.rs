@@ -10,7 +10,7 @@
 //! - `door.rs`, `election_port`, `quorum_port`: the other servers of an ensemble; `dynamic_config.rs`: the files in which its membership stands,
 //!   `membership_at_start.rs`: which of them count
 //! - `commands`: the four-letter words; [`figures`]: what they tell of log and snapshots
-//! - `absence.rs`: who is missing where there is no quorum; `room.rs`: whether the disk is full
+//! - `starting.rs`: how far a start is that lasts; `absence.rs`: who is missing where there is no quorum; `room.rs`: whether the disk is full
 //! - [`descriptors`]: how many files and connections may be open; `report.rs`, `activity.rs`: what the server says when nothing goes on
 //! - [`logging`]: the log, and how often strangers can make it grow
 //! - `context.rs`, `clock.rs`, [`failure`], [`version`]: what everybody needs
@@ -47,6 +47,7 @@ mod report;
 mod room;
 pub mod server;
 mod snapshot_thread;
+mod starting;
 mod storage;
 mod storage_thread;
 mod throttle;

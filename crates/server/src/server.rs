@@ -39,6 +39,7 @@ use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread, Surroundings};
 use crate::report::{self, ReportSources};
 use crate::room;
 use crate::snapshot_thread::{self, SnapshotRequests};
+use crate::starting::{Starting, Step};
 use crate::storage::{self, Files, Opened};
 use crate::storage_thread::{self, StorageQueue, StorageThread};
 use crate::version;
@@ -75,6 +76,8 @@ pub struct Server {
     election_port: Option<Arc<ElectionPort>>,
     report: Arc<ReportSources>,
     reminding: tokio::task::JoinHandle<()>,
+    /// A member's, until it serves.
+    _starting: Option<Starting>,
     /// Keeps a second server out of the data directory for as long as this one lives.
     _lock: rookeeper_store::DirectoryLock,
 }
@@ -83,6 +86,7 @@ impl Server {
     /// Starts with a checked configuration. Returns once clients can connect.
     pub async fn start(mut config: Config) -> Result<Server, Failure> {
         let clock = Clock::start();
+        let starting = Starting::begin();
         let client = &config.client.clone();
         let port_failure = |error: io::Error, exit_code| {
             let (address, port) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
@@ -99,6 +103,7 @@ impl Server {
             None => None,
         };
         let figures = Arc::new(Figures::default());
+        starting.at(Step::Recovering);
         let opened = {
             let config = config.clone();
             without_waiting(move || {
@@ -112,7 +117,9 @@ impl Server {
         let node_count = opened.tree.node_count();
         let Opened { lock, files, tree, writer, snapshotter, needs_snapshot, replayed, mismatches, took, membership } =
             opened;
-        membership_at_start::correct(&mut config, membership)?;
+        starting.at(Step::FindingMembers);
+        let config =
+            without_waiting(move || membership_at_start::correct(&mut config, membership).map(|()| config)).await?;
         figures.recovery_time_ms.store(took.as_millis() as u64, Relaxed);
 
         let (failures, failure_reports) = Failures::new();
@@ -138,6 +145,7 @@ impl Server {
         // may have lost its disk must still know that after another start.
         let may_take = config.ensemble.is_none() || recovered_zxid == Zxid::ZERO;
         if needs_snapshot && may_take {
+            starting.at(Step::TakingFirstSnapshot);
             // Apache needs one before the first log, and so does a restart.
             let files = files.clone();
             snapshotter = without_waiting(move || {
@@ -153,8 +161,11 @@ impl Server {
         let (replica, ensemble) = match &config.ensemble {
             None => (Replica::new(shared.clone(), clock.now()), None),
             Some(ensemble) => {
-                let epochs = files.read_epochs(recovered_zxid)?;
-                let surroundings = open_ports(&config, ensemble, shared.clone(), files.clone(), client_port).await?;
+                starting.at(Step::ReadingEpochs);
+                let of = files.clone();
+                let epochs = without_waiting(move || of.read_epochs(recovered_zxid)).await?;
+                let surroundings =
+                    open_ports(&config, ensemble, shared.clone(), files.clone(), client_port, &starting).await?;
                 let replica = Replica::member(shared.clone(), ensemble.settings(&config), epochs, clock.now());
                 (replica, Some(surroundings))
             }
@@ -200,6 +211,7 @@ impl Server {
             snapshot_thread::spawn(snapshotter, snapshot_requests).map_err(thread_failure)?,
         ];
 
+        starting.at(Step::OpeningClientPort);
         let backlog = client.backlog;
         let listen = |socket| {
             let listener = listener::listen(socket, backlog)?;
@@ -227,6 +239,10 @@ impl Server {
             took.as_millis(),
             clock.monotonic_ms(),
         );
+        let starting = context.config.ensemble.is_some().then_some(starting);
+        if let Some(starting) = &starting {
+            starting.until_served(context.shared.clone());
+        }
         let contacts = election_port.as_ref().map(|port| port.contacts());
         let reminding = tokio::spawn(remind(clock, context.shared.clone(), contacts));
         Ok(Server {
@@ -239,6 +255,7 @@ impl Server {
             election_port,
             report,
             reminding,
+            _starting: starting,
             _lock: lock,
         })
     }
@@ -329,6 +346,7 @@ async fn open_ports(
     shared: Arc<Shared>,
     files: Arc<Files>,
     client_port: watch::Sender<Option<HostPort>>,
+    starting: &Starting,
 ) -> Result<Surroundings, Failure> {
     let (peers, queue) = quorum_port::peer_queue();
     let memberships = Arc::new(ensemble.settings(config).memberships);
@@ -336,6 +354,7 @@ async fn open_ports(
     let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
     let greeting_limit_ms = ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms.min(GREETING_MS), u64::from);
     let door = Arc::new(Door::new(ensemble.only_members, &memberships));
+    starting.at(Step::OpeningQuorumPort);
     let quorum_port = QuorumPort::open(
         QuorumPortSettings {
             me: ensemble.server_id,
@@ -352,6 +371,7 @@ async fn open_ports(
         peers.clone(),
     )
     .await?;
+    starting.at(Step::OpeningElectionPort);
     let election_port = ElectionPort::start(
         ElectionPortSettings {
             me: ensemble.server_id,

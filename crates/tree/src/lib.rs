@@ -7,7 +7,7 @@
 //! - [`apply`](Tree::apply): what each transaction does, live and on replay; [`change`]: what it tells clients and watchers
 //! - [`digest`], `quota` with `path_trie`, `owned`, `reap`: what follows from the nodes
 //! - [`access`] with `access_list` and `ip`: lists against identities
-//! - [`watch`] with `watcher_set` and `watched_paths`: who waits for which path
+//! - [`watch`] with `watcher_set`, `watched_paths` and `segmented_table`: who waits for which path
 //! - [`builder`] and [`snapshot_walk`]: from a snapshot to a tree, and from a tree that goes on changing to a snapshot
 //! - `subtree_walk`: over many nodes in portions, so that nobody waits for it; `descendants`: counts with it
 //!
@@ -31,6 +31,7 @@ mod owned;
 mod path_trie;
 mod quota;
 pub mod reap;
+mod segmented_table;
 pub mod snapshot_walk;
 mod subtree_walk;
 pub mod tree;

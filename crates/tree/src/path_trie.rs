@@ -9,7 +9,8 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+
+use crate::segmented_table::SegmentedTable;
 
 type TrieId = u32;
 
@@ -26,12 +27,18 @@ struct TrieNode<T> {
     value: Option<T>,
 }
 
+impl<T> TrieNode<T> {
+    fn below(parent: TrieId, label: &str) -> TrieNode<T> {
+        TrieNode { label: label.into(), parent, children: 0, combined: 0, value: None }
+    }
+}
+
 /// See the module's documentation.
 pub(crate) struct PathTrie<T> {
     nodes: Vec<TrieNode<T>>,
     free: Vec<TrieId>,
     /// Nodes by their parent and the first component of their label.
-    edges: HashTable<TrieId>,
+    edges: SegmentedTable<TrieId>,
     hasher: FixedState,
     values: usize,
     /// Length of the paths that have a value.
@@ -72,9 +79,15 @@ fn components(path: &str) -> Option<&str> {
 
 impl<T> PathTrie<T> {
     pub(crate) fn new(seed: u64) -> PathTrie<T> {
-        let top = TrieNode { label: "".into(), parent: TOP, children: 0, combined: 0, value: None };
-        let (free, edges) = (Vec::new(), HashTable::new());
-        PathTrie { nodes: vec![top], free, edges, hasher: FixedState::with_seed(seed), values: 0, path_bytes: 0 }
+        let (free, edges) = (Vec::new(), SegmentedTable::new());
+        PathTrie {
+            nodes: vec![TrieNode::below(TOP, "")],
+            free,
+            edges,
+            hasher: FixedState::with_seed(seed),
+            values: 0,
+            path_bytes: 0,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -190,7 +203,7 @@ impl<T> PathTrie<T> {
     }
 
     fn add(&mut self, parent: TrieId, label: &str) -> TrieId {
-        let node = TrieNode { label: label.into(), parent: TOP, children: 0, combined: 0, value: None };
+        let node = TrieNode::below(TOP, label);
         let id = match self.free.pop() {
             Some(id) => {
                 self.nodes[id as usize] = node;
@@ -211,9 +224,8 @@ impl<T> PathTrie<T> {
         let above = &mut self.nodes[parent as usize];
         above.children += 1;
         above.combined ^= id;
-        let hash = |node: &TrieNode<T>| self.hasher.hash_one((node.parent, first_component(&node.label)));
-        let nodes = &self.nodes;
-        self.edges.insert_unique(hash(&nodes[id as usize]), id, |other| hash(&nodes[*other as usize]));
+        let hash = self.hash(parent, first_component(&self.nodes[id as usize].label));
+        self.edges.find_or_insert_with(hash, |_| false, || id);
     }
 
     /// Takes a node, whose label was this one, from its parent.
@@ -223,12 +235,8 @@ impl<T> PathTrie<T> {
         above.children -= 1;
         above.combined ^= id;
         let hash = self.hash(parent, first_component(label));
-        match self.edges.find_entry(hash, |other| *other == id) {
-            Ok(entry) => {
-                entry.remove();
-            }
-            Err(_) => unreachable!("every node but the top is in the index"),
-        }
+        let removed = self.edges.remove(hash, |other| *other == id);
+        assert!(removed.is_some(), "every node but the top is in the index");
     }
 
     /// Takes the value at exactly this path away.
@@ -241,6 +249,10 @@ impl<T> PathTrie<T> {
         self.values -= 1;
         self.path_bytes -= path.len();
         self.tidy(walk.node);
+        if self.values == 0 {
+            // What many values needed must not be kept for ever.
+            (self.nodes, self.free) = (vec![TrieNode::below(TOP, "")], Vec::new());
+        }
         Some(value)
     }
 
@@ -359,5 +371,13 @@ mod tests {
         assert_eq!(trie.nearest(&format!("{deep}/b")), Some((deep.as_str(), &1)));
         assert_eq!(trie.nearest(&deep[..999_998]), Some(("/a/a", &2)));
         assert_eq!((trie.remove(&deep), trie.remove("/a/a"), trie.edges.len()), (Some(1), Some(2), 0));
+    }
+
+    #[test]
+    fn what_is_emptied_is_small_again() {
+        let mut trie = PathTrie::new(0);
+        (0..10_000).for_each(|number| _ = trie.get_or_insert_with(&format!("/a/{number}"), || number));
+        (0..10_000).for_each(|number| assert_eq!(trie.remove(&format!("/a/{number}")), Some(number)));
+        assert!(trie.nodes.capacity() + trie.free.capacity() < 10 && trie.edges.capacity() < 10_000);
     }
 }

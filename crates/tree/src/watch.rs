@@ -7,6 +7,7 @@
 //!
 //! Counterpart in the original: `WatchManager`.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -15,6 +16,7 @@ use rookeeper_proto::event::{EventType, WatcherType};
 
 use crate::change::Change;
 use crate::path_trie::PathTrie;
+use crate::segmented_table::SegmentedTable;
 use crate::watched_paths::WatchedPaths;
 pub use crate::watcher_set::{WatcherId, WatcherSet};
 
@@ -96,7 +98,7 @@ impl Watchers {
 
 #[derive(Debug)]
 struct Table {
-    by_path: HashMap<Arc<str>, Watchers, FixedState>,
+    by_path: SegmentedTable<(Arc<str>, Watchers)>,
     /// At least the paths that name the watcher.
     by_watcher: HashMap<WatcherId, WatchedPaths, FixedState>,
     /// What the paths take, about. What the lists of watchers take is in `listed`.
@@ -113,9 +115,8 @@ struct Table {
 impl Table {
     fn new(seed: u64) -> Table {
         let hasher = FixedState::with_seed(seed);
-        let by_path = HashMap::with_hasher(hasher.clone());
         Table {
-            by_path,
+            by_path: SegmentedTable::new(),
             by_watcher: HashMap::default(),
             bytes: 0,
             listed: 0,
@@ -126,7 +127,18 @@ impl Table {
     }
 
     fn modes(&self, path: &str, watcher: WatcherId) -> Modes {
-        self.by_path.get(path).map(|watchers| watchers.modes(watcher)).unwrap_or_default()
+        let found = self.by_path.find(self.hash(path), |(other, _)| **other == *path);
+        found.map(|(_, watchers)| watchers.modes(watcher)).unwrap_or_default()
+    }
+
+    fn hash(&self, path: &str) -> u64 {
+        self.hasher.hash_one(path)
+    }
+
+    /// Forgets a path that nobody watches any more.
+    fn forget(&mut self, hash: u64, path: &str) {
+        self.by_path.remove(hash, |(other, _)| **other == *path);
+        self.bytes -= path.len() + PATH_BYTES;
     }
 
     /// Changes the modes of a watcher on a path. True if that made a difference.
@@ -137,18 +149,20 @@ impl Table {
         if after == before {
             return false;
         }
-        let key = match self.by_path.get_key_value(path) {
-            Some((key, _)) => key.clone(),
-            None => {
-                self.bytes += path.len() + PATH_BYTES;
-                Arc::from(path)
-            }
-        };
-        let watchers = self.by_path.entry(key.clone()).or_default();
+        let hash = self.hash(path);
+        let bytes = &mut self.bytes;
+        let (key, watchers) = self.by_path.find_or_insert_with(
+            hash,
+            |(other, _)| **other == *path,
+            || {
+                *bytes += path.len() + PATH_BYTES;
+                (Arc::from(path), Watchers::default())
+            },
+        );
         watchers.set_modes(watcher, after);
+        let key = key.clone();
         if watchers.len() == 0 {
-            self.by_path.remove(path);
-            self.bytes -= path.len() + PATH_BYTES;
+            self.forget(hash, path);
         }
         if before == Modes::default() {
             self.watches += 1;
@@ -215,7 +229,8 @@ impl Table {
     /// Everybody who is to hear of an event at a path. One-shot modes there are used up.
     fn fire(&mut self, node_path: &str) -> WatcherSet {
         let mut fired = WatcherSet::new();
-        if let Some(watchers) = self.by_path.get_mut(node_path) {
+        let hash = self.hash(node_path);
+        if let Some((_, watchers)) = self.by_path.find_mut(hash, |(other, _)| **other == *node_path) {
             fired = std::mem::take(&mut watchers.standard);
             self.watches -= fired.len();
             for (watcher, modes) in watchers.lasting.iter_mut().flat_map(|lasting| lasting.iter_mut()) {
@@ -223,8 +238,7 @@ impl Table {
                 fired.insert(*watcher);
             }
             if watchers.len() == 0 {
-                self.by_path.remove(node_path);
-                self.bytes -= node_path.len() + PATH_BYTES;
+                self.forget(hash, node_path);
             }
         }
         self.recursive.for_each_at_or_above(node_path, |watchers| {

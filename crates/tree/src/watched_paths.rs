@@ -7,7 +7,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+
+use crate::segmented_table::SegmentedTable;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -18,13 +19,13 @@ pub(crate) struct WatchedPaths {
     /// What the watcher's recursive watches take besides.
     recursive_bytes: usize,
     /// Positions in `paths`, by the hash of what stands there.
-    positions: HashTable<u32>,
+    positions: SegmentedTable<u32>,
     hasher: FixedState,
 }
 
 impl WatchedPaths {
     pub(crate) fn new(hasher: FixedState) -> WatchedPaths {
-        WatchedPaths { paths: Vec::new(), path_bytes: 0, recursive_bytes: 0, positions: HashTable::new(), hasher }
+        WatchedPaths { paths: Vec::new(), path_bytes: 0, recursive_bytes: 0, positions: SegmentedTable::new(), hasher }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -51,9 +52,8 @@ impl WatchedPaths {
     pub(crate) fn insert(&mut self, path: Arc<str>) {
         let WatchedPaths { paths, path_bytes, positions, hasher, .. } = self;
         let is_it = |position: &u32| paths[*position as usize] == path;
-        let hash = |position: &u32| hasher.hash_one(&*paths[*position as usize]);
-        if let hashbrown::hash_table::Entry::Vacant(place) = positions.entry(hasher.hash_one(&*path), is_it, hash) {
-            place.insert(paths.len() as u32);
+        let (hash, next) = (hasher.hash_one(&*path), paths.len() as u32);
+        if *positions.find_or_insert_with(hash, is_it, || next) == next {
             *path_bytes += path.len();
             paths.push(path);
         }
@@ -62,8 +62,7 @@ impl WatchedPaths {
     pub(crate) fn remove(&mut self, path: &str) {
         let WatchedPaths { paths, path_bytes, positions, hasher, .. } = self;
         let is_it = |position: &u32| &*paths[*position as usize] == path;
-        let Ok(entry) = positions.find_entry(hasher.hash_one(path), is_it) else { return };
-        let (position, _) = entry.remove();
+        let Some(position) = positions.remove(hasher.hash_one(path), is_it) else { return };
         *path_bytes -= path.len();
         let last = paths.len() as u32 - 1;
         if position != last {
@@ -73,7 +72,6 @@ impl WatchedPaths {
         paths.swap_remove(position as usize);
         if paths.capacity() > 64 && paths.len() < paths.capacity() / 4 {
             paths.shrink_to(paths.len() * 2);
-            positions.shrink_to(paths.len() * 2, |position| hasher.hash_one(&*paths[*position as usize]));
         }
     }
 

@@ -133,6 +133,15 @@ impl Client {
         self.line.is_some() && self.welcomed
     }
 
+    /// The connection in use.
+    pub fn line(&self) -> Option<u64> {
+        self.line
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
     pub fn is_waiting_for_more_than(&self, requests: usize) -> bool {
         self.pending.len() > requests
     }
@@ -201,6 +210,10 @@ impl World {
 
     fn connect(&mut self, client: usize) {
         let server = self.random.index(self.servers.len());
+        self.connect_to(client, server);
+    }
+
+    pub(crate) fn connect_to(&mut self, client: usize, server: usize) {
         let line = self.next_line;
         self.next_line += 1;
         let life = self.servers[server].life;
@@ -236,7 +249,7 @@ impl World {
     }
 
     /// Gives its connection up; the session may go on elsewhere.
-    fn leave(&mut self, client: usize) {
+    pub(crate) fn leave(&mut self, client: usize) {
         let Some(line) = self.part(client) else { return };
         let delay_us = self.network_delay_us();
         if let Some(state) = self.lines.get_mut(&line) {
@@ -340,13 +353,7 @@ impl World {
                 let other = (*self.random.pick(&PATHS)).to_owned();
                 self.ask(client, xid, OpCode::Multi, &multi(path, other, &data), write);
             }
-            65..=72 => {
-                self.clients[client].synced_floor = None;
-                self.ask(client, xid, OpCode::Sync, &jute::to_vec(&"/"), Some(Asked::Sync));
-                let xid = self.next_xid(client);
-                let asked = Asked::Get { path: path.clone(), watch: false, synced_floor: Some(floor) };
-                self.ask(client, xid, OpCode::GetData, &jute::to_vec(&(Some(path), false)), Some(asked));
-            }
+            65..=72 => self.ask_behind_a_sync(client, xid, path),
             73..=82 => {
                 let body = jute::to_vec(&(Some(&path), watch));
                 self.ask(client, xid, OpCode::GetData, &body, Some(Asked::Get { path, watch, synced_floor: None }));
@@ -364,6 +371,16 @@ impl World {
             // Silence: sessions live by pings then, or end.
             _ => self.ask(client, PING_XID, OpCode::Ping, &[], None),
         }
+    }
+
+    /// For a sync, and for data behind it.
+    pub(crate) fn ask_behind_a_sync(&mut self, client: usize, xid: i32, path: String) {
+        let floor = self.floor.now();
+        self.clients[client].synced_floor = None;
+        self.ask(client, xid, OpCode::Sync, &jute::to_vec(&"/"), Some(Asked::Sync));
+        let xid = self.next_xid(client);
+        let asked = Asked::Get { path: path.clone(), watch: false, synced_floor: Some(floor) };
+        self.ask(client, xid, OpCode::GetData, &jute::to_vec(&(Some(path), false)), Some(asked));
     }
 
     pub(crate) fn line_lost(&mut self, line: u64) {

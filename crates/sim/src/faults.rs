@@ -10,6 +10,7 @@ use rookeeper_zab::{Membership, Memberships};
 use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
 use crate::random::Random;
+use crate::scenes::{self, Scene};
 use crate::world::{Event, MS, SEC, World};
 
 /// Everything that a life is made of besides the choices drawn on the way.
@@ -39,6 +40,7 @@ pub struct Plan {
     /// `db.autocreate`.
     pub empty_is_expected: bool,
     pub disk_losses: Vec<DiskLoss>,
+    pub scenes: Vec<Scene>,
     pub habits: Habits,
     /// Where the numbers of an epoch end.
     pub rollover: Rollover,
@@ -223,6 +225,7 @@ impl Plan {
             reconfigures: false,
             empty_is_expected: true,
             disk_losses: Vec::new(),
+            scenes: scenes::of_seed(seed, servers, safety_us),
             habits: Habits::default(),
             rollover: Rollover::default(),
             darkens_after_cuts: false,
@@ -369,10 +372,7 @@ impl World {
                 }
                 Fault::Freeze => {
                     if self.servers[target].process.is_some() && !self.servers[target].frozen {
-                        self.servers[target].frozen = true;
-                        let now_ms = self.now_ms();
-                        self.expiry.freezes(target, now_ms);
-                        self.lines_stand_still(target);
+                        self.freeze(target);
                         self.schedule(over_us, Event::Thaw { server: target, life });
                     }
                 }
@@ -425,6 +425,13 @@ impl World {
         }
     }
 
+    pub(crate) fn freeze(&mut self, server: usize) {
+        self.servers[server].frozen = true;
+        let now_ms = self.now_ms();
+        self.expiry.freezes(server, now_ms);
+        self.lines_stand_still(server);
+    }
+
     pub(crate) fn thaw(&mut self, server: usize) {
         if !std::mem::take(&mut self.servers[server].frozen) {
             return;
@@ -442,6 +449,7 @@ impl World {
     /// All faults end, and whoever is down starts.
     pub(crate) fn heal(&mut self) {
         self.note(22, 0, 0, || "HEALED".to_owned());
+        self.end_scene();
         self.healed = true;
         if self.plan.sabotage != Some(Sabotage::NeverHeals) {
             for from in 0..self.servers.len() {

@@ -7,6 +7,7 @@
 //! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
 //! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
 //! - `operator.rs`: who changes the members
+//! - [`scenes`]: what chance brings about too seldom
 //! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say; `forgetful.rs`: in how they keep
 //!   sessions
 //! - `testimony.rs`: what the checkers of sessions are told
@@ -22,6 +23,7 @@ pub mod faults;
 pub mod habits;
 pub mod planted;
 pub mod random;
+pub mod scenes;
 pub mod shrink;
 pub mod world;
 

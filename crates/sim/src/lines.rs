@@ -4,6 +4,7 @@
 //! a client that closes is heard of behind everything that it has sent, one that is gone without a word never.
 
 use crate::checkers::connections::Lingering;
+use crate::scenes::Cue;
 use crate::tasks::Task;
 use crate::world::{Event, World};
 
@@ -84,6 +85,7 @@ impl World {
         task.arrives(Some(frame));
         state.lingering.heard();
         self.run_line(line);
+        self.cue(Cue::Arrives { line });
     }
 
     /// The client has closed.

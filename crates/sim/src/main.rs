@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use rookeeper_sim::scenes::{PLAYS, Play};
 use rookeeper_sim::{Fault, Figures, Outcome, Plan, Sabotage, live, planted, shrink};
 
 /// Runs simulated ensembles and says what was wrong, if something was.
@@ -22,9 +23,12 @@ struct Options {
     /// So many lives with each planted bug: how often it is seen, and as what.
     #[arg(long)]
     planted: Option<u64>,
-    /// Of the planted bugs only those whose names have this in them.
+    /// Of the planted bugs only those whose names have this in them; with --seed, the life of the seed with the first of them.
     #[arg(long)]
     bug: Option<String>,
+    /// Many scenes of this kind in every life: stray, standstill, relapse.
+    #[arg(long, value_parser = play)]
+    play: Option<Play>,
     /// Participants of every life, where the seed is not to choose.
     #[arg(long)]
     servers: Option<usize>,
@@ -68,12 +72,30 @@ fn table(lives: u64, options: &Options) {
     }
 }
 
+fn play(name: &str) -> Result<Play, String> {
+    let named = PLAYS.into_iter().find(|play| format!("{play:?}").eq_ignore_ascii_case(name));
+    named.ok_or_else(|| format!("these there are: {PLAYS:?}"))
+}
+
+fn plan(seed: u64, options: &Options) -> Plan {
+    if let Some(bug) = options.bug.as_deref().filter(|_| options.seed.is_some())
+        && let Some(sabotage) = Sabotage::ALL.into_iter().find(|sabotage| format!("{sabotage:?}").contains(bug))
+    {
+        return sabotage.plan(seed);
+    }
+    let plan = Plan::of_seed(seed, options.servers);
+    match options.play {
+        Some(play) => plan.playing(play),
+        None => plan,
+    }
+}
+
 fn threads(options: &Options) -> usize {
     options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1)
 }
 
 fn one(seed: u64, options: &Options) -> Result<()> {
-    let mut plan = Plan::of_seed(seed, options.servers);
+    let mut plan = plan(seed, options);
     if options.shrink {
         plan = shrink(&plan, 500);
     }
@@ -106,7 +128,7 @@ fn many(first: u64, end: u64, options: &Options) -> Result<()> {
                     if seed >= end || (failed.load(Ordering::Relaxed) && !options.keep_going) {
                         return;
                     }
-                    let _ = sender.send(live(Plan::of_seed(seed, options.servers), false));
+                    let _ = sender.send(live(plan(seed, options), false));
                 }
             });
         }

@@ -130,11 +130,6 @@ impl Network {
         *self.blocked.entry((from, to)).or_default() += 1;
     }
 
-    /// What the leader calls a link.
-    pub fn leaders_link(&self, number: u64) -> Option<LinkId> {
-        self.links.get(&number).map(|link| link.ends[Side::Leader as usize].link)
-    }
-
     pub fn unblock(&mut self, from: usize, to: usize) {
         if let Some(count) = self.blocked.get_mut(&(from, to)) {
             *count = count.saturating_sub(1);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::faults::{Plan, Sabotage};
+use crate::scenes::Play;
 use crate::world::live;
 
 impl Sabotage {
@@ -57,6 +58,18 @@ impl Sabotage {
         }
         if self == Sabotage::VotesWithoutItsDisk {
             plan = plan.losing_disks();
+        }
+        match self {
+            Sabotage::SnapshotsWhoHasMore | Sabotage::FollowsWhoIsBehind => plan = plan.playing(Play::Stray),
+            Sabotage::TruncatesUnsynced => {
+                plan = plan.playing(Play::Stray);
+                plan.darkens_after_cuts = true;
+                // Behind a snapshot nobody reads what was cut.
+                plan.snap_count = 1000;
+            }
+            Sabotage::JoinsRoundInFlight => plan = plan.playing(Play::Standstill),
+            Sabotage::KeepsAcknowledgements => plan = plan.playing(Play::Relapse),
+            _ => {}
         }
         plan.sabotage = Some(self);
         plan

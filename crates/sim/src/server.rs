@@ -23,6 +23,7 @@ use rookeeper_zab::{LinkId, Memberships, SyncPlan};
 use crate::checkers::durability::Promises;
 use crate::faults::Sabotage;
 use crate::network::Item;
+use crate::scenes::Cue;
 use crate::storage::Job;
 use crate::world::{Event, MS, World};
 
@@ -231,6 +232,10 @@ impl World {
         match output {
             Output::Append(record) => {
                 self.note_proposal(server, &record);
+                self.note(16, server as u64, record.zxid.0 as u64, || {
+                    let txn = rookeeper_proto::TxnRecord::decode(record.body()).map(|record| record.txn);
+                    format!("server {} logs {}: {txn:?}", server + 1, record.zxid)
+                });
                 if self.plan.sabotage == Some(Sabotage::AcksBeforeSync) {
                     self.feed(server, Input::Synced { zxid: record.zxid });
                 }
@@ -281,12 +286,16 @@ impl World {
             }
             Output::ToLearner { link, bytes } => {
                 self.check_to_learner(server, &bytes);
+                self.echo_of_the_round_before(server, link, &bytes);
                 self.send_to_learner(server, link, Item::Bytes(bytes));
             }
             Output::StreamLog { link, after, before } => {
                 self.send_to_learner(server, link, Item::Log { after, before })
             }
-            Output::StreamSnapshot { link } => self.send_to_learner(server, link, Item::Snapshot),
+            Output::StreamSnapshot { link } => {
+                self.cue(Cue::Brings { leader: server });
+                self.send_to_learner(server, link, Item::Snapshot);
+            }
             Output::PlanSync { link, after, before } => self.plan_sync(server, link, after, before),
             Output::Log { text, .. } => {
                 if text.contains("is nearly used up") {

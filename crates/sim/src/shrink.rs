@@ -56,6 +56,11 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
             plan.faults.remove(index);
         }));
     }
+    for index in 0..plan.scenes.len() {
+        all.push(with(&|plan| {
+            plan.scenes.remove(index);
+        }));
+    }
     if plan.clients > 1 {
         all.push(with(&|plan| plan.clients -= 1));
     }

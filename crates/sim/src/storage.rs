@@ -13,8 +13,9 @@ use rookeeper_store::{Disk, LogWriter, PurgeOptions, SnapshotOptions, StoreError
 use rookeeper_zab::{Memberships, Record};
 
 use crate::faults::Sabotage;
+use crate::scenes::Cue;
 use crate::server::recovery;
-use crate::world::{Event, MS, SEC, World};
+use crate::world::{Event, MS, World};
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -42,11 +43,20 @@ impl World {
     pub(crate) fn storage_step(&mut self, server: usize) {
         let (until_us, life) = (self.servers[server].disk_hangs_until_us, self.servers[server].life);
         if self.now_us < until_us {
-            self.schedule(until_us, Event::Storage { server, life });
+            // It may end early.
+            self.schedule(until_us.min(self.now_us + 10 * MS), Event::Storage { server, life });
             return;
         }
         match self.try_storage_step(server) {
-            Ok(Some(answer)) => self.feed(server, answer),
+            Ok(Some(answer)) => {
+                let cue = match &answer {
+                    Input::Synced { .. } => Some(Cue::Synced { server }),
+                    Input::Stored(Stored::Truncated { .. }) => Some(Cue::Cuts { server }),
+                    _ => None,
+                };
+                self.feed(server, answer);
+                cue.into_iter().for_each(|cue| self.cue(cue));
+            }
             Ok(None) => {}
             Err(error) => {
                 self.note(11, server as u64, 0, || format!("the storage of server {} fails: {error}", server + 1));
@@ -140,10 +150,12 @@ impl World {
                 }
                 this.promises.cut(last);
                 self.figures.truncations += 1;
-                // A planned power cut may find out whether that is durable.
+                // A planned power cut may find out whether that is durable: right away, or when the log has gone on in another file.
                 let life = this.life;
                 if self.plan.darkens_after_cuts && self.random.one_in(2) {
-                    let at_us = now_us + self.random.skewed(100, 2 * SEC);
+                    let tick_us = self.plan.tick_ms * MS;
+                    let from_us = *self.random.pick(&[100, tick_us]);
+                    let at_us = now_us + self.random.skewed(from_us, 6 * tick_us);
                     self.schedule(at_us, Event::PowerCut { server, life });
                 }
                 (Some(Stored::Truncated { zxid, tree }), Ok(()))

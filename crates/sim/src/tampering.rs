@@ -52,11 +52,6 @@ impl World {
             (Sabotage::LeadsWithoutPromises, Some(QuorumPacket::LeaderInfo { .. })) => {
                 self.promise_of_nobody(learner, leader)
             }
-            (Sabotage::JoinsRoundInFlight, Some(QuorumPacket::Ping { zxid, .. }))
-                if zxid != Zxid::ZERO && self.network.echoed_at == Some(leader) =>
-            {
-                self.echo_of_the_round_before(number, zxid, leader);
-            }
             (Sabotage::KeepsAcknowledgements, _) if begins || matches!(item, Item::Snapshot) => {
                 let before = self.network.acknowledged.get(&learner).copied().unwrap_or_default();
                 if before.epoch() == self.servers[leader].promises.accepted && before > Zxid::ZERO {
@@ -71,11 +66,21 @@ impl World {
     }
 
     /// A round of pings that begins when another one ends is answered by that one's answers.
-    fn echo_of_the_round_before(&mut self, number: u64, zxid: Zxid, leader: usize) {
-        let Some(link) = self.network.leaders_link(number) else { return };
-        let mut packets = Vec::new();
-        QuorumPacket::Ping { zxid, touches: Some(Vec::new()) }.append(&mut packets);
-        self.feed(leader, Input::FromLearner { link, packets });
+    pub(crate) fn echo_of_the_round_before(&mut self, leader: usize, link: LinkId, bytes: &[u8]) {
+        if self.plan.sabotage != Some(Sabotage::JoinsRoundInFlight) || self.network.echoed_at != Some(leader) {
+            return;
+        }
+        if let Ok(Some((QuorumPacket::Ping { zxid, .. }, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES)
+            && zxid != Zxid::ZERO
+        {
+            let mut packets = Vec::new();
+            // Also for the pings between the two rounds.
+            for _ in 0..3 {
+                QuorumPacket::Ping { zxid, touches: Some(Vec::new()) }.append(&mut packets);
+            }
+            // Before the leader hears that there is nobody any more who could answer.
+            self.inbox.push_front((leader, Input::FromLearner { link, packets }));
+        }
     }
 
     /// The leader counts every other voter as one that has acknowledged its epoch.

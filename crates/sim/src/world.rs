@@ -23,6 +23,7 @@ use crate::faults::{Fault, Plan};
 use crate::lines::Line;
 use crate::network::{End, Network, Payload, Side};
 use crate::random::Random;
+use crate::scenes::{Cue, Stage};
 use crate::server::Server;
 
 /// Virtual time counts in microseconds.
@@ -149,6 +150,10 @@ pub(crate) enum Event {
     LoseDisk {
         index: usize,
     },
+    Scene {
+        index: usize,
+    },
+    SceneStep,
     /// Time to look for connections that nobody needs.
     Sweep,
     Heal,
@@ -281,6 +286,8 @@ pub struct World {
     pub(crate) leaders: Leaders,
     pub(crate) floor: Floor,
     pub(crate) expiry: Expiry,
+    /// The scene that is on.
+    pub(crate) stage: Option<Stage>,
     pub(crate) healed: bool,
     pub(crate) figures: Figures,
     /// The one in force.
@@ -333,6 +340,7 @@ impl World {
             leaders: Leaders::default(),
             floor: Floor::default(),
             expiry: Expiry::new(plan.tick_ms),
+            stage: None,
             healed: false,
             figures: Figures::default(),
             membership: plan.membership().map(|memberships| memberships.committed.clone()),
@@ -389,6 +397,9 @@ impl World {
         }
         for index in 0..self.plan.disk_losses.len() {
             self.schedule(self.plan.disk_losses[index].at_us, Event::LoseDisk { index });
+        }
+        for index in 0..self.plan.scenes.len() {
+            self.schedule(self.plan.scenes[index].at_us, Event::Scene { index });
         }
         self.schedule(self.plan.safety_us, Event::Heal);
         self.schedule(self.plan.tick_ms * MS, Event::Sweep);
@@ -589,6 +600,8 @@ impl World {
             Event::Fault { index } => self.strike(index),
             Event::FaultOver { index, server } => self.fault_over(index, server),
             Event::LoseDisk { index } => self.lose_disk(index),
+            Event::Scene { index } => self.begin_scene(index),
+            Event::SceneStep => self.cue(Cue::Step),
             Event::Sweep => {
                 self.look_for_lingering();
                 self.schedule(self.now_us + self.plan.tick_ms * MS, Event::Sweep);

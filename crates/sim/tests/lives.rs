@@ -51,7 +51,7 @@ fn ensembles_live_through_all_faults() {
     if count >= 1000 {
         assert_eq!(figures.faults.len(), rookeeper_sim::faults::FAULTS.len(), "{:?}", figures.faults);
         assert!(figures.committed > 100 * count && figures.leaders > count && figures.snapshots_installed > count / 4);
-        assert!(figures.truncations > count / 40 && figures.lost_disks > count / 5, "{figures:?}");
+        assert!(figures.truncations > count / 4 && figures.lost_disks > count / 5, "{figures:?}");
         assert!(figures.watch_events > count && figures.expired > 0);
         assert!(figures.deep_checks > count / 2, "{figures:?}");
         for what in [
@@ -61,18 +61,22 @@ fn ensembles_live_through_all_faults() {
             "clients that stop to read and to send",
             "clients that vanish",
             "epochs used up",
+            "followers that lose a leader whose disk hangs",
             "large values",
+            "leaders that come back with what nobody else has",
             "leaders that had less than another server",
+            "leaders that stand still in a round of pings",
             "lists of rights set",
             "mixed multis",
             "nodes reaped",
+            "power cuts after a log was cut",
             "silences",
+            "syncs asked for where a leader stood still",
         ] {
             assert!(figures.rare.get(what).is_some_and(|times| *times > count / 20), "{what}: {figures:?}");
         }
-        for what in ["clients cut that took nothing", "power cuts after a log was cut"] {
-            assert!(figures.rare.get(what).is_some_and(|times| *times > count / 500), "{what}: {figures:?}");
-        }
+        let cut = figures.rare.get("clients cut that took nothing");
+        assert!(cut.is_some_and(|times| *times > count / 500), "{figures:?}");
         assert!(figures.joins > count / 10 && figures.removals > count / 10 && figures.wipes > 0, "{figures:?}");
     }
 }

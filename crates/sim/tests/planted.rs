@@ -129,6 +129,30 @@ fn a_refusal_for_another_reason() {
     is_seen(Sabotage::MisreportsRefusals, 3, &["acknowledged:"]);
 }
 
+#[test]
+fn a_log_that_is_cut_and_not_synced() {
+    is_seen_in(Sabotage::TruncatesUnsynced, &["history:", "durability:", "recovery:"], |seed| {
+        Sabotage::TruncatesUnsynced.plan(seed)
+    });
+}
+
+#[test]
+fn a_snapshot_for_who_has_more() {
+    let names = ["durability:", "history:", "session order:", "linearizable:", "acknowledged:"];
+    is_seen_in(Sabotage::SnapshotsWhoHasMore, &names, |seed| Sabotage::SnapshotsWhoHasMore.plan(seed));
+}
+
+#[test]
+fn an_acknowledgement_that_counts_although_it_was_taken_back() {
+    is_seen_in(Sabotage::KeepsAcknowledgements, &["durability:"], |seed| Sabotage::KeepsAcknowledgements.plan(seed));
+}
+
+#[test]
+fn a_sync_that_joins_a_round_of_pings_in_flight() {
+    let names = ["linearizable: a read behind a sync"];
+    is_seen_in(Sabotage::JoinsRoundInFlight, &names, |seed| Sabotage::JoinsRoundInFlight.plan(seed));
+}
+
 /// What comes of it has many names: whatever was acknowledged by the disk that is gone.
 #[test]
 fn a_server_that_lost_its_disk_and_is_counted() {

@@ -41,6 +41,17 @@ impl World {
         }
     }
 
+    /// What a partition has held back of a server will not arrive any more: it never left the server.
+    pub(crate) fn lose_held(&mut self, server: usize) {
+        for link in self.network.links.values_mut() {
+            for towards in [Side::Learner, Side::Leader] {
+                if link.ends[towards.other() as usize].server == server {
+                    link.held[towards as usize].clear();
+                }
+            }
+        }
+    }
+
     /// All connections of a server break; both sides notice.
     pub(crate) fn cut_links(&mut self, server: usize) {
         let numbers: Vec<u64> = self.network.links.keys().copied().collect();

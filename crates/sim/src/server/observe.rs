@@ -15,6 +15,7 @@ use super::{Server, recovery};
 use crate::checkers::durability;
 use crate::faults::Sabotage;
 use crate::forgetful::refuse_wrongly;
+use crate::scenes::Cue;
 use crate::world::World;
 
 /// One commit in so many is checked by reading the disks of a quorum.
@@ -34,7 +35,10 @@ impl World {
                     let stored = durable_epoch(&disk, &this.directories, CURRENT);
                     this.promises.acknowledges_leader(server + 1, zxid.epoch(), stored)
                 }
-                QuorumPacket::Ack { zxid } => self.servers[server].promises.acknowledges(server + 1, zxid),
+                QuorumPacket::Ack { zxid } => {
+                    self.cue(Cue::Acknowledges { server, zxid });
+                    self.servers[server].promises.acknowledges(server + 1, zxid)
+                }
                 QuorumPacket::AckEpoch { last_logged, current_epoch } => {
                     let disk = self.servers[server].after_power_cut(self.now_us as u64);
                     let this = &self.servers[server];
@@ -56,6 +60,9 @@ impl World {
     pub(super) fn check_to_learner(&mut self, server: usize, bytes: &[u8]) {
         let Ok(Some((packet, _))) = QuorumPacket::split(bytes, MAX_PACKET_BYTES) else { return };
         self.note_answer_to_learner(server, &packet);
+        if matches!(packet, QuorumPacket::Diff { .. } | QuorumPacket::Trunc { .. }) {
+            self.cue(Cue::Brings { leader: server });
+        }
         if let QuorumPacket::LeaderInfo { epoch } = packet {
             let disk = self.servers[server].after_power_cut(self.now_us as u64);
             let this = &self.servers[server];
@@ -96,6 +103,7 @@ impl World {
         if leads && self.plan.membership().is_some() {
             let verdict = self.leaders.leads(server + 1, epoch);
             self.judge(verdict);
+            self.cue(Cue::Leads { server });
             let last = |server: &Server| server.log.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
             let own = last(&self.servers[server]).max(applied);
             if self.servers.iter().any(|other| last(other) > own) {

@@ -3,7 +3,10 @@
 //! Three queues lead here: one from the storage, which always has precedence, one from the other servers, and one from the clients'
 //! connections. While too many transactions wait, the last is not read; connections then wait, and so do their clients. The other
 //! servers are still heard, because what they acknowledge is what makes room; only a disk that is very far behind stops them too.
+//!
+//! The tasks of the links to other servers run here as well, between two rounds of the replica.
 
+use std::io;
 use std::sync::Arc;
 use std::thread;
 
@@ -11,6 +14,7 @@ use rookeeper_proto::ServerId;
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Input, Level, Output, Replica};
 use rookeeper_zab::{HostPort, Record};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
@@ -70,14 +74,37 @@ pub(crate) struct Surroundings {
 
 /// Runs the replica until every sender of clients' inputs is gone and, where that depends on nobody else, everything accepted is
 /// answered.
-pub(crate) fn spawn(mut this: ReplicaThread) -> std::io::Result<thread::JoinHandle<()>> {
+pub(crate) fn spawn(mut this: ReplicaThread, mut runtime: ReplicaRuntime) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("replica".into()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime with only timers needs nothing that could fail");
-        runtime.block_on(this.run());
+        if let Some(runtime) = &mut runtime.0 {
+            runtime.block_on(this.run());
+        }
     })
+}
+
+/// What the thread runs on. Links between servers are served there too: what arrives on them is for the replica, and to wake another
+/// thread for it takes longer than to read it.
+///
+/// None once it is being dropped.
+#[derive(Debug)]
+pub(crate) struct ReplicaRuntime(Option<Runtime>);
+
+impl ReplicaRuntime {
+    /// The runtime, and where to spawn what is to run on it.
+    pub fn new() -> io::Result<(ReplicaRuntime, Handle)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok((ReplicaRuntime(Some(runtime)), handle))
+    }
+}
+
+impl Drop for ReplicaRuntime {
+    /// What is still read from the disk for a learner ends by itself: nobody waits for it, and a start that fails must not.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl ReplicaThread {

@@ -16,6 +16,7 @@ use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
 use rookeeper_replica::{Reaping, Replica, Serving, Settings, Shared};
 use rookeeper_tree::AccessConfig;
 use rookeeper_zab::HostPort;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -35,7 +36,7 @@ use crate::log_position::LogPosition;
 use crate::logging;
 use crate::membership_at_start;
 use crate::quorum_port::{self, QuorumPort, QuorumPortSettings};
-use crate::replica_thread::{self, INPUT_QUEUE, ReplicaThread, Surroundings};
+use crate::replica_thread::{self, INPUT_QUEUE, ReplicaRuntime, ReplicaThread, Surroundings};
 use crate::report::{self, ReportSources};
 use crate::room;
 use crate::snapshot_thread::{self, SnapshotRequests};
@@ -158,14 +159,18 @@ impl Server {
             snapshots.request(0);
         }
         let (client_port, wanted_port) = watch::channel(None);
+        let thread_failure =
+            |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
+        let (replica_runtime, links) = ReplicaRuntime::new().map_err(thread_failure)?;
         let (replica, ensemble) = match &config.ensemble {
             None => (Replica::new(shared.clone(), clock.now()), None),
             Some(ensemble) => {
                 starting.at(Step::ReadingEpochs);
                 let of = files.clone();
                 let epochs = without_waiting(move || of.read_epochs(recovered_zxid)).await?;
+                let ports = (client_port, links);
                 let surroundings =
-                    open_ports(&config, ensemble, shared.clone(), files.clone(), client_port, &starting).await?;
+                    open_ports(&config, ensemble, shared.clone(), files.clone(), ports, &starting).await?;
                 let replica = Replica::member(shared.clone(), ensemble.settings(&config), epochs, clock.now());
                 (replica, Some(surroundings))
             }
@@ -176,22 +181,23 @@ impl Server {
             links: ensemble.as_ref().map(|ensemble| ensemble.quorum_port.view()),
         });
         let election_port = ensemble.as_ref().map(|ensemble| ensemble.election_port.clone());
-        let thread_failure =
-            |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
         let threads = vec![
-            replica_thread::spawn(ReplicaThread {
-                replica,
-                clock,
-                inputs: input_queue,
-                answers: answer_queue,
-                storage,
-                activities: activities.clone(),
-                ensemble,
-                stop_on_mismatch: match config.formats.on_digest_mismatch {
-                    OnMismatch::Log => None,
-                    OnMismatch::Stop => Some(failures.clone()),
+            replica_thread::spawn(
+                ReplicaThread {
+                    replica,
+                    clock,
+                    inputs: input_queue,
+                    answers: answer_queue,
+                    storage,
+                    activities: activities.clone(),
+                    ensemble,
+                    stop_on_mismatch: match config.formats.on_digest_mismatch {
+                        OnMismatch::Log => None,
+                        OnMismatch::Stop => Some(failures.clone()),
+                    },
                 },
-            })
+                replica_runtime,
+            )
             .map_err(thread_failure)?,
             storage_thread::spawn(StorageThread {
                 files,
@@ -345,7 +351,7 @@ async fn open_ports(
     ensemble: &Ensemble,
     shared: Arc<Shared>,
     files: Arc<Files>,
-    client_port: watch::Sender<Option<HostPort>>,
+    (client_port, links): (watch::Sender<Option<HostPort>>, Handle),
     starting: &Starting,
 ) -> Result<Surroundings, Failure> {
     let (peers, queue) = quorum_port::peer_queue();
@@ -365,6 +371,7 @@ async fn open_ports(
             max_packet_bytes: config.requests.jute_max_buffer as usize + MAX_LEARNER_PACKET_BYTES,
             door: door.clone(),
             greeting_limit: Duration::from_millis(greeting_limit_ms),
+            links,
         },
         shared,
         files,

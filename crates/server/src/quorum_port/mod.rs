@@ -30,6 +30,7 @@ use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::{Input, Shared};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_zab::{HostPort, LinkId, Memberships, SyncPlan};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
@@ -64,12 +65,17 @@ pub(crate) struct QuorumPortSettings {
     pub door: Arc<Door>,
     /// How long a learner may take to say who it is.
     pub greeting_limit: Duration,
+    /// Where links are served once it is known that they are such: the replica's thread.
+    pub links: Handle,
 }
 
 /// Used by the replica thread. Dropped, it closes everything.
 #[derive(Debug)]
 pub(crate) struct QuorumPort {
+    /// For what is not to keep the replica's thread.
     runtime: Handle,
+    /// The replica's thread.
+    links: Handle,
     me: ServerId,
     snapshot_size_factor: Option<f64>,
     learners: Arc<Learners>,
@@ -88,6 +94,7 @@ struct Learners {
     context: LearnerContext,
     links: Mutex<HashMap<LinkId, LearnerHandle>>,
     next_link: AtomicU64,
+    serving: Handle,
 }
 
 #[derive(Debug)]
@@ -121,9 +128,15 @@ impl QuorumPort {
             max_packet_bytes,
             door,
             greeting_limit,
+            links,
         } = settings;
         let context = LearnerContext { inputs: inputs.clone(), shared, files, max_packet_bytes, door, greeting_limit };
-        let learners = Arc::new(Learners { context, links: Mutex::default(), next_link: AtomicU64::new(1) });
+        let learners = Arc::new(Learners {
+            context,
+            links: Mutex::default(),
+            next_link: AtomicU64::new(1),
+            serving: links.clone(),
+        });
         let places = Places { addresses: addresses_of(&memberships, me), all: listen_on_all };
         let (places, wanted) = watch::channel(places);
         let accepting = learners.clone();
@@ -131,6 +144,7 @@ impl QuorumPort {
         let addresses = listener::open(wanted, accept).await?;
         Ok(QuorumPort {
             runtime: Handle::current(),
+            links,
             me,
             snapshot_size_factor,
             learners,
@@ -238,7 +252,7 @@ impl QuorumPort {
         self.leader_link = Some(LeaderHandle { link, jobs, stop });
         let context = self.leader.clone();
         let wanted = Wanted { link, server, addresses };
-        self.runtime.spawn(async move { leader_link::serve(&context, wanted, queue, stopped).await });
+        self.links.spawn(async move { leader_link::serve(&context, wanted, queue, stopped).await });
     }
 
     pub fn hang_up(&mut self, link: LinkId) {
@@ -287,11 +301,16 @@ impl LinkView {
 }
 
 impl Learners {
-    fn serve(self: Arc<Learners>, stream: tokio::net::TcpStream, peer: SocketAddr, seat: Seat) {
+    fn serve(self: Arc<Learners>, mut stream: TcpStream, peer: SocketAddr, seat: Seat) {
         tokio::spawn(async move {
-            let (mut reader, writer) = stream.into_split();
-            // The replica never hears of those who do not begin as a learner does.
-            if let Some(greeting) = learner_link::greeting(&self.context, peer, &mut reader).await {
+            // The replica never hears of those who do not begin as a learner does, and its thread does not read what they send.
+            let Some(greeting) = learner_link::greeting(&self.context, peer, &mut stream).await else {
+                return linger(stream).await;
+            };
+            let Ok(stream) = stream.into_std() else { return };
+            self.serving.clone().spawn(async move {
+                let Ok(stream) = TcpStream::from_std(stream) else { return };
+                let (reader, writer) = stream.into_split();
                 let link = LinkId(self.next_link.fetch_add(1, Relaxed));
                 let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
                 let (stop, stopped) = oneshot::channel();
@@ -300,10 +319,8 @@ impl Learners {
                 let stream = (reader, writer);
                 learner_link::serve(&self.context, link, peer, stream, greeting, queue, stopped).await;
                 self.links.lock().remove(&link);
-            } else if let Ok(stream) = reader.reunite(writer) {
-                linger(stream).await;
-            }
-            drop(seat);
+                drop(seat);
+            });
         });
     }
 }

@@ -56,6 +56,7 @@ impl Fixture {
             max_packet_bytes: 1 << 20,
             door: Arc::new(Door::new(only_members, &memberships("127.0.0.1:0"))),
             greeting_limit,
+            links: tokio::runtime::Handle::current(),
         };
         let port = QuorumPort::open(settings, shared.clone(), files.clone(), sender).await.unwrap();
         Fixture { port, inputs, waiting: Vec::new(), files, shared, _directory: directory }
@@ -413,6 +414,7 @@ async fn the_port_follows_the_membership() {
         max_packet_bytes: 1,
         door: Arc::new(Door::new(false, &memberships("127.0.0.1:0"))),
         greeting_limit: LIMIT,
+        links: tokio::runtime::Handle::current(),
     };
     let failure = QuorumPort::open(settings, fixture.shared.clone(), fixture.files.clone(), sender).await.unwrap_err();
     assert_eq!(failure.exit_code, 14);

@@ -3,7 +3,7 @@
 //! What always holds here: what was sent to the leader and is not answered stands in one queue, oldest first, over all sessions,
 //! because the leader's answers carry no number: a transaction is the answer to the head of the queue if session and cxid are those
 //! of the head, and somebody else's otherwise. A request enters the queue before it is sent. Reads behind a request of their
-//! connection wait with it.
+//! connection wait with it. What the leader is told of sessions is gathered in portions, between which everything else goes on.
 //!
 //! Counterpart in the original: `FollowerRequestProcessor`, `CommitProcessor`, `LearnerZooKeeperServer`.
 
@@ -20,8 +20,11 @@ use crate::read::ReadFrame;
 use crate::replica::{Replica, Reply, Role};
 use crate::time::Time;
 
-/// The original reads no packet that is longer than its `jute.maxbuffer` and as much again; this is below the half of that.
-const TOUCHES_PER_PACKET: usize = 50_000;
+/// Sessions looked at under one lock, and told of in one packet.
+const SESSIONS_AT_ONCE: usize = 1000;
+
+/// With this zxid a leader of this kind takes a packet for no answer to a ping; the original looks at the sessions only.
+const NO_ANSWER: Zxid = Zxid::ZERO;
 
 #[derive(Debug)]
 enum Kind {
@@ -56,7 +59,17 @@ pub(crate) struct Forwarded {
     resuming: BTreeMap<SessionId, Vec<(Arc<Connection>, ConnectRequest)>>,
     /// Sessions whose connection ended since the last ping, and that were heard of after it.
     departed: Vec<Touch>,
-    last_ping_ms: i64,
+    look: Option<Look>,
+    /// When the last look through the sessions began.
+    last_look_ms: i64,
+}
+
+/// A look through all sessions for those that were heard of.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// When the look before it began: whoever was heard of since has not been told of, or not of that.
+    since_ms: i64,
+    behind: Option<SessionId>,
 }
 
 impl Forwarded {
@@ -71,6 +84,7 @@ impl Forwarded {
         let entries = self.entries.drain(..).map(|entry| (entry.reply, entry.reads)).collect();
         let resuming = std::mem::take(&mut self.resuming).into_values().flatten().collect();
         self.departed.clear();
+        self.look = None;
         (entries, resuming)
     }
 
@@ -78,7 +92,8 @@ impl Forwarded {
     /// every session its full timeout.
     pub fn begin(&mut self, now_ms: i64) {
         self.departed.clear();
-        self.last_ping_ms = now_ms;
+        self.look = None;
+        self.last_look_ms = now_ms;
     }
 
     fn push(&mut self, entry: Entry) {
@@ -216,38 +231,67 @@ impl Replica {
 
     /// A connection ended: the leader is told with the next ping that its session was heard of since the last.
     pub(crate) fn note_departure(&mut self, connection: &Connection) {
-        if connection.is_established() && connection.last_heard_ms() >= self.forwarded.last_ping_ms {
+        // A look that is under way may not have come to it.
+        let since_ms = self.forwarded.look.map_or(self.forwarded.last_look_ms, |look| look.since_ms);
+        if connection.is_established() && connection.last_heard_ms() >= since_ms {
             let (session, timeout_ms) = (connection.session(), connection.timeout_ms());
             self.forwarded.departed.push(Touch { session, timeout_ms });
         }
     }
 
-    /// Answers a ping with the sessions heard of since the last one.
+    /// Answers a ping with sessions heard of since the last one. Where there are many, [`Replica::look_on`] tells of the others.
     pub(crate) fn pong(&mut self, now: Time, zxid: Zxid) {
-        let since_ms = std::mem::replace(&mut self.forwarded.last_ping_ms, now.monotonic_ms);
-        let mut touches = std::mem::take(&mut self.forwarded.departed);
-        let sessions = self.shared.sessions();
-        let mut connected: Vec<Touch> = sessions
-            .iter()
-            .filter(|(_, session)| !session.local)
-            .filter_map(|(id, session)| {
-                let connection = session.connection.as_ref()?;
+        if self.forwarded.look.is_none() {
+            let since_ms = std::mem::replace(&mut self.forwarded.last_look_ms, now.monotonic_ms);
+            self.forwarded.look = Some(Look { since_ms, behind: None });
+        }
+        self.tell_of_sessions(now, Some(zxid));
+    }
+
+    /// Whether more sessions are to be told of.
+    pub(crate) fn is_looking(&self) -> bool {
+        self.forwarded.look.is_some()
+    }
+
+    /// Tells the leader of another portion of the sessions, if there is one.
+    pub(crate) fn look_on(&mut self, now: Time) {
+        if self.is_looking() {
+            self.tell_of_sessions(now, None);
+        }
+    }
+
+    /// Sends a portion of what there is to tell, with the answer to a ping where there is one to answer; and ends connections whose
+    /// clients have left.
+    fn tell_of_sessions(&mut self, now: Time, answer: Option<Zxid>) {
+        let departed = &mut self.forwarded.departed;
+        let mut touches = departed.split_off(departed.len().saturating_sub(SESSIONS_AT_ONCE));
+        let mut abandoned = Vec::new();
+        if let Some(Look { since_ms, behind }) = self.forwarded.look.take() {
+            let sessions = self.shared.sessions();
+            let (mut left, mut last) = (SESSIONS_AT_ONCE, behind);
+            for (id, session) in sessions.behind(behind).take(SESSIONS_AT_ONCE) {
+                (left, last) = (left - 1, Some(id));
+                let Some(connection) = &session.connection else { continue };
                 // Where it is this server that does not listen, silence says nothing.
                 let heard = connection.last_heard_ms() >= since_ms || connection.is_held_back();
-                heard.then_some(Touch { session: id, timeout_ms: connection.timeout_ms() })
-            })
-            .collect();
-        let mut abandoned = sessions.abandoned(now.monotonic_ms);
-        drop(sessions);
+                if heard && !session.local {
+                    touches.push(Touch { session: id, timeout_ms: connection.timeout_ms() });
+                }
+                if sessions.is_abandoned(session, now.monotonic_ms) {
+                    abandoned.push(connection.clone());
+                }
+            }
+            let more = left == 0 || !self.forwarded.departed.is_empty();
+            self.forwarded.look = more.then_some(Look { since_ms, behind: last });
+        }
         abandoned.sort_unstable_by_key(|connection| connection.id);
         for connection in abandoned {
             self.hang_up(&connection);
         }
-        touches.append(&mut connected);
-        if let Role::Learning(learner) = &mut self.role {
-            for part in in_packets(touches, TOUCHES_PER_PACKET) {
-                learner.pong(zxid, part);
-            }
+        if let Role::Learning(learner) = &mut self.role
+            && (answer.is_some() || !touches.is_empty())
+        {
+            learner.pong(answer.unwrap_or(NO_ANSWER), touches);
         }
     }
 
@@ -255,34 +299,5 @@ impl Replica {
     pub(crate) fn forward_write(&mut self, body: &[u8], identities: &Identities, reply: Reply) {
         let (session, cxid, op) = (reply.connection.session(), reply.xid, reply.op);
         self.forward(session, cxid, op, body, Some(identities.to_vec()), Some(reply));
-    }
-}
-
-/// Splits what a ping is answered with; where there is nothing to tell, the answer is empty.
-fn in_packets(mut touches: Vec<Touch>, limit: usize) -> Vec<Vec<Touch>> {
-    let mut rest = touches.split_off(touches.len().min(limit));
-    let mut packets = vec![touches];
-    while !rest.is_empty() {
-        let later = rest.split_off(rest.len().min(limit));
-        packets.push(std::mem::replace(&mut rest, later));
-    }
-    packets
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ping_of_many_sessions_is_answered_in_packets_that_the_original_reads() {
-        let touches = |ids: std::ops::Range<i64>| -> Vec<Touch> {
-            ids.map(|id| Touch { session: SessionId(id), timeout_ms: 4000 }).collect()
-        };
-        assert_eq!(in_packets(touches(0..0), 3), [touches(0..0)]);
-        assert_eq!(in_packets(touches(0..3), 3), [touches(0..3)]);
-        assert_eq!(in_packets(touches(0..7), 3), [touches(0..3), touches(3..6), touches(6..7)]);
-        let mut packet = Vec::new();
-        QuorumPacket::Ping { zxid: Zxid(1), touches: Some(touches(0..TOUCHES_PER_PACKET as i64)) }.append(&mut packet);
-        assert!(packet.len() <= frame::DEFAULT_MAX_BUFFER_BYTES, "{}", packet.len());
     }
 }

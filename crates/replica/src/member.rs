@@ -531,6 +531,7 @@ impl Replica {
             Role::Learning(learner) if learner.deadline_ms().is_some_and(|due| due <= now_ms) => learner.tick(now_ms),
             _ => {}
         }
+        self.look_on(now);
         let Some(member) = &mut self.member else { return };
         if member.election.deadline_ms().is_some_and(|due| due <= now_ms) {
             member.election.tick(now_ms);
@@ -553,6 +554,9 @@ impl Replica {
 
     pub(crate) fn member_deadline_ms(&self) -> Option<i64> {
         let member = self.member.as_ref()?;
+        if self.is_looking() {
+            return Some(i64::MIN);
+        }
         let role = match &self.role {
             Role::Leading(leader) => leader.deadline_ms(),
             Role::Learning(learner) => learner.deadline_ms(),

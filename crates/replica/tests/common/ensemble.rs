@@ -37,6 +37,8 @@ pub struct Node {
     pub log: Vec<String>,
     /// Whom it told of commits, in this order.
     pub told: Vec<Told>,
+    /// What it answered pings with: the zxid, and how many sessions it had heard of.
+    pub pongs: Vec<(Zxid, usize)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +156,7 @@ impl World {
         let shared = Arc::new(Shared::new(settings, tree, 1_000_000));
         let settings = EnsembleSettings { me, memberships: disk.memberships.clone(), ..self.settings.clone() };
         let replica = Replica::member(shared.clone(), settings, disk.epochs, self.now());
-        Node { shared, replica, alive: true, disk, log: Vec::new(), told: Vec::new() }
+        Node { shared, replica, alive: true, disk, log: Vec::new(), told: Vec::new(), pongs: Vec::new() }
     }
 
     fn link_up(&mut self, node: usize) {
@@ -166,7 +168,7 @@ impl World {
         }
     }
 
-    fn now(&self) -> Time {
+    pub fn now(&self) -> Time {
         Time { monotonic_ms: self.now_ms, wall_ms: 1_000_000 + self.now_ms }
     }
 
@@ -321,6 +323,7 @@ impl World {
                 self.queue.push_back((node, Input::LeaderConnected { link }));
             }
             Output::ToLeader { link, bytes } => {
+                self.nodes[node].pongs.extend(pings(&bytes));
                 if let Some((_, leader, link)) = self.peer_of(node, link) {
                     self.queue.push_back((leader, Input::FromLearner { link, packets: bytes }));
                 }
@@ -623,6 +626,18 @@ fn has(packets: &[u8], is_such: fn(&QuorumPacket<'_>) -> bool) -> bool {
         rest = &rest[length..];
     }
     false
+}
+
+/// The zxids of pings, with the number of the sessions that they tell of.
+fn pings(packets: &[u8]) -> Vec<(Zxid, usize)> {
+    let (mut pings, mut rest) = (Vec::new(), packets);
+    while let Some((packet, length)) = QuorumPacket::split(rest, MAX_PACKET_BYTES).unwrap() {
+        if let QuorumPacket::Ping { zxid, touches } = packet {
+            pings.push((zxid, touches.map_or(0, |touches| touches.len())));
+        }
+        rest = &rest[length..];
+    }
+    pings
 }
 
 /// The tree, as one of this zxid.

@@ -2,10 +2,12 @@
 //!
 //! Transactions are applied in batches under one lock of the tree. For each, in this order: the tree changes, events go out, the
 //! answer goes out, reads that stood behind it are answered. So an event precedes the answer to the request that caused it, and both
-//! are in their outboxes before anybody can read the new state.
+//! are in their outboxes before anybody can read the new state. Of a session with very many nodes some go at a time, each with its
+//! events, and readers come in between.
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use parking_lot::RwLockWriteGuard;
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::MultiHeader;
@@ -14,11 +16,18 @@ use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
 use rookeeper_tree::{Change, Outcome, Tree};
 
 use crate::digest_log::DigestLog;
+use crate::pending::Touched;
 use crate::replica::{InFlight, Output, Replica, Reply, Role, reconfigured};
 use crate::time::Time;
 
 /// Transactions applied under one lock: readers wait no longer than these take.
 const BATCH: usize = 128;
+
+/// And so many changes, about: the end of a session may make any number.
+const CHANGES_AT_ONCE: usize = 2000;
+
+/// Nodes of a session that ends that go at once, each of which makes two changes.
+const NODES_AT_ONCE: usize = CHANGES_AT_ONCE / 2;
 
 impl Replica {
     /// Applies everything up to `committed`.
@@ -27,15 +36,63 @@ impl Replica {
         let mut changes = Vec::new();
         while self.in_flight.front().is_some_and(|next| next.header.zxid <= committed) {
             let mut tree = shared.tree_mut();
+            let mut left = CHANGES_AT_ONCE;
             for _ in 0..BATCH {
-                let Some(next) = self.in_flight.pop_front_if(|next| next.header.zxid <= committed) else { break };
+                let Some(mut next) = self.in_flight.pop_front_if(|next| left > 0 && next.header.zxid <= committed)
+                else {
+                    break;
+                };
+                changes.clear();
+                self.close_in_portions(&mut tree, &mut next, &mut changes);
+                let (zxid, touched) = (next.header.zxid, std::mem::take(&mut next.touched));
                 self.apply(now, &mut tree, next, &mut changes);
+                left = left.saturating_sub(changes.len());
+                self.forget_touched(&mut tree, zxid, touched);
             }
         }
     }
 
+    /// Where a session ends that owns very many nodes, the most of them go here, and others see the tree in between.
+    fn close_in_portions(
+        &mut self,
+        tree: &mut RwLockWriteGuard<'_, Tree>,
+        InFlight { header, txn, .. }: &mut InFlight,
+        changes: &mut Vec<Change>,
+    ) {
+        let Txn::CloseSession { paths } = txn else { return };
+        if paths.as_ref().map_or(0, Vec::len) <= NODES_AT_ONCE
+            && tree.ephemerals(header.session).nth(NODES_AT_ONCE).is_none()
+        {
+            return;
+        }
+        let mut listed = paths.take().unwrap_or_default().into_iter();
+        loop {
+            changes.clear();
+            let count = listed.len().min(NODES_AT_ONCE);
+            let more = tree.close_some(header, listed.by_ref().take(count), NODES_AT_ONCE - count, changes);
+            if count + more < NODES_AT_ONCE {
+                // The rest goes with the transaction itself, and with it what has just changed is told.
+                break;
+            }
+            self.shared.fire(changes, header.zxid, &mut self.to_wake);
+            RwLockWriteGuard::bump(tree);
+        }
+        *paths = Some(Vec::new());
+    }
+
+    /// What is applied is no longer on its way.
+    fn forget_touched(&mut self, tree: &mut RwLockWriteGuard<'_, Tree>, zxid: Zxid, touched: Touched) {
+        self.shared.statistics.changes_removed.fetch_add(touched.len() as u64, Relaxed);
+        let mut touched = touched.into_iter();
+        while touched.len() > CHANGES_AT_ONCE {
+            self.pending.applied(zxid, touched.by_ref().take(CHANGES_AT_ONCE));
+            RwLockWriteGuard::bump(tree);
+        }
+        self.pending.applied(zxid, touched);
+    }
+
     fn apply(&mut self, now: Time, tree: &mut Tree, next: InFlight, changes: &mut Vec<Change>) {
-        let InFlight { header, txn, digest, touched, mut reply, mut reads } = next;
+        let InFlight { header, txn, digest, touched: _, mut reply, mut reads } = next;
         if let Role::Learning(_) = self.role
             && let Some((waiting, behind)) = self.forwarded.take_answered(header.session, header.cxid)
         {
@@ -56,10 +113,7 @@ impl Replica {
             Txn::Multi(members) => members.iter().map(Txn::op).collect(),
             _ => Vec::new(),
         };
-        changes.clear();
         let outcome = tree.apply(&header, txn, changes);
-        self.pending.applied(header.zxid, &touched);
-        self.shared.statistics.changes_removed.fetch_add(touched.len() as u64, Relaxed);
         if let Some(expected) = digest.filter(|_| self.compare_digests) {
             self.compare_digest(header.zxid, expected, tree.digest());
         }

@@ -120,10 +120,10 @@ impl Pending {
     }
 
     /// A transaction is in the tree now; what nothing later touches is read from there again.
-    pub fn applied(&mut self, zxid: Zxid, touched: &Touched) {
+    pub fn applied(&mut self, zxid: Zxid, touched: impl Iterator<Item = Box<str>>) {
         for path in touched {
-            if self.entries.get(path).is_some_and(|entry| entry.zxid == zxid)
-                && let Some(entry) = self.entries.remove(path)
+            if self.entries.get(&path).is_some_and(|entry| entry.zxid == zxid)
+                && let Some(entry) = self.entries.remove(&path)
             {
                 self.count_ephemeral(&entry, -1);
             }

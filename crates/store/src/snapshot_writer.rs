@@ -9,6 +9,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rookeeper_proto::Zxid;
 use rookeeper_proto::jute;
@@ -21,6 +22,9 @@ use crate::error::{Result, StoreError};
 use crate::names::{self, Compression};
 use crate::snapshot_file::Writer;
 use crate::snapshot_reader;
+
+/// Between two looks at a tree that has a part of a transaction.
+const BETWEEN_ZXIDS: Duration = Duration::from_millis(1);
 
 /// How a snapshot is written.
 #[derive(Debug, Clone, Copy)]
@@ -119,11 +123,20 @@ fn write_as(
         });
         more
     });
-    let mut end = None;
     let result = written.and_then(|writer| {
         // Zxid and digest belong together, and nothing is encoded after them.
-        with_tree(&mut |tree| end = Some((tree.last_zxid(), tree.digest())));
-        let end = end.unwrap_or((zxid, 0));
+        let end = loop {
+            let (mut looked, mut end) = (false, None);
+            with_tree(&mut |tree| {
+                looked = true;
+                end = (!tree.is_between_zxids()).then(|| (tree.last_zxid(), tree.digest()));
+            });
+            match end {
+                Some(end) => break end,
+                None if looked => std::thread::sleep(BETWEEN_ZXIDS),
+                None => break (zxid, 0),
+            }
+        };
         let bytes = writer.finish(options, end).map_err(|error| StoreError::disk("write", &temporary, error))?;
         durable(end.0)?;
         disk.rename(&temporary, path).map_err(|error| StoreError::disk("rename", &temporary, error))?;

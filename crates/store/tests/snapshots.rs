@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rookeeper_proto::Zxid;
+use rookeeper_proto::txn::{CreateKind, CreateTxn};
+use rookeeper_proto::{SessionId, Txn, TxnHeader, Zxid};
 use rookeeper_store::{
     Compression, LogWriter, Origin, PurgeOptions, Purged, Purger, RecoveryReport, SimDisk, SnapshotOptions, StoreError,
     WrittenSnapshot, write_snapshot,
@@ -401,6 +402,42 @@ fn a_snapshot_that_was_taken_while_the_tree_changed_is_a_start_alone_only_where_
     writer.append(Zxid(151), &body).unwrap();
     writer.commit().unwrap();
     assert_eq!(start(&disk).unwrap().tree.last_zxid(), Zxid(151));
+}
+
+/// The digest in a snapshot is that of a zxid, also where the tree was looked at while a part of a transaction was applied.
+#[test]
+fn a_snapshot_ends_at_a_zxid() {
+    let mut tree = Tree::new();
+    let owner = |zxid| TxnHeader { session: SessionId(7), cxid: 0, zxid: Zxid(zxid), time_ms: 0 };
+    tree.apply(&owner(1), Txn::CreateSession { timeout_ms: 4000 }, &mut Vec::new());
+    for zxid in 2..=9 {
+        let kind = CreateKind::Node { ephemeral: true, with_stat: false };
+        let create = CreateTxn { path: format!("/{zxid}"), data: None, acl: None, kind, parent_cversion: -1 };
+        tree.apply(&owner(zxid), Txn::Create(create), &mut Vec::new());
+    }
+    let (disk, mut looks) = (empty_disk(), 0);
+    let mut with_tree = |read: &mut dyn FnMut(&Tree)| {
+        read(&tree);
+        looks += 1;
+        match looks {
+            // Head, nodes, end.
+            2 => drop(tree.close_some(&owner(10), std::iter::empty(), 5, &mut Vec::new())),
+            3 => drop(tree.apply(&owner(10), Txn::CloseSession { paths: None }, &mut Vec::new())),
+            _ => {}
+        }
+    };
+    let written = write_snapshot(
+        &disk,
+        &directories().snapshot_dir,
+        &SnapshotOptions::default(),
+        &mut with_tree,
+        &mut |durable| {
+            assert_eq!(durable, Zxid(10));
+            Ok(())
+        },
+    );
+    assert_eq!(written.unwrap().zxid, Zxid(9));
+    assert_eq!(looks, 4);
 }
 
 #[test]

@@ -21,6 +21,7 @@ impl Tree {
     /// Applies one transaction and appends what watchers may have to hear of. The last zxid moves once all of it is in.
     pub fn apply(&mut self, header: &TxnHeader, txn: Txn, changes: &mut Vec<Change>) -> Outcome {
         let outcome = self.apply_one(header, txn, changes);
+        self.between_zxids = false;
         if header.zxid > self.last_zxid() {
             self.set_last_zxid(header.zxid);
         }
@@ -159,6 +160,25 @@ impl Tree {
         Outcome::Changed(stat)
     }
 
+    /// Takes away a part of what the end of a session takes along, so that others can look at the tree before the rest goes: the listed
+    /// paths and about `limit` more nodes that the session owns. [`Tree::apply`] with the same header must follow before anything else
+    /// changes the tree. Returns how many nodes have gone besides those listed.
+    ///
+    /// Whoever reads in between sees some of the nodes gone and the zxid before, as with the original.
+    pub fn close_some(
+        &mut self,
+        header: &TxnHeader,
+        listed: impl Iterator<Item = String>,
+        limit: usize,
+        changes: &mut Vec<Change>,
+    ) -> usize {
+        self.between_zxids = true;
+        for path in listed {
+            self.delete(&path, header.zxid, changes);
+        }
+        self.delete_some_ephemerals(header.session, header.zxid, limit, changes).len()
+    }
+
     /// The listed paths go whoever owns them by now: in a replay their next life is still to come. Then all that the session
     /// still owns, which is everything where the transaction has no list.
     fn close_session(&mut self, header: &TxnHeader, paths: Vec<String>, changes: &mut Vec<Change>) -> Outcome {
@@ -177,7 +197,17 @@ impl Tree {
         zxid: Zxid,
         changes: &mut Vec<Change>,
     ) -> Vec<String> {
-        let mut paths: Vec<_> = self.ephemerals(session).map(str::to_owned).collect();
+        self.delete_some_ephemerals(session, zxid, usize::MAX, changes)
+    }
+
+    fn delete_some_ephemerals(
+        &mut self,
+        session: SessionId,
+        zxid: Zxid,
+        limit: usize,
+        changes: &mut Vec<Change>,
+    ) -> Vec<String> {
+        let mut paths: Vec<_> = self.ephemerals(session).take(limit).map(str::to_owned).collect();
         paths.sort_unstable();
         for path in &paths {
             self.delete(path, zxid, changes);

@@ -88,4 +88,34 @@ mod tests {
         apply(&mut tree, 5, Txn::Delete { path: "/5".into() });
         assert_eq!(owners(&tree, None), [-3, 9]);
     }
+
+    #[test]
+    fn a_session_that_ends_in_parts_ends_as_at_once() {
+        let tree = || {
+            let mut tree = Tree::new();
+            (0..100).for_each(|number| create(&mut tree, 7 + number % 2, format!("/{number:02}")));
+            tree
+        };
+        let header = TxnHeader { session: SessionId(7), cxid: 0, zxid: Zxid(101), time_ms: 0 };
+        let listed: Vec<String> = (0..40).step_by(2).map(|number| format!("/{number:02}")).collect();
+        let (mut whole, mut parted) = (tree(), tree());
+        let (mut at_once, mut in_parts) = (Vec::new(), Vec::new());
+        whole.apply(&header, Txn::CloseSession { paths: Some(listed.clone()) }, &mut at_once);
+        let mut listed = listed.into_iter();
+        let gone = [(10, 0), (9, 3), (0, 20)].map(|(count, limit)| {
+            let besides = parted.close_some(&header, listed.by_ref().take(count), limit, &mut in_parts);
+            assert!(parted.is_between_zxids() && parted.last_zxid() == Zxid(100));
+            besides
+        });
+        assert_eq!((gone, parted.ephemerals(SessionId(7)).count()), ([0, 3, 20], 8));
+        parted.apply(&header, Txn::CloseSession { paths: Some(listed.collect()) }, &mut in_parts);
+        assert!(!parted.is_between_zxids());
+        assert_eq!((parted.digest(), parted.last_zxid()), (whole.digest(), whole.last_zxid()));
+        assert_eq!(parted.ephemeral_count(), 50);
+        let mut told = [at_once, in_parts].map(|changes| {
+            changes.iter().map(|change| format!("{:?} {}", change.kind, change.path)).collect::<Vec<_>>()
+        });
+        told.iter_mut().for_each(|told| told.sort());
+        assert_eq!(told[0], told[1]);
+    }
 }

@@ -36,6 +36,8 @@ pub struct Tree {
     digest: u64,
     data_size: usize,
     last_zxid: Zxid,
+    /// A part of the transaction behind the last zxid is applied.
+    pub(crate) between_zxids: bool,
     incarnation: u64,
     /// Nodes that came from a snapshot without their list, until the replay is finished.
     pub(crate) unknown_acls: Vec<String>,
@@ -76,6 +78,7 @@ impl Tree {
             digest: 0,
             data_size: 0,
             last_zxid: Zxid::ZERO,
+            between_zxids: false,
             incarnation: 0,
             unknown_acls: Vec::new(),
         }
@@ -116,6 +119,11 @@ impl Tree {
 
     pub fn set_last_zxid(&mut self, zxid: Zxid) {
         self.last_zxid = zxid;
+    }
+
+    /// Whether a part of the transaction behind the last zxid is applied, see [`Tree::close_some`]: the digest is that of no zxid then.
+    pub fn is_between_zxids(&self) -> bool {
+        self.between_zxids
     }
 
     /// How many trees have stood in this one's place before. Who reads a tree in portions tells by it that another one has taken its place.

@@ -83,6 +83,8 @@ struct Link {
     arrive_us: [i64; 2],
     /// Held back by a partition, towards each side.
     held: [VecDeque<Payload>; 2],
+    /// Something towards a side is lost: nothing behind it may arrive, but that the link has ended.
+    has_gap: [bool; 2],
     outgoing: VecDeque<Item>,
     stream: Option<Stream>,
     receiver: Option<Box<SnapshotReceiver>>,
@@ -175,6 +177,7 @@ impl World {
                 alive: [true; 2],
                 arrive_us: [now_us; 2],
                 held: Default::default(),
+                has_gap: [false; 2],
                 outgoing: VecDeque::new(),
                 stream: None,
                 receiver: None,
@@ -245,6 +248,9 @@ impl World {
         let (to, from) = (link.ends[towards as usize], link.ends[towards.other() as usize]);
         let cut = self.network.blocked.get(&(from.server, to.server)).is_some_and(|count| *count > 0);
         let blocked = cut || self.servers[to.server].frozen;
+        if link.has_gap[towards as usize] && !matches!(payload, Payload::Close(_)) {
+            return;
+        }
         if blocked || !link.held[towards as usize].is_empty() {
             link.held[towards as usize].push_back(payload);
             return;

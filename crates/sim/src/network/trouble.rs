@@ -45,8 +45,9 @@ impl World {
     pub(crate) fn lose_held(&mut self, server: usize) {
         for link in self.network.links.values_mut() {
             for towards in [Side::Learner, Side::Leader] {
-                if link.ends[towards.other() as usize].server == server {
+                if link.ends[towards.other() as usize].server == server && !link.held[towards as usize].is_empty() {
                     link.held[towards as usize].clear();
+                    link.has_gap[towards as usize] = true;
                 }
             }
         }

@@ -256,6 +256,8 @@ fn a_tree_with_another_digest_is_shown_and_served_or_refused() {
     assert!(srvr.contains("\nDigest mismatch: this tree can't be trusted since 0x1\n"), "{srvr}");
     let mntr = four_letter_word(server.address(), "mntr").expect("it answers");
     assert!(mntr.contains("zk_digest_mismatches_count\t1\n"), "{mntr}");
+    let loaded = mntr.lines().find_map(|line| line.strip_prefix("zk_sum_startup_txns_loaded\t"));
+    assert!(loaded.is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0)), "{mntr}");
     // What is reset is what is counted, not what is known.
     four_letter_word(server.address(), "srst").expect("it answers");
     let srvr = four_letter_word(server.address(), "srvr").expect("it answers");

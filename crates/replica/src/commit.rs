@@ -8,6 +8,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::RwLockWriteGuard;
+use rookeeper_proto::event::EventType;
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::MultiHeader;
@@ -125,6 +126,7 @@ impl Replica {
         }
         let since_proposed_ms = (now.wall_ms - header.time_ms).max(0);
         self.shared.statistics.propagation_latency_ms.record(since_proposed_ms as u64);
+        self.note_written(tree, changes);
         self.shared.fire(changes, header.zxid, &mut self.to_wake);
         let owner = closed.and_then(|session| {
             self.outputs.push_back(Output::SessionClosed { session });
@@ -150,6 +152,19 @@ impl Replica {
             if let Some(other) = owner.filter(|other| *other != reply.connection) {
                 self.hang_up(&other);
             }
+        }
+    }
+
+    fn note_written(&self, tree: &Tree, changes: &[Change]) {
+        for Change { kind, path, .. } in changes {
+            let data = || tree.node(path).and_then(|node| node.data()).map_or(0, <[u8]>::len);
+            let bytes = match kind {
+                EventType::NodeCreated | EventType::NodeDataChanged => data(),
+                EventType::NodeDeleted => 0,
+                // Of the parent, which nobody wrote.
+                EventType::NodeChildrenChanged => continue,
+            };
+            self.shared.statistics.written_bytes.record(path, (path.len() + bytes) as u64);
         }
     }
 

@@ -15,7 +15,7 @@
 //! - [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share
 //! - [`conversation`], [`budget`], `relief.rs`: when a client is read, heard and cut; what clients together make a server hold
 //! - [`session`], [`pulse`], `reaper.rs`: what time does
-//! - [`settings`], [`statistics`], [`time`], [`digest_log`]
+//! - [`settings`], [`statistics`] with [`per_namespace`], [`time`], [`digest_log`]
 
 pub mod budget;
 pub mod connection;
@@ -47,6 +47,7 @@ mod local;
 mod member;
 mod new_members;
 mod pending;
+pub mod per_namespace;
 mod prepare;
 mod reaper;
 mod reconfig;
@@ -61,6 +62,7 @@ pub use ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
 pub use found_membership::FoundMembership;
 pub use long_read::LongRead;
 pub use outbox::{Drained, Excess, Outbox};
+pub use per_namespace::SummaryPerNamespace;
 pub use read::ReadFrame;
 pub use relief::Relief;
 pub use replica::{Input, Output, Replica};

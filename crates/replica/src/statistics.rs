@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use rookeeper_proto::Zxid;
 use rookeeper_proto::event::EventType;
 
+use crate::per_namespace::{MAX_NAMESPACES, SummaryPerNamespace, namespace};
+
 /// Counts since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Statistics {
@@ -35,6 +37,14 @@ pub struct Statistics {
     pub changes_removed: AtomicU64,
     /// Writes refused by a hard quota, by the first component of their path.
     pub quota_exceeded: PerNamespace,
+    /// Bytes written, in the original's way of counting: the path and the data.
+    pub written_bytes: SummaryPerNamespace,
+    /// Clients that named the ensemble they mean, by what came of it; not judged where either side named none.
+    pub ensemble_names_right: AtomicU64,
+    pub ensemble_names_wrong: AtomicU64,
+    pub ensemble_names_not_judged: AtomicU64,
+    /// What the connection throttle lacked to be full, whenever it let a client in.
+    pub connection_token_deficit: Summary,
     pub sessions_expired: AtomicU64,
     pub digest_mismatches: AtomicU64,
     /// The first transaction after which the tree was not what it should be; 0: none. Not reset: the tree does not get better by that.
@@ -72,10 +82,12 @@ impl Statistics {
             &self.watchers_of_deleted,
             &self.watchers_of_changed,
             &self.watchers_of_children,
+            &self.connection_token_deficit,
         ] {
             summary.reset();
         }
         self.answer_bytes.reset();
+        self.written_bytes.reset();
         self.quota_exceeded.counts.lock().clear();
         self.member.reset();
         for counter in [
@@ -93,6 +105,9 @@ impl Statistics {
             &self.connections_dropped,
             &self.sessions_presented,
             &self.sessionless_connections_expired,
+            &self.ensemble_names_right,
+            &self.ensemble_names_wrong,
+            &self.ensemble_names_not_judged,
         ] {
             counter.store(0, Relaxed);
         }
@@ -188,10 +203,7 @@ impl MemberStatistics {
     }
 }
 
-/// Namespaces that are counted; more of them are left out.
-const MAX_NAMESPACES: usize = 1000;
-
-/// A counter for each first component of a path.
+/// A counter for each first component of a path, of what happens rarely. More namespaces than can be counted are left out.
 #[derive(Debug, Default)]
 pub struct PerNamespace {
     counts: Mutex<BTreeMap<String, u64>>,
@@ -199,7 +211,7 @@ pub struct PerNamespace {
 
 impl PerNamespace {
     pub(crate) fn note(&self, path: &str) {
-        let namespace = path.split('/').nth(1).unwrap_or_default();
+        let Some(namespace) = namespace(path) else { return };
         let mut counts = self.counts.lock();
         if let Some(count) = counts.get_mut(namespace) {
             *count += 1;

@@ -14,6 +14,8 @@ use crate::config::Access;
 pub(crate) enum Verdict {
     /// The connection gains these.
     Accepted(Vec<Id>),
+    /// The client means this ensemble, or says nothing of it, or nobody knows.
+    OurEnsemble { was_judged: bool },
     /// Answered with AuthFailed, then the connection ends.
     Refused,
     /// The client means another ensemble. The connection ends without an answer, for AuthFailed would end its session, and another address
@@ -39,15 +41,19 @@ pub(crate) fn judge(body: &[u8], config: &Access, address: &Id) -> Verdict {
         (Some("ip"), _) => Verdict::Accepted(vec![address.clone()]),
         // Not an identity: it only keeps clients from talking to the wrong ensemble.
         (Some("ensemble"), name) => match &config.ensemble_names {
-            Some(names) if is_ours(names, name) => Verdict::Accepted(Vec::new()),
-            Some(_) => Verdict::OtherEnsemble,
+            Some(names) => match is_ours(names, name) {
+                Some(true) => Verdict::OurEnsemble { was_judged: true },
+                Some(false) => Verdict::OtherEnsemble,
+                None => Verdict::OurEnsemble { was_judged: false },
+            },
             None => Verdict::Refused,
         },
         _ => Verdict::Refused,
     }
 }
 
-fn is_ours(names: &BTreeSet<String>, name: Option<Buffer<'_>>) -> bool {
+/// None where there is nothing to compare.
+fn is_ours(names: &BTreeSet<String>, name: Option<Buffer<'_>>) -> Option<bool> {
     let name = name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default();
-    name.is_empty() || names.is_empty() || names.contains(&name)
+    (!name.is_empty() && !names.is_empty()).then(|| names.contains(&name))
 }

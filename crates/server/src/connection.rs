@@ -297,6 +297,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                             self.identities = self.connection.identities();
                             self.reply_at_once(ReplyHeader { xid, zxid: Zxid::ZERO, err: 0 }, &[]);
                         }
+                        Verdict::OurEnsemble { was_judged } => {
+                            let statistics = &self.context.shared.statistics;
+                            let count = match was_judged {
+                                true => &statistics.ensemble_names_right,
+                                false => &statistics.ensemble_names_not_judged,
+                            };
+                            count.fetch_add(1, Relaxed);
+                            self.reply_at_once(ReplyHeader { xid, zxid: Zxid::ZERO, err: 0 }, &[]);
+                        }
                         Verdict::Accepted(_) | Verdict::Refused => {
                             self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
                             let client = self.connection.peer;
@@ -305,6 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                             return Ok(Next::Settle);
                         }
                         Verdict::OtherEnsemble => {
+                            self.context.shared.statistics.ensemble_names_wrong.fetch_add(1, Relaxed);
                             self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
                             return Err(End::OtherEnsemble);
                         }

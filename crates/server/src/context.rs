@@ -77,8 +77,13 @@ impl Context {
 
     /// The connection throttle: whether a session may be opened or resumed now.
     pub fn admit_session(&self, request: &ConnectRequest) -> bool {
-        let admitted = self.tokens.lock().take(request.session, self.clock.monotonic_ms());
-        if !admitted {
+        let (admitted, deficit) = {
+            let mut tokens = self.tokens.lock();
+            (tokens.take(request.session, self.clock.monotonic_ms()), tokens.deficit())
+        };
+        if admitted {
+            self.shared.statistics.connection_token_deficit.record(deficit);
+        } else {
             self.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
         }
         admitted

@@ -20,6 +20,10 @@ pub struct Figures {
     pub last_snapshot_zxid: AtomicI64,
     /// Milliseconds that recovery took at start.
     pub recovery_time_ms: AtomicU64,
+    /// Of that, the snapshots that were read, and the log, of which so many transactions were applied.
+    pub snapshot_load_time_ms: AtomicU64,
+    pub log_load_time_ms: AtomicU64,
+    pub transactions_loaded: AtomicU64,
     pub snapshots_purged: AtomicU64,
     pub logs_purged: AtomicU64,
 }
@@ -44,6 +48,9 @@ impl Default for Figures {
             snapshot_errors: AtomicU64::new(0),
             last_snapshot_zxid: AtomicI64::new(-1),
             recovery_time_ms: AtomicU64::new(0),
+            snapshot_load_time_ms: AtomicU64::new(0),
+            log_load_time_ms: AtomicU64::new(0),
+            transactions_loaded: AtomicU64::new(0),
             snapshots_purged: AtomicU64::new(0),
             logs_purged: AtomicU64::new(0),
         }

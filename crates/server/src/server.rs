@@ -116,12 +116,26 @@ impl Server {
         };
         let recovered_zxid = opened.tree.last_zxid();
         let node_count = opened.tree.node_count();
-        let Opened { lock, files, tree, writer, snapshotter, needs_snapshot, replayed, mismatches, took, membership } =
-            opened;
+        let Opened {
+            lock,
+            files,
+            tree,
+            writer,
+            snapshotter,
+            needs_snapshot,
+            replayed,
+            mismatches,
+            took,
+            load_times,
+            membership,
+        } = opened;
         starting.at(Step::FindingMembers);
         let config =
             without_waiting(move || membership_at_start::correct(&mut config, membership).map(|()| config)).await?;
         figures.recovery_time_ms.store(took.as_millis() as u64, Relaxed);
+        figures.snapshot_load_time_ms.store(load_times.snapshots.as_millis() as u64, Relaxed);
+        figures.log_load_time_ms.store(load_times.log.as_millis() as u64, Relaxed);
+        figures.transactions_loaded.store(replayed, Relaxed);
 
         let (failures, failure_reports) = Failures::new();
         let shared = Arc::new(Shared::new(settings(&config), tree, wall_ms()));

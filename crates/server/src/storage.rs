@@ -16,9 +16,9 @@ use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::snapshot_writer::WithTree;
 use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{
-    Compression, Directories, DirectoryLock, Disk, HeldDirectories, LogOptions, LogWriter, MAX_RECORD_BYTES, Origin,
-    PurgeOptions, Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot,
-    recover, use_up_permissions, write_snapshot,
+    Compression, Directories, DirectoryLock, Disk, HeldDirectories, LoadTimes, LogOptions, LogWriter, MAX_RECORD_BYTES,
+    Origin, PurgeOptions, Purged, Purger, RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError,
+    WrittenSnapshot, recover, use_up_permissions, write_snapshot,
 };
 use rookeeper_tree::Tree;
 use tracing::info;
@@ -44,6 +44,8 @@ pub(crate) struct Opened {
     /// How many digests differed in the recovered data, and the first transaction after which one did.
     pub mismatches: Option<(u64, Zxid)>,
     pub took: Duration,
+    /// What of that the snapshots and the log took.
+    pub load_times: LoadTimes,
     /// What the log says of the members; none where it says nothing.
     pub membership: Option<FoundMembership>,
 }
@@ -142,6 +144,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
         },
         files,
         took: start.elapsed(),
+        load_times: recovered.load_times,
     })
 }
 

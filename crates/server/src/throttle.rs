@@ -39,6 +39,11 @@ impl ConnectionTokens {
         }
         enough
     }
+
+    /// What is missing to a full bucket.
+    pub fn deficit(&self) -> u64 {
+        u64::from(self.throttle.tokens.unwrap_or(0)).saturating_sub(self.tokens)
+    }
 }
 
 #[cfg(test)]
@@ -56,12 +61,16 @@ mod tests {
         let mut tokens = ConnectionTokens::new(&throttle(Some(3)), 0);
         let takes = |tokens: &mut ConnectionTokens, now_ms| tokens.take(SessionId::NONE, now_ms);
         assert_eq!([0, 1, 2, 3].map(|now_ms| takes(&mut tokens, now_ms)), [true, true, true, false]);
+        assert_eq!(tokens.deficit(), 3);
         assert_eq!([9, 10, 11, 12].map(|now_ms| takes(&mut tokens, now_ms)), [false, true, true, false]);
+        assert!(takes(&mut tokens, 100));
+        assert_eq!(tokens.deficit(), 1);
     }
 
     #[test]
     fn without_tokens_configured_everybody_is_let_in() {
         let mut tokens = ConnectionTokens::new(&throttle(None), 0);
         assert!((0..1000).all(|_| tokens.take(SessionId::NONE, 0)));
+        assert_eq!(tokens.deficit(), 0);
     }
 }

@@ -8,6 +8,7 @@
 //! accepts missing files; this one doesn't.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rookeeper_proto::txn::Digest;
 use rookeeper_proto::{Txn, TxnRecord, Zxid, path};
@@ -71,6 +72,14 @@ impl Default for RecoveryOptions {
 pub struct Recovered {
     pub tree: Tree,
     pub report: RecoveryReport,
+    pub load_times: LoadTimes,
+}
+
+/// How long the reading took, also of what could not be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadTimes {
+    pub snapshots: Duration,
+    pub log: Duration,
 }
 
 /// Reads the database and puts the directories in order. A database that begins now needs its first snapshot next, and then
@@ -98,8 +107,17 @@ pub fn recover(disk: &dyn Disk, directories: &Directories, options: &RecoveryOpt
         report.strays.extend(listing.strays.iter().map(|name| dir.join(name)));
         report.removed_files.extend(listing.temporaries.iter().map(|name| dir.join(name)));
     }
-    let recovery =
-        Recovery { disk, directories, options, snapshots, logs: logs.logs, spoilt: None, torn: None, report };
+    let recovery = Recovery {
+        disk,
+        directories,
+        options,
+        snapshots,
+        logs: logs.logs,
+        spoilt: None,
+        torn: None,
+        report,
+        load_times: LoadTimes::default(),
+    };
     let recovered = recovery.run()?;
     for warning in recovered.report.warnings() {
         warn!("{warning}");
@@ -142,6 +160,7 @@ struct Recovery<'a> {
     spoilt: Option<(Zxid, Compression)>,
     torn: Option<(Zxid, Compression)>,
     report: RecoveryReport,
+    load_times: LoadTimes,
 }
 
 /// The outcome of replaying the logs over one snapshot.
@@ -280,16 +299,17 @@ impl Recovery<'_> {
     }
 
     fn try_snapshot(&mut self, zxid: Zxid, compression: Compression) -> std::result::Result<Recovered, Attempt> {
-        let dir = &self.directories.snapshot_dir;
-        let LoadedSnapshot { mut tree, info } = snapshot_reader::load_into(
+        let (dir, begin) = (&self.directories.snapshot_dir, Instant::now());
+        let loaded = snapshot_reader::load_into(
             TreeBuilder::with_seed(self.options.seed),
             self.disk,
             dir,
             zxid,
             compression,
             self.options.max_record_bytes,
-        )
-        .map_err(Attempt::skip_if_damaged)?;
+        );
+        self.load_times.snapshots += begin.elapsed();
+        let LoadedSnapshot { mut tree, info } = loaded.map_err(Attempt::skip_if_damaged)?;
         let replay = self.replay(&mut tree, &info).map_err(Attempt::Refused)?;
         let path = dir.join(names::snapshot(zxid, compression));
         let complete_at = info.complete_at(zxid);
@@ -373,7 +393,7 @@ impl Recovery<'_> {
                 use_up_permissions(self.disk, self.directories).map_err(Attempt::Refused)?;
             }
         }
-        Ok(Recovered { tree, report })
+        Ok(Recovered { tree, report, load_times: self.load_times })
     }
 
     fn clean_up(&self, cuts: &[Cut], unfinished: &[PathBuf]) -> Result<()> {
@@ -396,7 +416,8 @@ impl Recovery<'_> {
     }
 
     /// Applies every record above the tree's zxid.
-    fn replay(&self, tree: &mut Tree, snapshot: &SnapshotInfo) -> Result<Replay> {
+    fn replay(&mut self, tree: &mut Tree, snapshot: &SnapshotInfo) -> Result<Replay> {
+        let begin = Instant::now();
         let base = tree.last_zxid();
         let mut replay = Replay { digests: Digests::new(base, snapshot), ..Replay::default() };
         replay.digests.check_snapshot(tree);
@@ -414,6 +435,7 @@ impl Recovery<'_> {
             let is_newest = index + 1 == self.logs.len();
             self.replay_file(*log, is_newest, base, &mut last, tree, &mut replay)?;
         }
+        self.load_times.log += begin.elapsed();
         Ok(replay)
     }
 

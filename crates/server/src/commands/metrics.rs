@@ -37,6 +37,11 @@ fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: 
             let mut values = values(facts).into_iter();
             values.try_for_each(|(namespace, value)| writeln!(text, "zk_{namespace}_{name}\t{value}"))
         }
+        Source::SeriesPerNamespace(series) => {
+            let mut series = series(statistics).summaries().into_iter();
+            series
+                .try_for_each(|(namespace, series)| write_summary(text, &format!("{namespace}_{name}"), *kind, series))
+        }
         Source::Counted(counter) => writeln!(text, "zk_{name}\t{}", counter(statistics).load(Relaxed)),
         Source::CountedByStorage(counter) => writeln!(text, "zk_{name}\t{}", counter(figures).load(Relaxed)),
         Source::Series(series) => write_summary(text, name, *kind, series(statistics)),

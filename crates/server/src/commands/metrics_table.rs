@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::ServerId;
-use rookeeper_replica::{Leadership, Part, Serving, Shared, Statistics, Summary};
+use rookeeper_replica::{Leadership, Part, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
 use rookeeper_tree::NamespaceQuota;
 
 use super::View;
@@ -52,6 +52,7 @@ pub(super) enum Source {
     Ratio(fn(&Facts<'_>) -> f64),
     /// By the first component of a path.
     PerNamespace(fn(&Facts<'_>) -> BTreeMap<String, i64>),
+    SeriesPerNamespace(fn(&Statistics) -> &SummaryPerNamespace),
     /// Counted as it happens: by request handling, or by log and snapshots.
     Counted(fn(&Statistics) -> &AtomicU64),
     CountedByStorage(fn(&Figures) -> &AtomicU64),
@@ -198,6 +199,15 @@ const fn series(name: &'static str, kind: Kind, series: fn(&Statistics) -> &Summ
     Metric { name, kind, source: Source::Series(series) }
 }
 
+const fn series_per_namespace(name: &'static str, series: fn(&Statistics) -> &SummaryPerNamespace) -> Metric {
+    Metric { name, kind: Kind::SummaryPerNamespace, source: Source::SeriesPerNamespace(series) }
+}
+
+/// A summary of one value.
+const fn once(name: &'static str, value: fn(&Figures) -> u64) -> Metric {
+    Metric { name, kind: Kind::Summary, source: Source::Once(value) }
+}
+
 const fn storage_series(name: &'static str, series: fn(&Figures) -> &Summary) -> Metric {
     Metric { name, kind: Kind::Summary, source: Source::SeriesOfStorage(series) }
 }
@@ -217,8 +227,7 @@ const NO_CLEANER: &str = "watches of a closed connection are removed at once";
 const NO_STAGE: &str = "there is no such stage or queue";
 const NO_RESTORE: &str = "there is no restore command";
 const NO_THROTTLE: &str = "requests are not throttled; connections are read more slowly instead";
-const UNMEASURED: &str = "not measured";
-const NOT_PER_NAMESPACE: &str = "every request would pay for it";
+const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
 pub(super) const ORIGINALS: usize = METRICS.len() - 10;
@@ -298,9 +307,9 @@ pub(super) const METRICS: &[Metric] = &[
     absent("requests_not_forwarded_to_commit_processor", Kind::Counter, NO_STAGE),
     absent("response_packet_cache_misses", Kind::Counter, NO_CACHE),
     absent("prep_processor_request_queued", Kind::Counter, NO_STAGE),
-    absent("stale_replies", Kind::Counter, UNMEASURED),
+    never("stale_replies", Kind::Counter, NO_THROTTLE),
     counter("response_bytes", |statistics| &statistics.bytes_sent),
-    absent("ensemble_auth_fail", Kind::Counter, "part of `auth_failed_count`"),
+    counter("ensemble_auth_fail", |statistics| &statistics.ensemble_names_wrong),
     counter("diff_count", |statistics| &statistics.member.log_syncs),
     counter("connection_revalidate_count", |statistics| &statistics.sessions_presented),
     counter("quit_leading_due_to_disloyal_voter", |statistics| &statistics.member.disloyal_voters),
@@ -309,7 +318,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter("commit_count", |statistics| &statistics.member.commits),
     counter("outstanding_changes_queued", |statistics| &statistics.changes_queued),
     absent("request_commit_queued", Kind::Counter, NO_STAGE),
-    absent("ensemble_auth_skip", Kind::Counter, UNMEASURED),
+    counter("ensemble_auth_skip", |statistics| &statistics.ensemble_names_not_judged),
     absent("skip_learner_request_to_next_processor_count", Kind::Counter, NO_STAGE),
     counter("proposal_count", |statistics| &statistics.member.proposals),
     never("large_requests_rejected", Kind::Counter, "`jute.maxbuffer` is the only limit on the size of a request"),
@@ -321,7 +330,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter("learner_proposal_received_count", |statistics| &statistics.member.proposals_received),
     counter("digest_mismatches_count", |statistics| &statistics.digest_mismatches),
     never("dead_watchers_cleared", Kind::Counter, NO_CLEANER),
-    absent("ensemble_auth_success", Kind::Counter, UNMEASURED),
+    counter("ensemble_auth_success", |statistics| &statistics.ensemble_names_right),
     counter("learner_commit_received_count", |statistics| &statistics.member.commits_received),
     storage_counter("snapshot_error_count", |figures| &figures.snapshot_errors),
     counter("connection_request_count", |statistics| &statistics.connection_requests),
@@ -336,19 +345,19 @@ pub(super) const METRICS: &[Metric] = &[
     per_namespace("quota_exceeded_error_per_namespace", Kind::CounterPerNamespace, |facts| {
         facts.statistics.quota_exceeded.counts().into_iter().map(|(name, count)| (name, count as i64)).collect()
     }),
-    absent("socket_closing_time", Kind::Summary, UNMEASURED),
+    absent("socket_closing_time", Kind::Summary, "nobody waits for a socket to close"),
     absent("proposal_process_time", Kind::Summary, NO_STAGE),
     series("leader_unavailable_time", Kind::Summary, |statistics| &statistics.member.unavailable_until_leading_ms),
     series("node_created_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_created),
     absent("session_queues_drained", Kind::Summary, NO_STAGE),
     absent("write_commit_proc_req_queued", Kind::Summary, NO_STAGE),
-    absent("connection_token_deficit", Kind::Summary, UNMEASURED),
+    series("connection_token_deficit", Kind::Summary, |statistics| &statistics.connection_token_deficit),
     absent("read_commit_proc_req_queued", Kind::Summary, NO_STAGE),
     series("node_deleted_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_deleted),
-    absent("startup_txns_load_time", Kind::Summary, "part of `dbinittime`"),
-    absent("sync_processor_queue_size", Kind::Summary, UNMEASURED),
+    once("startup_txns_load_time", |figures| figures.log_load_time_ms.load(Relaxed)),
+    absent("sync_processor_queue_size", Kind::Summary, "what waits for the disk is one batch: `sync_processor_batch_size`"),
     series("follower_sync_time", Kind::Summary, |statistics| &statistics.member.follower_sync_ms),
-    absent("prep_processor_queue_size", Kind::Summary, UNMEASURED),
+    absent("prep_processor_queue_size", Kind::Summary, "part of `outstanding_requests`"),
     storage_series("fsynctime", |figures| &figures.fsync_time_ms),
     series("inflight_snap_count", Kind::Summary, |statistics| &statistics.member.snapshot_syncs_under_way),
     absent("reads_issued_from_session_queue", Kind::Summary, NO_STAGE),
@@ -356,15 +365,15 @@ pub(super) const METRICS: &[Metric] = &[
     absent("learner_request_processor_queue_size", Kind::Summary, NO_STAGE),
     storage_series("snapshottime", |figures| &figures.snapshot_time_ms),
     series("unavailable_time", Kind::Summary, |statistics| &statistics.member.unavailable_ms),
-    absent("startup_txns_loaded", Kind::Summary, "in the log at start"),
+    once("startup_txns_loaded", |figures| figures.transactions_loaded.load(Relaxed)),
     absent("reads_after_write_in_session_queue", Kind::Summary, NO_STAGE),
     absent("requests_in_session_queue", Kind::Summary, NO_STAGE),
     absent("write_commit_proc_issued", Kind::Summary, NO_STAGE),
-    absent("prep_process_time", Kind::Summary, UNMEASURED),
+    absent("prep_process_time", Kind::Summary, IN_UPDATES),
     absent("pending_session_queue_size", Kind::Summary, NO_STAGE),
     absent("time_waiting_empty_pool_in_commit_processor_read_ms", Kind::Summary, NO_STAGE),
     absent("commit_process_time", Kind::Summary, NO_STAGE),
-    Metric { name: "dbinittime", kind: Kind::Summary, source: Source::Once(|figures| figures.recovery_time_ms.load(Relaxed)) },
+    once("dbinittime", |figures| figures.recovery_time_ms.load(Relaxed)),
     series("inflight_diff_count", Kind::Summary, |statistics| &statistics.member.log_syncs_under_way),
     absent("netty_queued_buffer_capacity", Kind::Summary, NO_STAGE),
     series("election_time", Kind::Summary, |statistics| &statistics.member.election_ms),
@@ -377,10 +386,10 @@ pub(super) const METRICS: &[Metric] = &[
     series("observer_sync_time", Kind::Summary, |statistics| &statistics.member.observer_sync_ms),
     series("node_changed_watch_count", Kind::Summary, |statistics| &statistics.watchers_of_changed),
     absent("sync_process_time", Kind::Summary, "see `fsynctime`"),
-    absent("startup_snap_load_time", Kind::Summary, "part of `dbinittime`"),
+    once("startup_snap_load_time", |figures| figures.snapshot_load_time_ms.load(Relaxed)),
     absent("prep_processor_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("jvm_pause_time_ms", Kind::SummaryWithQuantiles, "there is no Java machine"),
-    absent("close_session_prep_time", Kind::SummaryWithQuantiles, UNMEASURED),
+    absent("close_session_prep_time", Kind::SummaryWithQuantiles, IN_UPDATES),
     absent("read_commitproc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     series("updatelatency", Kind::SummaryWithQuantiles, |statistics| &statistics.update_latency_ms),
     absent("local_write_committed_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
@@ -401,9 +410,9 @@ pub(super) const METRICS: &[Metric] = &[
     absent("sync_processor_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("sync_processor_queue_flush_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     absent("write_commitproc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
-    absent("learner_handler_qp_size", Kind::SummaryPerLearner, UNMEASURED),
-    absent("read_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
-    absent("write_per_namespace", Kind::SummaryPerNamespace, NOT_PER_NAMESPACE),
+    absent("learner_handler_qp_size", Kind::SummaryPerLearner, "packets go out in batches as they gather; how late a learner is: `learner_behind_ms`"),
+    absent("read_per_namespace", Kind::SummaryPerNamespace, "every read would pay for it"),
+    series_per_namespace("write_per_namespace", |statistics| &statistics.written_bytes),
     absent("learner_handler_qp_time_ms", Kind::SummaryPerLearner, NO_STAGE),
     // Our own.
     Metric {

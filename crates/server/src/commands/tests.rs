@@ -486,10 +486,13 @@ use metrics_table::{METRICS, Source as From};
 
 #[test]
 fn mntr_prints_what_is_not_absent_in_the_recorded_order() {
-    let answer = World::new().ask("mntr");
+    let world = World::new();
+    world.context.shared.statistics.written_bytes.record("/app/config", 80);
+    let answer = world.ask("mntr");
     let is_present = |metric: &&metrics_table::Metric| !matches!(metric.source, From::Absent(_) | From::Only(..));
     let present: Vec<String> = METRICS.iter().filter(is_present).flat_map(printed).collect();
     assert_eq!(names(&answer), present);
+    assert!(answer.contains("\nzk_sum_app_write_per_namespace\t80\n"), "{answer}");
 }
 
 #[test]

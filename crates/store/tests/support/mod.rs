@@ -255,7 +255,7 @@ impl Run<'_> {
 
 /// Whatever happened before, the directory is whole: all that was acknowledged is there, and nothing half.
 pub fn assert_sound(disk: &SimDisk, history: &History, acknowledged: Zxid, context: &str) -> Zxid {
-    let Recovered { tree, report } =
+    let Recovered { tree, report, .. } =
         start(disk).unwrap_or_else(|error| panic!("{context}: acknowledged {acknowledged}, but: {error}"));
     let zxid = tree.last_zxid();
     assert!(zxid >= acknowledged, "{context}: {acknowledged} was acknowledged, {zxid} is there\n{report}");

@@ -18,7 +18,8 @@ use rookeeper_tree::{Change, Outcome, Tree};
 
 use crate::digest_log::DigestLog;
 use crate::pending::Touched;
-use crate::replica::{InFlight, Output, Replica, Reply, Role, reconfigured};
+use crate::propose::reconfigured;
+use crate::replica::{InFlight, Output, Replica, Reply, Role};
 use crate::time::Time;
 
 /// Transactions applied under one lock: readers wait no longer than these take.

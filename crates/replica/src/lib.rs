@@ -4,8 +4,8 @@
 //! [`Input`]s with the time and carries out [`Output`]s; a disk, a network and a simulator are all peers that answer later.
 //!
 //! Reading order:
-//! - [`replica`]: the contract ([`Replica::handle`], [`Replica::poll`], [`Replica::deadline_ms`]) and the way of a write up to the log
-//! - `prepare.rs` and `pending.rs`: the checks, against the tree as it will be
+//! - [`replica`]: the contract ([`Replica::handle`], [`Replica::poll`], [`Replica::deadline_ms`]) and where a request goes
+//! - `propose.rs`: the way of a change to the log; `prepare.rs` and `pending.rs`: its checks, against the tree as it will be
 //! - `commit.rs`: from a committed transaction to answers and events
 //! - `connect.rs`: the handshake of a client; `arrivals.rs`: those who come while a leader is being looked for
 //! - [`found_membership`]: the members that a server begins with
@@ -49,6 +49,7 @@ mod new_members;
 mod pending;
 pub mod per_namespace;
 mod prepare;
+mod propose;
 mod reaper;
 mod reconfig;
 mod relief;

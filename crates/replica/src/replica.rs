@@ -6,8 +6,8 @@
 //! - a read behind a write runs right after that write is applied and before the session's next one;
 //! - nothing here waits, reads a clock or does IO: effects leave through [`Replica::poll`].
 //!
-//! The life of a write: [`Replica::handle`] prepares it (`prepare.rs`), gives it a zxid and keeps it in `in_flight`;
-//! [`Output::Append`] asks for it to be made durable; [`Input::Synced`] commits it; `commit.rs` applies and answers it.
+//! The life of a write: [`Replica::handle`] prepares it, gives it a zxid and keeps it in `in_flight` (`propose.rs`); [`Output::Append`] asks
+//! for it to be made durable; [`Input::Synced`] commits it; `commit.rs` applies and answers it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::election::Notification;
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{Digest, ErrorCode, Id, OpCode, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
-use rookeeper_tree::{Tree, Verdicts};
+use rookeeper_proto::{ErrorCode, OpCode, ServerId, SessionId, Txn, TxnHeader, Zxid};
+use rookeeper_tree::Tree;
 use rookeeper_zab::leader::Leader;
 use rookeeper_zab::learner::Learner;
 use rookeeper_zab::{History, HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
@@ -31,7 +31,7 @@ use crate::leading::Syncs;
 use crate::local::Upgrade;
 use crate::member::Member;
 use crate::pending::{Pending, Touched};
-use crate::prepare::Prepare;
+use crate::propose::ProposalBytes;
 use crate::read::{self, ReadFrame};
 use crate::reaper::Reaper;
 use crate::session::Owner;
@@ -282,29 +282,6 @@ pub struct Replica {
     pub(crate) arrivals: Arrivals,
 }
 
-/// -1 where there was none.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ProposalBytes {
-    pub last: i64,
-    pub min: i64,
-    pub max: i64,
-}
-
-impl Default for ProposalBytes {
-    fn default() -> ProposalBytes {
-        ProposalBytes { last: -1, min: -1, max: -1 }
-    }
-}
-
-impl ProposalBytes {
-    fn note(&mut self, bytes: usize) {
-        let bytes = bytes as i64;
-        self.last = bytes;
-        self.min = if self.min < 0 { bytes } else { self.min.min(bytes) };
-        self.max = self.max.max(bytes);
-    }
-}
-
 /// Deferred events delivered per call, so that no call takes long.
 const DEFERRED_PER_CALL: usize = 2000;
 
@@ -509,60 +486,6 @@ impl Replica {
         self.propose(now, session, xid, txn, Some(reply));
     }
 
-    /// Checks a request against the tree as it will be.
-    pub(crate) fn prepare_write(
-        &mut self,
-        now: Time,
-        session: SessionId,
-        identities: &[Id],
-        request: WriteRequest,
-    ) -> Txn {
-        match request {
-            WriteRequest::Reconfig(request) if self.member.is_some() => {
-                self.prepare_reconfig(now, session, identities, &request)
-            }
-            request => self.prepare(now, session, identities, |prepare| prepare.write(request)),
-        }
-    }
-
-    /// Gives a prepared transaction its place in the order and sends it to the log and to the learners.
-    pub(crate) fn propose(&mut self, now: Time, session: SessionId, cxid: i32, txn: Txn, reply: Option<Reply>) {
-        let Role::Leading(leader) = &mut self.role else { return };
-        let zxid = leader.next_zxid();
-        let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms };
-        let mut body = Vec::with_capacity(128);
-        let mut record = encode(header, txn, self.shared.settings.digests.then(|| self.pending.digest()), &mut body);
-        if body.len() + announced_with(&record.txn) > self.shared.settings.max_record_bytes {
-            // What servers make themselves always fits, so there is a request to refuse.
-            self.pending.take_back();
-            body.clear();
-            record = encode(header, Txn::Error { code: ErrorCode::MarshallingError.number() }, None, &mut body);
-        }
-        let touched = self.pending.keep();
-        self.shared.statistics.changes_queued.fetch_add(touched.len() as u64, Relaxed);
-        let digest = record.digest.map(|digest| digest.value);
-        if let Some(reply) = &reply {
-            reply.connection.set_last_write(zxid);
-        }
-        self.proposal_bytes.note(body.len());
-        if self.member.is_some() {
-            self.shared.statistics.member.proposals.fetch_add(1, Relaxed);
-        }
-        let packet = Record::new(zxid, &body);
-        let multi_address = self.member.as_ref().is_some_and(|member| member.settings.multi_address);
-        match reconfigured(&record.txn, multi_address) {
-            Some(membership) => {
-                leader.propose_reconfig(now.monotonic_ms, &packet, membership.clone());
-                // Should this server lose the lead before it is committed, it must not lead again without asking the new members too.
-                self.see_membership(membership);
-            }
-            None => leader.propose(now.monotonic_ms, &packet),
-        }
-        self.history.push(packet.clone()).expect("the leader's numbers follow one another");
-        self.outputs.push_back(Output::Append(packet));
-        self.in_flight.push_back(InFlight { header, txn: record.txn, digest, touched, reply, reads: Vec::new() });
-    }
-
     /// A read behind a request of its connection waits with it. Where that was answered in the meantime, it runs now. A sync asks whoever
     /// leads.
     pub(crate) fn read(&mut self, now: Time, connection: Arc<Connection>, read: ReadFrame) {
@@ -660,68 +583,5 @@ impl Replica {
         if let Some(connection) = ended.and_then(|session| session.connection) {
             self.hang_up(&connection);
         }
-    }
-
-    /// Checks a change against the tree as it will be; one that fails becomes an error transaction.
-    pub(crate) fn prepare(
-        &mut self,
-        now: Time,
-        session: SessionId,
-        identities: &[Id],
-        change: impl FnOnce(&mut Prepare<'_>) -> Result<Txn, ErrorCode>,
-    ) -> Txn {
-        let Role::Leading(leader) = &self.role else {
-            return Txn::Error { code: ErrorCode::RuntimeInconsistency.number() };
-        };
-        let zxid = leader.next_zxid();
-        let tree = self.shared.tree();
-        let global_session =
-            !self.local_sessions() || self.shared.sessions().get(session).is_some_and(|session| !session.local);
-        let mut prepare = Prepare {
-            settings: &self.shared.settings,
-            statistics: &self.shared.statistics,
-            tree: &tree,
-            pending: &mut self.pending,
-            session,
-            identities,
-            verdicts: Verdicts::default(),
-            zxid,
-            global_session,
-            wall_ms: now.wall_ms,
-            acl_room_bytes: self.shared.settings.max_record_bytes,
-        };
-        change(&mut prepare).unwrap_or_else(|code| Txn::Error { code: code.number() })
-    }
-
-    /// A change that no client asked for.
-    fn prepare_internal(
-        &mut self,
-        now: Time,
-        session: SessionId,
-        change: impl FnOnce(&mut Prepare<'_>) -> Result<Txn, ErrorCode>,
-    ) {
-        let txn = self.prepare(now, session, &[], change);
-        self.propose(now, session, 0, txn, None);
-    }
-}
-
-/// Puts a transaction into its record, with the digest of the tree after it.
-fn encode(header: TxnHeader, txn: Txn, digest: Option<i64>, body: &mut Vec<u8>) -> TxnRecord {
-    let digest = digest.filter(|_| !matches!(txn, Txn::Error { .. })).map(Digest::new);
-    let record = TxnRecord { header, txn, digest };
-    record.append(body);
-    record
-}
-
-/// What stands beside a record in the packets that hold it: an observer learns of a reconfiguration together with the new leader's id.
-fn announced_with(txn: &Txn) -> usize {
-    if matches!(txn, Txn::Reconfig { .. }) { size_of::<i64>() } else { 0 }
-}
-
-/// The membership that a transaction makes, if it is a reconfiguration.
-pub(crate) fn reconfigured(txn: &Txn, multi_address: bool) -> Option<Membership> {
-    match txn {
-        Txn::Reconfig { data: Some(text), .. } => Membership::parse_text(text, multi_address).ok(),
-        _ => None,
     }
 }

@@ -11,7 +11,8 @@ use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettin
 use rookeeper_zab::{HostPort, LinkId, Membership, Record};
 
 use crate::ensemble::{Level, Store};
-use crate::replica::{InFlight, Output, Replica, Role, reconfigured};
+use crate::propose::reconfigured;
+use crate::replica::{InFlight, Output, Replica, Role};
 use crate::time::Time;
 
 impl Replica {

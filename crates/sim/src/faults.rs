@@ -44,6 +44,8 @@ pub struct Plan {
     pub habits: Habits,
     /// Where the numbers of an epoch end.
     pub rollover: Rollover,
+    /// Whether servers stumble while an epoch begins.
+    pub stumbles: bool,
     /// Whether the power goes, now and then, right after a log was cut.
     pub darkens_after_cuts: bool,
     /// A bug on purpose, to show that it is seen.
@@ -228,6 +230,7 @@ impl Plan {
             scenes: scenes::of_seed(seed, servers, safety_us),
             habits: Habits::default(),
             rollover: Rollover::default(),
+            stumbles: false,
             darkens_after_cuts: false,
             sabotage: None,
         };
@@ -271,6 +274,21 @@ impl Plan {
         self
     }
 
+    /// The same life with disks that are often slow.
+    pub fn with_slow_disks(mut self) -> Plan {
+        let mut random = Random::new(self.seed ^ 0x736c_6f77);
+        for _ in 0..8 {
+            self.faults.push(PlannedFault {
+                at_us: random.between(0, self.safety_us),
+                target: Target::Follower,
+                kind: Fault::SlowDisk,
+                lasts_us: random.between(2, 8) * self.tick_ms * MS,
+                draw: random.draw(),
+            });
+        }
+        self
+    }
+
     /// Brings about what chance alone brings too seldom.
     fn aim(&mut self, random: &mut Random) {
         if random.one_in(8) {
@@ -278,6 +296,7 @@ impl Plan {
             self.rollover = Rollover { calm, last: calm + random.between(1, 40) as u32 };
         }
         self.darkens_after_cuts = random.one_in(2);
+        self.stumbles = random.one_in(4);
         // A leader that can't be heard goes on logging what its clients ask for, until it gives up; the others elect one that does not have
         // it, and it must take it back.
         for _ in 0..random.below(3) {

@@ -4,9 +4,10 @@
 //! Reading order:
 //! - [`world`]: one life, its events and its clock
 //! - [`faults`]: the plan of a life, and what goes wrong in it
-//! - `server.rs` and `storage.rs`: a server on a simulated disk; `network.rs`: what lies between servers
+//! - `server.rs`, `storage.rs`, `snapshots.rs`: a server on a simulated disk; `network.rs`: what lies between servers
 //! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
 //! - `operator.rs`: who changes the members
+//! - `stumbles.rs`: who stumbles while an epoch begins
 //! - [`scenes`]: what chance brings about too seldom
 //! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say; `forgetful.rs`: in how they keep
 //!   sessions
@@ -34,7 +35,9 @@ mod lost_disks;
 mod network;
 mod operator;
 mod server;
+mod snapshots;
 mod storage;
+mod stumbles;
 mod tampering;
 mod tasks;
 mod testimony;

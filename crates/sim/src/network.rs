@@ -199,6 +199,9 @@ impl World {
     pub(crate) fn send_to_leader(&mut self, server: usize, link: LinkId, bytes: Vec<u8>) {
         if let Some((number, Side::Learner)) = self.end_of(server, link) {
             let bytes = self.tamper_to_leader(server, bytes);
+            if let Some(leader) = self.network.links.get(&number).map(|link| link.ends[Side::Leader as usize].server) {
+                self.may_stumble(server, leader, &bytes);
+            }
             self.transmit(number, Side::Leader, Payload::Packets(bytes));
         }
     }

@@ -60,7 +60,7 @@ impl Sabotage {
             plan = plan.losing_disks();
         }
         match self {
-            Sabotage::SnapshotsWhoHasMore | Sabotage::FollowsWhoIsBehind => plan = plan.playing(Play::Stray),
+            Sabotage::SnapshotsWhoHasMore => plan = plan.playing(Play::Stray),
             Sabotage::TruncatesUnsynced => {
                 plan = plan.playing(Play::Stray);
                 plan.darkens_after_cuts = true;
@@ -68,7 +68,20 @@ impl Sabotage {
                 plan.snap_count = 1000;
             }
             Sabotage::JoinsRoundInFlight => plan = plan.playing(Play::Standstill),
+            Sabotage::SnapshotAheadOfLog => {
+                plan.snap_count = 15;
+                plan.darkens_after_cuts = true;
+                plan = plan.with_slow_disks();
+            }
+            Sabotage::ExcusesWhoDoesNotRead => plan.habits.pauses = true,
             Sabotage::KeepsAcknowledgements => plan = plan.playing(Play::Relapse),
+            Sabotage::FollowsWhoIsBehind => {
+                plan = plan.playing(Play::Stray);
+                plan.stumbles = true;
+            }
+            Sabotage::LeadsWithoutPromises | Sabotage::CountsRepeatedPromises | Sabotage::ForgetsPromises => {
+                plan.stumbles = true;
+            }
             _ => {}
         }
         plan.sabotage = Some(self);

@@ -24,6 +24,7 @@ use crate::checkers::durability::Promises;
 use crate::faults::Sabotage;
 use crate::network::Item;
 use crate::scenes::Cue;
+use crate::snapshots::Begun;
 use crate::storage::Job;
 use crate::world::{Event, MS, World};
 
@@ -79,6 +80,7 @@ pub(crate) struct Process {
     pub applied: Zxid,
     pub purger: Purger,
     pub snapshot_due: bool,
+    pub snapshot: Option<Begun>,
     /// What the replica goes by, where it has said so.
     pub memberships: Option<Arc<Memberships>>,
 }

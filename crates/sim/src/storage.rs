@@ -3,13 +3,12 @@
 //! What always holds here: it answers only for what is on disk; when the disk fails the process ends, as the shipping server does.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rookeeper_proto::Zxid;
-use rookeeper_replica::{Input, Serving, Store, Stored};
+use rookeeper_replica::{Input, Store, Stored};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::truncate::{install_snapshot, truncate};
-use rookeeper_store::{Disk, LogWriter, PurgeOptions, SnapshotOptions, StoreError, recover, write_snapshot};
+use rookeeper_store::{Disk, LogWriter, SnapshotOptions, StoreError, recover};
 use rookeeper_zab::{Memberships, Record};
 
 use crate::faults::Sabotage;
@@ -200,49 +199,5 @@ impl World {
         }
         self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));
         Ok(answer.map(Input::Stored))
-    }
-
-    /// A snapshot of what is committed, once everything in it is on disk.
-    pub(crate) fn snapshot(&mut self, server: usize) {
-        let this = &mut self.servers[server];
-        let life = this.life;
-        let Some(process) = &mut this.process else { return };
-        let until_us = this.disk_hangs_until_us;
-        if self.now_us < until_us {
-            self.schedule(until_us, Event::Snapshot { server, life });
-            return;
-        }
-        if !matches!(process.serving, Serving::Deciding | Serving::Forwarding) {
-            process.snapshot_due = false;
-            return;
-        }
-        let is_behind = (process.applied > this.promises.durable || !process.jobs.is_empty())
-            && self.plan.sabotage != Some(Sabotage::SnapshotAheadOfLog);
-        if is_behind {
-            self.schedule(self.now_us + 5 * MS, Event::Snapshot { server, life });
-            return;
-        }
-        process.snapshot_due = false;
-        let shared = process.shared.clone();
-        let written = write_snapshot(
-            &this.disk,
-            &this.directories.snapshot_dir,
-            &SnapshotOptions::default(),
-            &mut |read| read(&shared.tree()),
-            &mut |_| Ok(()),
-        );
-        let purged = written.and_then(|_| {
-            let options = PurgeOptions { retain_snapshots: 2, ..PurgeOptions::default() };
-            process.purger.purge(&this.disk, &this.directories, &options, SystemTime::UNIX_EPOCH)
-        });
-        self.figures.snapshots_taken += 1;
-        if let Err(error) = purged {
-            self.note(13, server as u64, 0, || format!("server {} can't take a snapshot: {error}", server + 1));
-            if self.servers[server].disk.has_crashed() {
-                self.stop(server, true);
-                let life = self.servers[server].life;
-                self.schedule(self.now_us + 1000 * MS, Event::Start { server, life });
-            }
-        }
     }
 }

@@ -66,6 +66,8 @@ impl Task {
             is_answering: self.connection.in_flight() > 0,
             has_hung_up: self.is_left,
             has_unsent: !self.sending.is_empty(),
+            is_clogged: self.sending.len() + self.connection.outbox.unsent_bytes() > limits(plan).unsent_bytes,
+            is_excused: self.connection.is_held_back(),
             is_over: has_session && !is_known(),
             counts_silence: has_session && process.serving == Serving::Forwarding,
             // A wait ends with the next look, and this one comes once a tick.

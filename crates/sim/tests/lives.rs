@@ -71,6 +71,8 @@ fn ensembles_live_through_all_faults() {
             "nodes reaped",
             "power cuts after a log was cut",
             "silences",
+            "snapshots that wait for the log",
+            "stumbles at the beginning of an epoch",
             "syncs asked for where a leader stood still",
         ] {
             assert!(figures.rare.get(what).is_some_and(|times| *times > count / 20), "{what}: {figures:?}");

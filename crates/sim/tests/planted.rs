@@ -137,6 +137,23 @@ fn a_log_that_is_cut_and_not_synced() {
 }
 
 #[test]
+fn a_snapshot_that_shows_more_than_the_log_on_disk() {
+    let plan = |seed| Sabotage::SnapshotAheadOfLog.plan(seed);
+    is_seen_in(Sabotage::SnapshotAheadOfLog, &["recovery:", "history:", "durability:"], plan);
+}
+
+#[test]
+fn a_client_that_is_excused_although_it_does_not_read() {
+    is_seen_in(Sabotage::ExcusesWhoDoesNotRead, &["connections:"], |seed| Sabotage::ExcusesWhoDoesNotRead.plan(seed));
+}
+
+#[test]
+fn a_promise_that_is_forgotten() {
+    let names = ["durability:", "promises:", "leaders:", "progress:"];
+    is_seen_in(Sabotage::ForgetsPromises, &names, |seed| Sabotage::ForgetsPromises.plan(seed));
+}
+
+#[test]
 fn a_snapshot_for_who_has_more() {
     let names = ["durability:", "history:", "session order:", "linearizable:", "acknowledged:"];
     is_seen_in(Sabotage::SnapshotsWhoHasMore, &names, |seed| Sabotage::SnapshotsWhoHasMore.plan(seed));

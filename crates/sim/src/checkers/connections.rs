@@ -1,6 +1,8 @@
 //! A connection does not outlive its client: one that has hung up, or is silent, or takes nothing of what waits for it, or whose session is
 //! over, is given up in time.
 //!
+//! Nor is its silence excused, as where the server is not reading, while it is the client that does not take its answers.
+//!
 //! One value per connection: since when something of that is so. A server that stands still sees nothing; nothing is held against it. What
 //! is on its way in the server may take as long as the ensemble takes, so a connection is looked at only while it has no request there.
 
@@ -15,6 +17,10 @@ pub struct Facts {
     pub is_answering: bool,
     pub has_hung_up: bool,
     pub has_unsent: bool,
+    /// More waits to be sent than lets another request be looked at.
+    pub is_clogged: bool,
+    /// Silence counts for nothing, because the server says that it is the one who does not read.
+    pub is_excused: bool,
     /// The server knows the session no more.
     pub is_over: bool,
     /// Silence ends the connection here. Where sessions expire it is the session that ends, which takes as long as a commit does.
@@ -31,6 +37,7 @@ pub struct Lingering {
     unsent_us: Option<i64>,
     over_us: Option<i64>,
     silent_us: Option<i64>,
+    excused_us: Option<i64>,
 }
 
 impl Lingering {
@@ -60,6 +67,8 @@ impl Lingering {
             (since(&mut self.hung_up_us, facts.has_hung_up && waits), bound_us, "has hung up"),
             (since(&mut self.unsent_us, facts.has_unsent), bound_us, "takes nothing"),
             (since(&mut self.over_us, facts.is_over && waits), bound_us, "has no session any more"),
+            // A look later the server has noticed.
+            (since(&mut self.excused_us, facts.is_excused && facts.is_clogged), 0, "is excused and takes nothing"),
             (
                 since(&mut self.silent_us, facts.counts_silence && waits),
                 2 * facts.timeout_us + facts.silence_grace_us,
@@ -86,6 +95,8 @@ mod tests {
         is_answering: false,
         has_hung_up: false,
         has_unsent: false,
+        is_clogged: false,
+        is_excused: false,
         is_over: false,
         counts_silence: true,
         grace_us: 100,
@@ -98,7 +109,11 @@ mod tests {
         for now_us in (0..20_000).step_by(500) {
             lingering.heard();
             lingering.took();
-            assert_eq!(lingering.look(now_us, Facts { has_unsent: now_us % 1000 == 0, ..CALM }), Ok(()));
+            let (has_unsent, is_excused) = (now_us % 1000 == 0, now_us % 3000 == 0);
+            assert_eq!(
+                lingering.look(now_us, Facts { has_unsent, is_excused, is_clogged: !is_excused, ..CALM }),
+                Ok(())
+            );
         }
     }
 
@@ -108,6 +123,7 @@ mod tests {
             (Facts { has_hung_up: true, ..CALM }, 1100, "has hung up"),
             (Facts { has_unsent: true, ..CALM }, 1100, "takes nothing"),
             (Facts { is_over: true, ..CALM }, 1100, "has no session"),
+            (Facts { is_clogged: true, is_excused: true, ..CALM }, 0, "is excused and takes nothing"),
             (CALM, 2200, "is silent"),
         ] {
             let mut lingering = Lingering::default();

@@ -89,8 +89,15 @@ impl World {
             self.figures.note("sessions without a leader");
             return;
         }
-        // Where one server knows a session it stays with that, and what was asked for goes to the leader on one link, in order.
-        if let Some(line) = this.line.filter(|_| self.chronicle.model.knows_session(response.session)) {
+        // Where one server knows a session it stays with that, and what was asked for goes to the leader on one link, in order. And whoever
+        // follows a leader that is none any more, or is one, can't speak for the one that decides.
+        let newest = self.leaders.newest();
+        let is_granted_now = |line: &u64| {
+            let server = self.lines.get(line).map(|line| &self.servers[line.server]);
+            server.is_some_and(|server| server.promises.accepted >= newest)
+                && self.chronicle.model.knows_session(response.session)
+        };
+        if let Some(line) = this.line.filter(is_granted_now) {
             self.chronicle.moves.granted(response.session.0, line);
         }
         let user = self.plan.habits.user_of(client);

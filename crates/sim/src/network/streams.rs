@@ -40,6 +40,7 @@ impl World {
             match item {
                 Item::Bytes(bytes) => {
                     self.sabotage_acks(number, &bytes);
+                    self.may_stumble(ends.1, ends.0, &bytes);
                     self.transmit(number, Side::Learner, Payload::Packets(bytes.to_vec()));
                 }
                 Item::Log { after, before } => {

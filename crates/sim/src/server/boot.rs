@@ -143,6 +143,7 @@ impl World {
             applied: last,
             purger: Purger::new(),
             snapshot_due: false,
+            snapshot: None,
             memberships: None,
         });
         this.start_failures = 0;

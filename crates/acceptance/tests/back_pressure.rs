@@ -1,8 +1,9 @@
 //! More than the server can or may take at once: it slows its clients down, never loses or reorders an answer, and stays small.
 
 use std::fs;
+use std::time::Instant;
 
-use rookeeper_acceptance::client::{Client, open, receive_frame};
+use rookeeper_acceptance::client::{Client, DEADLINE, four_letter_word, open, receive_frame};
 use rookeeper_acceptance::server::{Product, Server, Setup};
 use rookeeper_acceptance::wire::Body;
 
@@ -83,4 +84,54 @@ fn connections_beyond_the_limits_are_closed_without_a_word() {
         }
         drop(first);
     }
+}
+
+/// The metric of this name, by its number.
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = four_letter_word(server.address(), "mntr").expect("an answer");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
+    line.and_then(|number| number.parse::<f64>().ok()).unwrap_or_else(|| panic!("{name} is not in {text}")) as u64
+}
+
+/// Forty clients ask for much and take nothing, so that together they make the server hold more than it may.
+#[test]
+fn clients_that_hold_too_much_together_are_cut_counted_and_told_of() {
+    const LIMIT_KIB: u64 = 8 << 10;
+    if Product::under_test() == Product::Apache {
+        return;
+    }
+    let limit = LIMIT_KIB.to_string();
+    let server = Setup::new()
+        .config("clientMemoryLimitInKb", &limit)
+        .config("4lw.commands.whitelist", "mntr")
+        .start()
+        .expect("the server starts");
+    let mut modest = Client::connect(server.address()).expect("a session");
+    modest.create("/large", &vec![7; 900_000]).expect("a node");
+    let mut greedy: Vec<Client> = (0..40).map(|_| Client::connect(server.address()).expect("a session")).collect();
+    for _ in 0..100 {
+        for client in &mut greedy {
+            // Some are cut already.
+            let _ = client.send(GET_DATA, &Body::new().string("/large").bool(false));
+        }
+    }
+    let log = server.wait_log("connections of the largest users are cut").expect("the log tells of it");
+    let line = log.lines().find(|line| line.contains("connections of the largest users are cut")).expect("that line");
+    assert!(line.contains(" WARN ") && line.contains("the first 127.0.0.1:"), "{line}");
+    assert!(line.contains(&format!("{} are the limit", LIMIT_KIB << 10)), "{line}");
+    // A connection is counted when its task has let go of everything.
+    let until = Instant::now() + DEADLINE;
+    while metric(&server, "zk_connections_cut_for_memory") == 0
+        || metric(&server, "zk_client_memory_bytes") > LIMIT_KIB << 10
+    {
+        assert!(Instant::now() < until, "nobody is cut: {}", metric(&server, "zk_client_memory_bytes"));
+    }
+    // Who holds little goes on, and when the others are gone nothing is held for them.
+    modest.set_data("/large", b"", -1).expect("a write");
+    drop(greedy);
+    while metric(&server, "zk_client_memory_bytes") > 64 << 10 {
+        assert!(Instant::now() < until, "{} bytes are held for nobody", metric(&server, "zk_client_memory_bytes"));
+    }
+    let peak_kib = peak_memory_kib(&server);
+    assert!(peak_kib < 150 << 10, "{peak_kib} KiB were taken");
 }

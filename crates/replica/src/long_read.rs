@@ -3,19 +3,25 @@
 //! A request can name tens of thousands of nodes, or one with a million nodes below. What always holds here: the tree is locked for one
 //! portion at a time, whose cost is a constant of ours; each operation sees the tree as it is at one moment, and the answer goes out with
 //! the zxid of the last; events that a portion tells go out with it, so that none of them comes behind a later one. Only the connection's
-//! task reads so, while nothing of its session is on its way: behind a write a read must see the tree as that write leaves it.
+//! task reads so, while nothing of its session is on its way: behind a write a read must see the tree as that write leaves it. A list of
+//! children is the one of one moment: its names are shared, and it has its place in the outbox before whatever happens afterwards. What an
+//! answer takes while it grows is counted as held for its client.
 
 use std::cell::RefCell;
 
 use rookeeper_proto::frame::ReplyHeader;
 use rookeeper_proto::jute::{self, Text};
 use rookeeper_proto::multi::{MultiHeader, ReadOp};
-use rookeeper_proto::request::ReadRequest;
-use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid};
-use rookeeper_tree::{DescendantCount, Mark, Tree, Verdicts};
+use rookeeper_proto::request::{PathWatchRequest, ReadRequest};
+use rookeeper_proto::{ErrorCode, Id, OpCode, Stat, Zxid};
+use rookeeper_tree::{ChildNames, DescendantCount, Mark, Tree, Verdicts};
 
+use crate::budget::Meter;
 use crate::connection::Connection;
-use crate::read::{Answer, Reader, Rearmed, keeps_its_body, put_count, put_header, put_length, rearmed, required};
+use crate::outbox::Excess;
+use crate::read::{
+    Answer, Reader, Rearmed, keeps_its_body, node_named, put_count, put_header, put_length, rearmed, required,
+};
 use crate::shared::Shared;
 
 /// Requests for several nodes that are not larger than this are answered at once, all of them at one moment.
@@ -39,12 +45,31 @@ pub fn is_long(op: OpCode, bytes: usize) -> bool {
     }
 }
 
+/// Whether a read lists so many children that it is for [`LongRead`].
+pub fn lists_many(tree: &Tree, op: OpCode, body: &[u8]) -> bool {
+    if !matches!(op, OpCode::GetChildren | OpCode::GetChildren2) {
+        return false;
+    }
+    let Ok(
+        ReadRequest::GetChildren(PathWatchRequest { path, .. })
+        | ReadRequest::GetChildren2(PathWatchRequest { path, .. }),
+    ) = ReadRequest::decode(op, body)
+    else {
+        return false;
+    };
+    node_named(tree, &path).is_some_and(|node| node.child_names_bytes() > PORTION_BYTES)
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct LongRead<'r> {
     xid: i32,
     op: OpCode,
     work: Work<'r>,
+    request_bytes: usize,
+    meter: Meter,
+    /// Of the answer, where that is not the one at which it is complete.
+    zxid: Option<Zxid>,
     /// The answer as far as it is, behind room for its head.
     answer: Vec<u8>,
     verdicts: Verdicts,
@@ -66,6 +91,10 @@ enum Work<'r> {
         mark: Option<Mark>,
         listed: usize,
     },
+    Children {
+        request: PathWatchRequest<'r>,
+        listing: Option<(ChildNames, Stat)>,
+    },
     /// Not decodable, or none of those.
     Nothing,
 }
@@ -80,15 +109,21 @@ impl<'r> LongRead<'r> {
             }
             Ok(ReadRequest::GetAllChildrenNumber(request)) => Work::Count { path: request.path, count: None },
             Ok(ReadRequest::GetEphemerals(request)) => Work::Owned { path: request.path, mark: None, listed: 0 },
+            Ok(ReadRequest::GetChildren(request) | ReadRequest::GetChildren2(request)) => {
+                Work::Children { request, listing: None }
+            }
             _ => Work::Nothing,
         };
-        LongRead { xid, op, work, answer: vec![0; HEAD_BYTES], verdicts: Verdicts::default() }
+        let (answer, verdicts) = (vec![0; HEAD_BYTES], Verdicts::default());
+        LongRead { xid, op, work, request_bytes: body.len(), meter: Meter::default(), zxid: None, answer, verdicts }
     }
 
     /// Does one portion. Returns how many frames that made, which are behind what `output` holds, and whether the last of them is the
     /// answer.
     ///
-    /// Call as [`crate::read::answer`], always for the same connection and identities.
+    /// Call as [`crate::read::answer`], always for the same connection and identities. What is made goes into the outbox by
+    /// [`crate::outbox::Outbox::fill`] where it is the answer (with the tree locked, unless the answer [`LongRead::has_place`]),
+    /// else as every other frame; once the connection is given up, nothing is left to do.
     pub fn go_on(
         &mut self,
         shared: &Shared,
@@ -117,16 +152,40 @@ impl<'r> LongRead<'r> {
                     Ok(())
                 })
             }
+            Work::Children { request, listing } => {
+                let with_stat = self.op == OpCode::GetChildren2;
+                children_portion(&reader, (request, with_stat), listing, &mut self.zxid, &mut self.answer)
+            }
             Work::Nothing => Some(Err(ErrorCode::MarshallingError)),
         };
         self.verdicts = reader.verdicts.into_inner();
         match done {
             Some(answer) => {
                 self.finish(shared, tree, answer, output);
+                self.meter.note(connection.account(), 0);
                 (events + 1, true)
             }
-            None => (events, false),
+            None => {
+                self.note_held(connection);
+                (events, false)
+            }
         }
+    }
+
+    /// Whether the answer has its place in the outbox already.
+    pub fn has_place(&self) -> bool {
+        matches!(self.work, Work::Children { listing: Some(_), .. })
+    }
+
+    fn note_held(&mut self, connection: &Connection) {
+        let (held, limit) = (self.answer.capacity() + self.request_bytes, connection.budget().connection_bytes());
+        if held > limit {
+            connection.outbox.close_for(Excess::Unsent(limit));
+        }
+        if !connection.outbox.is_open() {
+            (self.work, self.answer) = (Work::Nothing, vec![0; HEAD_BYTES]);
+        }
+        self.meter.note(connection.account(), if connection.outbox.is_open() { held } else { 0 });
     }
 
     fn finish(&mut self, shared: &Shared, tree: &Tree, answer: Answer, output: &mut Vec<u8>) {
@@ -135,10 +194,15 @@ impl<'r> LongRead<'r> {
         }
         let err = answer.err().map_or(0, ErrorCode::number);
         let mut head = ((self.answer.len() - size_of::<i32>()) as i32).to_be_bytes().to_vec();
-        put_header(&mut head, ReplyHeader { xid: self.xid, zxid: tree.last_zxid(), err });
+        put_header(&mut head, ReplyHeader { xid: self.xid, zxid: self.zxid.unwrap_or(tree.last_zxid()), err });
         self.answer[..HEAD_BYTES].copy_from_slice(&head);
         shared.statistics.answer_bytes.record(self.answer.len() - size_of::<i32>());
-        output.append(&mut self.answer);
+        // Long answers are not copied.
+        if output.is_empty() {
+            std::mem::swap(output, &mut self.answer);
+        } else {
+            output.append(&mut self.answer);
+        }
     }
 }
 
@@ -158,6 +222,36 @@ fn read_portion(reader: &Reader<'_>, ops: &mut std::vec::IntoIter<ReadOp<'_>>, a
         }
     }
     None
+}
+
+/// The list is that of the first portion, and the watch is set there: whatever happens afterwards is told behind the answer.
+fn children_portion(
+    reader: &Reader<'_>,
+    (request, with_stat): (&PathWatchRequest<'_>, bool),
+    listing: &mut Option<(ChildNames, Stat)>,
+    zxid: &mut Option<Zxid>,
+    answer: &mut Vec<u8>,
+) -> Option<Answer> {
+    let (names, stat) = match listing {
+        Some((names, stat)) => (names, stat),
+        None => match reader.watched_children(request) {
+            Ok(node) => {
+                reader.connection.outbox.reserve();
+                *zxid = Some(reader.tree.last_zxid());
+                let (names, stat) = listing.insert((node.shared_child_names(), node.stat()));
+                jute::append(answer, &(names.count() as i32));
+                (names, stat)
+            }
+            Err(code) => return Some(Err(code)),
+        },
+    };
+    if names.append_some(PORTION_BYTES, answer) {
+        return None;
+    }
+    if with_stat {
+        jute::append(answer, stat);
+    }
+    Some(Ok(()))
 }
 
 fn count_portion(

@@ -5,7 +5,8 @@
 //! who appends wakes it when no lock is held any more.
 //!
 //! What always holds: once closed, nothing more is accepted; once the limit of unsent bytes is passed, the outbox closes itself,
-//! because a client that does not read must not fill the server's memory.
+//! because a client that does not read must not fill the server's memory; what is appended behind a place that is reserved for a longer
+//! answer waits until that is there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -29,6 +30,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Inner {
     bytes: Vec<u8>,
+    /// What comes behind an answer that is still being made.
+    behind: Option<Vec<u8>>,
     meter: Meter,
     excess: Option<Excess>,
     /// Frames ever appended.
@@ -94,7 +97,7 @@ impl Outbox {
 
     /// Call with the lock, after every change of the bytes.
     fn note(&self, inner: &mut Inner) {
-        let length = inner.bytes.len();
+        let length = inner.length();
         self.unsent_bytes.store(length, Relaxed);
         self.ended.store(inner.state != State::Open, Relaxed);
         inner.meter.note(&self.account, length);
@@ -111,14 +114,44 @@ impl Outbox {
         if inner.state != State::Open {
             return false;
         }
-        write(&mut inner.bytes);
+        let waits = inner.behind.is_some();
+        let Inner { bytes, behind, .. } = &mut *inner;
+        write(behind.as_mut().unwrap_or(bytes));
+        self.appended(&mut inner, count);
+        !waits && inner.waker.is_some()
+    }
+
+    fn appended(&self, inner: &mut Inner, count: u64) {
         inner.frames += count;
         let limit = self.account.budget().connection_bytes();
-        if inner.bytes.len() > limit {
+        if inner.length() > limit {
             inner.give_up(Some(Excess::Unsent(limit)));
         }
-        self.note(&mut inner);
-        inner.waker.is_some()
+        self.note(inner);
+    }
+
+    /// The next answer has its place here, before everything that is appended from now on, until [`Outbox::fill`]. Nothing behind it is
+    /// sent before.
+    pub fn reserve(&self) {
+        self.inner.lock().behind.get_or_insert_default();
+    }
+
+    /// Puts frames into the place that was reserved, or at the end where none was. `answer` is empty afterwards.
+    pub fn fill(&self, count: u64, answer: &mut Vec<u8>) {
+        let mut inner = self.inner.lock();
+        let behind = inner.behind.take().unwrap_or_default();
+        if inner.state != State::Open {
+            answer.clear();
+            return;
+        }
+        if inner.bytes.is_empty() {
+            // Long answers are not copied.
+            std::mem::swap(&mut inner.bytes, answer);
+        } else {
+            inner.bytes.append(answer);
+        }
+        inner.bytes.extend(behind);
+        self.appended(&mut inner, count);
     }
 
     /// Lets the connection end once what is here has been sent.
@@ -223,12 +256,16 @@ impl Default for Outbox {
 }
 
 impl Inner {
+    fn length(&self) -> usize {
+        self.bytes.len() + self.behind.as_ref().map_or(0, Vec::len)
+    }
+
     fn give_up(&mut self, excess: Option<Excess>) {
         if self.state != State::Closed {
             self.excess = excess;
         }
         self.state = State::Closed;
-        self.bytes = Vec::new();
+        (self.bytes, self.behind) = (Vec::new(), None);
     }
 
     fn drained(&self) -> Drained {
@@ -264,6 +301,30 @@ mod tests {
         let mut taken = Vec::new();
         assert_eq!(outbox.take(&mut taken), Drained::Last);
         assert_eq!(taken, [1]);
+    }
+
+    #[test]
+    fn what_comes_behind_a_reserved_place_waits_for_what_fills_it() {
+        let outbox = Outbox::default();
+        outbox.append(|bytes| bytes.push(1));
+        outbox.reserve();
+        assert!(!outbox.append(|bytes| bytes.push(3)));
+        assert_eq!((outbox.frames(), outbox.unsent_bytes()), (2, 2));
+        let mut taken = Vec::new();
+        assert_eq!(outbox.take(&mut taken), Drained::Bytes);
+        assert_eq!((&taken, outbox.unsent_bytes()), (&vec![1], 1));
+        let mut answer = vec![2, 2];
+        outbox.fill(1, &mut answer);
+        outbox.append(|bytes| bytes.push(4));
+        outbox.take(&mut taken);
+        assert_eq!((taken, answer, outbox.frames()), (vec![1, 2, 2, 3, 4], vec![], 4));
+        // And nothing more behind one that was given up.
+        outbox.reserve();
+        outbox.append(|bytes| bytes.push(5));
+        outbox.close();
+        assert_eq!(outbox.unsent_bytes(), 0);
+        outbox.fill(1, &mut vec![6]);
+        assert_eq!((outbox.unsent_bytes(), outbox.frames()), (0, 5));
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub fn answer(
 
 /// About how long the answer to a read will be, for whoever has to keep room for it. Short answers weigh nothing.
 pub fn weight(shared: &Shared, tree: &Tree, op: OpCode, body: &[u8]) -> usize {
-    let node = |path: &Option<Text<'_>>| path.as_deref().and_then(|path| tree.node(canonical(path)));
+    let node = |path: &Option<Text<'_>>| node_named(tree, path);
     match ReadRequest::decode(op, body) {
         Ok(ReadRequest::GetData(request)) => node(&request.path).and_then(|node| node.data()).map_or(0, <[u8]>::len),
         Ok(ReadRequest::GetChildren(request) | ReadRequest::GetChildren2(request)) => {
@@ -95,6 +95,10 @@ pub fn weight(shared: &Shared, tree: &Tree, op: OpCode, body: &[u8]) -> usize {
         Ok(ReadRequest::MultiRead(_)) => shared.settings.max_multi_read_bytes,
         _ => 0,
     }
+}
+
+pub(crate) fn node_named<'t>(tree: &'t Tree, path: &Option<Text<'_>>) -> Option<NodeRef<'t>> {
+    path.as_deref().and_then(|path| tree.node(canonical(path)))
 }
 
 /// A multiRead that stops at a foreign operation is answered with what it has, unless that is too much.
@@ -236,7 +240,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn watched_children(&self, request: &PathWatchRequest<'_>) -> Result<NodeRef<'a>, ErrorCode> {
+    pub(crate) fn watched_children(&self, request: &PathWatchRequest<'_>) -> Result<NodeRef<'a>, ErrorCode> {
         let path = required(&request.path)?;
         let node = self.readable(&path)?;
         if request.watch {

@@ -7,8 +7,10 @@ mod common;
 use common::{Client, World};
 use rookeeper_proto::jute;
 use rookeeper_proto::{OpCode, Zxid};
-use rookeeper_replica::long_read::{LongRead, is_long};
-use rookeeper_replica::read;
+use rookeeper_replica::long_read::{LongRead, is_long, lists_many};
+use rookeeper_replica::outbox::Excess;
+use rookeeper_replica::{Settings, read};
+use rookeeper_tree::Tree;
 
 const NODES: usize = 2500;
 
@@ -51,7 +53,7 @@ fn in_portions(
     (op, body): (OpCode, &[u8]),
     mut between: impl FnMut(&mut World, &mut Client),
 ) -> (Vec<u8>, usize) {
-    assert!(is_long(op, body.len()));
+    assert!(is_long(op, body.len()) || lists_many(&world.shared.tree(), op, body));
     let (mut long, mut output, mut portions) = (LongRead::new((7, op, body)), Vec::new(), 1);
     let connection = client.connection.clone();
     loop {
@@ -133,6 +135,74 @@ fn watches_of_a_reconnecting_client_are_set_in_portions() {
         world.shared.statistics.watch_bytes.load(std::sync::atomic::Ordering::Relaxed) as usize,
         answer.len() - 20
     );
+}
+
+/// A node whose children have names of so many bytes together that they are told in three portions.
+fn with_many_children(world: &mut World, client: &mut Client) {
+    world.create(client, "/many");
+    for number in 0..NODES {
+        world.create(client, &format!("/many/{number:04}{}", "x".repeat(230)));
+    }
+    world.sync();
+    client.received();
+}
+
+#[test]
+fn many_children_are_those_of_one_moment_and_what_happens_later_is_told_later() {
+    let mut world = World::new();
+    let (mut client, mut writer) = (world.connect(), world.connect());
+    with_many_children(&mut world, &mut writer);
+    for (op, watch) in [(OpCode::GetChildren, true), (OpCode::GetChildren2, true), (OpCode::GetChildren2, false)] {
+        let body = jute::to_vec(&("/many", watch));
+        let expected = at_once(&world, &client, (op, &body));
+        let mut number = 0;
+        let (mut answer, portions) = in_portions(&mut world, &mut client, (op, &body), |world, client| {
+            // A connection that is waited for gets nothing out of turn.
+            world.delete(&mut writer, &format!("/many/{number:04}{}", "x".repeat(230)));
+            world.create(&mut writer, &format!("/many/new{number:04}"));
+            world.sync();
+            assert_eq!(client.received(), Vec::<String>::new());
+            number += 1;
+        });
+        assert!(answer == expected && portions == 3, "{op:?}: {portions} portions");
+        client.connection.outbox.fill(1, &mut answer);
+        let told = client.received();
+        assert!(told[0].starts_with("7 ok at"), "{told:?}");
+        assert_eq!(told.len(), 1 + usize::from(watch));
+        assert!(!watch || told[1].starts_with("event ChildrenChanged /many at"), "{told:?}");
+        for number in 0..number {
+            world.create(&mut writer, &format!("/many/{number:04}{}", "x".repeat(230)));
+            world.delete(&mut writer, &format!("/many/new{number:04}"));
+        }
+        world.sync();
+        client.received();
+    }
+    assert!(!lists_many(&world.shared.tree(), OpCode::GetChildren2, &jute::to_vec(&("/", false))));
+    assert!(!lists_many(&world.shared.tree(), OpCode::GetData, &jute::to_vec(&("/many", false))));
+}
+
+#[test]
+fn an_answer_is_weighed_while_it_grows() {
+    let settings = |max_client_bytes| Settings { max_client_bytes, ..Settings::default() };
+    for (limit, portions) in [(64 << 20, 3), (800 << 10, 2)] {
+        let mut world = World::with(settings(limit), Tree::new());
+        let (mut client, mut writer) = (world.connect(), world.connect());
+        with_many_children(&mut world, &mut writer);
+        let (body, mut held) = (jute::to_vec(&("/many", false)), Vec::new());
+        let (answer, taken) = in_portions(&mut world, &mut client, (OpCode::GetChildren, &body), |world, client| {
+            held.push(client.connection.account().held_bytes());
+            assert_eq!(world.shared.budget.held_bytes(), held[held.len() - 1]);
+        });
+        assert_eq!(taken, portions);
+        assert_eq!((world.shared.budget.held_bytes(), client.connection.account().held_bytes()), (0, 0));
+        if portions == 3 {
+            assert!(held[0] > 200 << 10 && held[1] > held[0] && answer.len() > 500_000, "{held:?}");
+        } else {
+            // A quarter is for one connection.
+            assert_eq!((held, answer.len()), (vec![0], 20), "what was made of it is given up");
+            assert_eq!(client.connection.outbox.excess(), Some(Excess::Unsent(limit / 4)));
+        }
+    }
 }
 
 #[test]

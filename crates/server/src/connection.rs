@@ -348,11 +348,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     if self.connection.in_flight() > 0 {
                         return Ok(Next::Settle);
                     }
-                    let body = body.to_vec();
-                    self.consume(length);
-                    self.answer_in_portions((header.xid, op, &body)).await?;
+                    self.answer_in_portions().await?;
                 }
-                op if self.connection.in_flight() == 0 && self.is_answered_here(op) => self.answer_reads(),
+                op if self.connection.in_flight() == 0 && self.is_answered_here(op) => {
+                    if self.answer_reads() == 0 {
+                        // It lists very many children.
+                        self.answer_in_portions().await?;
+                    }
+                }
+                OpCode::GetChildren | OpCode::GetChildren2
+                    if long_read::lists_many(&self.context.shared.tree(), op, body) =>
+                {
+                    // Behind a write this waits too.
+                    return Ok(Next::Settle);
+                }
                 op => {
                     let read = ReadFrame {
                         xid: header.xid,
@@ -374,8 +383,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Answers the reads at the head of the input under one lock of the tree.
-    fn answer_reads(&mut self) {
+    /// Answers the reads at the head of the input under one lock of the tree, up to one that is to be answered in portions. Returns how many
+    /// those were.
+    fn answer_reads(&mut self) -> usize {
         let shared = &self.context.shared;
         let tree = shared.tree();
         shared.serve_deferred_to(&self.connection);
@@ -392,7 +402,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     && self.is_answered_here(*op)
             };
             let Some(op) = OpCode::from_i32(header.op).filter(is_read) else { break };
-            if long_read::is_long(op, body.len()) {
+            if long_read::is_long(op, body.len()) || long_read::lists_many(&tree, op, body) {
                 break;
             }
             let request = (header.xid, op, body);
@@ -414,7 +424,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let zxid = tree.last_zxid();
         drop(tree);
         self.count_received(reads as u64);
-        self.note_reads(reads as u64, last, zxid);
+        if reads > 0 {
+            self.note_reads(reads as u64, last, zxid);
+        }
+        reads
     }
 
     fn note_reads(&self, count: u64, last: (OpCode, i32), zxid: Zxid) {
@@ -425,20 +438,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.connection.statistics.answered(count, last, zxid, now_ms, 0);
     }
 
-    /// Answers a read that looks at many nodes, with the tree locked for a portion at a time.
-    async fn answer_in_portions(&mut self, request: (i32, OpCode, &[u8])) -> Result<(), End> {
-        let (xid, op, _) = request;
-        let mut read = LongRead::new(request);
+    /// Answers the read at the head of the input, which looks at many nodes, with the tree locked for a portion at a time.
+    async fn answer_in_portions(&mut self) -> Result<(), End> {
+        let Some((payload, length)) = frame::split(self.input.pending(), self.context.max_frame_bytes)? else {
+            return Ok(());
+        };
+        let payload = payload.to_vec();
+        self.consume(length);
+        let (header, body) = RequestHeader::split(&payload).ok_or(End::Undecodable("request header"))?;
+        let op = OpCode::from_i32(header.op).ok_or(End::Undecodable("request header"))?;
+        let xid = header.xid;
+        let mut read = LongRead::new((xid, op, body));
         let zxid = loop {
             {
                 let shared = &self.context.shared;
                 let tree = shared.tree();
                 shared.serve_deferred_to(&self.connection);
                 let (frames, done) = read.go_on(shared, &tree, &self.connection, &self.identities, &mut self.scratch);
-                self.connection.outbox.append_frames(frames, |output| output.append(&mut self.scratch));
                 if done {
-                    break tree.last_zxid();
+                    let zxid = tree.last_zxid();
+                    let _tree = (!read.has_place()).then_some(tree);
+                    self.connection.outbox.fill(frames, &mut self.scratch);
+                    break zxid;
                 }
+                self.connection.outbox.append_frames(frames, |output| output.append(&mut self.scratch));
             }
             if !self.connection.outbox.is_open() {
                 return Err(End::ByServer);

@@ -1,10 +1,13 @@
 //! The children of one node, in the order of their names.
 //!
 //! What always holds: the order is that of the names' bytes and depends on nothing else, neither on what was created first nor on what was
-//! deleted, so all servers list alike; no change touches more than one chunk of about a kilobyte and the list of the chunks. Names stand
-//! as clients receive them, so that a long list is copied and not put together from nodes all over the memory.
+//! deleted, so all servers list alike; no change touches more than one chunk and the list of the chunks. Names stand
+//! as clients receive them, so that a long list is copied and not put together from nodes all over the memory. The chunks can be shared
+//! with somebody who copies a long list while it changes: what changes then is copied first.
 //!
 //! The original lists in the order of its hash set, which stays the same while nothing is created.
+
+use std::sync::Arc;
 
 use crate::nodes::NodeId;
 
@@ -12,15 +15,17 @@ use crate::nodes::NodeId;
 const ID_BYTES: usize = 4;
 const HEAD_BYTES: usize = ID_BYTES + 4;
 
-/// A chunk that would grow beyond this is divided.
+/// A chunk that would grow beyond this is divided; a longer one of a list with so many names that there would be too many chunks.
 const CHUNK_BYTES: usize = 1024;
+const MAX_CHUNK_BYTES: usize = 16 << 10;
+const CHUNKS: usize = 4096;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     /// Most nodes with children have few of them, and no second chunk.
     first: Vec<u8>,
-    more: Vec<Vec<u8>>,
+    more: Vec<Arc<Vec<u8>>>,
     count: u32,
     /// Bytes of all names together.
     name_bytes: usize,
@@ -64,7 +69,7 @@ impl Children {
     }
 
     fn chunk_mut(&mut self, index: usize) -> &mut Vec<u8> {
-        if index == 0 { &mut self.first } else { &mut self.more[index - 1] }
+        if index == 0 { &mut self.first } else { Arc::make_mut(&mut self.more[index - 1]) }
     }
 
     /// The first entry whose name is not before this one: where it is, and whether it has this name.
@@ -91,7 +96,7 @@ impl Children {
         debug_assert!(!found, "no two children have one name");
         let bytes = HEAD_BYTES + name.len();
         let full = self.chunk(place.chunk).len();
-        if full > 0 && full + bytes > CHUNK_BYTES {
+        if full > 0 && full + bytes > (self.name_bytes / CHUNKS).clamp(CHUNK_BYTES, MAX_CHUNK_BYTES) {
             place = self.divide(place);
         }
         let chunk = self.chunk_mut(place.chunk);
@@ -130,7 +135,7 @@ impl Children {
         }
         let upper = chunk.split_off(at);
         chunk.shrink_to_fit();
-        self.more.insert(place.chunk, upper);
+        self.more.insert(place.chunk, Arc::new(upper));
         // At the border it goes to the lower chunk, whose first name does not change, but alone to a chunk of its own.
         let to_upper = place.offset > at || self.more[place.chunk].is_empty();
         if to_upper { Place { chunk: place.chunk + 1, offset: place.offset - at } } else { place }
@@ -149,7 +154,7 @@ impl Children {
             if index > 0 {
                 self.more.remove(index - 1);
             } else if !self.more.is_empty() {
-                self.first = self.more.remove(0);
+                self.first = Arc::unwrap_or_clone(self.more.remove(0));
             }
             if self.more.capacity() > 16 && self.more.len() < self.more.capacity() / 4 {
                 self.more.shrink_to(self.more.len() * 2);
@@ -160,7 +165,7 @@ impl Children {
     }
 
     fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&self.first).chain(&self.more).map(Vec::as_slice)
+        std::iter::once(&self.first).chain(self.more.iter().map(Arc::as_ref)).map(Vec::as_slice)
     }
 
     /// The nodes and their names.
@@ -172,7 +177,7 @@ impl Children {
     pub(crate) fn behind(&self, name: Option<&str>, limit: usize) -> impl Iterator<Item = (NodeId, &str)> {
         let place = name.map_or(Place { chunk: 0, offset: 0 }, |name| self.find(name.as_bytes()).0);
         let first = &self.chunk(place.chunk)[place.offset..];
-        let later = self.more[place.chunk..].iter().map(Vec::as_slice);
+        let later = self.more[place.chunk..].iter().map(|chunk| chunk.as_slice());
         let listed = std::iter::once(first).chain(later).flat_map(entries);
         listed.skip_while(move |(_, other)| Some(*other) == name).take(limit)
     }
@@ -180,13 +185,51 @@ impl Children {
     /// Appends all names, each behind its length.
     pub(crate) fn append_names(&self, output: &mut Vec<u8>) {
         output.reserve(self.encoded_bytes());
-        for chunk in self.chunks() {
-            let mut rest = chunk;
-            while let Some((_, name, next)) = split_entry(rest) {
-                output.extend_from_slice(&rest[ID_BYTES..HEAD_BYTES + name.len()]);
-                rest = next;
-            }
+        self.chunks().for_each(|chunk| append_names_of(chunk, output));
+    }
+
+    /// The names as they are now, to be copied while they change.
+    pub(crate) fn shared(&self) -> ChildNames {
+        let chunks = std::iter::once(Arc::new(self.first.clone())).chain(self.more.iter().cloned()).collect::<Vec<_>>();
+        ChildNames { count: self.len(), bytes: self.encoded_bytes(), left: chunks.into_iter() }
+    }
+}
+
+/// The names of a node's children at one moment.
+#[derive(Debug, Default)]
+pub struct ChildNames {
+    count: usize,
+    bytes: usize,
+    left: std::vec::IntoIter<Arc<Vec<u8>>>,
+}
+
+impl ChildNames {
+    /// How many there are, those included that were appended.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What all of them take as they are sent.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends further names, each behind its length, about `limit` bytes of them. False where nothing is left.
+    pub fn append_some(&mut self, limit: usize, output: &mut Vec<u8>) -> bool {
+        let end = output.len() + limit;
+        while output.len() < end {
+            let Some(chunk) = self.left.next() else { return false };
+            append_names_of(&chunk, output);
         }
+        true
+    }
+}
+
+fn append_names_of(chunk: &[u8], output: &mut Vec<u8>) {
+    let mut rest = chunk;
+    while let Some((_, name, next)) = split_entry(rest) {
+        output.extend_from_slice(&rest[ID_BYTES..HEAD_BYTES + name.len()]);
+        rest = next;
     }
 }
 
@@ -213,7 +256,7 @@ mod tests {
         let mut encoded = Vec::new();
         children.append_names(&mut encoded);
         assert_eq!((children.len(), children.encoded_bytes()), (model.len(), encoded.len()));
-        let sizes: Vec<_> = children.more.iter().map(Vec::len).collect();
+        let sizes: Vec<_> = children.more.iter().map(|chunk| chunk.len()).collect();
         assert!(sizes.iter().all(|size| *size > 0), "{sizes:?}");
         assert!(!children.first.is_empty() || model.is_empty());
     }
@@ -259,5 +302,29 @@ mod tests {
         let chunks = 1 + children.more.len();
         let full = 10_000 * (HEAD_BYTES + 11) / CHUNK_BYTES;
         assert!(chunks <= full * 11 / 10, "{chunks} chunks, {full} would do");
+    }
+
+    #[test]
+    fn names_that_are_being_copied_stay_as_they_were() {
+        let mut children = Children::default();
+        (0..1000).for_each(|number| children.insert(&format!("{number:04}"), number));
+        let mut before = Vec::new();
+        children.append_names(&mut before);
+        let (mut shared, mut copy) = (children.shared(), Vec::new());
+        assert!(shared.append_some(100, &mut copy));
+        // On both sides of what is copied already, so that chunks change, divide and go.
+        (0..1000).step_by(2).for_each(|number| children.remove(&format!("{number:04}")));
+        (1000..5000).for_each(|number| children.insert(&format!("{:04}x", number % 1000 * 10 + number / 1000), number));
+        while shared.append_some(100, &mut copy) {}
+        assert!(copy == before);
+        assert_eq!((shared.count(), shared.bytes()), (1000, before.len()));
+    }
+
+    #[test]
+    fn a_very_long_list_has_few_chunks() {
+        let mut children = Children::default();
+        (0..400_000)
+            .for_each(|number| children.insert(&format!("{:06}{}", number * 7919 % 400_000, "x".repeat(60)), number));
+        assert!(children.more.len() < 2 * CHUNKS, "{} chunks", children.more.len());
     }
 }

@@ -43,6 +43,7 @@ pub use access::{AccessConfig, DigestAlgorithm};
 pub use access_list::{AccessList, Verdicts};
 pub use builder::{ReplayCleanup, RestoreError, TreeBuilder};
 pub use change::{Change, Outcome};
+pub use children::ChildNames;
 pub use descendants::DescendantCount;
 pub use owned::Mark;
 pub use quota::{NamespaceQuota, QuotaVerdict};

@@ -14,7 +14,7 @@ use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, Zxid, path}
 
 use crate::access_list::AccessList;
 use crate::acl_table::{AclRef, AclTable};
-use crate::children::Children;
+use crate::children::{ChildNames, Children};
 use crate::digest;
 use crate::nodes::{Node, NodeId, Nodes};
 use crate::quota::ArmedQuotas;
@@ -338,6 +338,11 @@ impl<'a> NodeRef<'a> {
         if let Some(children) = self.node.children() {
             children.append_names(output);
         }
+    }
+
+    /// The names as they are now, to be copied when the tree is not locked any more.
+    pub fn shared_child_names(self) -> ChildNames {
+        self.node.children().map(Children::shared).unwrap_or_default()
     }
 
     /// What [`NodeRef::append_child_names`] appends.

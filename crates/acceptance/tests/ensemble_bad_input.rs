@@ -167,7 +167,9 @@ fn a_flood_is_a_few_lines_and_a_number() {
     ensemble.stop(leader).expect("an orderly end");
     let log = ensemble.log(leader);
     for (_, line, cause) in ports {
-        assert_eq!(told(&log, line, cause), FLOOD, "{cause}");
+        let told = told(&log, line, cause);
+        // Members that call each other at the same time give up a connection, which may be among them.
+        assert!((FLOOD..FLOOD + 10).contains(&told), "{cause}: {told}");
         let lines = log.lines().filter(|text| text.contains(line)).count();
         assert!(lines <= 30, "{lines} lines about {cause}");
     }

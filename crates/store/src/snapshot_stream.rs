@@ -10,11 +10,15 @@
 //!
 //! Counterparts in the original: `SerializeUtils.serializeSnapshot` and `Learner.syncWithLeader`.
 
+use std::sync::Arc;
+
 use rookeeper_proto::jute::{self, Text};
 use rookeeper_proto::quorum::SNAPSHOT_SIGNATURE;
 use rookeeper_proto::snapshot::{AclEntry, END_OF_NODES, NodeEntry, SessionEntry};
 use rookeeper_proto::{Acl, Zxid};
-use rookeeper_tree::{RestoreError, SnapshotHead, SnapshotWalk, Tree, TreeBuilder};
+use rookeeper_tree::{AccessList, RestoreError, SnapshotStart, SnapshotWalk, Tree, TreeBuilder};
+
+use crate::snapshot_writer::ENTRIES_AT_ONCE;
 
 /// Of a count or a length.
 const INT: usize = 4;
@@ -33,19 +37,28 @@ pub struct SnapshotSender {
     /// Of the tree that is sent.
     incarnation: u64,
     portion_bytes: usize,
-    /// Until it is sent.
-    head: Option<SnapshotHead>,
-    walk: SnapshotWalk,
-    is_done: bool,
+    next: ToSend,
 }
 
+/// What comes next.
+#[derive(Debug)]
+enum ToSend {
+    /// Nothing: what stands in front of the nodes is still gathered.
+    Start(SnapshotStart),
+    Sessions(std::vec::IntoIter<SessionEntry>, Lists, SnapshotWalk),
+    Lists(Lists, SnapshotWalk),
+    Nodes(SnapshotWalk),
+    Over,
+}
+
+type Lists = std::vec::IntoIter<(i64, Arc<AccessList>)>;
+
 impl SnapshotSender {
-    /// Begins a stream with the tree as it is. About `portion_bytes` are written at a time; the first portion has all sessions
-    /// and lists as well.
+    /// Begins a stream with the tree as it is. About `portion_bytes` are written at a time, at first nothing.
     pub fn begin(tree: &Tree, portion_bytes: usize) -> SnapshotSender {
-        let (head, walk) = tree.begin_snapshot();
-        let (zxid, incarnation) = (head.zxid, tree.incarnation());
-        SnapshotSender { zxid, incarnation, portion_bytes, head: Some(head), walk, is_done: false }
+        let start = tree.start_snapshot();
+        let (zxid, incarnation) = (start.zxid(), tree.incarnation());
+        SnapshotSender { zxid, incarnation, portion_bytes, next: ToSend::Start(start) }
     }
 
     /// For the SNAP packet: transactions after this one must follow the stream.
@@ -55,27 +68,61 @@ impl SnapshotSender {
 
     /// Appends the next portion. False where that was the last one. After an error the stream must not be ended as if it were whole.
     pub fn next_portion(&mut self, tree: &Tree, output: &mut Vec<u8>) -> std::result::Result<bool, TreeReplaced> {
-        if self.is_done {
+        if matches!(self.next, ToSend::Over) {
             return Ok(false);
         }
         if tree.incarnation() != self.incarnation {
             return Err(TreeReplaced(self.zxid));
         }
-        if let Some(head) = self.head.take() {
-            jute::append(output, &head.sessions);
-            jute::append(output, &(head.acls.len() as i32));
-            for (acl_id, acl) in &head.acls {
-                jute::append(output, &AclEntry { acl_id: *acl_id, acl: Some(acl.to_vec()) });
+        let end = output.len() + self.portion_bytes;
+        self.next = match std::mem::replace(&mut self.next, ToSend::Over) {
+            ToSend::Start(mut start) => {
+                if start.go_on(tree, ENTRIES_AT_ONCE) {
+                    self.next = ToSend::Start(start);
+                    return Ok(true);
+                }
+                let (head, walk) = start.finish();
+                jute::append(output, &(head.sessions.len() as i32));
+                ToSend::Sessions(head.sessions.into_iter(), head.acls.into_iter(), walk)
             }
-        }
-        let more = self.walk.next_chunk(tree, self.portion_bytes, &mut |entry| jute::append(output, &entry));
-        if !more {
-            jute::append(output, END_OF_NODES);
-            jute::append(output, &(SNAPSHOT_SIGNATURE.len() as i32));
-            output.extend_from_slice(SNAPSHOT_SIGNATURE);
-            self.is_done = true;
-        }
-        Ok(more)
+            ToSend::Sessions(mut sessions, lists, walk) => {
+                put_until(end, output, &mut sessions, |output, entry| jute::append(output, &entry));
+                match sessions.len() {
+                    0 => {
+                        jute::append(output, &(lists.len() as i32));
+                        ToSend::Lists(lists, walk)
+                    }
+                    _ => ToSend::Sessions(sessions, lists, walk),
+                }
+            }
+            ToSend::Lists(mut lists, walk) => {
+                put_until(end, output, &mut lists, |output, (acl_id, acl)| {
+                    jute::append(output, &AclEntry { acl_id, acl: Some(acl.to_vec()) });
+                });
+                if lists.len() == 0 { ToSend::Nodes(walk) } else { ToSend::Lists(lists, walk) }
+            }
+            ToSend::Nodes(mut walk) => {
+                if walk.next_chunk(tree, self.portion_bytes, &mut |entry| jute::append(output, &entry)) {
+                    ToSend::Nodes(walk)
+                } else {
+                    jute::append(output, END_OF_NODES);
+                    jute::append(output, &(SNAPSHOT_SIGNATURE.len() as i32));
+                    output.extend_from_slice(SNAPSHOT_SIGNATURE);
+                    ToSend::Over
+                }
+            }
+            ToSend::Over => ToSend::Over,
+        };
+        Ok(!matches!(self.next, ToSend::Over))
+    }
+}
+
+/// Puts further entries behind the others until there are so many bytes.
+fn put_until<T>(end: usize, output: &mut Vec<u8>, entries: &mut std::vec::IntoIter<T>, put: impl Fn(&mut Vec<u8>, T)) {
+    while output.len() < end
+        && let Some(entry) = entries.next()
+    {
+        put(output, entry);
     }
 }
 

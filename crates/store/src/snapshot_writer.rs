@@ -26,6 +26,9 @@ use crate::snapshot_reader;
 /// Between two looks at a tree that has a part of a transaction.
 const BETWEEN_ZXIDS: Duration = Duration::from_millis(1);
 
+/// Sessions and lists of access control gathered while the tree is locked.
+pub(crate) const ENTRIES_AT_ONCE: usize = 5000;
+
 /// How a snapshot is written.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotOptions {
@@ -70,9 +73,7 @@ pub fn write_snapshot(
     with_tree: &mut WithTree<'_>,
     durable: &mut dyn FnMut(Zxid) -> Result<()>,
 ) -> Result<WrittenSnapshot> {
-    let mut begun = None;
-    with_tree(&mut |tree| begun = Some(tree.begin_snapshot()));
-    let (head, walk) = begun.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))?;
+    let (head, walk) = begin(with_tree)?;
     let zxid = head.zxid;
     if let Some(path) = valid_one(disk, dir, zxid, options)? {
         return Ok(WrittenSnapshot { zxid, path, bytes: 0 });
@@ -91,9 +92,7 @@ pub(crate) fn write_for_install(
     with_tree: &mut WithTree<'_>,
     zxid: Zxid,
 ) -> Result<u64> {
-    let mut begun = None;
-    with_tree(&mut |tree| begun = Some(tree.begin_snapshot()));
-    let (head, walk) = begun.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))?;
+    let (head, walk) = begin(with_tree)?;
     if head.zxid != zxid {
         return Err(StoreError::Misuse(format!(
             "the tree is at {} and can't be stored as the one at {zxid}",
@@ -102,6 +101,20 @@ pub(crate) fn write_for_install(
     }
     let path = dir.join(names::installation(zxid, options.compression));
     write_as(disk, dir, &path, options, (&head, walk), with_tree, &mut |_| Ok(()))
+}
+
+/// Gathers what stands in front of the nodes.
+fn begin(with_tree: &mut WithTree<'_>) -> Result<(SnapshotHead, SnapshotWalk)> {
+    let mut start = None;
+    with_tree(&mut |tree| start = Some(tree.start_snapshot()));
+    let mut start = start.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))?;
+    loop {
+        let mut more = false;
+        with_tree(&mut |tree| more = start.go_on(tree, ENTRIES_AT_ONCE));
+        if !more {
+            return Ok(start.finish());
+        }
+    }
 }
 
 /// Returns the length.

@@ -106,8 +106,20 @@ impl AclTable {
     }
 
     /// What a snapshot's table holds: every list but the open one.
+    #[cfg(test)]
     pub(crate) fn entries(&self) -> impl Iterator<Item = (i64, &Arc<AccessList>)> {
-        self.slots[1..].iter().flatten().map(|entry| (entry.id, &entry.list))
+        self.some_entries(0, usize::MAX)
+    }
+
+    /// The part of that which stands in these places. A list stays in its place.
+    pub(crate) fn some_entries(&self, first: usize, count: usize) -> impl Iterator<Item = (i64, &Arc<AccessList>)> {
+        let places = self.slots[1..].iter().skip(first).take(count);
+        places.flatten().map(|entry| (entry.id, &entry.list))
+    }
+
+    /// How many places there are, taken or free.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len() - 1
     }
 
     /// Distinct lists besides the open one.

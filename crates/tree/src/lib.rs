@@ -47,6 +47,6 @@ pub use children::ChildNames;
 pub use descendants::DescendantCount;
 pub use owned::Mark;
 pub use quota::{NamespaceQuota, QuotaVerdict};
-pub use snapshot_walk::{SnapshotHead, SnapshotWalk};
+pub use snapshot_walk::{SnapshotHead, SnapshotStart, SnapshotWalk};
 pub use tree::{NodeRef, Tree};
 pub use watch::{Fired, WatchKind, WatchTables, WatcherId, WatcherSet};

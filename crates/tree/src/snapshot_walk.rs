@@ -44,13 +44,62 @@ const SKIPPED_BYTES: usize = 16;
 
 impl Tree {
     /// Begins a snapshot at the last zxid.
-    pub fn begin_snapshot(&self) -> (SnapshotHead, SnapshotWalk) {
+    pub fn start_snapshot(&self) -> SnapshotStart {
         let newest_acl_id = self.acls.newest_id();
-        let mut acls: Vec<_> = self.acls.entries().map(|(id, list)| (id, list.clone())).collect();
-        acls.push((unknown_acl_id(newest_acl_id), Arc::new(AccessList::new(nobody(), 0))));
-        let sessions = self.sessions().map(|(session, timeout_ms)| SessionEntry { session, timeout_ms }).collect();
-        let head = SnapshotHead { zxid: self.last_zxid(), sessions, acls };
-        let walk = SnapshotWalk { newest_acl_id, nodes: SubtreeWalk::new(ROOT_ID, self.last_zxid()) };
+        let acls = vec![(unknown_acl_id(newest_acl_id), Arc::new(AccessList::new(nobody(), 0)))];
+        SnapshotStart {
+            head: SnapshotHead { zxid: self.last_zxid(), sessions: Vec::new(), acls },
+            walk: SnapshotWalk { newest_acl_id, nodes: SubtreeWalk::new(ROOT_ID, self.last_zxid()) },
+            next_acl: 0,
+        }
+    }
+
+    /// The same with everything that stands in front of the nodes, for whoever has the tree to himself.
+    pub fn begin_snapshot(&self) -> (SnapshotHead, SnapshotWalk) {
+        let mut start = self.start_snapshot();
+        while start.go_on(self, usize::MAX) {}
+        start.finish()
+    }
+}
+
+/// What stands in front of the nodes, while it is gathered in portions. It may hold sessions that came since the snapshot's zxid and lack
+/// some that have gone, as is said in the log above it.
+#[derive(Debug)]
+pub struct SnapshotStart {
+    head: SnapshotHead,
+    walk: SnapshotWalk,
+    /// The place in the table of lists.
+    next_acl: usize,
+}
+
+impl SnapshotStart {
+    pub fn zxid(&self) -> Zxid {
+        self.head.zxid
+    }
+
+    /// Gathers up to `limit` sessions or lists. False where nothing is left.
+    pub fn go_on(&mut self, tree: &Tree, limit: usize) -> bool {
+        let sessions = &mut self.head.sessions;
+        let behind = sessions.last().map(|entry| entry.session);
+        let before = sessions.len();
+        let further = tree.sessions_behind(behind).take(limit);
+        sessions.extend(further.map(|(session, timeout_ms)| SessionEntry { session, timeout_ms }));
+        let left = limit - (sessions.len() - before);
+        if left == 0 {
+            return true;
+        }
+        let newest = self.walk.newest_acl_id;
+        let lists = tree.acls.some_entries(self.next_acl, left).filter(|(id, _)| *id <= newest);
+        self.head.acls.extend(lists.map(|(id, list)| (id, list.clone())));
+        self.next_acl = self.next_acl.saturating_add(left);
+        self.next_acl < tree.acls.slot_count()
+    }
+
+    /// Everything is gathered.
+    pub fn finish(self) -> (SnapshotHead, SnapshotWalk) {
+        let SnapshotStart { mut head, walk, .. } = self;
+        // The list that allows nobody comes last, and its id is the largest.
+        head.acls.rotate_left(1);
         (head, walk)
     }
 }

@@ -6,10 +6,9 @@
 //! Counterpart in the original: `DataTree`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, Zxid, path};
 
 use crate::access_list::AccessList;
@@ -27,8 +26,8 @@ pub struct Tree {
     pub(crate) nodes: Nodes,
     pub(crate) acls: AclTable,
     pub(crate) quotas: ArmedQuotas,
-    pub(crate) sessions: HashMap<SessionId, i32, FixedState>,
-    /// Sorted, as are the next ones, so that they can be looked through in portions.
+    /// Sorted, as are the next ones, so that they can be looked through in portions, and one more never moves the others.
+    pub(crate) sessions: BTreeMap<SessionId, i32>,
     pub(crate) ephemerals: BTreeMap<SessionId, BTreeSet<NodeId>>,
     /// Containers and nodes with a time to live.
     pub(crate) reapable: BTreeSet<NodeId>,
@@ -71,7 +70,7 @@ impl Tree {
             nodes: Nodes::new(seed),
             acls: AclTable::new(seed),
             quotas: ArmedQuotas::new(seed),
-            sessions: HashMap::default(),
+            sessions: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
             reapable: BTreeSet::new(),
             ephemeral_count: 0,
@@ -172,7 +171,13 @@ impl Tree {
 
     /// Sessions and their timeouts in milliseconds.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, i32)> {
-        self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms))
+        self.sessions_behind(None)
+    }
+
+    /// The same in the order of their ids: all, or those behind one.
+    pub fn sessions_behind(&self, session: Option<SessionId>) -> impl Iterator<Item = (SessionId, i32)> {
+        let begin = session.map_or(Unbounded, Excluded);
+        self.sessions.range((begin, Unbounded)).map(|(session, timeout_ms)| (*session, *timeout_ms))
     }
 
     pub fn session_timeout_ms(&self, session: SessionId) -> Option<i32> {

@@ -82,12 +82,22 @@ proptest! {
         server.run(before.iter());
         let there_before: BTreeSet<_> = server.model.nodes.keys().cloned().collect();
         let mut there_always = there_before.clone();
-        let (head, mut walk) = server.tree.begin_snapshot();
-        assert_eq!(head.zxid, server.model.zxid);
+        let (mut start, zxid) = (server.tree.start_snapshot(), server.model.zxid);
 
         let mut entries = Vec::new();
         let mut during = during.iter();
         let mut pauses = pauses.iter().cycle();
+        loop {
+            let (steps, limit) = pauses.next().expect("a cycle does not end");
+            let more = start.go_on(&server.tree, 1 + limit % 4);
+            server.run(during.by_ref().take(*steps));
+            there_always.retain(|path| server.model.nodes.get(path).is_some_and(|node| node.stat.czxid <= zxid));
+            if !more {
+                break;
+            }
+        }
+        let (head, mut walk) = start.finish();
+        assert_eq!(head.zxid, zxid);
         loop {
             let (steps, budget_bytes) = pauses.next().expect("a cycle does not end");
             let more = walk.next_chunk(&server.tree, *budget_bytes, &mut |entry: NodeEntry<'_>| {

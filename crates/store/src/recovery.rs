@@ -4,34 +4,34 @@
 //! Records that were acknowledged are never skipped in silence: reading a log may end early only where a write was under way when the
 //! power went. What such a write left behind is cut off, with a copy kept beside the log.
 //!
+//! Here it is decided from which snapshot; `recovery/replay.rs` applies the logs to it, `recovery/log_end.rs` judges where they end.
+//!
 //! Counterpart in the original: `FileTxnSnapLog.restore`. It ends a log at the first record without an end mark, wherever that is, and
 //! accepts missing files; this one doesn't.
+
+mod log_end;
+mod replay;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::txn::Digest;
-use rookeeper_proto::{Txn, TxnRecord, Zxid, path};
+use rookeeper_proto::Zxid;
 use rookeeper_tree::{Tree, TreeBuilder};
-use tracing::{info, warn};
+use tracing::warn;
 
+use self::log_end::Cut;
+use self::replay::{Replay, before};
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{self, Result, StoreError};
-use crate::log_reader::{LogReader, Next, RecordFault, Tail, repeats};
-use crate::log_writer::follows;
+use crate::log_reader::{LogReader, Next};
 use crate::names::{self, Compression, Listing};
-use crate::report::{LogEnd, LogReport, Origin, RecoveryReport, RepeatedErrors};
+use crate::report::{LogEnd, LogReport, Origin, RecoveryReport};
 use crate::snapshot_reader::{self, LoadedSnapshot, SnapshotInfo};
 use crate::{epoch_files, snapshot_file, truncate};
 
 /// More snapshots than this are not tried.
 const MAX_SNAPSHOTS: usize = 100;
-/// How much of what is cut off a log is kept for whoever wants to look.
-const MAX_KEPT_BYTES: u64 = 64 << 20;
-/// How much of a log is written again at once.
-const SETTLE_BLOCK: usize = 256 << 10;
-
 /// The last zxid of an empty tree that nobody vouched for.
 pub const UNEXPECTED_EMPTY: Zxid = Zxid(-1);
 
@@ -161,46 +161,6 @@ struct Recovery<'a> {
     torn: Option<(Zxid, Compression)>,
     report: RecoveryReport,
     load_times: LoadTimes,
-}
-
-/// The outcome of replaying the logs over one snapshot.
-struct Replay {
-    logs: Vec<LogReport>,
-    replayed: u64,
-    repeated: RepeatedErrors,
-    digests: Digests,
-    /// The end of the log as it should be, where it isn't.
-    cuts: Vec<Cut>,
-    membership_before: Option<Vec<u8>>,
-}
-
-/// Where the records of a log file end.
-struct Stop {
-    offset: u64,
-    /// `None` where zeros follow, or nothing.
-    fault: Option<RecordFault>,
-    /// The last record, or the one that the file's name comes after.
-    previous: Zxid,
-    records: u64,
-    is_newest: bool,
-}
-
-/// What is to be done to the newest log before another one is begun.
-enum Cut {
-    Remove(PathBuf),
-    Settle(Settlement),
-}
-
-/// A log that ends with its last record, durably.
-struct Settlement {
-    path: PathBuf,
-    /// Where the batch begins that may be in memory only.
-    durable: u64,
-    /// Where the last record ends.
-    length: u64,
-    /// Where anything but zeros ends.
-    data_end: u64,
-    cut: bool,
 }
 
 impl Recovery<'_> {
@@ -414,155 +374,6 @@ impl Recovery<'_> {
         }
         Ok(())
     }
-
-    /// Applies every record above the tree's zxid.
-    fn replay(&mut self, tree: &mut Tree, snapshot: &SnapshotInfo) -> Result<Replay> {
-        let begin = Instant::now();
-        let base = tree.last_zxid();
-        let mut replay = Replay { digests: Digests::new(base, snapshot), ..Replay::default() };
-        replay.digests.check_snapshot(tree);
-        let mut first = self.logs.iter().rposition(|log| *log <= base).unwrap_or(0);
-        // Nothing in that file is above the snapshot if the next one begins right there. The first of another epoch says nothing about
-        // where the one before it ends; nor does a failed request, which may repeat the zxid of the record that is needed.
-        if let Some(next) = self.logs.get(first + 1)
-            && base.next() == Some(*next)
-            && !self.begins_with_error(*next)?
-        {
-            first += 1;
-        }
-        let mut last = base;
-        for (index, log) in self.logs.iter().enumerate().skip(first) {
-            let is_newest = index + 1 == self.logs.len();
-            self.replay_file(*log, is_newest, base, &mut last, tree, &mut replay)?;
-        }
-        self.load_times.log += begin.elapsed();
-        Ok(replay)
-    }
-
-    fn begins_with_error(&self, log: Zxid) -> Result<bool> {
-        let mut reader = LogReader::open(self.disk, &self.log_path(log), self.options.max_record_bytes)?;
-        Ok(matches!(reader.next_record()?, Next::Record { body, .. } if TxnRecord::is_error(body)))
-    }
-
-    fn replay_file(
-        &self,
-        log: Zxid,
-        is_newest: bool,
-        base: Zxid,
-        last: &mut Zxid,
-        tree: &mut Tree,
-        replay: &mut Replay,
-    ) -> Result<()> {
-        let path = self.log_path(log);
-        let mut reader = LogReader::open(self.disk, &path, self.options.max_record_bytes)?;
-        let (mut records, mut replayed) = (0, 0);
-        let mut changes = Vec::new();
-        let repeated = &mut replay.repeated;
-        // The last record of this file, of whatever age, to recognise what may follow it.
-        let mut previous = before(log);
-        let (offset, fault) = loop {
-            match reader.next_record()? {
-                Next::End { offset } => break (offset, None),
-                Next::Bad { offset, fault } => break (offset, Some(fault)),
-                Next::Record { offset, zxid, body } => {
-                    if records == 0 && zxid != log {
-                        let problem = format!("its first transaction is {zxid}, which is not what its name says");
-                        return Err(StoreError::damaged(&path, offset, problem));
-                    }
-                    records += 1;
-                    previous = previous.max(zxid);
-                    if zxid <= base {
-                        continue;
-                    }
-                    if repeats(*last, zxid, body) {
-                        repeated.count(log, zxid);
-                        continue;
-                    }
-                    if !follows(*last, zxid) {
-                        return Err(gap(&path, offset, *last, zxid));
-                    }
-                    let TxnRecord { header, txn, digest } = TxnRecord::decode(body).map_err(|error| {
-                        let problem = format!("transaction {zxid} is whole but makes no sense here: {error}");
-                        StoreError::damaged(&path, offset, problem)
-                    })?;
-                    if matches!(txn, Txn::Reconfig { .. }) {
-                        let node = tree.node(path::CONFIG);
-                        replay.membership_before = node.and_then(|node| node.data()).map(<[u8]>::to_vec);
-                    }
-                    tree.apply(&header, txn, &mut changes);
-                    changes.clear();
-                    *last = zxid;
-                    replayed += 1;
-                    replay.digests.check(zxid, digest, tree);
-                }
-            }
-        };
-        let end =
-            self.judge_end(&mut reader, Stop { offset, fault, previous, records, is_newest }, &mut replay.cuts)?;
-        replay.replayed += replayed;
-        info!(log = %names::log(log), records, replayed, "read the transaction log");
-        replay.logs.push(LogReport { name: names::log(log), records, replayed, end });
-        Ok(())
-    }
-
-    /// Whether a log may end where its records do.
-    fn judge_end(&self, reader: &mut LogReader, stop: Stop, cuts: &mut Vec<Cut>) -> Result<LogEnd> {
-        let Stop { offset, fault, previous, records, is_newest } = stop;
-        if fault.is_none() && !is_newest {
-            // Should padding hide records here, the next file doesn't follow.
-            return Ok(LogEnd::Whole);
-        }
-        let tail = reader.tail(offset, previous)?;
-        let Tail { record_at, data_end } = tail;
-        if let Some(at) = record_at {
-            // The beginning of a batch that was being written may be missing when its end is there.
-            let unfinished = reader.durable().is_some_and(|durable| offset >= durable);
-            if !unfinished {
-                let problem = match &fault {
-                    Some(fault) => fault.to_string(),
-                    None => "the records end here".to_owned(),
-                };
-                let problem = format!(
-                    "{problem}, but at offset {at} a valid record follows: this is damage, not the end of the log"
-                );
-                return Err(StoreError::damaged(reader.path(), offset, problem));
-            }
-        }
-        let dropped_bytes = data_end.saturating_sub(offset);
-        if is_newest {
-            let path = reader.path().to_owned();
-            let reserved = reader.durable().is_some() && reader.length() > offset;
-            if records > 0 {
-                let durable = reader.durable().unwrap_or(offset);
-                let cut = dropped_bytes > 0 || reserved;
-                cuts.push(Cut::Settle(Settlement { path, durable, length: offset, data_end, cut }));
-            } else {
-                if dropped_bytes > 0 && self.options.clean_up {
-                    keep_dropped(self.disk, &path, offset, data_end);
-                }
-                cuts.push(Cut::Remove(path));
-            }
-        }
-        Ok(match fault {
-            Some(fault) => LogEnd::Torn { offset, fault, dropped_bytes },
-            None if record_at.is_some() => LogEnd::Torn { offset, fault: RecordFault::NoLength, dropped_bytes },
-            None => LogEnd::Whole,
-        })
-    }
-}
-
-impl Default for Replay {
-    fn default() -> Self {
-        let digests = Digests::new(Zxid::ZERO, &SnapshotInfo::default());
-        Replay {
-            logs: Vec::new(),
-            replayed: 0,
-            repeated: RepeatedErrors::default(),
-            digests,
-            cuts: Vec::new(),
-            membership_before: None,
-        }
-    }
 }
 
 /// Why a snapshot did not lead to a tree.
@@ -590,11 +401,6 @@ fn shows_changes(zxid: Zxid, compression: Compression) -> Option<(Zxid, Compress
     (zxid.counter() > 0).then_some((zxid, compression))
 }
 
-/// What a file named after `log` comes after.
-fn before(log: Zxid) -> Zxid {
-    Zxid((log.0 - 1).max(0))
-}
-
 fn partial(path: &Path, complete_at: Zxid, last: Zxid) -> StoreError {
     StoreError::Damaged {
         path: path.to_owned(),
@@ -609,103 +415,5 @@ fn partial(path: &Path, complete_at: Zxid, last: Zxid) -> StoreError {
              no other file, to the version-2 of every member",
             error::FETCH_ANEW
         ),
-    }
-}
-
-fn gap(path: &Path, offset: u64, last: Zxid, zxid: Zxid) -> StoreError {
-    let problem = if zxid > last {
-        format!("transaction {zxid} comes after {last}: transactions are missing in between, perhaps a whole file")
-    } else {
-        format!(
-            "transaction {zxid} comes after {last}: the order is broken, perhaps this file is a copy of another one"
-        )
-    };
-    StoreError::damaged(path, offset, problem)
-}
-
-/// Compares the tree with the digests that its writer recorded.
-///
-/// A snapshot that was taken while the tree changed equals no state the writer ever had, until the replay has passed its end.
-struct Digests {
-    fuzzy_until: Zxid,
-    at_end: Option<i64>,
-    checked: u64,
-    mismatches: u64,
-    first_mismatch: Option<Zxid>,
-}
-
-impl Digests {
-    fn new(base: Zxid, snapshot: &SnapshotInfo) -> Digests {
-        let fuzzy_until = snapshot.complete_at(base);
-        let digest = snapshot.digest.filter(|digest| digest.zxid == fuzzy_until);
-        let at_end = digest.map(|digest| digest.digest.value);
-        Digests { fuzzy_until, at_end, checked: 0, mismatches: 0, first_mismatch: None }
-    }
-
-    fn check_snapshot(&mut self, tree: &Tree) {
-        if tree.last_zxid() == self.fuzzy_until
-            && let Some(digest) = self.at_end
-        {
-            self.compare(self.fuzzy_until, digest, tree);
-        }
-    }
-
-    fn check(&mut self, zxid: Zxid, digest: Option<Digest>, tree: &Tree) {
-        if zxid == self.fuzzy_until
-            && let Some(digest) = self.at_end
-        {
-            self.compare(zxid, digest, tree);
-        } else if zxid >= self.fuzzy_until
-            && let Some(digest) = digest.filter(|digest| digest.version == Digest::VERSION)
-        {
-            self.compare(zxid, digest.value, tree);
-        }
-    }
-
-    fn compare(&mut self, zxid: Zxid, digest: i64, tree: &Tree) {
-        self.checked += 1;
-        if digest != tree.digest() {
-            self.mismatches += 1;
-            self.first_mismatch.get_or_insert(zxid);
-        }
-    }
-}
-
-impl Settlement {
-    /// A server that was killed, or whose last sync failed, leaves records that can be read but are not on the disk, and a sync
-    /// alone need not bring them there. Nobody may see them before they are, so they are written again, as they are.
-    fn carry_out(&self, disk: &dyn Disk) -> Result<()> {
-        let path = &self.path;
-        if self.data_end > self.length {
-            keep_dropped(disk, path, self.length, self.data_end);
-        }
-        let failed = |error| StoreError::disk("settle", path, error);
-        let mut file = disk.open_write(path).map_err(failed)?;
-        if self.cut {
-            file.truncate(self.length).map_err(failed)?;
-        }
-        let mut block = vec![0; SETTLE_BLOCK];
-        let mut offset = self.durable;
-        while offset < self.length {
-            let wanted = SETTLE_BLOCK.min(usize::try_from(self.length - offset).unwrap_or(SETTLE_BLOCK));
-            let count = file.read_at(&mut block[..wanted], offset).map_err(failed)?;
-            if count == 0 {
-                break;
-            }
-            file.write_at(&block[..count], offset).map_err(failed)?;
-            offset += count as u64;
-        }
-        file.sync_data().map_err(failed)
-    }
-}
-
-/// Copies what is about to be cut off a log to a file beside it. It was never acknowledged, so a failure stops nothing.
-fn keep_dropped(disk: &dyn Disk, path: &Path, from: u64, to: u64) {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let copy = path.with_file_name(names::kept(&name, names::DROPPED));
-    let result = crate::repair::copy(disk, path, from, to.min(from + MAX_KEPT_BYTES), &copy);
-    match result {
-        Ok(()) => info!("what was cut off {name} is kept in {}", copy.display()),
-        Err(error) => warn!("what was cut off {name} could not be kept: {error}"),
     }
 }

@@ -95,3 +95,91 @@ pub(crate) async fn moved(
 async fn open(place: &ClientPort) -> io::Result<TcpListener> {
     listen(reserve(&resolve(place).await?)?, place.backlog)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rookeeper_replica::{Settings, Shared};
+    use rookeeper_tree::Tree;
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Config, Environment, Source};
+    use crate::figures::Figures;
+
+    fn context() -> Context {
+        let (config, _) = Config::load(Source::Defaults, &Environment::default()).unwrap();
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let (inputs, _) = mpsc::channel(1);
+        Context::new(config, shared, Clock::start(), inputs, 1, Arc::new(Figures::default()))
+    }
+
+    fn at(host: &str, port: u16) -> HostPort {
+        HostPort { host: host.to_owned(), port }
+    }
+
+    /// A server whose clients connect to this host, and where that is.
+    async fn open_at(host: &str) -> (Context, ClientPort, TcpListener, u16) {
+        let context = context();
+        let place = context.config.client.at(&at(host, 0));
+        let listener = open(&place).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (context, place.at(&at(host, port)), listener, port)
+    }
+
+    fn shown(context: &Context) -> u16 {
+        context.client_port.load(Relaxed)
+    }
+
+    #[tokio::test]
+    async fn another_port_is_open_before_the_old_one_closes_and_is_shown() {
+        let (context, mut place, listener, old) = open_at("127.0.0.1").await;
+        let moved = moved(Some(listener), &mut place, &at("127.0.0.1", 0), &context).await.unwrap();
+        let new = moved.local_addr().unwrap().port();
+        assert_ne!(new, old);
+        assert_eq!(shown(&context), new);
+        TcpStream::connect(("127.0.0.1", new)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_address_of_all_takes_the_place_of_all_with_the_same_port() {
+        let (context, mut place, listener, port) = open_at("0.0.0.0").await;
+        let moved = moved(Some(listener), &mut place, &at("127.0.0.1", port), &context).await.unwrap();
+        assert_eq!(moved.local_addr().unwrap(), ([127, 0, 0, 1], port).into());
+        assert_eq!((place.host.as_deref(), shown(&context)), (Some("127.0.0.1"), port));
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        assert!(TcpStream::connect(("127.0.0.2", port)).await.is_err(), "the other addresses are given up");
+    }
+
+    #[tokio::test]
+    async fn the_old_place_is_opened_again_where_the_new_one_cannot_be() {
+        let (context, mut place, listener, port) = open_at("127.0.0.1").await;
+        let before = place.clone();
+        // An address of nobody, for examples.
+        let moved = moved(Some(listener), &mut place, &at("192.0.2.1", port), &context).await.unwrap();
+        assert_eq!(moved.local_addr().unwrap(), ([127, 0, 0, 1], port).into());
+        assert_eq!((&place, shown(&context)), (&before, 1));
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    }
+
+    #[test]
+    fn only_a_line_that_says_where_clients_connect_moves_the_port() {
+        let (wanted, mut told) = watch::channel(None);
+        let memberships = |client: &str| {
+            let text = format!("server.1=a:1:2:participant{client}\nserver.2=b:1:2:participant;9\nversion=1");
+            Memberships::settled(rookeeper_zab::Membership::parse_text(text, false).unwrap())
+        };
+        follow(&wanted, ServerId(1), &memberships(""));
+        assert!(!told.has_changed().unwrap());
+        follow(&wanted, ServerId(1), &memberships(";c:7"));
+        assert!(told.has_changed().unwrap());
+        assert_eq!(*told.borrow_and_update(), Some(at("c", 7)));
+        for same in [";c:7", ""] {
+            follow(&wanted, ServerId(1), &memberships(same));
+            assert!(!told.has_changed().unwrap(), "{same:?}");
+        }
+    }
+}

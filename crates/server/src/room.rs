@@ -69,6 +69,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_that_was_killed_left_behind_is_neither_in_the_way_nor_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(PROBE), "left behind").unwrap();
+        assert_eq!(check(directory.path(), 64 << 10), Ok(()));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_link_in_the_place_of_the_probe_is_not_followed() {
         let directory = tempfile::tempdir().unwrap();
         let elsewhere = directory.path().join("elsewhere");

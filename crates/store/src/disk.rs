@@ -283,6 +283,11 @@ mod tests {
             assert!(refusal(RealDisk.open_write(&path(name))).contains(word));
         }
         assert!(refusal(RealDisk.open_read(Path::new("/dev/null"))).contains("a device"));
+        // A file was there when it was looked at, and something else when it was opened.
+        fs::write(path("file"), b"").unwrap();
+        let file = fs::metadata(path("file")).unwrap();
+        let opened = open(OpenOptions::new().read(true), OFlags::empty(), file, &path("pipe"));
+        assert!(refusal(opened).contains("a named pipe"));
     }
 
     #[test]

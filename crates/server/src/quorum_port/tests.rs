@@ -297,6 +297,41 @@ async fn strangers_are_few_of_one_address_and_not_for_long() {
 }
 
 #[tokio::test]
+async fn learners_of_many_addresses_are_not_without_number() {
+    crate::descriptors::raise_limit();
+    let fixture = Fixture::open(0, false, LIMIT * 10).await;
+    let place = fixture.port.addresses()[0];
+    let caller = async |from: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        socket.connect(place).await.unwrap()
+    };
+    let mut seated = Vec::new();
+    for address in 1..=4 {
+        for _ in 0..64 {
+            seated.push(caller(&format!("127.0.0.{address}")).await);
+        }
+    }
+    let mut one_too_many = caller("127.0.0.5").await;
+    ends(&mut one_too_many).await;
+    // A seat that was given up is the next one's.
+    drop(seated.pop());
+    let mut fixture = fixture;
+    loop {
+        let (mut next, mut byte) = (caller("127.0.0.5").await, [0; 1]);
+        // Closed at once, it may not take what is said to it.
+        let _ = next.write_all(&packets(&[FOLLOWER_INFO])).await;
+        tokio::select! {
+            input = fixture.next_input() => {
+                assert!(matches!(input, Input::LearnerConnected { .. }), "{input:?}");
+                break;
+            }
+            _ = next.read(&mut byte) => {}
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_members_come_in_where_that_is_wanted() {
     let mut fixture = Fixture::open(0, true, LIMIT).await;
     let mut stranger = fixture.talker("127.0.0.2", &packets(&[FOLLOWER_INFO]));

@@ -74,7 +74,9 @@ impl<T> SegmentedTable<T> {
         let entry = segment.find_entry(hash, |(other, entry)| *other == hash && is_it(entry)).ok()?;
         let ((_, entry), _) = entry.remove();
         self.len -= 1;
-        if segment.capacity() > 64 && segment.len() < segment.capacity() / 8 {
+        // Segments are about equally full: not all of them get smaller at the same time.
+        let few = segment.capacity() * (SEGMENTS + index) / (16 * SEGMENTS);
+        if segment.capacity() > 64 && segment.len() < few {
             segment.shrink_to(segment.len() * 2, |(hash, _)| *hash);
         }
         Some(entry)
@@ -158,7 +160,16 @@ mod tests {
             put(&mut table, number);
         }
         assert!(table.largest_segment() < 20_000, "{}", table.largest_segment());
-        (0..1_000_000).for_each(|number| assert!(take(&mut table, number).is_some()));
+        let most = table.capacity();
+        let mut before = most;
+        for number in 0..1_000_000 {
+            assert!(take(&mut table, number).is_some());
+            if number % 1000 == 0 {
+                let given_back = before - table.capacity();
+                assert!(given_back <= most / 16, "{given_back} of {most} at once");
+                before = table.capacity();
+            }
+        }
         assert!(table.len() == 0 && table.capacity() < 10_000, "room for {} is kept", table.capacity());
     }
 }

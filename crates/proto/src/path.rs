@@ -72,7 +72,7 @@ pub fn parent(path: &str) -> Option<&str> {
 
 /// The last component.
 pub fn name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    path.rfind('/').map_or(path, |slash| &path[slash + 1..])
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! the same tree.
 //!
 //! Reading order:
-//! - [`tree`]: what can be read, and the primitives of change; below it `nodes` (the slab and the index by path), `children` and
-//!   `acl_table`
+//! - [`tree`]: what can be read, and the primitives of change; below it `nodes` (the slab and the index by path), `children` with
+//!   `name_order` and `chunk`, and `acl_table`
 //! - [`apply`](Tree::apply): what each transaction does, live and on replay; [`change`]: what it tells clients and watchers
 //! - [`digest`], `quota` with `path_trie`, `owned`, `reap`: what follows from the nodes
 //! - [`access`] with `access_list` and `ip`: lists against identities
@@ -22,10 +22,12 @@ mod apply;
 pub mod builder;
 pub mod change;
 mod children;
+mod chunk;
 mod config_node;
 mod descendants;
 pub mod digest;
 mod ip;
+mod name_order;
 mod nodes;
 mod owned;
 mod path_trie;

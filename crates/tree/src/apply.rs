@@ -111,6 +111,10 @@ impl Tree {
 
         // A live delete finds no children. A replay may: children of the node's next life that the snapshot already contains,
         // whose creation is still to be replayed.
+        if self.nodes[id].child_count() == 0 {
+            self.delete_leaf(id, changes);
+            return Outcome::Deleted;
+        }
         let mut doomed = Vec::new();
         self.walk_subtree(id, |id| doomed.push(id));
         for id in doomed.into_iter().rev() {

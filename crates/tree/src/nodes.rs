@@ -12,6 +12,7 @@ use rookeeper_proto::{StatPersisted, path};
 
 use crate::acl_table::AclRef;
 use crate::children::Children;
+use crate::digest;
 
 /// Names a node within its tree.
 pub(crate) type NodeId = u32;
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) stat: StatPersisted,
     /// See [`crate::digest::content_crc`].
     pub(crate) content_crc: u32,
+    /// What this node adds to the tree's digest; kept, so that a change computes one digest and not two.
+    pub(crate) digest: u32,
     pub(crate) acl: AclRef,
     /// The root is its own parent.
     pub(crate) parent: NodeId,
@@ -39,7 +42,14 @@ impl Node {
         acl: AclRef,
         stat: StatPersisted,
     ) -> Node {
-        Node { path, data, stat, content_crc, acl, parent: 0, children: None }
+        let digest = digest::of_node(&path, content_crc, &stat);
+        Node { path, data, stat, content_crc, digest, acl, parent: 0, children: None }
+    }
+
+    /// To be called after a change of the stat or of the data. Returns what it changes in the tree's digest.
+    pub(crate) fn renew_digest(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.digest, digest::of_node(&self.path, self.content_crc, &self.stat));
+        u64::from(self.digest).wrapping_sub(u64::from(before))
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -213,8 +213,8 @@ impl Tree {
         stat: StatPersisted,
     ) -> NodeId {
         let content_crc = digest::content_crc(&path, data.as_deref());
-        self.digest = self.digest.wrapping_add(digest::of_node(&path, content_crc, &stat));
         let node = Node::new(path, data, content_crc, acl, stat);
+        self.digest = self.digest.wrapping_add(u64::from(node.digest));
         self.data_size += size_of_node(&node);
         let id = self.nodes.insert(node);
         match stat.kind() {
@@ -236,7 +236,7 @@ impl Tree {
         self.nodes.disconnect(id);
         let node = self.nodes.remove(id);
         debug_assert!(node.children().is_none());
-        self.digest = self.digest.wrapping_sub(digest::of_node(&node.path, node.content_crc, &node.stat));
+        self.digest = self.digest.wrapping_sub(u64::from(node.digest));
         self.data_size -= size_of_node(&node);
         match node.stat.kind() {
             NodeKind::Persistent => {}
@@ -260,10 +260,8 @@ impl Tree {
     /// Changes a node's stat. The owner must stay.
     pub(crate) fn update_stat(&mut self, id: NodeId, change: impl FnOnce(&mut StatPersisted)) {
         let node = &mut self.nodes[id];
-        let before = digest::of_node(&node.path, node.content_crc, &node.stat);
         change(&mut node.stat);
-        let after = digest::of_node(&node.path, node.content_crc, &node.stat);
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        self.digest = self.digest.wrapping_add(node.renew_digest());
     }
 
     /// Replaces a node's data, and its stat as `change` says. Returns how many bytes the data has grown.
@@ -274,15 +272,13 @@ impl Tree {
         change: impl FnOnce(&mut StatPersisted),
     ) -> i64 {
         let node = &mut self.nodes[id];
-        let before = digest::of_node(&node.path, node.content_crc, &node.stat);
         self.data_size -= node.data_length();
         let grown = -(node.data_length() as i64);
         node.content_crc = digest::content_crc(&node.path, data.as_deref());
         node.data = data;
         change(&mut node.stat);
         self.data_size += node.data_length();
-        let after = digest::of_node(&node.path, node.content_crc, &node.stat);
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        self.digest = self.digest.wrapping_add(node.renew_digest());
         grown + node.data_length() as i64
     }
 

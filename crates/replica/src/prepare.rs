@@ -190,7 +190,7 @@ impl Prepare<'_> {
         };
         let node = Node {
             stat: StatPersisted::created(self.zxid, self.wall_ms, stored_kind),
-            acl: self.list(&acl),
+            acl: self.tree.access_list(&acl),
             child_count: 0,
             data_length,
             content_crc: digest::content_crc(&path, data.as_deref()),
@@ -266,7 +266,7 @@ impl Prepare<'_> {
         let before = node.digest();
         let version = node.stat.aversion.wrapping_add(1);
         node.stat.aversion = version;
-        node.acl = self.list(&acl);
+        node.acl = self.tree.access_list(&acl);
         self.pending.set(&path, before, Some(node), self.zxid);
         Ok(Txn::SetAcl { path, acl: Some(acl), version })
     }
@@ -308,11 +308,6 @@ impl Prepare<'_> {
         let bytes = acl.iter().map(|entry| ACL_ENTRY_BYTES + entry.id.scheme.len() + entry.id.id.len()).sum();
         self.acl_room_bytes = self.acl_room_bytes.checked_sub(bytes).ok_or(ErrorCode::InvalidAcl)?;
         Ok(acl)
-    }
-
-    /// The list as the next transactions find it.
-    fn list(&self, acl: &[Acl]) -> Arc<AccessList> {
-        Arc::new(AccessList::new(acl.to_vec(), self.settings.seed))
     }
 
     fn check_quota(&self, path: &str, bytes_delta: i64, count_delta: i64) -> Checked<()> {

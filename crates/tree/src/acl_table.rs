@@ -47,10 +47,24 @@ impl AclTable {
         AclTable { slots, free: Vec::new(), by_list, newest_id: 0, seed }
     }
 
+    /// The list with these entries, if it is here. Most nodes have the open one, which is told without a hash.
+    fn find(&self, entries: &[Acl]) -> Option<AclRef> {
+        if *entries == ***self.list(AclTable::OPEN) {
+            return Some(AclTable::OPEN);
+        }
+        self.by_list.get(&Entries(entries)).copied()
+    }
+
+    /// The list with these entries as nodes share it, or a new one where no node has it.
+    pub(crate) fn shared(&self, entries: &[Acl]) -> Arc<AccessList> {
+        let found = self.find(entries).map(|found| self.list(found).clone());
+        found.unwrap_or_else(|| Arc::new(AccessList::new(entries.to_vec(), self.seed)))
+    }
+
     /// A counted reference to the list; null is the open list.
     pub(crate) fn retain(&mut self, list: Option<Vec<Acl>>) -> AclRef {
         let Some(list) = list else { return AclTable::OPEN };
-        if let Some(found) = self.by_list.get(&Entries(&list)).copied() {
+        if let Some(found) = self.find(&list) {
             return self.retain_again(found);
         }
         let list = Arc::new(AccessList::new(list, self.seed));

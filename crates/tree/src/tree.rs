@@ -155,6 +155,11 @@ impl Tree {
         self.data_size
     }
 
+    /// The access control list with these entries: the one that nodes share, if any has it.
+    pub fn access_list(&self, entries: &[Acl]) -> Arc<AccessList> {
+        self.acls.shared(entries)
+    }
+
     /// Distinct access control lists besides the open one.
     pub fn acl_count(&self) -> usize {
         self.acls.len()

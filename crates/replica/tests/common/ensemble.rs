@@ -497,6 +497,7 @@ impl World {
         let body = match &request {
             WriteRequest::Create(create) => jute::to_vec(create),
             WriteRequest::SetData(set) => jute::to_vec(set),
+            WriteRequest::Delete(delete) => jute::to_vec(delete),
             WriteRequest::Reconfig(reconfig) => jute::to_vec(reconfig),
             _ => Vec::new(),
         };

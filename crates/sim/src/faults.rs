@@ -37,6 +37,10 @@ pub struct Plan {
     pub think_us: i64,
     /// Whether a client now and then asks for other members, or other roles of them.
     pub reconfigures: bool,
+    /// Lines of groups and weights; none where each participant has one voice.
+    pub groups: String,
+    /// Whether the files of the configuration now and then can't be written, or are those of an earlier day at a start.
+    pub files_fail: bool,
     /// `db.autocreate`.
     pub empty_is_expected: bool,
     pub disk_losses: Vec<DiskLoss>,
@@ -124,6 +128,10 @@ pub enum Sabotage {
     MisreportsRefusals,
     /// A sync is answered when a round of pings ends that had begun before it came.
     JoinsRoundInFlight,
+    /// Servers count heads where voices have weights.
+    IgnoresWeights,
+    /// A server begins with the members that its files name, although its log knows of later ones.
+    TrustsOldFiles,
 }
 
 #[derive(Debug, Clone)]
@@ -225,6 +233,8 @@ impl Plan {
             batch: *random.pick(&[1, 4, 1000]),
             think_us: *random.pick(&[100, 300, 1000]) * MS,
             reconfigures: false,
+            groups: String::new(),
+            files_fail: false,
             empty_is_expected: true,
             disk_losses: Vec::new(),
             scenes: scenes::of_seed(seed, servers, safety_us),
@@ -257,6 +267,10 @@ impl Plan {
         if !plan.reconfigures {
             (plan.empty_is_expected, plan.disk_losses) = lost_disks::of_seed(seed, servers, safety_us, tick_ms);
         }
+        plan.files_fail = plan.reconfigures && random.one_in(2);
+        if !plan.reconfigures && servers > 1 && random.one_in(6) {
+            plan.groups = groups(&mut random, servers);
+        }
         plan.habits = Habits::of_seed(seed, plan.reconfigures);
         plan.aim(&mut random);
         plan.faults.sort_by_key(|fault| fault.at_us);
@@ -268,9 +282,17 @@ impl Plan {
     /// be lost.
     pub fn reconfiguring(mut self) -> Plan {
         self.reconfigures = true;
+        self.groups.clear();
         self.habits.users = false;
         self.empty_is_expected = true;
         self.disk_losses.clear();
+        self
+    }
+
+    /// The same life with voices that have weights, and nobody who changes the members.
+    pub fn weighted(mut self) -> Plan {
+        (self.reconfigures, self.files_fail) = (false, false);
+        self.groups = groups(&mut Random::new(self.seed ^ 0x7765_6967_6874), self.servers);
         self
     }
 
@@ -321,9 +343,26 @@ impl Plan {
             return None;
         }
         let role = |number| if number <= self.servers { "participant" } else { "observer" };
-        let text: String = (1..=self.members()).map(|number| member_line(number, role(number)) + "\n").collect();
+        let lines: String = (1..=self.members()).map(|number| member_line(number, role(number)) + "\n").collect();
+        let text = lines + &self.groups;
         Some(Memberships::settled(Membership::parse_text(text, false).expect("these lines are a membership")))
     }
+}
+
+/// Each server in one of some groups, and with a weight of its own. One of the servers has more than none.
+fn groups(random: &mut Random, servers: usize) -> String {
+    let count = random.between(1, 3) as usize;
+    let mut members = vec![Vec::new(); count];
+    let mut text = String::new();
+    for server in 1..=servers {
+        members[random.index(count)].push(server.to_string());
+        let weight = if server == 1 { 1 } else { *random.pick(&[1, 1, 1, 2, 3, 0]) };
+        text += &format!("weight.{server}={weight}\n");
+    }
+    for (group, members) in members.into_iter().enumerate().filter(|(_, members)| !members.is_empty()) {
+        text += &format!("group.{}={}\n", group + 1, members.join(":"));
+    }
+    text
 }
 
 /// A member as memberships and requests to change them name it.

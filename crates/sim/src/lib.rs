@@ -6,7 +6,7 @@
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs`, `storage.rs`, `snapshots.rs`: a server on a simulated disk; `network.rs`: what lies between servers
 //! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
-//! - `operator.rs`: who changes the members
+//! - `operator.rs`: who changes the members; `config_files.rs`: where servers keep them
 //! - `stumbles.rs`: who stumbles while an epoch begins
 //! - [`scenes`]: what chance brings about too seldom
 //! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say; `forgetful.rs`: in how they keep
@@ -29,6 +29,7 @@ pub mod shrink;
 pub mod world;
 
 mod clients;
+mod config_files;
 mod forgetful;
 mod lines;
 mod lost_disks;

@@ -1,11 +1,14 @@
 //! Disks that are lost: the process ends, and its host comes back with an empty disk and the same configuration.
 //!
 //! What always holds here: what is lost is no more than an ensemble bears.
-//! - Where an empty database is not expected (`db.autocreate=false`), that is a minority of the voters at a time: one that lost its disk is not
+//! - Where an empty database is not expected (`db.autocreate=false`), that is at a time no more of the voters than a quorum can do without: one that lost its disk is not
 //!   counted until it has everything again.
 //! - Where it is, such a server votes as if it had never had anything. An ensemble bears that only while all others have everything that
 //!   was acknowledged, and have promised nothing since.
 
+use std::collections::BTreeSet;
+
+use rookeeper_proto::ServerId;
 use rookeeper_replica::Serving;
 
 use crate::faults::{Plan, Target};
@@ -81,7 +84,9 @@ impl World {
         let others: Vec<usize> = (0..voters).filter(|other| *other != server).collect();
         let lost = others.iter().filter(|other| self.servers[**other].lost.is_some()).count();
         if !self.plan.empty_is_expected {
-            return (lost + usize::from(server < voters)) * 2 < voters;
+            let whole = others.iter().filter(|other| self.servers[**other].lost.is_none());
+            let whole: BTreeSet<ServerId> = whole.map(|other| self.servers[*other].id).collect();
+            return self.membership.as_ref().is_some_and(|membership| membership.quorum().is_reached_by(&whole));
         }
         let accepted = self.servers[others[0]].promises.accepted;
         lost == 0

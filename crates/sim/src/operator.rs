@@ -14,6 +14,7 @@ use rookeeper_proto::ServerId;
 use rookeeper_proto::request::ReconfigRequest;
 use rookeeper_zab::{Membership, Memberships};
 
+use crate::config_files::ConfigFiles;
 use crate::faults::member_line;
 use crate::world::{Event, MS, World};
 
@@ -230,11 +231,12 @@ impl World {
             format!("OPERATOR configures server {}: {}", server + 1, membership.to_string().replace('\n', " "))
         });
         self.servers[server].memberships = Some(Memberships::new(membership, seen));
+        self.servers[server].config_files = ConfigFiles::default();
     }
 
     /// Starts a server that is not in service, with another configuration if its own does not name it.
     pub(crate) fn put_into_service(&mut self, server: usize) {
-        if !self.is_configured(server) {
+        if !self.is_configured(server) || self.servers[server].config_files.is_refused {
             self.configure(server);
         }
         if std::mem::take(&mut self.servers[server].retired) {

@@ -12,7 +12,7 @@ use crate::scenes::Play;
 use crate::world::live;
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 35] = [
+    pub const ALL: [Sabotage; 37] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -48,11 +48,14 @@ impl Sabotage {
         Sabotage::WrongRefusal,
         Sabotage::MisreportsRefusals,
         Sabotage::JoinsRoundInFlight,
+        Sabotage::IgnoresWeights,
+        Sabotage::TrustsOldFiles,
     ];
 
     /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.
     pub fn plan(self, seed: u64) -> Plan {
-        let mut plan = Plan::of_seed(seed, Some(3));
+        let servers = if self == Sabotage::TrustsOldFiles { 5 } else { 3 };
+        let mut plan = Plan::of_seed(seed, Some(servers));
         if self == Sabotage::CountsJoinersUnheard {
             plan = plan.reconfiguring();
         }
@@ -66,6 +69,11 @@ impl Sabotage {
                 plan.darkens_after_cuts = true;
                 // Behind a snapshot nobody reads what was cut.
                 plan.snap_count = 1000;
+            }
+            Sabotage::IgnoresWeights => plan = plan.weighted(),
+            Sabotage::TrustsOldFiles => {
+                plan = plan.reconfiguring();
+                plan.files_fail = true;
             }
             Sabotage::JoinsRoundInFlight => plan = plan.playing(Play::Standstill),
             Sabotage::SnapshotAheadOfLog => {

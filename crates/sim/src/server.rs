@@ -21,6 +21,7 @@ use rookeeper_store::{Directories, LogOptions, LogWriter, Purger, RecoveryOption
 use rookeeper_zab::{LinkId, Memberships, SyncPlan};
 
 use crate::checkers::durability::Promises;
+use crate::config_files::ConfigFiles;
 use crate::faults::Sabotage;
 use crate::network::Item;
 use crate::scenes::Cue;
@@ -57,6 +58,7 @@ pub(crate) struct Server {
     start_failures: u32,
     /// What the files of its configuration say, once they were changed.
     pub memberships: Option<Memberships>,
+    pub config_files: ConfigFiles,
     /// Where the last snapshot of a leader ended that took the place of its history.
     pub installed: Zxid,
     /// A leader's snapshot is on its disk that it has not served behind yet.
@@ -106,6 +108,7 @@ impl Server {
             log: BTreeMap::new(),
             start_failures: 0,
             memberships: None,
+            config_files: ConfigFiles::default(),
             installed: Zxid::ZERO,
             has_foreign_snapshot: false,
             retired: false,

@@ -122,6 +122,7 @@ impl World {
         if let Some(end) = given_up {
             this.promises.acknowledged = this.promises.acknowledged.min(end);
         }
+        let mut written = None;
         let (answer, stored) = match store {
             Store::AcceptedEpoch(epoch) => {
                 if self.plan.sabotage != Some(Sabotage::ForgetsEpochs) {
@@ -182,17 +183,20 @@ impl World {
             }
             Store::ProposedMembership(membership) => {
                 let committed = this.memberships.clone().or_else(|| self.plan.membership());
-                this.memberships = committed.map(|before| Memberships::new(before.committed.clone(), membership));
+                written = committed.map(|before| (Memberships::new(before.committed.clone(), membership), false));
                 (None, Ok(()))
             }
             Store::ActiveMembership(membership) => {
-                let next = this.memberships.take().map(|memberships| memberships.last_seen);
+                let next = this.memberships.clone().map(|memberships| memberships.last_seen);
                 let next = next.filter(|next| next.version > membership.version).unwrap_or_else(|| membership.clone());
-                this.memberships = Some(Memberships::new(membership, next));
+                written = Some((Memberships::new(membership, next), true));
                 (None, Ok(()))
             }
         };
         self.judge(stored);
+        if let Some((memberships, is_in_force)) = written {
+            self.write_membership(server, memberships, is_in_force);
+        }
         for (zxid, body) in lost {
             // Committed without this server, it is sent again. There must be enough that have it.
             self.check_quorum(zxid, &body);

@@ -385,6 +385,9 @@ impl World {
     }
 
     fn run(&mut self) {
+        if !self.plan.groups.is_empty() {
+            self.figures.note("lives with groups and weights");
+        }
         for server in 0..self.servers.len() {
             let at_us = self.random.skewed(1, 300 * MS);
             self.schedule(at_us, Event::Start { server, life: 0 });

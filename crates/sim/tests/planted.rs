@@ -154,6 +154,16 @@ fn a_promise_that_is_forgotten() {
 }
 
 #[test]
+fn heads_that_are_counted_where_voices_have_weights() {
+    is_seen_in(Sabotage::IgnoresWeights, &["durability:"], |seed| Sabotage::IgnoresWeights.plan(seed));
+}
+
+#[test]
+fn files_that_are_trusted_although_the_log_knows_better() {
+    is_seen_in(Sabotage::TrustsOldFiles, &["members:"], |seed| Sabotage::TrustsOldFiles.plan(seed));
+}
+
+#[test]
 fn a_snapshot_for_who_has_more() {
     let names = ["durability:", "history:", "session order:", "linearizable:", "acknowledged:"];
     is_seen_in(Sabotage::SnapshotsWhoHasMore, &names, |seed| Sabotage::SnapshotsWhoHasMore.plan(seed));

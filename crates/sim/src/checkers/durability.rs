@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use rookeeper_proto::{Epoch, ServerId, Zxid};
-use rookeeper_zab::{Membership, Quorum};
+use rookeeper_zab::{Membership, Memberships, Quorum};
 
 use super::Verdict;
 
@@ -137,6 +137,15 @@ pub fn known(old: &Quorum, new: &Membership, holders: &BTreeSet<ServerId>) -> Ve
     Ok(())
 }
 
+/// A server begins with the members that it found. It counts with all that its log knows of, because it may have acknowledged that.
+pub fn begins(server: usize, with: &Memberships, in_log: Option<i64>) -> Verdict {
+    let newest = with.committed.version.max(with.last_seen.version);
+    match in_log.filter(|in_log| *in_log > newest) {
+        Some(in_log) => Err(format!("members: server {server} begins with {newest:x} although its log has {in_log:x}")),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +172,18 @@ mod tests {
         }
         assert_eq!(promises.recovered(5, zxid(3), 1, 1), Ok(()));
         assert!(promises.votes(5, 2, zxid(5)).is_err());
+    }
+
+    #[test]
+    fn a_server_begins_with_what_its_log_knows() {
+        let of = |version| {
+            let text = format!("server.{version}=127.0.0.1:1:2;3\nversion={version}");
+            Membership::parse_text(text, false).unwrap()
+        };
+        let with = Memberships::new(of(3), of(5));
+        for (in_log, is_right) in [(None, true), (Some(4), true), (Some(5), true), (Some(6), false)] {
+            assert_eq!(begins(1, &with, in_log).is_ok(), is_right, "{in_log:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use rookeeper_store::{
     Directories, Disk, LogWriter, Purger, SnapshotOptions, StoreError, recover, use_up_permissions, write_snapshot,
 };
 use rookeeper_tree::access::AccessConfig;
+use rookeeper_zab::{Membership, Memberships};
 
 use super::{Process, recovery};
 use crate::faults::Sabotage;
@@ -33,6 +34,7 @@ impl World {
         }
         self.servers[server].powered = true;
         self.servers[server].frozen = false;
+        self.may_find_old_files(server);
         if !self.is_configured(server) {
             return self.wait_for_operator(server);
         }
@@ -59,7 +61,7 @@ impl World {
     fn try_start(&mut self, server: usize) -> Result<(), StoreError> {
         let options = self.log_options(server);
         let now = self.time_at(server);
-        let ensemble = self.configured(server);
+        let files = self.configured(server);
         let this = &mut self.servers[server];
         let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
         if self.plan.sabotage == Some(Sabotage::LosesOnRecovery) && this.life > 1 {
@@ -72,6 +74,17 @@ impl World {
         let empty_is_expected =
             self.plan.empty_is_expected || self.plan.sabotage == Some(Sabotage::VotesWithoutItsDisk);
         let recovered = recover(&*disk, &this.directories, &recovery(empty_is_expected))?;
+        let ensemble = match files {
+            None => None,
+            Some(files) => match self.begins_with(server, files, &recovered) {
+                Some(memberships) => Some(self.as_counted(memberships)),
+                None => {
+                    self.wait_for_operator(server);
+                    return Ok(());
+                }
+            },
+        };
+        let this = &mut self.servers[server];
         let last = recovered.tree.last_zxid();
         if !matches!(recovered.report.origin, rookeeper_store::Origin::Snapshot { .. }) && last != UNEXPECTED_EMPTY {
             write_snapshot(
@@ -183,6 +196,18 @@ impl World {
         let this = &mut self.servers[server];
         this.powered = false;
         this.disk = this.disk.restart(seed);
+    }
+}
+
+/// A planted bug: heads count.
+impl World {
+    fn as_counted(&self, memberships: Memberships) -> Memberships {
+        match self.plan.sabotage {
+            Some(Sabotage::IgnoresWeights) => {
+                Memberships::settled(Membership { groups: None, ..memberships.committed })
+            }
+            _ => memberships,
+        }
     }
 }
 

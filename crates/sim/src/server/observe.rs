@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId, Txn, TxnRecord, Zxid};
-use rookeeper_replica::Serving;
+use rookeeper_replica::{FoundMembership, Serving};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, read_epoch};
 use rookeeper_store::{Directories, SimDisk, recover};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{Membership, Memberships, Quorum};
+use rookeeper_zab::{Membership, Quorum};
 
 use super::{Server, recovery};
 use crate::checkers::durability;
@@ -184,16 +184,20 @@ impl World {
         if membership.version <= before.version || membership.members == before.members {
             return;
         }
-        let knows = |memberships: Memberships| {
-            memberships.committed.version.max(memberships.last_seen.version) >= membership.version
-        };
         let holders: BTreeSet<ServerId> = (0..self.servers.len())
-            .filter(|server| self.configured(*server).is_some_and(knows))
+            .filter(|server| self.would_know(*server, &membership))
             .map(|server| self.servers[server].id)
             .collect();
         let verdict = durability::known(&before.quorum(), &membership, &holders);
         self.judge(verdict);
         self.members_change(membership);
+    }
+
+    /// The version of the membership that a server's log would show after a power cut.
+    pub(crate) fn log_of_membership(&self, server: usize) -> Option<i64> {
+        let this = &self.servers[server];
+        let found = recover(&this.after_power_cut(self.now_us as u64), &this.directories, &recovery(true)).ok()?;
+        Some(FoundMembership::in_tree(&found.tree, None, false)?.newest.version)
     }
 
     /// Who has a transaction on disk that was just committed.

@@ -155,6 +155,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_list_is_shared_with_the_nodes_that_have_it_and_one_that_none_has_is_not_kept() {
+        let mut table = AclTable::new(1);
+        assert!(Arc::ptr_eq(&table.shared(&Acl::open()), table.list(AclTable::OPEN)));
+        let unknown = table.shared(&Acl::read_only());
+        assert_eq!((unknown.to_vec(), table.len()), (Acl::read_only(), 0));
+        let reference = table.retain(Some(Acl::read_only()));
+        assert!(Arc::ptr_eq(&table.shared(&Acl::read_only()), table.list(reference)));
+    }
+
+    #[test]
     fn equal_lists_share_an_entry_until_the_last_holder_is_gone() {
         let mut table = AclTable::new(0);
         let first = table.retain(Some(Acl::read_only()));

@@ -59,7 +59,8 @@ impl World {
             // A planned power cut may find out whether they do.
             if self.plan.darkens_after_cuts && self.random.one_in(2) {
                 let at_us = self.now_us + self.random.skewed(100, 10 * MS);
-                self.schedule(at_us, Event::PowerCut { server, life });
+                let why = "power cuts while a snapshot waits for the log";
+                self.schedule(at_us, Event::PowerCut { server, life, why });
             }
         }
         if waits {

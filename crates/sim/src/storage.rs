@@ -156,7 +156,8 @@ impl World {
                     let tick_us = self.plan.tick_ms * MS;
                     let from_us = *self.random.pick(&[100, tick_us]);
                     let at_us = now_us + self.random.skewed(from_us, 6 * tick_us);
-                    self.schedule(at_us, Event::PowerCut { server, life });
+                    let why = "power cuts after a log was cut";
+                    self.schedule(at_us, Event::PowerCut { server, life, why });
                 }
                 (Some(Stored::Truncated { zxid, tree }), Ok(()))
             }

@@ -64,6 +64,7 @@ pub(crate) enum Event {
     PowerCut {
         server: usize,
         life: u32,
+        why: &'static str,
     },
     Vote {
         from: usize,
@@ -572,8 +573,8 @@ impl World {
             Event::Storage { server, life } if alive(self, server, life) => self.storage_step(server),
             Event::Snapshot { server, life } if alive(self, server, life) => self.snapshot(server),
             Event::Thaw { server, life } if self.servers[server].life == life => self.thaw(server),
-            Event::PowerCut { server, life } if alive(self, server, life) && !self.healed => {
-                self.figures.note("power cuts after a log was cut");
+            Event::PowerCut { server, life, why } if alive(self, server, life) && !self.healed => {
+                self.figures.note(why);
                 self.stop(server, true);
                 let at_us = self.now_us + self.random.skewed(50 * MS, 2 * SEC);
                 self.schedule(at_us, Event::Start { server, life });

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
@@ -269,12 +269,27 @@ impl Ensemble {
 
     /// SIGKILL: nothing gets the chance to be written any more.
     pub fn kill(&mut self, id: u64) -> Result<()> {
+        self.wait_until_logs_have_begun()?;
         self.member_mut(id).kill()
     }
 
     /// SIGTERM, then wait for the orderly end.
     pub fn stop(&mut self, id: u64) -> Result<()> {
+        self.wait_until_logs_have_begun()?;
         self.member_mut(id).terminate()
+    }
+
+    /// The original reads its files again whenever it loses its leader, and never gets over a log of which not even the header is
+    /// written, which is how each of its logs begins.
+    fn wait_until_logs_have_begun(&mut self) -> Result<()> {
+        self.poll_until("all logs of the original have a header", &mut |this| {
+            for id in this.running() {
+                if this.member(id).product == Product::Apache && has_log_without_header(&this.data_dir(id))? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
     }
 
     /// Waits until a member ends that was not asked to.
@@ -288,6 +303,7 @@ impl Ensemble {
 
     /// SIGSTOP: it keeps its connections and says nothing.
     pub fn freeze(&mut self, id: u64) -> Result<()> {
+        self.wait_until_logs_have_begun()?;
         self.member_mut(id).freeze()
     }
 
@@ -562,4 +578,18 @@ impl Drop for Ensemble {
 fn random_network() -> [u8; 2] {
     let mut random = Random::from_clock();
     [0; 2].map(|_| 1 + random.below(253) as u8)
+}
+
+fn has_log_without_header(data_dir: &Path) -> Result<bool> {
+    const HEADER_BYTES: u64 = 16;
+    let Ok(files) = fs::read_dir(data_dir.join("version-2")) else { return Ok(false) };
+    for file in files {
+        let file = file?;
+        // A log that was deleted meanwhile does not matter.
+        let length = file.metadata().map_or(HEADER_BYTES, |metadata| metadata.len());
+        if file.file_name().to_string_lossy().starts_with("log.") && length < HEADER_BYTES {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

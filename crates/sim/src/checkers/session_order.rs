@@ -7,6 +7,7 @@ use super::Verdict;
 #[derive(Debug, Default)]
 pub struct SessionOrder {
     last_seen: Zxid,
+    last_answered: Zxid,
 }
 
 impl SessionOrder {
@@ -14,12 +15,20 @@ impl SessionOrder {
         self.last_seen
     }
 
+    /// The same of answers alone. Of several events of one transaction some may have been lost with a connection, so this is what counts where
+    /// watches are renewed.
+    pub fn last_answered(&self) -> Zxid {
+        self.last_answered
+    }
+
     /// `asked` is the oldest request without an answer.
     pub fn answered(&mut self, asked: Option<i32>, xid: i32, zxid: Zxid) -> Verdict {
         if asked != Some(xid) {
             return Err(format!("session order: the answer to request {xid} came where that to {asked:?} was due"));
         }
-        self.saw(zxid)
+        self.saw(zxid)?;
+        self.last_answered = self.last_seen;
+        Ok(())
     }
 
     pub fn saw(&mut self, zxid: Zxid) -> Verdict {

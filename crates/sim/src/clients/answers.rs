@@ -110,7 +110,7 @@ impl World {
         if !self.clients[client].watches.is_empty() {
             let this = &self.clients[client];
             let of = |kind| this.watches.of_kind(kind);
-            let once = (this.order.last_seen(), of(Kind::Data), of(Kind::Exist), of(Kind::Child));
+            let once = (this.order.last_answered(), of(Kind::Data), of(Kind::Exist), of(Kind::Child));
             let body = jute::to_vec(&(once, this.watches.that_stay(false), this.watches.that_stay(true)));
             self.ask(client, -8, OpCode::SetWatches2, &body, Some(Asked::RenewWatches));
         }

@@ -397,7 +397,7 @@ impl World {
     pub(crate) fn strike(&mut self, index: usize) {
         let fault = self.plan.faults[index].clone();
         let targets = self.targets(&fault);
-        if targets.is_empty() {
+        if self.healed || targets.is_empty() {
             return;
         }
         *self.figures.faults.entry(fault.kind).or_default() += 1;

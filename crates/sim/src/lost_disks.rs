@@ -80,6 +80,11 @@ impl World {
     }
 
     fn bears_loss_of(&self, server: usize) -> bool {
+        let alone = BTreeSet::from([self.servers[server].id]);
+        if self.membership.as_ref().is_none_or(|membership| membership.quorum().is_reached_by(&alone)) {
+            // By its weight it decides alone, and what nobody else was asked for is lost.
+            return false;
+        }
         let voters = self.plan.servers;
         let others: Vec<usize> = (0..voters).filter(|other| *other != server).collect();
         let lost = others.iter().filter(|other| self.servers[**other].lost.is_some()).count();

@@ -64,13 +64,21 @@ impl World {
                 QuorumPacket::Ping { touches: Some(touches), .. } => {
                     touches.iter().for_each(|touch| self.expiry.told(server, now_ms, touch.session));
                 }
-                QuorumPacket::Revalidate { session, .. } => self.expiry.told(server, now_ms, session),
+                // Of a session that only this server knows no other can tell anything.
+                QuorumPacket::Revalidate { session, .. } if !self.is_local_at(server, session) => {
+                    self.expiry.told(server, now_ms, session);
+                }
                 QuorumPacket::Request(request) if request.op == OpCode::CreateSession.number() => {
                     self.expiry.told(server, now_ms, request.session);
                 }
                 _ => {}
             }
         }
+    }
+
+    fn is_local_at(&self, server: usize, session: SessionId) -> bool {
+        let Some(process) = &self.servers[server].process else { return false };
+        process.shared.sessions().get(session).is_some_and(|session| session.local)
     }
 
     /// A session may have its full timeout from when its beginning is committed, however long that took.

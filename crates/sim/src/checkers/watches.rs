@@ -122,7 +122,8 @@ impl Watches {
             }
             let after = model.happenings(path, *since);
             let first = after.iter().find(|happened| kind.hears(happened.what));
-            if first.is_some_and(|first| zxid.0 > 0 && first.zxid < zxid && !rights::may_read(&first.acl, user)) {
+            let is_another = |first: &&Happened| first.zxid <= zxid && (first.zxid, first.what) != (zxid, happening);
+            if first.filter(is_another).is_some_and(|first| zxid.0 > 0 && !rights::may_read(&first.acl, user)) {
                 // It fired when the client might not hear of it.
                 return false;
             }

@@ -1,7 +1,9 @@
 //! Removing old snapshots and logs.
 //!
 //! What always holds: the newest snapshots that can be read to their seals stay, as many as asked for, with every log that may hold
-//! something above the oldest of them; only files are removed whose names are exactly those of logs and snapshots.
+//! something above the oldest of them; only files are removed whose names are exactly those of logs and snapshots; what is left of the logs
+//! is their end without a gap, also where the power goes in between. A gap of a whole epoch can be told from nothing: the one before it and
+//! the one behind it are in order.
 //!
 //! Counterpart in the original: `PurgeTxnLog`, which counts snapshots without reading them.
 
@@ -73,17 +75,22 @@ impl Purger {
             let path = directories.snapshot_dir.join(names::snapshot(*zxid, *compression));
             purged.snapshots += usize::from(remove_if_old(disk, &path, options.min_age, now)?);
         }
+        // A snapshot that comes back with the power must find its logs.
+        sync_dir(disk, &directories.snapshot_dir)?;
         // A snapshot too young to be removed needs its logs.
         let oldest_left =
             Listing::read(disk, &directories.snapshot_dir)?.snapshots.last().map_or(oldest_kept, |(zxid, _)| *zxid);
         let first_needed = logs.iter().rev().find(|log| **log <= oldest_left.min(oldest_kept));
         for log in logs.iter().filter(|log| first_needed.is_some_and(|needed| *log < needed)) {
             let path = directories.log_dir.join(names::log(*log));
-            if remove_if_old(disk, &path, options.min_age, now)? {
-                purged.logs += 1;
-                // What a start cut off it is of no interest without it.
-                let _ = disk.remove(&path.with_file_name(names::kept(&names::log(*log), names::DROPPED)));
+            // One that is too young keeps those behind it.
+            if !remove_if_old(disk, &path, options.min_age, now)? {
+                break;
             }
+            sync_dir(disk, &directories.log_dir)?;
+            purged.logs += 1;
+            // What a start cut off it is of no interest without it.
+            let _ = disk.remove(&path.with_file_name(names::kept(&names::log(*log), names::DROPPED)));
         }
         Ok(purged)
     }
@@ -125,4 +132,8 @@ fn remove_if_old(disk: &dyn Disk, path: &Path, min_age: Duration, now: SystemTim
     }
     disk.remove(path).map_err(|error| StoreError::disk("remove", path, error))?;
     Ok(true)
+}
+
+fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{SessionId, Txn, TxnHeader, Zxid};
 use rookeeper_store::{
-    Compression, LogWriter, Origin, PurgeOptions, Purged, Purger, RecoveryReport, SimDisk, SnapshotOptions, StoreError,
-    WrittenSnapshot, write_snapshot,
+    Compression, Fault, LogWriter, Origin, PurgeOptions, Purged, Purger, RecoveryReport, SimDisk, SnapshotOptions,
+    StoreError, WrittenSnapshot, write_snapshot,
 };
 use rookeeper_tree::Tree;
 use support::{History, directories, log_options, log_path, start};
@@ -280,6 +280,52 @@ fn names(disk: &SimDisk) -> Vec<String> {
     names.extend(disk.list(&directories().snapshot_dir).unwrap());
     names.sort();
     names
+}
+
+/// The numbers in the names of files of a kind, oldest first.
+fn numbers(disk: &SimDisk, kind: &str) -> Vec<i64> {
+    let number = |name: &String| i64::from_str_radix(name.strip_prefix(kind)?, 16).ok();
+    let mut numbers: Vec<i64> = names(disk).iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn a_power_cut_while_purging_leaves_the_end_of_the_logs_without_a_gap() {
+    let history = History::new(5, RECORDS);
+    let whole = disk_to_purge(&history);
+    let all = numbers(&whole, "log.");
+    let mut left = std::collections::BTreeSet::new();
+    for at in 1..30 {
+        for seed in 0..20 {
+            let disk = whole.restart(1);
+            disk.inject(Fault::Crash { at });
+            let options = PurgeOptions { retain_snapshots: 1, ..PurgeOptions::default() };
+            let _ = Purger::new().purge(&disk, &directories(), &options, SystemTime::UNIX_EPOCH);
+            let disk = disk.restart(seed);
+            let (logs, snapshots) = (numbers(&disk, "log."), numbers(&disk, "snapshot."));
+            assert!(all.ends_with(&logs), "{logs:x?} are left of {all:x?} where operation {at} was the last");
+            assert!(logs[0] <= snapshots[0] + 1, "snapshot {:x} has lost its log: {logs:x?}", snapshots[0]);
+            left.insert(logs.len());
+        }
+    }
+    assert_eq!(left.len(), all.len(), "each number of logs was left once: {left:?}");
+}
+
+#[test]
+fn a_log_that_is_too_young_to_go_keeps_those_behind_it() {
+    let disk = disk_to_purge(&History::new(5, RECORDS));
+    let before = numbers(&disk, "log.");
+    // A clock that was set back after the oldest log was written, and before the others were.
+    let logs = before[1..].iter().map(|log| log_path(&format!("log.{log:x}")));
+    let snapshots = numbers(&disk, "snapshot.").into_iter().map(|zxid| snapshot_path(&format!("snapshot.{zxid:x}")));
+    for path in logs.chain(snapshots.collect::<Vec<_>>()) {
+        disk.put(&path, &disk.content(&path).unwrap());
+    }
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    assert_eq!(purge(&disk, 1, Duration::from_millis(1), now).logs, 0);
+    let after = numbers(&disk, "log.");
+    assert!(before.ends_with(&after), "{after:x?} are left of {before:x?}");
 }
 
 #[test]

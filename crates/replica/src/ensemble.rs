@@ -72,7 +72,8 @@ pub struct EnsembleSettings {
     pub force_snapshot_sync: bool,
     pub max_concurrent_snap_syncs: usize,
     pub max_concurrent_diff_syncs: usize,
-    /// Leading ends where after this time too few have acknowledged the epoch and one of the voters looks for a leader again.
+    /// Leading ends where after this time too few have acknowledged the epoch and one of the voters looks for a leader again. Half of
+    /// `initLimit` where nothing is said.
     pub max_time_to_wait_for_epoch_ms: Option<i64>,
     /// Whether a reconfiguration must leave two voters.
     pub standalone_enabled: bool,

@@ -126,17 +126,20 @@ impl Leader {
     }
 
     /// One of the voters looks for a leader. Whether that ends this server's attempt to lead.
+    ///
+    /// Two members may each be elected with the help of a third that follows neither: the third knows of a proposed membership in which
+    /// it has no vote, so both of the others must want the same leader before it follows. While one tries to lead the other looks, and
+    /// they would take turns for ever. Of two that take turns, one has tried for half of the time when the other begins to look.
     pub fn voter_looks(&mut self, now_ms: i64, server: ServerId) -> bool {
-        if let Some(limit_ms) = self.settings.max_time_to_wait_for_epoch_ms
-            && matches!(self.phase, Phase::Gathering | Phase::Accepting | Phase::Promising)
-            && now_ms - self.began_ms >= limit_ms
-            && self.is_voter(server)
-        {
-            let why = format!("after {limit_ms} ms too few follow, and server {} looks for a leader", server.0);
-            self.step_down(why, None);
-            return true;
+        let init_ms = i64::from(self.settings.init_limit_ticks) * self.settings.tick_ms;
+        let limit_ms = self.settings.max_time_to_wait_for_epoch_ms.unwrap_or(init_ms / 2);
+        let has_few = matches!(self.phase, Phase::Gathering | Phase::Accepting | Phase::Promising);
+        if !has_few || now_ms - self.began_ms < limit_ms || !self.is_voter(server) {
+            return false;
         }
-        false
+        let why = format!("after {limit_ms} ms too few follow, and server {} looks for a leader", server.0);
+        self.step_down(why, None);
+        true
     }
 
     /// When [`Leader::tick`] has something to do.

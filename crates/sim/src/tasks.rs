@@ -13,6 +13,7 @@ use rookeeper_proto::event::NOTIFICATION_XID;
 use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, ReplyHeader, RequestHeader};
 use rookeeper_proto::request::{AuthRequest, WriteRequest};
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid, jute};
+use rookeeper_replica::conversation::FINISH_STALL_MS;
 use rookeeper_replica::{Connection, Conversation, Cut, Input, Limits, Next, ReadFrame, Serving, read};
 use rookeeper_tree::WatcherId;
 
@@ -60,6 +61,8 @@ impl Task {
         let session = self.connection.session();
         let has_session = self.connection.is_established();
         let timeout_ms = if has_session { i64::from(self.connection.timeout_ms()) } else { sessionless_ms(plan) };
+        // Whoever has said that nothing more will come from it may still read its last answers.
+        let timeout_ms = if self.connection.outbox.is_open() { timeout_ms } else { timeout_ms.max(FINISH_STALL_MS) };
         let is_known = || plan.habits.local_sessions || process.shared.tree().session_timeout_ms(session).is_some();
         Facts {
             timeout_us: timeout_ms * MS,

@@ -243,7 +243,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("tcpKeepAlive", Switch, "false", NoEffect("it is always on between servers")),
     prop("fastleader.minNotificationInterval", whole(1, "milliseconds"), "200", Ensemble),
     prop("fastleader.maxNotificationInterval", whole(1, "milliseconds"), "60000", Ensemble),
-    prop("leader.maxTimeToWaitForEpoch", signed("milliseconds, -1 for initLimit"), "-1", Ensemble),
+    prop("leader.maxTimeToWaitForEpoch", signed("milliseconds, -1 for half of initLimit"), "-1", Ensemble),
     prop("leader.maxConcurrentSnapSyncs", whole(1, "learners"), "10", Ensemble),
     prop("leader.maxConcurrentDiffSyncs", whole(1, "learners"), "100", Ensemble),
     prop("leader.ackLoggingFrequency", whole(1, "acknowledgements"), "1000", JAVA),

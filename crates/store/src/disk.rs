@@ -108,7 +108,8 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(FILE_MODE);
         let file = patiently(path, || options.open(path))?;
-        Ok(Box::new(RealFile(file)))
+        let identity = Identity::of(&file.metadata()?);
+        Ok(Box::new(RealFile { file, identity }))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -136,7 +137,9 @@ impl Disk for RealDisk {
     }
 
     fn hold_dir(&self, dir: &Path) -> io::Result<Box<dyn HeldDir>> {
-        Ok(Box::new(RealDir { dir: patiently(dir, || File::open(dir))?, path: dir.to_owned() }))
+        let held = patiently(dir, || File::open(dir))?;
+        let identity = Identity::of(&held.metadata()?);
+        Ok(Box::new(RealDir { _dir: held, identity, path: dir.to_owned() }))
     }
 
     fn is_open_to_others(&self, dir: &Path) -> io::Result<bool> {
@@ -156,8 +159,9 @@ fn open(options: &mut OpenOptions, flags: OFlags, found: Metadata, path: &Path) 
     let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
     options.custom_flags(flags.bits() as i32);
     let file = patiently(path, || options.open(path))?;
-    refuse_special(file.metadata()?.file_type())?;
-    Ok(Box::new(RealFile(file)))
+    let found = file.metadata()?;
+    refuse_special(found.file_type())?;
+    Ok(Box::new(RealFile { file, identity: Identity::of(&found) }))
 }
 
 /// Whatever is no regular file is refused by name.
@@ -173,11 +177,23 @@ pub(crate) fn refuse_special(found: FileType) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("it is {what} where a regular file belongs")))
 }
 
-/// Whether a path leads to what is open as `file`. While that is open no other file can get its number.
-fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
-    let open = file.metadata()?;
+/// Tells what is open from everything else. While a file is open no other one can get its number, so this is asked for once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(found: &Metadata) -> Identity {
+        Identity { device: found.dev(), inode: found.ino() }
+    }
+}
+
+/// Whether a path leads to what is open.
+fn leads_to(path: &Path, open: Identity) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (open.dev(), open.ino())),
+        Ok(found) => Ok(Identity::of(&found) == open),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
         Err(error) => Err(error),
     }
@@ -185,7 +201,9 @@ fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
 
 #[derive(Debug)]
 struct RealDir {
-    dir: File,
+    /// Only held: what is open keeps its number.
+    _dir: File,
+    identity: Identity,
     path: PathBuf,
 }
 
@@ -195,18 +213,21 @@ impl HeldDir for RealDir {
     }
 
     fn is_in_place(&self) -> io::Result<bool> {
-        leads_to(&self.path, &self.dir)
+        leads_to(&self.path, self.identity)
     }
 }
 
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    identity: Identity,
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -217,11 +238,11 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn preallocate(&mut self, length: u64) -> io::Result<()> {
@@ -229,28 +250,28 @@ impl DiskFile for RealFile {
         if length <= present {
             return Ok(());
         }
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), present, length - present) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), present, length - present) {
             Ok(()) => Ok(()),
             Err(Errno::IO) => Err(Errno::IO.into()),
             // Not every file system can reserve; and one that is nearly full may still have room for what is to come.
-            Err(_) => self.0.set_len(length),
+            Err(_) => self.file.set_len(length),
         }
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn is_at(&self, path: &Path) -> io::Result<bool> {
-        leads_to(path, &self.0)
+        leads_to(path, self.identity)
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(next) => Ok(Some(next)),
             Err(Errno::NXIO) => Ok(None),
             Err(_) => Ok((offset < self.length()?).then_some(offset)),

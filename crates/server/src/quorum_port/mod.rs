@@ -74,8 +74,6 @@ pub(crate) struct QuorumPortSettings {
 pub(crate) struct QuorumPort {
     /// For what is not to keep the replica's thread.
     runtime: Handle,
-    /// The replica's thread.
-    links: Handle,
     me: ServerId,
     snapshot_size_factor: Option<f64>,
     learners: Arc<Learners>,
@@ -94,6 +92,7 @@ struct Learners {
     context: LearnerContext,
     links: Mutex<HashMap<LinkId, LearnerHandle>>,
     next_link: AtomicU64,
+    /// The replica's thread.
     serving: Handle,
 }
 
@@ -131,12 +130,8 @@ impl QuorumPort {
             links,
         } = settings;
         let context = LearnerContext { inputs: inputs.clone(), shared, files, max_packet_bytes, door, greeting_limit };
-        let learners = Arc::new(Learners {
-            context,
-            links: Mutex::default(),
-            next_link: AtomicU64::new(1),
-            serving: links.clone(),
-        });
+        let learners =
+            Arc::new(Learners { context, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });
         let places = Places { addresses: addresses_of(&memberships, me), all: listen_on_all };
         let (places, wanted) = watch::channel(places);
         let accepting = learners.clone();
@@ -144,7 +139,6 @@ impl QuorumPort {
         let addresses = listener::open(wanted, accept).await?;
         Ok(QuorumPort {
             runtime: Handle::current(),
-            links,
             me,
             snapshot_size_factor,
             learners,
@@ -252,7 +246,7 @@ impl QuorumPort {
         self.leader_link = Some(LeaderHandle { link, jobs, stop });
         let context = self.leader.clone();
         let wanted = Wanted { link, server, addresses };
-        self.links.spawn(async move { leader_link::serve(&context, wanted, queue, stopped).await });
+        self.learners.serving.spawn(async move { leader_link::serve(&context, wanted, queue, stopped).await });
     }
 
     pub fn hang_up(&mut self, link: LinkId) {

@@ -11,9 +11,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::descriptors;
-use crate::figures::Figures;
-use crate::throttle::ConnectionTokens;
+use crate::net::descriptors;
+use crate::observe::figures::Figures;
+use crate::ports::client::throttle::ConnectionTokens;
 
 #[derive(Debug)]
 pub(crate) struct Context {

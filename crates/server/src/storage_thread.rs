@@ -19,15 +19,15 @@ use rookeeper_zab::{Membership, Record};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use crate::activity::Activities;
 use crate::config::TransactionLog;
-use crate::dynamic_config;
+use crate::config::dynamic_config;
 use crate::failure::{Failure, Failures};
-use crate::figures::Figures;
 use crate::log_position::LogPosition;
-use crate::membership_at_start;
-use crate::snapshot_thread::{EXIT_SNAPSHOT, SnapshotRequests};
+use crate::observe::activity::Activities;
+use crate::observe::figures::Figures;
+use crate::server::membership_at_start;
 use crate::storage::Files;
+use crate::threads::snapshot_thread::{EXIT_SNAPSHOT, SnapshotRequests};
 
 /// The exit code of the original where the log can't be truncated as the leader demands.
 const EXIT_TRUNCATE: u8 = 13;

@@ -14,7 +14,7 @@ use rookeeper_tree::NamespaceQuota;
 use super::View;
 use super::status::{full_version, shown_node_count};
 use crate::context::Context;
-use crate::figures::Figures;
+use crate::observe::figures::Figures;
 
 /// What is printed for a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

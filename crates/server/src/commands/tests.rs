@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, FourLetterWords, Source};
-use crate::figures::Figures;
+use crate::observe::figures::Figures;
 
 /// The wall-clock time of the recordings when the replica's clock was at 0: Mon Nov 23 01:58:42 UTC 2026.
 const START_WALL_MS: i64 = 1_795_399_122_000;

@@ -3,7 +3,8 @@
 //! A configuration comes from a `zoo.cfg`, from the positional arguments of the original, or from nothing; `-D` options in
 //! `SERVER_JVMFLAGS` and `JVMFLAGS` add to it. What always holds: a [`Config`] is complete and consistent, nothing outside
 //! this module knows a key's name or default, and nothing in here touches the process (that is [`Environment`]) or the
-//! file system except to read three small files: `zoo.cfg`, the dynamic file, `myid`.
+//! file system except to read three small files: `zoo.cfg`, the dynamic file, `myid`. [`dynamic_config`] is apart: while the server runs, it
+//! writes the files in which the membership stands.
 //!
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
 //! counts, is it valid) → `storage`, `limits`, `access`, `membership`, `ensemble` (typed sections) → `supported` (what is
@@ -14,6 +15,7 @@
 
 mod access;
 mod conf;
+pub mod dynamic_config;
 mod ensemble;
 mod environment;
 mod error;

@@ -39,10 +39,10 @@ use self::leader_link::{LeaderContext, TooSlow, Wanted};
 use self::learner_link::{LearnerContext, Stop};
 use self::listener::Places;
 use self::outgoing::{Job, JobQueue, Overflow};
-use crate::door::{Door, Seat};
 use crate::failure::Failure;
-use crate::linger::linger;
 use crate::logging::Cause;
+use crate::net::door::{Door, Seat};
+use crate::net::linger::linger;
 use crate::storage::Files;
 
 pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};

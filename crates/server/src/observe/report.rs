@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use rookeeper_replica::{Connection, Serving};
 
-use crate::activity::Activities;
 use crate::context::Context;
 use crate::logging;
-use crate::quorum_port::LinkView;
+use crate::observe::activity::Activities;
+use crate::ports::quorum::LinkView;
 use crate::version;
 
 /// Clients that are named; of more there is a number.

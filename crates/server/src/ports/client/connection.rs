@@ -29,9 +29,9 @@ use tracing::debug;
 use crate::auth::{self, Verdict};
 use crate::commands::{self, Command};
 use crate::context::Context;
-use crate::disguise;
-use crate::linger::linger;
 use crate::logging::limited;
+use crate::net::disguise;
+use crate::net::linger::linger;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;

@@ -30,12 +30,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::absence::{self, Contact};
-use crate::descriptors;
-use crate::door::{Door, Seats};
 use crate::failure::Failure;
-use crate::linger::Farewells;
 use crate::logging::limited;
+use crate::net::descriptors;
+use crate::net::door::{Door, Seats};
+use crate::net::linger::Farewells;
+use crate::observe::absence::{self, Contact};
 use listener::{BindFailure, Listeners, MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS, Place};
 use peer::{Mailbox, Peer};
 use wire::Link;

@@ -22,8 +22,8 @@ use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs, MAX_WAITING_BYTES};
 use super::packets::{PacketReader, ReadError};
 use super::streams::{self, Portions};
-use crate::door::Door;
 use crate::logging::limited;
+use crate::net::door::Door;
 use crate::storage::Files;
 
 /// Data of a packet of a stranger: it must say who it is before it may say more.

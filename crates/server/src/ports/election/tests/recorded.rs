@@ -2,7 +2,7 @@
 
 use super::*;
 
-const RECORDED: &str = include_str!("../../../../../tests/fixtures/quorum/election.txt");
+const RECORDED: &str = include_str!("../../../../../../tests/fixtures/quorum/election.txt");
 
 fn recorded(kind: &str) -> Vec<Vec<u8>> {
     let from_hex = |hex: &str| -> Vec<u8> {

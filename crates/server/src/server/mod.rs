@@ -4,6 +4,10 @@
 //! the threads, accept. Stop, in the other direction: accept no more, close connections, let the replica and the storage finish what they
 //! have, release the lock.
 
+pub(crate) mod membership_at_start;
+mod room;
+pub(crate) mod starting;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,30 +24,28 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::absence::Absence;
-use crate::activity::Activities;
-use crate::client_memory;
-use crate::client_port;
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble, OnMismatch};
 use crate::context::Context;
-use crate::door::Door;
-use crate::election_port::{Contacts, ElectionPort, ElectionPortSettings};
 use crate::failure::{Failure, Failures};
-use crate::figures::Figures;
-use crate::listener;
 use crate::log_position::LogPosition;
 use crate::logging;
-use crate::membership_at_start;
-use crate::quorum_port::{self, QuorumPort, QuorumPortSettings};
-use crate::replica_thread::{self, INPUT_QUEUE, ReplicaRuntime, ReplicaThread, Surroundings};
-use crate::report::{self, ReportSources};
-use crate::room;
-use crate::snapshot_thread::{self, SnapshotRequests};
-use crate::starting::{Starting, Step};
+use crate::net::door::Door;
+use crate::observe::absence::Absence;
+use crate::observe::activity::Activities;
+use crate::observe::figures::Figures;
+use crate::observe::report::{self, ReportSources};
+use crate::ports::client::listener;
+use crate::ports::client::memory;
+use crate::ports::client::moving;
+use crate::ports::election::{Contacts, ElectionPort, ElectionPortSettings};
+use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
 use crate::storage::{self, Files, Opened};
 use crate::storage_thread::{self, StorageQueue, StorageThread};
+use crate::threads::replica_thread::{self, INPUT_QUEUE, ReplicaRuntime, ReplicaThread, Surroundings};
+use crate::threads::snapshot_thread::{self, SnapshotRequests};
 use crate::version;
+use starting::{Starting, Step};
 
 /// The exit code for a configuration that must be corrected.
 const EXIT_CONFIGURATION: u8 = 2;
@@ -91,7 +93,7 @@ impl Server {
         let client = &config.client.clone();
         let port_failure = |error: io::Error, exit_code| {
             let (address, port) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
-            let remedy = client_port::remedy(&error);
+            let remedy = moving::remedy(&error);
             Failure { exit_code, message: format!("can't open client port {address}:{port}: {error}; {remedy}") }
         };
         // Reserved first, so that a port in use is told before a large database is loaded; opened when it can be served.
@@ -243,7 +245,7 @@ impl Server {
         let context = Context::new(config, shared, clock, inputs, port, figures);
         let context = Arc::new(context);
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(client_memory::keep(context.shared.clone()));
+        tokio::spawn(memory::keep(context.shared.clone()));
         let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped, wanted_port));
         let serves = match (&context.config.ensemble, address) {
             (_, None) => "is a member without a client port".to_owned(),
@@ -368,7 +370,7 @@ async fn open_ports(
     (client_port, links): (watch::Sender<Option<HostPort>>, Handle),
     starting: &Starting,
 ) -> Result<Surroundings, Failure> {
-    let (peers, queue) = quorum_port::peer_queue();
+    let (peers, queue) = quorum::peer_queue();
     let memberships = Arc::new(ensemble.settings(config).memberships);
     let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.sync_limit_ticks);
     let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
@@ -436,7 +438,7 @@ fn settings(config: &Config) -> Settings {
         reconfig: config.reconfig_enabled,
         seed: storage::secret_seed(),
         max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
-        max_client_bytes: config.connections.memory_limit_bytes.unwrap_or_else(client_memory::default_limit_bytes),
+        max_client_bytes: config.connections.memory_limit_bytes.unwrap_or_else(memory::default_limit_bytes),
         max_record_bytes: (config.requests.jute_max_buffer as usize + config.requests.extra_size as usize)
             .min(rookeeper_store::MAX_RECORD_BYTES),
         max_multi_read_bytes: MULTI_READ_ANSWERS * config.requests.jute_max_buffer as usize,

@@ -18,13 +18,13 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
-use crate::activity::Activities;
-use crate::client_port;
 use crate::clock::Clock;
-use crate::election_port::ElectionPort;
 use crate::failure::Failures;
 use crate::logging::{Cause, limited};
-use crate::quorum_port::{PeerQueue, QuorumPort};
+use crate::observe::activity::Activities;
+use crate::ports::client::moving;
+use crate::ports::election::ElectionPort;
+use crate::ports::quorum::{PeerQueue, QuorumPort};
 use crate::storage_thread::StorageQueue;
 
 /// Requests taken from the connections' queue at once.
@@ -244,7 +244,7 @@ impl Surroundings {
             Output::Notify { to, notification } => self.election_port.send(to, notification),
             Output::Members(memberships) => {
                 port.set_members(&memberships);
-                client_port::follow(&self.client_port, self.me, &memberships);
+                moving::follow(&self.client_port, self.me, &memberships);
                 self.election_port.set_members(memberships);
             }
             Output::Dial { link, server, addresses } => port.dial(link, server, addresses),

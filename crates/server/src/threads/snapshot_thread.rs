@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use rookeeper_replica::Shared;
 use tracing::{debug, info, warn};
 
-use crate::activity::Activities;
-use crate::descriptors;
 use crate::failure::{Failure, Failures};
-use crate::figures::Figures;
 use crate::log_position::LogPosition;
+use crate::net::descriptors;
+use crate::observe::activity::Activities;
+use crate::observe::figures::Figures;
 use crate::storage::{Snapshotter, knows_what_is_committed};
 
 /// The exit code of the original for a snapshot that can't be written.

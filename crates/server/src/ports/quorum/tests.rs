@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{PeerQueue, QuorumPort, QuorumPortSettings, outgoing, peer_queue};
-use crate::door::Door;
+use crate::net::door::Door;
 use crate::storage::Files;
 
 /// Nothing here takes longer unless it hangs.
@@ -298,7 +298,7 @@ async fn strangers_are_few_of_one_address_and_not_for_long() {
 
 #[tokio::test]
 async fn learners_of_many_addresses_are_not_without_number() {
-    crate::descriptors::raise_limit();
+    crate::net::descriptors::raise_limit();
     let fixture = Fixture::open(0, false, LIMIT * 10).await;
     let place = fixture.port.addresses()[0];
     let caller = async |from: &str| {

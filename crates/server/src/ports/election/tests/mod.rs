@@ -72,7 +72,7 @@ fn settings(me: i64, memberships: &Arc<Memberships>) -> ElectionPortSettings {
         handshake_timeout_ms: 5_000,
         bind_retries: Some(1),
         multi_address: false,
-        door: Arc::new(crate::door::Door::new(false, memberships)),
+        door: Arc::new(crate::net::door::Door::new(false, memberships)),
     }
 }
 

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::descriptors::{self, Spare};
-use crate::linger::linger;
 use crate::logging::{Cause, limited};
+use crate::net::descriptors::{self, Spare};
+use crate::net::linger::linger;
 
 use super::Shared;
 use super::dial::hints;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Source};
-use crate::figures::Figures;
+use crate::observe::figures::Figures;
 
 const TIMEOUT_MS: i32 = 4000;
 const TICK_MS: u64 = 2000;

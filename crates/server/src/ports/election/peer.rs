@@ -23,8 +23,8 @@ use tracing::{debug, warn};
 use super::Shared;
 use super::dial;
 use super::wire::{self, FrameReader, FrameWriter, Link, Received};
-use crate::absence::Contact;
 use crate::logging::limited;
+use crate::observe::absence::Contact;
 
 /// After the first failed attempt; doubled with every other one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::config::ClientPort;
 use crate::context::Context;
-use crate::listener::{listen, reserve, resolve};
+use crate::ports::client::listener::{listen, reserve, resolve};
 
 /// Between attempts to open again a port that was given up a moment ago.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::{Config, Environment, Source};
-    use crate::figures::Figures;
+    use crate::observe::figures::Figures;
 
     fn context() -> Context {
         let (config, _) = Config::load(Source::Defaults, &Environment::default()).unwrap();

@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::descriptors::{self, Spare};
-use crate::door::{Seat, Seats};
 use crate::failure::Failure;
-use crate::linger::Farewells;
 use crate::logging::limited;
+use crate::net::descriptors::{self, Spare};
+use crate::net::door::{Seat, Seats};
+use crate::net::linger::Farewells;
 
 /// Connections at a time. An ensemble with this many learners would be a very large one.
 const MAX_LEARNERS: usize = 256;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rookeeper_replica::FoundMembership;
 use tracing::warn;
 
+use crate::config::dynamic_config;
 use crate::config::{Config, Source};
-use crate::dynamic_config;
 use crate::failure::Failure;
 
 /// As where the files do not name this server.

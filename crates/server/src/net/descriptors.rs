@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 pub(crate) use rookeeper_store::descriptors::are_exhausted;
 
-use crate::linger;
+use crate::net::linger;
 
 /// What files and threads need: logs, a snapshot, those of a learner that catches up, and a reserve.
 const FOR_FILES: usize = 64;

@@ -15,14 +15,14 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tracing::debug;
 
-use crate::client_port;
 use crate::clock::wall_ms;
 use crate::config::ClientPort;
-use crate::connection;
 use crate::context::Context;
-use crate::descriptors::{self, Spare};
-use crate::linger::Farewells;
 use crate::logging::limited;
+use crate::net::descriptors::{self, Spare};
+use crate::net::linger::Farewells;
+use crate::ports::client::connection;
+use crate::ports::client::moving;
 
 /// After a failed accept (no file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -111,7 +111,7 @@ pub(crate) async fn accept(
         let Some(accepted) = accepted else {
             let wanted = wanted.borrow_and_update().clone();
             if let Some(wanted) = wanted {
-                listener = client_port::moved(listener, &mut place, &wanted, &context).await;
+                listener = moving::moved(listener, &mut place, &wanted, &context).await;
             }
             continue;
         };

@@ -1,0 +1,11 @@
+//! What all ports of this server need of the network, whoever connects there.
+//!
+//! - `door.rs`: who may come in at the ports between servers, and how many of one address
+//! - `disguise.rs`: what a stranger speaks that is not the protocol of the port
+//! - `linger.rs`: how a connection is closed in order
+//! - [`descriptors`]: how many files and connections may be open
+
+pub mod descriptors;
+pub(crate) mod disguise;
+pub(crate) mod door;
+pub(crate) mod linger;

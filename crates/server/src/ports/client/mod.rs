@@ -1,0 +1,15 @@
+//! The client port: where clients connect, and what becomes of each connection.
+//!
+//! - `listener.rs`: accepts within the limits and gives each connection a task
+//! - `moving.rs`: the port of another membership, opened while the server runs
+//! - `connection.rs`: one connection from its first byte to its last
+//! - `throttle.rs`: how many sessions may begin in a time
+//! - `memory.rs`: what clients may make this server hold
+//!
+//! Counterpart in the original: `ServerCnxnFactory` and `ServerCnxn`.
+
+pub(crate) mod connection;
+pub(crate) mod listener;
+pub(crate) mod memory;
+pub(crate) mod moving;
+pub(crate) mod throttle;

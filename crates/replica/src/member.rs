@@ -6,7 +6,7 @@
 //! - it votes with what is durable: before it looks for a leader the storage has answered everything;
 //! - what is logged and not committed stays in the history, for the next leader to decide about.
 //!
-//! What it does with a leader and with learners is in `leadership.rs` and `under_leader.rs`.
+//! What it does with a leader and with learners is in `state/leading` and `state/learning`.
 //!
 //! Counterpart in the original: `QuorumPeer.run`.
 
@@ -20,14 +20,15 @@ use rookeeper_proto::{ServerId, Txn, TxnRecord, Zxid};
 use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, Vote};
 use rookeeper_zab::{History, LinkId, Membership, Memberships};
 
-use crate::ensemble::{EnsembleSettings, Epochs, Level, Store, Stored};
-use crate::pending::Pending;
-use crate::reaper::Reaper;
-use crate::replica::{Input, Output, Replica, Role};
-use crate::shared::Shared;
-use crate::standing::Serving;
+use crate::clients::shared::Shared;
+use crate::contract::{Epochs, Input, Level, Output, Store, Stored};
+use crate::replica::{Replica, Role};
+use crate::settings::EnsembleSettings;
+use crate::state::leading::reaper::Reaper;
 use crate::statistics::Summary;
+use crate::status::Serving;
 use crate::time::Time;
+use crate::write::pending::Pending;
 
 /// Votes that lead to a leader are given this long to be overtaken by better ones.
 const FINALIZE_WAIT_MS: i64 = 200;

@@ -1,7 +1,7 @@
 //! Notices that the whole process stood still: it was stopped, or its machine was.
 //!
 //! Whoever runs the replica wakes at least once per beat; a much longer time between two wakes is one in which this server read nothing,
-//! so that the silence of its clients says nothing about them ([`crate::session::Sessions::stood_still`]).
+//! so that the silence of its clients says nothing about them ([`crate::clients::session::Sessions::stood_still`]).
 
 #[derive(Debug)]
 pub struct Pulse {

@@ -16,11 +16,12 @@ use rookeeper_proto::response::{Create2Response, ErrorResponse, GetDataResponse,
 use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
 use rookeeper_tree::{Change, Outcome, Tree};
 
+use crate::contract::Output;
 use crate::digest_log::DigestLog;
-use crate::pending::Touched;
-use crate::propose::reconfigured;
-use crate::replica::{InFlight, Output, Replica, Reply, Role};
+use crate::replica::{InFlight, Replica, Reply, Role};
+use crate::state::leading::propose::reconfigured;
 use crate::time::Time;
+use crate::write::pending::Touched;
 
 /// Transactions applied under one lock: readers wait no longer than these take.
 const BATCH: usize = 128;

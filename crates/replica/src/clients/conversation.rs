@@ -16,9 +16,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::budget::Meter;
-use crate::connection::Connection;
-use crate::outbox::Drained;
+use crate::clients::budget::Meter;
+use crate::clients::connection::Connection;
+use crate::clients::outbox::Drained;
 
 /// While more than this waits to be sent, no further request is looked at.
 pub const UNSENT_BYTES: usize = 1 << 20;

@@ -13,10 +13,10 @@ use rookeeper_proto::request::ReconfigRequest;
 use rookeeper_proto::{ErrorCode, Id, ServerId, SessionId, Txn, Zxid};
 use rookeeper_zab::{Member, Membership, Memberships};
 
-use crate::ensemble::{Level, Store};
-use crate::new_members::{self, error_of};
-use crate::replica::{Output, Replica, Role};
+use crate::contract::{Level, Output, Store};
+use crate::replica::{Replica, Role};
 use crate::time::Time;
+use crate::write::new_members::{self, error_of};
 
 /// Requests name few servers.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
@@ -243,9 +243,10 @@ mod tests {
     use rookeeper_tree::Tree;
 
     use super::*;
-    use crate::ensemble::{EnsembleSettings, Epochs};
+    use crate::clients::shared::Shared;
+    use crate::contract::Epochs;
+    use crate::settings::EnsembleSettings;
     use crate::settings::Settings;
-    use crate::shared::Shared;
 
     fn current() -> Membership {
         let text = "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:participant;0.0.0.0:3\nversion=5";

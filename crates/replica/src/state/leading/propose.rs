@@ -10,9 +10,10 @@ use rookeeper_proto::{Digest, ErrorCode, Id, SessionId, Txn, TxnHeader, TxnRecor
 use rookeeper_tree::Verdicts;
 use rookeeper_zab::{Membership, Record};
 
-use crate::prepare::Prepare;
-use crate::replica::{InFlight, Output, Replica, Reply, Role};
+use crate::contract::Output;
+use crate::replica::{InFlight, Replica, Reply, Role};
 use crate::time::Time;
+use crate::write::prepare::Prepare;
 
 /// Sizes of the records that a leader has proposed; -1 where there was none.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,8 @@
 //! What always holds here: a transaction is checked before it is logged, because what is logged must be readable; clients come only when
 //! the tree shows nothing that comes after its zxid.
 
+pub(crate) mod forwarded;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::election::PeerState;
@@ -10,9 +12,9 @@ use rookeeper_proto::{ServerId, TxnRecord, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
 use rookeeper_zab::{HostPort, LinkId, Membership, Record};
 
-use crate::ensemble::{Level, Store};
-use crate::propose::reconfigured;
-use crate::replica::{InFlight, Output, Replica, Role};
+use crate::contract::{Level, Output, Store};
+use crate::replica::{InFlight, Replica, Role};
+use crate::state::leading::propose::reconfigured;
 use crate::time::Time;
 
 impl Replica {

@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use rookeeper_proto::connect::ConnectRequest;
 
-use crate::connection::Connection;
+use crate::clients::connection::Connection;
 use crate::replica::Replica;
-use crate::standing::Serving;
+use crate::status::Serving;
 use crate::time::Time;
 
 /// Longer than an election takes where a quorum can talk, members that run the original among them; shorter than any client waits for

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-use crate::budget::{Account, Budget, Meter};
+use crate::clients::budget::{Account, Budget, Meter};
 
 #[derive(Debug)]
 pub struct Outbox {
@@ -280,7 +280,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::MAX_CONNECTION_BYTES;
+    use crate::clients::budget::MAX_CONNECTION_BYTES;
 
     #[test]
     fn bytes_come_out_in_order_and_at_once() {

@@ -18,9 +18,9 @@ use rookeeper_proto::{Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, Stat
 use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest, reap};
 use rookeeper_zab::Membership;
 
-use crate::pending::{Node, Pending};
 use crate::settings::Settings;
 use crate::statistics::Statistics;
+use crate::write::pending::{Node, Pending};
 
 /// Everything a check can ask for.
 pub(crate) struct Prepare<'a> {

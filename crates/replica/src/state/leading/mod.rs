@@ -3,6 +3,12 @@
 //! What always holds here: a learner that comes before this server knows whether it leads is held for a bounded time with bounded bytes;
 //! nothing is decided before the leader is established, and then the whole history is applied first.
 
+pub(crate) mod ended;
+pub(crate) mod propose;
+pub(crate) mod reaper;
+mod reconfig;
+pub(crate) mod requests;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::Epoch;
@@ -11,10 +17,10 @@ use rookeeper_zab::LinkId;
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Start};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
 
-use crate::ensemble::{Level, Store};
-use crate::leading::Request;
+use crate::contract::{Level, Output, Store};
 use crate::member::Early;
-use crate::replica::{Output, Replica, Role};
+use crate::replica::{Replica, Role};
+use crate::state::leading::requests::Request;
 use crate::time::Time;
 
 /// How many may, and how much of what they say is kept.

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::connection::Connection;
-use crate::outbox::Excess;
-use crate::shared::Shared;
+use crate::clients::connection::Connection;
+use crate::clients::outbox::Excess;
+use crate::clients::shared::Shared;
 
 /// After a relief this much of the limit is taken at most, in percent: clients that come right after find room.
 const AFTER_RELIEF_PERCENT: usize = 80;

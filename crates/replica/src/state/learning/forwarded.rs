@@ -15,8 +15,8 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::quorum::{ForwardedRequest, QuorumPacket, Touch};
 use rookeeper_proto::{ErrorCode, Id, OpCode, SessionId, Zxid};
 
-use crate::connection::{Connection, Identities};
-use crate::read::ReadFrame;
+use crate::clients::connection::{Connection, Identities};
+use crate::clients::read::ReadFrame;
 use crate::replica::{Replica, Reply, Role};
 use crate::time::Time;
 

@@ -18,13 +18,13 @@ use rookeeper_proto::jute::Text;
 use rookeeper_proto::{Permissions, Zxid};
 use rookeeper_tree::{AccessList, Change, Fired, Tree, WatchTables, WatcherId};
 
-use crate::budget::Budget;
-use crate::connection::Connection;
+use crate::clients::budget::Budget;
+use crate::clients::connection::Connection;
+use crate::clients::session::{Sessions, first_session_id};
 use crate::digest_log::DigestLog;
-use crate::session::{Sessions, first_session_id};
 use crate::settings::Settings;
-use crate::standing::{Bulletin, Serving};
 use crate::statistics::Statistics;
+use crate::status::{Bulletin, Serving};
 
 /// So many events of one transaction are put into outboxes while the tree is locked. The others follow right after, in portions.
 const DEFER_ABOVE: usize = 1000;

@@ -10,9 +10,10 @@ use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
 
-use crate::connection::Connection;
-use crate::replica::{Output, Replica, Reply, Role};
-use crate::standing::Serving;
+use crate::clients::connection::Connection;
+use crate::contract::Output;
+use crate::replica::{Replica, Reply, Role};
+use crate::status::Serving;
 use crate::time::Time;
 
 impl Replica {

@@ -16,9 +16,9 @@ use rookeeper_proto::response::{ErrorResponse, GetAclResponse, GetDataResponse, 
 use rookeeper_proto::{ErrorCode, Id, OpCode, Permissions, Zxid, acl::ClientInfo, path};
 use rookeeper_tree::{DescendantCount, Mark, NodeRef, Tree, Verdicts, WatchKind, access};
 
-use crate::connection::{Connection, Identities};
-use crate::outbox::Excess;
-use crate::shared::{Shared, put_event};
+use crate::clients::connection::{Connection, Identities};
+use crate::clients::outbox::Excess;
+use crate::clients::shared::{Shared, put_event};
 
 /// A read that waits for its turn behind a write. Decoded when it is executed.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use rookeeper_proto::SessionId;
 use rookeeper_tree::WatcherId;
 use rookeeper_zab::LinkId;
 
-use crate::connection::Connection;
+use crate::clients::connection::Connection;
 
 /// Through whom a session's requests come. Nothing that came through another owner may change anything: the client has left it, and may
 /// have written since. A learner that connects again is another one: what it had on its way is lost.

@@ -12,12 +12,12 @@ use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
 
-use crate::connection::{Connection, Identities};
-use crate::ensemble::Level;
-use crate::read::ReadFrame;
+use crate::clients::connection::{Connection, Identities};
+use crate::clients::read::ReadFrame;
+use crate::clients::session::Owner;
+use crate::contract::Level;
 use crate::replica::{Replica, Reply, Role};
-use crate::session::Owner;
-use crate::standing::Serving;
+use crate::status::Serving;
 use crate::time::Time;
 
 /// A server looks for a leader at least this long before it serves readers without one.

@@ -12,8 +12,8 @@ use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, Permissions, path};
 use rookeeper_tree::{Tree, access};
 
-use crate::connection::{Connection, Identities};
-use crate::read::ReadFrame;
+use crate::clients::connection::{Connection, Identities};
+use crate::clients::read::ReadFrame;
 use crate::replica::{Replica, Reply};
 use crate::time::Time;
 

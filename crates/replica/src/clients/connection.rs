@@ -11,8 +11,8 @@ use parking_lot::RwLock;
 use rookeeper_proto::{Id, OpCode, SessionId, Zxid};
 use rookeeper_tree::WatcherId;
 
-use crate::budget::{Account, Budget};
-use crate::outbox::Outbox;
+use crate::clients::budget::{Account, Budget};
+use crate::clients::outbox::Outbox;
 
 /// Each check of an access control list looks each of them up, so there must not be many.
 pub const MAX_IDENTITIES: usize = 200;

@@ -16,13 +16,13 @@ use rookeeper_proto::request::{PathWatchRequest, ReadRequest};
 use rookeeper_proto::{ErrorCode, Id, OpCode, Stat, Zxid};
 use rookeeper_tree::{ChildNames, DescendantCount, Mark, Tree, Verdicts};
 
-use crate::budget::Meter;
-use crate::connection::Connection;
-use crate::outbox::Excess;
-use crate::read::{
+use crate::clients::budget::Meter;
+use crate::clients::connection::Connection;
+use crate::clients::outbox::Excess;
+use crate::clients::read::{
     Answer, Reader, Rearmed, keeps_its_body, node_named, put_count, put_header, put_length, rearmed, required,
 };
-use crate::shared::Shared;
+use crate::clients::shared::Shared;
 
 /// Requests for several nodes that are not larger than this are answered at once, all of them at one moment.
 const SHORT_REQUEST_BYTES: usize = 16 << 10;
@@ -121,8 +121,8 @@ impl<'r> LongRead<'r> {
     /// Does one portion. Returns how many frames that made, which are behind what `output` holds, and whether the last of them is the
     /// answer.
     ///
-    /// Call as [`crate::read::answer`], always for the same connection and identities. What is made goes into the outbox by
-    /// [`crate::outbox::Outbox::fill`] where it is the answer (with the tree locked, unless the answer [`LongRead::has_place`]),
+    /// Call as [`crate::clients::read::answer`], always for the same connection and identities. What is made goes into the outbox by
+    /// [`crate::clients::outbox::Outbox::fill`] where it is the answer (with the tree locked, unless the answer [`LongRead::has_place`]),
     /// else as every other frame; once the connection is given up, nothing is left to do.
     pub fn go_on(
         &mut self,

@@ -14,10 +14,11 @@ use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, OpCode, SessionId, Txn, Zxid};
 use rookeeper_zab::LinkId;
 
-use crate::connection::Connection;
-use crate::read::ReadFrame;
-use crate::replica::{Input, Replica, Role};
-use crate::session::Owner;
+use crate::clients::connection::Connection;
+use crate::clients::read::ReadFrame;
+use crate::clients::session::Owner;
+use crate::contract::Input;
+use crate::replica::{Replica, Role};
 use crate::time::Time;
 
 /// Who asked.

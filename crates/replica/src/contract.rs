@@ -1,0 +1,244 @@
+//! The contract: what a server and whoever runs it say to each other. [`Replica`](crate::Replica) says who calls what in which order.
+//!
+//! Clients, the storage, the election links and the links of the quorum port are peers that answer later. What always holds: the storage
+//! does what [`Output::Append`] and [`Store`] ask in the order in which they were polled, and answers in that order.
+
+use std::sync::Arc;
+
+use rookeeper_proto::connect::ConnectRequest;
+use rookeeper_proto::election::Notification;
+use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
+use rookeeper_tree::Tree;
+use rookeeper_zab::{HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
+
+use crate::clients::connection::{Connection, Identities};
+use crate::clients::read::ReadFrame;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection sent its ConnectRequest.
+    Connect {
+        connection: Arc<Connection>,
+        request: ConnectRequest,
+    },
+    /// A request for a change. `request` is `None` where it could not be decoded.
+    /// `body` is the record as the client sent it, which only a server that forwards needs ([`Shared::forwards`](crate::Shared::forwards)); empty elsewhere.
+    Write {
+        connection: Arc<Connection>,
+        xid: i32,
+        op: OpCode,
+        request: Option<WriteRequest>,
+        body: Vec<u8>,
+        identities: Identities,
+    },
+    /// A read that stands behind a write of its connection.
+    Read {
+        connection: Arc<Connection>,
+        read: ReadFrame,
+    },
+    /// The connection is gone; its session lives on.
+    Disconnected {
+        connection: Arc<Connection>,
+    },
+    /// This server has every transaction up to `zxid` on disk.
+    Synced {
+        zxid: Zxid,
+    },
+    /// The storage did what [`Output::Store`] asked for.
+    Stored(Stored),
+    /// Another member's vote.
+    Notified {
+        from: ServerId,
+        notification: Notification,
+    },
+    /// A connection for elections stands, new or in place of another, and nothing was sent on it yet.
+    ElectionLinkUp {
+        server: ServerId,
+    },
+    /// There is no connection for elections any more: it ended, or an attempt to make one was refused.
+    ElectionLinkDown {
+        server: ServerId,
+    },
+    /// A server connected to the quorum port. `peer` is its address, for the log.
+    LearnerConnected {
+        link: LinkId,
+        peer: String,
+    },
+    /// One or more whole packets.
+    FromLearner {
+        link: LinkId,
+        packets: Vec<u8>,
+    },
+    LearnerGone {
+        link: LinkId,
+        why: String,
+    },
+    /// Answers [`Output::PlanSync`].
+    SyncPlanned {
+        link: LinkId,
+        plan: SyncPlan,
+    },
+    /// A part of a stream went out to a learner: it is not the learner that is slow. At most a few per second are needed.
+    StreamProgressed {
+        link: LinkId,
+    },
+    /// What [`Output::Dial`] asked for succeeded.
+    LeaderConnected {
+        link: LinkId,
+    },
+    /// Bytes of a snapshot arrive: the leader is alive. At most a few per second are needed.
+    LeaderHeard {
+        link: LinkId,
+    },
+    /// One or more whole packets, the one of type SNAP always the last of its input.
+    FromLeader {
+        link: LinkId,
+        packets: Vec<u8>,
+    },
+    /// The stream that followed a SNAP packet is complete; this is what was in it. The tree's last zxid is that of the packet.
+    SnapshotReceived {
+        link: LinkId,
+        tree: Box<Tree>,
+        bytes: u64,
+    },
+    /// The connection ended, or could not be made.
+    LeaderGone {
+        link: LinkId,
+        why: String,
+    },
+    /// Nothing but time passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Make this transaction durable, after all earlier ones. Answered by [`Input::Synced`].
+    Append(Record),
+    /// Answered by [`Input::Stored`] where its variant says so.
+    Store(Store),
+    /// Send a vote. One that was not sent yet is replaced, and never sent again on another connection. Makes a connection where
+    /// there is none.
+    Notify {
+        to: ServerId,
+        notification: Notification,
+    },
+    /// The members with whom to hold elections, at the start and whenever they change.
+    Members(Arc<Memberships>),
+    /// Connect to a server's quorum port, once, at any of these addresses.
+    Dial {
+        link: LinkId,
+        server: ServerId,
+        addresses: Vec<HostPort>,
+    },
+    /// End the connection to the leader, or the attempt. Nothing more is expected from it.
+    Hangup {
+        link: LinkId,
+    },
+    ToLeader {
+        link: LinkId,
+        bytes: Vec<u8>,
+    },
+    /// This and the two streams go out in the order in which they are polled.
+    ToLearner {
+        link: LinkId,
+        bytes: Arc<[u8]>,
+    },
+    /// What can the log on disk do for a learner whose history ends at `after`? The leader has everything from `before` on in memory.
+    PlanSync {
+        link: LinkId,
+        after: Zxid,
+        before: Zxid,
+    },
+    /// Send PROPOSAL and COMMIT for every record of the log between the two, both excluded.
+    StreamLog {
+        link: LinkId,
+        after: Zxid,
+        before: Zxid,
+    },
+    /// Send SNAP with the last zxid of the shared tree, read when the stream begins, and the tree.
+    StreamSnapshot {
+        link: LinkId,
+    },
+    /// End the connection to a learner, after what was polled before has been sent where that is possible at once.
+    DropLearner {
+        link: LinkId,
+        why: String,
+    },
+    /// A line for the log.
+    Log {
+        level: Level,
+        text: String,
+    },
+    /// The connection's outbox has something for its task.
+    Wake(Arc<Connection>),
+    /// For the log of events.
+    SessionOpened {
+        session: SessionId,
+        timeout_ms: i32,
+        connection: Arc<Connection>,
+    },
+    SessionExpired {
+        session: SessionId,
+        timeout_ms: i32,
+    },
+    SessionClosed {
+        session: SessionId,
+    },
+    /// This server computed another digest than it predicted for the same transaction: its state can't be trusted any more.
+    DigestMismatch {
+        zxid: Zxid,
+        expected: i64,
+        actual: i64,
+    },
+}
+
+/// What the storage is asked for besides appending. Each is durable before its answer.
+#[derive(Debug)]
+pub enum Store {
+    /// Write the file `acceptedEpoch`. Answered by [`Stored::AcceptedEpoch`].
+    AcceptedEpoch(Epoch),
+    /// Write the file `currentEpoch`. Everything appended before must be durable first. Answered by [`Stored::CurrentEpoch`].
+    CurrentEpoch(Epoch),
+    /// Cut the log behind the last record up to `zxid` and remove the snapshots that are newer; with `reload` read the database again.
+    /// The next record appended follows `zxid`. Answered by [`Stored::Truncated`].
+    Truncate { zxid: Zxid, reload: bool },
+    /// Write the shared tree as the snapshot `zxid`, then as for `Truncate`. Nothing is applied to the tree until the answer,
+    /// [`Stored::SnapshotInstalled`].
+    InstallSnapshot { zxid: Zxid },
+    /// Keep a membership that was proposed (`<zoo.cfg>.dynamic.next`). Not answered.
+    ProposedMembership(Membership),
+    /// Make a membership the one of the configuration files. Not answered.
+    ActiveMembership(Membership),
+}
+
+/// The storage's answers.
+#[derive(Debug)]
+pub enum Stored {
+    AcceptedEpoch(Epoch),
+    CurrentEpoch(Epoch),
+    /// `tree` where a reload was asked for.
+    Truncated {
+        zxid: Zxid,
+        tree: Option<Box<Tree>>,
+    },
+    SnapshotInstalled {
+        zxid: Zxid,
+    },
+}
+
+/// What the epoch files say when a member starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epochs {
+    pub accepted: Epoch,
+    pub current: Epoch,
+}
+
+/// How important a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warn,
+}

@@ -1,0 +1,6 @@
+//! The way of a change: from a request to a transaction, and from a committed transaction to its answer.
+
+mod apply;
+pub(crate) mod new_members;
+pub(crate) mod pending;
+pub(crate) mod prepare;

@@ -30,6 +30,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Failures};
 use crate::log_position::LogPosition;
 use crate::logging;
+use crate::net::bind::{CannotBind, Port};
 use crate::net::door::Door;
 use crate::observe::absence::Absence;
 use crate::observe::activity::Activities;
@@ -93,15 +94,16 @@ impl Server {
         let client = &config.client.clone();
         let port_failure = |error: io::Error, exit_code| {
             let (address, port) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
-            let remedy = moving::remedy(&error);
-            Failure { exit_code, message: format!("can't open client port {address}:{port}: {error}; {remedy}") }
+            let failed = CannotBind { port: Port::Client, place: format!("{address}:{port}"), error };
+            Failure { exit_code, message: failed.to_string() }
         };
         // Reserved first, so that a port in use is told before a large database is loaded; opened when it can be served.
         let socket = match client.port {
             Some(_) => {
+                let place = moving::place_of(client);
                 let unresolved = |error| port_failure(error, EXIT_CONFIGURATION);
-                let addresses = listener::resolve(client).await.map_err(unresolved)?;
-                Some(listener::reserve(&addresses).map_err(|error| port_failure(error, 1))?)
+                let addresses = place.addresses().await.map_err(unresolved)?;
+                Some(place.bind_first(&addresses).map_err(|error| port_failure(error, 1))?)
             }
             None => None,
         };

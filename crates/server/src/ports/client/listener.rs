@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use crate::clock::wall_ms;
-use crate::config::ClientPort;
 use crate::context::Context;
 use crate::logging::limited;
 use crate::net::descriptors::{self, Spare};
@@ -29,62 +28,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The accept backlog where none is configured.
 const BACKLOG: u32 = 1024;
-
-/// The addresses of a client port that has a port, in the order in which they are tried. All addresses means IPv6 and IPv4 on one socket, or
-/// IPv4 where there is no IPv6.
-pub(crate) async fn resolve(place: &ClientPort) -> io::Result<Vec<SocketAddr>> {
-    let port = place.port.unwrap_or(0);
-    let Some(host) = &place.host else {
-        return Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]);
-    };
-    if let Some(scoped) = scoped(host, port) {
-        return Ok(vec![scoped?]);
-    }
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
-    if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} resolves to no address")));
-    }
-    Ok(addresses)
-}
-
-/// An IPv6 address with the network interface that it is meant for, by name or number: the system looks up names of interfaces for few
-/// kinds of addresses only.
-fn scoped(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
-    let (address, interface) = host.split_once('%')?;
-    let address: Ipv6Addr = address.parse().ok()?;
-    let index = interface.parse().map_or_else(|_| index_of(interface), Ok);
-    Some(index.map(|index| SocketAddrV6::new(address, port, 0, index).into()))
-}
-
-fn index_of(interface: &str) -> io::Result<u32> {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
-    rustix::net::netdevice::name_to_index(&socket, interface)
-        .map_err(|error| io::Error::other(format!("there is no network interface {interface}: {error}")))
-}
-
-/// Binds the first of these addresses that can be bound, without opening the port.
-pub(crate) fn reserve(addresses: &[SocketAddr]) -> io::Result<TcpSocket> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "there is no address");
-    for address in addresses {
-        match bind(*address) {
-            Ok(socket) => return Ok(socket),
-            // Where somebody has a port on all addresses, IPv4 alone would be less than what is meant.
-            Err(error) if address.ip().is_unspecified() && error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(error);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted server must not wait for old connections to time out. This does not let two servers listen on one port.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
 
 /// Opens a reserved port.
 pub(crate) fn listen(socket: TcpSocket, backlog: Option<u32>) -> io::Result<TcpListener> {
@@ -232,34 +175,5 @@ impl Drop for Place {
                 taken.per_address.remove(&self.address);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn resolved(host: &str) -> io::Result<Vec<SocketAddr>> {
-        let port = ClientPort {
-            host: Some(host.to_owned()),
-            port: Some(0),
-            backlog: None,
-            backlog_as_written: -1,
-            tcp_keep_alive: false,
-            sessionless_connection_timeout_ms: 10_000,
-        };
-        resolve(&port).await
-    }
-
-    #[tokio::test]
-    async fn an_address_may_name_its_network_interface() {
-        let index = index_of("lo").unwrap();
-        let expected = vec![SocketAddr::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, index))];
-        assert_eq!(resolved("::1%lo").await.unwrap(), expected);
-        assert_eq!(resolved(&format!("::1%{index}")).await.unwrap(), expected);
-        // A machine may have no IPv6; where it has, the port opens with the interface named as without.
-        assert_eq!(reserve(&expected).is_ok(), reserve(&resolved("::1").await.unwrap()).is_ok());
-        let refused = resolved("::1%nosuch").await.unwrap_err().to_string();
-        assert!(refused.contains("there is no network interface nosuch"), "{refused}");
     }
 }

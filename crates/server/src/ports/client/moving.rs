@@ -17,20 +17,11 @@ use tracing::{info, warn};
 
 use crate::config::ClientPort;
 use crate::context::Context;
-use crate::ports::client::listener::{listen, reserve, resolve};
+use crate::net::bind::{Place, Port, remedy};
+use crate::ports::client::listener::listen;
 
 /// Between attempts to open again a port that was given up a moment ago.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
-
-/// Says what to do about a client port that cannot be opened.
-pub(crate) fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has it: stop that one, or set another clientPort",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set another clientPort",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address: correct clientPortAddress",
-        _ => "check clientPort and clientPortAddress",
-    }
-}
 
 /// Tells the accepting task where the membership in force says that clients connect. It says nothing where the line of this server does not.
 pub(crate) fn follow(wanted: &watch::Sender<Option<HostPort>>, me: ServerId, memberships: &Memberships) {
@@ -72,7 +63,7 @@ pub(crate) async fn moved(
             Some(listener)
         }
         Err(error) => {
-            let remedy = remedy(&error);
+            let remedy = remedy(Port::Client, &error);
             let stays = match place.port {
                 Some(port) => format!("clients go on connecting to port {port}"),
                 None => "clients can't connect to this member".to_owned(),
@@ -92,8 +83,14 @@ pub(crate) async fn moved(
 }
 
 /// Opens a place that has a port.
-async fn open(place: &ClientPort) -> io::Result<TcpListener> {
-    listen(reserve(&resolve(place).await?)?, place.backlog)
+async fn open(client: &ClientPort) -> io::Result<TcpListener> {
+    let place = place_of(client);
+    listen(place.bind_first(&place.addresses().await?)?, client.backlog)
+}
+
+/// Where clients connect, for a server that has a port for them.
+pub(crate) fn place_of(client: &ClientPort) -> Place {
+    Place { host: client.host.clone(), port: client.port.unwrap_or(0) }
 }
 
 #[cfg(test)]

@@ -5,18 +5,19 @@
 //! is opened, however often that must be tried.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rookeeper_proto::ServerId;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::logging::{Cause, limited};
+use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::descriptors::{self, Spare};
 use crate::net::linger::linger;
 
@@ -42,26 +43,6 @@ const STRANGERS: Cause = Cause::Named("strangers at the election port");
 /// The id that observers without one used before 3.5; they can't be connected back to.
 const NAMELESS_OBSERVER: ServerId = ServerId(i64::MAX);
 
-/// Where to listen. No host means all addresses of this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub host: Option<String>,
-    pub port: u16,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}:{}", self.host.as_deref().unwrap_or("*"), self.port)
-    }
-}
-
-/// A place that could not be bound.
-#[derive(Debug)]
-pub(super) struct BindFailure {
-    pub place: Place,
-    pub error: io::Error,
-}
-
 #[derive(Debug)]
 struct Listening {
     place: Place,
@@ -78,7 +59,7 @@ pub(super) struct Listeners {
 
 impl Listeners {
     /// Opens all of them, or none.
-    pub async fn open(shared: Arc<Shared>, places: &[Place], attempts: Option<u32>) -> Result<Listeners, BindFailure> {
+    pub async fn open(shared: Arc<Shared>, places: &[Place], attempts: Option<u32>) -> Result<Listeners, CannotBind> {
         let mut listeners = Listeners { shared, open: Vec::new() };
         listeners.move_to(places, attempts).await?;
         Ok(listeners)
@@ -101,7 +82,7 @@ impl Listeners {
         }
     }
 
-    async fn move_to(&mut self, places: &[Place], attempts: Option<u32>) -> Result<(), BindFailure> {
+    async fn move_to(&mut self, places: &[Place], attempts: Option<u32>) -> Result<(), CannotBind> {
         while let Some(index) = self.open.iter().position(|listening| !places.contains(&listening.place)) {
             let mut closed = self.open.swap_remove(index);
             closed.accepting.shutdown().await;
@@ -123,14 +104,14 @@ impl Listeners {
     }
 }
 
-async fn bind_patiently(place: &Place, attempts: Option<u32>) -> Result<Vec<TcpListener>, BindFailure> {
+async fn bind_patiently(place: &Place, attempts: Option<u32>) -> Result<Vec<TcpListener>, CannotBind> {
     let mut attempt = 0;
     loop {
         attempt += 1;
         match bind(place).await {
             Ok(listeners) => return Ok(listeners),
             Err(error) if attempts.is_some_and(|attempts| attempt >= attempts) => {
-                return Err(BindFailure { place: place.clone(), error });
+                return Err(CannotBind { port: Port::Election, place: place.to_string(), error });
             }
             Err(error) => warn!("can't listen for elections on {place}: {error}; will try again"),
         }
@@ -140,40 +121,23 @@ async fn bind_patiently(place: &Place, attempts: Option<u32>) -> Result<Vec<TcpL
 
 /// One listener for each address that the host resolves to and this machine has.
 async fn bind(place: &Place) -> io::Result<Vec<TcpListener>> {
-    let Some(host) = &place.host else {
-        // IPv6 and IPv4 on one socket, or IPv4 where there is no IPv6.
-        return match bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), place.port)) {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                Ok(vec![bind_to(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.port))?])
-            }
-            result => Ok(vec![result?]),
-        };
-    };
     let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} resolves to no address"));
-    for address in lookup_host((host.as_str(), place.port)).await? {
+    let mut failure = None;
+    for address in place.addresses().await? {
         if listeners.iter().any(|listener| listener.local_addr().is_ok_and(|bound| bound == address)) {
             continue;
         }
-        match bind_to(address) {
+        match place.bind(address).and_then(|socket| socket.listen(BACKLOG)) {
             Ok(listener) => listeners.push(listener),
             // Another process would get a part of what is meant for this one.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-            Err(error) => failure = error,
+            Err(error) => failure = Some(error),
         }
     }
-    if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
-}
-
-fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted server must not wait for old connections to time out. This does not let two servers listen on one port.
-    socket.set_reuseaddr(true)?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    match failure {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
     }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {

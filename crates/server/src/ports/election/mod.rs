@@ -15,7 +15,6 @@ mod tests;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +31,12 @@ use tracing::warn;
 
 use crate::failure::Failure;
 use crate::logging::limited;
+use crate::net::bind::{CannotBind, Place};
 use crate::net::descriptors;
 use crate::net::door::{Door, Seats};
 use crate::net::linger::Farewells;
 use crate::observe::absence::{self, Contact};
-use listener::{BindFailure, Listeners, MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS, Place};
+use listener::{Listeners, MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS};
 use peer::{Mailbox, Peer};
 use wire::Link;
 
@@ -81,7 +81,7 @@ impl ElectionPort {
             let message = format!("no server line names this server: add server.{} or correct myid", me.0);
             return Err(Failure { exit_code: UNABLE_TO_BIND, message });
         }
-        let wanted = places(&directory.mine, listen_on_all);
+        let wanted = Place::of_server(&directory.mine, listen_on_all);
         let shared = Arc::new(Shared {
             me,
             multi_address: settings.multi_address,
@@ -120,7 +120,7 @@ impl ElectionPort {
         if directory.mine.is_empty() {
             directory.mine = std::mem::take(&mut state.directory.mine);
         }
-        let wanted = places(&directory.mine, self.listen_on_all);
+        let wanted = Place::of_server(&directory.mine, self.listen_on_all);
         state.directory = directory;
         for mailbox in state.peers.values() {
             mailbox.members_changed();
@@ -168,29 +168,8 @@ impl Contacts {
     }
 }
 
-fn cannot_bind(BindFailure { place, error }: BindFailure) -> Failure {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has it: stop that one, or set another port in the server lines",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set another port in the server lines",
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: correct the server line, or set quorumListenOnAllIPs=true"
-        }
-        _ => "check this server's line",
-    };
-    let message = format!("can't open election port {place}: {error}; {remedy}");
-    Failure { exit_code: UNABLE_TO_BIND, message }
-}
-
-fn places(mine: &[HostPort], listen_on_all: bool) -> Vec<Place> {
-    let mut places: Vec<Place> = Vec::new();
-    for address in mine {
-        let host = (!listen_on_all).then(|| address.host.clone());
-        let place = Place { host, port: address.port };
-        if !places.contains(&place) {
-            places.push(place);
-        }
-    }
-    places
+fn cannot_bind(error: CannotBind) -> Failure {
+    Failure { exit_code: UNABLE_TO_BIND, message: error.to_string() }
 }
 
 /// Who listens where.

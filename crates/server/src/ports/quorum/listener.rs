@@ -5,18 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rookeeper_zab::HostPort;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::failure::Failure;
 use crate::logging::limited;
+use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::descriptors::{self, Spare};
 use crate::net::door::{Seat, Seats};
 use crate::net::linger::Farewells;
@@ -38,21 +38,13 @@ const BACKLOG: u32 = 128;
 /// The exit code of the original for a port between servers that can't be bound.
 const EXIT_BIND: u8 = 14;
 
-/// Where this server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Places {
-    pub addresses: Vec<HostPort>,
-    /// On all addresses of this machine, whatever the hosts are.
-    pub all: bool,
-}
-
 /// What takes the connections.
 pub(crate) type Accept = Arc<dyn Fn(TcpStream, SocketAddr, Seat) + Send + Sync>;
 
 type Listeners = BTreeMap<SocketAddr, Arc<TcpListener>>;
 
 /// Opens the port and accepts until `places` has no sender any more. Returns the addresses it is open on.
-pub(crate) async fn open(mut places: watch::Receiver<Places>, accept: Accept) -> Result<Vec<SocketAddr>, Failure> {
+pub(crate) async fn open(mut places: watch::Receiver<Vec<Place>>, accept: Accept) -> Result<Vec<SocketAddr>, Failure> {
     let wanted = places.borrow_and_update().clone();
     let listeners =
         bind_all(&wanted, &Listeners::new()).await.map_err(|message| Failure { exit_code: EXIT_BIND, message })?;
@@ -63,7 +55,7 @@ pub(crate) async fn open(mut places: watch::Receiver<Places>, accept: Accept) ->
     Ok(opened)
 }
 
-async fn run(mut places: watch::Receiver<Places>, mut listeners: Listeners, accept: Accept) {
+async fn run(mut places: watch::Receiver<Vec<Place>>, mut listeners: Listeners, accept: Accept) {
     let seats = Seats::new(MAX_LEARNERS, MAX_PER_ADDRESS);
     let farewells = Farewells::new(descriptors::room_for_farewells_of_servers());
     loop {
@@ -98,65 +90,35 @@ fn listed<'a>(addresses: impl Iterator<Item = &'a SocketAddr>) -> String {
 }
 
 /// Opens every address that is wanted and can be opened, or goes on with the listener that is there. An error where none can.
-async fn bind_all(wanted: &Places, open: &Listeners) -> Result<Listeners, String> {
+async fn bind_all(wanted: &[Place], open: &Listeners) -> Result<Listeners, String> {
     let mut listeners = Listeners::new();
     let mut failure = String::from("this server's line has no address");
-    for place in &wanted.addresses {
-        let resolved: Vec<SocketAddr> = if wanted.all {
-            vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), place.port)]
-        } else {
-            match tokio::net::lookup_host((place.host.as_str(), place.port)).await {
-                Ok(resolved) => resolved.collect(),
-                Err(error) => {
-                    failure = format!("can't open quorum port {place}: it can't be resolved: {error}");
-                    Vec::new()
-                }
+    for place in wanted {
+        let addresses = match place.addresses().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                failure = format!("can't open quorum port {place}: it can't be resolved: {error}");
+                continue;
             }
         };
-        for address in resolved {
+        for address in addresses {
             if listeners.contains_key(&address) {
                 continue;
             }
             let listener = match open.get(&address) {
                 Some(listener) => Ok(listener.clone()),
-                None => bind(address, wanted.all).map(Arc::new),
+                None => place.bind(address).and_then(|socket| socket.listen(BACKLOG)).map(Arc::new),
             };
             match listener {
                 Ok(listener) => drop(listeners.insert(address, listener)),
-                Err(error) => failure = format!("can't open quorum port {place} ({address}): {}", explained(&error)),
+                Err(error) => {
+                    let place = format!("{place} ({address})");
+                    failure = CannotBind { port: Port::Quorum, place, error }.to_string();
+                }
             }
         }
     }
     if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
-}
-
-fn explained(error: &io::Error) -> String {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has it: stop that one, or correct the ports of this server's line",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another in this server's line",
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: correct this server's line or the file myid, or set quorumListenOnAllIPs=true"
-        }
-        _ => "check this server's line",
-    };
-    format!("{error}; {remedy}")
-}
-
-fn bind(address: SocketAddr, all: bool) -> io::Result<TcpListener> {
-    let listen = |address: SocketAddr| {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restarted server must not wait for old connections to time out.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    match listen(address) {
-        // A machine without IPv6.
-        Err(error) if all && error.kind() != io::ErrorKind::AddrInUse => {
-            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
-        }
-        result => result,
-    }
 }
 
 async fn accept_from(listener: Arc<TcpListener>, accept: Accept, seats: Seats, farewells: Farewells) {

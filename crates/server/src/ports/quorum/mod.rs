@@ -37,10 +37,10 @@ use tracing::warn;
 
 use self::leader_link::{LeaderContext, TooSlow, Wanted};
 use self::learner_link::{LearnerContext, Stop};
-use self::listener::Places;
 use self::outgoing::{Job, JobQueue, Overflow};
 use crate::failure::Failure;
 use crate::logging::Cause;
+use crate::net::bind::Place;
 use crate::net::door::{Door, Seat};
 use crate::net::linger::linger;
 use crate::storage::Files;
@@ -82,7 +82,8 @@ pub(crate) struct QuorumPort {
     leader: Arc<LeaderContext>,
     /// The connection to the leader, or the attempt.
     leader_link: Option<LeaderHandle>,
-    places: watch::Sender<Places>,
+    listen_on_all: bool,
+    places: watch::Sender<Vec<Place>>,
     /// Where it was opened at the start.
     addresses: Vec<SocketAddr>,
 }
@@ -132,7 +133,7 @@ impl QuorumPort {
         let context = LearnerContext { inputs: inputs.clone(), shared, files, max_packet_bytes, door, greeting_limit };
         let learners =
             Arc::new(Learners { context, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });
-        let places = Places { addresses: addresses_of(&memberships, me), all: listen_on_all };
+        let places = Place::of_server(&addresses_of(&memberships, me), listen_on_all);
         let (places, wanted) = watch::channel(places);
         let accepting = learners.clone();
         let accept = Arc::new(move |stream, peer, seat| accepting.clone().serve(stream, peer, seat));
@@ -145,6 +146,7 @@ impl QuorumPort {
             unflushed: false,
             leader: Arc::new(LeaderContext { inputs, connect_timeout }),
             leader_link: None,
+            listen_on_all,
             places,
             addresses,
         })
@@ -166,10 +168,11 @@ impl QuorumPort {
         if addresses.is_empty() {
             return;
         }
+        let wanted = Place::of_server(&addresses, self.listen_on_all);
         self.places.send_if_modified(|places| {
-            let changed = places.addresses != addresses;
-            places.addresses = addresses;
-            changed
+            let is_changed = *places != wanted;
+            *places = wanted;
+            is_changed
         });
     }
 

@@ -1,15 +1,16 @@
-//! Who may come in at the ports between servers: how many connections of one address, and, where the operator wants it, only members.
+//! Who may come in at the ports between servers: where the operator wants it, only members.
 //!
-//! What always holds here: one address can't take all seats; nobody waits for a name of somebody else to be resolved; what is not known
-//! to be a member's address is not let in where only members are.
+//! What always holds here: nobody waits for a name of somebody else to be resolved; what is not known to be a member's address is not let in
+//! where only members are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rookeeper_zab::Memberships;
+
+use crate::net::bind::resolve;
 
 /// How long resolved names count without being looked up again.
 const FRESH: Duration = Duration::from_secs(60);
@@ -77,61 +78,15 @@ async fn look_up(hosts: &HashSet<String>) -> HashSet<IpAddr> {
     for host in hosts {
         let host = host.clone();
         lookups.spawn(async move {
-            let lookup = tokio::time::timeout(LOOKUP_LIMIT, tokio::net::lookup_host((host.as_str(), 0)));
+            let lookup = tokio::time::timeout(LOOKUP_LIMIT, resolve(&host, 0));
             let found: Vec<IpAddr> = match lookup.await {
-                Ok(Ok(found)) => found.map(|address| address.ip().to_canonical()).collect(),
+                Ok(Ok(found)) => found.into_iter().map(|address| address.ip().to_canonical()).collect(),
                 Ok(Err(_)) | Err(_) => Vec::new(),
             };
             found
         });
     }
     lookups.join_all().await.into_iter().flatten().collect()
-}
-
-/// Seats for connections: some in all, some for one address.
-#[derive(Debug, Clone)]
-pub(crate) struct Seats(Arc<Counted>);
-
-#[derive(Debug)]
-struct Counted {
-    most: usize,
-    most_per_address: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// Given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    seats: Seats,
-    address: IpAddr,
-}
-
-impl Seats {
-    pub fn new(most: usize, most_per_address: usize) -> Seats {
-        Seats(Arc::new(Counted { most, most_per_address, taken: Mutex::default() }))
-    }
-
-    pub fn take(&self, address: IpAddr) -> Option<Seat> {
-        let mut taken = self.0.taken.lock();
-        let of_this = taken.get(&address).copied().unwrap_or(0);
-        if of_this >= self.0.most_per_address || taken.values().sum::<usize>() >= self.0.most {
-            return None;
-        }
-        taken.insert(address, of_this + 1);
-        Some(Seat { seats: self.clone(), address })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = self.seats.0.taken.lock();
-        if let Some(count) = taken.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.address);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -148,19 +103,6 @@ mod tests {
         let lines: Vec<String> =
             hosts.iter().enumerate().map(|(id, host)| format!("server.{}={host}:1:2", id + 1)).collect();
         Memberships::settled(Membership::parse_text(lines.join("\n"), false).unwrap())
-    }
-
-    #[test]
-    fn one_address_does_not_take_all_seats() {
-        let seats = Seats::new(128, 16);
-        let of_one: Vec<Seat> = std::iter::from_fn(|| seats.take(address(1))).collect();
-        assert_eq!(of_one.len(), 16);
-        let others: Vec<Seat> = (2..=255).filter_map(|last| seats.take(address(last))).collect();
-        assert_eq!(of_one.len() + others.len(), 128);
-        drop(of_one);
-        assert!(seats.take(address(1)).is_some());
-        drop(others);
-        assert!(seats.0.taken.lock().is_empty());
     }
 
     #[tokio::test]

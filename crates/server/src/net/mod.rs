@@ -1,13 +1,17 @@
 //! What all ports of this server need of the network, whoever connects there.
 //!
 //! - `bind.rs`: which addresses a port is opened on, and what to do where it can't be
-//! - `door.rs`: who may come in at the ports between servers, and how many of one address
+//! - `accept.rs`: how connections are accepted, also where file descriptors are out
+//! - `seats.rs`: how many connections there may be, in all and of one address
+//! - `door.rs`: whether only members may come in at the ports between servers
 //! - `disguise.rs`: what a stranger speaks that is not the protocol of the port
 //! - `linger.rs`: how a connection is closed in order
 //! - [`descriptors`]: how many files and connections may be open
 
+pub(crate) mod accept;
 pub(crate) mod bind;
 pub mod descriptors;
 pub(crate) mod disguise;
 pub(crate) mod door;
 pub(crate) mod linger;
+pub(crate) mod seats;

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::logging::{Cause, limited};
+use crate::net::accept::Acceptor;
 use crate::net::bind::{CannotBind, Place, Port};
-use crate::net::descriptors::{self, Spare};
 use crate::net::linger::linger;
 
 use super::Shared;
@@ -27,9 +27,6 @@ use super::wire::{self, Link};
 
 /// Between attempts to bind, as in the original.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
-
-/// After a failed accept (no file descriptors, say), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 const BACKLOG: u32 = 128;
 
@@ -142,35 +139,14 @@ async fn bind(place: &Place) -> io::Result<Vec<TcpListener>> {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut handshakes = JoinSet::new();
-    let mut spare = Spare::new();
+    let mut acceptor = Acceptor::new(Port::Election);
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = acceptor.next(&listener) => accepted,
             Some(_) = handshakes.join_next() => continue,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if descriptors::are_exhausted(&error) && spare.refuse_one(&listener).is_some() => {
-                limited!(
-                    warn,
-                    "election connections without file descriptors",
-                    "closed an election connection: {error}"
-                );
-                continue;
-            }
-            Err(error) => {
-                limited!(
-                    warn,
-                    "election connections that can't be accepted",
-                    "can't accept an election connection: {error}"
-                );
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let seat = shared.unknown.take(peer.ip());
-        let Some(seat) = seat else {
+        let Some((stream, peer)) = accepted else { continue };
+        let Ok(seat) = shared.unknown.take(peer.ip()) else {
             let why = "there are too many that do not say who they are";
             limited!(warn, STRANGERS, 1; "closes an election connection from {peer}: {why}");
             shared.farewells.bid(stream);

@@ -16,19 +16,17 @@ use tracing::{info, warn};
 
 use crate::failure::Failure;
 use crate::logging::limited;
+use crate::net::accept::Acceptor;
 use crate::net::bind::{CannotBind, Place, Port};
-use crate::net::descriptors::{self, Spare};
-use crate::net::door::{Seat, Seats};
+use crate::net::descriptors;
 use crate::net::linger::Farewells;
+use crate::net::seats::{Seat, Seats};
 
 /// Connections at a time. An ensemble with this many learners would be a very large one.
 const MAX_LEARNERS: usize = 256;
 
 /// Of these from one address: all members of a test on one machine, and behind a gateway more than one ensemble has.
 const MAX_PER_ADDRESS: usize = 64;
-
-/// After a failed accept (no file descriptors, say), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Between attempts to open the addresses of a new membership.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -122,35 +120,15 @@ async fn bind_all(wanted: &[Place], open: &Listeners) -> Result<Listeners, Strin
 }
 
 async fn accept_from(listener: Arc<TcpListener>, accept: Accept, seats: Seats, farewells: Farewells) {
-    let mut spare = Spare::new();
+    let mut acceptor = Acceptor::new(Port::Quorum);
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) if descriptors::are_exhausted(&error) && spare.refuse_one(&listener).is_some() => {
-                limited!(
-                    warn,
-                    "learners for which there are no file descriptors",
-                    "closed the connection of a learner: {error}"
-                );
-                continue;
-            }
-            Err(error) => {
-                limited!(
-                    warn,
-                    "connections on the quorum port that can't be accepted",
-                    "cannot accept a connection on the quorum port: {error}"
-                );
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let Some((stream, peer)) = acceptor.next(&listener).await else { continue };
         let configured = stream
             .set_nodelay(true)
             .and_then(|()| rustix::net::sockopt::set_socket_keepalive(&stream, true).map_err(io::Error::from));
         match (configured, seats.take(peer.ip())) {
-            (Ok(()), Some(seat)) => accept(stream, peer, seat),
-            (Ok(()), None) => {
+            (Ok(()), Ok(seat)) => accept(stream, peer, seat),
+            (Ok(()), Err(_)) => {
                 farewells.bid(stream);
                 limited!(
                     warn,

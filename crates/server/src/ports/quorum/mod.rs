@@ -41,8 +41,9 @@ use self::outgoing::{Job, JobQueue, Overflow};
 use crate::failure::Failure;
 use crate::logging::Cause;
 use crate::net::bind::Place;
-use crate::net::door::{Door, Seat};
+use crate::net::door::Door;
 use crate::net::linger::linger;
+use crate::net::seats::Seat;
 use crate::storage::Files;
 
 pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};

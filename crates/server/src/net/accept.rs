@@ -8,11 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::logging::{Cause, PER_MINUTE, limited};
 use crate::net::bind::Port;
 use crate::net::descriptors::{self, Spare};
+use crate::net::stream::Stream;
 
 /// After a failed accept, so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -30,7 +31,7 @@ impl Acceptor {
     }
 
     /// The next connection and whose it is. None: one was closed because there is no file descriptor for it. May be cancelled.
-    pub async fn next(&mut self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    pub async fn next(&mut self, listener: &TcpListener) -> Option<(Stream, SocketAddr)> {
         let Acceptor { port, spare } = self;
         let (stream, peer) = next(*port, || listener.accept(), || spare.refuse_one(listener).is_some()).await?;
         Some((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
@@ -115,7 +116,7 @@ mod tests {
     async fn a_peer_of_ipv4_is_known_by_that_address() {
         let Ok(listener) = TcpListener::bind("[::]:0").await else { return };
         let port = listener.local_addr().unwrap().port();
-        let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let client = Stream::connect(("127.0.0.1", port)).await.unwrap();
         let (_, peer) = Acceptor::new(Port::Client).next(&listener).await.unwrap();
         assert_eq!(peer, client.local_addr().unwrap());
     }

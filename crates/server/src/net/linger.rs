@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+
+use crate::net::stream::Stream;
 
 /// How long a peer may take to see the end and close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ impl Farewells {
     }
 
     /// Closes a connection in order, without a wait where too many others are being closed.
-    pub fn bid(&self, stream: TcpStream) {
+    pub fn bid(&self, stream: Stream) {
         let Ok(place) = self.0.clone().try_acquire_owned() else { return part(stream) };
         tokio::spawn(async move {
             linger(stream).await;
@@ -52,7 +53,7 @@ pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 /// The same without a wait: a peer whose words have all arrived sees the end, another one a reset.
-pub(crate) fn part(stream: TcpStream) {
+pub(crate) fn part(stream: Stream) {
     let Ok(mut stream) = stream.into_std() else { return };
     if stream.shutdown(Shutdown::Write).is_err() {
         return;
@@ -82,7 +83,7 @@ async fn discard(stream: &mut (impl AsyncRead + Unpin)) {
 mod tests {
     use std::io::{ErrorKind, Read, Write};
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_replica::Connection;
 use rookeeper_tree::WatcherId;
 use rookeeper_zab::HostPort;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -20,6 +20,7 @@ use crate::net::bind::Port;
 use crate::net::descriptors;
 use crate::net::linger::Farewells;
 use crate::net::seats::{Full, Seat, Seats};
+use crate::net::stream::{self, KeepAlive, Stream};
 use crate::ports::client::connection;
 use crate::ports::client::moving;
 
@@ -34,7 +35,7 @@ pub(crate) fn listen(socket: TcpSocket, backlog: Option<u32>) -> io::Result<TcpL
 /// What the task of the port goes on with.
 enum Happened {
     /// None: a connection was closed, for there is no file descriptor for it.
-    Accepted(Option<(TcpStream, SocketAddr)>),
+    Accepted(Option<(Stream, SocketAddr)>),
     /// Clients are to connect there from now on.
     Moves(Option<HostPort>),
 }
@@ -47,6 +48,7 @@ pub(crate) async fn accept(
     mut wanted: watch::Receiver<Option<HostPort>>,
 ) {
     let mut place = context.config.client.clone();
+    let keep_alive = if context.config.client.tcp_keep_alive { KeepAlive::BySystem } else { KeepAlive::Never };
     let limits = &context.config.connections;
     let of_one = limits.max_per_address.map_or(usize::MAX, |limit| limit as usize);
     let seats = Seats::new(context.room_for_clients, of_one);
@@ -74,7 +76,7 @@ pub(crate) async fn accept(
             farewells.bid(stream);
             continue;
         };
-        if let Err(error) = configure(&stream, &context) {
+        if let Err(error) = stream::configure(&stream, keep_alive) {
             debug!(client = %peer, %error, "connection lost before it began");
             continue;
         }
@@ -95,19 +97,11 @@ pub(crate) async fn accept(
     }
 }
 
-async fn accept_one(acceptor: &mut Acceptor, listener: &Option<TcpListener>) -> Option<(TcpStream, SocketAddr)> {
+async fn accept_one(acceptor: &mut Acceptor, listener: &Option<TcpListener>) -> Option<(Stream, SocketAddr)> {
     match listener {
         Some(listener) => acceptor.next(listener).await,
         None => std::future::pending().await,
     }
-}
-
-fn configure(stream: &TcpStream, context: &Context) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    if context.config.client.tcp_keep_alive {
-        rustix::net::sockopt::set_socket_keepalive(stream, true)?;
-    }
-    Ok(())
 }
 
 /// A seat for a client of this address. A connection that is still closed in order keeps its own, for it has its file descriptor.

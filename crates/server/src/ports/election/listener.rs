@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rookeeper_proto::ServerId;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -20,10 +20,11 @@ use crate::logging::{Cause, limited};
 use crate::net::accept::Acceptor;
 use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::linger::linger;
+use crate::net::stream::{self, KeepAlive, Stream};
 
 use super::Shared;
-use super::dial::hints;
-use super::wire::{self, Link};
+use super::hints::hints;
+use super::wire::Link;
 
 /// Between attempts to bind, as in the original.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
@@ -163,8 +164,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// Learns who connected. Returns a connection that is refused and still to be closed.
-async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Option<TcpStream> {
-    if let Err(error) = wire::configure(&stream, shared.connect_timeout) {
+async fn greet(shared: &Arc<Shared>, stream: Stream, peer: SocketAddr) -> Option<Stream> {
+    if let Err(error) = stream::configure(&stream, KeepAlive::Soon(shared.connect_timeout)) {
         debug!(%peer, %error, "election connection lost before it began");
         return None;
     }

@@ -1,13 +1,14 @@
 //! The election port: one connection to each other server, over which votes go both ways.
 //!
-//! Reading order: `wire.rs`, the bytes; `dial.rs` and `listener.rs`, the two ways to a connection; `peer.rs`, what becomes of it. What
+//! Reading order: `wire.rs`, the bytes; `listener.rs`, where others connect, and `hints.rs`, where they say they are; `peer.rs`, the connection
+//! to each of them, made by either side. What
 //! always holds: of two servers the one with the higher id keeps the connection it made, the other one only announces itself and
 //! waits to be called back. A notification is sent once and at most; a newer one takes the place of one not sent yet; none is ever
 //! carried over from one connection to the next. Nothing here waits for a slow peer, resolver or replica but the task of one peer.
 //!
 //! Counterpart in the original: `QuorumCnxManager`.
 
-mod dial;
+mod hints;
 mod listener;
 mod peer;
 #[cfg(test)]

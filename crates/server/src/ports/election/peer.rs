@@ -21,9 +21,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::Shared;
-use super::dial;
 use super::wire::{self, FrameReader, FrameWriter, Link, Received};
 use crate::logging::limited;
+use crate::net::dial;
+use crate::net::stream::{self, KeepAlive};
 use crate::observe::absence::Contact;
 
 /// After the first failed attempt; doubled with every other one.
@@ -457,7 +458,7 @@ async fn connect(
     let mut stream = dial::connect(addresses, limit).await?;
     let introduce = async {
         let address = stream.peer_addr()?;
-        wire::configure(&stream, limit)?;
+        stream::configure(&stream, KeepAlive::Soon(limit))?;
         wire::introduce(&mut stream, &introduction).await?;
         Ok(address)
     };

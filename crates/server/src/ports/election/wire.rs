@@ -4,20 +4,14 @@
 //! far is kept.
 
 use std::io;
-use std::time::Duration;
 
 use rookeeper_proto::election::{InitialMessage, MAX_NOTIFICATION_BYTES, Notification};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::net::stream::{self, Reading, Stream, Writing};
 
 /// Asked for from the socket at once.
 const READ_BYTES: usize = 4 << 10;
-
-/// A peer that is silent for this long is probed, this often, and given up after so many probes without an answer.
-const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_PROBES: u32 = 3;
 
 /// Both halves of a connection after its initial message.
 #[derive(Debug)]
@@ -28,12 +22,12 @@ pub(super) struct Link {
 
 impl Link {
     /// The connection as a whole, for its end.
-    pub fn into_stream(self) -> Option<TcpStream> {
-        self.reader.half.reunite(self.writer.half).ok()
+    pub fn into_stream(self) -> Option<Stream> {
+        stream::whole(self.reader.half, self.writer.half)
     }
 
-    pub fn new(stream: TcpStream) -> Link {
-        let (reader, writer) = stream.into_split();
+    pub fn new(stream: Stream) -> Link {
+        let (reader, writer) = stream::split(stream);
         Link {
             reader: FrameReader { half: reader, buffer: Vec::new() },
             writer: FrameWriter { half: writer, frame: Vec::new(), sent: 0 },
@@ -41,22 +35,8 @@ impl Link {
     }
 }
 
-/// Sends at once, and notices when the other end is gone without a word: by probes where nothing is said, and after
-/// `unacknowledged` where something is.
-pub(super) fn configure(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
-    use rustix::net::sockopt;
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEP_ALIVE_PROBES)?;
-    #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(stream, u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX))?;
-    Ok(())
-}
-
 /// The whole message in one write: the original reads it with one read.
-pub(super) async fn introduce(stream: &mut TcpStream, message: &InitialMessage) -> io::Result<()> {
+pub(super) async fn introduce(stream: &mut Stream, message: &InitialMessage) -> io::Result<()> {
     let mut bytes = Vec::new();
     message.append(&mut bytes);
     stream.write_all(&bytes).await
@@ -72,7 +52,7 @@ pub(super) enum Received {
 
 #[derive(Debug)]
 pub(super) struct FrameReader {
-    half: OwnedReadHalf,
+    half: Reading,
     buffer: Vec<u8>,
 }
 
@@ -126,7 +106,7 @@ fn invalid(why: impl ToString) -> io::Error {
 
 #[derive(Debug)]
 pub(super) struct FrameWriter {
-    half: OwnedWriteHalf,
+    half: Writing,
     frame: Vec<u8>,
     sent: usize,
 }

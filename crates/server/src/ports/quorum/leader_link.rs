@@ -4,7 +4,6 @@
 //! that the leader is alive; the replica hears last that the link is gone, whatever the reason.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::{ServerId, Zxid};
@@ -13,24 +12,18 @@ use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, StreamError};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
 use rookeeper_zab::{HostPort, LinkId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs};
 use super::packets::{PacketReader, ReadError};
+use crate::net::dial;
+use crate::net::stream::{self, KeepAlive};
 use crate::storage::secret_seed;
 
 /// Bytes that may wait for the leader.
 pub(super) const MAX_WAITING_BYTES: usize = 256 << 20;
-
-/// Where several addresses are tried, each begins this long after the one before it.
-const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
-
-/// No more addresses than this are tried.
-const MAX_ADDRESSES: usize = 16;
 
 /// Bytes of a snapshot read at once.
 const SNAPSHOT_READ_BYTES: usize = 1 << 20;
@@ -97,54 +90,16 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
 
 async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
     let link = wanted.link;
-    let stream = connect(&wanted.addresses, context.connect_timeout).await.map_err(End::Connect)?;
+    let stream = dial::connect(wanted.addresses, context.connect_timeout).await.map_err(End::Connect)?;
+    stream::configure(&stream, KeepAlive::BySystem)?;
     debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server.0);
-    jobs.connected(&stream);
+    let (reader, writer) = stream::split(stream);
+    jobs.connected(stream::socket(&writer));
     context.inputs.send(Input::LeaderConnected { link }).await?;
-    let (reader, writer) = stream.into_split();
     tokio::select! {
         end = read(context, link, reader) => end,
         end = write(writer, jobs) => end,
     }
-}
-
-/// The first address that answers. All of a name's addresses are tried, one a little after the other.
-async fn connect(addresses: &[HostPort], limit: Duration) -> Result<TcpStream, String> {
-    let mut attempts = JoinSet::new();
-    let mut failure = String::from("it has no address");
-    for address in addresses {
-        let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
-        match tokio::time::timeout(limit, lookup).await {
-            Ok(Ok(resolved)) => {
-                for resolved in resolved.take(MAX_ADDRESSES - attempts.len().min(MAX_ADDRESSES)) {
-                    let delay = NEXT_ADDRESS_AFTER * u32::try_from(attempts.len()).unwrap_or(0);
-                    attempts.spawn(async move {
-                        tokio::time::sleep(delay).await;
-                        (resolved, attempt(resolved, limit).await)
-                    });
-                }
-            }
-            Ok(Err(error)) => failure = format!("{address} can't be resolved: {error}"),
-            Err(_) => failure = format!("{address} can't be resolved within {limit:?}"),
-        }
-    }
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt {
-            Ok((_, Ok(stream))) => return Ok(stream),
-            Ok((address, Err(error))) => failure = format!("{address}: {error}"),
-            Err(error) => failure = error.to_string(),
-        }
-    }
-    Err(failure)
-}
-
-async fn attempt(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let stream = tokio::time::timeout(limit, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))??;
-    stream.set_nodelay(true)?;
-    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
-    Ok(stream)
 }
 
 async fn read(context: &LeaderContext, link: LinkId, mut stream: impl AsyncRead + Unpin) -> Result<(), End> {

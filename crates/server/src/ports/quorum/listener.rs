@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -21,6 +21,7 @@ use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::descriptors;
 use crate::net::linger::Farewells;
 use crate::net::seats::{Seat, Seats};
+use crate::net::stream::{self, KeepAlive, Stream};
 
 /// Connections at a time. An ensemble with this many learners would be a very large one.
 const MAX_LEARNERS: usize = 256;
@@ -37,7 +38,7 @@ const BACKLOG: u32 = 128;
 const EXIT_BIND: u8 = 14;
 
 /// What takes the connections.
-pub(crate) type Accept = Arc<dyn Fn(TcpStream, SocketAddr, Seat) + Send + Sync>;
+pub(crate) type Accept = Arc<dyn Fn(Stream, SocketAddr, Seat) + Send + Sync>;
 
 type Listeners = BTreeMap<SocketAddr, Arc<TcpListener>>;
 
@@ -123,10 +124,7 @@ async fn accept_from(listener: Arc<TcpListener>, accept: Accept, seats: Seats, f
     let mut acceptor = Acceptor::new(Port::Quorum);
     loop {
         let Some((stream, peer)) = acceptor.next(&listener).await else { continue };
-        let configured = stream
-            .set_nodelay(true)
-            .and_then(|()| rustix::net::sockopt::set_socket_keepalive(&stream, true).map_err(io::Error::from));
-        match (configured, seats.take(peer.ip())) {
+        match (stream::configure(&stream, KeepAlive::BySystem), seats.take(peer.ip())) {
             (Ok(()), Ok(seat)) => accept(stream, peer, seat),
             (Ok(()), Err(_)) => {
                 farewells.bid(stream);

@@ -30,7 +30,6 @@ use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::{Input, Shared};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_zab::{HostPort, LinkId, Memberships, SyncPlan};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
@@ -44,6 +43,7 @@ use crate::net::bind::Place;
 use crate::net::door::Door;
 use crate::net::linger::linger;
 use crate::net::seats::Seat;
+use crate::net::stream::{self, Stream};
 use crate::storage::Files;
 
 pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};
@@ -299,20 +299,20 @@ impl LinkView {
 }
 
 impl Learners {
-    fn serve(self: Arc<Learners>, mut stream: TcpStream, peer: SocketAddr, seat: Seat) {
+    fn serve(self: Arc<Learners>, mut stream: Stream, peer: SocketAddr, seat: Seat) {
         tokio::spawn(async move {
             // The replica never hears of those who do not begin as a learner does, and its thread does not read what they send.
             let Some(greeting) = learner_link::greeting(&self.context, peer, &mut stream).await else {
                 return linger(stream).await;
             };
-            let Ok(stream) = stream.into_std() else { return };
+            let Ok(detached) = stream::detach(stream) else { return };
             self.serving.clone().spawn(async move {
-                let Ok(stream) = TcpStream::from_std(stream) else { return };
-                let (reader, writer) = stream.into_split();
+                let Ok(stream) = detached.attach() else { return };
+                let (reader, writer) = stream::split(stream);
                 let link = LinkId(self.next_link.fetch_add(1, Relaxed));
                 let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
                 let (stop, stopped) = oneshot::channel();
-                queue.connected(writer.as_ref());
+                queue.connected(stream::socket(&writer));
                 self.links.lock().insert(link, LearnerHandle { peer, jobs, stop });
                 let stream = (reader, writer);
                 learner_link::serve(&self.context, link, peer, stream, greeting, queue, stopped).await;

@@ -7,7 +7,7 @@
 //! that does not take it is given up rather than waited for; one write carries all that has gathered; the replica's thread never blocks.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -147,9 +147,9 @@ impl JobQueue {
 impl Jobs {
     /// From now on the replica's thread may send to this socket while nothing waits for the link's task. It is closed with the last of the
     /// two that hold it, so the task drops this where the link ends.
-    pub fn connected(&self, socket: &impl AsFd) {
+    pub fn connected(&self, socket: BorrowedFd<'_>) {
         // Without a second descriptor the task sends everything.
-        *self.state.socket.lock() = socket.as_fd().try_clone_to_owned().ok();
+        *self.state.socket.lock() = socket.try_clone_to_owned().ok();
     }
 
     /// Sends bytes as they come and returns the next job that is something else; [`Job::End`] also where the replica is gone. The job before
@@ -206,6 +206,7 @@ impl Drop for Jobs {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
@@ -259,7 +260,7 @@ mod tests {
         // Not connected yet.
         queue.push(bytes(2, 1)).unwrap();
         queue.flush().unwrap();
-        jobs.connected(&ours);
+        jobs.connected(ours.as_fd());
         queue.push(bytes(2, 2)).unwrap();
         queue.push(Job::Snapshot).unwrap();
         queue.flush().unwrap();
@@ -292,7 +293,7 @@ mod tests {
         let (ours, mut theirs) = sockets();
         ours.set_nonblocking(true).unwrap();
         let (mut queue, mut jobs) = queue(1 << 20);
-        jobs.connected(&ours);
+        jobs.connected(ours.as_fd());
         let mut pushed = Vec::new();
         while queue.state.waiting_bytes.load(Acquire) == 0 {
             let value = pushed.len() as u8;

@@ -200,8 +200,10 @@ pub enum Output {
 pub enum Store {
     /// Write the file `acceptedEpoch`. Answered by [`Stored::AcceptedEpoch`].
     AcceptedEpoch(Epoch),
-    /// Write the file `currentEpoch`. Everything appended before must be durable first. Answered by [`Stored::CurrentEpoch`].
-    CurrentEpoch(Epoch),
+    /// Write the file `currentEpoch`. Everything appended before must be durable first, and so must `membership`, where there is one, as by
+    /// `ProposedMembership`. Answered by [`Stored::CurrentEpoch`], or by [`Stored::MembershipRefused`] where the membership can't be written,
+    /// and then the epoch is not written either.
+    CurrentEpoch { epoch: Epoch, membership: Option<Membership> },
     /// Cut the log behind the last record up to `zxid` and remove the snapshots that are newer; with `reload` read the database again.
     /// The next record appended follows `zxid`. Answered by [`Stored::Truncated`].
     Truncate { zxid: Zxid, reload: bool },
@@ -219,6 +221,11 @@ pub enum Store {
 pub enum Stored {
     AcceptedEpoch(Epoch),
     CurrentEpoch(Epoch),
+    /// Why the membership of this epoch could not be written, and the epoch was not.
+    MembershipRefused {
+        epoch: Epoch,
+        why: String,
+    },
     /// `tree` where a reload was asked for.
     Truncated {
         zxid: Zxid,

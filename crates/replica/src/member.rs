@@ -85,6 +85,8 @@ pub(crate) struct Member {
     pub(crate) yields: Yields,
     /// Not before this, and only once the storage has answered everything, another election begins.
     pub(crate) look_at_ms: Option<i64>,
+    /// The next election begins so much later, because what ended the last attempt will still be there.
+    pub(crate) pause_ms: i64,
     /// Since when what the leader sends is history to catch up with; none before that, and from UPTODATE on.
     pub(crate) syncing_since_ms: Option<i64>,
     /// The membership the leader goes by that this server catches up with.
@@ -145,6 +147,7 @@ impl Replica {
             leading_since_ms: now.monotonic_ms,
             yields: Yields::default(),
             look_at_ms: Some(now.monotonic_ms),
+            pause_ms: 0,
             syncing_since_ms: None,
             leader_membership: None,
             designated: None,
@@ -287,6 +290,10 @@ impl Replica {
                     Role::Looking => {}
                 }
             }
+            Stored::MembershipRefused { epoch, why } => {
+                member.pause_ms = self.shared.settings.tick_time_ms;
+                self.look_for_leader(now, &format!("epoch {epoch:x} can't be entered: {why}"));
+            }
             Stored::Truncated { zxid, tree } => {
                 let mut last = zxid;
                 if let Some(tree) = tree {
@@ -340,7 +347,7 @@ impl Replica {
         };
         member.looking_since_ms = now.monotonic_ms;
         member.unavailable_since_ms.get_or_insert(now.monotonic_ms);
-        member.look_at_ms = Some(now.monotonic_ms + delay_ms.max(0));
+        member.look_at_ms = Some(now.monotonic_ms + delay_ms.max(std::mem::take(&mut member.pause_ms)));
         member.stale_standing = true;
         self.try_to_look(now);
     }

@@ -97,7 +97,7 @@ impl World {
                 Output::Store(store) => {
                     let stored = match store {
                         Store::AcceptedEpoch(epoch) => Stored::AcceptedEpoch(epoch),
-                        Store::CurrentEpoch(epoch) => Stored::CurrentEpoch(epoch),
+                        Store::CurrentEpoch { epoch, .. } => Stored::CurrentEpoch(epoch),
                         Store::Truncate { zxid, reload } => {
                             Stored::Truncated { zxid, tree: reload.then(|| Box::new(Tree::new())) }
                         }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::config::TransactionLog;
-use crate::config::dynamic_config;
+use crate::config::dynamic_config::{self, NotStored};
 use crate::failure::{Failure, Failures};
 use crate::log_position::LogPosition;
 use crate::observe::activity::Activities;
@@ -207,7 +207,12 @@ impl StorageThread {
                 self.files.write_accepted_epoch(epoch).map_err(epoch_failure)?;
                 self.answer(Input::Stored(Stored::AcceptedEpoch(epoch)));
             }
-            Store::CurrentEpoch(epoch) => {
+            Store::CurrentEpoch { epoch, membership } => {
+                let refused = membership.and_then(|membership| self.write_membership(&membership, false).err());
+                if let Some(error) = refused {
+                    self.answer(Input::Stored(Stored::MembershipRefused { epoch, why: error.to_string() }));
+                    return Ok(());
+                }
                 self.files.write_current_epoch(epoch).map_err(epoch_failure)?;
                 self.answer(Input::Stored(Stored::CurrentEpoch(epoch)));
             }
@@ -225,8 +230,8 @@ impl StorageThread {
                 })?;
                 self.answer(Input::Stored(Stored::SnapshotInstalled { zxid }));
             }
-            Store::ProposedMembership(membership) => self.write_membership(&membership, false),
-            Store::ActiveMembership(membership) => self.write_membership(&membership, true),
+            Store::ProposedMembership(membership) => drop(self.write_membership(&membership, false)),
+            Store::ActiveMembership(membership) => drop(self.write_membership(&membership, true)),
         }
         Ok(())
     }
@@ -268,22 +273,23 @@ impl StorageThread {
 
     /// The files of the configuration. The ensemble goes by what is in the log, and so does this server at its next start where they can't be
     /// written.
-    fn write_membership(&self, membership: &Membership, active: bool) {
-        let Some(config_file) = &self.files.config_file else { return };
+    fn write_membership(&self, membership: &Membership, active: bool) -> Result<(), NotStored> {
+        let Some(config_file) = &self.files.config_file else { return Ok(()) };
         let written = if active {
             dynamic_config::store_active(config_file, self.shared.settings.server, membership)
         } else {
             dynamic_config::store_proposed(config_file, membership)
         };
         let mark = membership_at_start::mark(self.files.data_dir());
-        match written {
+        match &written {
             Ok(()) if active => dynamic_config::forget_not_stored(&mark),
             Ok(()) => {}
             Err(error) => {
                 warn!("{error}");
-                dynamic_config::note_not_stored(&mark, &error);
+                dynamic_config::note_not_stored(&mark, error);
             }
         }
+        written
     }
 
     fn answer(&self, input: Input) {
@@ -390,7 +396,7 @@ mod tests {
             queue.store(Store::AcceptedEpoch(1));
             queue.append(&mut records(1..=3));
             queue.append(&mut records(4..=5));
-            queue.store(Store::CurrentEpoch(1));
+            queue.store(Store::CurrentEpoch { epoch: 1, membership: None });
             queue.append(&mut records(6..=7));
             queue.store(Store::Truncate { zxid: zxid(4), reload: true });
             queue.append(&mut records(5..=6));
@@ -437,10 +443,40 @@ mod tests {
         let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
         let answers = run(&files, &shared, Zxid::new(1, 3), |queue| {
             queue.store(Store::InstallSnapshot { zxid: Zxid::new(1, 9) });
-            queue.store(Store::CurrentEpoch(7));
+            queue.store(Store::CurrentEpoch { epoch: 7, membership: None });
         });
         assert!(answers.is_empty(), "{answers:?}");
         assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 1);
+    }
+
+    /// Whoever enters an epoch knows of the membership that its leader goes by, also after a restart.
+    #[test]
+    fn an_epoch_whose_membership_can_not_be_written_is_not_entered() {
+        let directory = tempfile::tempdir().unwrap();
+        let configuration = directory.path().join("conf");
+        let mut files = Files::of_test(directory.path());
+        files.config_file = Some(configuration.join("zoo.cfg"));
+        let (files, next) = (Arc::new(files), configuration.join("zoo.cfg.dynamic.next"));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let membership = Membership::parse_text("server.1=a:1:2:participant;3\nversion=9", false).unwrap();
+        let enter = || {
+            let store = Store::CurrentEpoch { epoch: 2, membership: Some(membership.clone()) };
+            run(&files, &shared, Zxid::new(1, 3), |queue| {
+                queue.store(Store::AcceptedEpoch(2));
+                queue.store(store);
+            })
+        };
+        let refused = enter();
+        assert!(
+            matches!(&refused[..], [_, Input::Stored(Stored::MembershipRefused { epoch: 2, why })] if why.contains("dynamic.next")),
+            "{refused:?}"
+        );
+        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 1);
+        std::fs::create_dir(&configuration).unwrap();
+        let entered = enter();
+        assert!(matches!(entered[..], [_, Input::Stored(Stored::CurrentEpoch(2))]), "{entered:?}");
+        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 2);
+        assert!(std::fs::read_to_string(next).unwrap().contains("server.1=a:1:2:participant;3"));
     }
 
     #[test]

@@ -130,8 +130,16 @@ impl World {
                 }
                 (Some(Stored::AcceptedEpoch(epoch)), this.promises.stored(server + 1, Some(epoch), None))
             }
-            Store::CurrentEpoch(epoch) => {
-                write_epoch(&*disk, &directories.snapshot_dir, CURRENT, epoch)?;
+            Store::CurrentEpoch { epoch, membership } => {
+                let before = this.memberships.clone().or_else(|| self.plan.membership());
+                let next =
+                    membership.zip(before).map(|(next, before)| Memberships::new(before.committed.clone(), next));
+                if next.is_some_and(|next| !self.write_membership(server, next, false)) {
+                    let why = "its file can't be written".to_owned();
+                    return Ok(Some(Input::Stored(Stored::MembershipRefused { epoch, why })));
+                }
+                let this = &mut self.servers[server];
+                write_epoch(&*disk, &this.directories.snapshot_dir, CURRENT, epoch)?;
                 (Some(Stored::CurrentEpoch(epoch)), this.promises.stored(server + 1, None, Some(epoch)))
             }
             Store::Truncate { zxid, reload } => {

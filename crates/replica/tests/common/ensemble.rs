@@ -52,6 +52,8 @@ pub enum Told {
 pub struct Disk {
     epochs: Epochs,
     pub memberships: Memberships,
+    /// The files of the configuration can't be written.
+    pub refuses_memberships: bool,
     pub appended: Vec<Record>,
 }
 
@@ -129,7 +131,12 @@ impl World {
         };
         for node in 0..servers {
             let epochs = Epochs { accepted: 0, current: 0 };
-            let disk = Disk { epochs, memberships: world.settings.memberships.clone(), appended: Vec::new() };
+            let disk = Disk {
+                epochs,
+                memberships: world.settings.memberships.clone(),
+                refuses_memberships: false,
+                appended: Vec::new(),
+            };
             let started = world.start(node, Tree::new(), disk);
             world.nodes.push(started);
         }
@@ -281,7 +288,13 @@ impl World {
                         disk.epochs.accepted = epoch;
                         Stored::AcceptedEpoch(epoch)
                     }
-                    Store::CurrentEpoch(epoch) => {
+                    Store::CurrentEpoch { epoch, membership: Some(_) } if disk.refuses_memberships => {
+                        Stored::MembershipRefused { epoch, why: "it is read-only".to_owned() }
+                    }
+                    Store::CurrentEpoch { epoch, membership } => {
+                        if let Some(proposed) = membership {
+                            disk.memberships = Memberships::new(disk.memberships.committed.clone(), proposed);
+                        }
                         disk.epochs.current = epoch;
                         Stored::CurrentEpoch(epoch)
                     }
@@ -294,12 +307,14 @@ impl World {
                         disk.appended.clear();
                         Stored::SnapshotInstalled { zxid }
                     }
+                    Store::ProposedMembership(_) | Store::ActiveMembership(_) if disk.refuses_memberships => return,
                     Store::ProposedMembership(proposed) => {
                         disk.memberships = Memberships::new(disk.memberships.committed.clone(), proposed);
                         return;
                     }
                     Store::ActiveMembership(active) => {
-                        disk.memberships = Memberships::settled(active);
+                        let newer = Some(&disk.memberships.last_seen).filter(|next| next.version > active.version);
+                        disk.memberships = Memberships::new(active.clone(), newer.cloned().unwrap_or(active));
                         return;
                     }
                 };

@@ -113,7 +113,7 @@ impl Replica {
     pub(crate) fn leader_output(&mut self, now: Time, output: LeaderOutput) {
         match output {
             LeaderOutput::AcceptedEpoch(epoch) => self.store(Store::AcceptedEpoch(epoch)),
-            LeaderOutput::CurrentEpoch(epoch) => self.store(Store::CurrentEpoch(epoch)),
+            LeaderOutput::CurrentEpoch(epoch) => self.store_current_epoch(epoch),
             LeaderOutput::ToLearner { link, bytes } => self.outputs.push_back(Output::ToLearner { link, bytes }),
             LeaderOutput::PlanSync { link, after, before } => {
                 self.outputs.push_back(Output::PlanSync { link, after, before });

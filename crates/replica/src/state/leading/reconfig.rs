@@ -1,7 +1,9 @@
 //! Changing the members while the ensemble runs.
 //!
 //! What always holds here: one change at a time; a new membership is proposed only when a quorum of it is synced with the leader; it goes
-//! into force with its transaction, whose zxid is its version, on every server.
+//! into force with its transaction, whose zxid is its version, on every server. A membership that may come into force is kept for as long as
+//! its transaction is in this server's history, and no longer than until a leader of a history without that transaction says what it goes by.
+//! What a leader goes by that no log has is in the files of the configuration before this server enters the leader's epoch.
 //!
 //! Counterpart in the original: the reconfig case of `PrepRequestProcessor`, `QuorumPeer.processReconfig`.
 
@@ -10,11 +12,11 @@ use std::sync::Arc;
 
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::request::ReconfigRequest;
-use rookeeper_proto::{ErrorCode, Id, ServerId, SessionId, Txn, Zxid};
+use rookeeper_proto::{Epoch, ErrorCode, Id, ServerId, SessionId, Txn, Zxid};
 use rookeeper_zab::{Member, Membership, Memberships};
 
 use crate::contract::{Level, Output, Store};
-use crate::replica::{Replica, Role};
+use crate::replica::{InFlight, Replica, Role};
 use crate::time::Time;
 use crate::write::new_members::{self, error_of};
 
@@ -75,18 +77,45 @@ impl Replica {
         self.set_memberships(memberships);
     }
 
-    /// What this server had behind `zxid` is history no more, and a membership that was proposed there with it.
-    pub(crate) fn forget_membership_after(&mut self, zxid: Zxid) {
+    /// The leader whose history this server has now goes by this membership. What else this server has seen may still come into force where
+    /// that history holds its transaction, and counts for nothing any more where it does not.
+    pub(crate) fn see_leaders_membership(&mut self, membership: Membership) {
         let Some(member) = &self.member else { return };
         let Memberships { committed, last_seen, .. } = &*member.memberships;
-        if last_seen.version <= committed.version.max(zxid.0) {
+        if last_seen.version > membership.version.max(committed.version) && self.is_in_history(last_seen) {
             return;
         }
         let committed = committed.clone();
-        if self.shared.settings.reconfig {
-            self.outputs.push_back(Output::Store(Store::ProposedMembership(committed.clone())));
+        if membership.version > committed.version {
+            self.see_membership(membership);
+        } else if last_seen.version > committed.version {
+            if self.shared.settings.reconfig {
+                self.outputs.push_back(Output::Store(Store::ProposedMembership(committed.clone())));
+            }
+            self.set_memberships(Memberships::settled(committed));
         }
-        self.set_memberships(Memberships::settled(committed));
+    }
+
+    /// Whether the transaction of a membership is the last of its kind in this server's history, which is what a restart would find.
+    fn is_in_history(&self, membership: &Membership) -> bool {
+        let version = Zxid(membership.version);
+        let is_its = |next: &InFlight| next.header.zxid == version && matches!(next.txn, Txn::Reconfig { .. });
+        let tree = self.shared.tree();
+        self.in_flight.iter().any(is_its)
+            || tree.node(rookeeper_proto::path::CONFIG).is_some_and(|node| node.stat().mzxid == version)
+    }
+
+    /// Enters an epoch, which is a promise to know what its leader goes by: it may be in force as soon as a quorum has promised that.
+    pub(crate) fn store_current_epoch(&mut self, epoch: Epoch) {
+        let Some(member) = self.member.as_ref().filter(|_| self.shared.settings.reconfig) else {
+            return self.store(Store::CurrentEpoch { epoch, membership: None });
+        };
+        let Memberships { committed, last_seen, .. } = &*member.memberships;
+        // A version alone is the next leader's to give again.
+        let differs = (&last_seen.members, &last_seen.groups) != (&committed.members, &committed.groups);
+        let is_nowhere_else = last_seen.version > committed.version && differs && !self.is_in_history(last_seen);
+        let membership = is_nowhere_else.then(|| last_seen.clone());
+        self.store(Store::CurrentEpoch { epoch, membership });
     }
 
     /// Puts a membership into force. A newer one that was proposed stays known: it may be in force by what this server acknowledged.
@@ -272,22 +301,56 @@ mod tests {
 
     const NOW: Time = Time { monotonic_ms: 0, wall_ms: 0 };
 
-    /// It may be in force by what this server acknowledged, wherever it hears of an older one: in a vote, or as what a leader began with.
+    /// It may be in force by what this server acknowledged, wherever it hears of an older one: in a vote, or as what a leader goes by.
     #[test]
-    fn what_was_proposed_is_forgotten_with_its_record_only() {
+    fn what_was_proposed_is_forgotten_when_a_leader_has_no_record_of_it() {
         let of_version = |version| Membership { version, ..current() };
         let (before, between, proposed) = (of_version(5), of_version(7), of_version(9));
-        let mut replica = member(Memberships::new(before, proposed.clone()));
-        replica.activate_membership(NOW, between.clone());
         let known = |replica: &Replica| (*replica.member.as_ref().unwrap().memberships).clone();
-        assert_eq!(known(&replica), Memberships::new(between.clone(), proposed.clone()));
-        replica.forget_membership_after(Zxid(9));
-        assert_eq!(known(&replica), Memberships::new(between.clone(), proposed));
+        for (is_in_history, is_active) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut replica = member(Memberships::new(before.clone(), proposed.clone()));
+            if is_active {
+                replica.activate_membership(NOW, between.clone());
+            }
+            let committed = if is_active { &between } else { &before };
+            assert_eq!(known(&replica), Memberships::new(committed.clone(), proposed.clone()));
+            if is_in_history {
+                replica.shared.tree_mut().write_config_node("", Zxid(9), 0);
+            }
+            while replica.poll().is_some() {}
+            replica.see_leaders_membership(between.clone());
+            let last = if is_in_history { &proposed } else { &between };
+            assert_eq!(known(&replica), Memberships::new(committed.clone(), last.clone()));
+            let written = replica.poll();
+            let is_between = |store: &Store| matches!(store, Store::ProposedMembership(kept) if *kept == between);
+            match &written {
+                Some(Output::Store(store)) => assert!(!is_in_history && is_between(store), "{store:?}"),
+                _ => assert!(is_in_history, "{written:?}"),
+            }
+        }
+    }
 
-        while replica.poll().is_some() {}
-        replica.forget_membership_after(Zxid(8));
-        assert_eq!(known(&replica), Memberships::settled(between.clone()));
-        assert!(matches!(replica.poll(), Some(Output::Store(Store::ProposedMembership(kept))) if kept == between));
+    /// An epoch is entered together with the membership its leader goes by, unless the log has that.
+    #[test]
+    fn a_membership_that_no_log_has_is_written_before_the_epoch() {
+        let other = "server.2=b:1:2:participant;0.0.0.0:3\nserver.3=c:1:2:participant;0.0.0.0:3\nversion=9";
+        let proposed = Membership::parse_text(other, false).unwrap();
+        let written = |replica: &mut Replica| {
+            replica.store_current_epoch(4);
+            loop {
+                match replica.poll() {
+                    Some(Output::Store(Store::CurrentEpoch { epoch: 4, membership })) => return membership,
+                    Some(_) => {}
+                    None => panic!("the epoch is not stored"),
+                }
+            }
+        };
+        let mut replica = member(Memberships::new(current(), proposed.clone()));
+        assert_eq!(written(&mut replica), Some(proposed));
+        replica.shared.tree_mut().write_config_node("", Zxid(9), 0);
+        assert_eq!(written(&mut replica), None, "the log has it");
+        let same = Membership { version: 9, ..current() };
+        assert_eq!(written(&mut member(Memberships::new(current(), same))), None, "nothing but the version is new");
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Replica {
                     member.syncing_since_ms = Some(now.monotonic_ms);
                 }
             }
-            LearnerOutput::CurrentEpoch(epoch) => self.store(Store::CurrentEpoch(epoch)),
+            LearnerOutput::CurrentEpoch(epoch) => self.store_current_epoch(epoch),
             LearnerOutput::Truncate(zxid) => {
                 while self.in_flight.back().is_some_and(|next| next.header.zxid > zxid) {
                     self.in_flight.pop_back();
@@ -83,7 +83,6 @@ impl Replica {
                 self.history.truncate(zxid);
                 let reload = zxid < self.shared.tree().last_zxid();
                 self.store(Store::Truncate { zxid, reload });
-                self.forget_membership_after(zxid);
             }
             LearnerOutput::InstallSnapshot(zxid) => {
                 self.in_flight.clear();
@@ -93,7 +92,6 @@ impl Replica {
                 }
                 self.compare_digests = false;
                 self.store(Store::InstallSnapshot { zxid });
-                self.forget_membership_after(zxid);
             }
             LearnerOutput::Append(record) => self.append_from_leader(now, record),
             LearnerOutput::Membership(text) => self.membership_from_leader(&text),
@@ -134,7 +132,7 @@ impl Replica {
                 if let Some(member) = &mut self.member {
                     member.leader_membership = Some(membership.clone());
                 }
-                self.see_membership(membership);
+                self.see_leaders_membership(membership);
                 self.come_again_to_vote();
             }
             Err(error) => {

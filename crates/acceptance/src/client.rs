@@ -311,12 +311,24 @@ pub fn receive_frame(stream: &mut TcpStream) -> Result<Option<Vec<u8>>> {
     Ok(read_or_end(stream, &mut payload)?.then_some(payload))
 }
 
+/// The server was silent for longer than any answer may take.
+#[derive(Debug)]
+pub struct NothingCame;
+
+impl std::fmt::Display for NothingCame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nothing came in time")
+    }
+}
+
+impl std::error::Error for NothingCame {}
+
 fn read_or_end(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
     match stream.read_exact(buffer) {
         Ok(()) => Ok(true),
         Err(error) => match error.kind() {
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Ok(false),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => bail!("nothing came in time"),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(NothingCame.into()),
             _ => Err(error.into()),
         },
     }

@@ -47,7 +47,8 @@ impl Context {
         client_port: u16,
         figures: Arc<Figures>,
     ) -> Context {
-        let tokens = ConnectionTokens::new(&config.connections.throttle, clock.monotonic_ms());
+        let local_sessions = config.ensemble.as_ref().is_some_and(|ensemble| ensemble.local_sessions_enabled);
+        let tokens = ConnectionTokens::new(&config.connections.throttle, local_sessions, clock.monotonic_ms());
         Context {
             max_frame_bytes: config.requests.jute_max_buffer as usize,
             shared,

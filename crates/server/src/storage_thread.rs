@@ -359,7 +359,6 @@ mod tests {
                 force_sync: true,
                 fsync_warning_threshold_ms: 10_000,
                 flush_delay_ms: 0,
-                max_write_queue_poll_time_ms: 0,
                 max_batch_size: None,
             },
             figures: Arc::default(),

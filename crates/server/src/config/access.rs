@@ -8,25 +8,26 @@ use super::error::{ConfigError, Fault, excerpt};
 use super::settings::{Setting, Settings};
 
 /// Authentication and the switches around ACLs.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Access {
     /// Whether clients can authenticate with the scheme `digest`.
-    pub digest_enabled: bool,
+    pub(crate) digest_enabled: bool,
     /// Hash of `user:password` in identities of the scheme `digest`. ACLs made with another one stop matching.
-    pub digest_algorithm: DigestAlgorithm,
+    pub(crate) digest_algorithm: DigestAlgorithm,
     /// `super:<base64 of the hash>`: whoever authenticates to this may do anything. Secret.
-    pub super_digest: Option<String>,
+    pub(crate) super_digest: Option<String>,
     /// Every connection must authenticate with one of these schemes before its first request; none for no such rule.
-    pub enforced_schemes: Option<BTreeSet<String>>,
+    pub(crate) enforced_schemes: Option<BTreeSet<String>>,
     /// Names accepted by the scheme `ensemble`, whose provider is configured; a client that names another one is
     /// disconnected, and an empty set accepts all. None if there is no such scheme.
-    pub ensemble_names: Option<BTreeSet<String>>,
+    pub(crate) ensemble_names: Option<BTreeSet<String>>,
     /// No ACL is checked at all.
-    pub skip_acl: bool,
+    pub(crate) skip_acl: bool,
     /// ACLs of writes are checked before the leader sees the request; without an ensemble it changes nothing.
-    pub enable_eager_acl_check: bool,
+    pub(crate) enable_eager_acl_check: bool,
     /// Whether writes beyond a hard quota are refused rather than logged.
-    pub enforce_quota: bool,
+    pub(crate) enforce_quota: bool,
 }
 
 impl std::fmt::Debug for Access {

@@ -15,60 +15,61 @@ use super::properties;
 use super::settings::{Found, Settings};
 
 /// Settings of a member of an ensemble.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq))]
 pub struct Ensemble {
     /// The number in the file `myid`.
-    pub server_id: ServerId,
+    pub(crate) server_id: ServerId,
     /// All members, this one included.
-    pub membership: Membership,
+    pub(crate) membership: Membership,
     /// The membership that a reconfiguration proposed and may not have activated, from `<zoo.cfg>.dynamic.next`.
-    pub last_seen: Option<Membership>,
+    pub(crate) last_seen: Option<Membership>,
     /// This server's part, by the server lines.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Whether a single voter runs outside of an ensemble; with it a reconfiguration must leave two.
-    pub standalone_enabled: bool,
+    pub(crate) standalone_enabled: bool,
     /// Ticks a learner may take to connect and to catch up; too few, and a big database never gets into the ensemble.
-    pub init_limit_ticks: u32,
+    pub(crate) init_limit_ticks: u32,
     /// Ticks without a sign of life after which a learner or the leader is given up.
-    pub sync_limit_ticks: u32,
+    pub(crate) sync_limit_ticks: u32,
     /// Ticks a learner may take to connect to the leader; none for `init_limit_ticks`.
-    pub connect_to_learner_master_limit_ticks: Option<u32>,
+    pub(crate) connect_to_learner_master_limit_ticks: Option<u32>,
     /// Whether quorum and election ports listen on all addresses rather than on those of the server line.
-    pub quorum_listen_on_all_ips: bool,
+    pub(crate) quorum_listen_on_all_ips: bool,
     /// Whether only members' addresses are let in at the quorum port and the election port.
-    pub only_members: bool,
+    pub(crate) only_members: bool,
     /// Whether sessions start as known to one server only, which spares the leader.
-    pub local_sessions_enabled: bool,
+    pub(crate) local_sessions_enabled: bool,
     /// Whether such a session becomes a global one when it needs to.
-    pub local_sessions_upgrading_enabled: bool,
+    pub(crate) local_sessions_upgrading_enabled: bool,
     /// Whether the leader accepts clients.
-    pub leader_serves: bool,
+    pub(crate) leader_serves: bool,
     /// Transactions kept in memory for learners that fell behind a little. At least 500.
-    pub commit_log_count: u32,
+    pub(crate) commit_log_count: u32,
     /// The log is sent instead of a snapshot up to this part of the snapshot's size; none for never.
-    pub snapshot_size_factor: Option<f64>,
+    pub(crate) snapshot_size_factor: Option<f64>,
     /// Whether learners always get a whole snapshot.
-    pub force_snapshot_sync: bool,
+    pub(crate) force_snapshot_sync: bool,
     /// Milliseconds to connect to another member for an election.
-    pub connect_timeout_ms: u32,
+    pub(crate) connect_timeout_ms: u32,
     /// Milliseconds a server may take to say who it is when it connects; none for `sync_limit_ticks`, but five seconds at most.
-    pub quorum_connection_timeout_ms: Option<u32>,
+    pub(crate) quorum_connection_timeout_ms: Option<u32>,
     /// How often binding the election port is tried; none for no end.
-    pub election_port_bind_retries: Option<u32>,
+    pub(crate) election_port_bind_retries: Option<u32>,
     /// First and longest wait in milliseconds for notifications in an election.
-    pub notification_interval_ms: (u32, u32),
+    pub(crate) notification_interval_ms: (u32, u32),
     /// Milliseconds a would-be leader waits for a quorum to accept its epoch; none for `init_limit_ticks`.
-    pub max_time_to_wait_for_epoch_ms: Option<u32>,
+    pub(crate) max_time_to_wait_for_epoch_ms: Option<u32>,
     /// Most learners that get a snapshot at once.
-    pub max_concurrent_snap_syncs: u32,
+    pub(crate) max_concurrent_snap_syncs: u32,
     /// Most learners that get a part of the log at once.
-    pub max_concurrent_diff_syncs: u32,
+    pub(crate) max_concurrent_diff_syncs: u32,
     /// Milliseconds between a learner's attempts to reach the leader.
-    pub leader_connect_delay_ms: u32,
+    pub(crate) leader_connect_delay_ms: u32,
     /// Milliseconds an observer waits before it joins an election, so that participants have their say first.
-    pub observer_election_delay_ms: u64,
+    pub(crate) observer_election_delay_ms: u64,
     /// Whether a member may have several addresses.
-    pub multi_address_enabled: bool,
+    pub(crate) multi_address_enabled: bool,
 }
 
 /// Reads a file; the only way in which this module sees the file system.

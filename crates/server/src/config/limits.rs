@@ -8,17 +8,17 @@ use super::settings::Settings;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientPort {
     /// Name or address to listen on; none for all addresses, IPv4 and IPv6.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// Port; 0 takes any free one. None for a member that clients do not connect to.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// How many connections may wait to be accepted; none leaves it to the system.
-    pub backlog: Option<u32>,
+    pub(crate) backlog: Option<u32>,
     /// The same as it is written, which `conf` shows.
-    pub backlog_as_written: i64,
+    pub(crate) backlog_as_written: i64,
     /// Whether the system probes silent connections. Sessions have heartbeats of their own; this helps with firewalls.
-    pub tcp_keep_alive: bool,
+    pub(crate) tcp_keep_alive: bool,
     /// A connection that has not asked for a session after this many milliseconds is closed.
-    pub sessionless_connection_timeout_ms: u32,
+    pub(crate) sessionless_connection_timeout_ms: u32,
 }
 
 impl ClientPort {
@@ -46,30 +46,32 @@ fn host_of(address: &HostPort) -> Option<String> {
 }
 
 /// Time and sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Sessions {
     /// The unit of time in milliseconds: sessions expire with this resolution, and the bounds below derive from it.
-    pub tick_time_ms: u32,
+    pub(crate) tick_time_ms: u32,
     /// No session gets a shorter timeout, in milliseconds, whatever its client asks for.
-    pub min_timeout_ms: u32,
+    pub(crate) min_timeout_ms: u32,
     /// No session gets a longer timeout, in milliseconds.
-    pub max_timeout_ms: u32,
+    pub(crate) max_timeout_ms: u32,
 }
 
 /// How many connections are accepted, and how fast.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq))]
 pub struct Connections {
     /// Most connections from one address; a further one is closed at once. None for no limit.
-    pub max_per_address: Option<u32>,
+    pub(crate) max_per_address: Option<u32>,
     /// The same as it is written, which `conf` shows.
-    pub max_per_address_as_written: i64,
+    pub(crate) max_per_address_as_written: i64,
     /// Most connections in all. None for no limit.
-    pub max_total: Option<u32>,
+    pub(crate) max_total: Option<u32>,
     /// What all clients together may make the server hold, in bytes, before the largest users are cut. None for a quarter of the memory
     /// that the process may use.
-    pub memory_limit_bytes: Option<usize>,
+    pub(crate) memory_limit_bytes: Option<usize>,
     /// Token bucket for new sessions.
-    pub throttle: ConnectionThrottle,
+    pub(crate) throttle: ConnectionThrottle,
 }
 
 impl Connections {
@@ -86,44 +88,32 @@ impl Connections {
     }
 }
 
-/// A token bucket that new sessions must draw from; an empty bucket refuses them, a draining one drops some at random.
-#[derive(Debug, Clone, PartialEq)]
+/// A token bucket that sessions must draw from when they open or come back; an empty bucket refuses them.
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq))]
 pub struct ConnectionThrottle {
     /// Size of the bucket; none switches the throttle off.
-    pub tokens: Option<u32>,
+    pub(crate) tokens: Option<u32>,
     /// Milliseconds between two refills.
-    pub fill_time_ms: u32,
+    pub(crate) fill_time_ms: u32,
     /// Tokens added by a refill.
-    pub fill_count: u32,
-    /// Milliseconds between two changes of the drop probability; none never drops at random.
-    pub freeze_time_ms: Option<u32>,
-    /// Added to the drop probability when the bucket ran low.
-    pub drop_increase: f64,
-    /// Taken from the drop probability when it did not.
-    pub drop_decrease: f64,
-    /// From this fill level, 0 to 1, the drop probability goes down.
-    pub decrease_ratio: f64,
+    pub(crate) fill_count: u32,
     /// Whether the weights below apply; otherwise every session costs one token.
-    pub weight_enabled: bool,
+    pub(crate) weight_enabled: bool,
     /// Tokens for a new global session.
-    pub global_session_weight: u32,
+    pub(crate) global_session_weight: u32,
     /// Tokens for a session that comes back.
-    pub renew_session_weight: u32,
-    /// Tokens for a local session.
-    pub local_session_weight: u32,
+    pub(crate) renew_session_weight: u32,
+    /// Tokens for a new session where sessions are local.
+    pub(crate) local_session_weight: u32,
 }
 
 impl ConnectionThrottle {
     fn read(settings: &Settings) -> Self {
-        let freeze_time = settings.number("connection_throttle_freeze_time");
         ConnectionThrottle {
             tokens: settings.positive("connection_throttle_tokens"),
             fill_time_ms: settings.whole("connection_throttle_fill_time"),
             fill_count: settings.whole("connection_throttle_fill_count"),
-            freeze_time_ms: u32::try_from(freeze_time).ok(),
-            drop_increase: settings.ratio("connection_throttle_drop_increase"),
-            drop_decrease: settings.ratio("connection_throttle_drop_decrease"),
-            decrease_ratio: settings.ratio("connection_throttle_decrease_ratio"),
             weight_enabled: settings.flag("connection_throttle_weight_enabled"),
             global_session_weight: settings.whole("connection_throttle_global_session_weight"),
             renew_session_weight: settings.whole("connection_throttle_renew_session_weight"),
@@ -133,23 +123,16 @@ impl ConnectionThrottle {
 }
 
 /// How large requests may be, and how many.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Requests {
     /// Largest packet from a client in bytes; a larger one closes the connection. Clients have the same limit for
     /// answers.
-    pub jute_max_buffer: u32,
+    pub(crate) jute_max_buffer: u32,
     /// By so many bytes the record of a transaction may be longer than the largest request.
-    pub extra_size: u32,
+    pub(crate) extra_size: u32,
     /// When more requests than this are in process, a connection that has one among them is not read.
-    pub global_outstanding_limit: u32,
-    /// From this many bytes a request counts as large; none for no such rule.
-    pub large_request_threshold_bytes: Option<u32>,
-    /// Bytes of large requests in process; a further one closes its connection.
-    pub large_request_max_bytes: u32,
-    /// A request that waited longer than this many milliseconds is answered with "throttled"; none for no such rule.
-    pub throttled_op_wait_time_ms: Option<u32>,
-    /// Delay of requests under load.
-    pub throttle: RequestThrottle,
+    pub(crate) global_outstanding_limit: u32,
 }
 
 impl Requests {
@@ -158,10 +141,6 @@ impl Requests {
             jute_max_buffer: settings.whole("jute.maxbuffer"),
             extra_size: extra_size(settings),
             global_outstanding_limit: settings.whole("globalOutstandingLimit"),
-            large_request_threshold_bytes: settings.positive("largeRequestThreshold"),
-            large_request_max_bytes: settings.whole("largeRequestMaxBytes"),
-            throttled_op_wait_time_ms: settings.positive("throttled_op_wait_time"),
-            throttle: RequestThrottle::read(settings),
         }
     }
 }
@@ -173,45 +152,16 @@ fn extra_size(settings: &Settings) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Requests wait in front of the pipeline while it is full.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestThrottle {
-    /// Most requests in the pipeline; none switches the throttle off.
-    pub max_requests: Option<u32>,
-    /// Milliseconds of one pause.
-    pub stall_time_ms: u32,
-    /// Whether stale requests are dropped after a pause instead of being processed for nobody.
-    pub drop_stale: bool,
-    /// A request older than its session's timeout is stale.
-    pub stale_latency_check: bool,
-    /// A request of a closed connection is stale.
-    pub stale_connection_check: bool,
-    /// At the end of the server, how many milliseconds the waiting requests get.
-    pub shutdown_timeout_ms: u32,
-}
-
-impl RequestThrottle {
-    fn read(settings: &Settings) -> Self {
-        RequestThrottle {
-            max_requests: settings.positive("request_throttle_max_requests"),
-            stall_time_ms: settings.whole("request_throttle_stall_time"),
-            drop_stale: settings.flag("request_throttle_drop_stale"),
-            stale_latency_check: settings.flag("request_stale_latency_check"),
-            stale_connection_check: settings.flag("request_stale_connection_check"),
-            shutdown_timeout_ms: settings.whole("request_throttler.shutdownTimeout"),
-        }
-    }
-}
-
 /// Removal of empty containers and of TTL nodes past their time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Containers {
     /// Milliseconds between two sweeps; such nodes live up to this much longer than they should.
-    pub check_interval_ms: u32,
+    pub(crate) check_interval_ms: u32,
     /// Most deletions per minute, so that a sweep does not crowd out clients.
-    pub max_per_minute: u32,
+    pub(crate) max_per_minute: u32,
     /// A container that never had a child goes after this many milliseconds; none keeps it.
-    pub max_never_used_interval_ms: Option<u64>,
+    pub(crate) max_never_used_interval_ms: Option<u64>,
 }
 
 impl Containers {

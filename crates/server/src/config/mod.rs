@@ -40,7 +40,7 @@ pub use ensemble::Ensemble;
 pub use environment::{DataDirectoryChoice, Environment};
 pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
-pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, RequestThrottle, Requests, Sessions};
+pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
 
 use rookeeper_zab::HostPort;
@@ -97,46 +97,57 @@ impl Source {
 }
 
 /// Everything a server needs to know before it starts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq))]
 pub struct Config {
     /// Where it came from, for the log.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Where clients connect.
-    pub client: ClientPort,
+    pub(crate) client: ClientPort,
     /// Time and sessions.
-    pub sessions: Sessions,
+    pub(crate) sessions: Sessions,
     /// Where the files are.
-    pub directories: DataDirectories,
+    pub(crate) directories: DataDirectories,
     /// How the transaction log is written.
-    pub log: TransactionLog,
+    pub(crate) log: TransactionLog,
     /// When and how snapshots are taken.
-    pub snapshots: Snapshots,
+    pub(crate) snapshots: Snapshots,
     /// What is written into the files.
-    pub formats: Formats,
+    pub(crate) formats: Formats,
     /// When old files go.
-    pub purge: Purge,
+    pub(crate) purge: Purge,
     /// How many connections are accepted.
-    pub connections: Connections,
+    pub(crate) connections: Connections,
     /// How large requests may be, and how many.
-    pub requests: Requests,
+    pub(crate) requests: Requests,
     /// Removal of empty containers and of TTL nodes past their time.
-    pub containers: Containers,
+    pub(crate) containers: Containers,
     /// Who may do what.
-    pub access: Access,
+    pub(crate) access: Access,
     /// Which four-letter words are answered.
-    pub four_letter_words: FourLetterWords,
+    pub(crate) four_letter_words: FourLetterWords,
     /// Whether a member without a quorum serves readers. Without an ensemble it only adds `isro` to the words.
-    pub read_only_mode_enabled: bool,
+    pub(crate) read_only_mode_enabled: bool,
     /// Whether the membership can be changed at run time. Without an ensemble it only changes the error of `reconfig`.
-    pub reconfig_enabled: bool,
+    pub(crate) reconfig_enabled: bool,
     /// The ensemble to be a member of; none for a standalone server.
-    pub ensemble: Option<Ensemble>,
+    pub(crate) ensemble: Option<Ensemble>,
 }
 
 impl Config {
-    /// Reads the configuration. The notices are for the log, in the order in which they came up.
+    /// Reads the configuration. A setting that nobody reads does not compile: no field is seen outside of this crate, so the compiler
+    /// reports the field, and the key is marked in `table` as one without effect. The notices are for the log, in the order in which they came up.
     pub fn load(source: Source, environment: &Environment) -> Result<(Config, Vec<Notice>), ConfigError> {
         Config::load_with(source, environment, &read_file)
+    }
+
+    /// What holds of each configuration that was accepted, whatever the file says.
+    fn assert_bounds(&self) {
+        assert!(self.sessions.tick_time_ms > 0 && i32::try_from(self.sessions.tick_time_ms).is_ok());
+        assert!(self.sessions.min_timeout_ms <= self.sessions.max_timeout_ms);
+        assert!(i32::try_from(self.sessions.max_timeout_ms).is_ok());
+        assert!(self.requests.jute_max_buffer <= 256 << 20 && self.requests.global_outstanding_limit > 0);
+        assert!(self.snapshots.snap_count > 0 && self.purge.snap_retain_count > 0);
     }
 
     /// The same with another way to read files, for tests and fuzzing.
@@ -148,6 +159,7 @@ impl Config {
         let (config, settings) = Config::read(source, environment, read_file)?;
         supported::check(&settings, config.ensemble.as_ref())?;
         supported::note_ignored(&settings);
+        config.assert_bounds();
         Ok((config, settings.into_notices()))
     }
 

@@ -433,15 +433,21 @@ mod tests {
 
     #[test]
     fn a_wrong_number_of_a_property_warns_and_leaves_the_default() {
-        let settings = gather(&[], &[("snapCount", "many"), ("connection_throttle_drop_increase", "2")]).unwrap();
+        let settings = gather(
+            &[],
+            &[("snapCount", "many"), ("snapshotSizeFactor", "a third"), ("connection_throttle_drop_increase", "2")],
+        )
+        .unwrap();
         assert_eq!(settings.number("snapCount"), 100_000);
-        assert_eq!(settings.ratio("connection_throttle_drop_increase"), 0.02);
+        assert_eq!(settings.ratio("snapshotSizeFactor"), 0.33);
         assert_eq!(
             texts(settings),
             [
                 "snapCount=many (zoo.cfg:1): For input string: \"many\"; the default 100000 is used; allowed: a whole number of \
              transactions, 2 or more",
-                "connection_throttle_drop_increase=2 (zoo.cfg:2): out of range; the default 0.02 is used; allowed: a number \
+                "snapshotSizeFactor=a third (zoo.cfg:2): For input string: \"a third\"; the default 0.33 is used; allowed: a number \
+             such as 0.33",
+                "connection_throttle_drop_increase=2 (zoo.cfg:3): out of range; the default 0.02 is used; allowed: a number \
              from 0 to 1",
             ]
         );

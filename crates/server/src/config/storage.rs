@@ -7,19 +7,20 @@ use super::error::{ConfigError, Fault};
 use super::settings::Settings;
 
 /// Where the files are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct DataDirectories {
     /// Holds `myid` and, in `version-2`, snapshots and epochs.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// Holds the transaction log, in `version-2`. The same as `data_dir` unless configured; a device of its own keeps
     /// snapshots from slowing down every write.
-    pub data_log_dir: PathBuf,
+    pub(crate) data_log_dir: PathBuf,
     /// Why it is this `data_dir`, for the log.
-    pub choice: DataDirectoryChoice,
+    pub(crate) choice: DataDirectoryChoice,
     /// Whether missing directories are made. Off, a forgotten mount stops the start instead of an empty database.
-    pub create_directories: bool,
+    pub(crate) create_directories: bool,
     /// Whether an empty directory counts as an empty database. Off, it does so only beside a file `initialize`.
-    pub create_database: bool,
+    pub(crate) create_database: bool,
 }
 
 /// A path that would be taken for the name of a new, empty directory, where another one is meant: what is wrong, and what to write.
@@ -97,57 +98,54 @@ fn version_dir(path: &Path) -> PathBuf {
 }
 
 /// How the transaction log is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct TransactionLog {
     /// Log files are rolled at this size, in KiB; none leaves it to the snapshots.
-    pub size_limit_kib: Option<u64>,
+    pub(crate) size_limit_kib: Option<u64>,
     /// Log files grow in steps of this many KiB, so that a sync need not write the file's size; 0 turns that off.
-    pub pre_alloc_size_kib: u64,
+    pub(crate) pre_alloc_size_kib: u64,
     /// Whether a transaction is on disk before it is acknowledged. Off, a power cut loses acknowledged writes.
-    pub force_sync: bool,
+    pub(crate) force_sync: bool,
     /// A sync that takes longer than this many milliseconds is reported.
-    pub fsync_warning_threshold_ms: u64,
+    pub(crate) fsync_warning_threshold_ms: u64,
     /// How many milliseconds writes are gathered before a sync; 0 syncs whenever nothing more waits. More gives
     /// throughput for latency.
-    pub flush_delay_ms: u64,
-    /// While gathering, the longest pause in milliseconds between two looks at the queue.
-    pub max_write_queue_poll_time_ms: u64,
+    pub(crate) flush_delay_ms: u64,
     /// A sync happens at the latest after this many transactions; none waits for `flush_delay_ms`.
-    pub max_batch_size: Option<u32>,
+    pub(crate) max_batch_size: Option<u32>,
 }
 
 impl TransactionLog {
     pub(super) fn read(settings: &Settings) -> Self {
-        let flush_delay_ms = settings.long("flushDelay");
-        let poll_time = settings.number_if_any("maxWriteQueuePollTime");
         TransactionLog {
             size_limit_kib: Some(settings.long("txnLogSizeLimitInKb")).filter(|size| *size > 0),
             pre_alloc_size_kib: settings.long("preAllocSize"),
             force_sync: settings.flag("forceSync"),
             fsync_warning_threshold_ms: settings.long("fsync.warningthresholdms"),
-            flush_delay_ms,
-            max_write_queue_poll_time_ms: poll_time.map_or(flush_delay_ms / 3, |time| u64::try_from(time).unwrap_or(0)),
+            flush_delay_ms: settings.long("flushDelay"),
             max_batch_size: settings.positive("maxBatchSize"),
         }
     }
 }
 
 /// When and how snapshots are taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Snapshots {
     /// A snapshot is taken and the log rolled after half to all of this many transactions, chosen at random so that
     /// members do not do it at once. At least 2. Fewer make the restart faster and the disk busier.
-    pub snap_count: u32,
+    pub(crate) snap_count: u32,
     /// The same by KiB of log; none for no such limit.
-    pub snap_size_limit_kib: Option<u64>,
+    pub(crate) snap_size_limit_kib: Option<u64>,
     /// How snapshots are written; all forms are read, whatever this says.
-    pub compression: SnapshotCompression,
+    pub(crate) compression: SnapshotCompression,
     /// Whether logs without any snapshot are accepted. On, a lost snapshot goes unnoticed; it is meant for data of
     /// very old servers.
-    pub trust_empty: bool,
+    pub(crate) trust_empty: bool,
     /// Whether a standalone server starts from a snapshot that was taken while the data changed, without the log of that time. A part of
     /// the changes of that time is missing then.
-    pub trust_partial: bool,
+    pub(crate) trust_partial: bool,
 }
 
 /// Compression of new snapshots.
@@ -193,20 +191,15 @@ impl Snapshots {
 
 /// What is written into transactions and snapshots. Each is on in current versions of the original; off is for data
 /// that older versions must read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Formats {
     /// Digests of the tree, which detect a member that went astray.
-    pub digest_enabled: bool,
+    pub(crate) digest_enabled: bool,
     /// What a server does whose tree has another digest than it should have.
-    pub on_digest_mismatch: OnMismatch,
-    /// The last zxid behind the tree in a snapshot.
-    pub serialize_last_zxid: bool,
-    /// The paths of the ephemerals in a closeSession transaction.
-    pub close_session_txn: bool,
+    pub(crate) on_digest_mismatch: OnMismatch,
     /// Whether clients may create TTL nodes. Existing ones are read in any case.
-    pub extended_types_enabled: bool,
-    /// Whether the TTL nodes of 3.5.3, which were encoded differently, are recognised.
-    pub emulate_353_ttl_nodes: bool,
+    pub(crate) extended_types_enabled: bool,
 }
 
 /// What follows when a digest shows that a tree is not what it should be.
@@ -233,24 +226,22 @@ impl Formats {
                     }
                 },
             },
-            serialize_last_zxid: settings.flag("serializeLastProcessedZxid.enabled"),
-            close_session_txn: settings.flag("closeSessionTxn.enabled"),
             extended_types_enabled: settings.flag("extendedTypesEnabled"),
-            emulate_353_ttl_nodes: settings.flag("emulate353TTLNodes"),
         })
     }
 }
 
 /// When old snapshots and logs are deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Purge {
     /// Hours between two purges; 0 means never, and the disk fills up.
-    pub interval_hours: u32,
+    pub(crate) interval_hours: u32,
     /// How many of the newest snapshots are kept, with all logs needed to go on from the oldest of them. At least 3.
-    pub snap_retain_count: u32,
+    pub(crate) snap_retain_count: u32,
     /// Files younger than this many hours are kept whatever their number, for a way back in time. Key of our own:
     /// `autopurge.minAgeHours`.
-    pub min_age_hours: u32,
+    pub(crate) min_age_hours: u32,
 }
 
 impl Purge {

@@ -5,6 +5,11 @@ use super::keys::Kind::{OnlyWith, Ratio, Secret, Switch, Text, UnlessWord};
 use super::keys::Status::{Ensemble, NoEffect, NotYet, Refused, Used};
 use super::keys::{Key, Kind, Spelling, Status};
 
+const REQUEST_THROTTLE: Status = NotYet("requests are not throttled yet; globalOutstandingLimit bounds them");
+const LARGE_REQUESTS: Status =
+    NotYet("large requests have no limit of their own yet; jute.maxbuffer and clientMemoryLimitInKb bound them");
+const RANDOM_DROP: Status =
+    NotYet("the connection throttle refuses when its tokens are used up, and drops nobody at random");
 const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
 const TLS: Status = NotYet("TLS is not supported yet");
@@ -117,17 +122,32 @@ pub(super) static KEYS: &[Key] = &[
     prop("forceSync", UnlessWord("no"), "yes", Used),
     prop("fsync.warningthresholdms", long(0, "milliseconds"), "1000", Used),
     prop("flushDelay", long(0, "milliseconds"), "0", Used),
-    prop("maxWriteQueuePollTime", long(0, "milliseconds"), "a third of flushDelay", Used),
+    prop(
+        "maxWriteQueuePollTime",
+        long(0, "milliseconds"),
+        "a third of flushDelay",
+        NoEffect("the queue is looked at as it fills; flushDelay alone says how long writes are gathered"),
+    ),
     prop("maxBatchSize", signed("transactions, 0 or less for no limit"), "1000", Used),
     prop("snapshot.compression.method", Text("gz, snappy or nothing"), "", Used),
     prop("snapshot.trust.empty", Switch, "false", Used),
     prop("snapshot.trust.partial", Switch, "true", Used),
     prop("digest.enabled", Switch, "true", Used),
     prop("digest.onMismatch", Text("log or stop (only here, not in Apache ZooKeeper)"), "log", Used),
-    prop("serializeLastProcessedZxid.enabled", Switch, "true", Used),
-    prop("closeSessionTxn.enabled", Switch, "true", Used),
+    prop(
+        "serializeLastProcessedZxid.enabled",
+        Switch,
+        "true",
+        NoEffect("digest.enabled decides on both trailers of a snapshot; the original reads either"),
+    ),
+    prop(
+        "closeSessionTxn.enabled",
+        Switch,
+        "true",
+        NoEffect("the list of paths is always written; every version reads it"),
+    ),
     prop("extendedTypesEnabled", Switch, "false", Used),
-    prop("emulate353TTLNodes", Switch, "false", Used),
+    prop("emulate353TTLNodes", Switch, "false", NotYet("the TTL nodes of 3.5.3 are not read")),
     file("autopurge.snapRetainCount", signed("snapshots, 3 or more"), "3", Used),
     file("autopurge.purgeInterval", signed("hours, 0 or less for never (default in Apache ZooKeeper: 0)"), "1", Used),
     file("autopurge.minAgeHours", whole(0, "hours (only here, not in Apache ZooKeeper)"), "0", Used),
@@ -137,8 +157,8 @@ pub(super) static KEYS: &[Key] = &[
     prop("globalOutstandingLimit", whole(0, "requests"), "1000", Used),
     bare("jute.maxbuffer", REQUEST_BYTES, "1048575", Used),
     prop("jute.maxbuffer.extrasize", whole(0, "bytes, 1024 or more"), "jute.maxbuffer", Used),
-    prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", Used),
-    prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", Used),
+    prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", LARGE_REQUESTS),
+    prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", LARGE_REQUESTS),
     prop(
         "clientMemoryLimitInKb",
         long(1024, "KiB (only here, not in Apache ZooKeeper)"),
@@ -149,20 +169,20 @@ pub(super) static KEYS: &[Key] = &[
     bare("znode.container.maxPerMinute", whole(1, "deletions"), "10000", Used),
     bare("znode.container.maxNeverUsedIntervalMs", long(0, "milliseconds, 0 for never"), "0", Used),
     // Throttling
-    prop("request_throttle_max_requests", signed("requests, 0 or less for off"), "0", Used),
-    prop("request_throttle_stall_time", whole(1, "milliseconds"), "100", Used),
-    prop("request_throttle_drop_stale", Switch, "true", Used),
-    prop("request_stale_latency_check", Switch, "false", Used),
-    prop("request_stale_connection_check", Switch, "true", Used),
-    prop("request_throttler.shutdownTimeout", whole(0, "milliseconds"), "10000", Used),
-    prop("throttled_op_wait_time", signed("milliseconds, 0 or less for off"), "0", Used),
+    prop("request_throttle_max_requests", signed("requests, 0 or less for off"), "0", REQUEST_THROTTLE),
+    prop("request_throttle_stall_time", whole(1, "milliseconds"), "100", REQUEST_THROTTLE),
+    prop("request_throttle_drop_stale", Switch, "true", REQUEST_THROTTLE),
+    prop("request_stale_latency_check", Switch, "false", REQUEST_THROTTLE),
+    prop("request_stale_connection_check", Switch, "true", REQUEST_THROTTLE),
+    prop("request_throttler.shutdownTimeout", whole(0, "milliseconds"), "10000", REQUEST_THROTTLE),
+    prop("throttled_op_wait_time", signed("milliseconds, 0 or less for off"), "0", REQUEST_THROTTLE),
     prop("connection_throttle_tokens", signed("tokens, 0 or less for off"), "0", Used),
     prop("connection_throttle_fill_time", whole(1, "milliseconds"), "1", Used),
     prop("connection_throttle_fill_count", whole(1, "tokens"), "1", Used),
-    prop("connection_throttle_freeze_time", signed("milliseconds, less than 0 for off"), "-1", Used),
-    prop("connection_throttle_drop_increase", FRACTION, "0.02", Used),
-    prop("connection_throttle_drop_decrease", FRACTION, "0.002", Used),
-    prop("connection_throttle_decrease_ratio", FRACTION, "0", Used),
+    prop("connection_throttle_freeze_time", signed("milliseconds, less than 0 for off"), "-1", RANDOM_DROP),
+    prop("connection_throttle_drop_increase", FRACTION, "0.02", RANDOM_DROP),
+    prop("connection_throttle_drop_decrease", FRACTION, "0.002", RANDOM_DROP),
+    prop("connection_throttle_decrease_ratio", FRACTION, "0", RANDOM_DROP),
     prop("connection_throttle_weight_enabled", Switch, "false", Used),
     prop("connection_throttle_global_session_weight", whole(1, "tokens"), "3", Used),
     prop("connection_throttle_renew_session_weight", whole(1, "tokens"), "2", Used),

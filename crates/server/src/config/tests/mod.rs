@@ -117,7 +117,6 @@ fn without_any_configuration_a_server_can_start() {
             force_sync: true,
             fsync_warning_threshold_ms: 1000,
             flush_delay_ms: 0,
-            max_write_queue_poll_time_ms: 0,
             max_batch_size: Some(1000),
         },
         snapshots: Snapshots {
@@ -127,14 +126,7 @@ fn without_any_configuration_a_server_can_start() {
             trust_empty: false,
             trust_partial: true,
         },
-        formats: Formats {
-            digest_enabled: true,
-            on_digest_mismatch: OnMismatch::Log,
-            serialize_last_zxid: true,
-            close_session_txn: true,
-            extended_types_enabled: false,
-            emulate_353_ttl_nodes: false,
-        },
+        formats: Formats { digest_enabled: true, on_digest_mismatch: OnMismatch::Log, extended_types_enabled: false },
         purge: Purge { interval_hours: 1, snap_retain_count: 3, min_age_hours: 0 },
         connections: Connections {
             max_per_address: Some(60),
@@ -145,32 +137,13 @@ fn without_any_configuration_a_server_can_start() {
                 tokens: None,
                 fill_time_ms: 1,
                 fill_count: 1,
-                freeze_time_ms: None,
-                drop_increase: 0.02,
-                drop_decrease: 0.002,
-                decrease_ratio: 0.0,
                 weight_enabled: false,
                 global_session_weight: 3,
                 renew_session_weight: 2,
                 local_session_weight: 1,
             },
         },
-        requests: Requests {
-            jute_max_buffer: 1_048_575,
-            extra_size: 1_048_575,
-            global_outstanding_limit: 1000,
-            large_request_threshold_bytes: None,
-            large_request_max_bytes: 104_857_600,
-            throttled_op_wait_time_ms: None,
-            throttle: RequestThrottle {
-                max_requests: None,
-                stall_time_ms: 100,
-                drop_stale: true,
-                stale_latency_check: false,
-                stale_connection_check: true,
-                shutdown_timeout_ms: 10_000,
-            },
-        },
+        requests: Requests { jute_max_buffer: 1_048_575, extra_size: 1_048_575, global_outstanding_limit: 1000 },
         containers: Containers { check_interval_ms: 60_000, max_per_minute: 10_000, max_never_used_interval_ms: None },
         access: Access {
             digest_enabled: true,
@@ -200,7 +173,7 @@ fn settings_reach_the_fields_they_are_about() {
          snapshot.trust.partial=false\ndigest.onMismatch=stop\n\
          autopurge.purgeInterval=24\nautopurge.snapRetainCount=5\nautopurge.minAgeHours=48\nskipACL=yes\n\
          enforceQuota=true\n4lw.commands.whitelist=stat, ruok ,mntr\nDigestAuthenticationProvider.digestAlg=sha3-256\n\
-         throttled_op_wait_time=250\nsnapRetainCount=9\n",
+         snapRetainCount=9\n",
     )
     .load()
     .unwrap();
@@ -216,7 +189,6 @@ fn settings_reach_the_fields_they_are_about() {
         force_sync: false,
         fsync_warning_threshold_ms: 1000,
         flush_delay_ms: 30,
-        max_write_queue_poll_time_ms: 10,
         max_batch_size: None,
     };
     assert_eq!(config.log, log);
@@ -232,13 +204,12 @@ fn settings_reach_the_fields_they_are_about() {
     assert_eq!(config.purge, Purge { interval_hours: 24, snap_retain_count: 5, min_age_hours: 48 });
     assert!(config.access.skip_acl && config.access.enforce_quota);
     assert_eq!(config.access.digest_algorithm, DigestAlgorithm::Sha3_256);
-    assert_eq!(config.requests.throttled_op_wait_time_ms, Some(250));
     let allowed: Vec<_> =
         FourLetterWords::KNOWN.into_iter().filter(|word| config.four_letter_words.allows(word)).collect();
     assert_eq!(allowed, ["mntr", "ruok", "srvr", "stat"]);
     assert_eq!(
         texts(&notices),
-        ["zoo.cfg:30: unknown key snapRetainCount is ignored; did you mean autopurge.snapRetainCount?"]
+        ["zoo.cfg:29: unknown key snapRetainCount is ignored; did you mean autopurge.snapRetainCount?"]
     );
 }
 

@@ -9,15 +9,19 @@ use crate::config::ConnectionThrottle;
 #[derive(Debug)]
 pub(crate) struct ConnectionTokens {
     throttle: ConnectionThrottle,
+    /// What a new session costs where sessions have weights.
+    new_session_weight: u32,
     tokens: u64,
     filled_ms: i64,
 }
 
 impl ConnectionTokens {
-    /// Starts full.
-    pub fn new(throttle: &ConnectionThrottle, now_ms: i64) -> ConnectionTokens {
+    /// Starts full. With local sessions each new session is one.
+    pub fn new(throttle: &ConnectionThrottle, local_sessions: bool, now_ms: i64) -> ConnectionTokens {
         let tokens = u64::from(throttle.tokens.unwrap_or(0));
-        ConnectionTokens { throttle: throttle.clone(), tokens, filled_ms: now_ms }
+        let new_session_weight =
+            if local_sessions { throttle.local_session_weight } else { throttle.global_session_weight };
+        ConnectionTokens { throttle: throttle.clone(), new_session_weight, tokens, filled_ms: now_ms }
     }
 
     /// Takes what opening (or resuming) this session costs. `false`: there is not enough.
@@ -29,7 +33,7 @@ impl ConnectionTokens {
         let filled = (periods as u64).saturating_mul(u64::from(self.throttle.fill_count));
         self.tokens = self.tokens.saturating_add(filled).min(u64::from(capacity));
         let cost = match self.throttle.weight_enabled {
-            true if session == SessionId::NONE => u64::from(self.throttle.global_session_weight),
+            true if session == SessionId::NONE => u64::from(self.new_session_weight),
             true => u64::from(self.throttle.renew_session_weight),
             false => 1,
         };
@@ -58,7 +62,7 @@ mod tests {
 
     #[test]
     fn an_empty_bucket_refuses_until_it_is_filled() {
-        let mut tokens = ConnectionTokens::new(&throttle(Some(3)), 0);
+        let mut tokens = ConnectionTokens::new(&throttle(Some(3)), false, 0);
         let takes = |tokens: &mut ConnectionTokens, now_ms| tokens.take(SessionId::NONE, now_ms);
         assert_eq!([0, 1, 2, 3].map(|now_ms| takes(&mut tokens, now_ms)), [true, true, true, false]);
         assert_eq!(tokens.deficit(), 3);
@@ -68,8 +72,20 @@ mod tests {
     }
 
     #[test]
+    fn sessions_have_weights_by_what_they_are() {
+        const OLD: SessionId = SessionId(7);
+        for (local_sessions, session, cost) in [(false, SessionId::NONE, 3), (true, SessionId::NONE, 1), (true, OLD, 2)]
+        {
+            let throttle = ConnectionThrottle { weight_enabled: true, ..throttle(Some(10)) };
+            let mut tokens = ConnectionTokens::new(&throttle, local_sessions, 0);
+            assert!(tokens.take(session, 0));
+            assert_eq!(tokens.deficit(), cost, "{local_sessions} {session:?}");
+        }
+    }
+
+    #[test]
     fn without_tokens_configured_everybody_is_let_in() {
-        let mut tokens = ConnectionTokens::new(&throttle(None), 0);
+        let mut tokens = ConnectionTokens::new(&throttle(None), false, 0);
         assert!((0..1000).all(|_| tokens.take(SessionId::NONE, 0)));
         assert_eq!(tokens.deficit(), 0);
     }

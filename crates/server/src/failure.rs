@@ -1,5 +1,6 @@
 //! Failures that end the process, from whichever thread they come.
 
+use rookeeper_storage::StorageError;
 use tokio::sync::mpsc;
 
 /// Why the process must end, and the exit code that says so.
@@ -8,6 +9,12 @@ use tokio::sync::mpsc;
 pub struct Failure {
     pub exit_code: u8,
     pub message: String,
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        Failure { exit_code: error.exit_code(), message: error.to_string() }
+    }
 }
 
 /// Handed to every thread that can fail for good.

@@ -6,8 +6,7 @@
 //! - `ports`: the three ports, `client` first; a connection of a client is `ports/client/connection.rs`
 //! - `net`: what the ports have in common, from the limits of descriptors to an orderly end of a connection
 //! - `auth`: which identities a client gains
-//! - `threads`, `storage_thread.rs`: the threads besides the network workers; `log_position.rs` is between storage and snapshots,
-//!   `storage.rs` opens the data directory
+//! - `threads`: the threads besides the network workers; `storage.rs` opens the data directory
 //! - `observe`: what the server knows of itself
 //! - `commands`: the four-letter words, which tell it
 //! - [`logging`]: the log, and how often strangers can make it grow
@@ -23,14 +22,12 @@ mod commands;
 pub mod config;
 mod context;
 pub mod failure;
-mod log_position;
 pub mod logging;
 mod net;
 mod observe;
 mod ports;
 pub mod server;
 mod storage;
-mod storage_thread;
 mod threads;
 pub mod version;
 

@@ -28,19 +28,22 @@ pub(crate) struct ConfigFiles {
 }
 
 impl World {
-    /// A server writes a membership that it has proposed or seen proposed, or one that is in force. Says whether it can.
-    pub(crate) fn write_membership(&mut self, server: usize, memberships: Memberships, is_in_force: bool) -> bool {
+    /// A server is about to write a membership that it has proposed or seen proposed, or one that is in force. Says whether it can.
+    pub(crate) fn can_write_membership(&mut self, server: usize) -> bool {
         let fails = self.plan.files_fail && !self.healed && self.random.one_in(ONE_IN);
-        let this = &mut self.servers[server];
         if fails {
-            this.config_files.is_behind = true;
+            self.servers[server].config_files.is_behind = true;
             self.figures.note("memberships that could not be written");
             self.note(46, server as u64, 0, || format!("server {} can't write its membership", server + 1));
-            return false;
         }
+        !fails
+    }
+
+    /// A server has written a membership.
+    pub(crate) fn membership_is_written(&mut self, server: usize, memberships: Memberships, is_in_force: bool) {
+        let this = &mut self.servers[server];
         this.config_files.is_behind &= !is_in_force;
         this.config_files.before = this.memberships.replace(memberships);
-        true
     }
 
     /// A server is about to start, and finds what somebody has put back.

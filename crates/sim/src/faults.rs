@@ -3,6 +3,7 @@
 //! The plan is made before the life begins, so that a shrinker can leave parts of it out.
 
 use rookeeper_replica::Serving;
+use rookeeper_storage::Batching;
 use rookeeper_store::Fault as DiskFault;
 use rookeeper_zab::leader::Rollover;
 use rookeeper_zab::{Membership, Memberships};
@@ -31,8 +32,8 @@ pub struct Plan {
     pub size_factor: f64,
     pub preallocate_bytes: u64,
     pub log_file_bytes: Option<u64>,
-    /// How many transactions the storage takes at once.
-    pub batch: usize,
+    /// How many transactions are synced together, and how long they are gathered.
+    pub batching: Batching,
     /// The longest pause of a client between two requests.
     pub think_us: i64,
     /// Whether a client now and then asks for other members, or other roles of them.
@@ -230,7 +231,7 @@ impl Plan {
             size_factor: *random.pick(&[0.33, 2.0, 100.0]),
             preallocate_bytes: *random.pick(&[0, 0, 8192]),
             log_file_bytes: *random.pick(&[None, None, Some(2000)]),
-            batch: *random.pick(&[1, 4, 1000]),
+            batching: Batching { max_records: *random.pick(&[Some(1), Some(4), None]), flush_delay_us: 0 },
             think_us: *random.pick(&[100, 300, 1000]) * MS,
             reconfigures: false,
             groups: String::new(),
@@ -272,6 +273,8 @@ impl Plan {
             plan.groups = groups(&mut random, servers);
         }
         plan.habits = Habits::of_seed(seed, plan.reconfigures);
+        let delays_ms = [0, 0, 0, 0, 2, plan.tick_ms / 50];
+        plan.batching.flush_delay_us = MS * *Random::new(seed ^ 0x666c_7573).pick(&delays_ms);
         plan.aim(&mut random);
         plan.faults.sort_by_key(|fault| fault.at_us);
         plan

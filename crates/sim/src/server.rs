@@ -17,7 +17,7 @@ use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Connection, Input, Output, Replica, Serving, Shared, Time};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
-use rookeeper_store::{Directories, LogOptions, LogWriter, Purger, RecoveryOptions, RollLimits, SimDisk};
+use rookeeper_store::{Directories, LogOptions, Purger, RecoveryOptions, RollLimits, SimDisk};
 use rookeeper_zab::{LinkId, Memberships, SyncPlan};
 
 use crate::checkers::durability::Promises;
@@ -26,7 +26,7 @@ use crate::faults::Sabotage;
 use crate::network::Item;
 use crate::scenes::Cue;
 use crate::snapshots::Begun;
-use crate::storage::Job;
+use crate::storage::Storage;
 use crate::world::{Event, MS, World};
 
 /// Where the wall clocks begin.
@@ -73,9 +73,7 @@ pub(crate) struct Server {
 pub(crate) struct Process {
     pub shared: Arc<Shared>,
     pub replica: Replica,
-    pub writer: LogWriter,
-    pub jobs: VecDeque<Job>,
-    pub busy: bool,
+    pub storage: Storage,
     tick_at_us: i64,
     pulse: Pulse,
     pub serving: Serving,
@@ -200,6 +198,7 @@ impl World {
                 output => self.carry_out(server, output),
             }
         }
+        self.hand_over(server);
         self.observe(server);
         self.tamper_after(server, before, now.monotonic_ms);
         if is_tick {
@@ -251,9 +250,9 @@ impl World {
                     self.judge(verdict);
                 }
                 self.servers[server].log.insert(record.zxid, body);
-                self.ask_storage(server, Job::Append(record));
+                self.log(server, record);
             }
-            Output::Store(store) => self.ask_storage(server, Job::Store(store)),
+            Output::Store(store) => self.ask_storage(server, store),
             Output::Notify { to, notification } => {
                 if notification.leader == self.servers[server].id
                     && notification.state == rookeeper_proto::election::PeerState::Looking

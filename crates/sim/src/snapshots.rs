@@ -40,7 +40,7 @@ impl World {
             (process.snapshot_due, process.snapshot) = (false, None);
             return;
         }
-        let (applied, is_busy) = (process.applied, !process.jobs.is_empty());
+        let (applied, is_busy) = (process.applied, process.storage.is_busy());
         let Some(begun) = process.snapshot.take() else {
             let tree = process.shared.tree();
             let (at, copied) = (tree.last_zxid(), copy(&tree));

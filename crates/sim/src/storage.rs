@@ -1,216 +1,313 @@
-//! The storage of a simulated server: does what it is asked, in order, in its own time, with the shipping store on a simulated disk.
+//! The storage of a simulated server: the shipping worker on a simulated disk, in its own time.
 //!
-//! What always holds here: it answers only for what is on disk; when the disk fails the process ends, as the shipping server does.
+//! Jobs wait in a queue, as they do before the thread of the shipping server. The worker takes them as soon as it has time, and each of its
+//! steps that reaches the disk ends a while after it was begun; what comes meanwhile is for the next one.
+//!
+//! What always holds here: the worker says which step comes next; when the disk fails the process ends, as the shipping server does.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::{Input, Store, Stored};
-use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
-use rookeeper_store::truncate::{install_snapshot, truncate};
-use rookeeper_store::{Disk, LogWriter, SnapshotOptions, StoreError, recover};
-use rookeeper_zab::{Memberships, Record};
+use rookeeper_storage::worker::Rewritten;
+use rookeeper_storage::{Job, LogPosition, Next, StorageError, StorageWorker};
+use rookeeper_store::epoch_files::ACCEPTED;
+use rookeeper_zab::{Membership, Memberships, Record};
 
 use crate::faults::Sabotage;
 use crate::scenes::Cue;
-use crate::server::recovery;
 use crate::world::{Event, MS, World};
 
+/// How long a thread that waits takes to wake up, at most.
+const WAKE_US: i64 = 100;
+
+/// The storage of a process.
 #[derive(Debug)]
-pub(crate) enum Job {
-    Append(Record),
-    Store(Store),
+pub(crate) struct Storage {
+    worker: StorageWorker,
+    pub position: LogPosition,
+    /// To be logged, and not handed over yet.
+    unsent: Vec<Record>,
+    jobs: VecDeque<Job>,
+    /// The worker's next step is under way.
+    is_storing: bool,
+    /// When it is looked after next.
+    due_us: Option<i64>,
+}
+
+impl Storage {
+    pub fn new(worker: StorageWorker, last: Zxid) -> Storage {
+        Storage {
+            worker,
+            position: LogPosition::new(last),
+            unsent: Vec::new(),
+            jobs: VecDeque::new(),
+            is_storing: false,
+            due_us: None,
+        }
+    }
+
+    /// Something was asked for that is not answered yet.
+    pub fn is_busy(&self) -> bool {
+        self.is_storing || self.due_us.is_some()
+    }
 }
 
 impl World {
-    pub(crate) fn ask_storage(&mut self, server: usize, job: Job) {
-        let Some(process) = &mut self.servers[server].process else { return };
-        process.jobs.push_back(job);
-        if !process.busy {
-            process.busy = true;
-            self.schedule_storage(server);
+    pub(crate) fn log(&mut self, server: usize, record: Record) {
+        if let Some(process) = &mut self.servers[server].process {
+            process.storage.unsent.push(record);
         }
     }
 
-    fn schedule_storage(&mut self, server: usize) {
-        let delay_us = self.random.skewed(100, 5 * MS) * self.servers[server].slowness;
-        let life = self.servers[server].life;
-        self.schedule(self.now_us + delay_us, Event::Storage { server, life });
+    /// Asks for something that stands behind everything logged until now.
+    pub(crate) fn ask_storage(&mut self, server: usize, store: Store) {
+        self.hand_over(server);
+        self.hand_over_job(server, Job::Store(store));
     }
 
-    /// The storage has done what it was at: all transactions at the head of the queue together, or one other thing.
+    /// The outputs of an input, or of several, are carried out: what they have logged goes to the storage at once.
+    pub(crate) fn hand_over(&mut self, server: usize) {
+        let Some(process) = &mut self.servers[server].process else { return };
+        let records = std::mem::take(&mut process.storage.unsent);
+        if !records.is_empty() {
+            self.hand_over_job(server, Job::Append(records));
+        }
+    }
+
+    fn hand_over_job(&mut self, server: usize, job: Job) {
+        let wakes_us = self.now_us + self.random.between(1, WAKE_US);
+        let Some(process) = &mut self.servers[server].process else { return };
+        process.storage.jobs.push_back(job);
+        if !process.storage.is_storing && process.storage.due_us.is_none_or(|due_us| due_us > wakes_us) {
+            self.look_after_storage(server, wakes_us);
+        }
+    }
+
+    fn look_after_storage(&mut self, server: usize, at_us: i64) {
+        let life = self.servers[server].life;
+        if let Some(process) = &mut self.servers[server].process {
+            process.storage.due_us = Some(at_us);
+            self.schedule(at_us, Event::Storage { server, life });
+        }
+    }
+
+    /// What the storage was at is done, or there may be something to do.
     pub(crate) fn storage_step(&mut self, server: usize) {
-        let (until_us, life) = (self.servers[server].disk_hangs_until_us, self.servers[server].life);
-        if self.now_us < until_us {
-            // It may end early.
-            self.schedule(until_us.min(self.now_us + 10 * MS), Event::Storage { server, life });
+        let (now_us, hangs_until_us) = (self.now_us, self.servers[server].disk_hangs_until_us);
+        let Some(process) = &mut self.servers[server].process else { return };
+        if process.storage.due_us.is_none_or(|due_us| now_us < due_us) {
             return;
         }
-        match self.try_storage_step(server) {
-            Ok(Some(answer)) => {
-                let cue = match &answer {
-                    Input::Synced { .. } => Some(Cue::Synced { server }),
-                    Input::Stored(Stored::Truncated { .. }) => Some(Cue::Cuts { server }),
-                    _ => None,
-                };
-                self.feed(server, answer);
-                cue.into_iter().for_each(|cue| self.cue(cue));
-            }
-            Ok(None) => {}
-            Err(error) => {
-                self.note(11, server as u64, 0, || format!("the storage of server {} fails: {error}", server + 1));
-                let power = self.servers[server].disk.has_crashed();
-                self.figures.disk_failures += 1;
-                self.stop(server, power);
-                let life = self.servers[server].life;
-                let at_us = self.now_us + self.random.between(200, 5000) * MS;
-                self.schedule(at_us, Event::Start { server, life });
-                return;
-            }
+        process.storage.due_us = None;
+        if process.storage.is_storing && now_us < hangs_until_us {
+            // It may end early.
+            return self.look_after_storage(server, hangs_until_us.min(now_us + 10 * MS));
         }
-        let Some(process) = &mut self.servers[server].process else { return };
-        process.busy = !process.jobs.is_empty();
-        if process.busy {
-            self.schedule_storage(server);
+        let done = if std::mem::take(&mut process.storage.is_storing) { self.end_step(server) } else { Ok(()) };
+        if let Err(error) = done.and_then(|()| self.begin_step(server)) {
+            self.note(11, server as u64, 0, || format!("the storage of server {} fails: {error}", server + 1));
+            let power = self.servers[server].disk.has_crashed();
+            self.figures.disk_failures += 1;
+            self.stop(server, power);
+            let life = self.servers[server].life;
+            let at_us = self.now_us + self.random.between(200, 5000) * MS;
+            self.schedule(at_us, Event::Start { server, life });
         }
     }
 
-    fn try_storage_step(&mut self, server: usize) -> Result<Option<Input>, StoreError> {
-        let options = self.log_options(server);
+    /// Hands the worker what it takes, until it has something to do that takes its time.
+    fn begin_step(&mut self, server: usize) -> Result<(), StorageError> {
         let now_us = self.now_us;
-        let limit = self.plan.batch;
-        let this = &mut self.servers[server];
-        let Some(process) = &mut this.process else { return Ok(None) };
-        let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
-        let directories = &this.directories;
-        let new_writer = |last| LogWriter::new(disk.clone(), &directories.log_dir, options.clone(), last);
-        let mut last = None;
-        for _ in 0..limit {
-            let Some(Job::Append(record)) = process.jobs.pop_front_if(|job| matches!(job, Job::Append(_))) else {
-                break;
-            };
-            process.writer.append(record.zxid, record.body())?;
-            last = Some(record.zxid);
-        }
-        if let Some(zxid) = last {
-            process.writer.commit()?;
-            this.promises.durable = this.promises.durable.max(zxid);
-            if process.writer.wants_roll() {
-                process.writer.roll()?;
-                if !process.snapshot_due {
-                    process.snapshot_due = true;
-                    let life = this.life;
-                    self.schedule(now_us + 20 * MS, Event::Snapshot { server, life });
+        let life = self.servers[server].life;
+        loop {
+            let Some(process) = &mut self.servers[server].process else { return Ok(()) };
+            let storage = &mut process.storage;
+            match storage.worker.next() {
+                Next::Job | Next::JobOrSync { .. } if !storage.jobs.is_empty() => {
+                    if let Some(job) = storage.jobs.pop_front() {
+                        storage.worker.take(job)?;
+                    }
+                }
+                Next::Job => return Ok(()),
+                Next::JobOrSync { until_us } if until_us > now_us => {
+                    self.look_after_storage(server, until_us);
+                    return Ok(());
+                }
+                Next::Roll => {
+                    storage.worker.roll()?;
+                    if !process.snapshot_due {
+                        process.snapshot_due = true;
+                        storage.worker.snapshot_asked_for();
+                        self.schedule(now_us + 20 * MS, Event::Snapshot { server, life });
+                    }
+                }
+                Next::JobOrSync { .. } | Next::Sync | Next::Store | Next::Rewrite => {
+                    storage.is_storing = true;
+                    let took_us = self.random.skewed(100, 5 * MS) * self.servers[server].slowness;
+                    self.look_after_storage(server, now_us + took_us);
+                    return Ok(());
                 }
             }
-            self.note(14, server as u64, zxid.0 as u64, || {
-                format!("server {} has synced its log up to {zxid}", server + 1)
-            });
-            return Ok(Some(Input::Synced { zxid }));
         }
-        let Some(Job::Store(store)) = process.jobs.pop_front() else { return Ok(None) };
-        let text = format!("{store:?}");
-        let given_up = match &store {
-            Store::Truncate { zxid, .. } | Store::InstallSnapshot { zxid } => Some(*zxid),
-            _ => None,
+    }
+
+    fn end_step(&mut self, server: usize) -> Result<(), StorageError> {
+        let Some(process) = &mut self.servers[server].process else { return Ok(()) };
+        match process.storage.worker.next() {
+            Next::JobOrSync { .. } | Next::Sync => self.sync(server),
+            Next::Store => self.store(server),
+            Next::Rewrite => self.rewrite(server),
+            Next::Job | Next::Roll => unreachable!("these take no time"),
+        }
+    }
+
+    fn sync(&mut self, server: usize) -> Result<(), StorageError> {
+        let now_us = self.now_us;
+        let this = &mut self.servers[server];
+        let Some(process) = &mut this.process else { return Ok(()) };
+        let synced = process.storage.worker.sync()?;
+        process.storage.worker.synced_at(now_us);
+        process.storage.position.advance(synced.zxid);
+        this.promises.durable = this.promises.durable.max(synced.zxid);
+        if synced.records > 1 {
+            self.figures.note("transactions synced together");
+        }
+        self.note(14, server as u64, synced.zxid.0 as u64, || {
+            format!("server {} has synced its log up to {}", server + 1, synced.zxid)
+        });
+        self.feed(server, synced.answer());
+        self.cue(Cue::Synced { server });
+        Ok(())
+    }
+
+    fn store(&mut self, server: usize) -> Result<(), StorageError> {
+        let held = self.servers[server].process.as_ref().and_then(|process| process.storage.worker.held());
+        let has_membership = matches!(
+            held,
+            Some(
+                Store::CurrentEpoch { membership: Some(_), .. }
+                    | Store::ProposedMembership(_)
+                    | Store::ActiveMembership(_)
+            )
+        );
+        let can_write = !has_membership || self.can_write_membership(server);
+        let this = &mut self.servers[server];
+        let Some(process) = &mut this.process else { return Ok(()) };
+        let text = format!("{:?}", process.storage.worker.held());
+        let accepted_file = this.directories.snapshot_dir.join(ACCEPTED);
+        let before = this.disk.content(&accepted_file);
+        let mut written = None;
+        let stored = process.storage.worker.store(&mut |membership, is_in_force| {
+            if !can_write {
+                return Err("its file can't be written".to_owned());
+            }
+            written = Some((membership.clone(), is_in_force));
+            Ok(())
+        })?;
+        let verdict = match &stored {
+            Some(Stored::AcceptedEpoch(epoch)) => {
+                if self.plan.sabotage == Some(Sabotage::ForgetsEpochs) {
+                    // A planted bug: as if it had never been written.
+                    match before {
+                        Some(before) => this.disk.put(&accepted_file, &before),
+                        None => this.disk.take_away(&accepted_file),
+                    }
+                }
+                this.promises.stored(server + 1, Some(*epoch), None)
+            }
+            Some(Stored::CurrentEpoch(epoch)) => this.promises.stored(server + 1, None, Some(*epoch)),
+            _ => Ok(()),
+        };
+        self.judge(verdict);
+        if let Some((membership, is_in_force)) = written {
+            self.keep_membership(server, membership, is_in_force);
+        }
+        self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));
+        if let Some(stored) = stored {
+            self.feed(server, Input::Stored(stored));
+        }
+        Ok(())
+    }
+
+    fn keep_membership(&mut self, server: usize, membership: Membership, is_in_force: bool) {
+        let before = self.servers[server].memberships.clone();
+        let memberships = if is_in_force {
+            let next = before.map(|memberships| memberships.last_seen);
+            let next = next.filter(|next| next.version > membership.version).unwrap_or_else(|| membership.clone());
+            Some(Memberships::new(membership, next))
+        } else {
+            let before = before.or_else(|| self.plan.membership());
+            before.map(|before| Memberships::new(before.committed.clone(), membership))
+        };
+        if let Some(memberships) = memberships {
+            self.membership_is_written(server, memberships, is_in_force);
+        }
+    }
+
+    /// Gives up a part of the history, as soon as no snapshot needs it.
+    fn rewrite(&mut self, server: usize) -> Result<(), StorageError> {
+        let now_us = self.now_us;
+        let this = &mut self.servers[server];
+        let Some(process) = &mut this.process else { return Ok(()) };
+        let Some(permit) = process.storage.position.rewrite() else {
+            process.storage.is_storing = true;
+            self.look_after_storage(server, now_us + MS);
+            return Ok(());
+        };
+        let text = format!("{:?}", process.storage.worker.held());
+        let (end, installs) = match process.storage.worker.held() {
+            Some(Store::Truncate { zxid, .. }) => (*zxid, false),
+            Some(Store::InstallSnapshot { zxid }) => (*zxid, true),
+            other => unreachable!("no rewrite: {other:?}"),
         };
         let is_committed = |(zxid, body): &(&Zxid, &Arc<[u8]>)| {
             self.chronicle.entry(**zxid).is_some_and(|entry| *entry.body == ***body)
         };
-        let lost = given_up.into_iter().flat_map(|end| this.log.range(Zxid(end.0 + 1)..)).filter(is_committed);
+        let lost = this.log.range(Zxid(end.0 + 1)..).filter(is_committed);
         let lost: Vec<(Zxid, Arc<[u8]>)> = lost.map(|(zxid, body)| (*zxid, body.clone())).collect();
-        if let Some(end) = given_up {
-            this.promises.acknowledged = this.promises.acknowledged.min(end);
+        this.promises.acknowledged = this.promises.acknowledged.min(end);
+        if installs && this.log.last_key_value().is_some_and(|(last, _)| *last > end) {
+            self.figures.note("snapshots installed over a longer log");
         }
-        let mut written = None;
-        let (answer, stored) = match store {
-            Store::AcceptedEpoch(epoch) => {
-                if self.plan.sabotage != Some(Sabotage::ForgetsEpochs) {
-                    write_epoch(&*disk, &directories.snapshot_dir, ACCEPTED, epoch)?;
-                }
-                (Some(Stored::AcceptedEpoch(epoch)), this.promises.stored(server + 1, Some(epoch), None))
-            }
-            Store::CurrentEpoch { epoch, membership } => {
-                let before = this.memberships.clone().or_else(|| self.plan.membership());
-                let next =
-                    membership.zip(before).map(|(next, before)| Memberships::new(before.committed.clone(), next));
-                if next.is_some_and(|next| !self.write_membership(server, next, false)) {
-                    let why = "its file can't be written".to_owned();
-                    return Ok(Some(Input::Stored(Stored::MembershipRefused { epoch, why })));
-                }
-                let this = &mut self.servers[server];
-                write_epoch(&*disk, &this.directories.snapshot_dir, CURRENT, epoch)?;
-                (Some(Stored::CurrentEpoch(epoch)), this.promises.stored(server + 1, None, Some(epoch)))
-            }
-            Store::Truncate { zxid, reload } => {
-                process.writer = new_writer(zxid);
-                this.disk.skip_syncs(self.plan.sabotage == Some(Sabotage::TruncatesUnsynced));
-                truncate(&*disk, directories, zxid)?;
-                this.disk.skip_syncs(false);
-                this.log.split_off(&Zxid(zxid.0 + 1));
-                let mut tree = None;
-                let mut last = zxid;
-                if reload {
-                    let recovered = recover(&*disk, directories, &recovery(true))?;
-                    last = recovered.tree.last_zxid();
-                    process.writer = new_writer(last);
-                    tree = Some(Box::new(recovered.tree));
-                }
-                this.promises.cut(last);
-                self.figures.truncations += 1;
-                // A planned power cut may find out whether that is durable: right away, or when the log has gone on in another file.
-                let life = this.life;
-                if self.plan.darkens_after_cuts && self.random.one_in(2) {
-                    let tick_us = self.plan.tick_ms * MS;
-                    let from_us = *self.random.pick(&[100, tick_us]);
-                    let at_us = now_us + self.random.skewed(from_us, 6 * tick_us);
-                    let why = "power cuts after a log was cut";
-                    self.schedule(at_us, Event::PowerCut { server, life, why });
-                }
-                (Some(Stored::Truncated { zxid, tree }), Ok(()))
-            }
-            Store::InstallSnapshot { zxid } => {
-                process.writer = new_writer(zxid);
-                if this.log.last_key_value().is_some_and(|(last, _)| *last > zxid) {
-                    self.figures.note("snapshots installed over a longer log");
-                }
-                let shared = process.shared.clone();
-                // Also where it fails: the next start finishes it.
-                this.has_foreign_snapshot = true;
-                install_snapshot(
-                    &*disk,
-                    directories,
-                    &SnapshotOptions::default(),
-                    &mut |read| read(&shared.tree()),
-                    zxid,
-                )?;
-                this.log.clear();
-                this.installed = zxid;
-                this.promises.cut(zxid);
-                self.figures.snapshots_installed += 1;
-                (Some(Stored::SnapshotInstalled { zxid }), Ok(()))
-            }
-            Store::ProposedMembership(membership) => {
-                let committed = this.memberships.clone().or_else(|| self.plan.membership());
-                written = committed.map(|before| (Memberships::new(before.committed.clone(), membership), false));
-                (None, Ok(()))
-            }
-            Store::ActiveMembership(membership) => {
-                let next = this.memberships.clone().map(|memberships| memberships.last_seen);
-                let next = next.filter(|next| next.version > membership.version).unwrap_or_else(|| membership.clone());
-                written = Some((Memberships::new(membership, next), true));
-                (None, Ok(()))
-            }
-        };
-        self.judge(stored);
-        if let Some((memberships, is_in_force)) = written {
-            self.write_membership(server, memberships, is_in_force);
+        // Also where it fails: the next start finishes it.
+        this.has_foreign_snapshot |= installs;
+        this.disk.skip_syncs(!installs && self.plan.sabotage == Some(Sabotage::TruncatesUnsynced));
+        let rewritten = process.storage.worker.rewrite(&permit);
+        this.disk.skip_syncs(false);
+        let Rewritten { zxid, stored, .. } = rewritten?;
+        process.storage.position.rewritten(permit, zxid);
+        this.promises.cut(zxid);
+        if installs {
+            this.log.clear();
+            this.installed = end;
+            self.figures.snapshots_installed += 1;
+        } else {
+            this.log.split_off(&Zxid(end.0 + 1));
+            self.figures.truncations += 1;
+            self.may_darken_after_cut(server);
         }
         for (zxid, body) in lost {
             // Committed without this server, it is sent again. There must be enough that have it.
             self.check_quorum(zxid, &body);
         }
         self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));
-        Ok(answer.map(Input::Stored))
+        self.feed(server, Input::Stored(stored));
+        if !installs {
+            self.cue(Cue::Cuts { server });
+        }
+        Ok(())
+    }
+
+    /// A planned power cut may find out whether that is durable: right away, or when the log has gone on in another file.
+    fn may_darken_after_cut(&mut self, server: usize) {
+        if self.plan.darkens_after_cuts && self.random.one_in(2) {
+            let tick_us = self.plan.tick_ms * MS;
+            let from_us = *self.random.pick(&[100, tick_us]);
+            let at_us = self.now_us + self.random.skewed(from_us, 6 * tick_us);
+            let (life, why) = (self.servers[server].life, "power cuts after a log was cut");
+            self.schedule(at_us, Event::PowerCut { server, life, why });
+        }
     }
 }

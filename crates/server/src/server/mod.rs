@@ -15,9 +15,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::ServerId;
 use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
 use rookeeper_replica::{Reaping, Replica, Serving, Settings, Shared};
+use rookeeper_storage::{Batching, Files, Secured, StorageWorker};
 use rookeeper_tree::AccessConfig;
 use rookeeper_zab::HostPort;
 use tokio::runtime::Handle;
@@ -28,7 +29,6 @@ use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble, OnMismatch};
 use crate::context::Context;
 use crate::failure::{Failure, Failures};
-use crate::log_position::LogPosition;
 use crate::logging;
 use crate::net::bind::{CannotBind, Port};
 use crate::net::door::Door;
@@ -41,10 +41,11 @@ use crate::ports::client::memory;
 use crate::ports::client::moving;
 use crate::ports::election::{Contacts, ElectionPort, ElectionPortSettings};
 use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
-use crate::storage::{self, Files, Opened};
-use crate::storage_thread::{self, StorageQueue, StorageThread};
+use crate::storage::{self, Opened};
+use crate::threads::log_position::LogPosition;
 use crate::threads::replica_thread::{self, INPUT_QUEUE, ReplicaRuntime, ReplicaThread, Surroundings};
 use crate::threads::snapshot_thread::{self, SnapshotRequests};
+use crate::threads::storage_thread::{self, StorageQueue, StorageThread};
 use crate::version;
 use starting::{Starting, Step};
 
@@ -118,21 +119,11 @@ impl Server {
             })
             .await?
         };
-        let recovered_zxid = opened.tree.last_zxid();
-        let node_count = opened.tree.node_count();
-        let Opened {
-            lock,
-            files,
-            tree,
-            writer,
-            snapshotter,
-            needs_snapshot,
-            replayed,
-            mismatches,
-            took,
-            load_times,
-            membership,
-        } = opened;
+        let Opened { lock, files, start, snapshotter, took, membership } = opened;
+        let (recovered_zxid, node_count) = (start.recovered.tree.last_zxid(), start.recovered.tree.node_count());
+        let (report, load_times) = (&start.recovered.report, start.recovered.load_times);
+        let (replayed, mismatches) =
+            (report.replayed, report.first_mismatch.map(|first| (report.digest_mismatches, first)));
         starting.at(Step::FindingMembers);
         let config =
             without_waiting(move || membership_at_start::correct(&mut config, membership).map(|()| config)).await?;
@@ -141,8 +132,23 @@ impl Server {
         figures.log_load_time_ms.store(load_times.log.as_millis() as u64, Relaxed);
         figures.transactions_loaded.store(replayed, Relaxed);
 
+        if start.needs_snapshot() {
+            starting.at(Step::TakingFirstSnapshot);
+        }
+        let securing = Instant::now();
+        let secured = without_waiting(move || Ok(start.secure()?)).await?;
+        let securing = securing.elapsed();
+        let (epochs, secured) = match &config.ensemble {
+            None => (None, secured),
+            Some(_) => {
+                starting.at(Step::ReadingEpochs);
+                without_waiting(move || Ok((Some(secured.epochs().map_err(storage::failure)?), secured))).await?
+            }
+        };
+        let Secured { recovered, first_snapshot, wants_snapshot, .. } = secured;
+
         let (failures, failure_reports) = Failures::new();
-        let shared = Arc::new(Shared::new(settings(&config), tree, wall_ms()));
+        let shared = Arc::new(Shared::new(settings(&config), recovered.tree, wall_ms()));
         if let Some((count, first)) = mismatches {
             shared.statistics.note_digest_mismatches(count, first);
         }
@@ -160,32 +166,18 @@ impl Server {
             failures.clone(),
             activities.clone(),
         );
-        // What a member finds in its log may be taken back by the next leader, so nothing of it goes into a snapshot yet. And one that
-        // may have lost its disk must still know that after another start.
-        let may_take = config.ensemble.is_none() || recovered_zxid == Zxid::ZERO;
-        if needs_snapshot && may_take {
-            starting.at(Step::TakingFirstSnapshot);
-            // Apache needs one before the first log, and so does a restart.
-            let files = files.clone();
-            snapshotter = without_waiting(move || {
-                snapshotter.take()?;
-                files.use_up_permissions()?;
-                Ok(snapshotter)
-            })
-            .await?;
-        } else if replayed > 0 && may_take {
+        if let Some(written) = &first_snapshot {
+            snapshotter.was_taken(written, securing);
+        } else if wants_snapshot {
             snapshots.request(0);
         }
         let (client_port, wanted_port) = watch::channel(None);
         let thread_failure =
             |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
         let (replica_runtime, links) = ReplicaRuntime::new().map_err(thread_failure)?;
-        let (replica, ensemble) = match &config.ensemble {
+        let (replica, ensemble) = match config.ensemble.as_ref().zip(epochs) {
             None => (Replica::new(shared.clone(), clock.now()), None),
-            Some(ensemble) => {
-                starting.at(Step::ReadingEpochs);
-                let of = files.clone();
-                let epochs = without_waiting(move || of.read_epochs(recovered_zxid)).await?;
+            Some((ensemble, epochs)) => {
                 let ports = (client_port, links);
                 let surroundings =
                     open_ports(&config, ensemble, shared.clone(), files.clone(), ports, &starting).await?;
@@ -218,18 +210,16 @@ impl Server {
             )
             .map_err(thread_failure)?,
             storage_thread::spawn(StorageThread {
-                files,
-                writer,
+                config_files: storage::config_files(&config, &files),
+                worker: StorageWorker::new(files, shared.clone(), recovered_zxid, batching(&config)),
                 jobs,
                 answers,
                 position,
                 snapshots,
-                shared: shared.clone(),
-                config: config.log.clone(),
+                fsync_warning_threshold_ms: config.log.fsync_warning_threshold_ms,
                 figures: figures.clone(),
                 failures: failures.clone(),
                 activities,
-                unsnapped_bytes: 0,
             })
             .map_err(thread_failure)?,
             snapshot_thread::spawn(snapshotter, snapshot_requests).map_err(thread_failure)?,
@@ -425,6 +415,13 @@ async fn open_ports(
         client_port,
         me: ensemble.server_id,
     })
+}
+
+fn batching(config: &Config) -> Batching {
+    Batching {
+        flush_delay_us: i64::try_from(config.log.flush_delay_ms).unwrap_or(i64::MAX).saturating_mul(1000),
+        max_records: config.log.max_batch_size.map(|limit| limit as usize),
+    }
 }
 
 fn settings(config: &Config) -> Settings {

@@ -25,7 +25,7 @@ use crate::observe::activity::Activities;
 use crate::ports::client::moving;
 use crate::ports::election::ElectionPort;
 use crate::ports::quorum::{PeerQueue, QuorumPort};
-use crate::storage_thread::StorageQueue;
+use crate::threads::storage_thread::StorageQueue;
 
 /// Requests taken from the connections' queue at once.
 const INPUTS_AT_ONCE: usize = 256;

@@ -12,17 +12,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rookeeper_replica::Shared;
+use rookeeper_storage::StorageError;
+use rookeeper_store::WrittenSnapshot;
 use tracing::{debug, info, warn};
 
 use crate::failure::{Failure, Failures};
-use crate::log_position::LogPosition;
 use crate::net::descriptors;
 use crate::observe::activity::Activities;
 use crate::observe::figures::Figures;
 use crate::storage::{Snapshotter, knows_what_is_committed};
-
-/// The exit code of the original for a snapshot that can't be written.
-pub(crate) const EXIT_SNAPSHOT: u8 = 10;
+use crate::threads::log_position::LogPosition;
 
 /// A snapshot is taken once the log has grown by at least this share of the last snapshot's size. So a large database under many
 /// writes spends at most two bytes of snapshots on a byte of log, and a restart replays at most half of what it loads.
@@ -119,8 +118,19 @@ impl SnapshotThread {
         }
     }
 
+    /// The start has taken one.
+    pub fn was_taken(&mut self, written: &WrittenSnapshot, took: Duration) {
+        let zxid = written.zxid;
+        self.logged_bytes = 0;
+        self.last_bytes = written.bytes;
+        let took_ms = took.as_millis() as u64;
+        self.figures.snapshot_time_ms.record(took_ms);
+        self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
+        info!(bytes = written.bytes, "Snapshot taken in {took_ms} ms: zxid {zxid}");
+    }
+
     /// Takes a snapshot now.
-    pub fn take(&mut self) -> Result<(), Failure> {
+    fn take(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         self.activities.snapshot.begin(self.activities.clock.monotonic_ms());
         let taken = self.snapshotter.take(&self.shared, &self.position);
@@ -131,13 +141,7 @@ impl SnapshotThread {
                 Ok(())
             }
             Ok(Some(written)) => {
-                let zxid = written.zxid;
-                self.logged_bytes = 0;
-                self.last_bytes = written.bytes;
-                let took_ms = start.elapsed().as_millis() as u64;
-                self.figures.snapshot_time_ms.record(took_ms);
-                self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
-                info!(bytes = written.bytes, "Snapshot taken in {took_ms} ms: zxid {zxid}");
+                self.was_taken(&written, start.elapsed());
                 Ok(())
             }
             Err(error) if error.io().is_some_and(descriptors::are_exhausted) => {
@@ -150,8 +154,7 @@ impl SnapshotThread {
             }
             Err(error) => {
                 self.figures.snapshot_errors.fetch_add(1, Relaxed);
-                let message = format!("can't write a snapshot: {error}; everything acknowledged is in the log");
-                Err(Failure { exit_code: EXIT_SNAPSHOT, message })
+                Err(StorageError::Snapshot(error).into())
             }
         }
     }

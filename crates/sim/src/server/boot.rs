@@ -2,25 +2,23 @@
 //!
 //! What always holds here: what recovery finds is judged before the process says anything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{EnsembleSettings, Epochs, Input, Reaping, Replica, Serving, Settings, Shared};
+use rookeeper_storage::{FileOptions, Files, Start, StorageError, StorageWorker};
 use rookeeper_store::log_reader::{LogReader, Next};
-use rookeeper_store::member::read_epochs;
 use rookeeper_store::names::{self, Listing};
-use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::truncate::truncate;
-use rookeeper_store::{
-    Directories, Disk, LogWriter, Purger, SnapshotOptions, StoreError, recover, use_up_permissions, write_snapshot,
-};
+use rookeeper_store::{Directories, Disk, Purger, SnapshotOptions, StoreError, recover};
 use rookeeper_tree::access::AccessConfig;
 use rookeeper_zab::{Membership, Memberships};
 
 use super::{Process, recovery};
 use crate::faults::Sabotage;
+use crate::storage::Storage;
 use crate::world::{Event, MS, World};
 
 /// A server may fail to start this often before it is a bug; a disk without room is one reason.
@@ -61,7 +59,7 @@ impl World {
     fn try_start(&mut self, server: usize) -> Result<(), StoreError> {
         let options = self.log_options(server);
         let now = self.time_at(server);
-        let files = self.configured(server);
+        let configured = self.configured(server);
         let this = &mut self.servers[server];
         let disk: Arc<dyn Disk> = Arc::new(this.disk.clone());
         if self.plan.sabotage == Some(Sabotage::LosesOnRecovery) && this.life > 1 {
@@ -73,10 +71,13 @@ impl World {
         }
         let empty_is_expected =
             self.plan.empty_is_expected || self.plan.sabotage == Some(Sabotage::VotesWithoutItsDisk);
-        let recovered = recover(&*disk, &this.directories, &recovery(empty_is_expected))?;
-        let ensemble = match files {
+        let options =
+            FileOptions { log: options, snapshots: SnapshotOptions::default(), recovery: recovery(empty_is_expected) };
+        let files = Arc::new(Files::new(disk.clone(), this.directories.clone(), options)?);
+        let start = Start::recover(files.clone(), configured.is_some())?;
+        let ensemble = match configured {
             None => None,
-            Some(files) => match self.begins_with(server, files, &recovered) {
+            Some(configured) => match self.begins_with(server, configured, &start.recovered) {
                 Some(memberships) => Some(self.as_counted(memberships)),
                 None => {
                     self.wait_for_operator(server);
@@ -85,19 +86,10 @@ impl World {
             },
         };
         let this = &mut self.servers[server];
-        let last = recovered.tree.last_zxid();
-        if !matches!(recovered.report.origin, rookeeper_store::Origin::Snapshot { .. }) && last != UNEXPECTED_EMPTY {
-            write_snapshot(
-                &*disk,
-                &this.directories.snapshot_dir,
-                &SnapshotOptions::default(),
-                &mut |read| read(&recovered.tree),
-                &mut |_| Ok(()),
-            )?;
-            use_up_permissions(&*disk, &this.directories)?;
-        }
+        let secured = start.secure().map_err(StorageError::into_cause)?;
+        let last = secured.recovered.tree.last_zxid();
         this.log = read_log(&*disk, &this.directories)?;
-        let digest = recovered.tree.digest();
+        let digest = secured.recovered.tree.digest();
         let standalone = ensemble.is_none();
         let settings = Settings {
             server: this.id,
@@ -115,20 +107,16 @@ impl World {
             access: AccessConfig { skip_acl: self.plan.reconfigures, ..AccessConfig::default() },
             ..Settings::default()
         };
-        let epochs = if standalone {
-            Epochs { accepted: last.epoch(), current: last.epoch() }
-        } else {
-            let epochs = read_epochs(&*disk, &this.directories, last)?;
-            Epochs { accepted: epochs.accepted, current: epochs.current }
-        };
+        let epochs =
+            if standalone { Epochs { accepted: last.epoch(), current: last.epoch() } } else { secured.epochs()? };
         let verdict = this.promises.recovered(server + 1, last.max(Zxid::ZERO), epochs.accepted, epochs.current);
         let epochs = match self.plan.sabotage {
             // A planted bug.
             Some(Sabotage::ForgetsPromises) => Epochs { accepted: epochs.current, ..epochs },
             _ => epochs,
         };
-        let writer = LogWriter::new(disk, &this.directories.log_dir, options, last);
-        let shared = Arc::new(Shared::new(settings, recovered.tree, now.wall_ms));
+        let shared = Arc::new(Shared::new(settings, secured.recovered.tree, now.wall_ms));
+        let worker = StorageWorker::new(files, shared.clone(), last, self.plan.batching);
         let replica = match ensemble {
             None => Replica::new(shared.clone(), now),
             Some(memberships) => {
@@ -147,9 +135,7 @@ impl World {
         this.process = Some(Process {
             shared,
             replica,
-            writer,
-            jobs: VecDeque::new(),
-            busy: false,
+            storage: Storage::new(worker, last),
             tick_at_us: i64::MAX,
             pulse: Pulse::new(self.plan.tick_ms, now.monotonic_ms),
             serving: Serving::Nobody,

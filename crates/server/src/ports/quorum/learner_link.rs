@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rookeeper_proto::Zxid;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::{Input, Shared};
+use rookeeper_storage::Files;
 use rookeeper_store::StoreError;
 use rookeeper_zab::LinkId;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -24,7 +25,6 @@ use super::packets::{PacketReader, ReadError};
 use super::streams::{self, Portions};
 use crate::logging::limited;
 use crate::net::door::Door;
-use crate::storage::Files;
 
 /// Data of a packet of a stranger: it must say who it is before it may say more.
 const FIRST_PACKET_BYTES: usize = 1 << 10;

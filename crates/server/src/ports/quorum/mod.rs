@@ -28,6 +28,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::{Input, Shared};
+use rookeeper_storage::Files;
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_zab::{HostPort, LinkId, Memberships, SyncPlan};
 use tokio::runtime::Handle;
@@ -44,7 +45,6 @@ use crate::net::door::Door;
 use crate::net::linger::linger;
 use crate::net::seats::Seat;
 use crate::net::stream::{self, Stream};
-use crate::storage::Files;
 
 pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};
 

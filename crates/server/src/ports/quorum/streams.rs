@@ -9,12 +9,13 @@ use std::sync::Arc;
 use rookeeper_proto::Zxid;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::Shared;
+use rookeeper_storage::Files;
 use rookeeper_store::StoreError;
 use rookeeper_store::catch_up::CatchUp;
 use rookeeper_store::snapshot_stream::SnapshotSender;
 use tokio::sync::mpsc;
 
-use crate::storage::{Files, PORTION_BYTES};
+use crate::storage::PORTION_BYTES;
 
 /// Portions that wait to be sent.
 const PORTIONS: usize = 4;

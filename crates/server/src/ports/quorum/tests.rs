@@ -7,6 +7,7 @@ use rookeeper_proto::quorum::{LearnerInfo, QuorumPacket};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_replica::{Input, Settings, Shared};
+use rookeeper_storage::Files;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver};
 use rookeeper_tree::Tree;
 use rookeeper_zab::{HostPort, LinkId, Membership, Memberships, SyncPlan};
@@ -15,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{PeerQueue, QuorumPort, QuorumPortSettings, outgoing, peer_queue};
 use crate::net::door::Door;
-use crate::storage::Files;
+use crate::storage::files_of_test;
 
 /// Nothing here takes longer unless it hangs.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -40,7 +41,7 @@ impl Fixture {
 
     async fn open(nodes: i64, only_members: bool, greeting_limit: Duration) -> Fixture {
         let directory = tempfile::tempdir().unwrap();
-        let files = Arc::new(Files::of_test(directory.path()));
+        let files = files_of_test(directory.path());
         let mut tree = Tree::with_seed(1);
         for record in (1..=nodes).map(create) {
             tree.apply(&record.header, record.txn, &mut Vec::new());

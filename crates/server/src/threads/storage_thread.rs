@@ -1,10 +1,8 @@
-//! The thread that makes transactions durable, and a member's epochs, its truncations and the snapshots it was sent.
+//! The thread that drives a [`StorageWorker`]: waits for jobs, takes the worker's steps, measures them, and hands the answers on.
 //!
-//! Everything is done in the order in which it was asked for. Of transactions it takes all that have gathered, writes them with one
-//! call, syncs once, and only then tells the replica how far the disk is. What always holds here: nothing is reported that is not on
-//! disk; after the first failure nothing is written or reported any more, and the process ends, because a disk that failed once can't be
-//! trusted to have kept what it took before.
+//! What always holds here: the worker says which step comes next, and after the first that fails the process ends.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,32 +10,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::Zxid;
-use rookeeper_replica::{Input, Shared, Store, Stored};
-use rookeeper_store::{LogWriter, StoreError};
+use rookeeper_proto::ServerId;
+use rookeeper_replica::{Input, Store};
+use rookeeper_storage::worker::WriteMembership;
+use rookeeper_storage::{Job, Next, StorageError, StorageWorker};
+use rookeeper_store::WrittenSnapshot;
 use rookeeper_zab::{Membership, Record};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::config::TransactionLog;
 use crate::config::dynamic_config::{self, NotStored};
-use crate::failure::{Failure, Failures};
-use crate::log_position::LogPosition;
+use crate::failure::Failures;
 use crate::observe::activity::Activities;
 use crate::observe::figures::Figures;
-use crate::server::membership_at_start;
-use crate::storage::Files;
-use crate::threads::snapshot_thread::{EXIT_SNAPSHOT, SnapshotRequests};
-
-/// The exit code of the original where the log can't be truncated as the leader demands.
-const EXIT_TRUNCATE: u8 = 13;
-
-/// What the replica asks for.
-#[derive(Debug)]
-enum Job {
-    Append(Vec<Record>),
-    Store(Store),
-}
+use crate::threads::log_position::LogPosition;
+use crate::threads::snapshot_thread::SnapshotRequests;
 
 /// Leads to the storage thread. Bounded by the transactions and bytes that the replica thread lets wait for the disk.
 #[derive(Debug)]
@@ -63,8 +50,9 @@ impl StorageQueue {
     /// Moves the records over. A storage thread that is gone has ended the process already.
     pub fn append(&self, records: &mut Vec<Record>) {
         if !records.is_empty() {
-            self.waiting_bytes.fetch_add(bytes_of(records), Relaxed);
-            let _ = self.sender.send(Job::Append(std::mem::take(records)));
+            let job = Job::Append(std::mem::take(records));
+            self.waiting_bytes.fetch_add(job.bytes(), Relaxed);
+            let _ = self.sender.send(job);
         }
     }
 
@@ -83,32 +71,35 @@ impl StorageQueue {
     }
 }
 
-fn bytes_of(records: &[Record]) -> usize {
-    records.iter().map(|record| record.body().len()).sum()
-}
-
 pub(crate) struct StorageThread {
-    pub files: Arc<Files>,
-    pub writer: LogWriter,
+    pub worker: StorageWorker,
     pub jobs: StorageJobs,
     /// Answers, to the replica.
     pub answers: mpsc::UnboundedSender<Input>,
     pub position: Arc<LogPosition>,
     pub snapshots: SnapshotRequests,
-    pub shared: Arc<Shared>,
-    pub config: TransactionLog,
+    pub fsync_warning_threshold_ms: u64,
     pub figures: Arc<Figures>,
     pub failures: Failures,
     pub activities: Arc<Activities>,
-    /// Bytes logged and not yet told to the snapshot thread.
-    pub unsnapped_bytes: u64,
+    /// None where there are no files of the configuration.
+    pub config_files: Option<ConfigFiles>,
+}
+
+/// Where this server keeps the members of its ensemble.
+#[derive(Debug)]
+pub(crate) struct ConfigFiles {
+    pub config_file: PathBuf,
+    pub me: ServerId,
+    /// Says that they are older than the log.
+    pub mark: PathBuf,
 }
 
 /// Runs until the replica is gone.
 pub(crate) fn spawn(mut this: StorageThread) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("storage".into()).spawn(move || {
-        if let Err(failure) = this.run() {
-            this.failures.report(failure.exit_code, failure.message);
+        if let Err(error) = this.run() {
+            this.failures.report(error.exit_code(), error.to_string());
         }
         // A snapshot must not wait for what is not to come.
         this.position.interrupt();
@@ -116,180 +107,86 @@ pub(crate) fn spawn(mut this: StorageThread) -> std::io::Result<thread::JoinHand
 }
 
 impl StorageThread {
-    fn run(&mut self) -> Result<(), Failure> {
-        let mut last_sync = Instant::now();
-        let mut next = None;
-        while let Some(job) = next.take().or_else(|| self.jobs.receiver.recv().ok()) {
-            self.activities.storage.begin(self.activities.clock.monotonic_ms());
-            match job {
-                Job::Append(records) => {
-                    next = self.log(records, last_sync).map_err(log_failure)?;
-                    last_sync = Instant::now();
+    /// Takes the worker's steps, each as soon as it comes next.
+    fn run(&mut self) -> Result<(), StorageError> {
+        let begin = Instant::now();
+        let now_us = || begin.elapsed().as_micros() as i64;
+        loop {
+            match self.worker.next() {
+                Next::Job => {
+                    let Ok(job) = self.jobs.receiver.recv() else { return Ok(()) };
+                    self.activities.storage.begin(self.activities.clock.monotonic_ms());
+                    self.worker.take(job)?;
                 }
-                Job::Store(store) => self.store(store)?,
+                Next::JobOrSync { until_us } => {
+                    let wait = Duration::from_micros(u64::try_from(until_us.saturating_sub(now_us())).unwrap_or(0));
+                    match self.jobs.receiver.recv_timeout(wait) {
+                        Ok(job) => self.worker.take(job)?,
+                        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.sync(now_us)?,
+                    }
+                }
+                Next::Sync => self.sync(now_us)?,
+                Next::Roll => {
+                    let logged_bytes = self.worker.roll()?;
+                    if self.snapshots.request(logged_bytes) {
+                        self.worker.snapshot_asked_for();
+                    }
+                }
+                Next::Store => {
+                    self.activities.storage.begin(self.activities.clock.monotonic_ms());
+                    let config_files = &self.config_files;
+                    let write_membership: &mut WriteMembership<'_> = &mut |membership, is_in_force| {
+                        let written =
+                            config_files.as_ref().map(|config_files| config_files.write(membership, is_in_force));
+                        written.unwrap_or(Ok(())).map_err(|error| error.to_string())
+                    };
+                    if let Some(stored) = self.worker.store(write_membership)? {
+                        self.answer(Input::Stored(stored));
+                    }
+                    self.activities.storage.end();
+                }
+                Next::Rewrite => {
+                    self.activities.storage.begin(self.activities.clock.monotonic_ms());
+                    self.rewrite()?;
+                    self.activities.storage.end();
+                }
             }
-            self.activities.storage.end();
         }
-        Ok(())
     }
 
-    /// Logs these records and all that follow at once. Returns the job behind them, where there is one already.
-    fn log(&mut self, first: Vec<Record>, last_sync: Instant) -> Result<Option<Job>, StoreError> {
-        let (mut last, mut count, mut bytes) = (Zxid::ZERO, 0, 0);
-        let mut write = |writer: &mut LogWriter, records: Vec<Record>| -> Result<(), StoreError> {
-            bytes += bytes_of(&records);
-            for record in records {
-                writer.append(record.zxid, record.body())?;
-                last = record.zxid;
-                count += 1;
-            }
-            Ok(())
-        };
-        let mut written = first.len();
-        write(&mut self.writer, first)?;
-        let collect_until = last_sync + Duration::from_millis(self.config.flush_delay_ms);
-        let mut next = None;
-        while self.config.max_batch_size.is_none_or(|limit| written < limit as usize) {
-            match self.jobs.receiver.recv_timeout(collect_until.saturating_duration_since(Instant::now())) {
-                Ok(Job::Append(more)) => {
-                    written += more.len();
-                    write(&mut self.writer, more)?;
-                }
-                Ok(job) => {
-                    next = Some(job);
-                    break;
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        self.commit()?;
-        self.position.advance(last);
-        self.figures.sync_batch_size.record(count);
-        self.jobs.waiting_bytes.fetch_sub(bytes, Relaxed);
-        self.answer(Input::Synced { zxid: last });
-        if self.writer.wants_roll() {
-            self.roll(last)?;
-        }
-        Ok(next)
-    }
-
-    fn commit(&mut self) -> Result<(), StoreError> {
-        let start = Instant::now();
-        self.unsnapped_bytes += self.writer.commit()?.bytes;
-        // The log has looked for its own file. Snapshots and epochs are as much needed at the next start.
-        self.files.refuse_if_gone()?;
-        let took_ms = start.elapsed().as_millis() as u64;
+    fn sync(&mut self, now_us: impl Fn() -> i64) -> Result<(), StorageError> {
+        let begin_us = now_us();
+        let synced = self.worker.sync()?;
+        let end_us = now_us();
+        self.worker.synced_at(end_us);
+        let took_ms = (end_us - begin_us) as u64 / 1000;
         self.figures.fsync_time_ms.record(took_ms);
-        if took_ms > self.config.fsync_warning_threshold_ms {
+        if took_ms > self.fsync_warning_threshold_ms {
             self.figures.slow_syncs.fetch_add(1, Relaxed);
             warn!(
                 "fsync-ing the write ahead log in log took {took_ms}ms which will adversely effect operation latency; \
                  give the log a disk of its own (dataLogDir)"
             );
         }
+        self.position.advance(synced.zxid);
+        self.figures.sync_batch_size.record(synced.records as u64);
+        self.jobs.waiting_bytes.fetch_sub(synced.bytes, Relaxed);
+        self.answer(synced.answer());
+        self.activities.storage.end();
         Ok(())
     }
 
-    fn roll(&mut self, last: Zxid) -> Result<(), StoreError> {
-        debug!(%last, "rolling the log");
-        self.writer.roll()?;
-        if self.snapshots.request(self.unsnapped_bytes) {
-            self.unsnapped_bytes = 0;
+    fn rewrite(&mut self) -> Result<(), StorageError> {
+        let begin = Instant::now();
+        let permit = self.position.rewrite();
+        let rewritten = self.worker.rewrite(&permit)?;
+        self.position.rewritten(permit, rewritten.zxid);
+        if let Some(WrittenSnapshot { zxid, bytes, .. }) = rewritten.installed {
+            self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
+            info!(bytes, "the leader's snapshot at {zxid} was stored in {} ms", begin.elapsed().as_millis());
         }
+        self.answer(Input::Stored(rewritten.stored));
         Ok(())
-    }
-
-    fn store(&mut self, store: Store) -> Result<(), Failure> {
-        // In another directory that has the name now, a promise would stand without the history it is about.
-        self.files.refuse_if_gone().map_err(log_failure)?;
-        match store {
-            Store::AcceptedEpoch(epoch) => {
-                self.files.write_accepted_epoch(epoch).map_err(epoch_failure)?;
-                self.answer(Input::Stored(Stored::AcceptedEpoch(epoch)));
-            }
-            Store::CurrentEpoch { epoch, membership } => {
-                let refused = membership.and_then(|membership| self.write_membership(&membership, false).err());
-                if let Some(error) = refused {
-                    self.answer(Input::Stored(Stored::MembershipRefused { epoch, why: error.to_string() }));
-                    return Ok(());
-                }
-                self.files.write_current_epoch(epoch).map_err(epoch_failure)?;
-                self.answer(Input::Stored(Stored::CurrentEpoch(epoch)));
-            }
-            Store::Truncate { zxid, reload } => {
-                let tree = self.truncate(zxid, reload).map_err(|error| Failure {
-                    exit_code: EXIT_TRUNCATE,
-                    message: format!("the log can't be truncated behind {zxid}, as the leader demands: {error}"),
-                })?;
-                self.answer(Input::Stored(Stored::Truncated { zxid, tree }));
-            }
-            Store::InstallSnapshot { zxid } => {
-                self.install_snapshot(zxid).map_err(|error| Failure {
-                    exit_code: EXIT_SNAPSHOT,
-                    message: format!("the leader's snapshot at {zxid} can't be stored: {error}"),
-                })?;
-                self.answer(Input::Stored(Stored::SnapshotInstalled { zxid }));
-            }
-            Store::ProposedMembership(membership) => drop(self.write_membership(&membership, false)),
-            Store::ActiveMembership(membership) => drop(self.write_membership(&membership, true)),
-        }
-        Ok(())
-    }
-
-    fn truncate(&mut self, zxid: Zxid, reload: bool) -> Result<Option<Box<rookeeper_tree::Tree>>, StoreError> {
-        let mut tree = None;
-        let (files, writer) = (&self.files, &mut self.writer);
-        self.position.rewrite(|| {
-            // The file that is open must be closed before it is cut.
-            *writer = files.log_writer(zxid);
-            files.truncate(zxid)?;
-            let mut last = zxid;
-            if reload {
-                let reloaded = files.recover()?;
-                last = reloaded.last_zxid();
-                *writer = files.log_writer(last);
-                tree = Some(Box::new(reloaded));
-            }
-            Ok(last)
-        })?;
-        info!("the log was cut behind {zxid}, as the leader demands");
-        Ok(tree)
-    }
-
-    fn install_snapshot(&mut self, zxid: Zxid) -> Result<(), StoreError> {
-        let start = Instant::now();
-        let (files, writer, shared) = (&self.files, &mut self.writer, &self.shared);
-        let mut bytes = 0;
-        self.position.rewrite(|| {
-            *writer = files.log_writer(zxid);
-            bytes = files.install_snapshot(shared, zxid)?.bytes;
-            Ok(zxid)
-        })?;
-        self.unsnapped_bytes = 0;
-        self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
-        info!(bytes, "the leader's snapshot at {zxid} was stored in {} ms", start.elapsed().as_millis());
-        Ok(())
-    }
-
-    /// The files of the configuration. The ensemble goes by what is in the log, and so does this server at its next start where they can't be
-    /// written.
-    fn write_membership(&self, membership: &Membership, active: bool) -> Result<(), NotStored> {
-        let Some(config_file) = &self.files.config_file else { return Ok(()) };
-        let written = if active {
-            dynamic_config::store_active(config_file, self.shared.settings.server, membership)
-        } else {
-            dynamic_config::store_proposed(config_file, membership)
-        };
-        let mark = membership_at_start::mark(self.files.data_dir());
-        match &written {
-            Ok(()) if active => dynamic_config::forget_not_stored(&mark),
-            Ok(()) => {}
-            Err(error) => {
-                warn!("{error}");
-                dynamic_config::note_not_stored(&mark, error);
-            }
-        }
-        written
     }
 
     fn answer(&self, input: Input) {
@@ -298,25 +195,37 @@ impl StorageThread {
     }
 }
 
-fn log_failure(error: StoreError) -> Failure {
-    Failure {
-        exit_code: 1,
-        message: format!("the transaction log can't be written: {error}; nothing more is acknowledged"),
+impl ConfigFiles {
+    /// Where they can't be written that is noted for the next start.
+    fn write(&self, membership: &Membership, is_in_force: bool) -> Result<(), NotStored> {
+        let written = if is_in_force {
+            dynamic_config::store_active(&self.config_file, self.me, membership)
+        } else {
+            dynamic_config::store_proposed(&self.config_file, membership)
+        };
+        match &written {
+            Ok(()) if is_in_force => dynamic_config::forget_not_stored(&self.mark),
+            Ok(()) => {}
+            Err(error) => {
+                warn!("{error}");
+                dynamic_config::note_not_stored(&self.mark, error);
+            }
+        }
+        written
     }
-}
-
-fn epoch_failure(error: StoreError) -> Failure {
-    Failure { exit_code: 1, message: format!("the epoch can't be stored: {error}; this server takes part no more") }
 }
 
 #[cfg(test)]
 mod tests {
+    use rookeeper_proto::Zxid;
     use rookeeper_proto::txn::{CreateKind, CreateTxn};
     use rookeeper_proto::{Acl, SessionId, Txn, TxnHeader, TxnRecord};
-    use rookeeper_replica::Settings;
+    use rookeeper_replica::{Settings, Shared, Stored};
+    use rookeeper_storage::{Batching, Files};
     use rookeeper_tree::Tree;
 
     use super::*;
+    use crate::storage::files_of_test;
 
     fn create(counter: i64) -> TxnRecord {
         let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid::new(1, counter as u32), time_ms: 1 };
@@ -341,29 +250,30 @@ mod tests {
 
     /// Does everything that `ask` asks for, and returns the answers.
     fn run(files: &Arc<Files>, shared: &Arc<Shared>, last: Zxid, ask: impl FnOnce(&StorageQueue)) -> Vec<Input> {
+        run_with(None, files, shared, last, ask)
+    }
+
+    fn run_with(
+        config_files: Option<ConfigFiles>,
+        files: &Arc<Files>,
+        shared: &Arc<Shared>,
+        last: Zxid,
+        ask: impl FnOnce(&StorageQueue),
+    ) -> Vec<Input> {
         let (queue, jobs) = StorageQueue::new();
         let (answers, mut received) = mpsc::unbounded_channel();
         let (snapshots, _requests) = SnapshotRequests::new();
         let thread = StorageThread {
+            worker: StorageWorker::new(files.clone(), shared.clone(), last, Batching::default()),
             activities: Arc::new(Activities::new(crate::clock::Clock::start())),
-            files: files.clone(),
-            writer: files.log_writer(last),
             jobs,
             answers,
             position: Arc::new(LogPosition::new(last)),
             snapshots,
-            shared: shared.clone(),
-            config: TransactionLog {
-                size_limit_kib: None,
-                pre_alloc_size_kib: 0,
-                force_sync: true,
-                fsync_warning_threshold_ms: 10_000,
-                flush_delay_ms: 0,
-                max_batch_size: None,
-            },
+            fsync_warning_threshold_ms: 10_000,
             figures: Arc::default(),
             failures: Failures::new().0,
-            unsnapped_bytes: 0,
+            config_files,
         };
         ask(&queue);
         assert_eq!(queue.waiting_bytes() > 0, last == Zxid::ZERO);
@@ -381,7 +291,7 @@ mod tests {
     #[test]
     fn everything_is_done_and_answered_in_the_order_in_which_it_was_asked_for() {
         let directory = tempfile::tempdir().unwrap();
-        let files = Arc::new(Files::of_test(directory.path()));
+        let files = files_of_test(directory.path());
         let mut tree = Tree::with_seed(1);
         for record in (1..=9).map(create) {
             tree.apply(&record.header, record.txn, &mut Vec::new());
@@ -429,7 +339,7 @@ mod tests {
             ]
         );
         // As a restart finds it.
-        let recovered = files.recover().unwrap();
+        let recovered = files.recover().unwrap().tree;
         assert_eq!((recovered.last_zxid(), recovered.node_count()), (zxid(10), Tree::with_seed(1).node_count() + 10));
         let epochs = files.read_epochs(zxid(10)).unwrap();
         assert_eq!((epochs.accepted, epochs.current), (1, 1));
@@ -438,7 +348,7 @@ mod tests {
     #[test]
     fn a_snapshot_of_another_tree_ends_the_process() {
         let directory = tempfile::tempdir().unwrap();
-        let files = Arc::new(Files::of_test(directory.path()));
+        let files = files_of_test(directory.path());
         let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
         let answers = run(&files, &shared, Zxid::new(1, 3), |queue| {
             queue.store(Store::InstallSnapshot { zxid: Zxid::new(1, 9) });
@@ -453,14 +363,19 @@ mod tests {
     fn an_epoch_whose_membership_can_not_be_written_is_not_entered() {
         let directory = tempfile::tempdir().unwrap();
         let configuration = directory.path().join("conf");
-        let mut files = Files::of_test(directory.path());
-        files.config_file = Some(configuration.join("zoo.cfg"));
-        let (files, next) = (Arc::new(files), configuration.join("zoo.cfg.dynamic.next"));
+        let config_files = || {
+            Some(ConfigFiles {
+                config_file: configuration.join("zoo.cfg"),
+                me: ServerId(1),
+                mark: directory.path().join("mark"),
+            })
+        };
+        let (files, next) = (files_of_test(directory.path()), configuration.join("zoo.cfg.dynamic.next"));
         let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
         let membership = Membership::parse_text("server.1=a:1:2:participant;3\nversion=9", false).unwrap();
         let enter = || {
             let store = Store::CurrentEpoch { epoch: 2, membership: Some(membership.clone()) };
-            run(&files, &shared, Zxid::new(1, 3), |queue| {
+            run_with(config_files(), &files, &shared, Zxid::new(1, 3), |queue| {
                 queue.store(Store::AcceptedEpoch(2));
                 queue.store(store);
             })
@@ -475,13 +390,14 @@ mod tests {
         let entered = enter();
         assert!(matches!(entered[..], [_, Input::Stored(Stored::CurrentEpoch(2))]), "{entered:?}");
         assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 2);
-        assert!(std::fs::read_to_string(next).unwrap().contains("server.1=a:1:2:participant;3"));
+        let text = std::fs::read_to_string(next).unwrap();
+        assert!(text.contains("server.1=a:1:2:participant;"), "{text}");
     }
 
     #[test]
     fn nothing_is_answered_for_once_the_directory_was_taken_away() {
         let directory = tempfile::tempdir().unwrap();
-        let files = Arc::new(Files::of_test(directory.path()));
+        let files = files_of_test(directory.path());
         let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
         files.install_snapshot(&shared, Zxid::ZERO).unwrap();
         // The log is elsewhere, so nobody else would notice.

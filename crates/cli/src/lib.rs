@@ -8,4 +8,5 @@
 
 pub mod bench;
 pub mod print;
+#[cfg(feature = "shell")]
 pub mod shell;

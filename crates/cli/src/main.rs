@@ -8,7 +8,9 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rookeeper_cli::{bench, shell};
+use rookeeper_cli::bench;
+#[cfg(feature = "shell")]
+use rookeeper_cli::shell;
 
 #[derive(Parser, Debug)]
 #[command(name = "rookeeper", version, about = "A distributed coordination service, compatible with Apache ZooKeeper")]
@@ -28,6 +30,7 @@ enum Command {
     Check(check_command::Options),
     /// Look at the epochs of a stopped member, and give it room again where they are used up
     Epochs(epochs_command::Options),
+    #[cfg(feature = "shell")]
     /// Talk to a server: one command, or an interactive shell in zkCli's syntax (`rookeeper cli -help`)
     #[command(disable_help_flag = true)]
     Cli {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Server { arguments } => server_command::main(&arguments),
         Command::Check(options) => ExitCode::from(check_command::main(&options)),
         Command::Epochs(options) => ExitCode::from(epochs_command::main(&options)),
+        #[cfg(feature = "shell")]
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),
     }

@@ -205,8 +205,7 @@ pub enum Store {
     /// and then the epoch is not written either.
     CurrentEpoch { epoch: Epoch, membership: Option<Membership> },
     /// Cut the log behind the last record up to `zxid` and remove the snapshots that are newer; with `reload` read the database again.
-    /// The next record appended follows `zxid`. Answered by [`Stored::Truncated`]. Where nothing on the disk leads back there, nothing is cut, and
-    /// the database is read again in any case.
+    /// The next record appended follows `zxid`. Answered by [`Stored::Truncated`].
     Truncate { zxid: Zxid, reload: bool },
     /// Write the shared tree as the snapshot `zxid`, then as for `Truncate`. Nothing is applied to the tree until the answer,
     /// [`Stored::SnapshotInstalled`].
@@ -227,7 +226,7 @@ pub enum Stored {
         epoch: Epoch,
         why: String,
     },
-    /// `tree` where the database was read again. The history ends with it: behind `zxid` where nothing could be cut.
+    /// `tree` where a reload was asked for.
     Truncated {
         zxid: Zxid,
         tree: Option<Box<Tree>>,

@@ -7,9 +7,9 @@ use rookeeper_proto::{ServerId, SessionId};
 use rookeeper_replica::{Leadership, Part, Phase, Serving, Standing};
 use rookeeper_zab::Membership;
 
-use super::metrics_table::{METRICS, Source};
 use super::tests::{World, dump_of, names, with_our_version};
 use super::*;
+use crate::observe::metrics::{METRICS, Source};
 
 fn recorded(part: &str, word: &str) -> String {
     let path = format!("{}/../../tests/fixtures/operations/{part}/4lw-{word}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -63,7 +63,8 @@ impl World {
     fn ask_as(&self, view: &View, word: &str) -> String {
         let command = find(word.as_bytes().try_into().unwrap()).unwrap();
         let mut page = Page::new(&self.asking);
-        answer(&mut page, &self.context, view, command, &self.asking, [0; 8]).unwrap();
+        let question = Question { context: &self.context, view, asking: &self.asking, argument: [0; 8] };
+        answer(&mut page, command, &question).unwrap();
         page.into_text()
     }
 }

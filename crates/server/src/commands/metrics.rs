@@ -1,75 +1,46 @@
 //! `mntr`: every metric on a line of its own, `zk_<name>`, a tab, the value. A summary takes several lines.
 
-use std::fmt::Write as _;
-use std::sync::atomic::Ordering::Relaxed;
+use std::fmt::{self, Write as _};
 
-use rookeeper_replica::Summary;
-
-use super::View;
-use super::metrics_table::{Facts, Kind, METRICS, Metric, ORIGINALS, Source};
 use super::status::ratio;
-use crate::context::Context;
+use super::{Page, Question};
+use crate::observe::metrics::{Facts, Kind, METRICS, Metric, ORIGINALS, QUANTILES, Series, Source, Value};
 
-/// Quantiles by the names that stand before a metric's.
-const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)];
+pub(super) fn mntr(page: &mut Page<'_>, question: &Question<'_>) -> fmt::Result {
+    let facts = Facts::gather(question.context, question.view);
+    METRICS.iter().try_for_each(|metric| match metric.value(&facts) {
+        Some(value) => write_value(page, metric.name, &value),
+        None => Ok(()),
+    })
+}
 
-pub(super) fn mntr(context: &Context, view: &View) -> String {
-    let facts = Facts::gather(context, view);
-    let mut text = String::with_capacity(16 << 10);
-    for metric in METRICS {
-        write_metric(&mut text, metric, &facts, context);
+fn write_value(page: &mut Page<'_>, name: &str, value: &Value<'_>) -> fmt::Result {
+    match value {
+        Value::Text(text) => writeln!(page, "zk_{name}\t{text}"),
+        Value::Whole(number) => writeln!(page, "zk_{name}\t{number}"),
+        Value::Ratio(number) => writeln!(page, "zk_{name}\t{}", ratio(*number)),
+        Value::PerLearner(values) => {
+            values.iter().try_for_each(|(server, value)| writeln!(page, "zk_{name}_{}\t{value}", server.0))
+        }
+        Value::PerNamespace(values) => {
+            values.iter().try_for_each(|(namespace, value)| writeln!(page, "zk_{namespace}_{name}\t{value}"))
+        }
+        Value::Series(series) => write_series(page, name, series),
+        Value::SeriesPerNamespace(all) => {
+            all.iter().try_for_each(|(namespace, series)| write_series(page, &format!("{namespace}_{name}"), series))
+        }
     }
-    text
 }
 
-fn write_metric(text: &mut String, metric: &Metric, facts: &Facts<'_>, context: &Context) {
-    let Metric { name, kind, source } = metric;
-    let (statistics, figures) = (&context.shared.statistics, &context.figures);
-    let _ = match source {
-        Source::Text(value) => writeln!(text, "zk_{name}\t{}", value(facts)),
-        Source::Only(_, value) => value(facts).map_or(Ok(()), |value| writeln!(text, "zk_{name}\t{value}")),
-        Source::PerLearner(values) => {
-            values(facts).iter().try_for_each(|(server, value)| writeln!(text, "zk_{name}_{}\t{value}", server.0))
-        }
-        Source::Whole(value) => writeln!(text, "zk_{name}\t{}", value(facts)),
-        Source::Ratio(value) => writeln!(text, "zk_{name}\t{}", ratio(value(facts))),
-        Source::PerNamespace(values) => {
-            let mut values = values(facts).into_iter();
-            values.try_for_each(|(namespace, value)| writeln!(text, "zk_{namespace}_{name}\t{value}"))
-        }
-        Source::SeriesPerNamespace(series) => {
-            let mut series = series(statistics).summaries().into_iter();
-            series
-                .try_for_each(|(namespace, series)| write_summary(text, &format!("{namespace}_{name}"), *kind, series))
-        }
-        Source::Counted(counter) => writeln!(text, "zk_{name}\t{}", counter(statistics).load(Relaxed)),
-        Source::CountedByStorage(counter) => writeln!(text, "zk_{name}\t{}", counter(figures).load(Relaxed)),
-        Source::Series(series) => write_summary(text, name, *kind, series(statistics)),
-        Source::SeriesOfStorage(series) => write_summary(text, name, *kind, series(figures)),
-        Source::Once(value) => {
-            let series = Summary::default();
-            series.record(value(figures));
-            write_summary(text, name, *kind, &series)
-        }
-        Source::Never(_) => match kind {
-            Kind::Gauge | Kind::Counter => writeln!(text, "zk_{name}\t0"),
-            Kind::Ratio => writeln!(text, "zk_{name}\t{}", ratio(0.0)),
-            _ => write_summary(text, name, *kind, &Summary::default()),
-        },
-        Source::Absent(_) => Ok(()),
-    };
-}
-
-fn write_summary(text: &mut String, name: &str, kind: Kind, series: &Summary) -> std::fmt::Result {
-    writeln!(text, "zk_avg_{name}\t{}", ratio(series.mean()))?;
-    writeln!(text, "zk_min_{name}\t{}", series.min())?;
-    writeln!(text, "zk_max_{name}\t{}", series.max())?;
-    writeln!(text, "zk_cnt_{name}\t{}", series.count())?;
-    writeln!(text, "zk_sum_{name}\t{}", series.sum())?;
-    if kind == Kind::SummaryWithQuantiles {
-        for (quantile, share) in QUANTILES {
-            writeln!(text, "zk_{quantile}_{name}\t{}", series.quantile(share))?;
-        }
+fn write_series(page: &mut Page<'_>, name: &str, series: &Series) -> fmt::Result {
+    writeln!(page, "zk_avg_{name}\t{}", ratio(series.mean))?;
+    writeln!(page, "zk_min_{name}\t{}", series.min)?;
+    writeln!(page, "zk_max_{name}\t{}", series.max)?;
+    writeln!(page, "zk_cnt_{name}\t{}", series.count)?;
+    writeln!(page, "zk_sum_{name}\t{}", series.sum)?;
+    let quantiles = series.quantiles.iter().flat_map(|values| QUANTILES.iter().zip(values));
+    for ((quantile, _), value) in quantiles {
+        writeln!(page, "zk_{quantile}_{name}\t{value}")?;
     }
     Ok(())
 }

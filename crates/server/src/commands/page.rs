@@ -1,6 +1,6 @@
 //! The answer to a four-letter word while it is written.
 //!
-//! What always holds: what is written, and what was copied to be written, is counted as held for the client that asks, as it grows; nothing
+//! What always holds: what is written, and what was gathered to be written, is counted as held for the client that asks, as it grows; nothing
 //! more is written once that is more than one connection may hold, or once the client was cut for what it holds.
 
 use std::fmt;
@@ -8,27 +8,30 @@ use std::fmt;
 use rookeeper_replica::budget::Meter;
 use rookeeper_replica::{Connection, Excess};
 
+use crate::observe::NotWanted;
+
 /// See the module's documentation.
 pub(crate) struct Page<'a> {
     asking: &'a Connection,
     text: String,
-    copied_bytes: usize,
+    gathered_bytes: usize,
     meter: Meter,
 }
 
 impl<'a> Page<'a> {
     pub fn new(asking: &'a Connection) -> Page<'a> {
-        Page { asking, text: String::new(), copied_bytes: 0, meter: Meter::default() }
+        Page { asking, text: String::new(), gathered_bytes: 0, meter: Meter::default() }
     }
 
-    /// What is copied to be written is this much now.
-    pub fn note_copied(&mut self, bytes: usize) {
-        self.copied_bytes = bytes;
+    /// This much is gathered now to be written.
+    pub fn gathered(&mut self, bytes: usize) -> Result<(), NotWanted> {
+        self.gathered_bytes = bytes;
         self.note();
+        self.is_wanted().then_some(()).ok_or(NotWanted)
     }
 
     fn held_bytes(&self) -> usize {
-        self.text.capacity() + self.copied_bytes
+        self.text.capacity() + self.gathered_bytes
     }
 
     fn note(&mut self) {
@@ -36,7 +39,7 @@ impl<'a> Page<'a> {
     }
 
     /// Whether there is a use in writing more. Where there is none, the connection is over.
-    pub fn is_wanted(&mut self) -> bool {
+    fn is_wanted(&mut self) -> bool {
         let limit = self.asking.budget().connection_bytes();
         if self.held_bytes() > limit {
             self.asking.outbox.close_for(Excess::Unsent(limit));
@@ -51,10 +54,17 @@ impl<'a> Page<'a> {
     /// Hands the answer to the connection.
     pub fn send(mut self) {
         let mut bytes = std::mem::take(&mut self.text).into_bytes();
-        self.note_copied(0);
+        self.gathered_bytes = 0;
+        self.note();
         // Not copied: it may be long.
         self.asking.outbox.fill(0, &mut bytes);
         self.asking.outbox.finish();
+    }
+}
+
+impl From<NotWanted> for fmt::Error {
+    fn from(_: NotWanted) -> fmt::Error {
+        fmt::Error
     }
 }
 

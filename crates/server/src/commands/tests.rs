@@ -19,9 +19,14 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, FourLetterWords, Source};
 use crate::observe::figures::Figures;
+use crate::observe::{Gathered, NotWanted, sessions, watches};
+use crate::version;
 
 /// The wall-clock time of the recordings when the replica's clock was at 0: Mon Nov 23 01:58:42 UTC 2026.
 const START_WALL_MS: i64 = 1_795_399_122_000;
+
+/// What telnet sends when it is interrupted.
+const TELNET_INTERRUPT: [u8; 4] = [0xff, 0xf4, 0xff, 0xfd];
 
 fn recorded(word: &str) -> String {
     let path = format!("{}/../../tests/fixtures/operations/standalone/4lw-{word}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -158,7 +163,8 @@ impl World {
 /// `dump` with the dates of the recordings.
 pub(super) fn dump_of(world: &World, view: &View) -> String {
     let mut page = Page::new(&world.asking);
-    dump::dump_at(&mut page, &world.context, view, world.now, &TimeZone::UTC).unwrap();
+    let question = Question { context: &world.context, view, asking: &world.asking, argument: [0; 8] };
+    dump::dump_at(&mut page, &question, world.now, &TimeZone::UTC).unwrap();
     page.into_text()
 }
 
@@ -169,7 +175,7 @@ fn connection(shared: &Shared, id: u64, port: u16, now: Time) -> Arc<Connection>
 
 /// The recorded version is another one, of course.
 pub(super) fn with_our_version(recorded: &str) -> String {
-    recorded.replace("3.9.3-c26634f34490bb0ea7a09cc51e05ede3b4e320ee, built on 2024-10-17 23:21 UTC", &full_version())
+    recorded.replace("3.9.3-c26634f34490bb0ea7a09cc51e05ede3b4e320ee, built on 2024-10-17 23:21 UTC", &version::full())
 }
 
 fn sorted_lines(text: &str) -> Vec<&str> {
@@ -182,13 +188,19 @@ fn sorted_lines(text: &str) -> Vec<&str> {
 fn the_words_are_those_of_the_whitelist_and_nothing_else_is_one() {
     for word in FourLetterWords::KNOWN {
         let command = find(word.as_bytes().try_into().unwrap()).unwrap();
-        assert_eq!(command.name(), word);
+        assert_eq!(command.name, word);
         assert_eq!(command.takes_argument(), word == "stmk");
     }
-    assert_eq!(find([0xff, 0xf4, 0xff, 0xfd]), Some(Command::TelnetInterrupt));
+    assert_eq!(find(TELNET_INTERRUPT).unwrap().name, "telnet close");
     for other in [*b"RUOK", *b"help", [0, 0, 0, 44], [0; 4], [0xff; 4]] {
-        assert_eq!(find(other), None);
+        assert!(find(other).is_none());
     }
+}
+
+#[test]
+fn what_looks_at_no_more_than_a_few_bytes_is_answered_at_once_and_nothing_else() {
+    let at_once = COMMANDS.iter().filter(|command| command.cost == AtOnce).map(|command| command.name);
+    assert_eq!(at_once.collect::<Vec<_>>(), ["gtmk", "isro", "ruok", "stmk", "telnet close"]);
 }
 
 #[test]
@@ -199,10 +211,10 @@ fn only_listed_words_are_answered_and_srvr_always() {
         assert_eq!(world.ask(word), format!("{word} is not executed because it is not in the whitelist.\n"));
     }
     assert!(world.ask("srvr").starts_with("Zookeeper version: "));
-    let interrupted = run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]).into_text();
+    let interrupted = run(&world.context, find(TELNET_INTERRUPT).unwrap(), &world.asking, [0; 8]).into_text();
     assert_eq!(interrupted, "telnet close is not executed because it is not in the whitelist.\n");
     world.context.config.four_letter_words = FourLetterWords::All;
-    assert_eq!(run(&world.context, Command::TelnetInterrupt, &world.asking, [0; 8]).into_text(), "");
+    assert_eq!(run(&world.context, find(TELNET_INTERRUPT).unwrap(), &world.asking, [0; 8]).into_text(), "");
 }
 
 #[test]
@@ -375,7 +387,7 @@ fn an_answer_counts_as_held_from_the_time_it_is_made() {
         assert!(length > 33_000, "{word}: {length}");
         assert_eq!(held(), 0, "{word}");
     }
-    run(&world.context, Command::Wchp, &world.asking, [0; 8]).send();
+    run(&world.context, find(*b"wchp").unwrap(), &world.asking, [0; 8]).send();
     let mut sent = Vec::new();
     assert_eq!(world.asking.outbox.take(&mut sent), rookeeper_replica::Drained::Last);
     assert_eq!(String::from_utf8(sent).unwrap().lines().count(), 3001);
@@ -407,6 +419,44 @@ fn an_answer_that_is_too_long_ends_its_connection_before_it_is_made() {
     assert_eq!(world.ask("cons"), "");
 }
 
+/// How many bytes a gatherer tells of after each portion, where it is told to stop after this many of them.
+fn portions<T>(most: usize, gather: impl FnOnce(Gathered<'_>) -> Result<T, NotWanted>) -> (bool, Vec<usize>) {
+    let mut told = Vec::new();
+    let mut gathered = |bytes| {
+        told.push(bytes);
+        if told.len() < most { Ok(()) } else { Err(NotWanted) }
+    };
+    let is_complete = gather(&mut gathered).is_ok();
+    (is_complete, told)
+}
+
+#[test]
+fn what_is_gathered_is_told_of_in_portions_and_given_up_where_it_is_not_wanted() {
+    let mut world = World::new();
+    let first = world.connect(1, 59_374, 40_000);
+    watch(&world, &first, 2500);
+    for number in 0..2500 {
+        world.create(&first, &format!("/{number:0100}"), 1);
+    }
+    let sessions = (1..=2500).map(|id| (SessionId(id), 30_000));
+    world.context.shared.sessions().restart(true, sessions, world.now.monotonic_ms);
+    let (context, owner) = (&world.context, first.session());
+    type Gather<'a> = &'a dyn Fn(Gathered<'_>) -> Result<(), NotWanted>;
+    let gathers: [(&str, usize, Gather<'_>); 4] = [
+        ("sessions", 24 * 2500, &|gathered| sessions::all(context, gathered).map(drop)),
+        ("ephemerals", 165 * 2500, &|gathered| sessions::ephemerals(context, owner, gathered).map(drop)),
+        ("watches by session", 24 * 2500, &|gathered| watches::by_session(context, gathered).map(drop)),
+        ("watches by path", 24 * 2500, &|gathered| watches::by_path(context, gathered).map(drop)),
+    ];
+    for (name, least_bytes, gather) in gathers {
+        let (is_complete, told) = portions(usize::MAX, gather);
+        assert!(is_complete && told.len() == 3 && told.is_sorted(), "{name}: {told:?}");
+        assert!((least_bytes..2 * least_bytes).contains(&told[2]), "{name}: {told:?}");
+        let (is_complete, stopped) = portions(2, gather);
+        assert!(!is_complete && stopped == told[..2], "{name}: {stopped:?}");
+    }
+}
+
 #[test]
 fn no_watches_are_an_empty_line() {
     let world = World::new();
@@ -422,13 +472,13 @@ fn envi_has_the_recorded_keys_without_java() {
     let mut expected = keys(&recorded("envi"));
     expected.retain(|key| !key.starts_with("java."));
     assert_eq!(keys(&answer), expected);
-    assert!(answer.contains(&format!("\nzookeeper.version={}\n", full_version())));
+    assert!(answer.contains(&format!("\nzookeeper.version={}\n", version::full())));
     assert!(answer.lines().skip(1).all(|line| line.split_once('=').is_some_and(|(_, value)| !value.is_empty())));
 }
 
 #[test]
 fn the_version_begins_with_three_numbers_and_has_a_build_time() {
-    let version = full_version();
+    let version = version::full();
     let (numbers, rest) = version.split_once('-').unwrap();
     assert_eq!(numbers.split('.').filter(|number| number.parse::<u32>().is_ok()).count(), 3, "{version}");
     let (name, built) = rest.split_once(", built on ").unwrap();
@@ -458,8 +508,8 @@ pub(super) fn names(text: &str) -> Vec<&str> {
 }
 
 /// The names that a metric is printed under.
-fn printed(metric: &metrics_table::Metric) -> Vec<String> {
-    use metrics_table::Kind;
+fn printed(metric: &crate::observe::metrics::Metric) -> Vec<String> {
+    use crate::observe::metrics::Kind;
     let parts: &[&str] = match metric.kind {
         Kind::Text | Kind::Gauge | Kind::Ratio | Kind::Counter => return vec![format!("zk_{}", metric.name)],
         Kind::Summary => &["avg_", "min_", "max_", "cnt_", "sum_"],
@@ -477,19 +527,20 @@ fn printed(metric: &metrics_table::Metric) -> Vec<String> {
 fn the_table_of_metrics_is_the_recorded_list() {
     let recorded = recorded("mntr");
     let standalone =
-        METRICS[..metrics_table::ORIGINALS].iter().filter(|metric| !matches!(metric.source, From::Only(..)));
+        METRICS[..crate::observe::metrics::ORIGINALS].iter().filter(|metric| !matches!(metric.source, From::Only(..)));
     let known: Vec<String> = standalone.flat_map(printed).collect();
     assert_eq!(known, names(&recorded));
 }
 
-use metrics_table::{METRICS, Source as From};
+use crate::observe::metrics::{METRICS, Source as From};
 
 #[test]
 fn mntr_prints_what_is_not_absent_in_the_recorded_order() {
     let world = World::new();
     world.context.shared.statistics.written_bytes.record("/app/config", 80);
     let answer = world.ask("mntr");
-    let is_present = |metric: &&metrics_table::Metric| !matches!(metric.source, From::Absent(_) | From::Only(..));
+    let is_present =
+        |metric: &&crate::observe::metrics::Metric| !matches!(metric.source, From::Absent(_) | From::Only(..));
     let present: Vec<String> = METRICS.iter().filter(is_present).flat_map(printed).collect();
     assert_eq!(names(&answer), present);
     assert!(answer.contains("\nzk_sum_app_write_per_namespace\t80\n"), "{answer}");
@@ -560,7 +611,7 @@ fn metrics_of_the_recorded_state_have_the_recorded_values() {
     }
     let size = world.context.shared.tree().approximate_data_size();
     assert_eq!(line(&answer, "zk_approximate_data_size"), format!("zk_approximate_data_size\t{size}"));
-    assert_eq!(line(&answer, "zk_version"), format!("zk_version\t{}", full_version()));
+    assert_eq!(line(&answer, "zk_version"), format!("zk_version\t{}", version::full()));
 }
 
 #[test]

@@ -1,11 +1,35 @@
-//! What this server knows of itself, for commands, metrics, reports and the log.
+//! What this server knows of itself: facts, gathered for whoever asks. How they are written down is the business of those who ask: the
+//! four-letter words (`commands`), the log.
 //!
-//! - [`figures`]: what the log and the snapshots count
-//! - `activity.rs`: what the threads are doing
-//! - `absence.rs`: which members are missing where there is no quorum
+//! - `view.rs`: which part the server plays at that moment
+//! - `overview.rs`: the server as a whole; `directories.rs`: how large its files are; `environment.rs`, `process.rs`: what the system says
+//! - `connections.rs`, `sessions.rs`, `watches.rs`: who is connected, lives and watches
+//! - `metrics.rs` with `metrics_table.rs`: every metric and its value; [`figures`]: those that the log and the snapshots count
+//! - `activity.rs`: what the threads are doing; `absence.rs`: which members are missing where there is no quorum
 //! - `report.rs`: everything at once, for a server that stands still
+//!
+//! What always holds here: locks of the tree, the sessions and the watches are held only to copy, the others in portions where there is
+//! much. Whoever gathers what grows with the number of clients says after each portion how much memory that takes, and stops where it is
+//! not wanted any more.
 
 pub(crate) mod absence;
 pub(crate) mod activity;
+pub(crate) mod connections;
+pub(crate) mod directories;
+pub(crate) mod environment;
 pub mod figures;
+pub(crate) mod metrics;
+mod metrics_table;
+pub(crate) mod overview;
+pub(crate) mod process;
 pub(crate) mod report;
+pub(crate) mod sessions;
+pub(crate) mod view;
+pub(crate) mod watches;
+
+/// The question is over: it would take too much memory to answer, or whoever asked is gone.
+#[derive(Debug)]
+pub(crate) struct NotWanted;
+
+/// Is told how many bytes are gathered by now.
+pub(crate) type Gathered<'a> = &'a mut dyn FnMut(usize) -> Result<(), NotWanted>;

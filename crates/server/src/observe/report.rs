@@ -49,12 +49,13 @@ pub(crate) fn tell(context: &Context, sources: &ReportSources, mut line: impl Fn
 }
 
 fn server(context: &Context) -> String {
-    let descriptors = crate::commands::open_file_descriptors().map_or("unknown".to_owned(), |open| open.to_string());
+    let descriptors =
+        crate::observe::process::open_file_descriptors().map_or("unknown".to_owned(), |open| open.to_string());
     format!(
         "Rookeeper {}, up for {} s; {descriptors} of {} file descriptors in use; {} lines of this log are missing",
         version::NUMBER,
         context.clock.uptime_ms() / 1000,
-        crate::commands::max_file_descriptors(),
+        crate::observe::process::max_file_descriptors(),
         logging::missing_lines(),
     )
 }

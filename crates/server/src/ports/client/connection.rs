@@ -27,7 +27,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
 use crate::auth::{self, Verdict};
-use crate::commands::{self, Command};
+use crate::commands::{self, Command, Cost};
 use crate::context::Context;
 use crate::logging::limited;
 use crate::net::disguise;
@@ -93,7 +93,7 @@ enum End {
 /// What a connection begins with.
 enum Opening {
     Connecting,
-    Command(Command, [u8; 8]),
+    Command(&'static Command, [u8; 8]),
 }
 
 /// What the socket did while the task waited.
@@ -257,11 +257,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     }
 
     /// Some answers list everything the server has: they are made one after the other, and the worker is told that this may take a while.
-    async fn answer_command(&mut self, command: Command, argument: [u8; 8]) -> Result<(), End> {
+    async fn answer_command(&mut self, command: &'static Command, argument: [u8; 8]) -> Result<(), End> {
         {
-            let _turn = match command.is_long() {
-                true => self.context.long_answers.acquire().await.ok(),
-                false => None,
+            let _turn = match command.cost() {
+                Cost::Long => self.context.long_answers.acquire().await.ok(),
+                Cost::Short | Cost::AtOnce => None,
             };
             tokio::task::block_in_place(|| commands::run(&self.context, command, &self.connection, argument).send());
         }

@@ -6,7 +6,7 @@ use crate::context::Context;
 
 /// The server's part at the moment of the question.
 #[derive(Debug, Clone)]
-pub(super) struct View {
+pub(crate) struct View {
     /// [`Serving::Nobody`] also where a leader keeps out of serving.
     pub serving: Serving,
     pub standing: Standing,

@@ -1,181 +1,25 @@
 //! Every metric of the original, in the order in which `mntr` prints them, and where its value comes from here; behind them our own.
-//!
-//! What always holds: a value is measured, or it is zero because what it counts cannot happen here. What is neither is absent
-//! rather than zero, so that an alarm on it says "no data" instead of never going off.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_proto::ServerId;
-use rookeeper_replica::{Leadership, Part, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
-use rookeeper_tree::NamespaceQuota;
+use rookeeper_replica::{Part, Statistics, Summary, SummaryPerNamespace};
 
-use super::View;
-use super::status::{full_version, shown_node_count};
-use crate::context::Context;
-use crate::observe::figures::Figures;
-
-/// What is printed for a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Text,
-    Gauge,
-    Counter,
-    /// Average, least, largest, count, sum.
-    Summary,
-    /// The same and four quantiles.
-    SummaryWithQuantiles,
-    /// A gauge with decimals.
-    Ratio,
-    /// One for each first component of a path.
-    GaugePerNamespace,
-    CounterPerNamespace,
-    SummaryPerNamespace,
-    /// A summary for each learner of a leader.
-    SummaryPerLearner,
-    /// A gauge for each learner of a leader, with the number of its server behind the name.
-    GaugePerLearner,
-}
-
-/// Where a value comes from.
-#[derive(Clone, Copy)]
-pub(super) enum Source {
-    Text(fn(&Facts<'_>) -> String),
-    /// Only on servers of this kind, named for the documentation; the value as it is printed.
-    Only(&'static str, fn(&Facts<'_>) -> Option<String>),
-    /// On leaders, for each of their learners.
-    PerLearner(for<'a> fn(&Facts<'a>) -> &'a [(ServerId, i64)]),
-    /// Measured when asked.
-    Whole(fn(&Facts<'_>) -> i64),
-    /// The same, printed with decimals.
-    Ratio(fn(&Facts<'_>) -> f64),
-    /// By the first component of a path.
-    PerNamespace(fn(&Facts<'_>) -> BTreeMap<String, i64>),
-    SeriesPerNamespace(fn(&Statistics) -> &SummaryPerNamespace),
-    /// Counted as it happens: by request handling, or by log and snapshots.
-    Counted(fn(&Statistics) -> &AtomicU64),
-    CountedByStorage(fn(&Figures) -> &AtomicU64),
-    Series(fn(&Statistics) -> &Summary),
-    SeriesOfStorage(fn(&Figures) -> &Summary),
-    /// A series that has one value, measured at start.
-    Once(fn(&Figures) -> u64),
-    /// Always zero: why it cannot happen.
-    Never(&'static str),
-    /// Not printed: why.
-    Absent(&'static str),
-}
-
-pub(super) struct Metric {
-    /// Without the prefix `zk_`.
-    pub name: &'static str,
-    pub kind: Kind,
-    pub source: Source,
-}
-
-/// What is looked at once for all gauges.
-#[derive(Debug)]
-pub(super) struct Facts<'a> {
-    pub view: &'a View,
-    pub statistics: &'a Statistics,
-    /// In the time of [`Leadership::since_ms`].
-    pub now_ms: i64,
-    pub uptime_ms: i64,
-    pub connections: usize,
-    pub outstanding: usize,
-    pub watches: usize,
-    pub client_memory_bytes: usize,
-    pub client_memory_limit_bytes: usize,
-    pub nodes: usize,
-    pub ephemerals: usize,
-    pub data_bytes: usize,
-    pub sessions: usize,
-    pub local_sessions: usize,
-    pub open_file_descriptors: i64,
-    pub max_file_descriptors: i64,
-    pub quotas: Vec<NamespaceQuota>,
-}
-
-impl<'a> Facts<'a> {
-    pub fn gather(context: &'a Context, view: &'a View) -> Facts<'a> {
-        let shared = &context.shared;
-        let (nodes, ephemerals, data_bytes, sessions) = {
-            let tree = shared.tree();
-            (tree.node_count(), tree.ephemeral_count(), tree.approximate_data_size(), tree.session_count())
-        };
-        let local_sessions = match view.has_local_sessions(context) {
-            true => shared.sessions().local_count(),
-            false => 0,
-        };
-        Facts {
-            view,
-            statistics: &shared.statistics,
-            now_ms: context.clock.now().monotonic_ms,
-            uptime_ms: context.clock.uptime_ms(),
-            connections: shared.connection_count(),
-            outstanding: shared.outstanding(),
-            watches: shared.watches().watch_count(),
-            client_memory_bytes: shared.budget.held_bytes(),
-            client_memory_limit_bytes: shared.budget.limit_bytes(),
-            nodes,
-            ephemerals,
-            data_bytes,
-            sessions,
-            local_sessions,
-            open_file_descriptors: super::process::open_file_descriptors().unwrap_or(-1),
-            max_file_descriptors: super::process::max_file_descriptors(),
-            quotas: quotas(shared),
-        }
-    }
-}
-
-/// Quotas looked at under one lock of the tree.
-const QUOTAS_AT_ONCE: usize = 500;
-
-fn quotas(shared: &Shared) -> Vec<NamespaceQuota> {
-    let mut all: Vec<NamespaceQuota> = Vec::new();
-    loop {
-        let last = all.last().map(|quota| quota.path.clone());
-        let mut more = shared.tree().quotas_behind(last.as_deref(), QUOTAS_AT_ONCE);
-        if more.is_empty() {
-            return all;
-        }
-        all.append(&mut more);
-    }
-}
-
-impl Facts<'_> {
-    /// The sum over the quotas of each namespace. As in the original, no limit counts as -1.
-    fn per_namespace(&self, value: impl Fn(&NamespaceQuota) -> Option<i64>) -> BTreeMap<String, i64> {
-        let mut sums = BTreeMap::new();
-        for quota in &self.quotas {
-            if let Some(value) = value(quota) {
-                let sum: &mut i64 = sums.entry(quota.namespace().to_owned()).or_default();
-                *sum = sum.wrapping_add(value);
-            }
-        }
-        sums
-    }
-
-    /// A member of an ensemble, with a quorum.
-    fn is_member(&self) -> bool {
-        self.view.standing.part != Part::Standalone && self.view.serving != Serving::ReadOnly
-    }
-
-    fn as_leader<T: ToString>(&self, value: impl FnOnce(&Leadership) -> T) -> Option<String> {
-        self.view.leadership().map(|leadership| value(leadership).to_string())
-    }
-}
+use super::figures::Figures;
+use super::metrics::{Facts, Kind, Metric, Source, Value};
+use super::overview::shown_node_count;
+use crate::version;
 
 const fn text(name: &'static str, text: fn(&Facts<'_>) -> String) -> Metric {
     Metric { name, kind: Kind::Text, source: Source::Text(text) }
 }
 
-const fn member_gauge(name: &'static str, value: fn(&Facts<'_>) -> Option<String>) -> Metric {
+const fn member_gauge(name: &'static str, value: fn(&Facts<'_>) -> Option<Value<'static>>) -> Metric {
     Metric { name, kind: Kind::Gauge, source: Source::Only("members of an ensemble", value) }
 }
 
-const fn leader_gauge(name: &'static str, value: fn(&Facts<'_>) -> Option<String>) -> Metric {
+const fn leader_gauge(name: &'static str, value: fn(&Facts<'_>) -> Option<Value<'static>>) -> Metric {
     Metric { name, kind: Kind::Gauge, source: Source::Only("leaders", value) }
 }
 
@@ -230,16 +74,16 @@ const NO_THROTTLE: &str = "requests are not throttled; connections are read more
 const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(super) const ORIGINALS: usize = METRICS.len() - 10;
+pub(crate) const ORIGINALS: usize = METRICS.len() - 10;
 
 #[rustfmt::skip]
-pub(super) const METRICS: &[Metric] = &[
-    text("version", |_| full_version()),
+pub(crate) const METRICS: &[Metric] = &[
+    text("version", |_| version::full()),
     text("server_state", |facts| facts.view.mode().to_owned()),
     Metric {
         name: "peer_state",
         kind: Kind::Text,
-        source: Source::Only("members of an ensemble", |facts| facts.is_member().then(|| facts.view.peer_state())),
+        source: Source::Only("members of an ensemble", |facts| facts.is_member().then(|| Value::Text(facts.view.peer_state()))),
     },
     Metric {
         name: "observer_master_id",
@@ -247,7 +91,7 @@ pub(super) const METRICS: &[Metric] = &[
         source: Source::Only("observers", |facts| {
             let standing = &facts.view.standing;
             let leader = standing.leader.filter(|_| facts.is_member() && standing.part == Part::Observing)?;
-            Some(leader.0.to_string())
+            Some(Value::Whole(leader.0))
         }),
     },
     gauge("ephemerals_count", |facts| facts.ephemerals as i64),
@@ -285,7 +129,7 @@ pub(super) const METRICS: &[Metric] = &[
     absent("non_mtls_local_conn_count", Kind::Gauge, NO_TLS),
     member_gauge("quorum_size", |facts| {
         let membership = facts.view.standing.membership.as_ref().filter(|_| facts.is_member())?;
-        Some(membership.participants().count().to_string())
+        Some(Value::Whole(membership.participants().count() as i64))
     }),
     per_namespace("quota_count_limit_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.count_limit)),
     per_namespace("quota_bytes_limit_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.bytes_limit)),
@@ -431,9 +275,9 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("client_memory_bytes", |facts| facts.client_memory_bytes as i64),
     gauge("client_memory_limit_bytes", |facts| i64::try_from(facts.client_memory_limit_bytes).unwrap_or(i64::MAX)),
     counter("connections_cut_for_memory", |statistics| &statistics.connections_cut_for_memory),
-    member_gauge("epoch", |facts| facts.is_member().then(|| facts.view.standing.epoch.to_string())),
+    member_gauge("epoch", |facts| facts.is_member().then(|| Value::Whole(i64::from(facts.view.standing.epoch)))),
     member_gauge("leader_id", |facts| {
         let leader = facts.view.standing.leader.filter(|_| facts.is_member())?;
-        Some(leader.0.to_string())
+        Some(Value::Whole(leader.0))
     }),
 ];

@@ -23,7 +23,7 @@ pub(crate) fn max_file_descriptors() -> i64 {
 
 /// Memory of the machine in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// What could be had without pushing something else out.
     pub available: u64,
     pub total: u64,
@@ -44,7 +44,7 @@ impl Memory {
 }
 
 /// The name of the user this process runs as.
-pub(super) fn user_name() -> Option<String> {
+pub(crate) fn user_name() -> Option<String> {
     let user_id = rustix::process::geteuid().as_raw();
     read("/etc/passwd")
         .and_then(|passwd| name_in(&passwd, user_id).map(str::to_owned))

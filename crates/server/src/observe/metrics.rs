@@ -1,0 +1,251 @@
+//! Metrics: what each is, where its value comes from, and the value.
+//!
+//! What always holds: a value is measured, or it is zero because what it counts cannot happen here. What is neither is absent
+//! rather than zero, so that an alarm on it says "no data" instead of never going off.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rookeeper_proto::ServerId;
+use rookeeper_replica::{Leadership, Part, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
+use rookeeper_tree::NamespaceQuota;
+
+use super::figures::Figures;
+use super::process;
+use super::view::View;
+use crate::context::Context;
+
+pub(crate) use super::metrics_table::{METRICS, ORIGINALS};
+
+/// What kind of number a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Gauge,
+    Counter,
+    /// Average, least, largest, count, sum.
+    Summary,
+    /// The same and four quantiles.
+    SummaryWithQuantiles,
+    /// A gauge with decimals.
+    Ratio,
+    /// One for each first component of a path.
+    GaugePerNamespace,
+    CounterPerNamespace,
+    SummaryPerNamespace,
+    /// A summary for each learner of a leader.
+    SummaryPerLearner,
+    /// A gauge for each learner of a leader, with the number of its server behind the name.
+    GaugePerLearner,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    Text(fn(&Facts<'_>) -> String),
+    /// Only on servers of this kind, named for the documentation.
+    Only(&'static str, fn(&Facts<'_>) -> Option<Value<'static>>),
+    /// On leaders, for each of their learners.
+    PerLearner(for<'a> fn(&Facts<'a>) -> &'a [(ServerId, i64)]),
+    /// Measured when asked.
+    Whole(fn(&Facts<'_>) -> i64),
+    /// The same, with decimals.
+    Ratio(fn(&Facts<'_>) -> f64),
+    /// By the first component of a path.
+    PerNamespace(fn(&Facts<'_>) -> BTreeMap<String, i64>),
+    SeriesPerNamespace(fn(&Statistics) -> &SummaryPerNamespace),
+    /// Counted as it happens: by request handling, or by log and snapshots.
+    Counted(fn(&Statistics) -> &AtomicU64),
+    CountedByStorage(fn(&Figures) -> &AtomicU64),
+    Series(fn(&Statistics) -> &Summary),
+    SeriesOfStorage(fn(&Figures) -> &Summary),
+    /// A series that has one value, measured at start.
+    Once(fn(&Figures) -> u64),
+    /// Always zero: why it cannot happen.
+    Never(&'static str),
+    /// Not told: why.
+    Absent(&'static str),
+}
+
+pub(crate) struct Metric {
+    /// As the original names it.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub source: Source,
+}
+
+/// The value of a metric at a moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value<'a> {
+    Text(String),
+    Whole(i64),
+    Ratio(f64),
+    PerLearner(&'a [(ServerId, i64)]),
+    PerNamespace(BTreeMap<String, i64>),
+    Series(Series),
+    SeriesPerNamespace(Vec<(String, Series)>),
+}
+
+/// What is told of many values.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Series {
+    pub mean: f64,
+    pub min: u64,
+    pub max: u64,
+    pub count: u64,
+    pub sum: u64,
+    /// By [`QUANTILES`], for the metrics that have some.
+    pub quantiles: Option<[u64; QUANTILES.len()]>,
+}
+
+/// The quantiles that are told, by the names that the original has for them.
+pub(crate) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)];
+
+impl Series {
+    fn of(summary: &Summary, kind: Kind) -> Series {
+        let has_quantiles = kind == Kind::SummaryWithQuantiles;
+        Series {
+            mean: summary.mean(),
+            min: summary.min(),
+            max: summary.max(),
+            count: summary.count(),
+            sum: summary.sum(),
+            quantiles: has_quantiles.then(|| QUANTILES.map(|(_, share)| summary.quantile(share))),
+        }
+    }
+
+    fn of_one(value: u64) -> Series {
+        Series { mean: value as f64, min: value, max: value, count: 1, sum: value, quantiles: None }
+    }
+}
+
+impl Metric {
+    /// None where there is nothing to tell: the metric is absent, or for servers of another kind.
+    pub fn value<'a>(&self, facts: &Facts<'a>) -> Option<Value<'a>> {
+        let Metric { kind, source, .. } = self;
+        let Facts { statistics, figures, .. } = facts;
+        let counted = |count: &AtomicU64| Value::Whole(i64::try_from(count.load(Relaxed)).unwrap_or(i64::MAX));
+        Some(match source {
+            Source::Text(value) => Value::Text(value(facts)),
+            Source::Only(_, value) => value(facts)?,
+            Source::PerLearner(values) => Value::PerLearner(values(facts)),
+            Source::Whole(value) => Value::Whole(value(facts)),
+            Source::Ratio(value) => Value::Ratio(value(facts)),
+            Source::PerNamespace(values) => Value::PerNamespace(values(facts)),
+            Source::SeriesPerNamespace(series) => {
+                let all = series(statistics).summaries().into_iter();
+                let told = |(name, summary): (&str, &Summary)| (name.to_owned(), Series::of(summary, *kind));
+                Value::SeriesPerNamespace(all.map(told).collect())
+            }
+            Source::Counted(count) => counted(count(statistics)),
+            Source::CountedByStorage(count) => counted(count(figures)),
+            Source::Series(series) => Value::Series(Series::of(series(statistics), *kind)),
+            Source::SeriesOfStorage(series) => Value::Series(Series::of(series(figures), *kind)),
+            Source::Once(value) => Value::Series(Series::of_one(value(figures))),
+            Source::Never(_) => match kind {
+                Kind::Gauge | Kind::Counter => Value::Whole(0),
+                Kind::Ratio => Value::Ratio(0.0),
+                _ => Value::Series(Series::of(&Summary::default(), *kind)),
+            },
+            Source::Absent(_) => return None,
+        })
+    }
+}
+
+/// What is looked at once for all metrics, so that they agree with each other.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub view: &'a View,
+    pub statistics: &'a Statistics,
+    pub figures: &'a Figures,
+    /// In the time of [`Leadership::since_ms`].
+    pub now_ms: i64,
+    pub uptime_ms: i64,
+    pub connections: usize,
+    pub outstanding: usize,
+    pub watches: usize,
+    pub client_memory_bytes: usize,
+    pub client_memory_limit_bytes: usize,
+    pub nodes: usize,
+    pub ephemerals: usize,
+    pub data_bytes: usize,
+    pub sessions: usize,
+    pub local_sessions: usize,
+    pub open_file_descriptors: i64,
+    pub max_file_descriptors: i64,
+    pub quotas: Vec<NamespaceQuota>,
+}
+
+impl<'a> Facts<'a> {
+    pub fn gather(context: &'a Context, view: &'a View) -> Facts<'a> {
+        let shared = &context.shared;
+        let (nodes, ephemerals, data_bytes, sessions) = {
+            let tree = shared.tree();
+            (tree.node_count(), tree.ephemeral_count(), tree.approximate_data_size(), tree.session_count())
+        };
+        let local_sessions = match view.has_local_sessions(context) {
+            true => shared.sessions().local_count(),
+            false => 0,
+        };
+        Facts {
+            view,
+            statistics: &shared.statistics,
+            figures: &context.figures,
+            now_ms: context.clock.now().monotonic_ms,
+            uptime_ms: context.clock.uptime_ms(),
+            connections: shared.connection_count(),
+            outstanding: shared.outstanding(),
+            watches: shared.watches().watch_count(),
+            client_memory_bytes: shared.budget.held_bytes(),
+            client_memory_limit_bytes: shared.budget.limit_bytes(),
+            nodes,
+            ephemerals,
+            data_bytes,
+            sessions,
+            local_sessions,
+            open_file_descriptors: process::open_file_descriptors().unwrap_or(-1),
+            max_file_descriptors: process::max_file_descriptors(),
+            quotas: quotas(shared),
+        }
+    }
+}
+
+/// Quotas looked at under one lock of the tree.
+const QUOTAS_AT_ONCE: usize = 500;
+
+fn quotas(shared: &Shared) -> Vec<NamespaceQuota> {
+    let mut all: Vec<NamespaceQuota> = Vec::new();
+    loop {
+        let last = all.last().map(|quota| quota.path.clone());
+        let mut more = shared.tree().quotas_behind(last.as_deref(), QUOTAS_AT_ONCE);
+        if more.is_empty() {
+            return all;
+        }
+        all.append(&mut more);
+    }
+}
+
+impl Facts<'_> {
+    /// The sum over the quotas of each namespace. As in the original, no limit counts as -1.
+    pub fn per_namespace(&self, value: impl Fn(&NamespaceQuota) -> Option<i64>) -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for quota in &self.quotas {
+            if let Some(value) = value(quota) {
+                let sum: &mut i64 = sums.entry(quota.namespace().to_owned()).or_default();
+                *sum = sum.wrapping_add(value);
+            }
+        }
+        sums
+    }
+
+    /// A member of an ensemble, with a quorum.
+    pub fn is_member(&self) -> bool {
+        self.view.standing.part != Part::Standalone && self.view.serving != Serving::ReadOnly
+    }
+
+    pub fn as_leader<T: TryInto<i64>>(&self, value: impl FnOnce(&Leadership) -> T) -> Option<Value<'static>> {
+        let value = value(self.view.leadership()?);
+        Some(Value::Whole(value.try_into().unwrap_or(i64::MAX)))
+    }
+}

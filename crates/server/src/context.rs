@@ -15,6 +15,9 @@ use crate::net::descriptors;
 use crate::observe::figures::Figures;
 use crate::ports::client::throttle::ConnectionTokens;
 
+/// Answers to four-letter words that are made at the same time, besides a long one.
+const ANSWERS_AT_ONCE: usize = 4;
+
 #[derive(Debug)]
 pub(crate) struct Context {
     pub config: Config,
@@ -33,6 +36,9 @@ pub(crate) struct Context {
     pub next_connection: AtomicU64,
     /// Connections of clients for which there are file descriptors.
     pub room_for_clients: usize,
+    /// Whose turn it is to make an answer to a four-letter word that looks at locks, files or the system. There are more threads than that,
+    /// so those who ask do not keep the rest of the server from getting one.
+    pub answers: Semaphore,
     /// Whose turn it is to make a long answer.
     pub long_answers: Semaphore,
     tokens: Mutex<ConnectionTokens>,
@@ -59,6 +65,7 @@ impl Context {
             figures,
             next_connection: AtomicU64::new(1),
             room_for_clients: descriptors::room_for_clients(config.ensemble.is_some()),
+            answers: Semaphore::new(ANSWERS_AT_ONCE),
             long_answers: Semaphore::new(1),
             tokens: Mutex::new(tokens),
             config,

@@ -3,7 +3,7 @@
 //! What always holds here: the formats are the original's, because tools take them apart; nothing is answered that the whitelist
 //! does not allow; no lock is held to format, sort or wait. An answer is complete however large the server is, so `wchc`, `wchp` and `dump` cost memory in
 //! proportion to what they list: that is why the whitelist names only `srvr` unless told otherwise, why that memory counts as held for
-//! the client that asks, and why only one of the long answers is made at a time.
+//! the client that asks, and why only one of the long answers is made at a time. Nothing that may take a while is done on a network worker.
 //!
 //! Here is which words there are, and who may ask when. What is told is gathered in `observe`; these files write it down:
 //! - `status.rs`: `srvr`, `stat`, `srst` and the one-liners

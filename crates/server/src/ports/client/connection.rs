@@ -256,14 +256,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         Ok(Opening::Connecting)
     }
 
-    /// Some answers list everything the server has: they are made one after the other, and the worker is told that this may take a while.
+    /// Answers that take a while are made elsewhere, those that list everything the server has one after the other.
     async fn answer_command(&mut self, command: &'static Command, argument: [u8; 8]) -> Result<(), End> {
-        {
-            let _turn = match command.cost() {
-                Cost::Long => self.context.long_answers.acquire().await.ok(),
-                Cost::Short | Cost::AtOnce => None,
-            };
-            tokio::task::block_in_place(|| commands::run(&self.context, command, &self.connection, argument).send());
+        let turns = match command.cost() {
+            Cost::AtOnce => None,
+            Cost::Short => Some(&self.context.answers),
+            Cost::Long => Some(&self.context.long_answers),
+        };
+        match turns {
+            None => commands::run(&self.context, command, &self.connection, argument).send(),
+            Some(turns) => {
+                let _turn = turns.acquire().await.ok();
+                let (context, connection) = (self.context.clone(), self.connection.clone());
+                let answering = move || commands::run(&context, command, &connection, argument).send();
+                tokio::task::spawn_blocking(answering).await.map_err(|_| End::ByServer)?;
+            }
         }
         // Whoever asks may have said before that nothing more will come from it.
         loop {

@@ -350,3 +350,16 @@ async fn whoever_does_not_introduce_himself_is_sent_away() {
     }
     assert_eq!(world.connections(), 0);
 }
+
+/// This runtime has one worker, which must not be blocked: Tokio ends the test where that is tried.
+#[tokio::test(start_paused = true)]
+async fn four_letter_words_are_answered_beside_the_network_worker() {
+    let mut world = World::configured("4lw.commands.whitelist=*\n");
+    for (word, begin) in [("ruok", "imok"), ("srvr", "Zookeeper version: "), ("dump", "SessionTracker dump:\n")] {
+        let mut client = world.accept();
+        client.pipe.write_all(word.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        timeout(FOR_EVER, client.pipe.read_to_string(&mut text)).await.unwrap().unwrap();
+        assert!(text.starts_with(begin), "{word}: {text}");
+    }
+}

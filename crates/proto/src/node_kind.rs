@@ -37,14 +37,6 @@ impl NodeKind {
         }
     }
 
-    /// Reads an owner the way Apache 3.5.3 wrote it: every other negative value is a TTL.
-    pub fn from_owner_353(owner: i64) -> NodeKind {
-        match NodeKind::from_owner(owner) {
-            NodeKind::Ephemeral(SessionId(owner)) if owner < 0 => NodeKind::Ttl { ttl_ms: owner & i64::MAX },
-            kind => kind,
-        }
-    }
-
     pub fn owner(self) -> i64 {
         match self {
             NodeKind::Persistent => 0,

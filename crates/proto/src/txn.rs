@@ -143,14 +143,6 @@ impl Txn {
         }
     }
 
-    /// The code of a failed plain request.
-    pub fn error_code(&self) -> Option<i32> {
-        match self {
-            Txn::Error { code } => Some(*code),
-            _ => None,
-        }
-    }
-
     fn append(&self, output: &mut Vec<u8>) {
         match self {
             Txn::Create(create) => {

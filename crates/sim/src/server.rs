@@ -338,7 +338,6 @@ impl World {
         let this = &self.servers[server];
         let plan = match plan_catch_up(&this.disk, &this.directories, after, before, Some(self.plan.size_factor)) {
             Ok(CatchUpStart::Continues) => SyncPlan::Log,
-            Ok(CatchUpStart::TruncateTo(zxid)) => SyncPlan::TruncateThenLog(zxid),
             Ok(CatchUpStart::Unavailable) => SyncPlan::Snapshot,
             Err(error) => {
                 self.note(5, server as u64, 0, || format!("server {} can't look at its log: {error}", server + 1));

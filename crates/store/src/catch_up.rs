@@ -19,7 +19,7 @@ use tracing::info;
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
-use crate::log_reader::{LogReader, Next, repeats};
+use crate::log_reader::{LogReader, Next};
 use crate::log_writer::{RECORD_OVERHEAD, follows};
 use crate::names::{self, Listing};
 
@@ -28,8 +28,6 @@ use crate::names::{self, Listing};
 pub enum CatchUpStart {
     /// With the record after its last one.
     Continues,
-    /// It has to cut its own log first. A log without gaps gives no reason for that.
-    TruncateTo(Zxid),
     /// It needs a snapshot.
     Unavailable,
 }
@@ -196,82 +194,4 @@ fn snapshots(disk: &dyn Disk, directories: &Directories) -> Result<Vec<Zxid>> {
 /// Whether two records that are both in the log follow one another, with nothing between them that came from elsewhere.
 fn continues(snapshots: &[Zxid], last: Zxid, zxid: Zxid) -> bool {
     follows(last, zxid) && !snapshots.iter().any(|snapshot| last < *snapshot && *snapshot < zxid)
-}
-
-/// The last records of the log, at most `count` and `max_bytes` of bodies, oldest first: for the memory of a member that has started
-/// anew. They end with `last` and follow one another; there are none where `last` is no record.
-pub fn history_tail(
-    disk: &dyn Disk,
-    directories: &Directories,
-    last: Zxid,
-    count: usize,
-    max_bytes: usize,
-) -> Result<Vec<(Zxid, Vec<u8>)>> {
-    let snapshots = snapshots(disk, directories)?;
-    let mut tail = Tail { records: VecDeque::new(), bytes: 0 };
-    for log in Listing::read(disk, &directories.log_dir)?.logs.into_iter().rev().filter(|log| *log <= last) {
-        let path = directories.log_dir.join(names::log(log));
-        let mut reader = LogReader::open(disk, &path, crate::MAX_RECORD_BYTES)?;
-        let mut part = Tail { records: VecDeque::new(), bytes: 0 };
-        let mut is_full = false;
-        while let Next::Record { zxid, body, .. } = reader.next_record()? {
-            if zxid > last {
-                break;
-            }
-            if part.last().is_some_and(|previous| repeats(previous, zxid, body)) {
-                continue;
-            }
-            if part.last().is_some_and(|previous| !continues(&snapshots, previous, zxid)) {
-                part = Tail { records: VecDeque::new(), bytes: 0 };
-            }
-            part.bytes += body.len();
-            part.records.push_back((zxid, body.to_vec()));
-            while part.records.len() + tail.records.len() > count || part.bytes + tail.bytes > max_bytes {
-                let Some((_, oldest)) = part.records.pop_front() else { break };
-                part.bytes -= oldest.len();
-                is_full = true;
-            }
-        }
-        // The file behind this one may begin with a record that is skipped.
-        if let (Some(end), Some((first, body))) = (part.last(), tail.records.front())
-            && repeats(end, *first, body)
-        {
-            tail.pop_front();
-        }
-        let joins = match (part.last(), tail.records.front()) {
-            (Some(end), None) => end == last,
-            (Some(end), Some((first, _))) => continues(&snapshots, end, *first),
-            (None, _) => false,
-        };
-        if !joins {
-            break;
-        }
-        part.records.append(&mut tail.records);
-        tail = Tail { bytes: part.bytes + tail.bytes, records: part.records };
-        if is_full || tail.records.len() >= count {
-            break;
-        }
-    }
-    // Nor can it be told here what the record before a failed request was.
-    if tail.records.front().is_some_and(|(_, body)| TxnRecord::is_error(body)) {
-        tail.pop_front();
-    }
-    Ok(tail.records.into())
-}
-
-struct Tail {
-    records: VecDeque<(Zxid, Vec<u8>)>,
-    bytes: usize,
-}
-
-impl Tail {
-    fn pop_front(&mut self) {
-        if let Some((_, oldest)) = self.records.pop_front() {
-            self.bytes -= oldest.len();
-        }
-    }
-
-    fn last(&self) -> Option<Zxid> {
-        self.records.back().map(|(zxid, _)| *zxid)
-    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use rookeeper_proto::{SessionId, Txn, TxnHeader, TxnRecord, Zxid};
-use rookeeper_store::catch_up::{CatchUp, CatchUpStart, history_tail, plan_catch_up};
+use rookeeper_store::catch_up::{CatchUp, CatchUpStart, plan_catch_up};
 use rookeeper_store::{
     Directories, Disk, LogOptions, LogWriter, RealDisk, SimDisk, SnapshotOptions, StoreError, write_snapshot,
 };
@@ -147,8 +147,6 @@ fn a_tree_that_came_from_a_leader_ends_what_the_log_leads_through() {
         let (disk, _writer) = leader();
         snapshot(&disk, at);
         assert_eq!(plan(&disk, cut_off, zxid(5, 10)), CatchUpStart::Unavailable, "{at}");
-        let tail = history_tail(&disk, &directories(), zxid(5, 9), 1000, 1 << 20).unwrap();
-        assert!(tail.first().unwrap().0 > at, "{at}");
     }
     // One that is in the log changes nothing.
     let (disk, _writer) = leader();
@@ -195,30 +193,6 @@ fn more_log_than_a_snapshot_is_worth_is_not_sent() {
     }
 }
 
-#[test]
-fn the_tail_is_the_last_records_within_the_limits() {
-    let (disk, _writer) = leader();
-    let all = parts().concat();
-    let length = body(zxid(1, 1)).len();
-    let tail = |last, count, max_bytes| {
-        let tail = history_tail(&disk, &directories(), last, count, max_bytes).unwrap();
-        assert!(tail.iter().all(|(zxid, record)| *record == body(*zxid)));
-        tail.into_iter().map(|(zxid, _)| zxid).collect::<Vec<_>>()
-    };
-    for (index, last) in all.iter().enumerate() {
-        for count in [0, 1, 9, 12, 30, 100] {
-            let expected = &all[(index + 1).saturating_sub(count)..=index];
-            assert_eq!(tail(*last, count, 1 << 20), expected, "{last} {count}");
-            assert_eq!(tail(*last, 100, count * length), expected, "{last} {count}");
-        }
-    }
-    assert_eq!(tail(zxid(5, 0), 10, 1 << 20), [], "that is no record");
-    assert_eq!(tail(zxid(5, 20), 10, 1 << 20), []);
-    disk.remove(&log_path("log.10000000b")).unwrap();
-    assert_eq!(tail(zxid(1, 17), 10, 1 << 20), [zxid(1, 16), zxid(1, 17)], "a file is missing before them");
-}
-
-/// On a real disk, in another thread, with space reserved behind the records and a header that changes.
 #[test]
 fn the_log_is_read_while_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -292,19 +266,9 @@ fn a_failed_request_that_repeats_a_zxid_is_not_handed_on() {
     assert_eq!(plan(&disk, zxid(1, 2), zxid(1, 10)), CatchUpStart::Continues);
     assert_eq!(read(&disk, &directories(), zxid(1, 2), zxid(1, 10)).unwrap(), range(1, 3..=9));
     assert_eq!(read(&disk, &directories(), zxid(1, 5), zxid(1, 10)).unwrap(), range(1, 6..=9));
-    let tail = |count| {
-        let tail = history_tail(&disk, &directories(), zxid(1, 9), count, usize::MAX >> 1).unwrap();
-        assert!(tail.iter().all(|(zxid, record)| *record == body(*zxid)));
-        tail.into_iter().map(|(zxid, _)| zxid).collect::<Vec<_>>()
-    };
-    assert_eq!(tail(100), range(1, 1..=9));
-    // The record that is skipped had taken a place.
-    assert_eq!(tail(5), range(1, 6..=9));
-    assert_eq!(tail(3), range(1, 7..=9));
 
     // Where the file before is gone, nobody can tell what the repeated zxid belongs to.
     disk.remove(&log_path(&rookeeper_store::names::log(zxid(1, 1)))).unwrap();
     assert_eq!(plan(&disk, zxid(1, 5), zxid(1, 10)), CatchUpStart::Unavailable);
-    assert_eq!(tail(100), range(1, 7..=9));
     assert_eq!(read(&disk, &directories(), zxid(1, 6), zxid(1, 10)).unwrap(), range(1, 7..=9));
 }

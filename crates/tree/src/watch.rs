@@ -321,12 +321,7 @@ impl WatchTables {
         }
     }
 
-    /// The connection is gone, and all its watches with it.
-    pub fn remove_watcher(&mut self, watcher: WatcherId) {
-        self.remove_some_of(watcher, usize::MAX);
-    }
-
-    /// The same in portions: forgets up to `limit` paths and says whether that was all. Nothing may be registered for the watcher meanwhile.
+    /// The connection is gone: forgets up to `limit` of its paths and says whether that was all. Nothing may be registered for the watcher meanwhile.
     pub fn remove_some_of(&mut self, watcher: WatcherId, limit: usize) -> bool {
         let removed = self.data.remove_some_of(watcher, limit);
         removed < limit && removed + self.child.remove_some_of(watcher, limit - removed) < limit

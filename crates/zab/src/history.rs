@@ -95,12 +95,6 @@ impl History {
         self.start
     }
 
-    /// The first record in memory that is known as committed, and the last; none where memory holds no committed record.
-    pub fn committed_range(&self) -> Option<(Zxid, Zxid)> {
-        let first = self.records.front()?.zxid;
-        (first <= self.committed).then_some((first, self.committed))
-    }
-
     pub fn committed(&self) -> Zxid {
         self.committed
     }
@@ -197,7 +191,7 @@ mod tests {
         history.synced(Zxid(12));
         assert_eq!((history.start(), history.last()), (Zxid(12), Zxid(16)));
         history.synced(Zxid(16));
-        assert_eq!((history.start(), history.committed_range()), (Zxid(12), Some((Zxid(13), Zxid(15)))));
+        assert_eq!((history.start(), history.committed()), (Zxid(12), Zxid(15)));
         assert_eq!(zxids(&history, 14), [15, 16]);
     }
 

@@ -18,8 +18,6 @@ impl fmt::Display for LinkId {
 pub enum SyncPlan {
     /// The log continues right where the learner's history ends.
     Log,
-    /// It does after the learner has cut its log behind this zxid.
-    TruncateThenLog(rookeeper_proto::Zxid),
     /// The log does not reach back that far, goes another way, or is larger than the snapshot is worth.
     Snapshot,
 }

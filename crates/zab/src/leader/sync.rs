@@ -157,7 +157,6 @@ impl Leader {
         }
         let way = match plan {
             SyncPlan::Log => Way::Diff { zxid: self.book.committed(), after: last },
-            SyncPlan::TruncateThenLog(to) => Way::Truncate { to },
             SyncPlan::Snapshot => Way::Snapshot,
         };
         self.sync_by(history, id, last, way, true);

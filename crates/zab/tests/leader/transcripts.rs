@@ -72,7 +72,7 @@ fn every_way_of_catching_up() {
 #[test]
 fn what_is_on_disk_is_planned_while_writes_go_on() {
     let mut text = String::new();
-    for plan in [SyncPlan::Log, SyncPlan::TruncateThenLog(zxid(1, 2)), SyncPlan::Snapshot] {
+    for plan in [SyncPlan::Log, SyncPlan::Snapshot] {
         let mut story = Story::established();
         story.connects(2);
         story.introduces(2, 2, 2);

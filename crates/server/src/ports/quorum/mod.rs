@@ -230,7 +230,6 @@ impl QuorumPort {
             let planning = move || plan_catch_up(&*files.disk, &files.directories, after, before, size_factor);
             let plan = match tokio::task::spawn_blocking(planning).await {
                 Ok(Ok(CatchUpStart::Continues)) => SyncPlan::Log,
-                Ok(Ok(CatchUpStart::TruncateTo(zxid))) => SyncPlan::TruncateThenLog(zxid),
                 Ok(Ok(CatchUpStart::Unavailable)) => SyncPlan::Snapshot,
                 Ok(Err(error)) => {
                     warn!("the log can't be used for a learner, which gets a snapshot: {error}");

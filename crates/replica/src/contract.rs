@@ -205,7 +205,8 @@ pub enum Store {
     /// and then the epoch is not written either.
     CurrentEpoch { epoch: Epoch, membership: Option<Membership> },
     /// Cut the log behind the last record up to `zxid` and remove the snapshots that are newer; with `reload` read the database again.
-    /// The next record appended follows `zxid`. Answered by [`Stored::Truncated`].
+    /// The next record appended follows `zxid`. Answered by [`Stored::Truncated`]. Where nothing on the disk leads back there, nothing is cut, and
+    /// the database is read again in any case.
     Truncate { zxid: Zxid, reload: bool },
     /// Write the shared tree as the snapshot `zxid`, then as for `Truncate`. Nothing is applied to the tree until the answer,
     /// [`Stored::SnapshotInstalled`].
@@ -226,7 +227,7 @@ pub enum Stored {
         epoch: Epoch,
         why: String,
     },
-    /// `tree` where a reload was asked for.
+    /// `tree` where the database was read again. The history ends with it: behind `zxid` where nothing could be cut.
     Truncated {
         zxid: Zxid,
         tree: Option<Box<Tree>>,

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{ServerId, Txn, TxnRecord, Zxid};
 use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, Vote};
+use rookeeper_zab::learner::Everything;
 use rookeeper_zab::{History, LinkId, Membership, Memberships};
 
 use crate::clients::shared::Shared;
@@ -91,7 +92,9 @@ pub(crate) struct Member {
     pub(crate) syncing_since_ms: Option<i64>,
     /// The membership the leader goes by that this server catches up with.
     pub(crate) leader_membership: Option<Membership>,
-    /// Who leads after a reconfiguration, and what that makes this server: no election is needed.
+    /// What the next leader is asked for, if that is the same one.
+    pub(crate) everything: Option<Everything>,
+    /// Who leads after a reconfiguration, or still, and what that makes this server: no election is needed.
     pub designated: Option<(ServerId, PeerState)>,
     /// Answers of the storage that are still to come.
     pub(crate) storing: usize,
@@ -150,6 +153,7 @@ impl Replica {
             pause_ms: 0,
             syncing_since_ms: None,
             leader_membership: None,
+            everything: None,
             designated: None,
             storing: 0,
             after_snapshot: true,
@@ -300,6 +304,7 @@ impl Replica {
                     last = tree.last_zxid();
                     self.shared.tree_mut().replace(*tree);
                     self.history.reset(last);
+                    self.in_flight.clear();
                     member.after_snapshot = true;
                     self.compare_digests = false;
                 }

@@ -283,12 +283,15 @@ impl World {
             this.log.clear();
             this.installed = end;
             self.figures.snapshots_installed += 1;
-        } else {
+        } else if zxid <= end {
             this.log.split_off(&Zxid(end.0 + 1));
             self.figures.truncations += 1;
             self.may_darken_after_cut(server);
+        } else {
+            self.figures.note("cuts that nothing led back to");
         }
-        for (zxid, body) in lost {
+        let is_given_up = zxid <= end;
+        for (zxid, body) in lost.into_iter().filter(|_| is_given_up) {
             // Committed without this server, it is sent again. There must be enough that have it.
             self.check_quorum(zxid, &body);
         }

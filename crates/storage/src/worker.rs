@@ -15,7 +15,7 @@ use rookeeper_replica::{Input, Shared, Store, Stored};
 use rookeeper_store::{LogWriter, StoreError, WrittenSnapshot};
 use rookeeper_tree::Tree;
 use rookeeper_zab::{Membership, Record};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::error::StorageError;
 use crate::files::Files;
@@ -245,7 +245,6 @@ impl StorageWorker {
                 let cut =
                     self.guarded(|error| StorageError::Truncate { zxid, error }, |this| this.truncate(zxid, reload));
                 let (last, tree) = cut?;
-                info!("the log was cut behind {zxid}, as the leader demands");
                 Ok(Rewritten { zxid: last, stored: Stored::Truncated { zxid, tree }, installed: None })
             }
             Some(Store::InstallSnapshot { zxid }) => {
@@ -265,9 +264,17 @@ impl StorageWorker {
 
     fn truncate(&mut self, zxid: Zxid, reload: bool) -> Result<(Zxid, Option<Box<Tree>>), StoreError> {
         self.begin_log(zxid);
-        self.files.truncate(zxid)?;
-        if !reload {
-            return Ok((zxid, None));
+        match self.files.truncate(zxid) {
+            Err(error) if error.is_no_way_back() => {
+                warn!("{error}; the database is read again, and the leader asked for all of its history");
+            }
+            cut => {
+                cut?;
+                info!("the log was cut behind {zxid}, as the leader demands");
+                if !reload {
+                    return Ok((zxid, None));
+                }
+            }
         }
         let tree = self.files.recover()?.tree;
         let last = tree.last_zxid();

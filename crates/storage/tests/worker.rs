@@ -102,6 +102,31 @@ fn whatever_was_answered_survives_the_power_going_at_any_operation() {
     assert!(at > 60 && answered == 12, "{at} operations, {answered} answers");
 }
 
+/// A leader's snapshot is all there is. The leader is told what this server has and asked for everything, and the log goes on behind that.
+#[test]
+fn what_can_not_be_cut_is_read_again_and_kept() {
+    for reload in [false, true] {
+        let disk = empty_database();
+        let mut worker = worker(&disk, &shared(tree_of(9)), Zxid::ZERO, Batching::default());
+        let mut answers = Answers::default();
+        let jobs = vec![
+            Job::Store(Store::InstallSnapshot { zxid: zxid(9) }),
+            append(10..=11),
+            Job::Store(Store::Truncate { zxid: zxid(4), reload }),
+            append(12..=12),
+        ];
+        drive(&mut worker, jobs, &mut answers).unwrap();
+        let expected = [
+            "installed 0x100000009",
+            "synced 0x10000000b",
+            "truncated 0x100000004, tree at Some(11)",
+            "synced 0x10000000c",
+        ];
+        assert_eq!(answers.texts, expected);
+        assert_eq!(files(&disk.restart(1), true).recover().unwrap().tree.last_zxid(), zxid(12));
+    }
+}
+
 #[test]
 fn nothing_is_written_after_the_first_failure() {
     for at in 1..=20 {

@@ -28,6 +28,11 @@ pub enum StoreError {
     /// The bytes are not what was written, or something that was written is missing.
     #[error("{path}{at}: {problem}; {remedy}", path = path.display(), at = At(*offset))]
     Damaged { path: PathBuf, offset: Option<u64>, problem: String, remedy: String },
+    /// Nothing on this disk leads to the place in the history that is asked for. Nothing was changed.
+    #[error(
+        "{path}: the history can't be cut behind {cut}: {problem}; nothing was changed", path = path.display()
+    )]
+    NoWayBack { path: PathBuf, cut: Zxid, problem: String },
     /// A file that a newer version wrote.
     #[error(
         "{path} has format version {version}, this server knows {known}; start the version that wrote it, or a newer one",
@@ -143,6 +148,11 @@ impl StoreError {
             StoreError::Disk { source, .. } => Some(source),
             _ => None,
         }
+    }
+
+    /// Whether the history stands as it was, and only can't be cut where that was asked for.
+    pub fn is_no_way_back(&self) -> bool {
+        matches!(self, StoreError::NoWayBack { .. })
     }
 
     /// Whether an older file of the same kind may serve instead: true where the bytes are to blame, not the disk.

@@ -13,11 +13,12 @@
 use std::path::{Path, PathBuf};
 
 use rookeeper_proto::Zxid;
+use rookeeper_tree::Tree;
 use tracing::info;
 
 use crate::directories::Directories;
 use crate::disk::Disk;
-use crate::error::{FETCH_ANEW, Result, StoreError};
+use crate::error::{Result, StoreError};
 use crate::log_reader::{LogReader, Next};
 use crate::log_writer::{follows, write_mark};
 use crate::names::{self, Listing};
@@ -25,9 +26,16 @@ use crate::snapshot_reader;
 use crate::snapshot_writer::{self, SnapshotOptions, WithTree, WrittenSnapshot};
 
 /// Cuts the history behind the last transaction up to `zxid`, durably. The log ends with that transaction, later logs and every
-/// snapshot that holds a part of later transactions are gone.
+/// snapshot that holds a part of later transactions are gone. An error that [is no way back](StoreError::is_no_way_back) leaves
+/// everything as it was: a leader's snapshot may have taken the place of all that is older.
 pub fn truncate(disk: &dyn Disk, directories: &Directories, zxid: Zxid) -> Result<()> {
     finish(disk, directories)?;
+    if zxid == Zxid::ZERO && Snapshots::judge(disk, directories, zxid)?.base.is_none() {
+        // Every history begins with an empty tree, so that need not be found.
+        let empty = Tree::new();
+        return install_snapshot(disk, directories, &SnapshotOptions::default(), &mut |read| read(&empty), zxid)
+            .map(drop);
+    }
     refuse_to_lose_more(disk, directories, zxid)?;
     let marker = directories.snapshot_dir.join(names::truncation(zxid));
     disk.create(&marker).map_err(|error| StoreError::disk("create", &marker, error))?;
@@ -146,12 +154,8 @@ fn refuse_to_lose_more(disk: &dyn Disk, directories: &Directories, cut: Zxid) ->
     if snapshots.later.is_empty() {
         return Ok(());
     }
-    let refuse = |problem: String| StoreError::Damaged {
-        path: directories.snapshot_dir.clone(),
-        offset: None,
-        problem: format!("the history can't be cut behind {cut}: {problem}"),
-        remedy: format!("nothing was changed. {FETCH_ANEW}"),
-    };
+    let path = directories.snapshot_dir.clone();
+    let refuse = |problem: String| StoreError::NoWayBack { path, cut, problem };
     let Some(base) = snapshots.base else {
         return Err(refuse(format!("no snapshot is as old as {cut}")));
     };

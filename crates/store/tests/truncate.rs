@@ -274,7 +274,9 @@ fn what_can_not_be_had_is_refused_and_nothing_is_touched() {
         (&short, zxid(1, 8), "the log ends with 0x100000005"),
     ] {
         let (before, operations) = (names(disk), disk.operations());
-        let error = truncate(disk, &directories(), cut).unwrap_err().to_string();
+        let error = truncate(disk, &directories(), cut).unwrap_err();
+        assert!(error.is_no_way_back(), "{error:?}");
+        let error = error.to_string();
         assert!(error.contains(reason) && error.contains("nothing was changed"), "{error}");
         assert_eq!((names(disk), disk.operations()), (before, operations));
     }
@@ -283,6 +285,24 @@ fn what_can_not_be_had_is_refused_and_nothing_is_touched() {
         truncate(&alone, &directories(), cut).unwrap();
         assert_eq!(recovered(&alone, "alone"), content(&later));
     }
+}
+
+/// Where a leader's snapshot has taken the place of everything, the empty tree that every history begins with can still be had.
+#[test]
+fn the_beginning_can_be_had_without_a_snapshot_of_it() {
+    let base = prepared();
+    write(&base, &tree(1, &range(1, 1..=12)));
+    log(&base, 1, zxid(1, 12), &[range(1, 13..=15)]);
+    let (old, new) = (content(&tree(1, &range(1, 1..=15))), content(&Tree::new()));
+    let cut = |disk: &SimDisk| truncate(disk, &directories(), Zxid::ZERO).is_ok();
+    let (unchanged, changed) = crash_at_every_operation(&base, &old, &new, "cut at the beginning", cut);
+    assert!(unchanged > 0 && changed > 2, "{unchanged} {changed}");
+    let disk = base.restart(1);
+    assert!(cut(&disk));
+    assert_eq!(names(&disk), ["snapshot.0"]);
+    // Also where an empty database is not expected: this one is known to be empty.
+    let options = RecoveryOptions { db_autocreate: false, ..RecoveryOptions::default() };
+    assert_eq!(recover(&disk, &directories(), &options).unwrap().tree.last_zxid(), Zxid::ZERO);
 }
 
 #[test]

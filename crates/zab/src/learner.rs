@@ -41,6 +41,22 @@ pub struct LearnerStart {
     pub last: Zxid,
     /// The version of its committed membership.
     pub membership_version: i64,
+    /// Set where this server has been with the same leader before.
+    pub everything: Option<Everything>,
+}
+
+/// A leader demands that this server cut its history where nothing on its disk leads back to: a snapshot of a leader that nobody followed has
+/// taken the place of all that is older. With the leader's snapshot in the place of its own history the server can go on. It asks for that by saying
+/// that it has less than it has, which no leader of another epoch must hear: this server's history may count there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Everything {
+    /// The epoch of the leader that demanded to cut.
+    pub epoch: Epoch,
+    /// Where to cut. This server may be counted on for what it shares with the leader up to here, so no snapshot may hold less.
+    pub at_least: Zxid,
+    /// What it says that it has. At first that is nothing, upon which leaders send a snapshot also while they are not established, unless their
+    /// memory reaches back to the beginning; then that it doesn't know, upon which they send one as soon as they are.
+    pub claim: Zxid,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -85,6 +101,8 @@ pub enum LearnerOutput {
         warn: bool,
         text: String,
     },
+    /// Come to the same leader again with this. [`LearnerOutput::Leave`] is next.
+    ComeAgain(Everything),
     /// It is over. The link, if there is one, is to be closed.
     Leave(String),
 }
@@ -359,6 +377,16 @@ impl Learner {
     }
 
     fn take(&mut self, packet: QuorumPacket<'_>) {
+        if let (Stage::AwaitingSync { .. }, Some(everything)) = (self.stage, self.start.everything) {
+            match packet {
+                QuorumPacket::Diff { .. } => return self.ask_once_more(everything, "what is missing only (DIFF)"),
+                QuorumPacket::Trunc { .. } => return self.ask_once_more(everything, "a demand to cut (TRUNC)"),
+                QuorumPacket::Snap { zxid } if zxid < everything.at_least => {
+                    return self.ask_once_more(everything, &format!("a snapshot at {zxid} (SNAP)"));
+                }
+                _ => {}
+            }
+        }
         match (self.stage, packet) {
             (Stage::AwaitingEpoch, QuorumPacket::LeaderInfo { epoch }) => self.promise(epoch.epoch()),
             (Stage::AwaitingSync { .. }, QuorumPacket::Diff { zxid }) if self.last < Zxid::ZERO => {
@@ -420,7 +448,10 @@ impl Learner {
 
     fn acknowledge_epoch(&mut self, epoch: Epoch, counts: bool) {
         let current_epoch = counts.then_some(self.start.current_epoch);
-        self.send(&QuorumPacket::AckEpoch { last_logged: self.last, current_epoch });
+        let everything = &mut self.start.everything;
+        *everything = everything.filter(|everything| everything.epoch == epoch && !counts);
+        let last_logged = everything.map_or(self.last, |everything| everything.claim);
+        self.send(&QuorumPacket::AckEpoch { last_logged, current_epoch });
         self.outputs.push_back(LearnerOutput::CatchingUp);
         self.stage = Stage::AwaitingSync { epoch };
     }
@@ -428,12 +459,37 @@ impl Learner {
     /// The history ends at `last` now, which should be what the leader asked for.
     pub fn truncated(&mut self, now_ms: i64, last: Zxid) {
         let Stage::Rewriting { epoch, zxid } = self.stage else { return };
+        if last > zxid {
+            let everything = Everything { epoch, at_least: zxid, claim: Zxid::ZERO };
+            let why = format!(
+                "nothing here leads back to {zxid}, where the leader demands to go; this server asks the leader for all of its history"
+            );
+            self.come_again(everything, why);
+            return;
+        }
         if last != zxid {
             // The log does not have what the leader takes for granted. With the truth the next attempt goes another way.
             self.leave(format!("the log could not be cut at {zxid}, it ends at {last}"));
             return;
         }
         self.continue_from(now_ms, epoch, zxid);
+    }
+
+    fn come_again(&mut self, everything: Everything, why: String) {
+        self.outputs.push_back(LearnerOutput::ComeAgain(everything));
+        self.leave(why);
+    }
+
+    /// The leader does not send what this server has asked for.
+    fn ask_once_more(&mut self, everything: Everything, sends: &str) {
+        let why = format!(
+            "this server asked for all of the history up to {}, and the leader sends {sends}",
+            everything.at_least
+        );
+        match everything.claim {
+            Zxid::ZERO => self.come_again(Everything { claim: Zxid(-1), ..everything }, why),
+            _ => self.leave(why),
+        }
     }
 
     /// The stream that followed SNAP is complete.

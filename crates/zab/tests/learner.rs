@@ -8,9 +8,9 @@
 )]
 
 use rookeeper_proto::quorum::{QuorumPacket, Touch};
-use rookeeper_proto::{ServerId, SessionId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
 use rookeeper_zab::LinkId;
-use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerSettings, LearnerStart};
+use rookeeper_zab::learner::{Everything, Learner, LearnerOutput, LearnerSettings, LearnerStart};
 
 const TICK_MS: i64 = 1000;
 
@@ -22,6 +22,18 @@ struct Story {
 
 impl Story {
     fn new(observer: bool, last: Zxid) -> Story {
+        let start = LearnerStart {
+            leader: ServerId(1),
+            accepted_epoch: 1,
+            current_epoch: 1,
+            last,
+            membership_version: 0,
+            everything: None,
+        };
+        Story::begin(observer, start)
+    }
+
+    fn begin(observer: bool, start: LearnerStart) -> Story {
         let settings = LearnerSettings {
             me: ServerId(2),
             observer,
@@ -31,8 +43,6 @@ impl Story {
             connect_limit_ticks: None,
             connect_retry_ms: 100,
         };
-        let start =
-            LearnerStart { leader: ServerId(1), accepted_epoch: 1, current_epoch: 1, last, membership_version: 0 };
         let mut story = Story { learner: Learner::new(settings, start, 0), now_ms: 0, text: String::new() };
         story.drain();
         story
@@ -355,4 +365,94 @@ fn refusals_and_silence_end_it() {
         < tick
         > Leave(\"nothing heard for 10000 ms\")
     ");
+}
+
+/// A follower whose history can't be cut: it comes again to the same leader, and keeps what it has until it has everything.
+fn comes_again(accepted_epoch: Epoch, claim: Zxid) -> Story {
+    let start = LearnerStart {
+        leader: ServerId(1),
+        accepted_epoch,
+        current_epoch: 1,
+        last: one(9),
+        membership_version: 0,
+        everything: Some(Everything { epoch: 2, at_least: one(5), claim }),
+    };
+    let mut story = Story::begin(false, start);
+    story.does("connected", |learner, now_ms| learner.connected(now_ms));
+    story.text.clear();
+    story
+}
+
+const NOTHING: Zxid = Zxid(0);
+const UNKNOWN: Zxid = Zxid(-1);
+
+#[test]
+fn who_can_not_go_back_asks_for_everything() {
+    let mut story = Story::promised(false, one(9));
+    story.leader(&QuorumPacket::Trunc { zxid: one(5) });
+    story.does("nothing leads back", |learner, now_ms| learner.truncated(now_ms, one(9)));
+    story.is("
+        < Trunc { zxid: Zxid(4294967301) }
+        > log: the leader has nothing after 0x100000005 (TRUNC); cutting the log that ends at 0x100000009
+        > Truncate(Zxid(4294967301))
+        < nothing leads back
+        > ComeAgain(Everything { epoch: 2, at_least: Zxid(4294967301), claim: Zxid(0) })
+        > Leave(\"nothing here leads back to 0x100000005, where the leader demands to go; this server asks the leader for all of its history\")
+    ");
+
+    let mut story = comes_again(2, NOTHING);
+    story.leader(&QuorumPacket::LeaderInfo { epoch: two(0) });
+    story.leader(&QuorumPacket::Snap { zxid: one(5) });
+    story.does("received", |learner, _| learner.snapshot_received(one(5)));
+    story.does("installed", |learner, now_ms| learner.snapshot_installed(now_ms, one(5)));
+    story.leader(&NEW_LEADER);
+    story.is("
+        < LEADERINFO 0x200000000
+        > to leader: ACKEPOCH 0x0 None
+        > CatchingUp
+        < Snap { zxid: Zxid(4294967301) }
+        > log: the leader sends a snapshot at 0x100000005 (SNAP); this server is at 0x100000009
+        < received
+        > InstallSnapshot(Zxid(4294967301))
+        < installed
+        < NEWLEADER 0x200000000
+        > CurrentEpoch(2)
+    ");
+}
+
+/// What this server has in common with the leader may count, so it is not given up for less; and of what it says that it has nothing follows.
+#[test]
+fn who_asked_for_everything_takes_nothing_less() {
+    let less = [
+        QuorumPacket::Diff { zxid: one(5) },
+        QuorumPacket::Trunc { zxid: one(5) },
+        QuorumPacket::Snap { zxid: one(4) },
+    ];
+    for packet in less {
+        let mut story = comes_again(2, NOTHING);
+        story.leader(&QuorumPacket::LeaderInfo { epoch: two(0) });
+        story.leader(&packet);
+        let again = "> ComeAgain(Everything { epoch: 2, at_least: Zxid(4294967301), claim: Zxid(-1) })\n> Leave";
+        assert!(story.text.contains(again), "{}", story.text);
+
+        let mut story = comes_again(2, UNKNOWN);
+        story.leader(&QuorumPacket::LeaderInfo { epoch: two(0) });
+        assert!(story.text.contains("to leader: ACKEPOCH 0xffffffffffffffff None"), "{}", story.text);
+        story.leader(&packet);
+        assert!(!story.text.contains("ComeAgain") && story.text.contains("> Leave"), "{}", story.text);
+    }
+}
+
+/// The history counts for another epoch, also under the same leader.
+#[test]
+fn a_leader_of_another_epoch_hears_the_truth() {
+    for (accepted, epoch) in [(1, 2), (2, 3)] {
+        let mut story = comes_again(accepted, NOTHING);
+        story.leader(&QuorumPacket::LeaderInfo { epoch: Zxid::new(epoch, 0) });
+        story.does("accepted epoch stored", |learner, _| learner.accepted_epoch_stored(epoch));
+        assert!(story.text.contains("to leader: ACKEPOCH 0x100000009 Some(1)"), "{}", story.text);
+        story.leader(&QuorumPacket::Diff { zxid: one(9) });
+        story.leader(&QuorumPacket::NewLeader { epoch: Zxid::new(epoch, 0), config: b"" });
+        assert!(story.text.contains("CurrentEpoch"), "{}", story.text);
+    }
 }

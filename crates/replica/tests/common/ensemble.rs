@@ -52,6 +52,8 @@ pub enum Told {
 pub struct Disk {
     epochs: Epochs,
     pub memberships: Memberships,
+    /// There is nothing older on it than the end of its history.
+    pub leads_nowhere_back: bool,
     /// The files of the configuration can't be written.
     pub refuses_memberships: bool,
     pub appended: Vec<Record>,
@@ -134,6 +136,7 @@ impl World {
             let disk = Disk {
                 epochs,
                 memberships: world.settings.memberships.clone(),
+                leads_nowhere_back: false,
                 refuses_memberships: false,
                 appended: Vec::new(),
             };
@@ -298,6 +301,12 @@ impl World {
                         disk.epochs.current = epoch;
                         Stored::CurrentEpoch(epoch)
                     }
+                    Store::Truncate { zxid, .. } if disk.leads_nowhere_back => {
+                        // As a restart finds it, which has been the last thing that happened.
+                        let shared = &self.nodes[node].shared;
+                        let tree = copy(&shared.tree(), shared.tree().last_zxid());
+                        Stored::Truncated { zxid, tree: Some(Box::new(tree)) }
+                    }
                     Store::Truncate { zxid, reload } => {
                         assert!(!reload, "nobody here has to cut what a restart has replayed");
                         disk.appended.retain(|record| record.zxid <= zxid);
@@ -305,6 +314,7 @@ impl World {
                     }
                     Store::InstallSnapshot { zxid } => {
                         disk.appended.clear();
+                        disk.leads_nowhere_back = false;
                         Stored::SnapshotInstalled { zxid }
                     }
                     Store::ProposedMembership(_) | Store::ActiveMembership(_) if disk.refuses_memberships => return,

@@ -45,6 +45,7 @@ impl Replica {
                 current_epoch: member.epochs.current,
                 last: self.history.last(),
                 membership_version: member.memberships.committed.version,
+                everything: member.everything.take(),
             },
             now.monotonic_ms,
         );
@@ -114,6 +115,12 @@ impl Replica {
             LearnerOutput::Revalidated { session, valid } => self.revalidated(now, session, valid),
             LearnerOutput::SyncDone => self.sync_done(now),
             LearnerOutput::Log { warn, text } => self.log(if warn { Level::Warn } else { Level::Info }, text),
+            LearnerOutput::ComeAgain(everything) => {
+                if let (Some(member), Role::Learning(learner)) = (&mut self.member, &self.role) {
+                    member.everything = Some(everything);
+                    member.designated = Some((learner.leader(), member.election.state()));
+                }
+            }
             LearnerOutput::Leave(why) => {
                 if let (Some(member), Role::Learning(learner)) = (&mut self.member, &self.role)
                     && learner.phase() == LearnerPhase::Discovery

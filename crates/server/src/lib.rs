@@ -10,6 +10,7 @@
 //! - `observe`: what the server knows of itself
 //! - `commands`: the four-letter words, which tell it
 //! - [`logging`]: the log, and how often strangers can make it grow
+//! - `contract.rs`: what becomes of each request, for COMPAT.md
 //! - `context.rs`, `clock.rs`, [`failure`], [`version`]: what everybody needs
 //!
 //! The life of a request: `ports/client/connection.rs` reads a frame. A read is answered there, from the shared tree. A write goes through a bounded
@@ -21,6 +22,7 @@ mod clock;
 mod commands;
 pub mod config;
 mod context;
+mod contract;
 pub mod failure;
 pub mod logging;
 mod net;
@@ -31,7 +33,8 @@ mod storage;
 mod threads;
 pub mod version;
 
-pub use commands::compat_table as metrics_table;
+pub use commands::{compat_table as metrics_table, words_table};
+pub use contract::requests_table;
 pub use failure::Failure;
 pub use net::descriptors;
 pub use observe::figures;

@@ -15,8 +15,13 @@ fn with_section(document: &str, section: &str, table: &str) -> String {
 fn the_tables_are_the_ones_in_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../COMPAT.md");
     let document = std::fs::read_to_string(&path).expect("COMPAT.md is there");
-    let expected = with_section(&document, "configuration", &rookeeper_server::config::compat_table());
-    let expected = with_section(&expected, "metrics", &rookeeper_server::metrics_table());
+    let tables = [
+        ("requests", rookeeper_server::requests_table()),
+        ("words", rookeeper_server::words_table()),
+        ("configuration", rookeeper_server::config::compat_table()),
+        ("metrics", rookeeper_server::metrics_table()),
+    ];
+    let expected = tables.iter().fold(document, |document, (name, table)| with_section(&document, name, table));
     if std::env::var_os("ROOKEEPER_UPDATE_COMPAT").is_some() {
         std::fs::write(&path, &expected).expect("COMPAT.md can be written");
     }

@@ -119,6 +119,23 @@ const fn command(
     Command { word: *word, name, without_service, cost, takes_argument: false, answer }
 }
 
+/// The section of COMPAT.md about the words, in Markdown.
+pub fn words_table() -> String {
+    let mut text = String::from("| word | while no clients are served | the answer |\n| --- | --- | --- |\n");
+    for command in COMMANDS.iter().filter(|command| command.word.is_ascii()) {
+        let without = match command.without_service {
+            Answers => "answered",
+            Refuses | RefusesBriefly => "refused in the original's words",
+        };
+        let cost = match command.cost {
+            AtOnce | Short => "is short",
+            Long => "grows with the clients, what they watch and what they own",
+        };
+        let _ = writeln!(text, "| `{}` | {without} | {cost} |", command.name);
+    }
+    text
+}
+
 /// The command that these first four bytes of a connection are, if any. All others are the length of a frame.
 pub(crate) fn find(word: [u8; 4]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.word == word)

@@ -68,6 +68,11 @@ pub(crate) fn is_unfinished(disk: &dyn Disk, directories: &Directories) -> Resul
 /// Finishes what was cut off, if anything was.
 pub(crate) fn finish(disk: &dyn Disk, directories: &Directories) -> Result<()> {
     let Listing { installations, truncations, .. } = Listing::read(disk, &directories.snapshot_dir)?;
+    if !installations.is_empty() || !truncations.is_empty() {
+        // The name that says so may be one that a disk failed to keep, and is seen because the power has not gone since. If the power went now, in
+        // the middle, nobody would know what to finish.
+        sync_dir(disk, &directories.snapshot_dir)?;
+    }
     for (zxid, compression) in installations {
         info!("putting the snapshot {zxid} in the place of the history");
         let dir = &directories.snapshot_dir;

@@ -81,13 +81,15 @@ pub(super) struct LearnerLink {
     pub identity: Option<Identity>,
     pub stage: Stage,
     pub heard_ms: i64,
+    /// It knows nothing, and gets a history when a quorum has confirmed this ticket.
+    pub asked: Option<u64>,
     /// It was told that this learner is late; not again until it has caught up.
     warned: bool,
 }
 
 impl LearnerLink {
     pub fn new(peer: String, now_ms: i64) -> LearnerLink {
-        LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms, warned: false }
+        LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms, asked: None, warned: false }
     }
 
     pub fn name(&self) -> String {

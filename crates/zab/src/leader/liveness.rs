@@ -21,6 +21,8 @@ use crate::membership::{Membership, Role};
 pub(super) struct Confirmation {
     /// The ticket of the last round that was begun.
     last_ticket: u64,
+    /// The last one that a quorum has confirmed.
+    pub confirmed: u64,
     /// In flight: the number of the ping that counts, for each follower.
     round: Option<BTreeMap<LinkId, u64>>,
     /// Somebody waits for the round after it.
@@ -30,6 +32,10 @@ pub(super) struct Confirmation {
 impl Leader {
     /// Asks a quorum whether this server still leads. [`LeaderOutput::Confirmed`] follows with this ticket or a later one.
     pub fn confirm(&mut self, _now_ms: i64) -> u64 {
+        self.ask_quorum()
+    }
+
+    pub(super) fn ask_quorum(&mut self) -> u64 {
         if self.confirmation.round.is_some() {
             // The pings of the round in flight were sent before the question.
             self.confirmation.another_round = true;
@@ -89,6 +95,9 @@ impl Leader {
         servers.insert(self.settings.me);
         if self.is_quorum(&servers) {
             self.confirmation.round = None;
+            self.confirmation.confirmed = self.confirmation.last_ticket;
+            // Those who wait for it begin with what comes next.
+            self.claims.released |= self.links.values().any(|link| link.asked.is_some());
             self.outputs.push_back(LeaderOutput::Confirmed(self.confirmation.last_ticket));
             if self.confirmation.another_round {
                 self.begin_round();

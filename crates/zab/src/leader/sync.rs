@@ -15,7 +15,7 @@
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, Zxid};
 
-use super::learner_link::{CatchingUp, Stage};
+use super::learner_link::{CatchingUp, LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
 use crate::history::History;
 use crate::link::{LinkId, SyncPlan};
@@ -113,9 +113,16 @@ impl Leader {
     pub(super) fn sync_waiting(&mut self, history: &History) {
         // A server that may have lost its disk gets a history only when others have established this leader. With that history it counts
         // again, and what it promised to a newer leader before, and acknowledged there, is forgotten.
-        let is_established = self.phase == Phase::Broadcasting;
+        // And others may have followed a newer leader since, with the help of that very server, before it lost its disk and came here, and this
+        // server not have heard of it because it stood still. So a quorum of those that have their disks is asked first.
+        if self.phase == Phase::Broadcasting {
+            self.ask_for_those_who_know_nothing();
+        }
+        let confirmed = self.confirmation.confirmed;
+        let may_begin =
+            |link: &LearnerLink, last| last != Zxid(-1) || link.asked.is_some_and(|asked| asked <= confirmed);
         let waiting = self.links.iter().filter_map(|(id, link)| match link.stage {
-            Stage::AwaitingSync { last } if is_established || last != Zxid(-1) => Some((*id, last)),
+            Stage::AwaitingSync { last } if may_begin(link, last) => Some((*id, last)),
             _ => None,
         });
         let waiting: Vec<(LinkId, Zxid)> = waiting.collect();
@@ -130,6 +137,19 @@ impl Leader {
             if !self.is_contested(id, last) {
                 let way = if self.counts_as_observer(id) { offer.way_to_disk(last) } else { offer.way(last) };
                 self.sync_by(history, id, last, way, false);
+            }
+        }
+    }
+
+    /// Voters that may have lost their disks wait until a quorum without them has said, after they came, that it still follows.
+    fn ask_for_those_who_know_nothing(&mut self) {
+        let knows_nothing = |link: &LearnerLink| matches!(link.stage, Stage::AwaitingSync { last: Zxid(-1) });
+        let new = self.links.iter().filter(|(_, link)| knows_nothing(link) && link.asked.is_none()).map(|(id, _)| *id);
+        for id in new.collect::<Vec<LinkId>>() {
+            // An observer's copy counts for nothing.
+            let asked = if self.voter_at(id).is_some() { self.ask_quorum() } else { 0 };
+            if let Some(link) = self.links.get_mut(&id) {
+                link.asked = Some(asked);
             }
         }
     }
@@ -251,7 +271,7 @@ impl Leader {
     }
 
     pub(super) fn syncs_under_way(&self, by_snapshot: bool) -> usize {
-        let same_way = |link: &&super::LearnerLink| matches!(&link.stage, Stage::Syncing(catching_up) if catching_up.by_snapshot == by_snapshot);
+        let same_way = |link: &&LearnerLink| matches!(&link.stage, Stage::Syncing(catching_up) if catching_up.by_snapshot == by_snapshot);
         self.links.values().filter(same_way).count()
     }
 }

@@ -9,7 +9,7 @@ use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_zab::leader::LeaderOutput;
 use rookeeper_zab::{History, LinkId, Memberships};
 
-use crate::story::{Story, membership, packets, settings, zxid};
+use crate::story::{Story, history, membership, packets, settings, zxid};
 
 /// I1: one leader for an epoch. It is newer than what a quorum has accepted, durable before it is told, and changes no more then.
 #[test]
@@ -403,5 +403,35 @@ fn a_server_without_its_disk_gets_a_history_from_an_established_leader_only() {
     story.acks(1, zxid(2, 0));
     story.acks(1, zxid(2, 0));
     assert!(story.has(|output| matches!(output, LeaderOutput::Activate { .. })), "{}", story.text);
+    assert!(!gets_a_snapshot(&story), "{}", story.text);
+    story.echoes(1, zxid(2, 0));
     assert!(gets_a_snapshot(&story), "{}", story.text);
+}
+
+/// Others may follow a newer leader by now, with the help of that server before it lost its disk, while this one stood still: then nobody is
+/// left who says that this one leads. Found by simulated lives.
+#[test]
+fn a_server_without_its_disk_gets_no_history_from_a_leader_of_yesterday() {
+    let gets_a_snapshot = |story: &Story| {
+        story.has(|output| matches!(output, LeaderOutput::StreamSnapshot { link } if *link == LinkId(2)))
+    };
+    for observes in [false, true] {
+        let mut story = match observes {
+            true => Story::new(settings(), Memberships::settled(membership(3, 1, 7)), history()),
+            false => Story::of_three(),
+        };
+        story.establish();
+        story.connects(2);
+        match observes {
+            true => story.introduces_observer(2, 4, 0),
+            false => story.introduces(2, 2, 0),
+        }
+        story.promises(2, Some(0), Zxid(-1));
+        assert_eq!(gets_a_snapshot(&story), observes, "{}", story.text);
+        if observes {
+            continue;
+        }
+        story.echoes(1, zxid(2, 0));
+        assert!(gets_a_snapshot(&story), "{}", story.text);
+    }
 }

@@ -3,19 +3,30 @@
 //! It joins the tree and the broadcast into a server: sessions, the order of requests, watches, answers. Whoever runs it feeds
 //! [`Input`]s with the time and carries out [`Output`]s; a disk, a network and a simulator are all peers that answer later.
 //!
+//! ```text
+//! Replica ── Core                     what a server is in every role: shared state, history, what is on its way, outputs
+//!         └─ State ── Standalone      decides alone
+//!                  └─ Ensemble ── Member      what outlives a role: memberships, epochs, the election
+//!                              └─ Role ── Looking | Leading | Learning      each with what only it needs
+//! ```
+//!
 //! Reading order:
-//! - [`contract`]: [`Input`], [`Output`], and what the storage is asked for
-//! - [`replica`]: [`Replica::handle`], [`Replica::poll`], [`Replica::deadline_ms`], and where a request goes
-//! - `member.rs`: what a member of an ensemble is besides its role; [`found_membership`]: the members that it begins with
-//! - `state/leading`: a server that leads; `propose.rs`: the way of a change to the log; `requests.rs`: what learners and syncs ask for;
-//!   `reconfig.rs`: the change of the members; `reaper.rs`, `ended.rs`: what time does
-//! - `state/learning`: a server that learns from a leader; `forwarded.rs`: what its clients wait for from there
-//! - `write/`: `prepare.rs` and `pending.rs`: the checks of a change, against the tree as it will be; `apply.rs`: from a committed
-//!   transaction to answers and events
-//! - `clients/`: `handshake.rs`, `arrivals.rs`: those who come; [`session`]: who has a session, and when it ends; [`read`]: reads, which do
-//!   not pass the replica while their session has nothing on its way; [`shared`], [`connection`], [`outbox`]: what the connections' tasks
-//!   and the replica share; [`conversation`], [`budget`], `relief.rs`: when a client is read, heard and cut, and what clients together
-//!   make a server hold
+//! - [`contract`]: [`Input`], [`Output`], and what the storage is asked for; [`replica`]: who calls what in which order
+//! - `check.rs`: what must hold; `core.rs`: apply, append, answer; nothing in it knows the role
+//! - `inputs.rs`: inputs by who says them; `state/mod.rs`: where each goes, and how roles follow one another
+//! - `state/standalone.rs`: a server alone
+//! - `member.rs`, `membership.rs`: what a member is in every role; [`found_membership`]: the members that it begins with
+//! - `state/looking.rs`: a member that looks for a leader, and serves those who only read meanwhile
+//! - `state/leading/`: a member that leads; `learner_requests.rs`, `syncs.rs`: what learners ask for; `clients.rs`: what its own clients ask
+//!   for; `reconfig.rs`: the change of the members; `ended.rs`
+//! - `state/learning/`: a member that learns from a leader; `clients.rs`, `forwarded.rs`: what its clients ask for, and wait for;
+//!   `heard_sessions.rs`: what the leader is told of them
+//! - `write/`: `proposer.rs`: from a request to its place in the order; `prepare.rs` and `pending.rs`: the checks of a change, against the
+//!   tree as it will be; `reaper.rs`: changes that time makes; `apply.rs`: from a committed transaction to answers and events
+//! - `clients/`: `handshake.rs`, `arrivals.rs`: clients that come; `requests.rs`, `local.rs`, `eager.rs`: what they ask for; [`session`]: who
+//!   has a session, and when it ends; [`read`]: reads, which do not pass the replica while their session has nothing on its way;
+//!   [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share; [`conversation`], [`budget`], `relief.rs`:
+//!   when a client is read, heard and cut, and what clients together make a server hold
 //! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`time`], [`pulse`], [`digest_log`]
 
 pub mod contract;
@@ -29,14 +40,19 @@ pub mod statistics;
 pub mod status;
 pub mod time;
 
+mod check;
 mod clients;
+mod core;
+mod inputs;
 mod member;
+mod membership;
 mod state;
 mod write;
 
 pub use clients::{budget, connection, conversation, long_read, outbox, read, session, shared};
 
 pub use budget::Budget;
+pub use check::Broken;
 pub use clients::relief::Relief;
 pub use connection::{Connection, Identities};
 pub use contract::{Epochs, Input, Level, Output, Store, Stored};

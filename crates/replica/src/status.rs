@@ -5,13 +5,12 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::RwLock;
-use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{Epoch, ServerId};
 use rookeeper_zab::Membership;
-use rookeeper_zab::leader::{Leader, LeaderPhase};
-use rookeeper_zab::learner::LearnerPhase;
+use rookeeper_zab::leader::LeaderPhase;
+use rookeeper_zab::learner::{Learner, LearnerPhase};
 
-use crate::replica::{Replica, Role};
+use crate::write::proposer::Proposer;
 
 /// Whom this server serves, and who decides about writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,56 +125,10 @@ impl Bulletin {
         self.serving.store(serving as u8, Ordering::Release);
     }
 
-    pub(crate) fn update(&self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing.write());
-    }
-}
-
-fn phase_of(leader: &Leader) -> Phase {
-    match leader.phase() {
-        LeaderPhase::Discovery => Phase::Discovery,
-        LeaderPhase::Synchronization => Phase::Synchronization,
-        LeaderPhase::Broadcast => Phase::Broadcast,
-    }
-}
-
-impl Replica {
-    /// Tells what this server is, where that changed.
-    pub(crate) fn publish_standing(&mut self) {
-        let Some(member) = self.member.as_mut().filter(|member| member.stale_standing) else { return };
-        member.stale_standing = false;
-        let (part, phase, leader, leadership) = match &self.role {
-            Role::Looking => (Part::Looking, Phase::Election, None, None),
-            Role::Leading(leader) => {
-                let phase = phase_of(leader);
-                let counts = leader.counts();
-                let leadership = Leadership {
-                    learners: counts.learners,
-                    synced_followers: counts.synced_followers,
-                    synced_observers: counts.synced_observers,
-                    synced_non_voting_followers: counts.synced_non_voting_followers,
-                    pending_syncs: counts.pending_syncs,
-                    since_ms: member.leading_since_ms,
-                    last_proposal_bytes: self.proposal_bytes.last,
-                    min_proposal_bytes: self.proposal_bytes.min,
-                    max_proposal_bytes: self.proposal_bytes.max,
-                    outstanding: leader.outstanding(),
-                };
-                (Part::Leading, phase, Some(member.settings.me), Some(leadership))
-            }
-            Role::Learning(learner) => {
-                let part =
-                    if member.election.state() == PeerState::Observing { Part::Observing } else { Part::Following };
-                let phase = match learner.phase() {
-                    LearnerPhase::Discovery => Phase::Discovery,
-                    LearnerPhase::Synchronization => Phase::Synchronization,
-                    LearnerPhase::Broadcast => Phase::Broadcast,
-                };
-                (part, phase, Some(learner.leader()), None)
-            }
-        };
-        let (epoch, membership) = (member.epochs.current, member.memberships.committed.clone());
-        self.shared.bulletin.update(|standing| {
+    /// Tells what a member is.
+    pub(crate) fn publish(&self, role: RoleStatus, epoch: Epoch, membership: Membership) {
+        let RoleStatus { part, phase, leader, leadership } = role;
+        self.update(|standing| {
             standing.part = part;
             standing.phase = phase;
             standing.leader = leader;
@@ -186,5 +139,57 @@ impl Replica {
             standing.leadership = leadership;
             standing.membership = Some(membership);
         });
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.standing.write());
+    }
+}
+
+/// What a role has to tell of itself.
+#[derive(Debug)]
+pub(crate) struct RoleStatus {
+    part: Part,
+    phase: Phase,
+    leader: Option<ServerId>,
+    leadership: Option<Leadership>,
+}
+
+impl RoleStatus {
+    pub fn looking() -> RoleStatus {
+        RoleStatus { part: Part::Looking, phase: Phase::Election, leader: None, leadership: None }
+    }
+
+    pub fn leading(me: ServerId, proposer: &Proposer, since_ms: i64) -> RoleStatus {
+        let leader = &proposer.leader;
+        let phase = match leader.phase() {
+            LeaderPhase::Discovery => Phase::Discovery,
+            LeaderPhase::Synchronization => Phase::Synchronization,
+            LeaderPhase::Broadcast => Phase::Broadcast,
+        };
+        let counts = leader.counts();
+        let leadership = Leadership {
+            learners: counts.learners,
+            synced_followers: counts.synced_followers,
+            synced_observers: counts.synced_observers,
+            synced_non_voting_followers: counts.synced_non_voting_followers,
+            pending_syncs: counts.pending_syncs,
+            since_ms,
+            last_proposal_bytes: proposer.sizes.last,
+            min_proposal_bytes: proposer.sizes.min,
+            max_proposal_bytes: proposer.sizes.max,
+            outstanding: leader.outstanding(),
+        };
+        RoleStatus { part: Part::Leading, phase, leader: Some(me), leadership: Some(leadership) }
+    }
+
+    pub fn learning(learner: &Learner, observes: bool) -> RoleStatus {
+        let part = if observes { Part::Observing } else { Part::Following };
+        let phase = match learner.phase() {
+            LearnerPhase::Discovery => Phase::Discovery,
+            LearnerPhase::Synchronization => Phase::Synchronization,
+            LearnerPhase::Broadcast => Phase::Broadcast,
+        };
+        RoleStatus { part, phase, leader: Some(learner.leader()), leadership: None }
     }
 }

@@ -8,7 +8,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::ensemble::{Client, Told, World, membership, settings};
-use rookeeper_proto::{SessionId, Zxid};
+use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::{OpCode, SessionId, Zxid};
 use rookeeper_replica::{EnsembleSettings, Part, Serving};
 
 #[test]
@@ -205,7 +206,12 @@ fn local_sessions_cost_nothing_until_they_need_a_node() {
 
 /// The last of three servers, which serves readers.
 fn read_only(local_sessions: bool) -> (World, usize) {
-    let settings = EnsembleSettings { read_only_mode: true, local_sessions, ..settings(membership(3, &[])) };
+    let settings = EnsembleSettings {
+        read_only_mode: true,
+        local_sessions,
+        local_sessions_upgrading: true,
+        ..settings(membership(3, &[]))
+    };
     let mut world = World::with(settings);
     world.pass_ms(1000);
     let leader = world.leader();
@@ -241,6 +247,36 @@ fn readers_who_ask_for_it_are_served_without_a_quorum() {
     world.pass_ms(2000);
     assert!(!client.is_open());
     world.is_in_agreement();
+}
+
+/// Nobody can make it a session of the ensemble, so it must not become what no server knows.
+#[test]
+fn a_local_session_that_asks_for_an_ephemeral_node_without_a_quorum_can_still_be_closed() {
+    let (mut world, server) = read_only(true);
+    let mut client = world.connect(server);
+    let refused = world.create(&mut client, "/a", 1);
+    let closed = world.write(&mut client, OpCode::CloseSession, WriteRequest::CloseSession);
+    world.settle();
+    assert_eq!(client.answers(), [(refused, -119), (closed, 0)]);
+}
+
+/// What its connection had handed in comes to its turn when there is no leader any more.
+#[test]
+fn requests_of_a_client_that_left_are_dropped_while_nobody_is_served() {
+    let mut world = World::new(3, &[]);
+    world.pass_ms(1000);
+    let server = world.leader();
+    let mut client = world.connect(server);
+    world.nodes[server].shared.remove_connection(&client.connection);
+    for node in (0..3).filter(|node| *node != server) {
+        world.kill(node);
+    }
+    world.pass_ms(4000);
+    assert_eq!(world.serving(server), Serving::Nobody, "{}", world.logs());
+    world.set(&mut client, "/a", b"1");
+    world.get(&mut client, "/a");
+    world.settle();
+    assert_eq!(world.nodes[server].shared.outstanding(), 0);
 }
 
 /// Who hears of a write here and looks for it elsewhere at once should find it there.

@@ -16,9 +16,7 @@ use std::sync::Arc;
 use rookeeper_proto::connect::ConnectRequest;
 
 use crate::clients::connection::Connection;
-use crate::replica::Replica;
-use crate::status::Serving;
-use crate::time::Time;
+use crate::core::Core;
 
 /// Longer than an election takes where a quorum can talk, members that run the original among them; shorter than any client waits for
 /// the answer to a handshake.
@@ -38,56 +36,22 @@ const PER_CALL: usize = 500;
 pub(crate) struct Arrivals(VecDeque<(Arc<Connection>, ConnectRequest)>);
 
 impl Arrivals {
-    fn has_room_for(&self, request: &ConnectRequest) -> bool {
-        self.0.len() < MAX_WAITING && request.password.len() <= MAX_PASSWORD_BYTES
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
-}
 
-impl Replica {
-    /// Keeps a handshake for a moment, or closes its connection.
-    pub(crate) fn wait_for_leader(&mut self, now: Time, connection: Arc<Connection>, request: ConnectRequest) {
-        let is_early = self.wait_until_ms().is_some_and(|until_ms| now.monotonic_ms < until_ms);
-        if is_early {
-            self.wait_again(connection, request);
+    /// Keeps a handshake, or closes its connection where too many wait.
+    pub fn keep(&mut self, core: &mut Core, connection: Arc<Connection>, request: ConnectRequest) {
+        if self.0.len() < MAX_WAITING && request.password.len() <= MAX_PASSWORD_BYTES {
+            self.0.push_back((connection, request));
         } else {
-            self.hang_up(&connection);
+            core.hang_up(&connection);
         }
     }
 
-    /// For a handshake that was taken in already, while there was a leader to ask.
-    pub(crate) fn wait_again(&mut self, connection: Arc<Connection>, request: ConnectRequest) {
-        if self.arrivals.has_room_for(&request) {
-            self.arrivals.0.push_back((connection, request));
-        } else {
-            self.hang_up(&connection);
-        }
-    }
-
-    /// None where this server serves.
-    fn wait_until_ms(&self) -> Option<i64> {
-        let since_ms = self.member.as_ref()?.unavailable_since_ms?;
-        Some(since_ms + WAIT_MS)
-    }
-
-    /// When something becomes of those who wait.
-    pub(crate) fn arrivals_deadline_ms(&self) -> Option<i64> {
-        if self.arrivals.0.is_empty() {
-            return None;
-        }
-        match self.shared.bulletin.serving() {
-            Serving::Nobody => self.wait_until_ms(),
-            Serving::Deciding | Serving::Forwarding | Serving::ReadOnly => Some(i64::MIN),
-        }
-    }
-
-    /// Lets those in who have waited, or sends them away.
-    pub(crate) fn admit_arrivals(&mut self, now: Time) {
-        if self.arrivals_deadline_ms().is_none_or(|due_ms| now.monotonic_ms < due_ms) {
-            return;
-        }
-        let count = self.arrivals.0.len().min(PER_CALL);
-        for (connection, request) in self.arrivals.0.drain(..count).collect::<Vec<_>>() {
-            self.connect(now, connection, request);
-        }
+    /// Those whose turn has come, so many that no call takes long.
+    pub fn take(&mut self) -> Vec<(Arc<Connection>, ConnectRequest)> {
+        let count = self.0.len().min(PER_CALL);
+        self.0.drain(..count).collect()
     }
 }

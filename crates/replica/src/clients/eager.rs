@@ -12,15 +12,16 @@ use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, Permissions, path};
 use rookeeper_tree::{Tree, access};
 
-use crate::clients::connection::{Connection, Identities};
+use crate::clients::connection::Connection;
 use crate::clients::read::ReadFrame;
-use crate::replica::{Replica, Reply};
+use crate::clients::requests::Write;
+use crate::core::Core;
 use crate::time::Time;
 
-impl Replica {
+impl Core {
     /// Why a request is refused at once, if it is.
     pub(crate) fn eagerly_refused(&self, request: &WriteRequest, identities: &[Id]) -> Option<ErrorCode> {
-        if !self.shared.settings.eager_acl_check || self.member.is_none() {
+        if !self.rules.eager_acl_check {
             return None;
         }
         let (node_path, wanted, acl) = match request {
@@ -45,13 +46,6 @@ impl Replica {
         (!allowed).then_some(ErrorCode::NoAuth)
     }
 
-    /// Refuses a request of a leader's own client behind what the client asked for before: as a read of the code.
-    pub(crate) fn refuse_behind(&mut self, now: Time, code: ErrorCode, reply: Reply, identities: &Identities) {
-        let Reply { connection, xid, op, received_ms, .. } = reply;
-        let body = code.number().to_be_bytes().to_vec();
-        self.read(now, connection, ReadFrame { xid, op, body, identities: identities.clone(), received_ms });
-    }
-
     pub(crate) fn answer_refused_behind(
         &mut self,
         now: Time,
@@ -66,4 +60,11 @@ impl Replica {
         let latency_ms = (now.monotonic_ms - read.received_ms).max(0);
         self.note_answer(now, connection, (read.op, read.xid), tree.last_zxid(), latency_ms);
     }
+}
+
+/// A request of a leader's own client that is refused behind what the client asked for before: as a read of the code.
+pub(crate) fn refused_behind(now: Time, code: ErrorCode, write: Write) -> (Arc<Connection>, ReadFrame) {
+    let Write { connection, xid, op, identities, .. } = write;
+    let body = code.number().to_be_bytes().to_vec();
+    (connection, ReadFrame { xid, op, body, identities, received_ms: now.monotonic_ms })
 }

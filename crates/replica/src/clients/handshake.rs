@@ -7,80 +7,56 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
-use rookeeper_proto::frame::{self, ReplyHeader};
-use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
+use rookeeper_proto::frame;
+use rookeeper_proto::{OpCode, SessionId, Zxid};
 
 use crate::clients::connection::Connection;
 use crate::contract::Output;
-use crate::replica::{Replica, Reply, Role};
+use crate::core::{Core, Handshake, Reply};
 use crate::status::Serving;
 use crate::time::Time;
 
-impl Replica {
-    pub(crate) fn connect(&mut self, now: Time, connection: Arc<Connection>, request: ConnectRequest) {
-        let serving = self.shared.bulletin.serving();
-        let refused = match serving {
-            Serving::Nobody => false,
-            Serving::ReadOnly => request.read_only != Some(true),
-            Serving::Deciding => self.member.as_ref().is_some_and(|member| !member.settings.leader_serves),
-            Serving::Forwarding => false,
-        };
-        if !connection.outbox.is_open() {
-            // The client did not wait, and may have been served elsewhere since: a session is not taken back for it.
-            return;
-        }
-        if serving == Serving::Nobody {
-            self.wait_for_leader(now, connection, request);
-            return;
-        }
-        if refused || request.last_zxid_seen > self.visible_zxid() {
+/// What a client that came asks for.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    NewSession,
+    /// An old session, whose password it knows.
+    Resume {
+        /// Whether the session is known here, and to no other server.
+        is_local: bool,
+    },
+}
+
+impl Core {
+    /// Judges a handshake, for a server that serves. None where it is over: the client is sent away. `newest` is what a client may have seen
+    /// where this server is not behind it.
+    pub fn greet(&mut self, connection: &Arc<Connection>, request: &ConnectRequest, newest: Zxid) -> Option<Wish> {
+        if request.last_zxid_seen > newest {
             // It must not go back in time: let it go elsewhere.
-            self.hang_up(&connection);
-            return;
+            self.hang_up(connection);
+            return None;
         }
         let session = request.session;
         if session == SessionId::NONE {
-            self.open_session(now, connection, &request);
-            return;
+            return Some(Wish::NewSession);
         }
         self.shared.statistics.sessions_presented.fetch_add(1, Relaxed);
         // The password first: whoever does not know it must not be able to cut the connection of someone else's session.
         if request.password != session.password() {
-            self.refuse_session(connection, &request);
-            return;
+            self.refuse_session(connection, request);
+            return None;
         }
-        let local = self.shared.sessions().get(session).map(|known| known.local);
-        match serving {
-            Serving::Forwarding if local != Some(true) => {
-                // From here on the leader takes what this server sends for what the new connection asks.
-                let before = self.shared.sessions().get(session).and_then(|known| known.connection.clone());
-                if let Some(before) = before {
-                    self.hang_up(&before);
-                }
-                let timeout_ms = self.negotiate(&request);
-                self.revalidate(connection, request, timeout_ms);
-            }
-            // A session of the ensemble is not resumed by a server that can't keep it alive: its client tries the others.
-            Serving::ReadOnly if self.shared.tree().session_timeout_ms(session).is_some() => self.hang_up(&connection),
-            _ if self.shared.sessions().is_closing(session) => self.refuse_session(connection, &request),
-            _ => self.resume(now, connection, &request),
-        }
+        let is_local = self.shared.sessions().get(session).is_some_and(|known| known.local);
+        Some(Wish::Resume { is_local })
     }
 
-    /// What a client may have seen if this server is not behind it. A leader's epoch begins with a zxid that is no transaction.
-    fn visible_zxid(&self) -> Zxid {
-        let epoch_start = self.member.as_ref().map_or(Zxid::ZERO, |member| Zxid::new(member.epochs.current, 0));
-        let last_zxid = self.shared.tree().last_zxid();
-        if self.shared.bulletin.serving() == Serving::ReadOnly { last_zxid } else { last_zxid.max(epoch_start) }
-    }
-
-    fn negotiate(&self, request: &ConnectRequest) -> i32 {
+    pub fn negotiate(&self, request: &ConnectRequest) -> i32 {
         let settings = &self.shared.settings;
         request.timeout_ms.clamp(settings.min_session_timeout_ms, settings.max_session_timeout_ms)
     }
 
     fn response(&self, session: SessionId, request: &ConnectRequest) -> ConnectResponse {
-        let read_only = self.shared.bulletin.serving() == Serving::ReadOnly;
+        let read_only = self.serving() == Serving::ReadOnly;
         ConnectResponse {
             timeout_ms: self.negotiate(request),
             session,
@@ -89,44 +65,46 @@ impl Replica {
         }
     }
 
-    fn open_session(&mut self, now: Time, connection: Arc<Connection>, request: &ConnectRequest) {
-        if self.shared.bulletin.serving() == Serving::ReadOnly && !self.local_sessions() {
-            self.refuse_global_session(&connection);
-            return;
-        }
+    /// Makes a session that no other server hears of.
+    pub fn open_local_session(&mut self, now: Time, connection: &Arc<Connection>, request: &ConnectRequest) {
+        let session = self.shared.sessions().new_id();
+        let response = self.response(session, request);
+        self.shared.sessions().add_local(session, response.timeout_ms, connection.clone(), now.monotonic_ms);
+        self.establish(now, connection, &response);
+    }
+
+    /// The id and the timeout of a session for all servers, which a transaction is to make, and who waits for that. With `attach` it
+    /// appears here only with its transaction.
+    pub fn new_session(
+        &mut self,
+        now: Time,
+        connection: Arc<Connection>,
+        request: &ConnectRequest,
+        attach: bool,
+    ) -> (SessionId, i32, Reply) {
         let session = self.shared.sessions().new_id();
         let response = self.response(session, request);
         let timeout_ms = response.timeout_ms;
-        if self.local_sessions() {
-            self.shared.sessions().add_local(session, timeout_ms, connection.clone(), now.monotonic_ms);
-            self.establish(now, &connection, &response);
-            return;
+        self.shared.submit(&connection);
+        if !attach {
+            self.shared.sessions().add(session, timeout_ms, Some(connection.clone()), now.monotonic_ms);
         }
+        let handshake = Some(Handshake { response, attach });
         let op = OpCode::CreateSession;
-        let reply = Reply { connection, xid: 0, op, received_ms: now.monotonic_ms, handshake: Some(response) };
-        self.shared.submit(&reply.connection);
-        match &self.role {
-            Role::Leading(_) => {
-                let mut sessions = self.shared.sessions();
-                sessions.add(session, timeout_ms, Some(reply.connection.clone()), now.monotonic_ms);
-                drop(sessions);
-                self.propose(now, session, 0, Txn::CreateSession { timeout_ms }, Some(reply));
-            }
-            _ => self.forward(session, 0, op, &timeout_ms.to_be_bytes(), None, Some(reply)),
-        }
+        (session, timeout_ms, Reply { connection, xid: 0, op, received_ms: now.monotonic_ms, handshake })
     }
 
-    /// A session of the ensemble begins with a transaction, and nobody can make one now. The original answers so, and not as it answers a
-    /// handshake; its clients take that for a broken connection and try the next server.
-    fn refuse_global_session(&mut self, connection: &Arc<Connection>) {
-        let header = ReplyHeader { xid: 0, zxid: self.shared.tree().last_zxid(), err: ErrorCode::NotReadOnly as i32 };
-        connection.outbox.append(|output| frame::append_reply::<()>(output, header, None));
-        connection.outbox.finish();
-        self.to_wake.push(connection.clone());
+    /// Hands a session to this connection, unless it is over.
+    pub fn resume_unless_closing(&mut self, now: Time, connection: &Arc<Connection>, request: &ConnectRequest) {
+        if self.shared.sessions().is_closing(request.session) {
+            self.refuse_session(connection, request);
+        } else {
+            self.resume(now, connection, request);
+        }
     }
 
     /// Hands a living session to this connection.
-    pub(crate) fn resume(&mut self, now: Time, connection: Arc<Connection>, request: &ConnectRequest) {
+    pub fn resume(&mut self, now: Time, connection: &Arc<Connection>, request: &ConnectRequest) {
         let session = request.session;
         let response = self.response(session, request);
         let before = {
@@ -137,34 +115,27 @@ impl Replica {
             }
             sessions.attach(session, connection.clone(), response.timeout_ms, now.monotonic_ms)
         };
-        if let Some(before) = before.filter(|before| *before != connection) {
+        if let Some(before) = before.filter(|before| before != connection) {
             self.hang_up(&before);
         }
-        self.establish(now, &connection, &response);
+        self.establish(now, connection, &response);
     }
 
     /// Tells a client that its session has expired.
-    pub(crate) fn refuse_session(&mut self, connection: Arc<Connection>, request: &ConnectRequest) {
+    pub fn refuse_session(&mut self, connection: &Arc<Connection>, request: &ConnectRequest) {
         let refusal = ConnectResponse::refused(request.read_only.map(|_| false));
         connection.outbox.append(|output| frame::append(output, |output| refusal.append(output)));
         connection.outbox.finish();
-        self.to_wake.push(connection);
+        self.to_wake.push(connection.clone());
     }
 
     /// Answers a handshake; from here on requests are read.
-    pub(crate) fn establish(&mut self, now: Time, connection: &Arc<Connection>, response: &ConnectResponse) {
+    pub fn establish(&mut self, now: Time, connection: &Arc<Connection>, response: &ConnectResponse) {
         connection.heard(now.monotonic_ms);
         connection.establish(response.session, response.timeout_ms);
         connection.outbox.append(|output| frame::append(output, |output| response.append(output)));
         self.to_wake.push(connection.clone());
         let (session, timeout_ms) = (response.session, response.timeout_ms);
-        self.outputs.push_back(Output::SessionOpened { session, timeout_ms, connection: connection.clone() });
-    }
-
-    /// Closes a connection without a word. Nothing more is taken from it, whatever of it still waits here.
-    pub(crate) fn hang_up(&mut self, connection: &Arc<Connection>) {
-        connection.cut();
-        connection.outbox.close();
-        self.to_wake.push(connection.clone());
+        self.put(Output::SessionOpened { session, timeout_ms, connection: connection.clone() });
     }
 }

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use rookeeper_proto::SessionId;
+use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::{ErrorCode, SessionId};
 use rookeeper_tree::WatcherId;
 use rookeeper_zab::LinkId;
 
@@ -185,6 +186,22 @@ impl Sessions {
                 self.place(id, earlier_ms);
             }
         }
+    }
+
+    /// Whether a session may change anything, through this owner. A request that ends it is noted.
+    pub fn check(&mut self, id: SessionId, owner: Owner, request: &WriteRequest) -> Result<(), ErrorCode> {
+        let Some(session) = self.sessions.get(&id).filter(|session| !session.closing) else {
+            return Err(ErrorCode::SessionExpired);
+        };
+        // Stricter than the original, where a session may be closed from anywhere: a client that moves on has not meant that.
+        if session.has_left(owner) {
+            return Err(ErrorCode::SessionMoved);
+        }
+        self.claim(id, owner);
+        if *request == WriteRequest::CloseSession {
+            self.close(id);
+        }
+        Ok(())
     }
 
     /// Whoever asks first has a session that nobody has.

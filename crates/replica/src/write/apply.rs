@@ -13,13 +13,13 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::MultiHeader;
 use rookeeper_proto::response::{Create2Response, ErrorResponse, GetDataResponse, PathResponse};
-use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Zxid};
+use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnHeader, Zxid};
 use rookeeper_tree::{Change, Outcome, Tree};
+use rookeeper_zab::Membership;
 
 use crate::contract::Output;
+use crate::core::{Core, Handshake, InFlight, Reply, Waiting};
 use crate::digest_log::DigestLog;
-use crate::replica::{InFlight, Replica, Reply, Role};
-use crate::state::leading::propose::reconfigured;
 use crate::time::Time;
 use crate::write::pending::Touched;
 
@@ -32,10 +32,27 @@ const CHANGES_AT_ONCE: usize = 2000;
 /// Nodes of a session that ends that go at once, each of which makes two changes.
 const NODES_AT_ONCE: usize = CHANGES_AT_ONCE / 2;
 
-impl Replica {
-    /// Applies everything up to `committed`.
-    pub(crate) fn commit(&mut self, now: Time, committed: Zxid) {
+/// What a role has to do with transactions that are applied.
+pub(crate) trait Committer {
+    /// The client of this server whose request this transaction answers, where the request was sent to another server and comes back.
+    fn take_answered(&mut self, _: &TxnHeader) -> Option<Waiting> {
+        None
+    }
+
+    /// A transaction that touched these paths is in the tree.
+    fn applied(&mut self, _: Zxid, _: impl Iterator<Item = Box<str>>) {}
+
+    /// Where there are local sessions too: one that all servers knew has ended.
+    fn session_closed(&mut self, _: SessionId) {}
+}
+
+impl Core {
+    /// Everything up to `committed` is history: applies it. Returns the membership that the last reconfiguration among it made, if there
+    /// was one: it is to be put into force.
+    pub fn commit(&mut self, now: Time, committed: Zxid, role: &mut impl Committer) -> Option<Membership> {
+        self.history.commit(committed);
         let shared = self.shared.clone();
+        let mut reconfigured = None;
         let mut changes = Vec::new();
         while self.in_flight.front().is_some_and(|next| next.header.zxid <= committed) {
             let mut tree = shared.tree_mut();
@@ -48,11 +65,13 @@ impl Replica {
                 changes.clear();
                 self.close_in_portions(&mut tree, &mut next, &mut changes);
                 let (zxid, touched) = (next.header.zxid, std::mem::take(&mut next.touched));
-                self.apply(now, &mut tree, next, &mut changes);
+                reconfigured = next.membership.take().or(reconfigured);
+                self.apply(now, &mut tree, next, &mut changes, role);
                 left = left.saturating_sub(changes.len());
-                self.forget_touched(&mut tree, zxid, touched);
+                self.forget_touched(&mut tree, zxid, touched, role);
             }
         }
+        reconfigured.map(|membership| *membership)
     }
 
     /// Where a session ends that owns very many nodes, the most of them go here, and others see the tree in between.
@@ -84,29 +103,39 @@ impl Replica {
     }
 
     /// What is applied is no longer on its way.
-    fn forget_touched(&mut self, tree: &mut RwLockWriteGuard<'_, Tree>, zxid: Zxid, touched: Touched) {
+    fn forget_touched(
+        &self,
+        tree: &mut RwLockWriteGuard<'_, Tree>,
+        zxid: Zxid,
+        touched: Touched,
+        role: &mut impl Committer,
+    ) {
         self.shared.statistics.changes_removed.fetch_add(touched.len() as u64, Relaxed);
         let mut touched = touched.into_iter();
         while touched.len() > CHANGES_AT_ONCE {
-            self.pending.applied(zxid, touched.by_ref().take(CHANGES_AT_ONCE));
+            role.applied(zxid, touched.by_ref().take(CHANGES_AT_ONCE));
             RwLockWriteGuard::bump(tree);
         }
-        self.pending.applied(zxid, touched);
+        role.applied(zxid, touched);
     }
 
-    fn apply(&mut self, now: Time, tree: &mut Tree, next: InFlight, changes: &mut Vec<Change>) {
-        let InFlight { header, txn, digest, touched: _, mut reply, mut reads } = next;
-        if let Role::Learning(_) = self.role
-            && let Some((waiting, behind)) = self.forwarded.take_answered(header.session, header.cxid)
-        {
-            (reply, reads) = (waiting, behind);
+    fn apply(
+        &mut self,
+        now: Time,
+        tree: &mut Tree,
+        next: InFlight,
+        changes: &mut Vec<Change>,
+        role: &mut impl Committer,
+    ) {
+        let InFlight { header, txn, digest, touched: _, membership: _, mut reply, mut reads } = next;
+        assert!(
+            header.zxid > tree.last_zxid() || !self.tree_is_exact,
+            "transactions are applied in the order of their zxids, once"
+        );
+        if let Some(answered) = role.take_answered(&header) {
+            (reply, reads) = answered;
         }
         let closed = matches!(txn, Txn::CloseSession { .. }).then_some(header.session);
-        if let Some(membership) =
-            self.member.as_ref().and_then(|member| reconfigured(&txn, member.settings.multi_address))
-        {
-            self.reconfigured = Some(membership);
-        }
         let created = match &txn {
             Txn::CreateSession { timeout_ms } => Some(*timeout_ms),
             _ => None,
@@ -117,7 +146,7 @@ impl Replica {
             _ => Vec::new(),
         };
         let outcome = tree.apply(&header, txn, changes);
-        if let Some(expected) = digest.filter(|_| self.compare_digests) {
+        if let Some(expected) = digest.filter(|_| self.tree_is_exact) {
             self.compare_digest(header.zxid, expected, tree.digest());
         }
         if let Some(timeout_ms) = created {
@@ -131,9 +160,9 @@ impl Replica {
         self.note_written(tree, changes);
         self.shared.fire(changes, header.zxid, &mut self.to_wake);
         let owner = closed.and_then(|session| {
-            self.outputs.push_back(Output::SessionClosed { session });
-            if self.local_sessions() {
-                self.ended.note(session);
+            self.put(Output::SessionClosed { session });
+            if self.rules.local_sessions {
+                role.session_closed(session);
             }
             self.shared.sessions().remove(session)?.connection
         });
@@ -176,7 +205,7 @@ impl Replica {
         if differs {
             self.shared.statistics.note_digest_mismatches(1, zxid);
             if !self.digest_differs {
-                self.outputs.push_back(Output::DigestMismatch { zxid, expected, actual });
+                self.put(Output::DigestMismatch { zxid, expected, actual });
             }
         }
         self.digest_differs = differs;
@@ -195,9 +224,8 @@ impl Replica {
         let connection = &reply.connection;
         self.shared.serve_deferred_to(connection);
         match &reply.handshake {
-            Some(response) => {
-                if let Role::Learning(_) = self.role {
-                    // Here a session appears with its transaction.
+            Some(Handshake { response, attach }) => {
+                if *attach {
                     let (session, timeout_ms) = (response.session, response.timeout_ms);
                     self.shared.sessions().attach(session, connection.clone(), timeout_ms, now.monotonic_ms);
                 }

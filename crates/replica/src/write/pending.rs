@@ -61,6 +61,16 @@ impl Pending {
         self.digest
     }
 
+    /// Whether all that was prepared stands, or was taken back.
+    pub fn is_settled(&self) -> bool {
+        self.undo.is_empty() && self.digest == self.undo_digest
+    }
+
+    /// Whether every node that is about to change was touched by one of these transactions, in ascending order.
+    pub fn belongs_to(&self, zxids: &[Zxid]) -> bool {
+        self.entries.values().all(|entry| zxids.binary_search(&entry.zxid).is_ok())
+    }
+
     pub fn node(&self, tree: &Tree, path: &str) -> Option<Node> {
         match self.entries.get(path) {
             Some(entry) => entry.node.clone(),

@@ -261,6 +261,11 @@ impl Election {
         self.state
     }
 
+    /// Whether a search is under way: it began with [`Election::look`] and has not ended.
+    pub fn is_searching(&self) -> bool {
+        self.search.is_some()
+    }
+
     /// The proposal of this round while looking, the result afterwards.
     pub fn vote(&self) -> &Vote {
         &self.vote

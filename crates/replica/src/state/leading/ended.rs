@@ -33,10 +33,6 @@ impl EndedSessions {
         self.recent.contains(&session) || self.older.contains(&session)
     }
 
-    pub fn clear(&mut self) {
-        *self = EndedSessions::default();
-    }
-
     /// The leader has looked at its learners once more. It does so this often while a request may still come.
     pub fn tick(&mut self, ticks_to_remember: u32) {
         self.ticks += 1;

@@ -1,225 +1,322 @@
-//! A member that leads: its learners' links before and while it does, and what its leader asks for.
+//! A member that leads: its learners, its own clients, and what its [`Leader`] asks for.
 //!
-//! What always holds here: a learner that comes before this server knows whether it leads is held for a bounded time with bounded bytes;
-//! nothing is decided before the leader is established, and then the whole history is applied first.
+//! - `learner_requests.rs`: what learners ask for; `syncs.rs`: the syncs among it, and what waits behind them
+//! - `clients.rs`: what its own clients ask for
+//! - `reconfig.rs`: the change of the members
+//! - `ended.rs`: sessions that are over, for the sake of local ones
+//!
+//! What always holds here: nothing is decided before the leader is established, and then the whole history is applied first.
+//!
+//! Counterpart in the original: `Leader`, `LeaderZooKeeperServer`.
 
-pub(crate) mod ended;
-pub(crate) mod propose;
-pub(crate) mod reaper;
+mod clients;
+mod ended;
+mod learner_requests;
 mod reconfig;
-pub(crate) mod requests;
+mod syncs;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_proto::Epoch;
+use rookeeper_proto::election::{Notification, PeerState};
 use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
 use rookeeper_zab::LinkId;
-use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Start};
+use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderPhase, LeaderSettings, Start};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
 
+use crate::check::{Broken, must};
 use crate::contract::{Level, Output, Store};
-use crate::member::Early;
-use crate::replica::{Replica, Role};
-use crate::state::leading::requests::Request;
+use crate::core::Core;
+use crate::inputs::LearnerInput;
+use crate::member::{Designated, Done, Member};
+use crate::state::leading::ended::EndedSessions;
+use crate::state::leading::learner_requests::Request;
+use crate::state::leading::syncs::Syncs;
+use crate::state::{End, Step};
+use crate::status::{RoleStatus, Serving};
 use crate::time::Time;
+use crate::write::apply::Committer;
+use crate::write::proposer::Proposer;
 
-/// How many may, and how much of what they say is kept.
-const MAX_EARLY: usize = 64;
-const MAX_EARLY_BYTES: usize = 64 << 10;
+#[derive(Debug)]
+pub(crate) struct Leading {
+    proposer: Proposer,
+    /// Links of learners that the leader knows.
+    learners: BTreeSet<LinkId>,
+    syncs: Syncs,
+    /// Of the sessions that this leader has seen end.
+    ended: EndedSessions,
+    /// When the search began that made this server the leader.
+    looked_since_ms: i64,
+    /// Since when it leads; since when it has been about to until it does.
+    since_ms: i64,
+}
 
-impl Replica {
-    pub(crate) fn learner_connected(&mut self, now: Time, link: LinkId, peer: String) {
-        let Some(member) = &mut self.member else { return };
-        match &mut self.role {
-            Role::Leading(leader) => {
-                member.learners.insert(link);
-                leader.learner_connected(now.monotonic_ms, link, peer);
-            }
-            Role::Looking if member.early.len() < MAX_EARLY => {
-                member.early.insert(link, Early { peer, packets: Vec::new(), since_ms: now.monotonic_ms });
-            }
-            Role::Looking | Role::Learning(_) => {
-                self.outputs.push_back(Output::DropLearner { link, why: "this server does not lead".to_owned() });
-            }
-        }
+impl Committer for Leading {
+    fn applied(&mut self, zxid: Zxid, touched: impl Iterator<Item = Box<str>>) {
+        self.proposer.applied(zxid, touched);
     }
 
-    pub(crate) fn take_from_learner(&mut self, now: Time, link: LinkId, packets: &[u8]) {
-        let Some(member) = &mut self.member else { return };
-        if let Some(early) = member.early.get_mut(&link) {
-            if early.packets.len() + packets.len() <= MAX_EARLY_BYTES {
-                early.packets.extend_from_slice(packets);
-            } else {
-                member.early.remove(&link);
-                let why = "it said too much before this server knew whether it leads".to_owned();
-                self.outputs.push_back(Output::DropLearner { link, why });
-            }
-            return;
-        }
-        let Role::Leading(leader) = &mut self.role else { return };
-        let mut rest = packets;
-        while !rest.is_empty() {
-            match QuorumPacket::split(rest, MAX_PACKET_BYTES) {
-                Ok(Some((packet, length))) => {
-                    leader.receive(now.monotonic_ms, &self.history, link, packet);
-                    rest = &rest[length..];
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    let why = format!("it sent what is not a packet of this protocol: {error}");
-                    leader.learner_gone(now.monotonic_ms, &self.history, link, &why);
-                    self.log(Level::Warn, format!("learner {link} dropped: {why}"));
-                    self.outputs.push_back(Output::DropLearner { link, why });
-                    return;
-                }
-            }
-        }
+    fn session_closed(&mut self, session: SessionId) {
+        self.ended.note(session);
     }
+}
 
-    pub(crate) fn begin_leading(&mut self, now: Time) {
-        let Some(member) = &mut self.member else { return };
+impl Leading {
+    pub fn new(core: &Core, member: &Member, now: Time, looked_since_ms: i64) -> Leading {
         let settings = &member.settings;
         let mut leader = Leader::new(
             LeaderSettings {
                 me: settings.me,
-                tick_ms: self.shared.settings.tick_time_ms,
+                tick_ms: core.shared.settings.tick_time_ms,
                 init_limit_ticks: settings.init_limit_ticks,
                 sync_limit_ticks: settings.sync_limit_ticks,
                 force_snapshot_sync: settings.force_snapshot_sync,
                 max_concurrent_snap_syncs: settings.max_concurrent_snap_syncs,
                 max_concurrent_diff_syncs: settings.max_concurrent_diff_syncs,
                 max_time_to_wait_for_epoch_ms: settings.max_time_to_wait_for_epoch_ms,
-                reconfig_enabled: self.shared.settings.reconfig,
+                reconfig_enabled: core.shared.settings.reconfig,
                 rollover: settings.rollover,
             },
             (*member.memberships).clone(),
             Start {
                 accepted_epoch: member.epochs.accepted,
                 current_epoch: member.epochs.current,
-                history_last: self.history.last(),
+                history_last: core.history.last(),
             },
             now.monotonic_ms,
         );
         leader.yields_from(member.yields.not_before_ms());
-        member.stale_standing = true;
-        let early = std::mem::take(&mut member.early);
-        self.role = Role::Leading(Box::new(leader));
-        for (link, Early { peer, packets, .. }) in early {
-            self.learner_connected(now, link, peer);
-            self.take_from_learner(now, link, &packets);
+        Leading {
+            proposer: Proposer::new(core, leader, now),
+            learners: BTreeSet::new(),
+            syncs: Syncs::default(),
+            ended: EndedSessions::default(),
+            looked_since_ms,
+            since_ms: now.monotonic_ms,
         }
     }
 
-    pub(crate) fn leader_output(&mut self, now: Time, output: LeaderOutput) {
+    /// It is over: clients are cut, learners dropped.
+    pub fn end(self, core: &mut Core, why: &str) {
+        core.stop_serving(Vec::new(), self.syncs.abandon());
+        core.log(Level::Warn, format!("this server no longer leads: {why}; looking for a leader"));
+        for link in self.learners {
+            core.put(Output::DropLearner { link, why: "this server no longer leads".to_owned() });
+        }
+    }
+
+    pub fn take_learner_input(&mut self, core: &mut Core, now: Time, link: LinkId, input: LearnerInput) {
+        let now_ms = now.monotonic_ms;
+        let leader = &mut self.proposer.leader;
+        match input {
+            LearnerInput::Connected { peer } => {
+                self.learners.insert(link);
+                leader.learner_connected(now_ms, link, peer);
+            }
+            LearnerInput::Packets(packets) => self.take_packets(core, now, link, &packets),
+            LearnerInput::Gone { why } => leader.learner_gone(now_ms, &core.history, link, &why),
+            LearnerInput::SyncPlanned(plan) => leader.sync_planned(now_ms, &core.history, link, plan),
+            LearnerInput::StreamProgressed => leader.stream_progressed(now_ms, link),
+        }
+    }
+
+    fn take_packets(&mut self, core: &mut Core, now: Time, link: LinkId, packets: &[u8]) {
+        let leader = &mut self.proposer.leader;
+        let mut rest = packets;
+        while !rest.is_empty() {
+            match QuorumPacket::split(rest, MAX_PACKET_BYTES) {
+                Ok(Some((packet, length))) => {
+                    leader.receive(now.monotonic_ms, &core.history, link, packet);
+                    rest = &rest[length..];
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    let why = format!("it sent what is not a packet of this protocol: {error}");
+                    leader.learner_gone(now.monotonic_ms, &core.history, link, &why);
+                    core.log(Level::Warn, format!("learner {link} dropped: {why}"));
+                    core.put(Output::DropLearner { link, why });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A vote of another server. One that looks for a leader may not know that there is this one.
+    pub fn hear_vote(&mut self, core: &Core, now: Time, from: ServerId, vote: &Notification) {
+        if vote.state != PeerState::Looking {
+            return;
+        }
+        let leader = &mut self.proposer.leader;
+        leader.voter_said(from, vote.peer_epoch, vote.zxid);
+        if leader.voter_looks(now.monotonic_ms, from) {
+            core.shared.statistics.member.disloyal_voters.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub fn stored(&mut self, now: Time, done: Done) {
+        let leader = &mut self.proposer.leader;
+        match done {
+            Done::AcceptedEpoch(epoch) => leader.accepted_epoch_stored(now.monotonic_ms, epoch),
+            Done::CurrentEpoch(epoch) => leader.current_epoch_stored(now.monotonic_ms, epoch),
+            // An earlier role asked for it.
+            Done::Truncated(_) | Done::SnapshotInstalled(_) | Done::MembershipRefused { .. } => {}
+        }
+    }
+
+    pub fn synced(&mut self, core: &mut Core, now: Time, zxid: Zxid) {
+        core.note_acknowledged(now, zxid);
+        core.history.synced(zxid);
+        self.proposer.leader.synced(now.monotonic_ms, zxid);
+    }
+
+    /// What time does.
+    pub fn tick(&mut self, core: &Core, member: &mut Member, now: Time) {
+        let leader = &mut self.proposer.leader;
+        if leader.deadline_ms().is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
+            leader.tick(now.monotonic_ms, &core.history);
+            // It ticks twice a tick, and a request may come after twice syncLimit.
+            self.ended.tick(4 * member.settings.sync_limit_ticks);
+            let lags_ms = leader.lags(now.monotonic_ms);
+            core.shared.bulletin.update(|standing| standing.learner_lags_ms = lags_ms);
+            member.stale_status = true;
+        }
+    }
+
+    /// Containers and TTL nodes that nobody needs any more go.
+    pub fn reap(&mut self, core: &mut Core, member: &mut Member, now: Time) {
+        if !self.decides(core) {
+            return;
+        }
+        while let Some(path) = self.proposer.next_to_reap(core, now) {
+            let txn = self.proposer.prepare(core, now, SessionId::NONE, &[], |prepare| prepare.reap(path));
+            self.propose(core, member, now, (SessionId::NONE, 0), txn, None);
+        }
+    }
+
+    /// A session has expired.
+    pub fn close_session(&mut self, core: &mut Core, member: &mut Member, now: Time, session: SessionId) {
+        let txn = self.proposer.prepare(core, now, session, &[], |prepare| Ok(prepare.close_session()));
+        self.propose(core, member, now, (session, 0), txn, None);
+    }
+
+    pub fn check(&self, core: &Core) -> Result<(), Broken> {
+        if !self.decides(core) {
+            return must(core.serving() == Serving::Nobody, "a leader decides, or is about to");
+        }
+        must(self.proposer.leader.phase() == LeaderPhase::Broadcast, "a quorum has acknowledged the leader")?;
+        self.proposer.check(core)
+    }
+
+    pub fn deadline_ms(&self, core: &Core) -> Option<i64> {
+        let reaper = self.decides(core).then(|| self.proposer.reaper_deadline_ms());
+        [self.proposer.leader.deadline_ms(), reaper].into_iter().flatten().min()
+    }
+
+    /// Whether a quorum has acknowledged this leader.
+    fn decides(&self, core: &Core) -> bool {
+        core.serving() == Serving::Deciding
+    }
+
+    pub fn status(&self, member: &Member) -> RoleStatus {
+        RoleStatus::leading(member.settings.me, &self.proposer, self.since_ms)
+    }
+
+    /// Carries out what the leader asks for.
+    pub fn step(&mut self, core: &mut Core, member: &mut Member, now: Time) -> Step {
+        let Some(output) = self.proposer.leader.poll() else { return Step::Idle };
         match output {
-            LeaderOutput::AcceptedEpoch(epoch) => self.store(Store::AcceptedEpoch(epoch)),
-            LeaderOutput::CurrentEpoch(epoch) => self.store_current_epoch(epoch),
-            LeaderOutput::ToLearner { link, bytes } => self.outputs.push_back(Output::ToLearner { link, bytes }),
-            LeaderOutput::PlanSync { link, after, before } => {
-                self.outputs.push_back(Output::PlanSync { link, after, before });
-            }
-            LeaderOutput::StreamLog { link, after, before } => {
-                self.outputs.push_back(Output::StreamLog { link, after, before });
-            }
-            LeaderOutput::StreamSnapshot { link } => self.outputs.push_back(Output::StreamSnapshot { link }),
+            LeaderOutput::AcceptedEpoch(epoch) => member.store(core, Store::AcceptedEpoch(epoch)),
+            LeaderOutput::CurrentEpoch(epoch) => member.store_current_epoch(core, epoch),
+            LeaderOutput::ToLearner { link, bytes } => core.put(Output::ToLearner { link, bytes }),
+            LeaderOutput::PlanSync { link, after, before } => core.put(Output::PlanSync { link, after, before }),
+            LeaderOutput::StreamLog { link, after, before } => core.put(Output::StreamLog { link, after, before }),
+            LeaderOutput::StreamSnapshot { link } => core.put(Output::StreamSnapshot { link }),
             LeaderOutput::Drop { link, why } => {
-                if let Some(member) = &mut self.member {
-                    member.learners.remove(&link);
-                }
-                self.outputs.push_back(Output::DropLearner { link, why });
+                self.learners.remove(&link);
+                core.put(Output::DropLearner { link, why });
             }
-            LeaderOutput::Activate { epoch } => self.activate(now, epoch),
-            LeaderOutput::Committed(zxid) => {
-                if self.member.is_some() {
-                    let statistics = &self.shared.statistics.member;
-                    self.note_committed(now, zxid, &statistics.commits, &statistics.quorum_latency_ms);
-                }
-                self.history.commit(zxid);
-                self.commit(now, zxid);
-                if let Some(membership) = self.reconfigured.take() {
-                    self.activate_membership(now, membership);
-                }
-                self.answer_syncs(now);
-            }
+            LeaderOutput::Activate { epoch } => self.activate(core, member, now, epoch),
+            LeaderOutput::Committed(zxid) => self.commit(core, member, now, zxid),
             LeaderOutput::Request { link, server: _, session, cxid, op, body, identities } => {
-                self.take_request(now, Request { link, session, cxid, op, body, identities });
+                let request = Request { link, session, cxid, op, body, identities };
+                self.take_request(core, member, now, request);
             }
             LeaderOutput::SyncRequest { link, .. } => self.take_sync(now, link),
             LeaderOutput::Touch { session, timeout_ms } => {
-                self.shared.sessions().touch(session, timeout_ms, now.monotonic_ms);
+                core.shared.sessions().touch(session, timeout_ms, now.monotonic_ms);
             }
             LeaderOutput::Revalidate { link, session, timeout_ms } => {
-                self.shared.statistics.member.revalidations.fetch_add(1, Relaxed);
-                self.revalidate_for(now, link, session, timeout_ms);
+                core.shared.statistics.member.revalidations.fetch_add(1, Relaxed);
+                self.revalidate(core, now, link, session, timeout_ms);
             }
-            LeaderOutput::SyncBegan { by_snapshot, under_way } => {
-                let statistics = &self.shared.statistics.member;
-                let (syncs, summary) = match by_snapshot {
-                    true => (&statistics.snapshot_syncs, &statistics.snapshot_syncs_under_way),
-                    false => (&statistics.log_syncs, &statistics.log_syncs_under_way),
-                };
-                syncs.fetch_add(1, Relaxed);
-                summary.record(under_way as u64);
-            }
-            LeaderOutput::SyncEnded { by_snapshot, under_way } => {
-                let statistics = &self.shared.statistics.member;
-                let summary = match by_snapshot {
-                    true => &statistics.snapshot_syncs_under_way,
-                    false => &statistics.log_syncs_under_way,
-                };
-                summary.record(under_way as u64);
-            }
-            LeaderOutput::LearnerSynced { .. } => self.mark_standing(),
+            LeaderOutput::SyncBegan { by_snapshot, under_way } => note_sync_began(core, by_snapshot, under_way),
+            LeaderOutput::SyncEnded { by_snapshot, under_way } => note_syncs_under_way(core, by_snapshot, under_way),
+            LeaderOutput::LearnerSynced { .. } => member.stale_status = true,
             LeaderOutput::LearnerGone { link } => {
-                if let Some(member) = &mut self.member {
-                    member.learners.remove(&link);
-                }
-                self.forget_learner(link);
-                self.mark_standing();
+                self.learners.remove(&link);
+                self.syncs.forget_learner(link);
+                member.stale_status = true;
             }
-            LeaderOutput::Confirmed(ticket) => self.confirmed(now, ticket),
-            LeaderOutput::Log { warn, text } => self.log(if warn { Level::Warn } else { Level::Info }, text),
+            LeaderOutput::Confirmed(ticket) => {
+                self.syncs.confirm(ticket);
+                self.answer_syncs(core, member, now);
+            }
+            LeaderOutput::Log { warn, text } => core.log(if warn { Level::Warn } else { Level::Info }, text),
             LeaderOutput::Yielded => {
-                let pause_ms = self.shared.settings.tick_time_ms
-                    * self.member.as_ref().map_or(1, |member| i64::from(member.settings.init_limit_ticks));
-                if let Some(member) = &mut self.member {
-                    member.yields.note(now.monotonic_ms, pause_ms);
-                }
+                let pause_ms = core.shared.settings.tick_time_ms * i64::from(member.settings.init_limit_ticks);
+                member.yields.note(now.monotonic_ms, pause_ms);
             }
             LeaderOutput::StepDown { why, successor } => {
-                if let (Some(member), Some(successor)) = (&mut self.member, successor) {
-                    member.designated = Some((successor, member.state_of_learner()));
-                }
-                self.look_for_leader(now, &why);
+                let designated = successor.map(|leader| Designated { leader, state: member.state_of_learner() });
+                return Step::Over(End { why, designated, pause_ms: 0 });
             }
         }
+        Step::Done
+    }
+
+    /// A quorum has everything up to `zxid`.
+    fn commit(&mut self, core: &mut Core, member: &mut Member, now: Time, zxid: Zxid) {
+        let statistics = &core.shared.statistics.member;
+        core.note_committed(now, zxid, &statistics.commits, &statistics.quorum_latency_ms);
+        if let Some(membership) = core.commit(now, zxid, self) {
+            member.activate_membership(core, now, membership);
+        }
+        self.answer_syncs(core, member, now);
     }
 
     /// This server leads: its history is the ensemble's, and it decides from here on.
-    pub(crate) fn activate(&mut self, now: Time, epoch: Epoch) {
-        let last = self.history.last();
-        self.history.commit(last);
-        self.commit(now, last);
-        self.tree_is_exact();
-        self.reconfigured = None;
-        if let Role::Leading(leader) = &self.role {
-            let membership = leader.memberships().last_seen.clone();
-            self.activate_membership(now, membership);
-        }
-        self.begin_serving(now, true);
-        let Some(member) = &mut self.member else { return };
+    fn activate(&mut self, core: &mut Core, member: &mut Member, now: Time, epoch: Epoch) {
+        let last = core.history.last();
+        // What a reconfiguration among it made is not newer than the membership that the leader goes by.
+        core.commit(now, last, self);
+        core.note_tree_is_exact();
+        let membership = self.proposer.leader.memberships().last_seen.clone();
+        member.activate_membership(core, now, membership);
+        core.begin_serving(now, Serving::Deciding);
+        self.proposer.begin(core, now);
+        member.note_available(core, now, true);
         member.election.established(i64::from(epoch));
-        if let Role::Leading(leader) = &mut self.role {
-            leader.activated(now.monotonic_ms, &self.history);
-        }
-        let took_ms = now.monotonic_ms - member.looking_since_ms;
-        member.leading_since_ms = now.monotonic_ms;
-        member.stale_standing = true;
-        self.log(
-            Level::Info,
-            format!(
-                "this server leads epoch {epoch:x} from {last} on, {took_ms} ms after it began to look for a leader"
-            ),
+        self.proposer.leader.activated(now.monotonic_ms, &core.history);
+        self.since_ms = now.monotonic_ms;
+        let took_ms = now.monotonic_ms - self.looked_since_ms;
+        let text = format!(
+            "this server leads epoch {epoch:x} from {last} on, {took_ms} ms after it began to look for a leader"
         );
+        core.log(Level::Info, text);
     }
+}
+
+fn note_sync_began(core: &Core, by_snapshot: bool, under_way: usize) {
+    let statistics = &core.shared.statistics.member;
+    let syncs = if by_snapshot { &statistics.snapshot_syncs } else { &statistics.log_syncs };
+    syncs.fetch_add(1, Relaxed);
+    note_syncs_under_way(core, by_snapshot, under_way);
+}
+
+fn note_syncs_under_way(core: &Core, by_snapshot: bool, under_way: usize) {
+    let statistics = &core.shared.statistics.member;
+    let summary = if by_snapshot { &statistics.snapshot_syncs_under_way } else { &statistics.log_syncs_under_way };
+    summary.record(under_way as u64);
 }

@@ -1,39 +1,82 @@
-//! A member that learns: reaches its leader, takes its history over, and serves under it.
+//! A member that learns from a leader: reaches it, takes its history over, and serves under it.
+//!
+//! - `clients.rs`: what its own clients ask for; `forwarded.rs`: what of it waits for the leader
+//! - `heard_sessions.rs`: which sessions the leader is told to be alive
 //!
 //! What always holds here: a transaction is checked before it is logged, because what is logged must be readable; clients come only when
 //! the tree shows nothing that comes after its zxid.
+//!
+//! Counterpart in the original: `Learner`, `Follower`, `Observer`.
 
-pub(crate) mod forwarded;
+mod clients;
+mod forwarded;
+mod heard_sessions;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::election::PeerState;
-use rookeeper_proto::{ServerId, TxnRecord, Zxid};
+use rookeeper_proto::{ServerId, TxnHeader, TxnRecord, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
 use rookeeper_zab::{HostPort, LinkId, Membership, Record};
 
+use crate::check::{Broken, must};
 use crate::contract::{Level, Output, Store};
-use crate::replica::{InFlight, Replica, Role};
-use crate::state::leading::propose::reconfigured;
+use crate::core::{Core, InFlight, Waiting};
+use crate::inputs::{LeaderInput, LearnerInput};
+use crate::member::{Designated, Done, Member};
+use crate::state::learning::clients::Resuming;
+use crate::state::learning::forwarded::Forwarded;
+use crate::state::learning::heard_sessions::HeardSessions;
+use crate::state::{End, Step};
+use crate::status::{RoleStatus, Serving};
 use crate::time::Time;
+use crate::write::apply::Committer;
+use crate::write::proposer::reconfigured;
 
-impl Replica {
-    /// The learner whose link this is. What comes on an older link is late.
-    pub(crate) fn learner_of(&mut self, link: LinkId) -> Option<&mut Learner> {
-        match &mut self.role {
-            Role::Learning(learner) if learner.link() == Some(link) => Some(learner),
-            _ => None,
-        }
+#[derive(Debug)]
+pub(crate) struct Learning {
+    learner: Learner,
+    /// Whether it learns without a vote.
+    observes: bool,
+    /// What this server's clients wait for from its leader.
+    forwarded: Forwarded,
+    resuming: Resuming,
+    heard_sessions: HeardSessions,
+    /// When the search began that found this leader.
+    looked_since_ms: i64,
+    /// Since when what the leader sends is history to catch up with; none before that, and from UPTODATE on.
+    syncing_since_ms: Option<i64>,
+    /// Clients may come when this is applied.
+    serve_at: Option<Zxid>,
+    /// The membership that the leader goes by that this server catches up with.
+    leader_membership: Option<Membership>,
+    /// The membership that the last reconfiguration applied has made, until the leader puts it into force.
+    reconfigured: Option<Membership>,
+    /// Who leads after a reconfiguration that ends this role.
+    pub(super) designated: Option<Designated>,
+}
+
+impl Committer for Learning {
+    fn take_answered(&mut self, header: &TxnHeader) -> Option<Waiting> {
+        self.forwarded.take_answered(header.session, header.cxid)
     }
+}
 
-    pub(crate) fn begin_learning(&mut self, now: Time, leader: ServerId, observer: bool) {
-        let Some(member) = &mut self.member else { return };
+impl Learning {
+    pub fn new(
+        core: &Core,
+        member: &mut Member,
+        now: Time,
+        leader: ServerId,
+        observes: bool,
+        looked_since_ms: i64,
+    ) -> Learning {
         let settings = &member.settings;
         let learner = Learner::new(
             LearnerSettings {
                 me: settings.me,
-                observer,
-                tick_ms: self.shared.settings.tick_time_ms,
+                observer: observes,
+                tick_ms: core.shared.settings.tick_time_ms,
                 init_limit_ticks: settings.init_limit_ticks,
                 sync_limit_ticks: settings.sync_limit_ticks,
                 connect_limit_ticks: settings.connect_limit_ticks,
@@ -43,232 +86,356 @@ impl Replica {
                 leader,
                 accepted_epoch: member.epochs.accepted,
                 current_epoch: member.epochs.current,
-                last: self.history.last(),
+                last: core.history.last(),
                 membership_version: member.memberships.committed.version,
                 everything: member.everything.take(),
             },
             now.monotonic_ms,
         );
-        member.stale_standing = true;
-        member.serve_at = None;
-        member.leader_membership = None;
-        member.syncing_since_ms = None;
-        self.role = Role::Learning(Box::new(learner));
-        for link in std::mem::take(&mut member.early).into_keys() {
-            let why = format!("this server follows server {}", leader.0);
-            self.outputs.push_back(Output::DropLearner { link, why });
+        Learning {
+            learner,
+            observes,
+            forwarded: Forwarded::default(),
+            resuming: Resuming::default(),
+            heard_sessions: HeardSessions::new(now.monotonic_ms),
+            looked_since_ms,
+            syncing_since_ms: None,
+            serve_at: None,
+            leader_membership: None,
+            reconfigured: None,
+            designated: None,
         }
     }
 
-    pub(crate) fn learner_output(&mut self, now: Time, output: LearnerOutput) {
+    /// It is over: clients are cut, but for those of whom nothing was asked that can't be asked again.
+    pub fn end(self, core: &mut Core, member: &mut Member, why: &str) {
+        for (connection, request) in self.resuming.into_values().flatten() {
+            member.wait_again(core, connection, request);
+        }
+        core.stop_serving(self.forwarded.abandon(), Vec::new());
+        if let Some(link) = self.learner.link() {
+            core.put(Output::Hangup { link });
+        }
+        let text = format!("lost the leader, server {}: {why}; looking for a leader", self.learner.leader().0);
+        core.log(Level::Warn, text);
+    }
+
+    /// What comes on the link of an earlier attempt is late.
+    pub fn take_leader_input(&mut self, core: &mut Core, now: Time, link: LinkId, input: LeaderInput) {
+        let now_ms = now.monotonic_ms;
+        if self.learner.link() != Some(link) {
+            return;
+        }
+        match input {
+            LeaderInput::Connected => self.learner.connected(now_ms),
+            LeaderInput::Heard => self.learner.heard(now_ms),
+            LeaderInput::Packets(packets) => self.learner.receive(now_ms, &packets),
+            LeaderInput::Snapshot { tree, bytes } => {
+                let zxid = tree.last_zxid();
+                let text = format!("received the snapshot at {zxid}: {bytes} bytes, {} nodes", tree.node_count());
+                core.log(Level::Info, text);
+                core.shared.tree_mut().replace(*tree);
+                self.learner.snapshot_received(zxid);
+            }
+            LeaderInput::Gone { why } => self.learner.link_gone(now_ms, &why),
+        }
+    }
+
+    pub fn take_learner_input(&mut self, core: &mut Core, link: LinkId, input: &LearnerInput) {
+        if let LearnerInput::Connected { .. } = input {
+            core.put(Output::DropLearner { link, why: "this server does not lead".to_owned() });
+        }
+    }
+
+    pub fn stored(&mut self, now: Time, done: Done) {
+        let now_ms = now.monotonic_ms;
+        match done {
+            Done::AcceptedEpoch(epoch) => self.learner.accepted_epoch_stored(epoch),
+            Done::CurrentEpoch(epoch) => self.learner.current_epoch_stored(now_ms, epoch),
+            Done::Truncated(last) => self.learner.truncated(now_ms, last),
+            // What this ends is for the election.
+            Done::MembershipRefused { .. } => {}
+            Done::SnapshotInstalled(zxid) => self.learner.snapshot_installed(now_ms, zxid),
+        }
+    }
+
+    pub fn synced(&mut self, core: &mut Core, now: Time, zxid: Zxid) {
+        if self.follows_broadcast() {
+            core.note_acknowledged(now, zxid);
+        }
+        core.history.synced(zxid);
+        self.learner.synced(zxid);
+    }
+
+    /// Whether what the leader sends is new, and this server's acknowledgement of it counts.
+    fn follows_broadcast(&self) -> bool {
+        self.syncing_since_ms.is_none() && !self.observes
+    }
+
+    /// What time does.
+    pub fn tick(&mut self, core: &mut Core, now: Time) {
+        if self.learner.deadline_ms().is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
+            self.learner.tick(now.monotonic_ms);
+        }
+        self.look_on(core, now);
+    }
+
+    pub fn check(&self, core: &Core, observes: bool) -> Result<(), Broken> {
+        must(self.observes == observes, "the election knows whether this server has a vote")?;
+        let has_replies = core.in_flight.iter().any(|next| next.reply.is_some() || !next.reads.is_empty());
+        must(!has_replies, "what clients of a learner wait for was sent to its leader")?;
+        if core.serving() != Serving::Forwarding {
+            must(core.serving() == Serving::Nobody, "a learner asks its leader, or serves nobody yet")?;
+            return must(self.forwarded.len() == 0 && self.resuming.is_empty(), "nobody waits where nobody is served");
+        }
+        must(self.learner.phase() == LearnerPhase::Broadcast, "the leader has said that it is established")?;
+        must(self.serve_at.is_none(), "what was to be applied before clients come is applied")
+    }
+
+    pub fn deadline_ms(&self) -> Option<i64> {
+        if self.heard_sessions.is_looking() { Some(i64::MIN) } else { self.learner.deadline_ms() }
+    }
+
+    fn state(&self) -> PeerState {
+        if self.observes { PeerState::Observing } else { PeerState::Following }
+    }
+
+    /// Requests that wait for the leader.
+    pub fn forwarded(&self) -> usize {
+        self.forwarded.len()
+    }
+
+    pub fn status(&self) -> RoleStatus {
+        RoleStatus::learning(&self.learner, self.observes)
+    }
+
+    /// Carries out what the learner asks for.
+    pub fn step(&mut self, core: &mut Core, member: &mut Member, now: Time) -> Step {
+        let Some(output) = self.learner.poll() else { return Step::Idle };
         match output {
-            LearnerOutput::Dial => self.dial(),
+            LearnerOutput::Dial => self.dial(core, member),
             LearnerOutput::ToLeader(bytes) => {
-                if let Role::Learning(learner) = &self.role
-                    && let Some(link) = learner.link()
-                {
-                    self.outputs.push_back(Output::ToLeader { link, bytes });
+                if let Some(link) = self.learner.link() {
+                    core.put(Output::ToLeader { link, bytes });
                 }
             }
-            LearnerOutput::AcceptedEpoch(epoch) => self.store(Store::AcceptedEpoch(epoch)),
-            LearnerOutput::CatchingUp => {
-                if let Some(member) = &mut self.member {
-                    member.syncing_since_ms = Some(now.monotonic_ms);
-                }
-            }
-            LearnerOutput::CurrentEpoch(epoch) => self.store_current_epoch(epoch),
-            LearnerOutput::Truncate(zxid) => {
-                while self.in_flight.back().is_some_and(|next| next.header.zxid > zxid) {
-                    self.in_flight.pop_back();
-                }
-                self.history.truncate(zxid);
-                let reload = zxid < self.shared.tree().last_zxid();
-                self.store(Store::Truncate { zxid, reload });
-            }
-            LearnerOutput::InstallSnapshot(zxid) => {
-                self.in_flight.clear();
-                self.history.reset(zxid);
-                if let Some(member) = &mut self.member {
-                    member.after_snapshot = true;
-                }
-                self.compare_digests = false;
-                self.store(Store::InstallSnapshot { zxid });
-            }
-            LearnerOutput::Append(record) => self.append_from_leader(now, record),
-            LearnerOutput::Membership(text) => self.membership_from_leader(&text),
+            LearnerOutput::AcceptedEpoch(epoch) => member.store(core, Store::AcceptedEpoch(epoch)),
+            LearnerOutput::CatchingUp => self.syncing_since_ms = Some(now.monotonic_ms),
+            LearnerOutput::CurrentEpoch(epoch) => member.store_current_epoch(core, epoch),
+            LearnerOutput::Truncate(zxid) => truncate(core, member, zxid),
+            LearnerOutput::InstallSnapshot(zxid) => install_snapshot(core, member, zxid),
+            LearnerOutput::Append(record) => self.append(core, member, now, record),
+            LearnerOutput::Membership(text) => self.take_membership(core, member, &text),
             LearnerOutput::Serve { committed } => {
-                self.note_synced(now);
-                self.serve_under_leader(now, committed);
+                self.note_synced(core, now);
+                self.serve(core, member, now, committed);
             }
-            LearnerOutput::Committed(zxid) => {
-                let statistics = &self.shared.statistics.member;
-                self.note_committed(now, zxid, &statistics.commits_received, &statistics.commit_latency_ms);
-                self.history.commit(zxid);
-                self.commit(now, zxid);
-                if self.member.as_ref().and_then(|member| member.serve_at).is_some_and(|exact| zxid >= exact) {
-                    self.serve_under_leader(now, zxid);
+            LearnerOutput::Committed(zxid) => self.commit(core, member, now, zxid),
+            LearnerOutput::Activate { designated_leader } => {
+                if let Some(membership) = self.reconfigured.take() {
+                    member.activate_membership(core, now, membership);
+                    self.leave_for_another_role(member, Some(designated_leader));
                 }
-                self.answer_refused(now);
             }
-            LearnerOutput::Activate { designated_leader } => self.activate_reconfig(now, designated_leader),
-            LearnerOutput::Ping { zxid } => self.pong(now, zxid),
-            LearnerOutput::Revalidated { session, valid } => self.revalidated(now, session, valid),
-            LearnerOutput::SyncDone => self.sync_done(now),
-            LearnerOutput::Log { warn, text } => self.log(if warn { Level::Warn } else { Level::Info }, text),
+            LearnerOutput::Ping { zxid } => self.pong(core, now, zxid),
+            LearnerOutput::Revalidated { session, valid } => self.revalidated(core, now, session, valid),
+            LearnerOutput::SyncDone => self.sync_done(core, now),
+            LearnerOutput::Log { warn, text } => core.log(if warn { Level::Warn } else { Level::Info }, text),
             LearnerOutput::ComeAgain(everything) => {
-                if let (Some(member), Role::Learning(learner)) = (&mut self.member, &self.role) {
-                    member.everything = Some(everything);
-                    member.designated = Some((learner.leader(), member.election.state()));
-                }
+                member.everything = Some(everything);
+                self.designated = Some(Designated { leader: self.learner.leader(), state: self.state() });
             }
             LearnerOutput::Leave(why) => {
-                if let (Some(member), Role::Learning(learner)) = (&mut self.member, &self.role)
-                    && learner.phase() == LearnerPhase::Discovery
-                {
-                    member.election.refused(learner.leader());
+                if self.learner.phase() == LearnerPhase::Discovery {
+                    member.election.refused(self.learner.leader());
                 }
-                self.look_for_leader(now, &why);
+                return Step::Over(End { why, designated: self.designated.take(), pause_ms: 0 });
             }
         }
+        Step::Done
     }
 
-    pub(crate) fn membership_from_leader(&mut self, text: &[u8]) {
-        let Some(member) = &self.member else { return };
+    fn dial(&mut self, core: &mut Core, member: &mut Member) {
+        let server = self.learner.leader();
+        let known = member.memberships.committed.members.get(&server);
+        let Some(leader) = known.or_else(|| member.memberships.last_seen.members.get(&server)) else {
+            self.learner.leave(format!("server {} is no member", server.0));
+            return;
+        };
+        let addresses = leader.addresses.iter();
+        let addresses =
+            addresses.map(|address| HostPort { host: address.host.clone(), port: address.quorum_port }).collect();
+        let link = member.next_link();
+        self.learner.dialing(link);
+        core.put(Output::Dial { link, server, addresses });
+    }
+
+    /// A transaction of the leader: it is checked before it is logged, because what is logged must be readable.
+    fn append(&mut self, core: &mut Core, member: &mut Member, now: Time, record: Record) {
+        let decoded = match TxnRecord::decode(record.body()) {
+            Ok(decoded) if decoded.header.zxid == record.zxid => decoded,
+            Ok(decoded) => {
+                self.learner.leave(format!("proposal {} holds a transaction {}", record.zxid, decoded.header.zxid));
+                return;
+            }
+            Err(error) => {
+                self.learner.leave(format!("proposal {} can't be read: {error}", record.zxid));
+                return;
+            }
+        };
+        if let Err(gap) = core.history.push(record.clone()) {
+            self.learner.leave(format!("proposal {} does not follow {}", gap.next, gap.last));
+            return;
+        }
+        let TxnRecord { header, txn, digest } = decoded;
+        if self.follows_broadcast() {
+            let statistics = &core.shared.statistics.member;
+            statistics.proposals_received.fetch_add(1, Relaxed);
+            statistics.proposal_latency_ms.record_unless_negative(now.ms_since(header.time_ms));
+        }
+        let membership = reconfigured(&txn, member.settings.multi_address);
+        if let Some(membership) = &membership {
+            member.see_membership(core, membership.clone());
+        }
+        let digest = digest.filter(|digest| digest.version == rookeeper_proto::Digest::VERSION);
+        let next = InFlight {
+            header,
+            txn,
+            digest: digest.map(|digest| digest.value),
+            touched: Vec::new(),
+            membership: membership.map(Box::new),
+            reply: None,
+            reads: Vec::new(),
+        };
+        core.keep_until_committed(record, next);
+    }
+
+    fn take_membership(&mut self, core: &mut Core, member: &mut Member, text: &[u8]) {
         match Membership::parse_text(text, member.settings.multi_address) {
             Ok(membership) => {
-                if let Some(member) = &mut self.member {
-                    member.leader_membership = Some(membership.clone());
-                }
-                self.see_leaders_membership(membership);
-                self.come_again_to_vote();
+                self.leader_membership = Some(membership.clone());
+                member.see_leaders_membership(core, membership);
+                self.come_again_to_vote(core, member);
             }
             Err(error) => {
                 let text = format!("the leader's membership can't be read and is ignored: {error}");
-                self.log(Level::Warn, text);
+                core.log(Level::Warn, text);
             }
         }
     }
 
     /// The leader's membership gives this server a vote, which came to listen. The leader may need that vote before it can go on, and an
     /// observer's counts for little, with some leaders for nothing.
-    fn come_again_to_vote(&mut self) {
-        let (Some(member), Role::Learning(learner)) = (&mut self.member, &mut self.role) else { return };
-        if self.shared.settings.reconfig && member.observes() && member.state_of_learner() == PeerState::Following {
+    fn come_again_to_vote(&mut self, core: &Core, member: &Member) {
+        let state = PeerState::Following;
+        if core.shared.settings.reconfig && self.observes && member.state_of_learner() == state {
             let version = member.memberships.last_seen.version;
-            learner.leave(format!("membership {version:x}, which is not in force yet, makes this server a voter"));
-            member.designated = Some((learner.leader(), PeerState::Following));
+            self.learner.leave(format!("membership {version:x}, which is not in force yet, makes this server a voter"));
+            self.designated = Some(Designated { leader: self.learner.leader(), state });
         }
-    }
-
-    pub(crate) fn dial(&mut self) {
-        let (Some(member), Role::Learning(learner)) = (&mut self.member, &mut self.role) else { return };
-        let server = learner.leader();
-        let known = member.memberships.committed.members.get(&server);
-        let Some(leader) = known.or_else(|| member.memberships.last_seen.members.get(&server)) else {
-            learner.leave(format!("server {} is no member", server.0));
-            return;
-        };
-        let addresses = leader.addresses.iter();
-        let addresses =
-            addresses.map(|address| HostPort { host: address.host.clone(), port: address.quorum_port }).collect();
-        let link = LinkId(member.next_link);
-        member.next_link += 1;
-        learner.dialing(link);
-        self.outputs.push_back(Output::Dial { link, server, addresses });
-    }
-
-    /// A transaction of the leader: it is checked before it is logged, because what is logged must be readable.
-    pub(crate) fn append_from_leader(&mut self, now: Time, record: Record) {
-        let Role::Learning(learner) = &mut self.role else { return };
-        let decoded = match TxnRecord::decode(record.body()) {
-            Ok(decoded) if decoded.header.zxid == record.zxid => decoded,
-            Ok(decoded) => {
-                learner.leave(format!("proposal {} holds a transaction {}", record.zxid, decoded.header.zxid));
-                return;
-            }
-            Err(error) => {
-                learner.leave(format!("proposal {} can't be read: {error}", record.zxid));
-                return;
-            }
-        };
-        if let Err(gap) = self.history.push(record.clone()) {
-            learner.leave(format!("proposal {} does not follow {}", gap.next, gap.last));
-            return;
-        }
-        let TxnRecord { header, txn, digest } = decoded;
-        if self.follows_broadcast() {
-            let statistics = &self.shared.statistics.member;
-            statistics.proposals_received.fetch_add(1, Relaxed);
-            statistics.proposal_latency_ms.record_unless_negative(now.ms_since(header.time_ms));
-        }
-        let multi_address = self.member.as_ref().is_some_and(|member| member.settings.multi_address);
-        if let Some(membership) = reconfigured(&txn, multi_address) {
-            self.see_membership(membership);
-        }
-        let digest = digest.filter(|digest| digest.version == rookeeper_proto::Digest::VERSION);
-        self.in_flight.push_back(InFlight {
-            header,
-            txn,
-            digest: digest.map(|digest| digest.value),
-            touched: Vec::new(),
-            reply: None,
-            reads: Vec::new(),
-        });
-        self.outputs.push_back(Output::Append(record));
     }
 
     /// UPTODATE ends what ACKEPOCH began.
-    fn note_synced(&mut self, now: Time) {
-        let Some(member) = &mut self.member else { return };
-        let Some(since_ms) = member.syncing_since_ms.take() else { return };
-        let statistics = &self.shared.statistics.member;
-        let summary = if member.observes() { &statistics.observer_sync_ms } else { &statistics.follower_sync_ms };
+    fn note_synced(&mut self, core: &Core, now: Time) {
+        let Some(since_ms) = self.syncing_since_ms.take() else { return };
+        let statistics = &core.shared.statistics.member;
+        let summary = if self.observes { &statistics.observer_sync_ms } else { &statistics.follower_sync_ms };
         summary.record_unless_negative(now.monotonic_ms - since_ms);
     }
 
-    /// Nothing is in the tree that comes after its zxid.
-    pub(crate) fn tree_is_exact(&mut self) {
-        let Some(member) = &mut self.member else { return };
-        member.serve_at = None;
-        if std::mem::take(&mut member.after_snapshot) {
-            self.shared.tree_mut().finish_replay();
-        }
-        self.compare_digests = true;
-    }
-
     /// UPTODATE: what the leader has is history, and clients may come.
-    pub(crate) fn serve_under_leader(&mut self, now: Time, committed: Zxid) {
-        self.history.commit(committed);
-        self.commit(now, committed);
-        let last = self.history.last();
-        if let Some(member) = self.member.as_mut().filter(|member| member.after_snapshot)
-            && committed < *member.serve_at.get_or_insert(last)
-        {
+    fn serve(&mut self, core: &mut Core, member: &mut Member, now: Time, committed: Zxid) {
+        self.apply(core, now, committed);
+        let last = core.history.last();
+        if !core.tree_is_exact && committed < *self.serve_at.get_or_insert(last) {
             // What the leader applied while it sent its tree is not all committed here yet.
             return;
         }
-        self.tree_is_exact();
+        self.serve_at = None;
+        core.note_tree_is_exact();
         self.reconfigured = None;
-        let membership = self.member.as_mut().and_then(|member| member.leader_membership.take());
-        match membership.filter(|_| self.shared.settings.reconfig) {
+        match self.leader_membership.take().filter(|_| core.shared.settings.reconfig) {
             Some(membership) => {
-                self.activate_membership(now, membership);
+                member.activate_membership(core, now, membership);
                 // The leader went by it when this server came as what it was before; as that it has no voice, or one too many.
-                if self.leave_for_another_part(None) {
+                if self.leave_for_another_role(member, None) {
                     return;
                 }
             }
-            None => self.write_config_node(now),
+            None => member.write_config_node(core, now),
         }
-        self.begin_serving(now, false);
-        let (Some(member), Role::Learning(learner)) = (&mut self.member, &self.role) else { return };
+        self.heard_sessions = HeardSessions::new(now.monotonic_ms);
+        core.begin_serving(now, Serving::Forwarding);
+        member.note_available(core, now, false);
         member.election.established(i64::from(member.epochs.current));
-        let took_ms = now.monotonic_ms - member.looking_since_ms;
+        let took_ms = now.monotonic_ms - self.looked_since_ms;
         let text = format!(
             "follows server {} in epoch {:x} from {committed} on, {took_ms} ms after it began to look for a leader",
-            learner.leader().0,
+            self.learner.leader().0,
             member.epochs.current
         );
-        self.log(Level::Info, text);
+        core.log(Level::Info, text);
     }
+
+    fn commit(&mut self, core: &mut Core, member: &mut Member, now: Time, zxid: Zxid) {
+        let statistics = &core.shared.statistics.member;
+        core.note_committed(now, zxid, &statistics.commits_received, &statistics.commit_latency_ms);
+        self.apply(core, now, zxid);
+        if self.serve_at.is_some_and(|exact| zxid >= exact) {
+            self.serve(core, member, now, zxid);
+        }
+        self.answer_refused(core, now);
+    }
+
+    fn apply(&mut self, core: &mut Core, now: Time, committed: Zxid) {
+        if let Some(membership) = core.commit(now, committed, self) {
+            self.reconfigured = Some(membership);
+        }
+    }
+
+    /// Where the membership in force makes another server the leader, or gives this one another role than it has, the connection is over,
+    /// and the next leader is known without an election. Says whether it is.
+    fn leave_for_another_role(&mut self, member: &Member, designated_leader: Option<ServerId>) -> bool {
+        let designated_leader = designated_leader.unwrap_or(self.learner.leader());
+        let me = member.settings.me;
+        let membership = &member.memberships.committed;
+        let was = self.state();
+        let state = match member.state_of_learner() {
+            PeerState::Following if designated_leader == me && membership.is_participant(me) => PeerState::Leading,
+            state => state,
+        };
+        let version = membership.version;
+        if designated_leader != self.learner.leader() {
+            self.learner.leave(format!("membership {version:x} makes server {} the leader", designated_leader.0));
+        } else if state != was {
+            let part = match state {
+                PeerState::Observing => "an observer",
+                _ if membership.members.contains_key(&me) => "a voter",
+                _ => "no member, which follows without a voice",
+            };
+            self.learner.leave(format!("membership {version:x} makes this server {part}"));
+        } else {
+            return false;
+        }
+        self.designated = Some(Designated { leader: designated_leader, state });
+        true
+    }
+}
+
+/// What comes behind `zxid` is no history.
+fn truncate(core: &mut Core, member: &mut Member, zxid: Zxid) {
+    while core.in_flight.back().is_some_and(|next| next.header.zxid > zxid) {
+        core.in_flight.pop_back();
+    }
+    core.history.truncate(zxid);
+    let reload = zxid < core.shared.tree().last_zxid();
+    member.store(core, Store::Truncate { zxid, reload });
+}
+
+/// The snapshot that came is the history up to `zxid`.
+fn install_snapshot(core: &mut Core, member: &mut Member, zxid: Zxid) {
+    core.in_flight.clear();
+    core.history.reset(zxid);
+    core.tree_is_exact = false;
+    member.store(core, Store::InstallSnapshot { zxid });
 }

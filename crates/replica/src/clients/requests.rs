@@ -1,0 +1,81 @@
+//! What clients ask for, and what a role has to know of a request before it goes its way.
+
+use std::sync::Arc;
+
+use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::{ErrorCode, OpCode};
+
+use crate::clients::connection::{Connection, Identities};
+use crate::clients::read::ReadFrame;
+use crate::clients::session::Owner;
+use crate::core::{Core, Reply};
+
+/// The part of [`Input`](crate::Input) that comes from clients whose handshake is answered.
+#[derive(Debug)]
+pub(crate) enum ClientInput {
+    Write(Write),
+    Read { connection: Arc<Connection>, read: ReadFrame },
+    Disconnected { connection: Arc<Connection> },
+}
+
+/// A request for a change.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub connection: Arc<Connection>,
+    pub xid: i32,
+    pub op: OpCode,
+    /// None where it could not be decoded.
+    pub request: Option<WriteRequest>,
+    /// As the client sent it, for a leader elsewhere.
+    pub body: Vec<u8>,
+    pub identities: Identities,
+}
+
+impl Write {
+    pub fn reply(&self, received_ms: i64) -> Reply {
+        let (xid, op) = (self.xid, self.op);
+        Reply { connection: self.connection.clone(), xid, op, received_ms, handshake: None }
+    }
+}
+
+/// What is to be done with a write before anything else.
+#[derive(Debug)]
+pub(crate) enum Sorted {
+    /// Nobody waits for it any more.
+    Left,
+    /// The end of a local session, which takes its turn as a read.
+    ClosesLocal(ReadFrame),
+    /// Not allowed by this server's own lists.
+    Refused(ErrorCode),
+    Goes,
+    /// It needs that all servers know its local session, which has this timeout.
+    GoesBehindUpgrade {
+        timeout_ms: i32,
+    },
+}
+
+impl Core {
+    /// Says what a client's write is, for a server that serves.
+    pub fn sort(&mut self, now_ms: i64, write: &Write) -> Sorted {
+        let Write { connection, xid, op, request, identities, .. } = write;
+        if connection.is_cut() {
+            self.shared.settle(connection);
+            return Sorted::Left;
+        }
+        if *op == OpCode::CloseSession && self.is_local(connection.session()) {
+            return match self.close_local(now_ms, connection, *xid, identities) {
+                Some(read) => Sorted::ClosesLocal(read),
+                None => Sorted::Left,
+            };
+        }
+        let Some(request) = request else { return Sorted::Goes };
+        if let Some(code) = self.eagerly_refused(request, identities) {
+            return Sorted::Refused(code);
+        }
+        let owner = Owner::Client(connection.id);
+        match self.needed_upgrade(connection.session(), owner, request) {
+            Some(timeout_ms) => Sorted::GoesBehindUpgrade { timeout_ms },
+            None => Sorted::Goes,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A server alone: it decides without asking anybody, with its own disk as the quorum. Its requests go the same way as those of a leader's
+//! own clients, through the same [`Proposer`].
+//!
+//! Counterpart in the original: `ZooKeeperServer`.
+
+use std::sync::Arc;
+
+use rookeeper_proto::connect::ConnectRequest;
+use rookeeper_proto::{SessionId, Txn, Zxid};
+use rookeeper_zab::leader::{Leader, LeaderOutput};
+
+use crate::check::{Broken, must};
+use crate::clients::connection::Connection;
+use crate::clients::handshake::Wish;
+use crate::clients::requests::{ClientInput, Write};
+use crate::contract::Level;
+use crate::core::{Core, Reply};
+use crate::inputs::Sorted;
+use crate::status::Serving;
+use crate::time::Time;
+use crate::write::apply::Committer;
+use crate::write::proposer::{Proposer, judged};
+
+#[derive(Debug)]
+pub(crate) struct Standalone {
+    proposer: Proposer,
+}
+
+impl Committer for Standalone {
+    fn applied(&mut self, zxid: Zxid, touched: impl Iterator<Item = Box<str>>) {
+        self.proposer.applied(zxid, touched);
+    }
+}
+
+impl Standalone {
+    /// Sessions of the recovered tree all have their full timeout ahead of them.
+    pub fn new(core: &Core, now: Time) -> Standalone {
+        core.shared.sessions().restart(true, core.shared.tree().sessions(), now.monotonic_ms);
+        let leader = Leader::standalone(core.shared.settings.server, core.history.last());
+        Standalone { proposer: Proposer::new(core, leader, now) }
+    }
+
+    pub fn handle(&mut self, core: &mut Core, now: Time, input: Sorted) {
+        self.take(core, now, input);
+        self.pump(core, now);
+        self.pass_time(core, now);
+        self.pump(core, now);
+    }
+
+    fn take(&mut self, core: &mut Core, now: Time, input: Sorted) {
+        match input {
+            Sorted::Connect(connection, request) => self.connect(core, now, connection, &request),
+            Sorted::Client(ClientInput::Write(write)) => self.write(core, now, write),
+            Sorted::Client(ClientInput::Read { connection, read }) => {
+                if connection.is_cut() {
+                    core.shared.settle(&connection);
+                } else if let Some(read) = core.wait_with_write(&connection, read) {
+                    core.answer_read_now(now, &connection, &read);
+                }
+            }
+            Sorted::Client(ClientInput::Disconnected { connection }) => core.detach(&connection),
+            Sorted::Synced(zxid) => {
+                core.history.synced(zxid);
+                self.proposer.leader.synced(now.monotonic_ms, zxid);
+            }
+            // There are no others, and nothing but records to store.
+            Sorted::Stored(_) | Sorted::Election(_) | Sorted::Learner(..) | Sorted::Leader(..) | Sorted::Tick => {}
+        }
+    }
+
+    fn connect(&mut self, core: &mut Core, now: Time, connection: Arc<Connection>, request: &ConnectRequest) {
+        if !connection.outbox.is_open() {
+            // The client did not wait.
+            return;
+        }
+        let newest = core.last_zxid().max(Zxid::ZERO);
+        match core.greet(&connection, request, newest) {
+            None => {}
+            Some(Wish::NewSession) => {
+                let (session, timeout_ms, reply) = core.new_session(now, connection, request, false);
+                self.propose(core, now, (session, 0), Txn::CreateSession { timeout_ms }, Some(reply));
+            }
+            Some(Wish::Resume { .. }) => core.resume_unless_closing(now, &connection, request),
+        }
+    }
+
+    fn write(&mut self, core: &mut Core, now: Time, write: Write) {
+        if write.connection.is_cut() {
+            core.shared.settle(&write.connection);
+            return;
+        }
+        let (reply, session) = (write.reply(now.monotonic_ms), write.connection.session());
+        let Some(request) = judged(core, &reply.connection, write.request) else { return };
+        let txn = match request {
+            Ok(request) => {
+                self.proposer.prepare(core, now, session, &write.identities, |prepare| prepare.write(request))
+            }
+            Err(code) => Txn::Error { code: code.number() },
+        };
+        self.propose(core, now, (session, reply.xid), txn, Some(reply));
+    }
+
+    fn propose(&mut self, core: &mut Core, now: Time, request: (SessionId, i32), txn: Txn, reply: Option<Reply>) {
+        let sealed = self.proposer.seal(core, now, request, txn, reply);
+        self.proposer.propose(core, now, sealed);
+    }
+
+    fn pass_time(&mut self, core: &mut Core, now: Time) {
+        for expired in core.expired_sessions(now) {
+            if core.expire(expired) {
+                let session = expired.0;
+                let txn = self.proposer.prepare(core, now, session, &[], |prepare| Ok(prepare.close_session()));
+                self.propose(core, now, (session, 0), txn, None);
+            }
+        }
+        while let Some(path) = self.proposer.next_to_reap(core, now) {
+            let txn = self.proposer.prepare(core, now, SessionId::NONE, &[], |prepare| prepare.reap(path));
+            self.propose(core, now, (SessionId::NONE, 0), txn, None);
+        }
+    }
+
+    /// What must hold after each event, see [`Replica::check`](crate::Replica::check).
+    pub fn check(&self, core: &Core) -> Result<(), Broken> {
+        must(core.serving() == Serving::Deciding, "a server alone decides")?;
+        self.proposer.check(core)
+    }
+
+    pub fn deadline_ms(&self, core: &Core) -> Option<i64> {
+        let reaper = Some(self.proposer.reaper_deadline_ms());
+        [core.session_deadline_ms(), reaper, self.proposer.leader.deadline_ms()].into_iter().flatten().min()
+    }
+
+    /// Carries out what the leader asks for, until it asks for nothing more.
+    fn pump(&mut self, core: &mut Core, now: Time) {
+        while let Some(output) = self.proposer.leader.poll() {
+            match output {
+                LeaderOutput::Committed(zxid) => {
+                    core.commit(now, zxid, self);
+                }
+                LeaderOutput::Log { warn, text } => core.log(if warn { Level::Warn } else { Level::Info }, text),
+                other => debug_assert!(false, "a leader without an ensemble asks for {other:?}"),
+            }
+        }
+    }
+}

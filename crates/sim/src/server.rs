@@ -188,6 +188,9 @@ impl World {
             process.replica.stood_still(from_ms, to_ms);
         }
         process.replica.handle(now, input);
+        if let Err(broken) = process.replica.check() {
+            self.violated(format!("state: server {}: {broken}", server + 1));
+        }
         self.figures.inputs += 1;
         let mut woken: BTreeMap<u64, Arc<Connection>> = BTreeMap::new();
         while let Some(output) = self.servers[server].process.as_mut().and_then(|process| process.replica.poll()) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rookeeper_cli::print;
+use rookeeper_server::ExitCode;
 use rookeeper_store::{Directories, DirectoryLock, RealDisk, RecoveryOptions, StoreError, check, repair_log};
 
 #[derive(Args, Debug)]
@@ -22,21 +23,18 @@ pub struct Options {
     cut_log: Option<PathBuf>,
 }
 
-/// The exit code for a directory that can't be used.
-const EXIT_DIRECTORY: u8 = 3;
-
 /// Exit code 0: sound; 1: not sound, or the answer can't be written; 3: the directory can't be used.
-pub fn main(options: &Options) -> u8 {
+pub fn main(options: &Options) -> ExitCode {
     if let Some(mistake) = mistaken(options) {
         print::complaint(&format_args!("rookeeper check: {mistake}"));
-        return EXIT_DIRECTORY;
+        return ExitCode::DataDirectory;
     }
     match run(options) {
-        Ok(true) => 0,
-        Ok(false) => 1,
+        Ok(true) => ExitCode::Finished,
+        Ok(false) => ExitCode::Failed,
         Err(error) => {
             print::complaint(&format_args!("rookeeper check: {error}"));
-            error.exit_code()
+            ExitCode::from(&error)
         }
     }
 }

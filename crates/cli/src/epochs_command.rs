@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rookeeper_server::ExitCode;
 use rookeeper_store::epochs::{Remedy, look, lower_accepted, renumber};
 use rookeeper_store::{Directories, DirectoryLock, RealDisk, RecoveryOptions, SnapshotOptions, StoreError};
 
@@ -24,13 +25,13 @@ pub struct Options {
 }
 
 /// Exit code 0: there is room; 1: there is not; 3 and others: the directory can't be used.
-pub fn main(options: &Options) -> u8 {
+pub fn main(options: &Options) -> ExitCode {
     match run(options) {
-        Ok(true) => 0,
-        Ok(false) => 1,
+        Ok(true) => ExitCode::Finished,
+        Ok(false) => ExitCode::Failed,
         Err(error) => {
             eprintln!("rookeeper epochs: {error}");
-            error.exit_code()
+            ExitCode::from(&error)
         }
     }
 }

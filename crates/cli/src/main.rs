@@ -48,8 +48,8 @@ enum Command {
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
         Command::Server { arguments } => server_command::main(&arguments),
-        Command::Check(options) => ExitCode::from(check_command::main(&options)),
-        Command::Epochs(options) => ExitCode::from(epochs_command::main(&options)),
+        Command::Check(options) => check_command::main(&options).into(),
+        Command::Epochs(options) => epochs_command::main(&options).into(),
         #[cfg(feature = "shell")]
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),

@@ -1,31 +1,28 @@
 //! `rookeeper server`: from arguments to an exit code.
 
-use std::process::ExitCode;
+use std::process;
 
 use rookeeper_server::config::{Config, Environment, Level, Source};
-use rookeeper_server::{Failure, Server, descriptors, logging};
+use rookeeper_server::{ExitCode, Failure, Server, descriptors, logging};
 use tracing::{info, warn};
 
 use crate::signals::{Asked, Signals};
 
-/// The exit code for what the operator must correct.
-const EXIT_USAGE: u8 = 2;
-
 /// Network workers. More than the machine has cores only costs switches; more than this was never seen to help.
 const MAX_WORKERS: usize = 16;
 
-pub fn main(arguments: &[String]) -> ExitCode {
+pub fn main(arguments: &[String]) -> process::ExitCode {
     if let Err(wrong) = logging::start() {
         logging::complain(&wrong);
-        return ExitCode::from(EXIT_USAGE);
+        return ExitCode::Misconfigured.into();
     }
     logging::end_with_any_thread();
     descriptors::raise_limit();
     let code = match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::Finished.into(),
         Err(failure) => {
             logging::fatal(&failure);
-            ExitCode::from(failure.exit_code)
+            failure.exit_code.into()
         }
     };
     logging::flush();
@@ -51,7 +48,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         .thread_name("network")
         .enable_all()
         .build()
-        .map_err(|error| Failure { exit_code: 1, message: format!("can't start the network workers: {error}") })?;
+        .map_err(|error| Failure::new(ExitCode::Failed, format!("can't start the network workers: {error}")))?;
     let result = runtime.block_on(serve(config));
     // What still runs now has had its time. Where the start was given up, a thread still reads the database.
     runtime.shutdown_background();
@@ -59,7 +56,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
-    let signal_failure = |error| Failure { exit_code: 1, message: format!("can't listen for signals: {error}") };
+    let signal_failure = |error| Failure::new(ExitCode::Failed, format!("can't listen for signals: {error}"));
     let mut signals = Signals::listen().map_err(signal_failure)?;
     let start = Server::start(config);
     tokio::pin!(start);

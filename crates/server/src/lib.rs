@@ -35,7 +35,7 @@ pub mod version;
 
 pub use commands::{compat_table as metrics_table, words_table};
 pub use contract::requests_table;
-pub use failure::Failure;
+pub use failure::{ExitCode, Failure};
 pub use net::descriptors;
 pub use observe::figures;
 pub use server::Server;

@@ -35,11 +35,7 @@ pub(crate) struct Opened {
 
 /// Checks, locks and recovers the data directory.
 pub(crate) fn open(config: &Config) -> Result<Opened, Failure> {
-    open_store(config).map_err(failure)
-}
-
-pub(crate) fn failure(error: StoreError) -> Failure {
-    Failure { exit_code: error.exit_code(), message: error.to_string() }
+    Ok(open_store(config)?)
 }
 
 fn open_store(config: &Config) -> Result<Opened, StoreError> {

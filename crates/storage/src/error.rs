@@ -3,12 +3,6 @@
 use rookeeper_proto::Zxid;
 use rookeeper_store::StoreError;
 
-/// The exit code of the original for a snapshot that can't be written.
-pub const EXIT_SNAPSHOT: u8 = 10;
-
-/// The exit code of the original where the log can't be truncated as the leader demands.
-const EXIT_TRUNCATE: u8 = 13;
-
 /// What could not be made durable. Nothing more is answered after it.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -25,15 +19,6 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// With which the process ends.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            StorageError::Log(_) | StorageError::Epoch(_) => 1,
-            StorageError::Truncate { .. } => EXIT_TRUNCATE,
-            StorageError::Install { .. } | StorageError::Snapshot(_) => EXIT_SNAPSHOT,
-        }
-    }
-
     /// What the files had to say.
     pub fn into_cause(self) -> StoreError {
         match self {

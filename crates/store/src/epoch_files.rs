@@ -110,7 +110,7 @@ mod tests {
         disk.put(&dir.join(MY_ID), b" 17 \nrest");
         assert_eq!(read_my_id(&disk, dir).unwrap(), Some(ServerId(17)));
         disk.put(&dir.join(MY_ID), b"seventeen");
-        assert_eq!(read_my_id(&disk, dir).unwrap_err().exit_code(), 3);
+        assert!(read_my_id(&disk, dir).unwrap_err().is_of_directory());
         disk.put(&dir.join(ACCEPTED), b"");
         assert!(read_epoch(&disk, dir, ACCEPTED).unwrap_err().to_string().contains("is not an epoch"));
         disk.put(&dir.join("currentEpoch.tmp"), b"4");

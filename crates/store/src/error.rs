@@ -134,12 +134,9 @@ impl StoreError {
         }
     }
 
-    /// The exit code the original gives for this kind of failure.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            StoreError::Directory { .. } => 3,
-            _ => 1,
-        }
+    /// Whether the data directory itself can't be used, whatever is in it.
+    pub fn is_of_directory(&self) -> bool {
+        matches!(self, StoreError::Directory { .. })
     }
 
     /// What the system said, where it was asked.

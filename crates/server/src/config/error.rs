@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::failure::ExitCode;
+
 /// Where a setting was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -96,10 +98,10 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// Exit code of the process, as the original would end.
-    pub fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> ExitCode {
         match self {
-            ConfigError::Invalid(_) | ConfigError::Unsupported(_) => 2,
-            ConfigError::NotInPeerList(_) => 1,
+            ConfigError::Invalid(_) | ConfigError::Unsupported(_) => ExitCode::Misconfigured,
+            ConfigError::NotInPeerList(_) => ExitCode::Failed,
         }
     }
 

@@ -10,10 +10,7 @@ use tracing::warn;
 
 use crate::config::dynamic_config;
 use crate::config::{Config, Source};
-use crate::failure::Failure;
-
-/// As where the files do not name this server.
-const NOT_IN_PEER_LIST: u8 = 1;
+use crate::failure::{ExitCode, Failure};
 
 /// Says that a membership could not be written where it belongs.
 pub(crate) fn mark(data_dir: &Path) -> PathBuf {
@@ -38,7 +35,7 @@ pub(crate) fn correct(config: &mut Config, found: Option<FoundMembership>) -> Re
              has removed it; add it again with reconfig, and its line and those of the members to zoo.cfg; {way_out}",
             me.0, committed.version,
         );
-        return Err(Failure { exit_code: NOT_IN_PEER_LIST, message });
+        return Err(Failure::new(ExitCode::Failed, message));
     };
     warn!(
         "the files of the configuration have membership {:x}, and this server's log has {:x}{}: it begins with that and writes it again; \

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, Ensemble, OnMismatch};
 use crate::context::Context;
-use crate::failure::{Failure, Failures};
+use crate::failure::{ExitCode, Failure, Failures};
 use crate::logging;
 use crate::net::bind::{CannotBind, Port};
 use crate::net::door::Door;
@@ -48,9 +48,6 @@ use crate::threads::snapshot_thread::{self, SnapshotRequests};
 use crate::threads::storage_thread::{self, StorageQueue, StorageThread};
 use crate::version;
 use starting::{Starting, Step};
-
-/// The exit code for a configuration that must be corrected.
-const EXIT_CONFIGURATION: u8 = 2;
 
 /// How long an orderly stop may take before the process ends anyway; what is acknowledged is on disk all the same.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -96,15 +93,15 @@ impl Server {
         let port_failure = |error: io::Error, exit_code| {
             let (address, port) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
             let failed = CannotBind { port: Port::Client, place: format!("{address}:{port}"), error };
-            Failure { exit_code, message: failed.to_string() }
+            Failure::new(exit_code, failed.to_string())
         };
         // Reserved first, so that a port in use is told before a large database is loaded; opened when it can be served.
         let socket = match client.port {
             Some(_) => {
                 let place = moving::place_of(client);
-                let unresolved = |error| port_failure(error, EXIT_CONFIGURATION);
+                let unresolved = |error| port_failure(error, ExitCode::Misconfigured);
                 let addresses = place.addresses().await.map_err(unresolved)?;
-                Some(place.bind_first(&addresses).map_err(|error| port_failure(error, 1))?)
+                Some(place.bind_first(&addresses).map_err(|error| port_failure(error, ExitCode::Failed))?)
             }
             None => None,
         };
@@ -142,7 +139,7 @@ impl Server {
             None => (None, secured),
             Some(_) => {
                 starting.at(Step::ReadingEpochs);
-                without_waiting(move || Ok((Some(secured.epochs().map_err(storage::failure)?), secured))).await?
+                without_waiting(move || Ok((Some(secured.epochs()?), secured))).await?
             }
         };
         let Secured { recovered, first_snapshot, wants_snapshot, .. } = secured;
@@ -173,7 +170,7 @@ impl Server {
         }
         let (client_port, wanted_port) = watch::channel(None);
         let thread_failure =
-            |error: io::Error| Failure { exit_code: 1, message: format!("can't start a thread: {error}") };
+            |error: io::Error| Failure::new(ExitCode::Failed, format!("can't start a thread: {error}"));
         let (replica_runtime, links) = ReplicaRuntime::new().map_err(thread_failure)?;
         let (replica, ensemble) = match config.ensemble.as_ref().zip(epochs) {
             None => (Replica::new(shared.clone(), clock.now()), None),
@@ -231,7 +228,7 @@ impl Server {
             let listener = listener::listen(socket, backlog)?;
             Ok((listener.local_addr()?, listener))
         };
-        let opened = socket.map(listen).transpose().map_err(|error| port_failure(error, 1))?;
+        let opened = socket.map(listen).transpose().map_err(|error| port_failure(error, ExitCode::Failed))?;
         let (address, listener) = opened.unzip();
         let port = address.map_or(0, |address: SocketAddr| address.port());
         let context = Context::new(config, shared, clock, inputs, port, figures);
@@ -349,7 +346,7 @@ async fn remind(clock: Clock, shared: Arc<Shared>, contacts: Option<Contacts>) {
 async fn without_waiting<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    let ended = |error| Failure { exit_code: 1, message: format!("the start was broken off: {error}") };
+    let ended = |error| Failure::new(ExitCode::Failed, format!("the start was broken off: {error}"));
     tokio::task::spawn_blocking(work).await.map_err(ended)?
 }
 

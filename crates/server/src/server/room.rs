@@ -9,10 +9,7 @@ use std::path::Path;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use crate::failure::Failure;
-
-/// The exit code for a directory that can't be written.
-const EXIT_DIRECTORY: u8 = 3;
+use crate::failure::{ExitCode, Failure};
 
 /// At least this must be free, however little the log reserves.
 const MIN_BYTES: u64 = 1 << 20;
@@ -25,7 +22,7 @@ pub(crate) fn check(directory: &Path, reserved_bytes: u64) -> Result<(), Failure
     match reserve(&directory.join(PROBE), bytes) {
         Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
             Err(Failure {
-                exit_code: EXIT_DIRECTORY,
+                exit_code: ExitCode::DataDirectory,
                 message: format!(
                     "{}: there is no room for {bytes} bytes of the transaction log (preAllocSize): {error}; make room, old snapshots and \
                  logs first, keeping the newest snapshot and every log from it on. Nothing was written",
@@ -92,7 +89,7 @@ mod tests {
         // More than any disk has, and not more than a file may have.
         let refused = check(directory.path(), 1 << 42);
         if let Err(failure) = refused {
-            assert!(failure.exit_code == 3 && failure.message.contains("make room"), "{failure}");
+            assert!(failure.exit_code == ExitCode::DataDirectory && failure.message.contains("make room"), "{failure}");
         }
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }

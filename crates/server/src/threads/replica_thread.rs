@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
 use crate::clock::Clock;
-use crate::failure::Failures;
+use crate::failure::{ExitCode, Failure, Failures};
 use crate::logging::{Cause, limited};
 use crate::observe::activity::Activities;
 use crate::ports::client::moving;
@@ -199,7 +199,8 @@ impl ReplicaThread {
                          leader when it is started without its version-2, while a quorum of the others works without it"
                     );
                     if let Some(failures) = &self.stop_on_mismatch {
-                        failures.report(1, format!("{message}; digest.onMismatch=stop ends it"));
+                        let message = format!("{message}; digest.onMismatch=stop ends it");
+                        failures.report(Failure::new(ExitCode::Failed, message));
                         return false;
                     }
                     error!("{message}");

@@ -101,7 +101,7 @@ impl SnapshotThread {
                         continue;
                     }
                     if let Err(failure) = self.take() {
-                        self.failures.report(failure.exit_code, failure.message);
+                        self.failures.report(failure);
                         return;
                     }
                     // At once: under many writes an hour's snapshots would fill the disk.

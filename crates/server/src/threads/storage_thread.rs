@@ -99,7 +99,7 @@ pub(crate) struct ConfigFiles {
 pub(crate) fn spawn(mut this: StorageThread) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("storage".into()).spawn(move || {
         if let Err(error) = this.run() {
-            this.failures.report(error.exit_code(), error.to_string());
+            this.failures.report(error.into());
         }
         // A snapshot must not wait for what is not to come.
         this.position.interrupt();

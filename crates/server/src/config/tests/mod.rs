@@ -285,13 +285,13 @@ fn the_positional_form() {
     assert_eq!(error.to_string().lines().next(), {
         Some("invalid configuration: command line: clientPort=port: For input string: \"port\"")
     });
-    assert_eq!(load(&["1", "2", "3", "4", "5"]).unwrap_err().exit_code(), 2);
+    assert_eq!(load(&["1", "2", "3", "4", "5"]).unwrap_err().exit_code().number(), 2);
 }
 
 #[test]
 fn a_file_without_a_client_port_is_refused_unless_a_server_line_has_it() {
     let error = zoo_cfg("dataDir=/data").load().unwrap_err();
-    assert_eq!((error.fault().problem.as_str(), error.exit_code()), ("clientPort is not set", 2));
+    assert_eq!((error.fault().problem.as_str(), error.exit_code().number()), ("clientPort is not set", 2));
     let by_line = zoo_cfg("dataDir=/data\nserver.7=127.0.0.1:1:2;2182").with("/data/myid", "7\n");
     let config = by_line.load().unwrap().0;
     assert_eq!((config.client.port, config.client.host), (Some(2182), None));
@@ -333,7 +333,7 @@ fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
         assert!(matches!(error, ConfigError::Unsupported(_)), "{error}");
         assert_eq!(error.fault().setting.as_deref(), setting);
         assert!(error.fault().remedy.contains("work"), "{error}");
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.exit_code().number(), 2);
     }
     // Off, or without the factory that reads it, there is nothing to refuse.
     for more in [
@@ -423,7 +423,7 @@ fn a_member_may_have_no_client_port_but_none_that_is_another_of_its_ports() {
         ("clientPort=33312", None),
         ("clientPort=0", None),
     ] {
-        let problem = files(more).load().err().map(|error| (error.exit_code(), error.to_string()));
+        let problem = files(more).load().err().map(|error| (error.exit_code().number(), error.to_string()));
         match port {
             None => assert_eq!(problem, None, "{more}"),
             Some(port) => {
@@ -442,7 +442,7 @@ fn limits_of_an_ensemble_may_be_negative_where_there_is_none() {
     assert_eq!(config.ensemble, None);
     for key in ["initLimit", "syncLimit"] {
         let error = member(&format!("{key}=-1")).load().unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.exit_code().number(), 2);
         assert!(error.to_string().contains(&format!("{key}=-1: out of range")), "{error}");
     }
     let (config, _) = member("connectToLearnerMasterLimit=-1").load().unwrap();
@@ -452,7 +452,7 @@ fn limits_of_an_ensemble_may_be_negative_where_there_is_none() {
 #[test]
 fn an_empty_directory_of_the_log_is_refused() {
     let error = standalone("dataLogDir=").load().unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.exit_code().number(), 2);
     assert!(error.to_string().contains("zoo.cfg:5: dataLogDir=: dataLogDir is empty"), "{error}");
 }
 
@@ -604,7 +604,7 @@ fn members_that_share_an_address_are_refused_or_warned_of() {
         standalone(&more).with("/data/myid", "1\n").load()
     };
     let refused = shared("zoo:2888:3888").unwrap_err();
-    assert_eq!(refused.exit_code(), 2);
+    assert_eq!(refused.exit_code().number(), 2);
     assert!(refused.to_string().contains("server.1, server.2, server.3 have the same address, zoo:2888"), "{refused}");
     let (_, notices) = shared("other:2888:3888").unwrap();
     assert!(

@@ -181,7 +181,7 @@ fn every_recorded_configuration_ends_as_in_the_original() {
         match (files.load(), outcome) {
             (Ok(_), Running) => {}
             (Err(error), Exit(code, words)) => {
-                assert_eq!(error.exit_code(), code, "{name}: {error}");
+                assert_eq!(error.exit_code().number(), code, "{name}: {error}");
                 assert!(error.fault().problem.contains(words), "{name}: {error}");
                 assert!(!error.fault().remedy.is_empty(), "{name}: {error}");
                 assert!(!matches!(error, ConfigError::Unsupported(_)), "{name}: {error}");

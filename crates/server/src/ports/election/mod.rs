@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::failure::Failure;
+use crate::failure::{ExitCode, Failure};
 use crate::logging::limited;
 use crate::net::bind::{CannotBind, Place};
 use crate::net::descriptors;
@@ -41,9 +41,6 @@ use crate::observe::absence::{self, Contact};
 use listener::{Listeners, MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS};
 use peer::{Mailbox, Peer};
 use wire::Link;
-
-/// Exit code when the port cannot be opened, the original's.
-const UNABLE_TO_BIND: u8 = 14;
 
 /// Most servers outside of the ensemble that are connected at once; they come to ask who leads before they join.
 const MAX_STRANGERS: usize = 32;
@@ -81,7 +78,7 @@ impl ElectionPort {
         let directory = Directory::new(me, &memberships);
         if directory.mine.is_empty() {
             let message = format!("no server line names this server: add server.{} or correct myid", me.0);
-            return Err(Failure { exit_code: UNABLE_TO_BIND, message });
+            return Err(Failure::new(ExitCode::ServerPort, message));
         }
         let wanted = Place::of_server(&directory.mine, listen_on_all);
         let shared = Arc::new(Shared {
@@ -171,7 +168,7 @@ impl Contacts {
 }
 
 fn cannot_bind(error: CannotBind) -> Failure {
-    Failure { exit_code: UNABLE_TO_BIND, message: error.to_string() }
+    Failure::new(ExitCode::ServerPort, error.to_string())
 }
 
 /// Who listens where.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::failure::Failure;
+use crate::failure::{ExitCode, Failure};
 use crate::logging::limited;
 use crate::net::accept::Acceptor;
 use crate::net::bind::{CannotBind, Place, Port};
@@ -34,9 +34,6 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 const BACKLOG: u32 = 128;
 
-/// The exit code of the original for a port between servers that can't be bound.
-const EXIT_BIND: u8 = 14;
-
 /// What takes the connections.
 pub(crate) type Accept = Arc<dyn Fn(Stream, SocketAddr, Seat) + Send + Sync>;
 
@@ -46,10 +43,9 @@ type Listeners = BTreeMap<SocketAddr, Arc<TcpListener>>;
 pub(crate) async fn open(mut places: watch::Receiver<Vec<Place>>, accept: Accept) -> Result<Vec<SocketAddr>, Failure> {
     let wanted = places.borrow_and_update().clone();
     let listeners =
-        bind_all(&wanted, &Listeners::new()).await.map_err(|message| Failure { exit_code: EXIT_BIND, message })?;
+        bind_all(&wanted, &Listeners::new()).await.map_err(|message| Failure::new(ExitCode::ServerPort, message))?;
     let opened = listeners.values().map(|listener| listener.local_addr()).collect::<io::Result<_>>();
-    let opened =
-        opened.map_err(|error| Failure { exit_code: EXIT_BIND, message: format!("the quorum port: {error}") })?;
+    let opened = opened.map_err(|error| Failure::new(ExitCode::ServerPort, format!("the quorum port: {error}")))?;
     tokio::spawn(run(places, listeners, accept));
     Ok(opened)
 }

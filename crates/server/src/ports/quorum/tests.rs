@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{PeerQueue, QuorumPort, QuorumPortSettings, outgoing, peer_queue};
+use crate::failure::ExitCode;
 use crate::net::door::Door;
 use crate::storage::files_of_test;
 
@@ -453,6 +454,6 @@ async fn the_port_follows_the_membership() {
         links: tokio::runtime::Handle::current(),
     };
     let failure = QuorumPort::open(settings, fixture.shared.clone(), fixture.files.clone(), sender).await.unwrap_err();
-    assert_eq!(failure.exit_code, 14);
+    assert_eq!(failure.exit_code, ExitCode::ServerPort);
     assert!(failure.message.contains("another process has it"), "{failure}");
 }

@@ -1,6 +1,7 @@
 //! Opening and closing, and what changes with the membership.
 
 use super::*;
+use crate::failure::ExitCode;
 
 async fn is_refused(host: &str, port: u16) -> bool {
     soon(TcpStream::connect((host, port))).await.is_err()
@@ -12,7 +13,7 @@ async fn a_port_in_use_ends_the_start_with_the_originals_exit_code() {
     let memberships = members(&[(1, port)]);
     let (sender, _events) = mpsc::channel(1);
     let failure = ElectionPort::start(settings(1, &memberships), sender).await.unwrap_err();
-    assert_eq!(failure.exit_code, 14);
+    assert_eq!(failure.exit_code, ExitCode::ServerPort);
     assert!(failure.message.contains(&format!("127.0.0.1:{port}")), "{failure}");
 
     let (sender, _events) = mpsc::channel(1);

@@ -124,7 +124,7 @@ impl Core {
     }
 
     pub fn serving(&self) -> Serving {
-        self.shared.bulletin.serving()
+        self.shared.status_board.serving()
     }
 
     /// Up to where the tree shows what happened.
@@ -182,7 +182,7 @@ impl Core {
         assert!(self.tree_is_exact, "clients see nothing that comes after the zxid of the tree");
         let decides = serving == Serving::Deciding;
         self.shared.sessions().restart(decides, self.shared.tree().sessions(), now.monotonic_ms);
-        self.shared.bulletin.serve(serving);
+        self.shared.status_board.serve(serving);
     }
 
     /// Cuts the clients, and forgets what they wait for: `waiting`, and what is on its way. Those who have not got further than a handshake

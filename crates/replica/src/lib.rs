@@ -67,5 +67,5 @@ pub use replica::Replica;
 pub use settings::{EnsembleSettings, Reaping, Settings};
 pub use shared::Shared;
 pub use statistics::{MemberStatistics, PerNamespace, Sizes, Statistics, Summary};
-pub use status::{Leadership, Part, Phase, Serving, Standing};
+pub use status::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
 pub use time::Time;

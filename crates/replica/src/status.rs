@@ -26,9 +26,9 @@ pub enum Serving {
     ReadOnly = 3,
 }
 
-/// The part a server plays.
+/// The role of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ServerRole {
     Standalone,
     Looking,
     Leading,
@@ -47,7 +47,7 @@ pub enum Phase {
 
 /// What a leader knows of its learners, and of its proposals in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Leadership {
+pub struct LeaderStatus {
     /// Connections of learners, synced or not.
     pub learners: usize,
     pub synced_followers: usize,
@@ -65,14 +65,14 @@ pub struct Leadership {
 
 /// Everything there is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    pub part: Part,
+pub struct ServerStatus {
+    pub role: ServerRole,
     pub phase: Phase,
     /// The leader, where there is one.
     pub leader: Option<ServerId>,
     pub epoch: Epoch,
     /// Of a leader only.
-    pub leadership: Option<Leadership>,
+    pub leadership: Option<LeaderStatus>,
     /// The membership in force; none for a standalone server.
     pub membership: Option<Membership>,
     /// How long the last election took.
@@ -81,10 +81,10 @@ pub struct Standing {
     pub learner_lags_ms: Vec<(ServerId, i64)>,
 }
 
-impl Standing {
-    pub fn standalone() -> Standing {
-        Standing {
-            part: Part::Standalone,
+impl ServerStatus {
+    pub fn standalone() -> ServerStatus {
+        ServerStatus {
+            role: ServerRole::Standalone,
             phase: Phase::Broadcast,
             leader: None,
             epoch: 0,
@@ -96,16 +96,16 @@ impl Standing {
     }
 }
 
-/// The place where it is kept.
+/// Where the replica writes what it is, and everybody else reads it.
 #[derive(Debug)]
-pub struct Bulletin {
+pub struct StatusBoard {
     serving: AtomicU8,
-    standing: RwLock<Standing>,
+    status: RwLock<ServerStatus>,
 }
 
-impl Bulletin {
-    pub(crate) fn new() -> Bulletin {
-        Bulletin { serving: AtomicU8::new(Serving::Deciding as u8), standing: RwLock::new(Standing::standalone()) }
+impl StatusBoard {
+    pub(crate) fn new() -> StatusBoard {
+        StatusBoard { serving: AtomicU8::new(Serving::Deciding as u8), status: RwLock::new(ServerStatus::standalone()) }
     }
 
     pub fn serving(&self) -> Serving {
@@ -117,8 +117,8 @@ impl Bulletin {
         }
     }
 
-    pub fn standing(&self) -> Standing {
-        self.standing.read().clone()
+    pub fn status(&self) -> ServerStatus {
+        self.status.read().clone()
     }
 
     pub(crate) fn serve(&self, serving: Serving) {
@@ -126,38 +126,38 @@ impl Bulletin {
     }
 
     /// Tells what a member is.
-    pub(crate) fn publish(&self, role: RoleStatus, epoch: Epoch, membership: Membership) {
-        let RoleStatus { part, phase, leader, leadership } = role;
-        self.update(|standing| {
-            standing.part = part;
-            standing.phase = phase;
-            standing.leader = leader;
-            standing.epoch = epoch;
+    pub(crate) fn publish(&self, of_role: RoleStatus, epoch: Epoch, membership: Membership) {
+        let RoleStatus { role, phase, leader, leadership } = of_role;
+        self.update(|status| {
+            status.role = role;
+            status.phase = phase;
+            status.leader = leader;
+            status.epoch = epoch;
             if leadership.is_none() {
-                standing.learner_lags_ms.clear();
+                status.learner_lags_ms.clear();
             }
-            standing.leadership = leadership;
-            standing.membership = Some(membership);
+            status.leadership = leadership;
+            status.membership = Some(membership);
         });
     }
 
-    pub(crate) fn update(&self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing.write());
+    pub(crate) fn update(&self, change: impl FnOnce(&mut ServerStatus)) {
+        change(&mut self.status.write());
     }
 }
 
 /// What a role has to tell of itself.
 #[derive(Debug)]
 pub(crate) struct RoleStatus {
-    part: Part,
+    role: ServerRole,
     phase: Phase,
     leader: Option<ServerId>,
-    leadership: Option<Leadership>,
+    leadership: Option<LeaderStatus>,
 }
 
 impl RoleStatus {
     pub fn looking() -> RoleStatus {
-        RoleStatus { part: Part::Looking, phase: Phase::Election, leader: None, leadership: None }
+        RoleStatus { role: ServerRole::Looking, phase: Phase::Election, leader: None, leadership: None }
     }
 
     pub fn leading(me: ServerId, proposer: &Proposer, since_ms: i64) -> RoleStatus {
@@ -168,7 +168,7 @@ impl RoleStatus {
             LeaderPhase::Broadcast => Phase::Broadcast,
         };
         let counts = leader.counts();
-        let leadership = Leadership {
+        let leadership = LeaderStatus {
             learners: counts.learners,
             synced_followers: counts.synced_followers,
             synced_observers: counts.synced_observers,
@@ -180,16 +180,16 @@ impl RoleStatus {
             max_proposal_bytes: proposer.sizes.max,
             outstanding: leader.outstanding(),
         };
-        RoleStatus { part: Part::Leading, phase, leader: Some(me), leadership: Some(leadership) }
+        RoleStatus { role: ServerRole::Leading, phase, leader: Some(me), leadership: Some(leadership) }
     }
 
     pub fn learning(learner: &Learner, observes: bool) -> RoleStatus {
-        let part = if observes { Part::Observing } else { Part::Following };
+        let role = if observes { ServerRole::Observing } else { ServerRole::Following };
         let phase = match learner.phase() {
             LearnerPhase::Discovery => Phase::Discovery,
             LearnerPhase::Synchronization => Phase::Synchronization,
             LearnerPhase::Broadcast => Phase::Broadcast,
         };
-        RoleStatus { part, phase, leader: Some(learner.leader()), leadership: None }
+        RoleStatus { role, phase, leader: Some(learner.leader()), leadership: None }
     }
 }

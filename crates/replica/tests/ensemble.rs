@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use common::ensemble::{Client, Told, World, membership, settings};
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{OpCode, SessionId, Zxid};
-use rookeeper_replica::{EnsembleSettings, Part, Serving};
+use rookeeper_replica::{EnsembleSettings, ServerRole, Serving};
 
 #[test]
 fn three_servers_find_a_leader_and_serve_the_same() {
@@ -27,8 +27,8 @@ fn three_servers_find_a_leader_and_serve_the_same() {
     }
     world.is_in_agreement();
     assert_eq!(world.nodes[leader].shared.tree().session_count(), 3);
-    let standing = world.nodes[leader].shared.bulletin.standing();
-    assert_eq!((standing.part, standing.leadership.unwrap().synced_followers), (Part::Leading, 2));
+    let status = world.nodes[leader].shared.status_board.status();
+    assert_eq!((status.role, status.leadership.unwrap().synced_followers), (ServerRole::Leading, 2));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn observers_serve_and_do_not_vote() {
     let mut world = World::new(4, &[4]);
     world.pass_ms(2000);
     assert_eq!(world.serving(3), Serving::Forwarding, "{}", world.logs());
-    assert_eq!(world.nodes[3].shared.bulletin.standing().part, Part::Observing);
+    assert_eq!(world.nodes[3].shared.status_board.status().role, ServerRole::Observing);
     let mut client = world.connect(3);
     let created = world.create(&mut client, "/o", 0);
     let sync = world.sync(&mut client);
@@ -172,7 +172,7 @@ fn members_leave_and_join_and_the_leader_too() {
     let xid = world.reconfig(&mut client, Some(joining), None);
     world.pass_ms(1000);
     assert_eq!(client.answers(), [(xid, 0)], "{}", world.logs());
-    assert_eq!(world.nodes[3].shared.bulletin.standing().part, Part::Following, "{}", world.logs());
+    assert_eq!(world.nodes[3].shared.status_board.status().role, ServerRole::Following, "{}", world.logs());
     world.is_in_agreement();
 
     let mut client = world.connect(world.follower());
@@ -180,7 +180,7 @@ fn members_leave_and_join_and_the_leader_too() {
     world.pass_ms(3000);
     let next = world.leader();
     assert_ne!(next, leader, "{}", world.logs());
-    let members = world.nodes[next].shared.bulletin.standing().membership.unwrap().members;
+    let members = world.nodes[next].shared.status_board.status().membership.unwrap().members;
     assert_eq!(members.len(), 3);
     world.is_in_agreement();
 }

@@ -46,7 +46,7 @@ fn an_observer_that_became_a_voter_votes() {
     assert_eq!(client.answers().len(), 1);
     world.let_go();
     world.pass_ms(3000);
-    let counts = world.nodes[leader].shared.bulletin.standing().leadership.unwrap();
+    let counts = world.nodes[leader].shared.status_board.status().leadership.unwrap();
     assert_eq!((counts.synced_followers, counts.synced_observers), (3, 0), "{}", world.logs());
 
     // Two of four voters are no quorum, three are.

@@ -8,7 +8,7 @@ mod common;
 
 use common::ensemble::{Client, World, membership};
 use rookeeper_proto::{ErrorCode, ServerId, Zxid};
-use rookeeper_replica::{Input, Part as Playing};
+use rookeeper_replica::{Input, ServerRole as Playing};
 use rookeeper_zab::{Membership, Memberships};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn changes_twice(parts: [Part; 3], hears: bool) {
     world.pass_ms(2000);
     assert_eq!(world.leader(), leader, "{parts:?}\n{}", world.logs());
 
-    let counts = world.nodes[leader].shared.bulletin.standing().leadership.unwrap();
+    let counts = world.nodes[leader].shared.status_board.status().leadership.unwrap();
     let counted = (counts.synced_followers, counts.synced_observers, counts.synced_non_voting_followers);
     let expected = match third {
         Part::Voter => (3, 0, 0),
@@ -85,7 +85,7 @@ fn changes_twice(parts: [Part; 3], hears: bool) {
     };
     assert_eq!(counted, expected, "{parts:?}, hears: {hears}\n{}", world.logs());
     let playing = if third == Part::Observer { Playing::Observing } else { Playing::Following };
-    assert_eq!(world.nodes[0].shared.bulletin.standing().part, playing, "{parts:?}");
+    assert_eq!(world.nodes[0].shared.status_board.status().role, playing, "{parts:?}");
 
     // Of four voters one may be missing, and of three.
     world.kill((1..4).find(|node| *node != leader).unwrap());
@@ -115,7 +115,7 @@ fn a_leader_can_play_every_other_part() {
         world.pass_ms(2000);
         let new = world.leader();
         assert_ne!(new, old);
-        let counts = world.nodes[new].shared.bulletin.standing().leadership.unwrap();
+        let counts = world.nodes[new].shared.status_board.status().leadership.unwrap();
         let expected = if part == Part::None { (0, 1) } else { (1, 0) };
         assert_eq!((counts.synced_observers, counts.synced_non_voting_followers), expected, "{}", world.logs());
     }
@@ -162,8 +162,8 @@ fn a_change_under_way_at_a_full_stop_comes_into_force_by_those_who_listened() {
     }
     world.pass_ms(10_000);
     let leader = world.leader();
-    let standing = world.nodes[leader].shared.bulletin.standing();
-    let members: Vec<ServerId> = standing.membership.unwrap().members.into_keys().collect();
+    let status = world.nodes[leader].shared.status_board.status();
+    let members: Vec<ServerId> = status.membership.unwrap().members.into_keys().collect();
     assert_eq!((leader > 1, members), (true, vec![ServerId(3), ServerId(4)]), "{}", world.logs());
     let mut client = world.connect(leader);
     let write = world.create(&mut client, "/by-the-new-members", 0);
@@ -185,7 +185,7 @@ fn one_that_listens_votes_for_those_who_know_better() {
     }
     world.pass_ms(15_000);
     let leader = world.leader();
-    let counts = world.nodes[leader].shared.bulletin.standing().leadership.unwrap();
+    let counts = world.nodes[leader].shared.status_board.status().leadership.unwrap();
     assert_eq!((counts.synced_followers, counts.synced_observers), (2, 0), "{}", world.logs());
     let mut client = world.connect(leader);
     let write = world.create(&mut client, "/three-of-four", 0);

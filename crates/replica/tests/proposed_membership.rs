@@ -47,7 +47,7 @@ fn a_leader_remembers_the_membership_it_proposed() {
         world.restart(staying);
         world.pass_ms(3000);
         assert_eq!(world.leader(), leader, "restarts: {restarts}");
-        let members = world.nodes[leader].shared.bulletin.standing().membership.unwrap().members;
+        let members = world.nodes[leader].shared.status_board.status().membership.unwrap().members;
         let expected = [staying, other_staying, leader].map(|node| ServerId(node as i64 + 1));
         assert_eq!(members.into_keys().collect::<Vec<_>>(), expected, "restarts: {restarts}\n{}", world.logs());
     }

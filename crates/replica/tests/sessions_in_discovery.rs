@@ -7,7 +7,7 @@ mod common;
 
 use common::ensemble::World;
 use rookeeper_proto::Zxid;
-use rookeeper_replica::{Input, Part, Phase, Serving};
+use rookeeper_replica::{Input, Phase, ServerRole, Serving};
 
 #[test]
 fn no_session_expires_before_its_leader_is_established() {
@@ -27,8 +27,8 @@ fn no_session_expires_before_its_leader_is_established() {
     world.hold_back(leader, |input| matches!(input, Input::LearnerConnected { .. }));
     world.restart(follower);
     world.pass_ms(8000);
-    let standing = world.nodes[leader].shared.bulletin.standing();
-    assert_eq!((standing.part, standing.phase), (Part::Leading, Phase::Discovery), "{}", world.logs());
+    let status = world.nodes[leader].shared.status_board.status();
+    assert_eq!((status.role, status.phase), (ServerRole::Leading, Phase::Discovery), "{}", world.logs());
     assert_eq!(world.serving(leader), Serving::Nobody);
     assert_eq!(world.nodes[leader].disk.appended.len(), history, "nothing is proposed before its epoch has begun");
 

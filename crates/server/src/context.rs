@@ -74,12 +74,12 @@ impl Context {
 
     /// Whether clients are served at the moment, all or some of them.
     pub fn serves(&self) -> bool {
-        self.shared.bulletin.serving() != Serving::Nobody && !self.turns_clients_away()
+        self.shared.status_board.serving() != Serving::Nobody && !self.turns_clients_away()
     }
 
     /// Whether this is a leader that leaves clients to the other servers (`leaderServes=no`). Without a leader it is not known yet.
     pub fn turns_clients_away(&self) -> bool {
-        self.shared.bulletin.serving() == Serving::Deciding
+        self.shared.status_board.serving() == Serving::Deciding
             && self.config.ensemble.as_ref().is_some_and(|ensemble| !ensemble.leader_serves)
     }
 

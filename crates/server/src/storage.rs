@@ -130,7 +130,7 @@ pub(crate) fn files_of_test(directory: &std::path::Path) -> Arc<Files> {
 
 /// Whether the tree holds nothing that another leader may take back.
 pub(crate) fn knows_what_is_committed(shared: &Shared) -> bool {
-    matches!(shared.bulletin.serving(), Serving::Deciding | Serving::Forwarding)
+    matches!(shared.status_board.serving(), Serving::Deciding | Serving::Forwarding)
 }
 
 /// Takes snapshots and removes old files.

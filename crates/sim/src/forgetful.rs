@@ -21,7 +21,7 @@ pub(crate) struct Before {
 impl World {
     fn shared_of_leader(&self, server: usize) -> Option<Arc<Shared>> {
         let process = self.servers[server].process.as_ref()?;
-        let decides = process.shared.bulletin.serving() == Serving::Deciding;
+        let decides = process.shared.status_board.serving() == Serving::Deciding;
         decides.then(|| process.shared.clone())
     }
 

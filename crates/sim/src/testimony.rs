@@ -39,7 +39,7 @@ impl World {
     pub(crate) fn note_proposal(&mut self, server: usize, proposal: &Record) {
         let Some(process) = &self.servers[server].process else { return };
         // A leader may step down in the same step as its last proposal: what it was before that step counts as well.
-        if ![process.serving, process.shared.bulletin.serving()].contains(&Serving::Deciding) {
+        if ![process.serving, process.shared.status_board.serving()].contains(&Serving::Deciding) {
             return;
         }
         let applied = (process.applied, process.shared.tree().last_zxid());

@@ -24,7 +24,7 @@ use crate::clients::session::{Sessions, first_session_id};
 use crate::digest_log::DigestLog;
 use crate::settings::Settings;
 use crate::statistics::Statistics;
-use crate::status::{Bulletin, Serving};
+use crate::status::{Serving, StatusBoard};
 
 /// So many events of one transaction are put into outboxes while the tree is locked. The others follow right after, in portions.
 const DEFER_ABOVE: usize = 1000;
@@ -34,7 +34,7 @@ pub struct Shared {
     pub settings: Settings,
     pub statistics: Statistics,
     /// What this server is at the moment.
-    pub bulletin: Bulletin,
+    pub status_board: StatusBoard,
     /// What this server's clients make it hold.
     pub budget: Arc<Budget>,
     tree: RwLock<Tree>,
@@ -73,7 +73,7 @@ impl Shared {
         Shared {
             sessions: Mutex::new(Sessions::new(settings.tick_time_ms, first_id)),
             statistics: Statistics::default(),
-            bulletin: Bulletin::new(),
+            status_board: StatusBoard::new(),
             budget: Arc::new(Budget::new(settings.max_client_bytes)),
             tree: RwLock::new(tree),
             watches: Mutex::new(watches),
@@ -89,7 +89,7 @@ impl Shared {
 
     /// Whether writes and syncs go to another server, which gets the requests as the clients sent them.
     pub fn forwards(&self) -> bool {
-        self.bulletin.serving() == Serving::Forwarding
+        self.status_board.serving() == Serving::Forwarding
     }
 
     /// The tree, for reading. Keep it for microseconds: the apply step waits for it.

@@ -99,11 +99,11 @@ impl Looking {
     /// The election is over.
     pub fn elected(&mut self, core: &mut Core, member: &Member, now: Time, leader: ServerId) -> Found {
         if core.serving() == Serving::ReadOnly {
-            core.shared.bulletin.serve(Serving::Nobody);
+            core.shared.status_board.serve(Serving::Nobody);
             core.stop_serving(Vec::new(), Vec::new());
         }
         let took_ms = now.monotonic_ms - self.since_ms;
-        core.shared.bulletin.update(|standing| standing.last_election_ms = took_ms);
+        core.shared.status_board.update(|status| status.last_election_ms = took_ms);
         let state = member.election.state();
         if state != PeerState::Observing {
             core.shared.statistics.member.election_ms.record_unless_negative(took_ms);
@@ -170,7 +170,7 @@ impl Looking {
     pub fn tick(&mut self, core: &mut Core, member: &Member, now: Time) {
         if self.read_only_at_ms(core, member).is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
             core.shared.sessions().restart(false, std::iter::empty(), now.monotonic_ms);
-            core.shared.bulletin.serve(Serving::ReadOnly);
+            core.shared.status_board.serve(Serving::ReadOnly);
             let text = "no leader was found; serving those who only read (readonlymode.enabled)".to_owned();
             core.log(Level::Warn, text);
         }

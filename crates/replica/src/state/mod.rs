@@ -107,7 +107,7 @@ impl Found {
 impl Ensemble {
     /// Begins by looking for a leader.
     pub fn new(core: &mut Core, member: Member, now: Time) -> Ensemble {
-        core.shared.bulletin.serve(Serving::Nobody);
+        core.shared.status_board.serve(Serving::Nobody);
         core.put(Output::Members(member.memberships.clone()));
         let mut ensemble = Ensemble { member, role: Role::Looking(Looking::new(now.monotonic_ms, None, 0)) };
         ensemble.pump(core, now);
@@ -269,7 +269,7 @@ impl Ensemble {
         let member = &mut self.member;
         // Observers let those who vote go first, and not all observers come at once.
         let delay_ms = if member.is_voter() { 0 } else { observer_delay_ms(member) }.max(pause_ms);
-        core.shared.bulletin.serve(Serving::Nobody);
+        core.shared.status_board.serve(Serving::Nobody);
         let looking = Role::Looking(Looking::new(now.monotonic_ms, designated, delay_ms));
         match std::mem::replace(&mut self.role, looking) {
             Role::Looking(_) => {}
@@ -362,7 +362,7 @@ impl Ensemble {
             Role::Leading(leading) => leading.status(member),
             Role::Learning(learning) => learning.status(),
         };
-        core.shared.bulletin.publish(role, member.epochs.current, member.memberships.committed.clone());
+        core.shared.status_board.publish(role, member.epochs.current, member.memberships.committed.clone());
     }
 }
 

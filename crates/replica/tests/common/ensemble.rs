@@ -449,7 +449,7 @@ impl World {
     }
 
     pub fn serving(&self, node: usize) -> Serving {
-        self.nodes[node].shared.bulletin.serving()
+        self.nodes[node].shared.status_board.serving()
     }
 
     /// How far a server has applied.

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::{ServerId, SessionId};
-use rookeeper_replica::{Leadership, Part, Phase, Serving, Standing};
+use rookeeper_replica::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
 use rookeeper_zab::Membership;
 
 use super::tests::{World, dump_of, names, with_our_version};
@@ -25,36 +25,41 @@ fn member(id: i64, more: &str) -> World {
     World::configured(&text, Some(&id.to_string()))
 }
 
-fn view(serving: Serving, part: Part) -> View {
+fn view(serving: Serving, role: ServerRole) -> View {
     let membership = Membership::parse_text(format!("{MEMBERS}version=100000000"), false).unwrap();
-    let standing =
-        Standing { part, leader: Some(ServerId(2)), epoch: 1, membership: Some(membership), ..Standing::standalone() };
-    View { serving, standing }
+    let status = ServerStatus {
+        role,
+        leader: Some(ServerId(2)),
+        epoch: 1,
+        membership: Some(membership),
+        ..ServerStatus::standalone()
+    };
+    View { serving, status }
 }
 
 fn leading() -> View {
-    let mut view = view(Serving::Deciding, Part::Leading);
-    view.standing.leadership = Some(Leadership {
+    let mut view = view(Serving::Deciding, ServerRole::Leading);
+    view.status.leadership = Some(LeaderStatus {
         learners: 3,
         synced_followers: 2,
         synced_observers: 1,
         last_proposal_bytes: 95,
         min_proposal_bytes: 48,
         max_proposal_bytes: 162,
-        ..Leadership::default()
+        ..LeaderStatus::default()
     });
     view
 }
 
 /// Every part in which clients are served, by the name of its recording, with a server that plays it.
 fn parts() -> [(&'static str, World, View); 4] {
-    let mut read_only = view(Serving::ReadOnly, Part::Looking);
-    read_only.standing.phase = Phase::Election;
-    read_only.standing.leader = None;
+    let mut read_only = view(Serving::ReadOnly, ServerRole::Looking);
+    read_only.status.phase = Phase::Election;
+    read_only.status.leader = None;
     [
         ("leader", member(2, ""), leading()),
-        ("follower", member(1, ""), view(Serving::Forwarding, Part::Following)),
-        ("observer", member(4, ""), view(Serving::Forwarding, Part::Observing)),
+        ("follower", member(1, ""), view(Serving::Forwarding, ServerRole::Following)),
+        ("observer", member(4, ""), view(Serving::Forwarding, ServerRole::Observing)),
         ("read-only", member(1, "readonlymode.enabled=true\n"), read_only),
     ]
 }
@@ -118,7 +123,7 @@ fn isro_tells_whether_writes_have_a_chance() {
 #[test]
 fn who_does_not_serve_says_so_and_answers_only_for_itself() {
     let world = member(1, "");
-    let mut view = view(Serving::Nobody, Part::Looking);
+    let mut view = view(Serving::Nobody, ServerRole::Looking);
     for word in "conf cons crst dirs dump gtmk hash isro mntr ruok srst srvr stat wchs".split(' ') {
         assert_eq!(world.ask_as(&view, word), recorded("not-serving", word), "{word}");
     }
@@ -229,7 +234,7 @@ fn the_time_as_a_leader_is_counted_from_its_beginning() {
     let world = member(2, "");
     let mut view = leading();
     let since_ms = world.context.clock.now().monotonic_ms - 5000;
-    view.standing.leadership.as_mut().unwrap().since_ms = since_ms;
+    view.status.leadership.as_mut().unwrap().since_ms = since_ms;
     let answer = world.ask_as(&view, "mntr");
     let uptime_ms: i64 =
         answer.lines().find_map(|line| line.strip_prefix("zk_leader_uptime\t")).unwrap().parse().unwrap();

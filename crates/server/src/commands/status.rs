@@ -66,7 +66,7 @@ pub(super) fn conf(page: &mut Page<'_>, question: &Question<'_>) -> fmt::Result 
     let Question { context, view, .. } = question;
     let sizes = DirectorySizes::gather(context);
     page.write_str(&context.config.conf(ConfFacts {
-        membership: view.standing.membership.as_ref().filter(|_| view.serving != Serving::ReadOnly),
+        membership: view.status.membership.as_ref().filter(|_| view.serving != Serving::ReadOnly),
         client_port: context.client_port.load(Relaxed),
         data_dir_size: sizes.snapshot_bytes,
         data_log_size: sizes.log_bytes,

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::ServerId;
-use rookeeper_replica::{Leadership, Part, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
+use rookeeper_replica::{LeaderStatus, ServerRole, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
 use rookeeper_tree::NamespaceQuota;
 
 use super::figures::Figures;
@@ -159,7 +159,7 @@ pub(crate) struct Facts<'a> {
     pub view: &'a View,
     pub statistics: &'a Statistics,
     pub figures: &'a Figures,
-    /// In the time of [`Leadership::since_ms`].
+    /// In the time of [`LeaderStatus::since_ms`].
     pub now_ms: i64,
     pub uptime_ms: i64,
     pub connections: usize,
@@ -241,10 +241,10 @@ impl Facts<'_> {
 
     /// A member of an ensemble, with a quorum.
     pub fn is_member(&self) -> bool {
-        self.view.standing.part != Part::Standalone && self.view.serving != Serving::ReadOnly
+        self.view.status.role != ServerRole::Standalone && self.view.serving != Serving::ReadOnly
     }
 
-    pub fn as_leader<T: TryInto<i64>>(&self, value: impl FnOnce(&Leadership) -> T) -> Option<Value<'static>> {
+    pub fn as_leader<T: TryInto<i64>>(&self, value: impl FnOnce(&LeaderStatus) -> T) -> Option<Value<'static>> {
         let value = value(self.view.leadership()?);
         Some(Value::Whole(value.try_into().unwrap_or(i64::MAX)))
     }

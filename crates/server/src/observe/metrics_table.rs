@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_replica::{Part, Statistics, Summary, SummaryPerNamespace};
+use rookeeper_replica::{ServerRole, Statistics, Summary, SummaryPerNamespace};
 
 use super::figures::Figures;
 use super::metrics::{Facts, Kind, Metric, Source, Value};
@@ -89,8 +89,8 @@ pub(crate) const METRICS: &[Metric] = &[
         name: "observer_master_id",
         kind: Kind::Gauge,
         source: Source::Only("observers", |facts| {
-            let standing = &facts.view.standing;
-            let leader = standing.leader.filter(|_| facts.is_member() && standing.part == Part::Observing)?;
+            let status = &facts.view.status;
+            let leader = status.leader.filter(|_| facts.is_member() && status.role == ServerRole::Observing)?;
             Some(Value::Whole(leader.0))
         }),
     },
@@ -128,7 +128,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge("min_client_response_size", |facts| facts.statistics.answer_bytes.min()),
     absent("non_mtls_local_conn_count", Kind::Gauge, NO_TLS),
     member_gauge("quorum_size", |facts| {
-        let membership = facts.view.standing.membership.as_ref().filter(|_| facts.is_member())?;
+        let membership = facts.view.status.membership.as_ref().filter(|_| facts.is_member())?;
         Some(Value::Whole(membership.participants().count() as i64))
     }),
     per_namespace("quota_count_limit_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.count_limit)),
@@ -262,7 +262,7 @@ pub(crate) const METRICS: &[Metric] = &[
     Metric {
         name: "learner_behind_ms",
         kind: Kind::GaugePerLearner,
-        source: Source::PerLearner(|facts| &facts.view.standing.learner_lags_ms),
+        source: Source::PerLearner(|facts| &facts.view.status.learner_lags_ms),
     },
     Metric {
         name: "log_lines_missing",
@@ -275,9 +275,9 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge("client_memory_bytes", |facts| facts.client_memory_bytes as i64),
     gauge("client_memory_limit_bytes", |facts| i64::try_from(facts.client_memory_limit_bytes).unwrap_or(i64::MAX)),
     counter("connections_cut_for_memory", |statistics| &statistics.connections_cut_for_memory),
-    member_gauge("epoch", |facts| facts.is_member().then(|| Value::Whole(i64::from(facts.view.standing.epoch)))),
+    member_gauge("epoch", |facts| facts.is_member().then(|| Value::Whole(i64::from(facts.view.status.epoch)))),
     member_gauge("leader_id", |facts| {
-        let leader = facts.view.standing.leader.filter(|_| facts.is_member())?;
+        let leader = facts.view.status.leader.filter(|_| facts.is_member())?;
         Some(Value::Whole(leader.0))
     }),
 ];

@@ -61,9 +61,9 @@ fn server(context: &Context) -> String {
 }
 
 fn role(context: &Context) -> String {
-    let bulletin = &context.shared.bulletin;
-    let standing = bulletin.standing();
-    let serving = match bulletin.serving() {
+    let status_board = &context.shared.status_board;
+    let status = status_board.status();
+    let serving = match status_board.serving() {
         Serving::Nobody => "nobody",
         Serving::Deciding => "clients, and decides about writes",
         Serving::Forwarding => "clients, and sends writes to the leader",
@@ -79,12 +79,12 @@ fn role(context: &Context) -> String {
         || "somebody keeps the tree locked, and so what was applied last is not known".to_owned(),
         |zxid| format!("the last transaction applied is {zxid}"),
     );
-    let mut text = format!("role: {:?}, phase {:?}; serves {serving}; {zxid}", standing.part, standing.phase);
-    if standing.membership.is_some() {
-        let leader = standing.leader.map_or("none".to_owned(), |leader| leader.0.to_string());
-        let _ = write!(text, "; epoch {:x}, leader {leader}", standing.epoch);
+    let mut text = format!("role: {:?}, phase {:?}; serves {serving}; {zxid}", status.role, status.phase);
+    if status.membership.is_some() {
+        let leader = status.leader.map_or("none".to_owned(), |leader| leader.0.to_string());
+        let _ = write!(text, "; epoch {:x}, leader {leader}", status.epoch);
     }
-    if let Some(leadership) = standing.leadership {
+    if let Some(leadership) = status.leadership {
         let _ = write!(
             text,
             "; {} learners, of which {} followers and {} observers are synced; {} proposals wait for a quorum",

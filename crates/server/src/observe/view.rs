@@ -1,6 +1,6 @@
 //! Which part the server plays: looked at once for an answer, so that the answer agrees with itself.
 
-use rookeeper_replica::{Leadership, Part, Phase, Serving, Standing};
+use rookeeper_replica::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
 
 use crate::context::Context;
 
@@ -9,14 +9,14 @@ use crate::context::Context;
 pub(crate) struct View {
     /// [`Serving::Nobody`] also where a leader keeps out of serving.
     pub serving: Serving,
-    pub standing: Standing,
+    pub status: ServerStatus,
 }
 
 impl View {
     pub fn of(context: &Context) -> View {
-        let bulletin = &context.shared.bulletin;
-        let serving = if context.serves() { bulletin.serving() } else { Serving::Nobody };
-        View { serving, standing: bulletin.standing() }
+        let status_board = &context.shared.status_board;
+        let serving = if context.serves() { status_board.serving() } else { Serving::Nobody };
+        View { serving, status: status_board.status() }
     }
 
     pub fn serves(&self) -> bool {
@@ -34,27 +34,27 @@ impl View {
 
     /// The role by the name that tools know.
     pub fn mode(&self) -> &'static str {
-        match (self.serving, self.standing.part) {
+        match (self.serving, self.status.role) {
             (Serving::ReadOnly, _) => "read-only",
-            (_, Part::Standalone) => "standalone",
-            (_, Part::Leading) => "leader",
-            (_, Part::Following) => "follower",
-            (_, Part::Observing) => "observer",
-            (_, Part::Looking) => "looking",
+            (_, ServerRole::Standalone) => "standalone",
+            (_, ServerRole::Leading) => "leader",
+            (_, ServerRole::Following) => "follower",
+            (_, ServerRole::Observing) => "observer",
+            (_, ServerRole::Looking) => "looking",
         }
     }
 
     /// `leading - broadcast`.
     pub fn peer_state(&self) -> String {
-        let part = match self.standing.part {
-            Part::Standalone => "standalone",
+        let part = match self.status.role {
+            ServerRole::Standalone => "standalone",
             // The original has no phase to tell here.
-            Part::Looking => return "looking".to_owned(),
-            Part::Leading => "leading",
-            Part::Following => "following",
-            Part::Observing => "observing",
+            ServerRole::Looking => return "looking".to_owned(),
+            ServerRole::Leading => "leading",
+            ServerRole::Following => "following",
+            ServerRole::Observing => "observing",
         };
-        let phase = match self.standing.phase {
+        let phase = match self.status.phase {
             Phase::Election => "election",
             Phase::Discovery => "discovery",
             Phase::Synchronization => "synchronization",
@@ -64,8 +64,8 @@ impl View {
     }
 
     /// Of a leader that has one.
-    pub fn leadership(&self) -> Option<&Leadership> {
-        self.standing.leadership.as_ref().filter(|_| self.serving != Serving::ReadOnly)
+    pub fn leadership(&self) -> Option<&LeaderStatus> {
+        self.status.leadership.as_ref().filter(|_| self.serving != Serving::ReadOnly)
     }
 
     /// Whether there may be sessions that no other server knows of. Those of readers without a quorum always are.

@@ -43,7 +43,7 @@ use crate::ports::election::{Contacts, ElectionPort, ElectionPortSettings};
 use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
 use crate::storage::{self, Opened};
 use crate::threads::log_position::LogPosition;
-use crate::threads::replica_thread::{self, INPUT_QUEUE, ReplicaRuntime, ReplicaThread, Surroundings};
+use crate::threads::replica_thread::{self, EnsemblePorts, INPUT_QUEUE, ReplicaRuntime, ReplicaThread};
 use crate::threads::snapshot_thread::{self, SnapshotRequests};
 use crate::threads::storage_thread::{self, StorageQueue, StorageThread};
 use crate::version;
@@ -176,10 +176,9 @@ impl Server {
             None => (Replica::new(shared.clone(), clock.now()), None),
             Some((ensemble, epochs)) => {
                 let ports = (client_port, links);
-                let surroundings =
-                    open_ports(&config, ensemble, shared.clone(), files.clone(), ports, &starting).await?;
+                let ports = open_ports(&config, ensemble, shared.clone(), files.clone(), ports, &starting).await?;
                 let replica = Replica::member(shared.clone(), ensemble.settings(&config), epochs, clock.now());
-                (replica, Some(surroundings))
+                (replica, Some(ports))
             }
         };
         let report = Arc::new(ReportSources {
@@ -333,9 +332,9 @@ async fn remind(clock: Clock, shared: Arc<Shared>, contacts: Option<Contacts>) {
         ticks.tick().await;
         logging::tell_suppressed();
         let Some(contacts) = &contacts else { continue };
-        let serves = matches!(shared.bulletin.serving(), Serving::Deciding | Serving::Forwarding);
+        let serves = matches!(shared.status_board.serving(), Serving::Deciding | Serving::Forwarding);
         if let Some(for_ms) = absence.look(serves, clock.monotonic_ms())
-            && let Some(membership) = shared.bulletin.standing().membership
+            && let Some(membership) = shared.status_board.status().membership
         {
             warn!("no leader that a quorum follows for {} s: {}", for_ms / 1000, contacts.missing(&membership));
         }
@@ -358,7 +357,7 @@ async fn open_ports(
     files: Arc<Files>,
     (client_port, links): (watch::Sender<Option<HostPort>>, Handle),
     starting: &Starting,
-) -> Result<Surroundings, Failure> {
+) -> Result<EnsemblePorts, Failure> {
     let (peers, queue) = quorum::peer_queue();
     let memberships = Arc::new(ensemble.settings(config).memberships);
     let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.sync_limit_ticks);
@@ -405,7 +404,7 @@ async fn open_ports(
         memberships.committed.version,
         quorum_port.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     );
-    Ok(Surroundings {
+    Ok(EnsemblePorts {
         inputs: queue,
         election_port: Arc::new(election_port),
         quorum_port,

@@ -101,7 +101,7 @@ async fn keep_telling(current: Arc<Mutex<Current>>, tell: impl Fn(String)) {
         tokio::time::sleep(EVERY).await;
         let (step, lasts) = {
             let current = current.lock();
-            if current.shared.as_ref().is_some_and(|shared| shared.bulletin.serving() != Serving::Nobody) {
+            if current.shared.as_ref().is_some_and(|shared| shared.status_board.serving() != Serving::Nobody) {
                 return;
             }
             (current.step, current.since.elapsed())
@@ -170,7 +170,7 @@ mod tests {
     async fn a_member_is_not_told_of_any_more_once_it_serves() {
         let (starting, mut lines) = starting();
         let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
-        assert_ne!(shared.bulletin.serving(), Serving::Nobody);
+        assert_ne!(shared.status_board.serving(), Serving::Nobody);
         starting.until_served(shared);
         sleep(60 * SECOND).await;
         assert_eq!(all(&mut lines), Vec::<String>::new());

@@ -57,13 +57,13 @@ pub(crate) struct ReplicaThread {
     pub storage: StorageQueue,
     pub activities: Arc<Activities>,
     /// None for a standalone server.
-    pub ensemble: Option<Surroundings>,
+    pub ensemble: Option<EnsemblePorts>,
     /// `digest.onMismatch=stop`.
     pub stop_on_mismatch: Option<Failures>,
 }
 
 /// The other servers, as a member sees them.
-pub(crate) struct Surroundings {
+pub(crate) struct EnsemblePorts {
     pub inputs: PeerQueue,
     pub election_port: Arc<ElectionPort>,
     pub quorum_port: QuorumPort,
@@ -237,7 +237,7 @@ impl ReplicaThread {
     }
 }
 
-impl Surroundings {
+impl EnsemblePorts {
     /// What is for other servers.
     fn carry_out(&mut self, output: Output) {
         let port = &mut self.quorum_port;

@@ -75,7 +75,7 @@ impl World {
     /// What the last input has made of the server.
     pub(super) fn observe(&mut self, server: usize) {
         let Some(process) = &self.servers[server].process else { return };
-        let serving = process.shared.bulletin.serving();
+        let serving = process.shared.status_board.serving();
         let (applied, digest) = {
             let tree = process.shared.tree();
             (tree.last_zxid(), tree.digest())

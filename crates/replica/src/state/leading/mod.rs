@@ -179,7 +179,7 @@ impl Leading {
             // It ticks twice a tick, and a request may come after twice syncLimit.
             self.ended.tick(4 * member.settings.sync_limit_ticks);
             let lags_ms = leader.lags(now.monotonic_ms);
-            core.shared.bulletin.update(|standing| standing.learner_lags_ms = lags_ms);
+            core.shared.status_board.update(|status| status.learner_lags_ms = lags_ms);
             member.stale_status = true;
         }
     }

@@ -1,22 +1,20 @@
 //! The data directory: opened once at start, then written by the storage thread and the snapshot thread, and read for learners.
 
-use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rookeeper_replica::{FoundMembership, Serving, Shared};
+use rookeeper_replica::FoundMembership;
 use rookeeper_storage::{FileOptions, Files, Start};
 use rookeeper_store::{
-    Compression, Directories, DirectoryLock, Disk, LogOptions, MAX_RECORD_BYTES, PurgeOptions, Purged, Purger,
-    RealDisk, RecoveryOptions, RollLimits, SnapshotOptions, StoreError, WrittenSnapshot, write_snapshot,
+    Compression, Directories, DirectoryLock, Disk, LogOptions, MAX_RECORD_BYTES, PurgeOptions, RealDisk,
+    RecoveryOptions, RollLimits, SnapshotOptions, StoreError,
 };
 use tracing::info;
 
 use crate::config::{Config, OnMismatch, SnapshotCompression, Source};
 use crate::failure::Failure;
 use crate::server::membership_at_start;
-use crate::threads::log_position::LogPosition;
 use crate::threads::storage_thread::ConfigFiles;
 
 /// Bytes of the tree encoded under one lock: readers and the apply step wait no longer than this takes, about a tenth of a millisecond.
@@ -27,7 +25,6 @@ pub(crate) struct Opened {
     pub lock: DirectoryLock,
     pub files: Arc<Files>,
     pub start: Start,
-    pub snapshotter: Snapshotter,
     pub took: Duration,
     /// What the log says of the members; none where it says nothing.
     pub membership: Option<FoundMembership>,
@@ -51,7 +48,6 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     if let (Some(zxid), OnMismatch::Stop) = (recovered.report.first_mismatch, config.formats.on_digest_mismatch) {
         return Err(StoreError::wrong_tree(&files.directories, zxid));
     }
-    let hours = config.purge.interval_hours;
     Ok(Opened {
         lock,
         membership: FoundMembership::in_tree(
@@ -60,19 +56,24 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
             config.ensemble.as_ref().is_some_and(|ensemble| ensemble.multi_address_enabled),
         ),
         start,
-        snapshotter: Snapshotter {
-            files: files.clone(),
-            purger: Purger::new(),
-            purge_options: PurgeOptions {
-                retain_snapshots: config.purge.snap_retain_count as usize,
-                min_age: Duration::from_secs(3600 * u64::from(config.purge.min_age_hours)),
-                max_record_bytes: MAX_RECORD_BYTES,
-            },
-            purge_interval: (hours > 0).then(|| Duration::from_secs(3600 * u64::from(hours))),
-        },
         files,
         took: begin.elapsed(),
     })
+}
+
+/// What is kept of old files.
+pub(crate) fn purge_options(config: &Config) -> PurgeOptions {
+    PurgeOptions {
+        retain_snapshots: config.purge.snap_retain_count as usize,
+        min_age: Duration::from_secs(3600 * u64::from(config.purge.min_age_hours)),
+        max_record_bytes: MAX_RECORD_BYTES,
+    }
+}
+
+/// How often old files are removed; none where they are kept.
+pub(crate) fn purge_interval(config: &Config) -> Option<Duration> {
+    let hours = config.purge.interval_hours;
+    (hours > 0).then(|| Duration::from_secs(3600 * u64::from(hours)))
 }
 
 fn file_options(config: &Config) -> FileOptions {
@@ -126,55 +127,4 @@ pub(crate) fn files_of_test(directory: &std::path::Path) -> Arc<Files> {
     let log = LogOptions { preallocate_bytes: 0, ..LogOptions::default() };
     let options = FileOptions { log, ..FileOptions::default() };
     Arc::new(Files::new(Arc::new(RealDisk), directories, options).unwrap())
-}
-
-/// Whether the tree holds nothing that another leader may take back.
-pub(crate) fn knows_what_is_committed(shared: &Shared) -> bool {
-    matches!(shared.status_board.serving(), Serving::Deciding | Serving::Forwarding)
-}
-
-/// Takes snapshots and removes old files.
-pub(crate) struct Snapshotter {
-    files: Arc<Files>,
-    purger: Purger,
-    purge_options: PurgeOptions,
-    purge_interval: Option<Duration>,
-}
-
-impl Snapshotter {
-    /// Takes a snapshot; none where the history is rewritten meanwhile, or this server ceases to know what is committed.
-    pub fn take(&mut self, shared: &Shared, position: &LogPosition) -> Result<Option<WrittenSnapshot>, StoreError> {
-        let _history = position.hold_history();
-        let given_up = Cell::new(false);
-        let written = write_snapshot(
-            &*self.files.disk,
-            &self.files.directories.snapshot_dir,
-            &self.files.options.snapshots,
-            &mut |read| {
-                let tree = shared.tree();
-                // Another tree may be in its place as soon as nobody is served any more.
-                if given_up.get() || !knows_what_is_committed(shared) {
-                    given_up.set(true);
-                } else {
-                    read(&tree);
-                }
-            },
-            // The tree may be ahead of this server's disk where others have made a transaction durable.
-            &mut |zxid| {
-                given_up.set(given_up.get() || !position.wait_for(zxid));
-                if given_up.get() { Err(StoreError::Misuse("the snapshot was given up".to_owned())) } else { Ok(()) }
-            },
-        );
-        if given_up.get() { Ok(None) } else { written.map(Some) }
-    }
-
-    /// Removes old files. Which ones are old must not change meanwhile.
-    pub fn purge(&mut self, position: &LogPosition) -> Result<Purged, StoreError> {
-        let _history = position.hold_history();
-        self.purger.purge(&*self.files.disk, &self.files.directories, &self.purge_options, SystemTime::now())
-    }
-
-    pub fn purge_interval(&self) -> Option<Duration> {
-        self.purge_interval
-    }
 }

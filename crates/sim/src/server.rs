@@ -17,7 +17,7 @@ use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Connection, Input, Output, Replica, Serving, Shared, Time};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
-use rookeeper_store::{Directories, LogOptions, Purger, RecoveryOptions, RollLimits, SimDisk};
+use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
 use rookeeper_zab::{LinkId, Memberships, SyncPlan};
 
 use crate::checkers::durability::Promises;
@@ -25,7 +25,7 @@ use crate::config_files::ConfigFiles;
 use crate::faults::Sabotage;
 use crate::network::Item;
 use crate::scenes::Cue;
-use crate::snapshots::Begun;
+use crate::snapshots::Snapshots;
 use crate::storage::Storage;
 use crate::world::{Event, MS, World};
 
@@ -74,13 +74,11 @@ pub(crate) struct Process {
     pub shared: Arc<Shared>,
     pub replica: Replica,
     pub storage: Storage,
+    pub snapshots: Snapshots,
     tick_at_us: i64,
     pulse: Pulse,
     pub serving: Serving,
     pub applied: Zxid,
-    pub purger: Purger,
-    pub snapshot_due: bool,
-    pub snapshot: Option<Begun>,
     /// What the replica goes by, where it has said so.
     pub memberships: Option<Arc<Memberships>>,
 }

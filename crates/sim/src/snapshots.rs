@@ -1,130 +1,172 @@
-//! Snapshots that servers take of themselves. As in the shipping server the tree changes while it is being written, so that a snapshot shows a
-//! part of what comes behind its zxid.
+//! Snapshots that servers take of themselves: the shipping snapshotter, step by step, while the tree changes between the steps.
 //!
-//! What always holds here: a snapshot has its name only when everything that it may show is in the log on disk.
+//! What always holds here: a snapshot under way has the history held from its first step to its last; when it can't be written the process
+//! ends, as the shipping server does.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use rookeeper_proto::{TxnRecord, Zxid};
-use rookeeper_replica::Serving;
-use rookeeper_store::{PurgeOptions, SnapshotOptions, StoreError, write_snapshot};
-use rookeeper_tree::Tree;
-use rookeeper_tree::builder::TreeBuilder;
+use rookeeper_storage::{HistoryHold, Snapshotter, StorageError, Taking};
+use rookeeper_store::StoreError;
 
 use crate::faults::Sabotage;
 use crate::world::{Event, MS, World};
 
 /// So little that there are several portions.
-const PORTION_BYTES: usize = 300;
+pub(crate) const PORTION_BYTES: usize = 300;
 
-/// A tree as it was when a snapshot of it was begun.
+/// The snapshots of a process.
 #[derive(Debug)]
-pub(crate) struct Begun {
-    tree: Tree,
-    at: Zxid,
-    waits: bool,
+pub(crate) struct Snapshots {
+    snapshotter: Snapshotter,
+    /// Bytes logged, where somebody has asked for a snapshot. One request waits while a snapshot is being taken.
+    request: Option<u64>,
+    stage: Stage,
+    /// It is looked after later.
+    is_due: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Idle,
+    /// To be begun as soon as nobody rewrites the history.
+    Due,
+    Taking {
+        hold: HistoryHold,
+        waits: bool,
+    },
+}
+
+impl Snapshots {
+    pub fn new(snapshotter: Snapshotter) -> Snapshots {
+        Snapshots { snapshotter, request: None, stage: Stage::Idle, is_due: false }
+    }
 }
 
 impl World {
-    /// A snapshot begins, or what was begun is written.
-    pub(crate) fn snapshot(&mut self, server: usize) {
+    /// Asks for a snapshot. False where a request waits already.
+    pub(crate) fn ask_for_snapshot(&mut self, server: usize, logged_bytes: u64) -> bool {
+        let Some(process) = &mut self.servers[server].process else { return false };
+        let snapshots = &mut process.snapshots;
+        if snapshots.request.is_some() {
+            return false;
+        }
+        snapshots.request = Some(logged_bytes);
+        if !snapshots.is_due {
+            self.look_after_snapshot(server, 20 * MS);
+        }
+        true
+    }
+
+    fn look_after_snapshot(&mut self, server: usize, delay_us: i64) {
         let life = self.servers[server].life;
+        if let Some(process) = &mut self.servers[server].process {
+            process.snapshots.is_due = true;
+            self.schedule(self.now_us + delay_us, Event::Snapshot { server, life });
+        }
+    }
+
+    /// A snapshot is begun, or goes on.
+    pub(crate) fn snapshot(&mut self, server: usize) {
         let until_us = self.servers[server].disk_hangs_until_us;
         if self.now_us < until_us {
-            self.schedule(until_us.min(self.now_us + 10 * MS), Event::Snapshot { server, life });
-            return;
+            return self.look_after_snapshot(server, (until_us - self.now_us).min(10 * MS));
         }
-        let Some(process) = &mut self.servers[server].process else { return };
-        if !matches!(process.serving, Serving::Deciding | Serving::Forwarding) {
-            (process.snapshot_due, process.snapshot) = (false, None);
-            return;
-        }
-        let (applied, is_busy) = (process.applied, process.storage.is_busy());
-        let Some(begun) = process.snapshot.take() else {
-            let tree = process.shared.tree();
-            let (at, copied) = (tree.last_zxid(), copy(&tree));
-            drop(tree);
-            process.snapshot = Some(Begun { tree: copied, at, waits: false });
-            // A slow disk has more of it to write meanwhile, and less of the log.
-            let slowness = self.servers[server].slowness.min(10);
-            let at_us = self.now_us + self.random.skewed(100, self.plan.tick_ms * MS / 4) * slowness;
-            self.schedule(at_us, Event::Snapshot { server, life });
-            return;
-        };
-        let is_behind = is_busy || applied > self.servers[server].promises.durable;
-        let waits = is_behind && self.plan.sabotage != Some(Sabotage::SnapshotAheadOfLog);
-        if is_behind && !begun.waits {
-            self.figures.note("snapshots that wait for the log");
-            // A planned power cut may find out whether they do.
-            if self.plan.darkens_after_cuts && self.random.one_in(2) {
-                let at_us = self.now_us + self.random.skewed(100, 10 * MS);
-                let why = "power cuts while a snapshot waits for the log";
-                self.schedule(at_us, Event::PowerCut { server, life, why });
-            }
-        }
-        if waits {
-            if let Some(process) = &mut self.servers[server].process {
-                process.snapshot = Some(Begun { waits: true, ..begun });
-            }
-            self.schedule(self.now_us + 5 * MS, Event::Snapshot { server, life });
-            return;
-        }
-        let draw = self.random.draw();
-        let written = self.write_begun(server, begun, draw);
-        self.figures.snapshots_taken += 1;
-        if let Err(error) = written {
-            self.note(13, server as u64, 0, || format!("server {} can't take a snapshot: {error}", server + 1));
-            if self.servers[server].disk.has_crashed() {
-                self.stop(server, true);
-                let life = self.servers[server].life;
-                self.schedule(self.now_us + 1000 * MS, Event::Start { server, life });
-            }
-        }
-    }
-
-    /// What was applied since it was begun is applied to its tree between the portions.
-    fn write_begun(&mut self, server: usize, begun: Begun, mut draw: u64) -> Result<(), StoreError> {
-        let this = &mut self.servers[server];
-        let Some(process) = &mut this.process else { return Ok(()) };
-        process.snapshot_due = false;
-        let Begun { mut tree, at, .. } = begun;
-        let since: Vec<Arc<[u8]>> =
-            this.log.range(Zxid(at.0 + 1)..Zxid(process.applied.max(at).0 + 1)).map(|(_, body)| body.clone()).collect();
-        let mut since = since.into_iter();
-        let mut looks = 0;
-        write_snapshot(
-            &this.disk,
-            &this.directories.snapshot_dir,
-            &SnapshotOptions { portion_bytes: PORTION_BYTES, ..SnapshotOptions::default() },
-            &mut |read| {
-                let count = if looks == 0 { 0 } else { draw as usize & 7 };
-                for body in since.by_ref().take(count) {
-                    let record = TxnRecord::decode(&body).expect("what was applied can be read");
-                    tree.apply(&record.header, record.txn, &mut Vec::new());
+        match self.try_snapshot(server) {
+            Ok(Some(delay_us)) => self.look_after_snapshot(server, delay_us),
+            Ok(None) => {
+                if let Some(process) = &mut self.servers[server].process {
+                    process.snapshots.is_due = false;
                 }
-                (looks, draw) = (looks + 1, draw.rotate_right(3));
-                read(&tree);
-            },
-            &mut |_| Ok(()),
-        )?;
-        let options = PurgeOptions { retain_snapshots: 2, ..PurgeOptions::default() };
-        process.purger.purge(&this.disk, &this.directories, &options, SystemTime::UNIX_EPOCH).map(drop)
+            }
+            Err(error) => {
+                let error = StorageError::Snapshot(error);
+                self.note(13, server as u64, 0, || format!("server {} can't take a snapshot: {error}", server + 1));
+                self.end_for_want_of_a_disk(server);
+            }
+        }
     }
-}
 
-fn copy(tree: &Tree) -> Tree {
-    const WHOLE: &str = "it is the tree of a server";
-    let (head, mut walk) = tree.begin_snapshot();
-    let mut builder = TreeBuilder::new();
-    for entry in &head.sessions {
-        builder.add_session(entry.session, entry.timeout_ms);
+    /// Returns when there is more to do, if there is.
+    fn try_snapshot(&mut self, server: usize) -> Result<Option<i64>, StoreError> {
+        let is_ahead = self.plan.sabotage == Some(Sabotage::SnapshotAheadOfLog);
+        // A slow disk has more of it to write meanwhile, and less of the log.
+        let slowness = self.servers[server].slowness.min(10);
+        let step_us = self.random.skewed(20, self.plan.tick_ms * MS / 40) * slowness;
+        let Some(process) = &mut self.servers[server].process else { return Ok(None) };
+        let (snapshots, position) = (&mut process.snapshots, &mut process.storage.position);
+        let (hold, waits) = match std::mem::replace(&mut snapshots.stage, Stage::Idle) {
+            Stage::Taking { hold, waits } => (hold, waits),
+            Stage::Idle => {
+                let Some(logged_bytes) = snapshots.request.take() else { return Ok(None) };
+                if snapshots.snapshotter.is_due(logged_bytes) {
+                    snapshots.stage = Stage::Due;
+                } else {
+                    self.figures.note("snapshots that are not due");
+                }
+                return Ok(Some(0));
+            }
+            Stage::Due => match position.hold() {
+                Some(hold) => (hold, false),
+                None => {
+                    snapshots.stage = Stage::Due;
+                    return Ok(Some(MS));
+                }
+            },
+        };
+        let mut is_behind = false;
+        let durable = |zxid| {
+            let durable = position.has(zxid);
+            is_behind = durable.is_none();
+            // A planted bug takes everything for durable.
+            if is_ahead { Some(true) } else { durable }
+        };
+        let taking = match snapshots.snapshotter.step(&hold, durable) {
+            Ok(taking) => taking,
+            Err(error) => {
+                position.release(hold);
+                return Err(error);
+            }
+        };
+        let next = match taking {
+            Taking::More | Taking::Pause => {
+                snapshots.stage = Stage::Taking { hold, waits: false };
+                Some(step_us)
+            }
+            Taking::WaitsFor(_) => {
+                snapshots.stage = Stage::Taking { hold, waits: true };
+                Some(5 * MS)
+            }
+            Taking::GivenUp => {
+                position.release(hold);
+                self.figures.note("snapshots given up");
+                Some(0)
+            }
+            Taking::Taken(_) => {
+                self.figures.snapshots_taken += 1;
+                // Old files that can't be removed are in nobody's way.
+                let _ = snapshots.snapshotter.purge(&hold, SystemTime::UNIX_EPOCH);
+                position.release(hold);
+                // Unless the power went.
+                if self.servers[server].disk.has_crashed() {
+                    self.end_for_want_of_a_disk(server);
+                    return Ok(None);
+                }
+                Some(0)
+            }
+        };
+        if is_behind && !waits {
+            self.snapshot_waits(server);
+        }
+        Ok(next)
     }
-    for (id, list) in &head.acls {
-        builder.add_acl(*id, list.to_vec()).expect(WHOLE);
+
+    fn snapshot_waits(&mut self, server: usize) {
+        self.figures.note("snapshots that wait for the log");
+        // A planned power cut may find out whether they do.
+        if self.plan.darkens_after_cuts {
+            let at_us = self.now_us + self.random.skewed(100, 10 * MS);
+            let (life, why) = (self.servers[server].life, "power cuts while a snapshot waits for the log");
+            self.schedule(at_us, Event::PowerCut { server, life, why });
+        }
     }
-    while walk.next_chunk(tree, 1 << 20, &mut |entry| {
-        builder.add_node(&entry.path, entry.data.map(|data| data.0), entry.acl_id, entry.stat).expect(WHOLE);
-    }) {}
-    builder.finish(tree.last_zxid()).expect(WHOLE)
 }

@@ -47,11 +47,6 @@ impl Storage {
             due_us: None,
         }
     }
-
-    /// Something was asked for that is not answered yet.
-    pub fn is_busy(&self) -> bool {
-        self.is_storing || self.due_us.is_some()
-    }
 }
 
 impl World {
@@ -108,19 +103,23 @@ impl World {
         let done = if std::mem::take(&mut process.storage.is_storing) { self.end_step(server) } else { Ok(()) };
         if let Err(error) = done.and_then(|()| self.begin_step(server)) {
             self.note(11, server as u64, 0, || format!("the storage of server {} fails: {error}", server + 1));
-            let power = self.servers[server].disk.has_crashed();
-            self.figures.disk_failures += 1;
-            self.stop(server, power);
-            let life = self.servers[server].life;
-            let at_us = self.now_us + self.random.between(200, 5000) * MS;
-            self.schedule(at_us, Event::Start { server, life });
+            self.end_for_want_of_a_disk(server);
         }
+    }
+
+    /// The process ends because its disk failed, and is started again later.
+    pub(crate) fn end_for_want_of_a_disk(&mut self, server: usize) {
+        let power = self.servers[server].disk.has_crashed();
+        self.figures.disk_failures += 1;
+        self.stop(server, power);
+        let life = self.servers[server].life;
+        let at_us = self.now_us + self.random.between(200, 5000) * MS;
+        self.schedule(at_us, Event::Start { server, life });
     }
 
     /// Hands the worker what it takes, until it has something to do that takes its time.
     fn begin_step(&mut self, server: usize) -> Result<(), StorageError> {
         let now_us = self.now_us;
-        let life = self.servers[server].life;
         loop {
             let Some(process) = &mut self.servers[server].process else { return Ok(()) };
             let storage = &mut process.storage;
@@ -136,11 +135,11 @@ impl World {
                     return Ok(());
                 }
                 Next::Roll => {
-                    storage.worker.roll()?;
-                    if !process.snapshot_due {
-                        process.snapshot_due = true;
-                        storage.worker.snapshot_asked_for();
-                        self.schedule(now_us + 20 * MS, Event::Snapshot { server, life });
+                    let logged_bytes = storage.worker.roll()?;
+                    if self.ask_for_snapshot(server, logged_bytes)
+                        && let Some(process) = &mut self.servers[server].process
+                    {
+                        process.storage.worker.snapshot_asked_for();
                     }
                 }
                 Next::JobOrSync { .. } | Next::Sync | Next::Store | Next::Rewrite => {

@@ -17,11 +17,13 @@
 pub mod error;
 pub mod files;
 pub mod log_position;
+pub mod snapshots;
 pub mod start;
 pub mod worker;
 
 pub use error::StorageError;
 pub use files::{FileOptions, Files};
-pub use log_position::{LogPosition, RewritePermit};
+pub use log_position::{HistoryHold, LogPosition, RewritePermit};
+pub use snapshots::{Snapshotter, Taking};
 pub use start::{Secured, Start};
 pub use worker::{Batching, Job, Next, StorageWorker, Synced};

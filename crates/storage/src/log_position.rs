@@ -21,6 +21,10 @@ pub struct LogPosition {
 #[derive(Debug)]
 pub struct RewritePermit(());
 
+/// The history as it is, apart from growing, until this is given back to [`LogPosition::release`].
+#[derive(Debug)]
+pub struct HistoryHold(());
+
 impl LogPosition {
     pub fn new(synced: Zxid) -> LogPosition {
         LogPosition { synced, interrupted: false, held: false, rewriting: false }
@@ -42,16 +46,18 @@ impl LogPosition {
         }
     }
 
-    /// Keeps the history as it is, apart from growing, until [`LogPosition::release`]. False where somebody else has it now.
+    /// Keeps the history as it is, apart from growing, until [`LogPosition::release`]. None where somebody else has it now: to be asked for
+    /// again then.
     #[must_use]
-    pub fn hold(&mut self) -> bool {
-        let free = !self.held && !self.rewriting;
-        self.held |= free;
-        free
+    pub fn hold(&mut self) -> Option<HistoryHold> {
+        if self.held || self.rewriting {
+            return None;
+        }
+        self.held = true;
+        Some(HistoryHold(()))
     }
 
-    pub fn release(&mut self) {
-        assert!(self.held, "only what is held is released");
+    pub fn release(&mut self, _hold: HistoryHold) {
         self.held = false;
     }
 
@@ -94,14 +100,15 @@ mod tests {
     #[test]
     fn the_history_is_either_held_or_rewritten() {
         let mut position = LogPosition::new(Zxid(5));
-        assert!(position.hold() && !position.hold());
+        let hold = position.hold().unwrap();
+        assert!(position.hold().is_none());
         assert!(position.rewrite().is_none());
         assert_eq!(position.has(Zxid(6)), Some(false), "whoever holds it must not wait");
-        position.release();
+        position.release(hold);
         let permit = position.rewrite().unwrap();
-        assert!(!position.hold() && position.rewrite().is_none());
+        assert!(position.hold().is_none() && position.rewrite().is_none());
         position.rewritten(permit, Zxid(3));
         assert_eq!((position.has(Zxid(3)), position.has(Zxid(4))), (Some(true), None));
-        assert!(position.hold());
+        assert!(position.hold().is_some());
     }
 }

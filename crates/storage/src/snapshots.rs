@@ -84,7 +84,7 @@ impl Snapshotter {
 
     /// Whether the tree holds nothing that another leader may take back.
     fn knows_what_is_committed(&self) -> bool {
-        matches!(self.shared.bulletin.serving(), Serving::Deciding | Serving::Forwarding)
+        matches!(self.shared.status_board.serving(), Serving::Deciding | Serving::Forwarding)
     }
 
     /// Goes on with a snapshot, or begins one. `durable`: whether the log is durable up to a transaction; none while that may still come. The

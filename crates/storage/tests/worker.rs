@@ -7,7 +7,7 @@ mod common;
 use common::{Answers, REFUSED, all_jobs, append, drive, empty_database, files, shared, tree_of, worker, zxid};
 use rookeeper_proto::Zxid;
 use rookeeper_replica::Store;
-use rookeeper_storage::{Batching, Job, LogPosition, Next, StorageError};
+use rookeeper_storage::{Batching, Job, Next, StorageError};
 use rookeeper_store::Fault;
 use rookeeper_tree::Tree;
 use rookeeper_zab::Membership;
@@ -229,15 +229,6 @@ fn bytes_count_until_a_snapshot_was_asked_for() {
     let first = logged(1..=5, false);
     assert_eq!(logged(6..=10, true), first * 2 + 1, "the paths of the tenth is longer by one");
     assert_eq!(logged(11..=15, false), first + 5);
-}
-
-#[test]
-fn the_history_is_not_rewritten_while_somebody_needs_it() {
-    let mut position = LogPosition::new(zxid(3));
-    assert!(position.hold());
-    assert!(position.rewrite().is_none());
-    position.release();
-    assert!(position.rewrite().is_some());
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub use repair::{CheckReport, Repaired, check, repair_log};
 pub use report::{LogEnd, LogReport, Origin, RecoveryReport};
 pub use roll_policy::RollLimits;
 pub use sim_disk::{Fault, SimDisk};
-pub use snapshot_writer::{SnapshotOptions, WrittenSnapshot, write_snapshot};
+pub use snapshot_writer::{OngoingSnapshot, SnapshotOptions, SnapshotStep, Whole, WrittenSnapshot, write_snapshot};
 
 /// The version of the formats of logs and snapshots, in their headers and in the name of their directory.
 pub const FORMAT_VERSION: i32 = 2;

@@ -7,6 +7,7 @@
 //!
 //! Counterpart in the original: `FileSnap.serialize`, which writes to the final name.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rookeeper_proto::Zxid;
 use rookeeper_proto::jute;
 use rookeeper_proto::snapshot::{AclEntry, DigestTrailer, END_OF_NODES, FileHeader};
 use rookeeper_proto::txn::Digest;
-use rookeeper_tree::{SnapshotHead, SnapshotWalk, Tree};
+use rookeeper_tree::{SnapshotHead, SnapshotStart, SnapshotWalk, Tree};
 
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
@@ -73,14 +74,18 @@ pub fn write_snapshot(
     with_tree: &mut WithTree<'_>,
     durable: &mut dyn FnMut(Zxid) -> Result<()>,
 ) -> Result<WrittenSnapshot> {
-    let (head, walk) = begin(with_tree)?;
-    let zxid = head.zxid;
-    if let Some(path) = valid_one(disk, dir, zxid, options)? {
-        return Ok(WrittenSnapshot { zxid, path, bytes: 0 });
+    let mut snapshot = OngoingSnapshot::begin(dir, options);
+    let shows = match snapshot.run_to_the_end(disk, with_tree)? {
+        Whole::Written { shows } => shows,
+        Whole::Present(present) => return Ok(present),
+    };
+    match durable(shows) {
+        Ok(()) => snapshot.publish(disk),
+        Err(error) => {
+            snapshot.give_up(disk);
+            Err(error)
+        }
     }
-    let path = dir.join(names::snapshot(zxid, options.compression));
-    let bytes = write_as(disk, dir, &path, options, (&head, walk), with_tree, durable)?;
-    Ok(WrittenSnapshot { zxid, path, bytes })
 }
 
 /// Writes a snapshot that is to take the place of everything else, see [`crate::truncate`]. One of the same zxid that is there says
@@ -92,75 +97,210 @@ pub(crate) fn write_for_install(
     with_tree: &mut WithTree<'_>,
     zxid: Zxid,
 ) -> Result<u64> {
-    let (head, walk) = begin(with_tree)?;
-    if head.zxid != zxid {
-        return Err(StoreError::Misuse(format!(
-            "the tree is at {} and can't be stored as the one at {zxid}",
-            head.zxid
-        )));
-    }
-    let path = dir.join(names::installation(zxid, options.compression));
-    write_as(disk, dir, &path, options, (&head, walk), with_tree, &mut |_| Ok(()))
+    let mut snapshot = OngoingSnapshot { installs: Some(zxid), ..OngoingSnapshot::begin(dir, options) };
+    snapshot.run_to_the_end(disk, with_tree)?;
+    Ok(snapshot.publish(disk)?.bytes)
 }
 
-/// Gathers what stands in front of the nodes.
-fn begin(with_tree: &mut WithTree<'_>) -> Result<(SnapshotHead, SnapshotWalk)> {
-    let mut start = None;
-    with_tree(&mut |tree| start = Some(tree.start_snapshot()));
-    let mut start = start.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))?;
-    loop {
-        let mut more = false;
-        with_tree(&mut |tree| more = start.go_on(tree, ENTRIES_AT_ONCE));
-        if !more {
-            return Ok(start.finish());
+/// A snapshot that is being written, a step at a time. The tree may change between the steps.
+#[derive(Debug)]
+pub struct OngoingSnapshot {
+    dir: PathBuf,
+    options: SnapshotOptions,
+    /// It is to take the place of everything else, and must be of this transaction.
+    installs: Option<Zxid>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// What stands in front of the nodes is gathered, from the first look at the tree on.
+    Head(Option<SnapshotStart>),
+    Nodes {
+        zxid: Zxid,
+        walk: SnapshotWalk,
+        output: Box<SealingWriter>,
+    },
+    /// Only the end is missing, which is taken from the tree as it is then.
+    End {
+        zxid: Zxid,
+        output: Box<SealingWriter>,
+    },
+    Whole {
+        zxid: Zxid,
+        bytes: u64,
+    },
+    Failed,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotStep {
+    /// There is more to do.
+    More,
+    /// The tree has a part of a transaction: there is more to do in a moment.
+    Pause,
+    Whole(Whole),
+}
+
+/// The end of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whole {
+    /// The file is whole and on disk, and has not its name. It may show a part of everything up to this transaction, so that it may be
+    /// published once the log is durable up to there.
+    Written { shows: Zxid },
+    /// A valid one was there already.
+    Present(WrittenSnapshot),
+}
+
+impl OngoingSnapshot {
+    /// A snapshot of the tree that the next step sees.
+    pub fn begin(dir: &Path, options: &SnapshotOptions) -> OngoingSnapshot {
+        OngoingSnapshot { dir: dir.to_owned(), options: *options, installs: None, stage: Stage::Head(None) }
+    }
+
+    /// Looks at the tree once, for no longer than a portion takes, and writes what was seen. A failed step leaves nothing behind, and is the
+    /// last one.
+    pub fn step(&mut self, disk: &dyn Disk, with_tree: &mut WithTree<'_>) -> Result<SnapshotStep> {
+        let temporary = self.temporary();
+        let step = self.try_step(disk, with_tree);
+        if let (Err(_), Some(temporary)) = (&step, temporary) {
+            // What can't be removed now is removed at the next start.
+            let _ = disk.remove(&temporary);
+        }
+        step
+    }
+
+    /// Gives the file its name, durably. Everything that it shows must be durable in the log.
+    pub fn publish(self, disk: &dyn Disk) -> Result<WrittenSnapshot> {
+        let Stage::Whole { zxid, bytes } = self.stage else {
+            return Err(StoreError::Misuse("a snapshot was to be published that is not whole".to_owned()));
+        };
+        let (dir, compression) = (&self.dir, self.options.compression);
+        let temporary = temporary(dir, zxid, compression);
+        let name = if self.installs.is_some() {
+            names::installation(zxid, compression)
+        } else {
+            names::snapshot(zxid, compression)
+        };
+        let path = dir.join(name);
+        let named = disk
+            .rename(&temporary, &path)
+            .map_err(|error| StoreError::disk("rename", &temporary, error))
+            .and_then(|()| disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error)));
+        if let Err(error) = named {
+            let _ = disk.remove(&temporary);
+            return Err(error);
+        }
+        Ok(WrittenSnapshot { zxid, path, bytes })
+    }
+
+    /// Removes what was written.
+    pub fn give_up(self, disk: &dyn Disk) {
+        if let Some(temporary) = self.temporary() {
+            let _ = disk.remove(&temporary);
         }
     }
+
+    fn run_to_the_end(&mut self, disk: &dyn Disk, with_tree: &mut WithTree<'_>) -> Result<Whole> {
+        loop {
+            match self.step(disk, with_tree)? {
+                SnapshotStep::More => {}
+                SnapshotStep::Pause => std::thread::sleep(BETWEEN_ZXIDS),
+                SnapshotStep::Whole(whole) => return Ok(whole),
+            }
+        }
+    }
+
+    /// The file, once there is one.
+    fn temporary(&self) -> Option<PathBuf> {
+        match self.stage {
+            Stage::Head(_) | Stage::Failed => None,
+            Stage::Nodes { zxid, .. } | Stage::End { zxid, .. } | Stage::Whole { zxid, .. } => {
+                Some(temporary(&self.dir, zxid, self.options.compression))
+            }
+        }
+    }
+
+    fn try_step(&mut self, disk: &dyn Disk, with_tree: &mut WithTree<'_>) -> Result<SnapshotStep> {
+        match std::mem::replace(&mut self.stage, Stage::Failed) {
+            Stage::Head(None) => {
+                let start = look(with_tree, |tree| tree.start_snapshot())?;
+                if let Some(zxid) = self.installs.filter(|zxid| *zxid != start.zxid()) {
+                    return Err(StoreError::Misuse(format!(
+                        "the tree is at {} and can't be stored as the one at {zxid}",
+                        start.zxid()
+                    )));
+                }
+                self.stage = Stage::Head(Some(start));
+                Ok(SnapshotStep::More)
+            }
+            Stage::Head(Some(mut start)) => {
+                if look(with_tree, |tree| start.go_on(tree, ENTRIES_AT_ONCE))? {
+                    self.stage = Stage::Head(Some(start));
+                    return Ok(SnapshotStep::More);
+                }
+                let (head, walk) = start.finish();
+                let zxid = head.zxid;
+                if self.installs.is_none()
+                    && let Some(path) = valid_one(disk, &self.dir, zxid, &self.options)?
+                {
+                    return Ok(SnapshotStep::Whole(Whole::Present(WrittenSnapshot { zxid, path, bytes: 0 })));
+                }
+                let temporary = temporary(&self.dir, zxid, self.options.compression);
+                let output = begin_file(disk, &temporary, &self.options, &head).inspect_err(|_| {
+                    let _ = disk.remove(&temporary);
+                })?;
+                self.stage = Stage::Nodes { zxid, walk, output: Box::new(output) };
+                Ok(SnapshotStep::More)
+            }
+            Stage::Nodes { zxid, mut walk, mut output } => {
+                let portion_bytes = self.options.portion_bytes;
+                let mut portion = std::mem::take(&mut output.portion);
+                let more = look(with_tree, |tree| {
+                    walk.next_chunk(tree, portion_bytes, &mut |entry| jute::append(&mut portion, &entry))
+                })?;
+                if !more {
+                    jute::append(&mut portion, END_OF_NODES);
+                }
+                let written = output.write(&portion).and_then(|()| if more { Ok(()) } else { output.seal() });
+                written.map_err(|error| self.cannot_write(zxid, error))?;
+                portion.clear();
+                output.portion = portion;
+                self.stage = if more { Stage::Nodes { zxid, walk, output } } else { Stage::End { zxid, output } };
+                Ok(SnapshotStep::More)
+            }
+            Stage::End { zxid, output } => {
+                // Zxid and digest belong together, and nothing is encoded after them.
+                let end = |tree: &Tree| (!tree.is_between_zxids()).then(|| (tree.last_zxid(), tree.digest()));
+                let Some(end) = look(with_tree, end)? else {
+                    self.stage = Stage::End { zxid, output };
+                    return Ok(SnapshotStep::Pause);
+                };
+                let bytes = output.finish(&self.options, end).map_err(|error| self.cannot_write(zxid, error))?;
+                self.stage = Stage::Whole { zxid, bytes };
+                Ok(SnapshotStep::Whole(Whole::Written { shows: end.0 }))
+            }
+            Stage::Whole { .. } | Stage::Failed => {
+                Err(StoreError::Misuse("a snapshot was to go on that is over".to_owned()))
+            }
+        }
+    }
+
+    fn cannot_write(&self, zxid: Zxid, error: io::Error) -> StoreError {
+        StoreError::disk("write", &temporary(&self.dir, zxid, self.options.compression), error)
+    }
 }
 
-/// Returns the length.
-fn write_as(
-    disk: &dyn Disk,
-    dir: &Path,
-    path: &Path,
-    options: &SnapshotOptions,
-    (head, mut walk): (&SnapshotHead, SnapshotWalk),
-    with_tree: &mut WithTree<'_>,
-    durable: &mut dyn FnMut(Zxid) -> Result<()>,
-) -> Result<u64> {
-    let zxid = head.zxid;
-    let temporary = dir.join(names::temporary(&names::snapshot(zxid, options.compression)));
-    let written = write(disk, &temporary, options, head, &mut |output| {
-        let mut more = false;
-        with_tree(&mut |tree| {
-            more = walk.next_chunk(tree, options.portion_bytes, &mut |entry| jute::append(output, &entry));
-        });
-        more
-    });
-    let result = written.and_then(|writer| {
-        // Zxid and digest belong together, and nothing is encoded after them.
-        let end = loop {
-            let (mut looked, mut end) = (false, None);
-            with_tree(&mut |tree| {
-                looked = true;
-                end = (!tree.is_between_zxids()).then(|| (tree.last_zxid(), tree.digest()));
-            });
-            match end {
-                Some(end) => break end,
-                None if looked => std::thread::sleep(BETWEEN_ZXIDS),
-                None => break (zxid, 0),
-            }
-        };
-        let bytes = writer.finish(options, end).map_err(|error| StoreError::disk("write", &temporary, error))?;
-        durable(end.0)?;
-        disk.rename(&temporary, path).map_err(|error| StoreError::disk("rename", &temporary, error))?;
-        disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error))?;
-        Ok(bytes)
-    });
-    if result.is_err() {
-        // What can't be removed now is removed at the next start.
-        let _ = disk.remove(&temporary);
-    }
-    result
+fn temporary(dir: &Path, zxid: Zxid, compression: Compression) -> PathBuf {
+    dir.join(names::temporary(&names::snapshot(zxid, compression)))
+}
+
+/// One look at the tree.
+fn look<T>(with_tree: &mut WithTree<'_>, mut see: impl FnMut(&Tree) -> T) -> Result<T> {
+    let mut seen = None;
+    with_tree(&mut |tree| seen = Some(see(tree)));
+    seen.ok_or_else(|| StoreError::Misuse("no tree to take a snapshot of".to_owned()))
 }
 
 /// A valid snapshot of the same zxid, in whatever form.
@@ -179,17 +319,16 @@ fn valid_one(disk: &dyn Disk, dir: &Path, zxid: Zxid, options: &SnapshotOptions)
     Ok(None)
 }
 
-fn write(
+/// Creates the file, and writes what stands in front of the nodes.
+fn begin_file(
     disk: &dyn Disk,
     temporary: &Path,
     options: &SnapshotOptions,
     head: &SnapshotHead,
-    next_portion: &mut dyn FnMut(&mut Vec<u8>) -> bool,
 ) -> Result<SealingWriter> {
     let failed = |error| StoreError::disk("write", temporary, error);
     let file = disk.create(temporary).map_err(|error| StoreError::disk("create", temporary, error))?;
     let writer = Writer::new(file, options.compression).map_err(failed)?;
-    let mut output = SealingWriter { writer, checksum: simd_adler32::Adler32::new() };
     let mut portion = Vec::with_capacity(options.portion_bytes + 4096);
     jute::append(&mut portion, &FileHeader::SNAPSHOT);
     jute::append(&mut portion, &head.sessions);
@@ -197,17 +336,10 @@ fn write(
     for (acl_id, acl) in &head.acls {
         jute::append(&mut portion, &AclEntry { acl_id: *acl_id, acl: Some(acl.to_vec()) });
     }
-    loop {
-        output.write(&portion).map_err(failed)?;
-        portion.clear();
-        let more = next_portion(&mut portion);
-        if !more {
-            break;
-        }
-    }
-    jute::append(&mut portion, END_OF_NODES);
+    let mut output = SealingWriter { writer, checksum: simd_adler32::Adler32::new(), portion: Vec::new() };
     output.write(&portion).map_err(failed)?;
-    output.seal().map_err(failed)?;
+    portion.clear();
+    output.portion = portion;
     Ok(output)
 }
 
@@ -215,6 +347,14 @@ fn write(
 struct SealingWriter {
     writer: Writer,
     checksum: simd_adler32::Adler32,
+    /// Room for what the next look at the tree gives.
+    portion: Vec<u8>,
+}
+
+impl fmt::Debug for SealingWriter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SealingWriter").finish_non_exhaustive()
+    }
 }
 
 impl SealingWriter {

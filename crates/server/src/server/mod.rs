@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rookeeper_proto::ServerId;
 use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
 use rookeeper_replica::{Reaping, Replica, Serving, Settings, Shared};
-use rookeeper_storage::{Batching, Files, Secured, StorageWorker};
+use rookeeper_storage::{Batching, Files, Secured, Snapshotter, StorageWorker};
 use rookeeper_tree::AccessConfig;
 use rookeeper_zab::HostPort;
 use tokio::runtime::Handle;
@@ -44,7 +44,7 @@ use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
 use crate::storage::{self, Opened};
 use crate::threads::log_position::LogPosition;
 use crate::threads::replica_thread::{self, EnsemblePorts, INPUT_QUEUE, ReplicaRuntime, ReplicaThread};
-use crate::threads::snapshot_thread::{self, SnapshotRequests};
+use crate::threads::snapshot_thread::{self, SnapshotRequests, SnapshotThread};
 use crate::threads::storage_thread::{self, StorageQueue, StorageThread};
 use crate::version;
 use starting::{Starting, Step};
@@ -116,7 +116,7 @@ impl Server {
             })
             .await?
         };
-        let Opened { lock, files, start, snapshotter, took, membership } = opened;
+        let Opened { lock, files, start, took, membership } = opened;
         let (recovered_zxid, node_count) = (start.recovered.tree.last_zxid(), start.recovered.tree.node_count());
         let (report, load_times) = (&start.recovered.report, start.recovered.load_times);
         let (replayed, mismatches) =
@@ -155,16 +155,21 @@ impl Server {
         let activities = Arc::new(Activities::new(clock));
         let position = Arc::new(LogPosition::new(recovered_zxid));
         let (snapshots, snapshot_requests) = SnapshotRequests::new();
-        let mut snapshotter = snapshot_thread::SnapshotThread::new(
-            snapshotter,
-            shared.clone(),
-            position.clone(),
-            figures.clone(),
-            failures.clone(),
-            activities.clone(),
-        );
+        let snapshot_thread = SnapshotThread {
+            snapshotter: Snapshotter::new(
+                files.clone(),
+                shared.clone(),
+                storage::purge_options(&config),
+                first_snapshot.as_ref(),
+            ),
+            position: position.clone(),
+            purge_interval: storage::purge_interval(&config),
+            figures: figures.clone(),
+            failures: failures.clone(),
+            activities: activities.clone(),
+        };
         if let Some(written) = &first_snapshot {
-            snapshotter.was_taken(written, securing);
+            snapshot_thread::note_taken(&figures, written, securing);
         } else if wants_snapshot {
             snapshots.request(0);
         }
@@ -218,7 +223,7 @@ impl Server {
                 activities,
             })
             .map_err(thread_failure)?,
-            snapshot_thread::spawn(snapshotter, snapshot_requests).map_err(thread_failure)?,
+            snapshot_thread::spawn(snapshot_thread, snapshot_requests).map_err(thread_failure)?,
         ];
 
         starting.at(Step::OpeningClientPort);

@@ -1,9 +1,11 @@
 //! How far the log is on disk, and who may rely on it: what the storage thread and the snapshot thread tell each other, and how they wait.
 //! The rules are those of [`rookeeper_storage::LogPosition`].
 
+use std::ops::Deref;
+
 use parking_lot::{Condvar, Mutex};
 use rookeeper_proto::Zxid;
-use rookeeper_storage::RewritePermit;
+use rookeeper_storage::{HistoryHold, RewritePermit};
 
 #[derive(Debug)]
 pub(crate) struct LogPosition {
@@ -13,7 +15,11 @@ pub(crate) struct LogPosition {
 
 /// The history stays as it is, apart from growing, while this lives.
 #[derive(Debug)]
-pub(crate) struct Hold<'a>(&'a LogPosition);
+pub(crate) struct Hold<'a> {
+    position: &'a LogPosition,
+    /// None once it is given back.
+    hold: Option<HistoryHold>,
+}
 
 impl LogPosition {
     pub fn new(synced: Zxid) -> LogPosition {
@@ -25,6 +31,11 @@ impl LogPosition {
         self.change(|position| position.advance(synced));
     }
 
+    /// Whether everything up to `zxid` is durable; none while that may still come.
+    pub fn has(&self, zxid: Zxid) -> Option<bool> {
+        self.position.lock().has(zxid)
+    }
+
     /// Waits until everything up to `zxid` is durable; false where that is not to come.
     pub fn wait_for(&self, zxid: Zxid) -> bool {
         self.wait(|position| position.has(zxid))
@@ -32,8 +43,8 @@ impl LogPosition {
 
     /// Waits while the history is rewritten.
     pub fn hold_history(&self) -> Hold<'_> {
-        self.wait(|position| position.hold().then_some(()));
-        Hold(self)
+        let hold = self.wait(rookeeper_storage::LogPosition::hold);
+        Hold { position: self, hold: Some(hold) }
     }
 
     /// Waits until nobody holds the history any more.
@@ -72,9 +83,19 @@ impl LogPosition {
     }
 }
 
+impl Deref for Hold<'_> {
+    type Target = HistoryHold;
+
+    fn deref(&self) -> &HistoryHold {
+        self.hold.as_ref().expect("it is given back at its end")
+    }
+}
+
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        self.0.change(rookeeper_storage::LogPosition::release);
+        if let Some(hold) = self.hold.take() {
+            self.position.change(|position| position.release(hold));
+        }
     }
 }
 

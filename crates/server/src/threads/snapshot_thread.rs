@@ -1,31 +1,25 @@
-//! The thread that takes snapshots and removes old files, while writes go on.
+//! The thread that drives a [`Snapshotter`]: takes snapshots and removes old files, while writes go on.
 //!
-//! A snapshot reads the tree in short portions; what changes meanwhile is in the log behind it. A request that comes while one is being
-//! taken is dropped: the next roll of the log asks again. So is one that comes too early: while the log since the last snapshot is
-//! small beside that snapshot, replaying it costs less than writing everything again. A member takes none before it serves, because
-//! until then what is in its tree may be taken back.
+//! One request may wait while a snapshot is being taken; further ones are dropped, and the next roll of the log asks again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use rookeeper_replica::Shared;
-use rookeeper_storage::StorageError;
-use rookeeper_store::WrittenSnapshot;
+use rookeeper_storage::{Snapshotter, StorageError, Taking};
+use rookeeper_store::{StoreError, WrittenSnapshot};
 use tracing::{debug, info, warn};
 
-use crate::failure::{Failure, Failures};
+use crate::failure::Failures;
 use crate::net::descriptors;
 use crate::observe::activity::Activities;
 use crate::observe::figures::Figures;
-use crate::storage::{Snapshotter, knows_what_is_committed};
 use crate::threads::log_position::LogPosition;
 
-/// A snapshot is taken once the log has grown by at least this share of the last snapshot's size. So a large database under many
-/// writes spends at most two bytes of snapshots on a byte of log, and a restart replays at most half of what it loads.
-const LOG_SHARE: u64 = 2;
+/// Between two looks at a tree that has a part of a transaction.
+const BETWEEN_ZXIDS: Duration = Duration::from_millis(1);
 
 /// How much the thread stands back; 19 would be the most.
 const NICENESS: i32 = 10;
@@ -57,15 +51,13 @@ impl SnapshotRequests {
 }
 
 pub(crate) struct SnapshotThread {
-    snapshotter: Snapshotter,
-    shared: Arc<Shared>,
-    position: Arc<LogPosition>,
-    figures: Arc<Figures>,
-    failures: Failures,
-    activities: Arc<Activities>,
-    /// The size of the last snapshot, and what the log has got since.
-    last_bytes: u64,
-    logged_bytes: u64,
+    pub snapshotter: Snapshotter,
+    pub position: Arc<LogPosition>,
+    /// How often old files are removed; none where they are kept.
+    pub purge_interval: Option<Duration>,
+    pub figures: Arc<Figures>,
+    pub failures: Failures,
+    pub activities: Arc<Activities>,
 }
 
 /// Runs until the log thread is gone.
@@ -74,34 +66,22 @@ pub(crate) fn spawn(mut this: SnapshotThread, requests: Receiver<Request>) -> st
 }
 
 impl SnapshotThread {
-    pub fn new(
-        snapshotter: Snapshotter,
-        shared: Arc<Shared>,
-        position: Arc<LogPosition>,
-        figures: Arc<Figures>,
-        failures: Failures,
-        activities: Arc<Activities>,
-    ) -> SnapshotThread {
-        SnapshotThread { snapshotter, shared, position, figures, failures, activities, last_bytes: 0, logged_bytes: 0 }
-    }
-
     fn run(&mut self, requests: &Receiver<Request>) {
         // On Linux this is for the calling thread alone. A snapshot should use the time that requests leave, not take theirs.
         if let Err(error) = rustix::process::nice(NICENESS) {
             debug!(%error, "the snapshot thread keeps its priority");
         }
-        let interval = self.snapshotter.purge_interval();
+        let interval = self.purge_interval;
         let mut next_purge = interval.map(|_| Instant::now());
         loop {
             let wait = next_purge.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             match requests.recv_timeout(wait) {
                 Ok(request) => {
-                    self.logged_bytes += request.logged_bytes;
-                    if self.logged_bytes < self.last_bytes / LOG_SHARE || !knows_what_is_committed(&self.shared) {
+                    if !self.snapshotter.is_due(request.logged_bytes) {
                         continue;
                     }
-                    if let Err(failure) = self.take() {
-                        self.failures.report(failure);
+                    if let Err(error) = self.take() {
+                        self.failures.report(error.into());
                         return;
                     }
                     // At once: under many writes an hour's snapshots would fill the disk.
@@ -118,22 +98,11 @@ impl SnapshotThread {
         }
     }
 
-    /// The start has taken one.
-    pub fn was_taken(&mut self, written: &WrittenSnapshot, took: Duration) {
-        let zxid = written.zxid;
-        self.logged_bytes = 0;
-        self.last_bytes = written.bytes;
-        let took_ms = took.as_millis() as u64;
-        self.figures.snapshot_time_ms.record(took_ms);
-        self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
-        info!(bytes = written.bytes, "Snapshot taken in {took_ms} ms: zxid {zxid}");
-    }
-
     /// Takes a snapshot now.
-    fn take(&mut self) -> Result<(), Failure> {
+    fn take(&mut self) -> Result<(), StorageError> {
         let start = Instant::now();
         self.activities.snapshot.begin(self.activities.clock.monotonic_ms());
-        let taken = self.snapshotter.take(&self.shared, &self.position);
+        let taken = self.take_steps();
         self.activities.snapshot.end();
         match taken {
             Ok(None) => {
@@ -141,7 +110,7 @@ impl SnapshotThread {
                 Ok(())
             }
             Ok(Some(written)) => {
-                self.was_taken(&written, start.elapsed());
+                note_taken(&self.figures, &written, start.elapsed());
                 Ok(())
             }
             Err(error) if error.io().is_some_and(descriptors::are_exhausted) => {
@@ -154,14 +123,30 @@ impl SnapshotThread {
             }
             Err(error) => {
                 self.figures.snapshot_errors.fetch_add(1, Relaxed);
-                Err(StorageError::Snapshot(error).into())
+                Err(StorageError::Snapshot(error))
+            }
+        }
+    }
+
+    /// None where the snapshot was given up.
+    fn take_steps(&mut self) -> Result<Option<WrittenSnapshot>, StoreError> {
+        let hold = self.position.hold_history();
+        loop {
+            match self.snapshotter.step(&hold, |zxid| self.position.has(zxid))? {
+                Taking::More => {}
+                Taking::Pause => thread::sleep(BETWEEN_ZXIDS),
+                Taking::WaitsFor(zxid) => {
+                    self.position.wait_for(zxid);
+                }
+                Taking::Taken(written) => return Ok(Some(written)),
+                Taking::GivenUp => return Ok(None),
             }
         }
     }
 
     fn purge(&mut self) {
         self.activities.snapshot.begin(self.activities.clock.monotonic_ms());
-        match self.snapshotter.purge(&self.position) {
+        match self.snapshotter.purge(&self.position.hold_history(), SystemTime::now()) {
             Ok(purged) => {
                 self.figures.snapshots_purged.fetch_add(purged.snapshots as u64, Relaxed);
                 self.figures.logs_purged.fetch_add(purged.logs as u64, Relaxed);
@@ -173,4 +158,12 @@ impl SnapshotThread {
         }
         self.activities.snapshot.end();
     }
+}
+
+/// Tells of a snapshot that was taken, also by the start.
+pub(crate) fn note_taken(figures: &Figures, written: &WrittenSnapshot, took: Duration) {
+    let (zxid, took_ms) = (written.zxid, took.as_millis() as u64);
+    figures.snapshot_time_ms.record(took_ms);
+    figures.last_snapshot_zxid.store(zxid.0, Relaxed);
+    info!(bytes = written.bytes, "Snapshot taken in {took_ms} ms: zxid {zxid}");
 }

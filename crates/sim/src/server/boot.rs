@@ -8,16 +8,17 @@ use std::sync::Arc;
 use rookeeper_proto::Zxid;
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{EnsembleSettings, Epochs, Input, Reaping, Replica, Serving, Settings, Shared};
-use rookeeper_storage::{FileOptions, Files, Start, StorageError, StorageWorker};
+use rookeeper_storage::{FileOptions, Files, Snapshotter, Start, StorageError, StorageWorker};
 use rookeeper_store::log_reader::{LogReader, Next};
 use rookeeper_store::names::{self, Listing};
 use rookeeper_store::truncate::truncate;
-use rookeeper_store::{Directories, Disk, Purger, SnapshotOptions, StoreError, recover};
+use rookeeper_store::{Directories, Disk, PurgeOptions, SnapshotOptions, StoreError, recover};
 use rookeeper_tree::access::AccessConfig;
 use rookeeper_zab::{Membership, Memberships};
 
 use super::{Process, recovery};
 use crate::faults::Sabotage;
+use crate::snapshots::{PORTION_BYTES, Snapshots};
 use crate::storage::Storage;
 use crate::world::{Event, MS, World};
 
@@ -71,8 +72,11 @@ impl World {
         }
         let empty_is_expected =
             self.plan.empty_is_expected || self.plan.sabotage == Some(Sabotage::VotesWithoutItsDisk);
-        let options =
-            FileOptions { log: options, snapshots: SnapshotOptions::default(), recovery: recovery(empty_is_expected) };
+        let options = FileOptions {
+            log: options,
+            snapshots: SnapshotOptions { portion_bytes: PORTION_BYTES, ..SnapshotOptions::default() },
+            recovery: recovery(empty_is_expected),
+        };
         let files = Arc::new(Files::new(disk.clone(), this.directories.clone(), options)?);
         let start = Start::recover(files.clone(), configured.is_some())?;
         let ensemble = match configured {
@@ -87,7 +91,7 @@ impl World {
         };
         let this = &mut self.servers[server];
         let secured = start.secure().map_err(StorageError::into_cause)?;
-        let last = secured.recovered.tree.last_zxid();
+        let (last, wants_snapshot) = (secured.recovered.tree.last_zxid(), secured.wants_snapshot);
         this.log = read_log(&*disk, &this.directories)?;
         let digest = secured.recovered.tree.digest();
         let standalone = ensemble.is_none();
@@ -116,6 +120,9 @@ impl World {
             _ => epochs,
         };
         let shared = Arc::new(Shared::new(settings, secured.recovered.tree, now.wall_ms));
+        let purge_options = PurgeOptions { retain_snapshots: 2, ..PurgeOptions::default() };
+        let snapshotter =
+            Snapshotter::new(files.clone(), shared.clone(), purge_options, secured.first_snapshot.as_ref());
         let worker = StorageWorker::new(files, shared.clone(), last, self.plan.batching);
         let replica = match ensemble {
             None => Replica::new(shared.clone(), now),
@@ -136,13 +143,11 @@ impl World {
             shared,
             replica,
             storage: Storage::new(worker, last),
+            snapshots: Snapshots::new(snapshotter),
             tick_at_us: i64::MAX,
             pulse: Pulse::new(self.plan.tick_ms, now.monotonic_ms),
             serving: Serving::Nobody,
             applied: last,
-            purger: Purger::new(),
-            snapshot_due: false,
-            snapshot: None,
             memberships: None,
         });
         this.start_failures = 0;
@@ -155,6 +160,9 @@ impl World {
         if !self.servers[server].has_foreign_snapshot {
             let verdict = self.chronicle.compare_digest(server + 1, last, digest);
             self.judge(verdict);
+        }
+        if wants_snapshot {
+            self.ask_for_snapshot(server, 0);
         }
         self.feed(server, Input::Tick);
         Ok(())

@@ -90,9 +90,6 @@ impl World {
         let epoch = self.servers[server].promises.accepted;
         if let Some(process) = &mut self.servers[server].process {
             process.serving = serving;
-            if began {
-                process.snapshot = None;
-            }
             process.applied = applied;
         }
         if began {

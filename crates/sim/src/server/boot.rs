@@ -93,6 +93,10 @@ impl World {
         let secured = start.secure().map_err(StorageError::into_cause)?;
         let (last, wants_snapshot) = (secured.recovered.tree.last_zxid(), secured.wants_snapshot);
         this.log = read_log(&*disk, &this.directories)?;
+        if this.has_foreign_snapshot && this.log.is_empty() {
+            // This start has finished what a failure of the disk had cut off, perhaps.
+            this.installed = this.installed.max(last);
+        }
         let digest = secured.recovered.tree.digest();
         let standalone = ensemble.is_none();
         let settings = Settings {

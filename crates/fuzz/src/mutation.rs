@@ -2,31 +2,23 @@
 //!
 //! What always holds: the same seed of the generator gives the same mutations, so a failure is found again by running the tests again.
 
-/// A small generator (splitmix64): no quality is needed beyond covering positions evenly.
+use rookeeper_proto::random::Random;
+
+/// Makes mutations of inputs.
 #[derive(Debug, Clone)]
-pub struct Mutator {
-    state: u64,
-}
+pub struct Mutator(Random);
 
 /// Lengths, counts and flags around which code goes wrong.
 const INTERESTING: [i32; 14] = [i32::MIN, -2, -1, 0, 1, 2, 4, 127, 255, 256, 65_535, 0xf_ffff, 0x10_0000, i32::MAX];
 
 impl Mutator {
     pub fn new(seed: u64) -> Mutator {
-        Mutator { state: seed }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Mutator(Random::new(seed))
     }
 
     /// A number below `limit`; 0 where that is 0.
     fn below(&mut self, limit: usize) -> usize {
-        if limit == 0 { 0 } else { (self.next() % limit as u64) as usize }
+        if limit == 0 { 0 } else { self.0.index(limit) }
     }
 
     /// One of several.
@@ -47,7 +39,7 @@ impl Mutator {
         let at = self.below(bytes.len());
         match self.below(8) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
-            1 if !bytes.is_empty() => bytes[at] = self.next() as u8,
+            1 if !bytes.is_empty() => bytes[at] = self.0.draw() as u8,
             2 => bytes.truncate(at),
             // A length, a count, a version, an opcode: four bytes anywhere.
             3 | 4 if bytes.len() >= 4 => {

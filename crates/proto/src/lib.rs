@@ -7,6 +7,7 @@
 //! - [`frame`], [`connect`], [`request`], [`multi`], [`response`], [`event`]: the client port
 //! - [`txn`], [`snapshot`]: what the log and the snapshots hold
 //! - [`election`], [`quorum`]: what the servers of an ensemble tell each other
+//! - [`random`]: numbers that follow from a seed
 //!
 //! What always holds: decoding takes untrusted bytes and never panics; records of requests that only read borrow from the frame,
 //! records of requests that change something own their parts, because these travel on into the log and the tree.
@@ -23,6 +24,7 @@ pub mod node_kind;
 pub mod opcode;
 pub mod path;
 pub mod quorum;
+pub mod random;
 pub mod request;
 pub mod response;
 pub mod snapshot;

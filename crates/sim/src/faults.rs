@@ -10,9 +10,9 @@ use rookeeper_zab::{Membership, Memberships};
 
 use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
-use crate::random::Random;
 use crate::scenes::{self, Scene};
 use crate::world::{Event, MS, SEC, World};
+use rookeeper_proto::random::Random;
 
 /// Everything that a life is made of besides the choices drawn on the way.
 #[derive(Debug, Clone)]

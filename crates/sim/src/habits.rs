@@ -13,8 +13,8 @@ use rookeeper_proto::{Id, OpCode, Permissions, path};
 use crate::checkers::rights::{self, USERS, User};
 use crate::checkers::watches::Lasting;
 use crate::clients::{Asked, PATHS, Pause};
-use crate::random::Random;
 use crate::world::{MS, World};
+use rookeeper_proto::random::Random;
 
 /// A request with this much fits the limit of the servers.
 const LARGE_BYTES: usize = 1_000_000;

@@ -15,7 +15,6 @@
 //! - [`checkers`]: what must hold of every life
 //! - [`planted`]: how often the checkers see bugs that were planted on purpose
 //! - [`shrink`]: from a life that failed to the smallest one that does
-//! - [`random`]
 //!
 //! A life has a phase under faults, in which nothing may be wrong, and a healed one, in which everything must come right.
 
@@ -23,7 +22,6 @@ pub mod checkers;
 pub mod faults;
 pub mod habits;
 pub mod planted;
-pub mod random;
 pub mod scenes;
 pub mod shrink;
 pub mod world;

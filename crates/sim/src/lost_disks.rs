@@ -12,8 +12,8 @@ use rookeeper_proto::ServerId;
 use rookeeper_replica::Serving;
 
 use crate::faults::{Plan, Target};
-use crate::random::Random;
 use crate::world::{Event, MS, World};
+use rookeeper_proto::random::Random;
 
 /// A disk that is to be lost.
 #[derive(Debug, Clone)]

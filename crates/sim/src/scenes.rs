@@ -13,8 +13,8 @@ use rookeeper_replica::Serving;
 
 use crate::clients::{Asked, Pause};
 use crate::faults::Plan;
-use crate::random::Random;
 use crate::world::{Event, MS, World};
+use rookeeper_proto::random::Random;
 
 /// A scene that is planned.
 #[derive(Debug, Clone)]

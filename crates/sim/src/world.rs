@@ -22,9 +22,9 @@ use crate::clients::Client;
 use crate::faults::{Fault, Plan};
 use crate::lines::Line;
 use crate::network::{End, Network, Payload, Side};
-use crate::random::Random;
 use crate::scenes::{Cue, Stage};
 use crate::server::Server;
+use rookeeper_proto::random::Random;
 
 /// Virtual time counts in microseconds.
 pub(crate) const MS: i64 = 1000;

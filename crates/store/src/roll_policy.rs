@@ -5,6 +5,8 @@
 //!
 //! Counterpart in the original: `SyncRequestProcessor.shouldSnapshot`.
 
+use rookeeper_proto::random::Random;
+
 /// How much is logged between two snapshots, at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RollLimits {
@@ -56,18 +58,10 @@ impl RollPolicy {
 
     /// Half of the limit plus less than the other half.
     fn draw(&mut self, limit: u64) -> u64 {
-        self.random = random(self.random);
+        self.random = Random::new(self.random).draw();
         let half = limit / 2;
         half + if half == 0 { 0 } else { self.random % half }
     }
-}
-
-/// SplitMix64: a small step from one number to the next, good enough to spread load and to make up failures.
-pub(crate) fn random(state: u64) -> u64 {
-    let mut mixed = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rookeeper_proto::random::Random;
+
 use crate::disk::{Disk, DiskFile, HeldDir};
-use crate::roll_policy::random;
 
 const SECTOR: u64 = 512;
 /// What every disk and every processor writes whole where it is aligned.
@@ -121,7 +122,7 @@ impl SimDisk {
     /// operations starts anew and no fault is set. Files that are still open belong to the old disk.
     pub fn restart(&self, seed: u64) -> SimDisk {
         let mut state = self.state();
-        state.random = random(seed ^ 0x5eed);
+        state.random = Random::new(seed ^ 0x5eed).draw();
         // What no name can lead to any more need not be carried along.
         let mut named: BTreeSet<usize> = state.durable_names.values().copied().collect();
         for change in &state.unsynced_names {
@@ -238,7 +239,7 @@ fn write(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
 
 impl State {
     fn draw(&mut self, below: u64) -> u64 {
-        self.random = random(self.random);
+        self.random = Random::new(self.random).draw();
         self.random % below
     }
 

@@ -88,7 +88,7 @@ fn what_a_recorded_leader_sent_is_its_tree() {
 
 #[test]
 fn a_recorded_stream_arrives_in_any_pieces() {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     for (zxid, _, bytes) in recorded() {
         let expected = content(&received(zxid, &bytes));
         for round in 0..200 {
@@ -118,7 +118,7 @@ fn a_tree_that_changes_while_it_is_sent_arrives() {
     let mut fuzzy = 0;
     for seed in 0..60 {
         let history = History::new(seed, 200);
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let begin = 60 + random.below(40) as usize;
         let mut tree = history.tree_at(Zxid(begin as i64));
         let mut applied = begin;
@@ -178,7 +178,7 @@ fn a_stream_that_ends_early_gives_no_tree() {
 
 #[test]
 fn no_bytes_make_it_panic() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let (zxid, _, bytes) = recorded().pop().unwrap();
     let (mut trees, mut errors, mut waiting) = (0, 0, 0);
     for _ in 0..30_000 {

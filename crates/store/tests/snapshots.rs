@@ -150,7 +150,7 @@ fn an_older_snapshot_serves_where_the_newest_is_damaged() {
         let name = rookeeper_store::names::snapshot(Zxid(150), compression);
         snapshot(&disk, &history.tree_at(Zxid(150)), compression).unwrap();
         let good = disk.content(&snapshot_path(&name)).unwrap();
-        let mut random = support::Random(7);
+        let mut random = support::Random::new(7);
         let mut skipped = 0;
         for round in 0..150 {
             let mut bad = good.clone();

@@ -443,22 +443,16 @@ fn value(options: &Options) -> Vec<u8> {
     (0..options.value_size).map(|_| random.next() as u8).collect()
 }
 
-/// SplitMix64: small, fast, and the same everywhere for the same seed.
-struct Random {
-    state: u64,
-}
+/// What one connection chooses; the same everywhere for the same seed.
+struct Random(rookeeper_proto::random::Random);
 
 impl Random {
     fn new(seed: u64, connection: u16) -> Random {
-        Random { state: seed ^ (u64::from(connection) << 48) }
+        Random(rookeeper_proto::random::Random::new(seed ^ (u64::from(connection) << 48)))
     }
 
     fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.draw()
     }
 
     fn below(&mut self, limit: u32) -> u64 {

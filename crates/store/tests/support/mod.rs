@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use rookeeper_proto::random::Random;
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{Acl, Digest, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_store::{
@@ -13,19 +14,6 @@ use rookeeper_store::{
     SimDisk, SnapshotOptions, StoreError, recover, write_snapshot,
 };
 use rookeeper_tree::Tree;
-
-/// SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
 
 /// Transactions 1 to `count`, each with the digest after it. Index 0 belongs to the empty tree.
 pub struct History {
@@ -35,7 +23,7 @@ pub struct History {
 
 impl History {
     pub fn new(seed: u64, count: i64) -> History {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut tree = Tree::new();
         let mut history = History { records: Vec::new(), digests: vec![tree.digest()] };
         let mut sessions = Vec::new();
@@ -172,7 +160,7 @@ pub fn run(disk: &SimDisk, history: &History, seed: u64, acknowledged: Zxid) -> 
         history,
         writer: LogWriter::new(Arc::new(disk.clone()), &directories().log_dir, log_options(seed), last),
         tree: recovered.tree,
-        random: Random(seed),
+        random: Random::new(seed),
         // What was recovered is shown to clients.
         acknowledged: last,
         failure: None,
@@ -187,7 +175,7 @@ pub fn run(disk: &SimDisk, history: &History, seed: u64, acknowledged: Zxid) -> 
 
 fn to_the_end(run: &RefCell<Run<'_>>, seed: u64) -> Result<(), StoreError> {
     let mut purger = Purger::new();
-    let mut random = Random(!seed);
+    let mut random = Random::new(!seed);
     if run.borrow().tree.last_zxid() == Zxid::ZERO {
         snapshot(run, Compression::None)?;
     }

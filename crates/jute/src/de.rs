@@ -28,6 +28,7 @@ pub struct Deserializer<'de> {
 }
 
 impl<'de> Deserializer<'de> {
+    /// Begins at the first byte. Nothing is read yet.
     pub fn new(input: &'de [u8]) -> Self {
         Deserializer { input, offset: 0 }
     }

@@ -10,6 +10,8 @@
 //! What always holds: decoding never panics, never allocates more than a small multiple of the bytes it was given, and ignores
 //! surplus bytes after a record, as the original does. Encoding into a `Vec` cannot fail for records built from these types.
 
+#![warn(missing_docs)]
+
 mod de;
 mod error;
 mod ser;

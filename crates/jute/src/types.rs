@@ -15,6 +15,7 @@ use serde::ser::{Serialize, Serializer};
 pub struct Text<'a>(pub Cow<'a, str>);
 
 impl<'a> Text<'a> {
+    /// The text by itself; copied where it was borrowed.
     pub fn into_owned(self) -> String {
         self.0.into_owned()
     }

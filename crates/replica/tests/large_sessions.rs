@@ -1,5 +1,6 @@
 //! The end of a session with very many nodes: others look at the tree while they go, and everybody who waits for one hears of it.
 
+#![allow(clippy::disallowed_methods, reason = "the readers of a server have threads of their own")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

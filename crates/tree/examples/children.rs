@@ -1,6 +1,13 @@
 //! How long creating, listing and deleting children takes, by the number of children, in processor time for each child:
 //! `cargo run --release --example children [CHILDREN...]`.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "a measurement reads clocks and prints"
+)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,13 @@
 //!
 //!     cargo run --release -p rookeeper-tree --example memory -- [NODES] [DATA_BYTES] [CHILDREN_PER_PARENT]
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "a measurement reads clocks and prints"
+)]
+
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::txn::{CreateKind, CreateTxn};

@@ -2,6 +2,13 @@
 //!
 //!     cargo run --release -p rookeeper-tree --example watch_storm
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "a measurement reads clocks and prints"
+)]
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -7,6 +7,7 @@
 //! - [`golden`]: how texts are compared
 //! - `convergence`: thousands of seeds
 
+#![allow(clippy::disallowed_methods, reason = "a test reads what was recorded")]
 #![allow(clippy::unwrap_used)]
 
 mod convergence;

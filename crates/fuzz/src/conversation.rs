@@ -211,7 +211,7 @@ impl Script {
                 Output::Append(record) => {
                     let (zxid, body) = (record.zxid, record.body().to_vec());
                     assert!(body.len() <= MAX_RECORD_BYTES, "a record of {} bytes can't be read back", body.len());
-                    let next = self.last_logged.next().unwrap_or_else(|| Zxid::new(self.last_logged.epoch() + 1, 1));
+                    let next = self.last_logged.next().unwrap_or_else(|| Zxid::new(self.last_logged.epoch().next(), 1));
                     assert_eq!(zxid, next, "transactions follow one another");
                     self.last_logged = zxid;
                     self.unsynced.push_back(zxid);

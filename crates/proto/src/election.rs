@@ -7,7 +7,7 @@
 
 use rookeeper_jute::{self as jute, Buffer, Deserializer, Error};
 
-use crate::ids::{ServerId, Zxid};
+use crate::ids::{Epoch, ServerId, Zxid};
 
 /// The longest notification that is accepted, in bytes.
 pub const MAX_NOTIFICATION_BYTES: usize = 512 << 10;
@@ -83,17 +83,25 @@ impl PeerState {
     }
 }
 
-/// A vote. Epochs are 64 bits wide here: votes also carry -1 and the smallest number, where there is no epoch to name.
+/// A vote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
+    /// What the sender is doing.
     pub state: PeerState,
-    pub leader: ServerId,
-    pub zxid: Zxid,
+    /// Who shall lead, or does; `None` where the sender votes for nobody.
+    pub leader: Option<ServerId>,
+    /// The end of that server's history; `None` where that does not count, or there is none.
+    pub zxid: Option<Zxid>,
+    /// The sender's round, its logical clock. -1 where a reconfiguration and no election decided who leads.
     pub election_epoch: i64,
-    pub peer_epoch: i64,
+    /// The epoch of that server's history; `None` like the zxid, and where no election decided.
+    pub peer_epoch: Option<Epoch>,
     /// The sender's committed membership; none from senders that do not tell it.
     pub config: Option<Vec<u8>>,
 }
+
+/// In the place of a server by whom nobody is voted for; an observer's vote has the same for zxid and epoch.
+const NOBODY: i64 = i64::MIN;
 
 const VERSION_WITHOUT_CONFIG: i32 = 1;
 const VERSION: i32 = 2;
@@ -106,7 +114,12 @@ const WITHOUT_CONFIG: usize = 40;
 impl Notification {
     /// Appends the payload of the frame.
     pub fn append(&self, output: &mut Vec<u8>) {
-        jute::append(output, &(self.state as i32, self.leader, self.zxid, self.election_epoch, self.peer_epoch));
+        // An observer names nobody at all; everyone else who leaves out a number does so with -1.
+        let is_observers = self.leader.is_none() && self.zxid.is_none() && self.peer_epoch.is_none();
+        let nothing = if is_observers { NOBODY } else { -1 };
+        let (leader, zxid) = (self.leader.map_or(NOBODY, |id| id.0), self.zxid.map_or(nothing, |zxid| zxid.0));
+        let peer_epoch = self.peer_epoch.map_or(nothing, |epoch| i64::from(epoch.0));
+        jute::append(output, &(self.state as i32, leader, zxid, self.election_epoch, peer_epoch));
         match &self.config {
             Some(config) => jute::append(output, &(VERSION, Buffer(config))),
             None => jute::append(output, &VERSION_WITHOUT_CONFIG),
@@ -119,10 +132,12 @@ impl Notification {
         let state: i32 = input.read()?;
         let state = PeerState::from_i32(state).ok_or_else(|| Error::Custom(format!("peer state {state}")))?;
         let (leader, zxid, election_epoch): (ServerId, Zxid, i64) = (input.read()?, input.read()?, input.read()?);
+        let leader = (leader != ServerId(NOBODY)).then_some(leader);
         let peer_epoch = match payload.len() {
-            SHORTEST => i64::from(zxid.epoch()),
-            _ => input.read()?,
+            SHORTEST => zxid.known().map(Zxid::epoch),
+            _ => Epoch::from_vote(input.read()?),
         };
+        let zxid = zxid.known();
         let version = if payload.len() > WITHOUT_CONFIG { input.read()? } else { 0 };
         let config = if version >= VERSION { Some(input.read::<Buffer<'_>>()?.to_vec()) } else { None };
         Ok(Notification { state, leader, zxid, election_epoch, peer_epoch, config })
@@ -137,17 +152,17 @@ mod tests {
     fn old_and_short_forms_are_read() {
         let vote = Notification {
             state: PeerState::Looking,
-            leader: ServerId(3),
-            zxid: Zxid::new(5, 1),
+            leader: Some(ServerId(3)),
+            zxid: Some(Zxid::new(5, 1)),
             election_epoch: 7,
-            peer_epoch: 6,
+            peer_epoch: Some(Epoch(6)),
             config: None,
         };
         let mut payload = Vec::new();
         vote.append(&mut payload);
         assert_eq!(payload.len(), WITHOUT_CONFIG);
         assert_eq!(Notification::decode(&payload), Ok(vote.clone()));
-        let oldest = Notification { peer_epoch: 5, ..vote };
+        let oldest = Notification { peer_epoch: Some(Epoch(5)), ..vote };
         assert_eq!(Notification::decode(&payload[..SHORTEST]), Ok(oldest));
         assert!(Notification::decode(&payload[..SHORTEST - 1]).is_err());
         assert_eq!(

@@ -23,7 +23,7 @@ pub struct LearnerInfo {
     pub server: ServerId,
     pub protocol_version: i32,
     /// The version of its committed membership.
-    pub config_version: i64,
+    pub config_version: Zxid,
 }
 
 /// A session a learner has heard of, and how long it may be silent from now on.
@@ -62,9 +62,10 @@ pub enum QuorumPacket<'a> {
     LeaderInfo {
         epoch: Zxid,
     },
-    /// Learner to leader. `current_epoch` is `None` where the learner had accepted this epoch before: then it does not count.
+    /// Learner to leader. `last_logged` is `None` where the database is missing that the learner should have. `current_epoch` is `None`
+    /// where the learner had accepted this epoch before: then it does not count.
     AckEpoch {
-        last_logged: Zxid,
+        last_logged: Option<Zxid>,
         current_epoch: Option<Epoch>,
     },
     /// What follows brings the learner up from where it is.
@@ -161,6 +162,31 @@ const NO_ZXID: Zxid = Zxid(-1);
 const SHORTEST: usize = 20;
 
 impl QuorumPacket<'_> {
+    /// What the packet is called in the protocol, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            QuorumPacket::FollowerInfo { .. } => "FOLLOWERINFO",
+            QuorumPacket::ObserverInfo { .. } => "OBSERVERINFO",
+            QuorumPacket::LeaderInfo { .. } => "LEADERINFO",
+            QuorumPacket::AckEpoch { .. } => "ACKEPOCH",
+            QuorumPacket::Diff { .. } => "DIFF",
+            QuorumPacket::Trunc { .. } => "TRUNC",
+            QuorumPacket::Snap { .. } => "SNAP",
+            QuorumPacket::NewLeader { .. } => "NEWLEADER",
+            QuorumPacket::UpToDate => "UPTODATE",
+            QuorumPacket::Proposal { .. } => "PROPOSAL",
+            QuorumPacket::Ack { .. } => "ACK",
+            QuorumPacket::Commit { .. } => "COMMIT",
+            QuorumPacket::CommitAndActivate { .. } => "COMMITANDACTIVATE",
+            QuorumPacket::Inform { .. } => "INFORM",
+            QuorumPacket::InformAndActivate { .. } => "INFORMANDACTIVATE",
+            QuorumPacket::Ping { .. } => "PING",
+            QuorumPacket::Revalidate { .. } | QuorumPacket::Revalidated { .. } => "REVALIDATE",
+            QuorumPacket::Request(_) => "REQUEST",
+            QuorumPacket::Sync => "SYNC",
+        }
+    }
+
     /// Appends the packet.
     pub fn append(&self, output: &mut Vec<u8>) {
         let mut packet = |packet_type: i32, zxid: Zxid, data: Option<&[u8]>, identities: Option<&[Id]>| {
@@ -177,8 +203,8 @@ impl QuorumPacket<'_> {
                 packet(LEADER_INFO, *epoch, Some(&PROTOCOL_VERSION.to_be_bytes()), None);
             }
             QuorumPacket::AckEpoch { last_logged, current_epoch } => {
-                let epoch = current_epoch.map_or(-1, |epoch| epoch as i32);
-                packet(ACK_EPOCH, *last_logged, Some(&epoch.to_be_bytes()), None);
+                let epoch = current_epoch.map_or(-1, |epoch| epoch.0 as i32);
+                packet(ACK_EPOCH, last_logged.unwrap_or(NO_ZXID), Some(&epoch.to_be_bytes()), None);
             }
             QuorumPacket::Diff { zxid } => packet(DIFF, *zxid, None, None),
             QuorumPacket::Trunc { zxid } => packet(TRUNC, *zxid, None, None),
@@ -219,26 +245,82 @@ impl QuorumPacket<'_> {
     /// Decodes the packet at the head of `bytes` and says how long it is. `None`: more bytes are needed. An error ends the connection:
     /// without frames there is no telling where the next packet begins. `limit_bytes` bounds the data of a packet.
     pub fn split(bytes: &[u8], limit_bytes: usize) -> jute::Result<Option<(QuorumPacket<'_>, usize)>> {
+        let Some(Extent { length, .. }) = Extent::of(bytes, limit_bytes)? else { return Ok(None) };
+        let mut input = Deserializer::new(&bytes[..length]);
+        let (packet_type, zxid): (i32, Zxid) = (input.read()?, input.read()?);
+        let (data, identities): (Option<Buffer<'_>>, Option<Vec<Id>>) = (input.read()?, input.read()?);
+        debug_assert!(input.rest().is_empty(), "the packet ends where its extent says");
+        let packet = decode(packet_type, zxid, data.map(|data| data.0), identities)?;
+        Ok(Some((packet, length)))
+    }
+}
+
+/// Where a packet ends. For those who hand packets on: nothing is decoded, so what is inside may still be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// In bytes, from the first of its type to the last of its identities.
+    pub length: usize,
+    /// Its zxid, if the packet is SNAP: what follows that is no packet, but a snapshot.
+    pub snapshot: Option<Zxid>,
+}
+
+impl Extent {
+    /// The extent of the packet at the head of `bytes`. `None`: more bytes are needed. An error, as for [`QuorumPacket::split`], where the
+    /// type is none or a length is impossible or above its limit: the data's is `limit_bytes`.
+    pub fn of(bytes: &[u8], limit_bytes: usize) -> jute::Result<Option<Extent>> {
+        let (Some(packet_type), Some(data)) = (number_at(bytes, 0), number_at(bytes, DATA)) else { return Ok(None) };
         if bytes.len() < SHORTEST {
             return Ok(None);
         }
-        let mut input = Deserializer::new(bytes);
-        let (packet_type, zxid): (i32, Zxid) = (input.read()?, input.read()?);
         // Refused by its length before it is waited for.
-        let length = input.rest().first_chunk::<4>().map_or(-1, |length| i32::from_be_bytes(*length));
-        if length < -1 || usize::try_from(length).is_ok_and(|length| length > limit_bytes) {
-            return Err(Error::BadLength { offset: 12, length, limit: limit_bytes });
+        let data = length_within(DATA, data, limit_bytes)?;
+        let most = limit_bytes.saturating_mul(2);
+        let mut end = DATA + 4 + data;
+        let Some(identities) = number_at(bytes, end) else { return unfinished(bytes, end, most) };
+        end += 4;
+        // The scheme and the name of each. The original reads negative counts as none.
+        for _ in 0..2 * u64::from(identities.max(0).unsigned_abs()) {
+            let Some(length) = number_at(bytes, end) else { return unfinished(bytes, end, most) };
+            end += 4 + length_within(end, length, most)?;
         }
-        let parts = input.read::<Option<Buffer<'_>>>().and_then(|data| Ok((data, input.read::<Option<Vec<Id>>>()?)));
-        let (data, identities) = match parts {
-            Ok(parts) => parts,
-            Err(Error::UnexpectedEnd { .. }) if bytes.len() <= limit_bytes.saturating_mul(2) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let used = bytes.len() - input.rest().len();
-        let packet = decode(packet_type, zxid, data.map(|data| data.0), identities)?;
-        Ok(Some((packet, used)))
+        if end > bytes.len() {
+            return unfinished(bytes, end, most);
+        }
+        if !(REQUEST..=INFORM_AND_ACTIVATE).contains(&packet_type) {
+            return Err(Error::Custom(format!("quorum packet of unknown type {packet_type}")));
+        }
+        let zxid = bytes.first_chunk::<DATA>().map(|head| Zxid(i64::from_be_bytes(tail(head))));
+        Ok(Some(Extent { length: end, snapshot: zxid.filter(|_| packet_type == SNAP) }))
     }
+}
+
+/// Type and zxid stand before the length of the data.
+const DATA: usize = 12;
+
+fn tail(head: &[u8; DATA]) -> [u8; 8] {
+    let [_, _, _, _, zxid @ ..] = *head;
+    zxid
+}
+
+fn number_at(bytes: &[u8], offset: usize) -> Option<i32> {
+    bytes.get(offset..)?.first_chunk::<4>().map(|number| i32::from_be_bytes(*number))
+}
+
+/// A length as a record has it, -1 for null.
+fn length_within(offset: usize, length: i32, limit: usize) -> jute::Result<usize> {
+    match usize::try_from(length) {
+        Ok(length) if length <= limit => Ok(length),
+        Err(_) if length == -1 => Ok(0),
+        _ => Err(Error::BadLength { offset, length, limit }),
+    }
+}
+
+/// A packet that has not arrived as a whole is waited for, but not for ever.
+fn unfinished(bytes: &[u8], end: usize, most: usize) -> jute::Result<Option<Extent>> {
+    if bytes.len() <= most {
+        return Ok(None);
+    }
+    Err(Error::UnexpectedEnd { offset: bytes.len(), needed: end.saturating_sub(bytes.len()) })
 }
 
 fn decode(
@@ -254,7 +336,8 @@ fn decode(
         LEADER_INFO => QuorumPacket::LeaderInfo { epoch: zxid },
         ACK_EPOCH => {
             let epoch: i32 = jute::from_slice(required()?)?;
-            QuorumPacket::AckEpoch { last_logged: zxid, current_epoch: (epoch != -1).then_some(epoch as Epoch) }
+            let current_epoch = (epoch != -1).then_some(Epoch(epoch as u32));
+            QuorumPacket::AckEpoch { last_logged: zxid.known(), current_epoch }
         }
         DIFF => QuorumPacket::Diff { zxid },
         TRUNC => QuorumPacket::Trunc { zxid },
@@ -294,7 +377,7 @@ fn learner_info(data: &[u8]) -> jute::Result<LearnerInfo> {
     let mut input = Deserializer::new(data);
     let server = input.read()?;
     let protocol_version = if data.len() >= 12 { input.read()? } else { 1 };
-    let config_version = if data.len() >= 20 { input.read()? } else { 0 };
+    let config_version = if data.len() >= 20 { input.read()? } else { Zxid::ZERO };
     Ok(LearnerInfo { server, protocol_version, config_version })
 }
 

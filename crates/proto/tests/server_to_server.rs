@@ -1,8 +1,10 @@
 //! What servers of the original sent each other, decoded and encoded again to the same bytes.
 
+#![allow(clippy::disallowed_methods, reason = "a test reads what was recorded")]
+
 use rookeeper_proto::election::{InitialMessage, Notification};
-use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{TxnRecord, frame};
+use rookeeper_proto::quorum::{Extent, ForwardedRequest, QuorumPacket};
+use rookeeper_proto::{Id, SessionId, TxnRecord, Zxid, frame};
 
 /// The lines of a recording: the type of a message, and its bytes.
 fn recorded(name: &str) -> Vec<(String, Vec<u8>)> {
@@ -67,6 +69,37 @@ fn every_quorum_packet_comes_out_as_it_went_in() {
         count += 1;
     }
     assert_eq!((rest.len(), count), (0, packets.len()), "packets follow one another without a frame");
+}
+
+/// A list of identities that goes on where the bytes end is waited for as long as a packet may be, and its strings are bounded too.
+#[test]
+fn the_extent_of_a_packet_is_known_without_its_content() {
+    let request = ForwardedRequest {
+        session: SessionId(1),
+        cxid: 2,
+        op: 1,
+        body: b"body",
+        identities: Some(vec![Id::new("ip", "10.0.0.7"), Id::new("digest", "")]),
+    };
+    let mut bytes = Vec::new();
+    QuorumPacket::Request(request).append(&mut bytes);
+    let length = bytes.len();
+    bytes.extend_from_slice(b"the next packet");
+    assert_eq!(Extent::of(&bytes, 100), Ok(Some(Extent { length, snapshot: None })));
+    for cut in 0..length {
+        assert_eq!(Extent::of(&bytes[..cut], 100), Ok(None), "cut at {cut}");
+    }
+    bytes.clear();
+    QuorumPacket::Snap { zxid: Zxid(7) }.append(&mut bytes);
+    assert_eq!(Extent::of(&bytes, 100), Ok(Some(Extent { length: 20, snapshot: Some(Zxid(7)) })));
+    // Two thousand million identities, of which none arrives.
+    bytes[16..20].copy_from_slice(&i32::MAX.to_be_bytes());
+    assert_eq!(Extent::of(&bytes, 100), Ok(None));
+    bytes.extend_from_slice(&[0; 200]);
+    assert!(Extent::of(&bytes, 100).is_err(), "more than a packet may be, and no end");
+    bytes.truncate(20);
+    bytes.extend_from_slice(&i32::MAX.to_be_bytes());
+    assert!(Extent::of(&bytes, 100).is_err(), "an identity longer than any packet");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rookeeper_proto::election::Notification;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
+use rookeeper_zab::{DropReason, HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
 
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
@@ -165,7 +165,7 @@ pub enum Output {
     /// End the connection to a learner, after what was polled before has been sent where that is possible at once.
     DropLearner {
         link: LinkId,
-        why: String,
+        why: DropReason,
     },
     /// A line for the log.
     Log {

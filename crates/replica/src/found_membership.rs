@@ -37,7 +37,7 @@ impl FoundMembership {
         let to_come = if files.last_seen.version > newest.version { &files.last_seen } else { newest };
         // A leader decides about nothing before the whole history that it begins with is in force, and about no change of the members while
         // another one is not.
-        let is_followed_by_an_epoch = last.epoch() > Zxid(newest.version).epoch();
+        let is_followed_by_an_epoch = last.epoch() > newest.version.epoch();
         let in_force = match before {
             _ if is_followed_by_an_epoch || files.last_seen.version > newest.version => newest,
             Some(before) if before.version > in_files.version => before,
@@ -54,8 +54,8 @@ mod tests {
 
     /// Versions are epoch and counter; each version has its own servers.
     fn of(version: Zxid) -> Membership {
-        let id = 10 * version.epoch() + version.counter();
-        let text = format!("server.{id}=a{id}:1:2:participant\nversion={:x}", version.0);
+        let id = 10 * version.epoch().0 + version.counter();
+        let text = format!("server.{id}=a{id}:1:2:participant\nversion={version:x}");
         Membership::parse_text(text, false).unwrap()
     }
 
@@ -70,7 +70,7 @@ mod tests {
     fn begins(files: (Zxid, Zxid), newest: Zxid, before: Option<Zxid>, last: Zxid) -> Option<(Zxid, Zxid)> {
         let found = FoundMembership { newest: of(newest), before: before.map(of), last };
         let corrected = found.corrects(&Memberships::new(of(files.0), of(files.1)))?;
-        Some((Zxid(corrected.committed.version), Zxid(corrected.last_seen.version)))
+        Some((corrected.committed.version, corrected.last_seen.version))
     }
 
     #[test]

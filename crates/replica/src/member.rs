@@ -56,7 +56,7 @@ impl Member {
                 finalize_wait_ms: FINALIZE_WAIT_MS,
             },
             memberships.clone(),
-            Candidacy { zxid: last, epoch: i64::from(epochs.current) },
+            Candidacy { zxid: last.known(), epoch: epochs.current },
         );
         Member {
             settings,

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use rookeeper_proto::{Epoch, Txn, Zxid};
+use rookeeper_proto::{Epoch, Txn};
 use rookeeper_zab::{Membership, Memberships};
 
 use crate::contract::{Level, Output, Store};
@@ -82,7 +82,7 @@ impl Member {
     /// The membership as a node of the tree.
     pub fn write_config_node(&self, core: &Core, now: Time) {
         let membership = &self.memberships.committed;
-        let (text, version) = (membership.to_string(), Zxid(membership.version));
+        let (text, version) = (membership.to_string(), membership.version);
         let mut tree = core.shared.tree_mut();
         let node = tree.node(rookeeper_proto::path::CONFIG);
         // The transaction of a reconfiguration has written it already.
@@ -102,7 +102,7 @@ impl Member {
 
 /// Whether the transaction of a membership is the last of its kind in this server's history, which is what a restart would find.
 fn is_in_history(core: &Core, membership: &Membership) -> bool {
-    let version = Zxid(membership.version);
+    let version = membership.version;
     let is_its = |next: &InFlight| next.header.zxid == version && matches!(next.txn, Txn::Reconfig { .. });
     let tree = core.shared.tree();
     core.in_flight.iter().any(is_its)
@@ -111,7 +111,7 @@ fn is_in_history(core: &Core, membership: &Membership) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rookeeper_proto::ServerId;
+    use rookeeper_proto::{ServerId, Zxid};
     use rookeeper_tree::Tree;
 
     use super::*;
@@ -132,7 +132,7 @@ mod tests {
         let shared = Arc::new(Shared::new(settings, Tree::new(), 0));
         let core = Core::new(shared, ClientRules::default(), false, 0);
         let settings = EnsembleSettings::new(ServerId(2), memberships);
-        let member = Member::new(settings, Epochs { accepted: 1, current: 1 }, Zxid::ZERO, NOW);
+        let member = Member::new(settings, Epochs { accepted: Epoch(1), current: Epoch(1) }, Zxid::ZERO, NOW);
         (core, member)
     }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_was_proposed_is_forgotten_when_a_leader_has_no_record_of_it() {
         let of_version = |version| Membership { version, ..current() };
-        let (before, between, proposed) = (of_version(5), of_version(7), of_version(9));
+        let (before, between, proposed) = (of_version(Zxid(5)), of_version(Zxid(7)), of_version(Zxid(9)));
         let known = |member: &Member| (*member.memberships).clone();
         for (is_in_history, is_active) in [(true, true), (true, false), (false, true), (false, false)] {
             let (mut core, mut member) = member(Memberships::new(before.clone(), proposed.clone()));
@@ -171,10 +171,10 @@ mod tests {
         let other = "server.2=b:1:2:participant;0.0.0.0:3\nserver.3=c:1:2:participant;0.0.0.0:3\nversion=9";
         let proposed = Membership::parse_text(other, false).unwrap();
         let written = |(core, member): &mut (Core, Member)| {
-            member.store_current_epoch(core, 4);
+            member.store_current_epoch(core, Epoch(4));
             loop {
                 match core.poll() {
-                    Some(Output::Store(Store::CurrentEpoch { epoch: 4, membership })) => return membership,
+                    Some(Output::Store(Store::CurrentEpoch { epoch: Epoch(4), membership })) => return membership,
                     Some(_) => {}
                     None => panic!("the epoch is not stored"),
                 }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(written(&mut server), Some(proposed));
         server.0.shared.tree_mut().write_config_node("", Zxid(9), 0);
         assert_eq!(written(&mut server), None, "the log has it");
-        let same = Membership { version: 9, ..current() };
+        let same = Membership { version: Zxid(9), ..current() };
         assert_eq!(written(&mut member(Memberships::new(current(), same))), None, "nothing but the version is new");
     }
 }

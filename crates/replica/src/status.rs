@@ -87,7 +87,7 @@ impl ServerStatus {
             role: ServerRole::Standalone,
             phase: Phase::Broadcast,
             leader: None,
-            epoch: 0,
+            epoch: Epoch::ZERO,
             leadership: None,
             membership: None,
             last_election_ms: 0,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
 use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, QuorumPacket, Touch};
-use rookeeper_proto::{ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_replica::{EnsembleSettings, Epochs, Input, Output, Replica, Settings, Shared, Store, Stored, Time};
 use rookeeper_tree::Tree;
 use rookeeper_zab::{LinkId, Membership, Memberships, SyncPlan};
@@ -14,13 +14,11 @@ use rookeeper_zab::{LinkId, Membership, Memberships, SyncPlan};
 const ROUNDS: u64 = 400;
 const STEPS: usize = 300;
 
-struct Random(u64);
+struct Random(rookeeper_proto::random::Random);
 
 impl Random {
     fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed ^ (mixed >> 31)
+        self.0.draw()
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -73,10 +71,16 @@ impl World {
         };
         let shared_settings = Settings { server: ServerId(2), reconfig: seed % 2 == 1, ..Settings::default() };
         let shared = Arc::new(Shared::new(shared_settings, Tree::new(), 0));
-        let epochs = Epochs { accepted: 1, current: 1 };
+        let epochs = Epochs { accepted: Epoch(1), current: Epoch(1) };
         let replica = Replica::member(shared, settings, epochs, Time { monotonic_ms: 0, wall_ms: 0 });
-        let mut world =
-            World { random: Random(seed), replica, now_ms: 0, queue: VecDeque::new(), leader: None, learners: 0 };
+        let mut world = World {
+            random: Random(rookeeper_proto::random::Random::new(seed)),
+            replica,
+            now_ms: 0,
+            queue: VecDeque::new(),
+            leader: None,
+            learners: 0,
+        };
         world.drain();
         world
     }
@@ -123,10 +127,10 @@ impl World {
         let states = [PeerState::Looking, PeerState::Following, PeerState::Leading, PeerState::Observing];
         Notification {
             state: states[self.random.below(4) as usize],
-            leader: self.random.server(),
-            zxid: self.random.zxid(),
+            leader: (self.random.below(8) > 0).then(|| self.random.server()),
+            zxid: self.random.zxid().known(),
             election_epoch: self.random.below(4) as i64 - 1,
-            peer_epoch: self.random.below(4) as i64 - 1,
+            peer_epoch: self.random.below(4).checked_sub(1).map(|epoch| Epoch(epoch as u32)),
             config: (self.random.below(4) == 0).then(|| b"server.9=a:1:2;3\nversion=ff".to_vec()),
         }
     }
@@ -149,20 +153,20 @@ impl World {
         let info = LearnerInfo {
             server: self.random.server(),
             protocol_version: 0x10000,
-            config_version: self.random.below(3) as i64 - 1,
+            config_version: Zxid(self.random.below(3) as i64 - 1),
         };
         let mut record = Vec::new();
         let header = TxnHeader { session, cxid: 1, zxid, time_ms: 1 };
         TxnRecord { header, txn: Txn::CreateSession { timeout_ms: 4000 }, digest: None }.append(&mut record);
         let record = if self.random.below(6) == 0 { &b"no record"[..] } else { &record };
-        let epoch = self.random.below(4) as u32;
+        let epoch = Epoch(self.random.below(4) as u32);
         let start = Zxid::new(epoch, 0);
         let packet = match self.random.below(22) {
             0 | 1 => QuorumPacket::FollowerInfo { accepted_epoch: start, info },
             2 => QuorumPacket::ObserverInfo { accepted_epoch: start, info },
             3 | 4 => QuorumPacket::LeaderInfo { epoch: start },
-            5 => QuorumPacket::AckEpoch { last_logged: zxid, current_epoch: Some(epoch) },
-            6 => QuorumPacket::AckEpoch { last_logged: Zxid::ZERO, current_epoch: Some(epoch) },
+            5 => QuorumPacket::AckEpoch { last_logged: zxid.known(), current_epoch: Some(epoch) },
+            6 => QuorumPacket::AckEpoch { last_logged: Some(Zxid::ZERO), current_epoch: Some(epoch) },
             7 => QuorumPacket::Diff { zxid },
             8 => QuorumPacket::Trunc { zxid },
             9 => QuorumPacket::Snap { zxid },

@@ -121,14 +121,14 @@ fn a_leader_can_play_every_other_part() {
     }
 }
 
-fn parse(lines: &[(i64, &str)], version: i64) -> Membership {
+fn parse(lines: &[(i64, &str)], version: Zxid) -> Membership {
     let line = |(id, role): &(i64, &str)| format!("server.{id}=127.0.0.{id}:2888:3888:{role};127.0.0.{id}:2181\n");
     let lines: String = lines.iter().map(line).collect();
     Membership::parse_text(format!("{lines}version={version:x}"), false).unwrap()
 }
 
 /// Everything stopped while a change was under way, whose record the last server has not.
-fn stopped_while(servers: i64, observers: &[i64]) -> (World, i64) {
+fn stopped_while(servers: i64, observers: &[i64]) -> (World, Zxid) {
     let mut world = World::new(servers, observers);
     world.pass_ms(1000);
     world.kill(servers as usize - 1);
@@ -143,7 +143,7 @@ fn stopped_while(servers: i64, observers: &[i64]) -> (World, i64) {
     for node in 0..servers as usize {
         world.kill(node);
     }
-    (world, version.0)
+    (world, version)
 }
 
 /// The one that listens knows of the change that gives it a vote.

@@ -95,7 +95,7 @@ fn nobody_enters_an_epoch_whose_membership_it_can_not_keep() {
     let committed = world.nodes[2].disk.memberships.committed.clone();
     let mut proposed = committed.clone();
     proposed.members.remove(&ServerId(1));
-    proposed.version = Zxid::new(1, 9).0;
+    proposed.version = Zxid::new(1, 9);
     world.nodes[2].disk.memberships = Memberships::new(committed, proposed.clone());
     world.nodes[0].disk.refuses_memberships = true;
     world.nodes[1].disk.refuses_memberships = true;

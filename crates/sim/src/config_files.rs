@@ -5,6 +5,7 @@
 //! - a server that could not write its files knows so at its next start;
 //! - files written by hand are not replaced by older ones: what an operator writes counts, whatever the log says.
 
+use rookeeper_proto::Zxid;
 use rookeeper_replica::FoundMembership;
 use rookeeper_store::Recovered;
 use rookeeper_zab::{Membership, Memberships};
@@ -52,7 +53,8 @@ impl World {
             return;
         }
         let this = &mut self.servers[server];
-        let Some(before) = this.config_files.before.take().filter(|before| before.committed.version > 0) else {
+        let Some(before) = this.config_files.before.take().filter(|before| before.committed.version > Zxid::ZERO)
+        else {
             return;
         };
         if before.committed.members.contains_key(&this.id) {
@@ -69,7 +71,7 @@ impl World {
         files: Memberships,
         recovered: &Recovered,
     ) -> Option<Memberships> {
-        let is_by_hand = files.committed.version == 0 && !self.servers[server].config_files.is_behind;
+        let is_by_hand = files.committed.version == Zxid::ZERO && !self.servers[server].config_files.is_behind;
         if !self.plan.reconfigures || is_by_hand {
             return Some(files);
         }

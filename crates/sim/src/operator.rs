@@ -10,8 +10,8 @@
 
 use std::collections::BTreeSet;
 
-use rookeeper_proto::ServerId;
 use rookeeper_proto::request::ReconfigRequest;
+use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_zab::{Membership, Memberships};
 
 use crate::config_files::ConfigFiles;
@@ -108,10 +108,10 @@ impl World {
                 request.new_members = Some(lines.join(","));
             }
         }
-        if let Some(membership) = self.membership.as_ref().filter(|membership| membership.version > 0)
+        if let Some(membership) = self.membership.as_ref().filter(|membership| membership.version > Zxid::ZERO)
             && self.random.one_in(4)
         {
-            request.current_config_id = membership.version;
+            request.current_config_id = membership.version.0;
         }
         Some(request)
     }
@@ -218,7 +218,7 @@ impl World {
     /// has seen and that is not in force stays.
     fn configure(&mut self, server: usize) {
         let Some(in_force) = self.membership.clone() else { return };
-        let mut membership = Membership { version: 0, ..in_force.clone() };
+        let mut membership = Membership { version: Zxid::ZERO, ..in_force.clone() };
         let me = self.servers[server].id;
         let line = member_line(server + 1, "participant");
         let own = Membership::parse_text(line, false).expect("this line is a membership");
@@ -276,7 +276,7 @@ impl World {
     pub(crate) fn members_change(&mut self, membership: Membership) {
         self.figures.reconfigured += 1;
         let before = self.in_force();
-        self.note(40, membership.version as u64, 0, || {
+        self.note(40, membership.version.0 as u64, 0, || {
             format!("IN FORCE {}", membership.to_string().replace('\n', " "))
         });
         self.membership = Some(membership);

@@ -255,21 +255,20 @@ impl World {
             }
             Output::Store(store) => self.ask_storage(server, store),
             Output::Notify { to, notification } => {
-                if notification.leader == self.servers[server].id
+                if notification.leader == Some(self.servers[server].id)
+                    && let Some(zxid) = notification.zxid
                     && notification.state == rookeeper_proto::election::PeerState::Looking
                 {
-                    let verdict =
-                        self.servers[server].promises.votes(server + 1, notification.election_epoch, notification.zxid);
+                    let verdict = self.servers[server].promises.votes(server + 1, notification.election_epoch, zxid);
                     self.judge(verdict);
                 }
                 let to = to.0 as usize - 1;
                 self.note(1, server as u64, to as u64, || {
                     let Notification { state, leader, zxid, election_epoch, peer_epoch, .. } = &notification;
                     format!(
-                        "vote {} -> {}: {state:?}, server {} at {zxid} of epoch {peer_epoch}, round {election_epoch}",
+                        "vote {} -> {}: {state:?}, server {leader:?} at {zxid:?} of epoch {peer_epoch:?}, round {election_epoch}",
                         server + 1,
                         to + 1,
-                        leader.0
                     )
                 });
                 if to < self.servers.len() && to != server {
@@ -283,7 +282,7 @@ impl World {
             Output::Hangup { link } => self.hang_up(server, link),
             Output::DropLearner { link, why } => {
                 self.note(2, server as u64, 0, || format!("server {} drops a learner: {why}", server + 1));
-                self.send_to_learner(server, link, Item::End(why));
+                self.send_to_learner(server, link, Item::End(why.to_string()));
             }
             Output::ToLeader { link, bytes } => {
                 self.check_to_leader(server, &bytes);

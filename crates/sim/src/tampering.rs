@@ -3,7 +3,7 @@
 //! What always holds: without such a bug in the plan nothing is changed.
 
 use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket};
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_replica::Input;
 use rookeeper_zab::LinkId;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
@@ -25,7 +25,7 @@ impl World {
             match (sabotage, packet) {
                 (Sabotage::FollowsWhoIsBehind, QuorumPacket::AckEpoch { last_logged, current_epoch: Some(_) })
                 | (Sabotage::CountsRepeatedPromises, QuorumPacket::AckEpoch { last_logged, current_epoch: None }) => {
-                    QuorumPacket::AckEpoch { last_logged, current_epoch: Some(0) }.append(&mut changed);
+                    QuorumPacket::AckEpoch { last_logged, current_epoch: Some(Epoch::ZERO) }.append(&mut changed);
                 }
                 (Sabotage::KeepsAcknowledgements, QuorumPacket::Ack { zxid }) if zxid.counter() > 0 => {
                     self.network.acknowledged.insert(server, zxid);
@@ -89,14 +89,14 @@ impl World {
             self.network.next += 1;
             let link = LinkId(NOBODYS_LINKS + self.network.next);
             let server = ServerId(voter as i64 + 1);
-            let info = LearnerInfo { server, protocol_version: PROTOCOL_VERSION, config_version: 0 };
+            let info = LearnerInfo { server, protocol_version: PROTOCOL_VERSION, config_version: Zxid::ZERO };
             let packets = |packet: QuorumPacket<'_>| {
                 let mut packets = Vec::new();
                 packet.append(&mut packets);
                 packets
             };
             let introduction = QuorumPacket::FollowerInfo { accepted_epoch: Zxid::ZERO, info };
-            let promise = QuorumPacket::AckEpoch { last_logged: Zxid::ZERO, current_epoch: Some(0) };
+            let promise = QuorumPacket::AckEpoch { last_logged: Some(Zxid::ZERO), current_epoch: Some(Epoch::ZERO) };
             self.feed(leader, Input::LearnerConnected { link, peer: "nobody".to_owned() });
             self.feed(leader, Input::FromLearner { link, packets: packets(introduction) });
             self.feed(leader, Input::FromLearner { link, packets: packets(promise) });

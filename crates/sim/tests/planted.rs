@@ -1,5 +1,6 @@
 //! The checkers see: for each of them a bug is planted in the world, and found.
 
+use rookeeper_proto::Epoch;
 use rookeeper_sim::checkers::leaders::Leaders;
 use rookeeper_sim::{Plan, Sabotage, live};
 
@@ -197,9 +198,9 @@ fn a_server_that_lost_its_disk_and_is_counted() {
 #[test]
 fn two_leaders_of_an_epoch() {
     let mut leaders = Leaders::default();
-    assert_eq!(leaders.leads(1, 3), Ok(()));
-    assert_eq!(leaders.leads(2, 4), Ok(()));
-    assert!(leaders.leads(1, 4).is_err());
-    assert!(leaders.leads(1, 2).is_err());
-    assert_eq!(leaders.leads(3, 2), Ok(()), "it was acknowledged long ago, and stood still");
+    assert_eq!(leaders.leads(1, Epoch(3)), Ok(()));
+    assert_eq!(leaders.leads(2, Epoch(4)), Ok(()));
+    assert!(leaders.leads(1, Epoch(4)).is_err());
+    assert!(leaders.leads(1, Epoch(2)).is_err());
+    assert_eq!(leaders.leads(3, Epoch(2)), Ok(()), "it was acknowledged long ago, and stood still");
 }

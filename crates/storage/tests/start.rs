@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Answers, append, directories, drive, empty_database, files, shared, tree_of, worker, zxid};
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_storage::{Batching, Secured, Start};
 use rookeeper_store::epoch_files::INITIALIZE;
 use rookeeper_store::recovery::UNEXPECTED_EMPTY;
@@ -101,5 +101,5 @@ fn what_a_member_replays_is_in_no_snapshot() {
 #[test]
 fn a_member_has_epochs_that_fit_its_history() {
     let epochs = start(&disk_with_log(), true).epochs().unwrap();
-    assert_eq!((epochs.accepted, epochs.current), (1, 1));
+    assert_eq!((epochs.accepted, epochs.current), (Epoch(1), Epoch(1)));
 }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Answers, REFUSED, all_jobs, append, drive, empty_database, files, shared, tree_of, worker, zxid};
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_replica::Store;
 use rookeeper_storage::{Batching, Job, Next, StorageError};
 use rookeeper_store::Fault;
@@ -19,11 +19,11 @@ fn everything_is_done_and_answered_in_the_order_in_which_it_was_asked_for() {
     let mut answers = Answers::default();
     let membership = |version| Membership { version, ..Membership::default() };
     let mut jobs = all_jobs();
-    jobs.push(Job::Store(Store::ProposedMembership(membership(12))));
-    jobs.push(Job::Store(Store::ActiveMembership(membership(12))));
-    jobs.push(Job::Store(Store::CurrentEpoch { epoch: 3, membership: Some(membership(REFUSED)) }));
-    jobs.push(Job::Store(Store::AcceptedEpoch(4)));
-    jobs.push(Job::Store(Store::CurrentEpoch { epoch: 4, membership: Some(membership(13)) }));
+    jobs.push(Job::Store(Store::ProposedMembership(membership(Zxid(12)))));
+    jobs.push(Job::Store(Store::ActiveMembership(membership(Zxid(12)))));
+    jobs.push(Job::Store(Store::CurrentEpoch { epoch: Epoch(3), membership: Some(membership(REFUSED)) }));
+    jobs.push(Job::Store(Store::AcceptedEpoch(Epoch(4))));
+    jobs.push(Job::Store(Store::CurrentEpoch { epoch: Epoch(4), membership: Some(membership(Zxid(13))) }));
     jobs.push(Job::Store(Store::ProposedMembership(membership(REFUSED))));
     drive(&mut worker, jobs, &mut answers).unwrap();
     assert_eq!(
@@ -56,7 +56,7 @@ fn everything_is_done_and_answered_in_the_order_in_which_it_was_asked_for() {
     let recovered = files.recover().unwrap().tree;
     assert_eq!((recovered.last_zxid(), recovered.node_count()), (zxid(12), Tree::with_seed(1).node_count() + 12));
     let epochs = files.read_epochs(zxid(12)).unwrap();
-    assert_eq!((epochs.accepted, epochs.current), (4, 4));
+    assert_eq!((epochs.accepted, epochs.current), (Epoch(4), Epoch(4)));
 }
 
 #[test]
@@ -155,8 +155,8 @@ fn a_failure_names_what_could_not_be_stored() {
         drive(&mut worker, vec![Job::Store(store)], &mut Answers::default()).unwrap_err()
     };
     let stores = [
-        Store::AcceptedEpoch(1),
-        Store::CurrentEpoch { epoch: 1, membership: None },
+        Store::AcceptedEpoch(Epoch(1)),
+        Store::CurrentEpoch { epoch: Epoch(1), membership: None },
         Store::Truncate { zxid: zxid(2), reload: false },
         // The tree is at another transaction.
         Store::InstallSnapshot { zxid: zxid(9) },
@@ -207,7 +207,7 @@ fn transactions_are_gathered_until_the_delay_or_the_number_is_reached() {
     // What stands behind transactions does not wait for the delay.
     worker.synced_at(20_000);
     worker.take(append(7..=7)).unwrap();
-    worker.take(Job::Store(Store::CurrentEpoch { epoch: 1, membership: None })).unwrap();
+    worker.take(Job::Store(Store::CurrentEpoch { epoch: Epoch(1), membership: None })).unwrap();
     assert_eq!(worker.next(), Next::Sync);
     worker.sync().unwrap();
     assert_eq!(worker.next(), Next::Store);
@@ -245,9 +245,11 @@ fn nothing_is_answered_for_once_the_directory_was_taken_away() {
     let version_dir = home.join("version-2");
     std::fs::rename(&version_dir, home.join("elsewhere")).unwrap();
     std::fs::create_dir(&version_dir).unwrap();
-    for job in
-        [append(1..=3), Job::Store(Store::AcceptedEpoch(7)), Job::Store(Store::InstallSnapshot { zxid: Zxid::ZERO })]
-    {
+    for job in [
+        append(1..=3),
+        Job::Store(Store::AcceptedEpoch(Epoch(7))),
+        Job::Store(Store::InstallSnapshot { zxid: Zxid::ZERO }),
+    ] {
         let mut worker =
             rookeeper_storage::StorageWorker::new(files.clone(), shared.clone(), Zxid::ZERO, Batching::default());
         let mut answers = Answers::default();

@@ -20,7 +20,7 @@ use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::log_reader::{LogReader, Next};
-use crate::log_writer::{RECORD_OVERHEAD, follows};
+use crate::log_writer::RECORD_OVERHEAD;
 use crate::names::{self, Listing};
 
 /// How a learner can go on from where it is.
@@ -193,5 +193,5 @@ fn snapshots(disk: &dyn Disk, directories: &Directories) -> Result<Vec<Zxid>> {
 
 /// Whether two records that are both in the log follow one another, with nothing between them that came from elsewhere.
 fn continues(snapshots: &[Zxid], last: Zxid, zxid: Zxid) -> bool {
-    follows(last, zxid) && !snapshots.iter().any(|snapshot| last < *snapshot && *snapshot < zxid)
+    zxid.follows(last) && !snapshots.iter().any(|snapshot| last < *snapshot && *snapshot < zxid)
 }

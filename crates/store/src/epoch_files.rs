@@ -92,10 +92,10 @@ mod tests {
                 let disk = SimDisk::new(seed);
                 disk.put(&dir.join(CURRENT), b"8\n");
                 disk.inject(Fault::Crash { at });
-                let written = write_epoch(&disk, dir, CURRENT, 9);
+                let written = write_epoch(&disk, dir, CURRENT, Epoch(9));
                 let epoch = read_epoch(&disk.restart(seed), dir, CURRENT).unwrap();
                 assert_eq!(written.is_ok(), at == 6);
-                assert!(epoch == Some(9) || (epoch == Some(8) && written.is_err()), "{epoch:?} {at}");
+                assert!(epoch == Some(Epoch(9)) || (epoch == Some(Epoch(8)) && written.is_err()), "{epoch:?} {at}");
                 seen.insert(epoch);
             }
         }
@@ -114,6 +114,6 @@ mod tests {
         disk.put(&dir.join(ACCEPTED), b"");
         assert!(read_epoch(&disk, dir, ACCEPTED).unwrap_err().to_string().contains("is not an epoch"));
         disk.put(&dir.join("currentEpoch.tmp"), b"4");
-        assert_eq!(read_unfinished_epoch(&disk, dir, CURRENT), Some(4));
+        assert_eq!(read_unfinished_epoch(&disk, dir, CURRENT), Some(Epoch(4)));
     }
 }

@@ -18,10 +18,8 @@ use crate::recovery::{RecoveryOptions, recover};
 use crate::snapshot_writer::{SnapshotOptions, WithTree};
 use crate::truncate::install_snapshot;
 
-/// Zxids are signed.
-const LAST_EPOCH: Epoch = i32::MAX as Epoch;
 /// With fewer epochs left than this a member is worth a look.
-const FEW: Epoch = 1 << 20;
+const FEW: u32 = 1 << 20;
 /// Nodes of the tree that are copied at once, in bytes.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -46,10 +44,10 @@ pub enum Remedy {
 
 impl EpochReport {
     pub fn remedy(&self) -> Remedy {
-        let reached = if self.last < Zxid::ZERO { 0 } else { self.last.epoch() };
-        let lived = self.current.unwrap_or(0).max(reached);
-        let few_left = |epoch: Epoch| epoch > LAST_EPOCH - FEW;
-        match (few_left(lived), few_left(self.accepted.unwrap_or(0))) {
+        let reached = self.last.known().map(Zxid::epoch).unwrap_or_default();
+        let lived = self.current.unwrap_or_default().max(reached);
+        let few_left = |epoch: Epoch| epoch.0 > Epoch::LAST.0 - FEW;
+        match (few_left(lived), few_left(self.accepted.unwrap_or_default())) {
             (true, _) => Remedy::Renumber,
             (false, true) => Remedy::Lower,
             (false, false) => Remedy::None,
@@ -78,7 +76,7 @@ pub fn look(disk: &dyn Disk, directories: &Directories, options: &RecoveryOption
 /// nobody is left then to whom it was promised. What others have lived through they bring into the next epoch themselves.
 pub fn lower_accepted(disk: &dyn Disk, directories: &Directories, options: &RecoveryOptions) -> Result<EpochReport> {
     let EpochReport { current, last, .. } = look(disk, directories, options)?;
-    let reached = if last < Zxid::ZERO { 0 } else { last.epoch() };
+    let reached = last.known().map(Zxid::epoch).unwrap_or_default();
     let lived = current.unwrap_or(reached).max(reached);
     write_epoch(disk, &directories.snapshot_dir, ACCEPTED, lived)?;
     look(disk, directories, options)
@@ -95,7 +93,7 @@ pub fn renumber(
     let before = recover(disk, directories, options)?.tree;
     // Later changes of the members are numbered by the transaction that makes them, and must be newer than the one in force.
     let version = membership_version(&before);
-    let epoch = if version.epoch() < LAST_EPOCH / 2 { version.epoch() + 1 } else { 1 };
+    let epoch = if version.epoch().0 < Epoch::LAST.0 / 2 { version.epoch().next() } else { Epoch(1) };
     let zxid = Zxid::new(epoch, 1);
     let tree = with_zxids_up_to(&before, zxid, options.seed)?;
     let with_tree: &mut WithTree<'_> = &mut |read| read(&tree);

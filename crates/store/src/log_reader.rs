@@ -271,7 +271,7 @@ impl LogReader {
             && checksum <= u64::from(u32::MAX)
             && usize::try_from(length).is_ok_and(|length| (TXN_HEADER..=self.limit).contains(&length))
             && zxid > after
-            && zxid.epoch().wrapping_sub(after.epoch()) < PLAUSIBLE_EPOCHS
+            && zxid.epoch().0.wrapping_sub(after.epoch().0) < PLAUSIBLE_EPOCHS
     }
 
     /// The bytes from `offset` on, `count` of them or fewer where the file ends.

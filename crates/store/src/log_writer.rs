@@ -56,11 +56,6 @@ pub(crate) fn write_mark(file: &mut dyn DiskFile, offset: u64) -> std::io::Resul
     file.write_at(&mark(offset).to_be_bytes(), MARK_OFFSET)
 }
 
-/// Whether a transaction may stand right after another one in a log: the next of its epoch, or the first of a later epoch.
-pub(crate) fn follows(previous: Zxid, zxid: Zxid) -> bool {
-    previous.next() == Some(zxid) || (zxid.epoch() > previous.epoch() && zxid.counter() == 1)
-}
-
 /// How the log is written.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
@@ -139,7 +134,7 @@ impl LogWriter {
     /// Takes one transaction. It is durable after the next [`LogWriter::commit`].
     pub fn append(&mut self, zxid: Zxid, body: &[u8]) -> Result<()> {
         self.refuse_after_failure()?;
-        if !follows(self.last, zxid) {
+        if !zxid.follows(self.last) {
             let last = self.last;
             return Err(StoreError::Misuse(format!("transaction {zxid} can't stand after {last} in the log")));
         }
@@ -247,6 +242,7 @@ impl LogWriter {
         let failed = |error| StoreError::disk("write", &log.path, error);
         log.file.write_at(&self.buffer, log.written).map_err(failed)?;
         log.written += self.buffer.len() as u64;
+        log.check();
         self.buffer.clear();
         // One huge record must not keep its memory for ever.
         self.buffer.shrink_to(BUFFER_LIMIT);
@@ -271,6 +267,7 @@ impl LogWriter {
             self.disk.sync_dir(&self.dir).map_err(|error| StoreError::disk("sync", &self.dir, error))?;
         }
         log.durable = log.written;
+        log.check();
         Ok(())
     }
 
@@ -292,6 +289,13 @@ impl Drop for LogWriter {
 }
 
 impl LogFile {
+    /// What always holds of the three ends of a file.
+    fn check(&self) {
+        let LogFile { durable, written, allocated, path, .. } = self;
+        assert!(durable <= written, "{}: durable to {durable}, written to {written}", path.display());
+        assert!(*allocated == 0 || written <= allocated, "{}: {written} of {allocated} bytes", path.display());
+    }
+
     /// Extends the file as the original does: by a step where little is left, to a multiple of it where a batch is larger.
     fn preallocate(&mut self, incoming: u64, step: u64) -> Result<()> {
         let end = self.written + incoming;

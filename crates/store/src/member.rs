@@ -27,7 +27,7 @@ pub struct MemberEpochs {
 /// Reads the epochs of a member whose history ends at `last`, and creates the files that are missing.
 pub fn read_epochs(disk: &dyn Disk, directories: &Directories, last: Zxid) -> Result<MemberEpochs> {
     let dir = &directories.snapshot_dir;
-    let reached = if last < Zxid::ZERO { 0 } else { last.epoch() };
+    let reached = last.known().map(Zxid::epoch).unwrap_or_default();
     let (accepted_file, current_file) = (read_epoch(disk, dir, ACCEPTED)?, read_epoch(disk, dir, CURRENT)?);
     let mut current = current_file.unwrap_or(reached);
     if reached > current {
@@ -89,14 +89,14 @@ mod tests {
         disk.restart(1)
     }
 
-    fn read(files: &[(&str, &str)], last: Zxid) -> std::result::Result<(Epoch, Epoch), String> {
+    fn read(files: &[(&str, &str)], last: Zxid) -> std::result::Result<(u32, u32), String> {
         let disk = disk(files);
         let epochs = read_epochs(&disk, &directories(), last).map_err(|error| error.to_string())?;
         // What was said is on disk.
         assert_eq!(read_epochs(&disk.restart(7), &directories(), last).unwrap(), epochs);
         let stored = |name| read_epoch(&disk, &directories().snapshot_dir, name).unwrap();
         assert_eq!((stored(ACCEPTED), stored(CURRENT)), (Some(epochs.accepted), Some(epochs.current)));
-        Ok((epochs.accepted, epochs.current))
+        Ok((epochs.accepted.0, epochs.current.0))
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
                 disk.inject(Fault::Crash { at });
                 let _ = read_epochs(&disk, &directories(), Zxid::new(4, 9));
                 let epochs = read_epochs(&disk.restart(seed), &directories(), Zxid::new(4, 9)).unwrap();
-                assert_eq!(epochs, MemberEpochs { accepted: 4, current: 4 });
+                assert_eq!(epochs, MemberEpochs { accepted: Epoch(4), current: Epoch(4) });
             }
         }
     }

@@ -5,13 +5,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rookeeper_proto::{TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, TxnRecord, Zxid};
 
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::log_reader::{LogReader, Next, repeats};
-use crate::log_writer::follows;
 use crate::names::{self, Compression, Listing};
 use crate::recovery::{RecoveryOptions, recover};
 use crate::report::RecoveryReport;
@@ -27,8 +26,8 @@ pub struct CheckReport {
     pub snapshots: Vec<(String, Result<u64>)>,
     /// Every log, also those that recovery would not read.
     pub logs: Vec<LogCheck>,
-    pub current_epoch: Result<Option<u32>>,
-    pub accepted_epoch: Result<Option<u32>>,
+    pub current_epoch: Result<Option<Epoch>>,
+    pub accepted_epoch: Result<Option<Epoch>>,
 }
 
 /// One log file, read to where its records end.
@@ -136,7 +135,7 @@ fn check_log(disk: &dyn Disk, path: &Path, limit: usize) -> Result<(LogCheck, u6
                 if check.last.is_some_and(|last| repeats(last, zxid, body)) {
                     check.repeated_errors += 1;
                 } else if let Some(last) = check.last
-                    && !follows(last, zxid)
+                    && !zxid.follows(last)
                 {
                     check.problem = Some(format!("transaction {zxid} after {last} at offset {offset}"));
                     break offset;

@@ -20,7 +20,7 @@ use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::log_reader::{LogReader, Next};
-use crate::log_writer::{follows, write_mark};
+use crate::log_writer::write_mark;
 use crate::names::{self, Listing};
 use crate::snapshot_reader;
 use crate::snapshot_writer::{self, SnapshotOptions, WithTree, WrittenSnapshot};
@@ -175,7 +175,7 @@ fn refuse_to_lose_more(disk: &dyn Disk, directories: &Directories, cut: Zxid) ->
             if zxid <= last {
                 continue;
             }
-            if !follows(last, zxid) {
+            if !zxid.follows(last) {
                 return Err(refuse(format!("after {last} the log goes on with {zxid} only")));
             }
             if zxid > cut {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use rookeeper_proto::{SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_store::catch_up::{CatchUp, CatchUpStart, plan_catch_up};
 use rookeeper_store::{
     Directories, Disk, LogOptions, LogWriter, RealDisk, SimDisk, SnapshotOptions, StoreError, write_snapshot,
@@ -16,7 +16,7 @@ use rookeeper_store::{
 use rookeeper_tree::Tree;
 use support::{directories, log_options, log_path};
 
-fn zxid(epoch: u32, counter: u32) -> Zxid {
+fn zxid(epoch: impl Into<Epoch>, counter: u32) -> Zxid {
     Zxid::new(epoch, counter)
 }
 

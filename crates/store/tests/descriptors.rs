@@ -12,7 +12,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_store::epoch_files::{CURRENT, read_epoch, write_epoch};
 use rookeeper_store::{Directories, Disk, LogWriter, RealDisk, RecoveryOptions, recover};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -93,10 +93,10 @@ fn want_of_descriptors_is_waited_out_and_loses_nothing() {
     writer.roll().unwrap();
     while_exhausted(|| dir.join("log.2").exists(), || append(&mut writer, 2)).unwrap();
 
-    write_epoch(&*disk, &dir, CURRENT, 8).unwrap();
+    write_epoch(&*disk, &dir, CURRENT, Epoch(8)).unwrap();
     let epoch = || std::fs::read_to_string(dir.join(CURRENT)).map_or(0, |text| text.trim().parse().unwrap_or(0));
-    while_exhausted(|| epoch() == 9, || write_epoch(&*disk, &dir, CURRENT, 9)).unwrap();
-    assert_eq!(read_epoch(&*disk, &dir, CURRENT).unwrap(), Some(9));
+    while_exhausted(|| epoch() == 9, || write_epoch(&*disk, &dir, CURRENT, Epoch(9))).unwrap();
+    assert_eq!(read_epoch(&*disk, &dir, CURRENT).unwrap(), Some(Epoch(9)));
 
     let names = while_exhausted(|| false, || disk.list(&dir)).unwrap();
     assert!(names.contains(&CURRENT.to_owned()) && names.contains(&"log.2".to_owned()), "{names:?}");
@@ -109,7 +109,7 @@ fn want_of_descriptors_is_waited_out_and_loses_nothing() {
     writer.roll().unwrap();
     let exhausted = Exhausted::now();
     let errors = thread::scope(|scope| {
-        let storing = scope.spawn(|| write_epoch(&*disk, &dir, CURRENT, 10).unwrap_err());
+        let storing = scope.spawn(|| write_epoch(&*disk, &dir, CURRENT, Epoch(10)).unwrap_err());
         [append(&mut writer, 3).unwrap_err(), storing.join().unwrap()]
     });
     drop(exhausted);
@@ -121,5 +121,5 @@ fn want_of_descriptors_is_waited_out_and_loses_nothing() {
     drop(writer);
     let recovery = RecoveryOptions { trust_empty_snapshot: true, ..RecoveryOptions::default() };
     assert_eq!(recover(&*disk, &directories, &recovery).unwrap().tree.last_zxid(), Zxid(2));
-    assert_eq!(read_epoch(&*disk, Path::new(&dir), CURRENT).unwrap(), Some(9));
+    assert_eq!(read_epoch(&*disk, Path::new(&dir), CURRENT).unwrap(), Some(Epoch(9)));
 }

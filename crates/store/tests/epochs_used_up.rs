@@ -11,7 +11,7 @@ use rookeeper_store::{Fault, RecoveryOptions, SimDisk, SnapshotOptions, write_sn
 use rookeeper_tree::Tree;
 use support::{History, directories, run, start};
 
-const LAST: Epoch = 0x7fff_ffff;
+const LAST: Epoch = Epoch::LAST;
 const TRANSACTIONS: i64 = 120;
 
 fn set_epochs(disk: &SimDisk, accepted: Epoch, current: Epoch) {
@@ -38,12 +38,12 @@ fn a_promise_that_leads_nowhere_is_taken_back() {
     let history = History::new(1, TRANSACTIONS);
     let disk = SimDisk::new(1);
     run(&disk, &history, 1, Zxid::ZERO).1.unwrap();
-    set_epochs(&disk, LAST - 1, 4);
+    set_epochs(&disk, Epoch(LAST.0 - 1), Epoch(4));
     let options = RecoveryOptions::default();
     let found = look(&disk, &directories(), &options).unwrap();
     assert_eq!(found.remedy(), Remedy::Lower);
     let after = lower_accepted(&disk, &directories(), &options).unwrap();
-    assert_eq!(after, EpochReport { accepted: Some(4), ..found });
+    assert_eq!(after, EpochReport { accepted: Some(Epoch(4)), ..found });
     assert_eq!(after.remedy(), Remedy::None);
     assert_eq!(look(&disk.restart(3), &directories(), &options).unwrap(), after, "durably");
     assert_eq!(start(&disk).unwrap().tree.last_zxid(), Zxid(TRANSACTIONS));
@@ -73,7 +73,7 @@ fn what_was_lived_through_gets_new_numbers() {
     assert_eq!(look(&disk, &directories(), &options).unwrap().remedy(), Remedy::Renumber);
     assert!(tree.nodes().any(|node| node.stat().mzxid.epoch() == LAST));
     let after = renumber(&disk, &directories(), &options, &SnapshotOptions::default()).unwrap();
-    assert_eq!(after, EpochReport { accepted: Some(1), current: Some(1), last: Zxid::new(1, 1) });
+    assert_eq!(after, EpochReport { accepted: Some(Epoch(1)), current: Some(Epoch(1)), last: Zxid::new(1, 1) });
     let recovered = start(&disk.restart(5)).unwrap();
     assert_eq!(recovered.tree.last_zxid(), Zxid::new(1, 1));
     assert_eq!(content(&recovered.tree), content(&tree));

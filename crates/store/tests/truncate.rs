@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rookeeper_proto::{SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{
     Compression, Directories, Disk, Fault, LogWriter, RealDisk, RecoveryOptions, SimDisk, SnapshotOptions, recover,
@@ -19,7 +19,7 @@ use rookeeper_store::{
 use rookeeper_tree::Tree;
 use support::{History, directories, log_options, log_path, start};
 
-fn zxid(epoch: u32, counter: u32) -> Zxid {
+fn zxid(epoch: impl Into<Epoch>, counter: u32) -> Zxid {
     Zxid::new(epoch, counter)
 }
 
@@ -100,13 +100,13 @@ fn member() -> (SimDisk, Vec<Zxid>) {
 
 /// A new epoch is logged and read back.
 fn goes_on(disk: &SimDisk, history: &(Zxid, BTreeSet<SessionId>), context: &str) {
-    let epoch = history.0.epoch() + 1;
+    let epoch = history.0.epoch().next();
     let mut expected = history.clone();
     for counter in 1..=5 {
         expected.0 = zxid(epoch, counter);
         expected.1.insert(record(7, expected.0).header.session);
     }
-    log(disk, 7, history.0, &[range(epoch, 1..=5)]);
+    log(disk, 7, history.0, &[range(epoch.0, 1..=5)]);
     assert_eq!(recovered(&disk.restart(9), context), expected, "{context}");
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::member::read_epochs;
 use rookeeper_store::truncate::{install_snapshot, truncate};
@@ -24,10 +24,10 @@ fn what_a_start_finds_is_there_after_a_power_cut() {
         for at in 1..=5 {
             let disk = SimDisk::new(seed);
             start(&disk).unwrap();
-            write_epoch(&disk, dir, ACCEPTED, 9).unwrap();
-            write_epoch(&disk, dir, CURRENT, 8).unwrap();
+            write_epoch(&disk, dir, ACCEPTED, Epoch(9)).unwrap();
+            write_epoch(&disk, dir, CURRENT, Epoch(8)).unwrap();
             disk.inject(Fault::Broken { at: disk.operations() + at });
-            write_epoch(&disk, dir, CURRENT, 9).unwrap_err();
+            write_epoch(&disk, dir, CURRENT, Epoch(9)).unwrap_err();
 
             start(&disk).unwrap();
             let before = read_epochs(&disk, &directories, Zxid::ZERO).unwrap();

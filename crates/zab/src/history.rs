@@ -13,6 +13,7 @@ use rookeeper_proto::quorum::QuorumPacket;
 /// One transaction as it goes over the wire: a whole PROPOSAL packet, which holds the record that goes into the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    /// Its place in the order.
     pub zxid: Zxid,
     packet: Arc<[u8]>,
 }
@@ -43,15 +44,13 @@ impl Record {
 /// A transaction that can't stand where it was to be put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
+    /// Where the history ends.
     pub last: Zxid,
+    /// What was to come behind that.
     pub next: Zxid,
 }
 
-/// Whether a transaction may stand right after another one: the next of its epoch, or the first of a later epoch.
-pub fn follows(previous: Zxid, zxid: Zxid) -> bool {
-    previous.next() == Some(zxid) || (zxid.epoch() > previous.epoch() && zxid.counter() == 1)
-}
-
+/// See the head of this file.
 #[derive(Debug)]
 pub struct History {
     records: VecDeque<Record>,
@@ -77,11 +76,12 @@ impl History {
     /// Takes the next transaction.
     pub fn push(&mut self, record: Record) -> Result<(), Gap> {
         let last = self.last();
-        if !follows(last, record.zxid) {
+        if !record.zxid.follows(last) {
             return Err(Gap { last, next: record.zxid });
         }
         self.bytes += record.packet.len();
         self.records.push_back(record);
+        self.check();
         Ok(())
     }
 
@@ -95,10 +95,12 @@ impl History {
         self.start
     }
 
+    /// Up to here everything is committed.
     pub fn committed(&self) -> Zxid {
         self.committed
     }
 
+    /// Up to here everything is on this server's disk.
     pub fn durable(&self) -> Zxid {
         self.durable
     }
@@ -108,12 +110,14 @@ impl History {
         assert!(zxid <= self.last(), "{zxid} was committed, but history ends at {}", self.last());
         self.committed = self.committed.max(zxid);
         self.evict();
+        self.check();
     }
 
     /// Everything up to here is on this server's disk.
     pub fn synced(&mut self, zxid: Zxid) {
         self.durable = self.durable.max(zxid.min(self.last()));
         self.evict();
+        self.check();
     }
 
     /// Records after `zxid`, oldest first.
@@ -134,11 +138,23 @@ impl History {
         }
         self.committed = self.committed.min(self.last());
         self.durable = self.durable.min(self.last());
+        self.check();
     }
 
     /// Begins anew behind a snapshot.
     pub fn reset(&mut self, zxid: Zxid) {
         *self = History::new(zxid, self.keep);
+    }
+
+    /// What always holds of the ends. Whether there is a gap is checked by [`History::push`].
+    fn check(&self) {
+        let (start, last) = (self.start, self.last());
+        assert!(
+            start <= self.committed && self.committed <= last,
+            "committed to {} of {start} to {last}",
+            self.committed
+        );
+        assert!(start <= self.durable && self.durable <= last, "durable to {} of {start} to {last}", self.durable);
     }
 
     fn evict(&mut self) {

@@ -14,33 +14,45 @@ use std::collections::VecDeque;
 use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
 use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
 
-use crate::history::{Record, follows};
+use crate::history::Record;
 use crate::link::{LinkId, MAX_PACKET_BYTES};
+use crate::reasons::{LearnerEvent, LeaveReason, Less};
 
 /// Packets that arrive while the storage is busy with truncation or a snapshot are kept up to this; a leader that sends more is left.
 const MAX_HELD_BYTES: usize = 256 << 20;
 
+/// How a learner deals with its leader.
 #[derive(Debug, Clone)]
 pub struct LearnerSettings {
+    /// This server.
     pub me: ServerId,
+    /// Whether it comes to listen only.
     pub observer: bool,
+    /// `tickTime`.
     pub tick_ms: i64,
+    /// `initLimit`: a leader that is silent for longer before this learner is up to date is left.
     pub init_limit_ticks: u32,
+    /// `syncLimit`: the same afterwards.
     pub sync_limit_ticks: u32,
+    /// Attempts to connect end after this; after `initLimit` where it is not set.
     pub connect_limit_ticks: Option<u32>,
+    /// The pause after an attempt that failed.
     pub connect_retry_ms: i64,
 }
 
 /// What this server brings along. All of it is durable.
 #[derive(Debug, Clone, Copy)]
 pub struct LearnerStart {
+    /// Whom it follows.
     pub leader: ServerId,
+    /// `acceptedEpoch`: the newest epoch that this server has promised itself to.
     pub accepted_epoch: Epoch,
+    /// `currentEpoch`: the last epoch whose history this server has taken over.
     pub current_epoch: Epoch,
-    /// The end of its log.
-    pub last: Zxid,
+    /// The end of its log; `None` where the database is missing that it should have.
+    pub last: Option<Zxid>,
     /// The version of its committed membership.
-    pub membership_version: i64,
+    pub membership_version: Zxid,
     /// Set where this server has been with the same leader before.
     pub everything: Option<Everything>,
 }
@@ -54,11 +66,13 @@ pub struct Everything {
     pub epoch: Epoch,
     /// Where to cut. This server may be counted on for what it shares with the leader up to here, so no snapshot may hold less.
     pub at_least: Zxid,
-    /// What it says that it has. At first that is nothing, upon which leaders send a snapshot also while they are not established, unless their
-    /// memory reaches back to the beginning; then that it doesn't know, upon which they send one as soon as they are.
-    pub claim: Zxid,
+    /// Where this server says that its history ends. At first that is at the beginning, upon which leaders send a snapshot also while they are not
+    /// established, unless their memory reaches back to the beginning; then `None`, that it has no database, upon which they send one as
+    /// soon as they are.
+    pub claim: Option<Zxid>,
 }
 
+/// What a learner wants done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LearnerOutput {
     /// Connect to the leader; the link is told with [`Learner::dialing`].
@@ -97,14 +111,12 @@ pub enum LearnerOutput {
     },
     /// The answer to the oldest sync.
     SyncDone,
-    Log {
-        warn: bool,
-        text: String,
-    },
+    /// A line for the log.
+    Log(LearnerEvent),
     /// Come to the same leader again with this. [`LearnerOutput::Leave`] is next.
     ComeAgain(Everything),
     /// It is over. The link, if there is one, is to be closed.
-    Leave(String),
+    Leave(LeaveReason),
 }
 
 /// How far it is, for those who ask.
@@ -158,6 +170,26 @@ enum Stage {
     Over,
 }
 
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Pausing { .. } | Stage::Dialing => "there is no connection",
+            Stage::AwaitingEpoch => "the leader is to tell its epoch",
+            Stage::AcceptingEpoch { .. } => "this server stores the epoch",
+            Stage::AwaitingSync { .. } => "the leader is to say how it synchronises",
+            Stage::ReceivingSnapshot { .. } => "a snapshot arrives",
+            Stage::Rewriting { .. } => "this server rewrites its disk",
+            Stage::Syncing { .. } => "the leader sends its history",
+            Stage::Entering { .. } => "this server makes the history durable",
+            Stage::AwaitingUpToDate { .. } => "the leader waits for others",
+            Stage::Following => "this server follows",
+            Stage::Over => "the connection is over",
+        }
+    }
+}
+
+/// See the head of this file. The caller drains [`Learner::poll`] after every call, and calls [`Learner::tick`] when
+/// [`Learner::deadline_ms`] is due; times are monotonic milliseconds.
 #[derive(Debug)]
 pub struct Learner {
     settings: LearnerSettings,
@@ -185,6 +217,7 @@ pub struct Learner {
 const MAX_REFUSALS: u32 = 5;
 
 impl Learner {
+    /// Begins to follow, after an election that another server has won.
     pub fn new(settings: LearnerSettings, start: LearnerStart, now_ms: i64) -> Learner {
         Learner {
             settings,
@@ -192,9 +225,9 @@ impl Learner {
             link: None,
             outputs: VecDeque::from([LearnerOutput::Dial]),
             held: Vec::new(),
-            last: start.last,
+            last: start.last.unwrap_or_default(),
             committed: Zxid::ZERO,
-            durable: start.last,
+            durable: start.last.unwrap_or_default(),
             uncommitted: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             began_ms: now_ms,
@@ -204,10 +237,12 @@ impl Learner {
         }
     }
 
+    /// Whom it follows.
     pub fn leader(&self) -> ServerId {
         self.start.leader
     }
 
+    /// How far it is.
     pub fn phase(&self) -> LearnerPhase {
         match self.stage {
             Stage::Following => LearnerPhase::Broadcast,
@@ -225,10 +260,12 @@ impl Learner {
         self.link
     }
 
+    /// The next effect. To be drained after every call.
     pub fn poll(&mut self) -> Option<LearnerOutput> {
         self.outputs.pop_front()
     }
 
+    /// When [`Learner::tick`] has something to do.
     pub fn deadline_ms(&self) -> Option<i64> {
         match self.stage {
             Stage::Over => None,
@@ -237,6 +274,7 @@ impl Learner {
         }
     }
 
+    /// Time has passed.
     pub fn tick(&mut self, now_ms: i64) {
         if self.stage == Stage::Over {
             return;
@@ -245,9 +283,9 @@ impl Learner {
             let silent_ms = now_ms - self.heard_ms;
             match self.stage {
                 Stage::Pausing { .. } | Stage::Dialing => {
-                    self.leave(format!("no connection within {} ms", now_ms - self.began_ms));
+                    self.leave(LeaveReason::NoConnection { waited_ms: now_ms - self.began_ms });
                 }
-                _ => self.leave(format!("nothing heard for {silent_ms} ms")),
+                _ => self.leave(LeaveReason::Silent { silent_ms }),
             }
             return;
         }
@@ -279,6 +317,7 @@ impl Learner {
         self.link = Some(link);
     }
 
+    /// The attempt asked for succeeded.
     pub fn connected(&mut self, now_ms: i64) {
         if self.stage != Stage::Dialing {
             return;
@@ -290,7 +329,7 @@ impl Learner {
             protocol_version: PROTOCOL_VERSION,
             config_version: self.start.membership_version,
         };
-        let accepted_epoch = Zxid::new(self.start.accepted_epoch, 0);
+        let accepted_epoch = self.start.accepted_epoch.beginning();
         self.send(&match self.settings.observer {
             true => QuorumPacket::ObserverInfo { accepted_epoch, info },
             false => QuorumPacket::FollowerInfo { accepted_epoch, info },
@@ -304,13 +343,13 @@ impl Learner {
             Stage::Dialing => {
                 self.refusals += 1;
                 if self.refusals >= MAX_REFUSALS {
-                    self.leave(format!("{MAX_REFUSALS} attempts to connect failed, the last one: {why}"));
+                    self.leave(LeaveReason::Unreachable { attempts: MAX_REFUSALS, last: why.to_owned() });
                 } else {
                     self.stage = Stage::Pausing { until_ms: now_ms + self.settings.connect_retry_ms };
                 }
             }
             Stage::Over => {}
-            _ => self.leave(why.to_owned()),
+            _ => self.leave(LeaveReason::LinkLost(why.to_owned())),
         }
     }
 
@@ -344,8 +383,8 @@ impl Learner {
                     self.take(packet);
                     rest = &rest[length..];
                 }
-                Ok(None) => self.leave("an incomplete packet".to_owned()),
-                Err(error) => self.leave(format!("not a packet of this protocol: {error}")),
+                Ok(None) => self.leave(LeaveReason::IncompletePacket),
+                Err(error) => self.leave(LeaveReason::NotAPacket(error)),
             }
         }
     }
@@ -367,7 +406,7 @@ impl Learner {
         // What can't be split is for the reader of what is held to complain about.
         self.held.extend_from_slice(rest);
         if self.held.len() > MAX_HELD_BYTES {
-            self.leave(format!("the leader sent more than {MAX_HELD_BYTES} bytes while the disk was busy"));
+            self.leave(LeaveReason::SentTooMuch { limit_bytes: MAX_HELD_BYTES });
         }
     }
 
@@ -379,36 +418,31 @@ impl Learner {
     fn take(&mut self, packet: QuorumPacket<'_>) {
         if let (Stage::AwaitingSync { .. }, Some(everything)) = (self.stage, self.start.everything) {
             match packet {
-                QuorumPacket::Diff { .. } => return self.ask_once_more(everything, "what is missing only (DIFF)"),
-                QuorumPacket::Trunc { .. } => return self.ask_once_more(everything, "a demand to cut (TRUNC)"),
+                QuorumPacket::Diff { .. } => return self.ask_once_more(everything, Less::Diff),
+                QuorumPacket::Trunc { .. } => return self.ask_once_more(everything, Less::Truncate),
                 QuorumPacket::Snap { zxid } if zxid < everything.at_least => {
-                    return self.ask_once_more(everything, &format!("a snapshot at {zxid} (SNAP)"));
+                    return self.ask_once_more(everything, Less::Snapshot { at: zxid });
                 }
                 _ => {}
             }
         }
         match (self.stage, packet) {
             (Stage::AwaitingEpoch, QuorumPacket::LeaderInfo { epoch }) => self.promise(epoch.epoch()),
-            (Stage::AwaitingSync { .. }, QuorumPacket::Diff { zxid }) if self.last < Zxid::ZERO => {
-                self.leave(format!(
-                    "the leader sends what is missing up to {zxid} (DIFF), but this server has no database"
-                ));
+            (Stage::AwaitingSync { .. }, QuorumPacket::Diff { zxid }) if self.start.last.is_none() => {
+                self.leave(LeaveReason::DiffWithoutDatabase { to: zxid });
             }
             (Stage::AwaitingSync { epoch }, QuorumPacket::Diff { zxid }) => {
-                self.log(format!("the leader sends what is missing between {} and {zxid} (DIFF)", self.last));
+                self.log(LearnerEvent::Diff { last: self.last, to: zxid });
                 self.committed = self.last;
                 self.stage = Stage::Syncing { epoch };
             }
             (Stage::AwaitingSync { epoch }, QuorumPacket::Trunc { zxid }) => {
-                self.log(format!(
-                    "the leader has nothing after {zxid} (TRUNC); cutting the log that ends at {}",
-                    self.last
-                ));
+                self.log(LearnerEvent::Truncate { last: self.last, to: zxid });
                 self.stage = Stage::Rewriting { epoch, zxid };
                 self.outputs.push_back(LearnerOutput::Truncate(zxid));
             }
             (Stage::AwaitingSync { epoch }, QuorumPacket::Snap { zxid }) => {
-                self.log(format!("the leader sends a snapshot at {zxid} (SNAP); this server is at {}", self.last));
+                self.log(LearnerEvent::Snapshot { last: self.start.last, at: zxid });
                 self.stage = Stage::ReceivingSnapshot { epoch, zxid };
             }
             (
@@ -418,14 +452,16 @@ impl Learner {
             (Stage::AwaitingSync { .. } | Stage::AwaitingEpoch, QuorumPacket::Ping { zxid, .. }) => {
                 self.outputs.push_back(LearnerOutput::Ping { zxid });
             }
-            (stage, packet) => self.leave(format!("{packet:?} is out of place ({stage:?})")),
+            (stage, packet) => {
+                self.leave(LeaveReason::OutOfPlace { packet: packet.name(), stage: stage.name() });
+            }
         }
     }
 
     fn promise(&mut self, epoch: Epoch) {
         let accepted = self.start.accepted_epoch;
         if epoch < accepted {
-            self.leave(format!("it begins epoch {epoch:x}, but this server has accepted epoch {accepted:x}"));
+            self.leave(LeaveReason::OlderEpoch { begins: epoch, accepted });
             return;
         }
         let counts = epoch > accepted;
@@ -437,6 +473,7 @@ impl Learner {
         }
     }
 
+    /// Answers [`LearnerOutput::AcceptedEpoch`].
     pub fn accepted_epoch_stored(&mut self, stored: Epoch) {
         if let Stage::AcceptingEpoch { epoch, counts } = self.stage
             && epoch == stored
@@ -450,7 +487,7 @@ impl Learner {
         let current_epoch = counts.then_some(self.start.current_epoch);
         let everything = &mut self.start.everything;
         *everything = everything.filter(|everything| everything.epoch == epoch && !counts);
-        let last_logged = everything.map_or(self.last, |everything| everything.claim);
+        let last_logged = everything.map_or(self.start.last, |everything| everything.claim);
         self.send(&QuorumPacket::AckEpoch { last_logged, current_epoch });
         self.outputs.push_back(LearnerOutput::CatchingUp);
         self.stage = Stage::AwaitingSync { epoch };
@@ -460,35 +497,28 @@ impl Learner {
     pub fn truncated(&mut self, now_ms: i64, last: Zxid) {
         let Stage::Rewriting { epoch, zxid } = self.stage else { return };
         if last > zxid {
-            let everything = Everything { epoch, at_least: zxid, claim: Zxid::ZERO };
-            let why = format!(
-                "nothing here leads back to {zxid}, where the leader demands to go; this server asks the leader for all of its history"
-            );
-            self.come_again(everything, why);
+            let everything = Everything { epoch, at_least: zxid, claim: Some(Zxid::ZERO) };
+            self.come_again(everything, LeaveReason::NoWayBack { to: zxid });
             return;
         }
         if last != zxid {
-            // The log does not have what the leader takes for granted. With the truth the next attempt goes another way.
-            self.leave(format!("the log could not be cut at {zxid}, it ends at {last}"));
+            self.leave(LeaveReason::NotCut { at: zxid, last });
             return;
         }
         self.continue_from(now_ms, epoch, zxid);
     }
 
-    fn come_again(&mut self, everything: Everything, why: String) {
+    fn come_again(&mut self, everything: Everything, why: LeaveReason) {
         self.outputs.push_back(LearnerOutput::ComeAgain(everything));
         self.leave(why);
     }
 
     /// The leader does not send what this server has asked for.
-    fn ask_once_more(&mut self, everything: Everything, sends: &str) {
-        let why = format!(
-            "this server asked for all of the history up to {}, and the leader sends {sends}",
-            everything.at_least
-        );
+    fn ask_once_more(&mut self, everything: Everything, sends: Less) {
+        let why = LeaveReason::SendsLess { at_least: everything.at_least, sends };
         match everything.claim {
-            Zxid::ZERO => self.come_again(Everything { claim: Zxid(-1), ..everything }, why),
-            _ => self.leave(why),
+            Some(_) => self.come_again(Everything { claim: None, ..everything }, why),
+            None => self.leave(why),
         }
     }
 
@@ -500,6 +530,7 @@ impl Learner {
         self.outputs.push_back(LearnerOutput::InstallSnapshot(zxid));
     }
 
+    /// Answers [`LearnerOutput::InstallSnapshot`].
     pub fn snapshot_installed(&mut self, now_ms: i64, installed: Zxid) {
         if let Stage::Rewriting { epoch, zxid } = self.stage
             && zxid == installed
@@ -529,25 +560,25 @@ impl Learner {
                 self.commit(zxid, Some(designated_leader));
             }
             QuorumPacket::NewLeader { epoch, config } => match self.stage {
-                Stage::Syncing { epoch: promised } if epoch == Zxid::new(promised, 0) => {
+                Stage::Syncing { epoch: promised } if epoch == promised.beginning() => {
                     self.stage = Stage::Entering { epoch: promised };
                     if !config.is_empty() {
                         self.outputs.push_back(LearnerOutput::Membership(config.to_vec()));
                     }
                     self.outputs.push_back(LearnerOutput::CurrentEpoch(promised));
                 }
-                stage => self.leave(format!("NEWLEADER of {epoch} is out of place ({stage:?})")),
+                stage => self.leave(LeaveReason::NewLeaderOutOfPlace { epoch, stage: stage.name() }),
             },
             QuorumPacket::UpToDate => match self.stage {
                 Stage::AwaitingUpToDate { epoch } => self.serve(epoch),
-                stage => self.leave(format!("UPTODATE is out of place ({stage:?})")),
+                stage => self.leave(LeaveReason::OutOfPlace { packet: "UPTODATE", stage: stage.name() }),
             },
             QuorumPacket::Ping { zxid, .. } => self.outputs.push_back(LearnerOutput::Ping { zxid }),
             QuorumPacket::Revalidated { session, valid } => {
                 self.outputs.push_back(LearnerOutput::Revalidated { session, valid });
             }
             QuorumPacket::Sync => self.outputs.push_back(LearnerOutput::SyncDone),
-            other => self.leave(format!("{other:?} does not go from a leader to a learner here")),
+            other => self.leave(LeaveReason::NotALeadersPacket { packet: other.name() }),
         }
     }
 
@@ -556,8 +587,8 @@ impl Learner {
             // A snapshot contains what was committed while it was sent, and some of that comes again.
             return;
         }
-        if !follows(self.last, zxid) {
-            self.leave(format!("proposal {zxid} does not follow {}", self.last));
+        if !zxid.follows(self.last) {
+            self.leave(LeaveReason::ProposalGap { zxid, last: self.last });
             return;
         }
         self.last = zxid;
@@ -573,22 +604,24 @@ impl Learner {
         // Commits come in the order of proposals, one for each.
         if self.uncommitted.front() != Some(&zxid) {
             let (committed, last) = (self.committed, self.last);
-            self.leave(format!("commit of {zxid} while history is committed to {committed} and ends at {last}"));
+            self.leave(LeaveReason::CommitOutOfOrder { zxid, committed, last });
             return;
         }
         self.uncommitted.pop_front();
         self.committed = zxid;
+        assert!(self.committed <= self.last, "{zxid} is committed, but history ends at {}", self.last);
         if self.stage == Stage::Following {
             self.outputs.push_back(LearnerOutput::Committed(zxid));
             if let Some(designated_leader) = activate {
                 self.outputs.push_back(LearnerOutput::Activate { designated_leader });
             }
         } else if activate.is_some() {
-            // Who leads may change with it, so this synchronisation leads nowhere; the next one begins with the new membership.
-            self.leave("the membership changed during synchronisation".to_owned());
+            // Another server may lead with it, so this synchronisation leads nowhere; the next one begins with the new membership.
+            self.leave(LeaveReason::MembershipChanged);
         }
     }
 
+    /// Answers [`LearnerOutput::CurrentEpoch`].
     pub fn current_epoch_stored(&mut self, now_ms: i64, stored: Epoch) {
         let Stage::Entering { epoch } = self.stage else { return };
         if epoch != stored {
@@ -596,11 +629,12 @@ impl Learner {
         }
         self.heard_ms = now_ms;
         self.stage = Stage::AwaitingUpToDate { epoch };
-        self.send(&QuorumPacket::Ack { zxid: Zxid::new(epoch, 0) });
+        self.send(&QuorumPacket::Ack { zxid: epoch.beginning() });
     }
 
     fn serve(&mut self, epoch: Epoch) {
-        self.send(&QuorumPacket::Ack { zxid: Zxid::new(epoch, 0) });
+        assert!(self.held.is_empty(), "UPTODATE comes behind all that waited for the disk");
+        self.send(&QuorumPacket::Ack { zxid: epoch.beginning() });
         self.stage = Stage::Following;
         self.outputs.push_back(LearnerOutput::Serve { committed: self.committed });
         // The leader counts these as acknowledged with NEWLEADER.
@@ -613,6 +647,7 @@ impl Learner {
 
     /// Everything up to `zxid` is on disk.
     pub fn synced(&mut self, zxid: Zxid) {
+        assert!(zxid <= self.last, "{zxid} is durable, but history ends at {}", self.last);
         self.durable = self.durable.max(zxid);
         if self.stage == Stage::Following {
             self.acknowledge();
@@ -632,6 +667,7 @@ impl Learner {
         }
     }
 
+    /// Answers [`LearnerOutput::Ping`]: the sessions this server has heard of since the last answer.
     pub fn pong(&mut self, zxid: Zxid, touches: Vec<Touch>) {
         self.send(&QuorumPacket::Ping { zxid, touches: Some(touches) });
     }
@@ -643,12 +679,12 @@ impl Learner {
         self.outputs.push_back(LearnerOutput::ToLeader(bytes));
     }
 
-    fn log(&mut self, text: String) {
-        self.outputs.push_back(LearnerOutput::Log { warn: false, text });
+    fn log(&mut self, event: LearnerEvent) {
+        self.outputs.push_back(LearnerOutput::Log(event));
     }
 
     /// Ends it.
-    pub fn leave(&mut self, why: String) {
+    pub fn leave(&mut self, why: LeaveReason) {
         if self.stage != Stage::Over {
             self.stage = Stage::Over;
             self.held = Vec::new();

@@ -7,6 +7,7 @@
 //! - [`leader`]: brings the learners to one history, then broadcasts
 //! - [`learner`]: the other side
 //! - [`link`]: connections between servers
+//! - [`reasons`]: why links and roles end, with all texts
 //!
 //! All follow one contract: calls take the time and what happened, never block, and leave effects to be polled; `deadline_ms` says
 //! when to call again if nothing happens.
@@ -18,8 +19,10 @@ pub mod learner;
 pub mod link;
 pub mod membership;
 pub mod quorum;
+pub mod reasons;
 
 pub use history::{Gap, History, Record};
 pub use link::{LinkId, SyncPlan};
 pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, MembershipError, Memberships, Role};
 pub use quorum::Quorum;
+pub use reasons::{Blame, DropReason, LeaderEvent, LearnerEvent, LeaveReason, StepDownReason};

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{ServerId, Zxid};
 
 use crate::quorum::Quorum;
 
@@ -53,6 +53,7 @@ impl fmt::Display for Role {
 pub struct HostPort {
     /// Name or address, without the brackets of an IPv6 address.
     pub host: String,
+    /// The TCP port.
     pub port: u16,
 }
 
@@ -163,11 +164,12 @@ pub struct Groups {
 /// All members of one version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Membership {
+    /// Voters and observers by their ids.
     pub members: BTreeMap<ServerId, Member>,
     /// None for simple majorities.
     pub groups: Option<Groups>,
     /// Zxid of the reconfiguration that made it; 0 for one written by hand.
-    pub version: i64,
+    pub version: Zxid,
 }
 
 impl Membership {
@@ -217,7 +219,8 @@ impl Membership {
             groups.weight_of.insert(server, weight);
         } else if name == "version" {
             let version = i64::from_str_radix(value, 16).ok().filter(|version| *version >= 0);
-            self.version = version.ok_or_else(|| MembershipError::not_a_number(value, "a hexadecimal number"))?;
+            let version = version.ok_or_else(|| MembershipError::not_a_number(value, "a hexadecimal number"))?;
+            self.version = Zxid(version);
         } else {
             return Ok(false);
         }
@@ -251,6 +254,7 @@ impl Membership {
         self.members.iter().filter(|(_, member)| member.role == Role::Participant).map(|(id, _)| *id)
     }
 
+    /// Whether the server is a voter.
     pub fn is_participant(&self, server: ServerId) -> bool {
         self.members.get(&server).is_some_and(|member| member.role == Role::Participant)
     }
@@ -304,11 +308,11 @@ pub enum MembershipError {
         /// What would be right.
         allowed: &'static str,
     },
-    #[error("Server {}is in multiple groups", .0.0)]
+    #[error("Server {0}is in multiple groups")]
     InSeveralGroups(ServerId),
-    #[error("Server {}is not in a group", .0.0)]
+    #[error("Server {0}is not in a group")]
     InNoGroup(ServerId),
-    #[error("weight {weight} of server {} is not between 0 and {MAX_WEIGHT}", .server.0)]
+    #[error("weight {weight} of server {server} is not between 0 and {MAX_WEIGHT}")]
     Weight { server: ServerId, weight: i64 },
     #[error("{0} starts with '[' but has no matching ']:'")]
     UnclosedBracket(String),
@@ -355,13 +359,16 @@ impl MembershipError {
 /// What needs a quorum needs it in both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memberships {
+    /// In force.
     pub committed: Membership,
+    /// Proposed last; the same as the one in force where no change is on its way.
     pub last_seen: Membership,
     committed_quorum: Quorum,
     last_seen_quorum: Quorum,
 }
 
 impl Memberships {
+    /// Panics where one of them has no voter.
     pub fn new(committed: Membership, last_seen: Membership) -> Memberships {
         let (committed_quorum, last_seen_quorum) = (committed.quorum(), last_seen.quorum());
         Memberships { committed, last_seen, committed_quorum, last_seen_quorum }
@@ -377,10 +384,12 @@ impl Memberships {
         self.committed_quorum.is_reached_by(servers) && self.last_seen_quorum.is_reached_by(servers)
     }
 
+    /// Which sets of servers decide by the membership in force.
     pub fn committed_quorum(&self) -> &Quorum {
         &self.committed_quorum
     }
 
+    /// Which sets of servers decide by the membership proposed last.
     pub fn last_seen_quorum(&self) -> &Quorum {
         &self.last_seen_quorum
     }
@@ -544,7 +553,7 @@ mod tests {
     fn a_membership_is_displayed_in_ascending_order_whatever_order_it_came_in() {
         let text = "# by hand\nversion=10000000A\nserver.10=c:1:2:observer\r\n\nserver.9 = b:3:4;2181\nserver.9=a:1:2;2181\nfoo=bar";
         let membership = Membership::parse_text(text, false).unwrap();
-        assert_eq!(membership.version, 0x1_0000_000a);
+        assert_eq!(membership.version, Zxid::new(1, 10));
         let shown = "server.9=a:1:2:participant;0.0.0.0:2181\nserver.10=c:1:2:observer\nversion=10000000a";
         assert_eq!(membership.to_string(), shown);
     }

@@ -14,8 +14,8 @@ use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::{ErrorCode, OpCode, ServerId};
-use rookeeper_zab::LinkId;
 use rookeeper_zab::election::{Candidacy, Vote};
+use rookeeper_zab::{DropReason, LinkId};
 
 use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
@@ -86,12 +86,12 @@ impl Looking {
             return None;
         }
         self.search = Search::UnderWay;
-        let zxid = core.history.last();
+        let zxid = core.history.last().known();
         if let Some(Designated { leader, state }) = designated {
-            member.election.settle(Vote { leader, zxid, election_epoch: -1, peer_epoch: -1 }, state);
+            member.election.settle(Vote { leader: Some(leader), zxid, election_epoch: -1, peer_epoch: None }, state);
             return Some(Found::new(leader, state));
         }
-        member.election.look(now.monotonic_ms, Candidacy { zxid, epoch: i64::from(member.epochs.current) });
+        member.election.look(now.monotonic_ms, Candidacy { zxid, epoch: member.epochs.current });
         core.shared.statistics.member.searches.fetch_add(1, Relaxed);
         None
     }
@@ -113,7 +113,7 @@ impl Looking {
             PeerState::Observing => "OBSERVING",
             _ => "FOLLOWING",
         };
-        let text = format!("{name} - LEADER ELECTION TOOK - {took_ms} MS; server {} leads", leader.0);
+        let text = format!("{name} - LEADER ELECTION TOOK - {took_ms} MS; server {leader} leads");
         core.log(Level::Info, text);
         Found::new(leader, state)
     }
@@ -132,7 +132,7 @@ impl Looking {
             }
             Found::Learn { leader, observes } => {
                 for link in self.held.into_keys() {
-                    let why = format!("this server follows server {}", leader.0);
+                    let why = DropReason::Follows(leader);
                     core.put(Output::DropLearner { link, why });
                 }
                 Role::Learning(Box::new(Learning::new(core, member, now, leader, observes, self.since_ms)))
@@ -146,7 +146,7 @@ impl Looking {
                 self.held.insert(link, HeldLearner { peer, packets: Vec::new(), since_ms: now.monotonic_ms });
             }
             LearnerInput::Connected { .. } => {
-                core.put(Output::DropLearner { link, why: "this server does not lead".to_owned() });
+                core.put(Output::DropLearner { link, why: DropReason::NotLeading });
             }
             LearnerInput::Packets(packets) => {
                 let Some(held) = self.held.get_mut(&link) else { return };
@@ -154,7 +154,7 @@ impl Looking {
                     held.packets.extend_from_slice(&packets);
                 } else {
                     self.held.remove(&link);
-                    let why = "it said too much before this server knew whether it leads".to_owned();
+                    let why = DropReason::SaidTooMuch;
                     core.put(Output::DropLearner { link, why });
                 }
             }
@@ -175,7 +175,7 @@ impl Looking {
             core.log(Level::Warn, text);
         }
         for (link, _) in self.held.extract_if(.., |_, held| held.since_ms + HOLD_MS <= now.monotonic_ms) {
-            core.put(Output::DropLearner { link, why: "this server does not lead yet".to_owned() });
+            core.put(Output::DropLearner { link, why: DropReason::NotLeadingYet });
         }
     }
 

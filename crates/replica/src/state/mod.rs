@@ -256,9 +256,9 @@ impl Ensemble {
                     member.activate_membership(core, now, membership);
                 }
             }
-            ElectionOutput::Elected(vote) => {
+            ElectionOutput::Elected(leader) => {
                 let Role::Looking(looking) = &mut self.role else { return };
-                let found = looking.elected(core, member, now, vote.leader);
+                let found = looking.elected(core, member, now, leader);
                 self.role = std::mem::take(looking).begin(core, member, now, found);
             }
         }

@@ -137,7 +137,9 @@ impl Standalone {
                 LeaderOutput::Committed(zxid) => {
                     core.commit(now, zxid, self);
                 }
-                LeaderOutput::Log { warn, text } => core.log(if warn { Level::Warn } else { Level::Info }, text),
+                LeaderOutput::Log(event) => {
+                    core.log(if event.is_warning() { Level::Warn } else { Level::Info }, event.to_string());
+                }
                 other => debug_assert!(false, "a leader without an ensemble asks for {other:?}"),
             }
         }

@@ -12,7 +12,7 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, ByteBuf};
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::request::{CreateRequest, ReconfigRequest, SetDataRequest, WriteRequest};
-use rookeeper_proto::{OpCode, Permissions, ServerId, SessionId, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, OpCode, Permissions, ServerId, SessionId, TxnRecord, Zxid};
 use rookeeper_replica::{
     Connection, EnsembleSettings, Epochs, Input, Output, ReadFrame, Replica, Serving, Settings, Shared, Store, Stored,
     Time,
@@ -132,7 +132,7 @@ impl World {
             settings,
         };
         for node in 0..servers {
-            let epochs = Epochs { accepted: 0, current: 0 };
+            let epochs = Epochs { accepted: Epoch::ZERO, current: Epoch::ZERO };
             let disk = Disk {
                 epochs,
                 memberships: world.settings.memberships.clone(),
@@ -423,7 +423,7 @@ impl World {
         if !vouched {
             tree.set_last_zxid(Zxid(-1));
         }
-        let epochs = Epochs { accepted: 0, current: 0 };
+        let epochs = Epochs { accepted: Epoch::ZERO, current: Epoch::ZERO };
         let disk = Disk { epochs, appended: Vec::new(), ..self.nodes[node].disk.clone() };
         self.nodes[node] = self.start(node, tree, disk);
         self.link_up(node);

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_proto::{ServerId, SessionId};
+use rookeeper_proto::{Epoch, ServerId, SessionId};
 use rookeeper_replica::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
 use rookeeper_zab::Membership;
 
@@ -30,7 +30,7 @@ fn view(serving: Serving, role: ServerRole) -> View {
     let status = ServerStatus {
         role,
         leader: Some(ServerId(2)),
-        epoch: 1,
+        epoch: Epoch(1),
         membership: Some(membership),
         ..ServerStatus::standalone()
     };

@@ -20,7 +20,7 @@ fn write_value(page: &mut Page<'_>, name: &str, value: &Value<'_>) -> fmt::Resul
         Value::Whole(number) => writeln!(page, "zk_{name}\t{number}"),
         Value::Ratio(number) => writeln!(page, "zk_{name}\t{}", ratio(*number)),
         Value::PerLearner(values) => {
-            values.iter().try_for_each(|(server, value)| writeln!(page, "zk_{name}_{}\t{value}", server.0))
+            values.iter().try_for_each(|(server, value)| writeln!(page, "zk_{name}_{server}\t{value}"))
         }
         Value::PerNamespace(values) => {
             values.iter().try_for_each(|(namespace, value)| writeln!(page, "zk_{namespace}_{name}\t{value}"))

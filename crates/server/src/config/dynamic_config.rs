@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_store::descriptors::{are_exhausted, patiently};
 use rookeeper_zab::Membership;
 use tracing::warn;
@@ -26,7 +26,7 @@ use crate::config::{properties, read_bounded};
     remedy(.source)
 )]
 pub struct NotStored {
-    version: i64,
+    version: Zxid,
     what: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -116,11 +116,11 @@ pub(crate) fn forget_not_stored(mark: &Path) {
 }
 
 /// The version that [`store_proposed`] wrote.
-fn version_within(next: &Path) -> Option<i64> {
+fn version_within(next: &Path) -> Option<Zxid> {
     let bytes = patiently(next, || read_bounded(next)).ok()?;
     let properties = properties::parse(&next.display().to_string(), &bytes).ok()?;
     let version = properties.iter().rfind(|property| property.key == "version")?;
-    i64::from_str_radix(&version.value, 16).ok()
+    i64::from_str_radix(&version.value, 16).ok().map(Zxid)
 }
 
 fn not_stored(membership: &Membership, what: &'static str, path: &Path, source: io::Error) -> NotStored {
@@ -279,7 +279,7 @@ mod tests {
         let member = Member::new();
         let before = member.read("zoo.cfg");
         let mut active = member.load().ensemble.unwrap().membership;
-        active.version = 0x1_0000_0000;
+        active.version = Zxid::new(1, 0);
         store_active(&member.file, ME, &active).unwrap();
         let dynamic = fs::canonicalize(member.directory.path().join("zoo.cfg.dynamic.100000000")).unwrap();
         let data = member.directory.path().join("data");
@@ -306,7 +306,7 @@ mod tests {
     fn a_reconfiguration_is_proposed_then_active() {
         let member = Member::new();
         let mut first = member.load().ensemble.unwrap().membership;
-        first.version = 5;
+        first.version = Zxid(5);
         store_active(&member.file, ME, &first).unwrap();
         let second = membership(
             "server.2=127.0.0.1:21:22;2182\nserver.10=127.0.0.1:41:42:observer\nserver.3=127.0.0.1:31:32\n\
@@ -334,7 +334,7 @@ mod tests {
     fn a_newer_proposal_outlives_the_activation_of_an_older_membership() {
         let member = Member::new();
         let version = |version| Membership { version, ..member.load().ensemble.unwrap().membership };
-        let (older, newer) = (version(0xa), version(0xb));
+        let (older, newer) = (version(Zxid(0xa)), version(Zxid(0xb)));
         store_proposed(&member.file, &newer).unwrap();
         store_active(&member.file, ME, &older).unwrap();
         let ensemble = member.load().ensemble.unwrap();
@@ -345,14 +345,14 @@ mod tests {
     fn whatever_step_is_the_last_one_the_server_starts_again() {
         let member = Member::new();
         let mut active = member.load().ensemble.unwrap().membership;
-        active.version = 9;
+        active.version = Zxid(9);
         store_proposed(&member.file, &active).unwrap();
         let (old, next) = (member.read("zoo.cfg"), member.read("zoo.cfg.dynamic.next"));
         // After the first step, and in the middle of writing.
         store_active(&member.file, ME, &active).unwrap();
         fs::write(&member.file, old).unwrap();
         fs::write(with_ending(&member.file, ".tmp"), "half of a li").unwrap();
-        assert_eq!(member.load().ensemble.unwrap().membership.version, 0);
+        assert_eq!(member.load().ensemble.unwrap().membership.version, Zxid::ZERO);
         // After all but the last step.
         store_active(&member.file, ME, &active).unwrap();
         fs::write(with_ending(&member.file, ".dynamic.next"), next).unwrap();
@@ -369,7 +369,7 @@ mod tests {
         fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real.cfg", &member.file).unwrap();
         let mut active = member.load().ensemble.unwrap().membership;
-        active.version = 9;
+        active.version = Zxid(9);
         store_active(&member.file, ME, &active).unwrap();
         assert!(fs::symlink_metadata(&member.file).unwrap().is_symlink());
         for name in ["real.cfg", "zoo.cfg.bak"] {

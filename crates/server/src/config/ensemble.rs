@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_zab::{HostPort, Member, Membership, Role};
 
 use super::error::{ConfigError, Fault, Notice, Place, excerpt};
@@ -139,14 +139,14 @@ pub(super) fn read(
         return Err(Fault::new("myid file is missing", remedy).into());
     };
     let Some(member) = membership.members.get(&server_id) else {
-        let ids: Vec<String> = membership.members.keys().map(|id| id.0.to_string()).collect();
+        let ids: Vec<String> = membership.members.keys().map(|id| id.to_string()).collect();
         let remedy = format!("The server lines name {}; write one of these into myid, or add a line.", ids.join(", "));
-        let problem = format!("My id {} not in the peer list", server_id.0);
+        let problem = format!("My id {server_id} not in the peer list");
         return Err(ConfigError::NotInPeerList(Fault::new(problem, remedy).at(&my_id_place)));
     };
     if settings.flag("extendedTypesEnabled") && !(0..=254).contains(&server_id.0) {
         let remedy = "With extendedTypesEnabled=true server ids go up to 254.";
-        return Err(Fault::new(format!("server id {} is too large", server_id.0), remedy).at(&my_id_place).into());
+        return Err(Fault::new(format!("server id {server_id} is too large"), remedy).at(&my_id_place).into());
     }
     check_ports(settings, server_id, member, client.as_ref())?;
     let role = member.role;
@@ -182,7 +182,7 @@ fn check_ports(
             port if port == address.election_port => "election",
             _ => continue,
         };
-        let (port, server) = (client.port, server.0);
+        let port = client.port;
         let problem = format!("the client port {port} is the {name} port of server.{server} as well");
         let remedy = format!("Give clients a port of their own, or change that of the line server.{server}.");
         return Err(Fault::new(problem, remedy).into());
@@ -293,8 +293,9 @@ fn read_dynamic(
 }
 
 /// `zoo.cfg.dynamic.100000000` is of version 0x100000000; a name without a number, of version 0.
-fn version_of(file: &str) -> i64 {
-    file.rsplit_once('.').and_then(|(_, version)| i64::from_str_radix(version, 16).ok()).unwrap_or(0).max(0)
+fn version_of(file: &str) -> Zxid {
+    let version = file.rsplit_once('.').and_then(|(_, version)| i64::from_str_radix(version, 16).ok());
+    version.and_then(|version| Zxid(version).known()).unwrap_or_default()
 }
 
 fn read_next(

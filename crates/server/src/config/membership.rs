@@ -52,7 +52,7 @@ pub(super) fn check_addresses(membership: &Membership) -> Result<Vec<String>, Fa
     let shared: Vec<String> = addresses_of
         .into_iter()
         .map(|(servers, addresses)| {
-            let names: Vec<String> = servers.iter().map(|server| format!("server.{}", server.0)).collect();
+            let names: Vec<String> = servers.iter().map(|server| format!("server.{server}")).collect();
             let (names, addresses) = (names.join(", "), addresses.join(" and "));
             format!("{names} have the same address, {addresses}: only one of them can be there")
         })
@@ -74,7 +74,7 @@ fn remedy(error: &MembershipError) -> String {
     const LINES: &str = "Allowed: lines server.N, group.N and weight.N.";
     match error {
         MembershipError::NotANumber { allowed, .. } => return format!("Allowed: {allowed}."),
-        MembershipError::InNoGroup(server) => return format!("Add {} to one of the group lines.", server.0),
+        MembershipError::InNoGroup(server) => return format!("Add {server} to one of the group lines."),
         MembershipError::InSeveralGroups(_) => "Leave it in one of the group lines.",
         MembershipError::Weight { .. } => "Usual weights are 1, or 0 for a server without a vote.",
         MembershipError::UnclosedBracket(_) | MembershipError::NoPortAfterColon(_) => BRACKETS,

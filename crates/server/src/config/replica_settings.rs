@@ -42,6 +42,7 @@ impl Ensemble {
 
 #[cfg(test)]
 mod tests {
+    use rookeeper_proto::Zxid;
     use std::path::PathBuf;
 
     use rookeeper_proto::ServerId;
@@ -76,8 +77,8 @@ mod tests {
         for (version, last_seen) in [("4", 5), ("5", 5), ("6", 6)] {
             let config = config(version);
             let settings = config.ensemble.as_ref().unwrap().settings(&config);
-            assert_eq!(settings.memberships.committed.version, 5);
-            assert_eq!(settings.memberships.last_seen.version, last_seen);
+            assert_eq!(settings.memberships.committed.version, Zxid(5));
+            assert_eq!(settings.memberships.last_seen.version, Zxid(last_seen));
             assert_eq!((settings.me, settings.notification_interval_ms), (ServerId(2), (50, 60_000)));
             assert_eq!((settings.max_time_to_wait_for_epoch_ms, settings.read_only_mode), (Some(900), true));
         }

@@ -61,7 +61,7 @@ pub(crate) fn missing(me: ServerId, membership: &Membership, contacts: &BTreeMap
                 Some(Contact::Failed(why)) => why,
                 None => "was not tried yet, and has not called",
             };
-            format!("server {}{address}: {seen}", voter.0)
+            format!("server {voter}{address}: {seen}")
         })
         .collect();
     let linked = voters.iter().filter(|voter| contacts.get(voter) == Some(&Contact::Linked)).count();

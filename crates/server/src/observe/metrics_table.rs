@@ -275,7 +275,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge("client_memory_bytes", |facts| facts.client_memory_bytes as i64),
     gauge("client_memory_limit_bytes", |facts| i64::try_from(facts.client_memory_limit_bytes).unwrap_or(i64::MAX)),
     counter("connections_cut_for_memory", |statistics| &statistics.connections_cut_for_memory),
-    member_gauge("epoch", |facts| facts.is_member().then(|| Value::Whole(i64::from(facts.view.status.epoch)))),
+    member_gauge("epoch", |facts| facts.is_member().then(|| Value::Whole(i64::from(facts.view.status.epoch.0)))),
     member_gauge("leader_id", |facts| {
         let leader = facts.view.status.leader.filter(|_| facts.is_member())?;
         Some(Value::Whole(leader.0))

@@ -81,7 +81,7 @@ fn role(context: &Context) -> String {
     );
     let mut text = format!("role: {:?}, phase {:?}; serves {serving}; {zxid}", status.role, status.phase);
     if status.membership.is_some() {
-        let leader = status.leader.map_or("none".to_owned(), |leader| leader.0.to_string());
+        let leader = status.leader.map_or("none".to_owned(), |leader| leader.to_string());
         let _ = write!(text, "; epoch {:x}, leader {leader}", status.epoch);
     }
     if let Some(leadership) = status.leadership {

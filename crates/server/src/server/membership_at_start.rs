@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rookeeper_proto::Zxid;
 use rookeeper_replica::FoundMembership;
 use tracing::warn;
 
@@ -23,7 +24,7 @@ pub(crate) fn correct(config: &mut Config, found: Option<FoundMembership>) -> Re
     let Some(ensemble) = config.ensemble.as_ref().filter(|_| config.reconfig_enabled) else { return Ok(()) };
     let (me, files, mark) =
         (ensemble.server_id, ensemble.settings(config).memberships, mark(&config.directories.data_dir));
-    if files.committed.version == 0 && !mark.exists() {
+    if files.committed.version == Zxid::ZERO && !mark.exists() {
         return Ok(());
     }
     let Some(memberships) = found.and_then(|found| found.corrects(&files)) else { return Ok(()) };
@@ -31,9 +32,9 @@ pub(crate) fn correct(config: &mut Config, found: Option<FoundMembership>) -> Re
     let way_out = format!("to go by the files alone, set reconfigEnabled=false or remove {}", mark.display());
     let Some(member) = committed.members.get(&me) else {
         let message = format!(
-            "My id {} not in the peer list: membership {:x}, which is in this server's log and not in the files of its configuration, \
+            "My id {me} not in the peer list: membership {:x}, which is in this server's log and not in the files of its configuration, \
              has removed it; add it again with reconfig, and its line and those of the members to zoo.cfg; {way_out}",
-            me.0, committed.version,
+            committed.version,
         );
         return Err(Failure::new(ExitCode::Failed, message));
     };

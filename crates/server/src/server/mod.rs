@@ -404,7 +404,7 @@ async fn open_ports(
     .await?;
     info!(
         "server {} of {} in the membership of version {:x}; quorum port on {}",
-        ensemble.server_id.0,
+        ensemble.server_id,
         memberships.committed.members.len(),
         memberships.committed.version,
         quorum_port.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),

@@ -217,9 +217,9 @@ impl ConfigFiles {
 
 #[cfg(test)]
 mod tests {
-    use rookeeper_proto::Zxid;
     use rookeeper_proto::txn::{CreateKind, CreateTxn};
     use rookeeper_proto::{Acl, SessionId, Txn, TxnHeader, TxnRecord};
+    use rookeeper_proto::{Epoch, Zxid};
     use rookeeper_replica::{Settings, Shared, Stored};
     use rookeeper_storage::{Batching, Files};
     use rookeeper_tree::Tree;
@@ -302,10 +302,10 @@ mod tests {
         files.install_snapshot(&empty, Zxid::ZERO).unwrap();
         let zxid = |counter| Zxid::new(1, counter);
         let answers = run(&files, &shared, Zxid::ZERO, |queue| {
-            queue.store(Store::AcceptedEpoch(1));
+            queue.store(Store::AcceptedEpoch(Epoch(1)));
             queue.append(&mut records(1..=3));
             queue.append(&mut records(4..=5));
-            queue.store(Store::CurrentEpoch { epoch: 1, membership: None });
+            queue.store(Store::CurrentEpoch { epoch: Epoch(1), membership: None });
             queue.append(&mut records(6..=7));
             queue.store(Store::Truncate { zxid: zxid(4), reload: true });
             queue.append(&mut records(5..=6));
@@ -327,9 +327,9 @@ mod tests {
         assert_eq!(
             answers,
             [
-                "Stored(AcceptedEpoch(1))",
+                "Stored(AcceptedEpoch(Epoch(1)))",
                 "synced 0x100000005",
-                "Stored(CurrentEpoch(1))",
+                "Stored(CurrentEpoch(Epoch(1)))",
                 "synced 0x100000007",
                 "truncated 0x100000004, tree at Some(4)",
                 "synced 0x100000006",
@@ -342,7 +342,7 @@ mod tests {
         let recovered = files.recover().unwrap().tree;
         assert_eq!((recovered.last_zxid(), recovered.node_count()), (zxid(10), Tree::with_seed(1).node_count() + 10));
         let epochs = files.read_epochs(zxid(10)).unwrap();
-        assert_eq!((epochs.accepted, epochs.current), (1, 1));
+        assert_eq!((epochs.accepted, epochs.current), (Epoch(1), Epoch(1)));
     }
 
     #[test]
@@ -352,10 +352,10 @@ mod tests {
         let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
         let answers = run(&files, &shared, Zxid::new(1, 3), |queue| {
             queue.store(Store::InstallSnapshot { zxid: Zxid::new(1, 9) });
-            queue.store(Store::CurrentEpoch { epoch: 7, membership: None });
+            queue.store(Store::CurrentEpoch { epoch: Epoch(7), membership: None });
         });
         assert!(answers.is_empty(), "{answers:?}");
-        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 1);
+        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, Epoch(1));
     }
 
     /// Whoever enters an epoch knows of the membership that its leader goes by, also after a restart.
@@ -374,22 +374,22 @@ mod tests {
         let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
         let membership = Membership::parse_text("server.1=a:1:2:participant;3\nversion=9", false).unwrap();
         let enter = || {
-            let store = Store::CurrentEpoch { epoch: 2, membership: Some(membership.clone()) };
+            let store = Store::CurrentEpoch { epoch: Epoch(2), membership: Some(membership.clone()) };
             run_with(config_files(), &files, &shared, Zxid::new(1, 3), |queue| {
-                queue.store(Store::AcceptedEpoch(2));
+                queue.store(Store::AcceptedEpoch(Epoch(2)));
                 queue.store(store);
             })
         };
         let refused = enter();
         assert!(
-            matches!(&refused[..], [_, Input::Stored(Stored::MembershipRefused { epoch: 2, why })] if why.contains("dynamic.next")),
+            matches!(&refused[..], [_, Input::Stored(Stored::MembershipRefused { epoch: Epoch(2), why })] if why.contains("dynamic.next")),
             "{refused:?}"
         );
-        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 1);
+        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, Epoch(1));
         std::fs::create_dir(&configuration).unwrap();
         let entered = enter();
-        assert!(matches!(entered[..], [_, Input::Stored(Stored::CurrentEpoch(2))]), "{entered:?}");
-        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, 2);
+        assert!(matches!(entered[..], [_, Input::Stored(Stored::CurrentEpoch(Epoch(2)))]), "{entered:?}");
+        assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, Epoch(2));
         let text = std::fs::read_to_string(next).unwrap();
         assert!(text.contains("server.1=a:1:2:participant;"), "{text}");
     }
@@ -406,7 +406,7 @@ mod tests {
         std::fs::create_dir(&version_dir).unwrap();
         let answers = run(&files, &shared, Zxid::ZERO, |queue| queue.append(&mut records(1..=3)));
         assert!(answers.is_empty(), "{answers:?}");
-        let promise = |queue: &StorageQueue| queue.store(Store::AcceptedEpoch(7));
+        let promise = |queue: &StorageQueue| queue.store(Store::AcceptedEpoch(Epoch(7)));
         let answers = run(&files, &shared, Zxid::new(1, 3), promise);
         assert!(answers.is_empty() && !version_dir.join("acceptedEpoch").exists(), "{answers:?}");
     }

@@ -138,7 +138,7 @@ pub fn known(old: &Quorum, new: &Membership, holders: &BTreeSet<ServerId>) -> Ve
 }
 
 /// A server begins with the members that it found. It counts with all that its log knows of, because it may have acknowledged that.
-pub fn begins(server: usize, with: &Memberships, in_log: Option<i64>) -> Verdict {
+pub fn begins(server: usize, with: &Memberships, in_log: Option<Zxid>) -> Verdict {
     let newest = with.committed.version.max(with.last_seen.version);
     match in_log.filter(|in_log| *in_log > newest) {
         Some(in_log) => Err(format!("members: server {server} begins with {newest:x} although its log has {in_log:x}")),
@@ -153,24 +153,24 @@ mod tests {
     #[test]
     fn who_has_accepted_an_epoch_follows_no_leader_of_an_older_one() {
         let mut promises = Promises::default();
-        assert_eq!(promises.stored(1, Some(5), Some(4)), Ok(()));
-        assert_eq!(promises.acknowledges_leader(1, 5, Some(5)), Ok(()));
-        assert!(promises.acknowledges_leader(1, 4, Some(4)).unwrap_err().starts_with("promises: "));
-        assert!(promises.acknowledges_leader(1, 5, Some(4)).unwrap_err().starts_with("durability: "));
+        assert_eq!(promises.stored(1, Some(Epoch(5)), Some(Epoch(4))), Ok(()));
+        assert_eq!(promises.acknowledges_leader(1, Epoch(5), Some(Epoch(5))), Ok(()));
+        assert!(promises.acknowledges_leader(1, Epoch(4), Some(Epoch(4))).unwrap_err().starts_with("promises: "));
+        assert!(promises.acknowledges_leader(1, Epoch(5), Some(Epoch(4))).unwrap_err().starts_with("durability: "));
     }
 
     #[test]
     fn only_what_others_say_of_it_may_be_more_than_the_disk_has() {
         let zxid = |counter| Zxid::new(1, counter);
         let mut promises = Promises::default();
-        assert_eq!(promises.recovered(5, zxid(3), 1, 1), Ok(()));
+        assert_eq!(promises.recovered(5, zxid(3), Epoch(1), Epoch(1)), Ok(()));
         assert_eq!(promises.votes(5, 1, zxid(3)), Ok(()));
         promises.hears_vote(2, zxid(5));
         assert_eq!(promises.votes(5, 2, zxid(5)), Ok(()));
         for verdict in [promises.votes(5, 3, zxid(5)), promises.votes(5, 2, zxid(4)), promises.claims(5, zxid(5))] {
             assert!(verdict.unwrap_err().contains("its disk has 0x100000003"));
         }
-        assert_eq!(promises.recovered(5, zxid(3), 1, 1), Ok(()));
+        assert_eq!(promises.recovered(5, zxid(3), Epoch(1), Epoch(1)), Ok(()));
         assert!(promises.votes(5, 2, zxid(5)).is_err());
     }
 
@@ -182,7 +182,7 @@ mod tests {
         };
         let with = Memberships::new(of(3), of(5));
         for (in_log, is_right) in [(None, true), (Some(4), true), (Some(5), true), (Some(6), false)] {
-            assert_eq!(begins(1, &with, in_log).is_ok(), is_right, "{in_log:?}");
+            assert_eq!(begins(1, &with, in_log.map(Zxid)).is_ok(), is_right, "{in_log:?}");
         }
     }
 

@@ -26,7 +26,7 @@ impl Leaders {
 
     /// The newest epoch in which somebody has decided.
     pub fn newest(&self) -> Epoch {
-        self.0.last_key_value().map_or(0, |(epoch, _)| *epoch)
+        self.0.last_key_value().map_or(Epoch::ZERO, |(epoch, _)| *epoch)
     }
 
     pub fn count(&self) -> usize {

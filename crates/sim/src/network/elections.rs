@@ -91,8 +91,10 @@ impl World {
             }
             return;
         }
-        if notification.leader == self.servers[to].id {
-            self.servers[to].promises.hears_vote(notification.election_epoch, notification.zxid);
+        if notification.leader == Some(self.servers[to].id)
+            && let Some(zxid) = notification.zxid
+        {
+            self.servers[to].promises.hears_vote(notification.election_epoch, zxid);
         }
         self.feed(to, Input::Notified { from: self.servers[from].id, notification });
     }

@@ -43,10 +43,10 @@ impl World {
                     let disk = self.servers[server].after_power_cut(self.now_us as u64);
                     let this = &self.servers[server];
                     let accepted = durable_epoch(&disk, &this.directories, ACCEPTED);
-                    let promised = current_epoch.map_or(0, |current| current.max(this.promises.accepted));
+                    let promised = current_epoch.map_or(Epoch::ZERO, |current| current.max(this.promises.accepted));
                     this.promises
                         .promises(server + 1, promised, accepted)
-                        .and_then(|()| this.promises.claims(server + 1, last_logged))
+                        .and_then(|()| last_logged.map_or(Ok(()), |last| this.promises.claims(server + 1, last)))
                 }
                 QuorumPacket::Ping { touches: Some(touches), .. } => {
                     self.judge_touches(server, &touches.iter().map(|touch| touch.session).collect())
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// The version of the membership that a server's log would show after a power cut.
-    pub(crate) fn log_of_membership(&self, server: usize) -> Option<i64> {
+    pub(crate) fn log_of_membership(&self, server: usize) -> Option<Zxid> {
         let this = &self.servers[server];
         let found = recover(&this.after_power_cut(self.now_us as u64), &this.directories, &recovery(true)).ok()?;
         Some(FoundMembership::in_tree(&found.tree, None, false)?.newest.version)

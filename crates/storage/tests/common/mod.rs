@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{Acl, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Acl, Epoch, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_replica::{Input, Settings, Shared, Store, Stored};
 use rookeeper_storage::{Batching, FileOptions, Files, Job, LogPosition, Next, Start, StorageError, StorageWorker};
 use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
@@ -15,7 +15,7 @@ use rookeeper_tree::Tree;
 use rookeeper_zab::Record;
 
 /// The version of a membership whose file can't be written.
-pub const REFUSED: i64 = 99;
+pub const REFUSED: Zxid = Zxid(99);
 
 pub fn zxid(counter: u32) -> Zxid {
     Zxid::new(1, counter)
@@ -90,8 +90,8 @@ pub struct Answers {
     pub texts: Vec<String>,
     /// The end of the history, as the last answer about it says.
     pub end: Zxid,
-    pub accepted: u32,
-    pub current: u32,
+    pub accepted: Epoch,
+    pub current: Epoch,
 }
 
 impl Answers {
@@ -143,7 +143,7 @@ pub fn drive(worker: &mut StorageWorker, jobs: Vec<Job>, answers: &mut Answers) 
                 let mut memberships = Vec::new();
                 let stored = worker.store(&mut |membership, is_in_force| {
                     let state = if is_in_force { "in force" } else { "proposed" };
-                    memberships.push(format!("membership {} {state}", membership.version));
+                    memberships.push(format!("membership {} {state}", membership.version.0));
                     if membership.version == REFUSED { Err("refused".to_owned()) } else { Ok(()) }
                 })?;
                 answers.texts.append(&mut memberships);
@@ -164,18 +164,18 @@ pub fn drive(worker: &mut StorageWorker, jobs: Vec<Job>, answers: &mut Answers) 
 /// Everything that a storage can be asked for.
 pub fn all_jobs() -> Vec<Job> {
     vec![
-        Job::Store(Store::AcceptedEpoch(1)),
+        Job::Store(Store::AcceptedEpoch(Epoch(1))),
         append(1..=3),
         append(4..=5),
-        Job::Store(Store::CurrentEpoch { epoch: 1, membership: None }),
+        Job::Store(Store::CurrentEpoch { epoch: Epoch(1), membership: None }),
         append(6..=7),
         Job::Store(Store::Truncate { zxid: zxid(4), reload: true }),
         append(5..=6),
-        Job::Store(Store::AcceptedEpoch(2)),
+        Job::Store(Store::AcceptedEpoch(Epoch(2))),
         Job::Store(Store::Truncate { zxid: zxid(5), reload: false }),
         Job::Store(Store::InstallSnapshot { zxid: zxid(9) }),
         append(10..=10),
-        Job::Store(Store::CurrentEpoch { epoch: 2, membership: None }),
+        Job::Store(Store::CurrentEpoch { epoch: Epoch(2), membership: None }),
         append(11..=12),
     ]
 }

@@ -15,7 +15,6 @@ use super::Recovery;
 use super::log_end::{Cut, Stop};
 use crate::error::{Result, StoreError};
 use crate::log_reader::{LogReader, Next, repeats};
-use crate::log_writer::follows;
 use crate::names;
 use crate::report::{LogReport, RepeatedErrors};
 use crate::snapshot_reader::SnapshotInfo;
@@ -95,7 +94,7 @@ impl Recovery<'_> {
                         repeated.count(log, zxid);
                         continue;
                     }
-                    if !follows(*last, zxid) {
+                    if !zxid.follows(*last) {
                         return Err(gap(&path, offset, *last, zxid));
                     }
                     let TxnRecord { header, txn, digest } = TxnRecord::decode(body).map_err(|error| {

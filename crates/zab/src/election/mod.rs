@@ -6,27 +6,24 @@
 //! - what leaves says what this server wants or does now, also on a new connection;
 //! - all memory is bounded by the membership and by constants.
 //!
-//! `voices.rs` keeps what the others said, `search.rs` looks for a leader, this file talks.
+//! `received_votes.rs` keeps what the others said, `search.rs` looks for a leader, this file talks.
 //!
 //! Counterpart in the original: `FastLeaderElection`, with whose servers votes are exchanged. Different on purpose: a search ends as
 //! soon as nobody who can be heard disagrees; a new leader announces itself; words of leaders and followers count at any time; votes
 //! that arrive before the own search begins are remembered; and whoever may have missed our vote gets it again at once.
 
+mod received_votes;
 mod search;
-mod voices;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
 
+use self::received_votes::ReceivedVotes;
 use self::search::Search;
-use self::voices::Voices;
 use crate::membership::{Membership, Memberships, Role};
-
-/// Named as leader, and as zxid and epoch, by those who do not vote for anybody.
-pub const NOBODY: ServerId = ServerId(i64::MIN);
 
 /// How long a word that arrived before a search is remembered.
 const RECENT_MS: i64 = 1000;
@@ -42,8 +39,10 @@ const MAX_ASKERS: usize = 256;
 const MAX_ANSWERS: u32 = 8;
 const ANSWERS_WINDOW_MS: i64 = 100;
 
+/// How elections are held.
 #[derive(Debug, Clone)]
 pub struct ElectionSettings {
+    /// This server.
     pub me: ServerId,
     /// First and longest pause after which votes are sent again.
     pub notification_interval_ms: (i64, i64),
@@ -54,32 +53,38 @@ pub struct ElectionSettings {
 /// What this server brings along. All of it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidacy {
-    /// The end of its history; -1 for a database that must not be counted.
-    pub zxid: Zxid,
+    /// The end of its history; `None` for a database that must not be counted.
+    pub zxid: Option<Zxid>,
     /// `currentEpoch`.
-    pub epoch: i64,
+    pub epoch: Epoch,
 }
 
 /// Who shall lead, or does. The fields are those of a [`Notification`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vote {
-    pub leader: ServerId,
-    pub zxid: Zxid,
+    /// `None` where nobody is voted for.
+    pub leader: Option<ServerId>,
+    /// The end of the leader's history.
+    pub zxid: Option<Zxid>,
+    /// The round in which this was voted, the logical clock of the voter.
     pub election_epoch: i64,
-    pub peer_epoch: i64,
+    /// The epoch of that history, `currentEpoch` of the leader.
+    pub peer_epoch: Option<Epoch>,
 }
 
+/// What an election wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ElectionOutput {
     /// Replaces one to the same server not sent yet.
     Send { to: ServerId, notification: Notification },
-    /// The search is over: [`Election::state`] is Leading, Following or Observing now.
-    Elected(Vote),
+    /// The search is over: [`Election::state`] is Leading, Following or Observing now, and [`Election::vote`] says with which vote.
+    Elected(ServerId),
     /// A vote carried a membership newer than the committed one while this server looks for a leader; these bytes are its text. Said
     /// once per version. To be answered with [`Election::set_memberships`], or not at all.
     NewerMembership(Vec<u8>),
 }
 
+/// One server's side of all its elections. Lives as long as the process.
 #[derive(Debug)]
 pub struct Election {
     settings: ElectionSettings,
@@ -95,14 +100,14 @@ pub struct Election {
     vote: Vote,
     /// None while idle or settled.
     search: Option<Search>,
-    voices: Voices,
+    received: ReceivedVotes,
     refusals: BTreeMap<ServerId, Refusal>,
     /// Servers without a vote that asked during the search.
     askers: BTreeSet<ServerId>,
     /// Start of the window, and answers in it.
     answers: BTreeMap<ServerId, (i64, u32)>,
     /// The newest version of a membership that was handed out.
-    newest_version: i64,
+    newest_version: Zxid,
     led_elsewhere: Option<ServerId>,
     /// The leader that was lost, between [`Election::pause`] and [`Election::look`].
     left: Option<ServerId>,
@@ -129,13 +134,13 @@ impl Election {
             candidacy,
             state: PeerState::Looking,
             round: 0,
-            vote: Vote { leader: NOBODY, zxid: candidacy.zxid, election_epoch: 0, peer_epoch: candidacy.epoch },
+            vote: Vote { leader: None, zxid: candidacy.zxid, election_epoch: 0, peer_epoch: Some(candidacy.epoch) },
             search: None,
-            voices: Voices::default(),
+            received: ReceivedVotes::default(),
             refusals: BTreeMap::new(),
             askers: BTreeSet::new(),
             answers: BTreeMap::new(),
-            newest_version: 0,
+            newest_version: Zxid::ZERO,
             led_elsewhere: None,
             left: None,
             now_ms: 0,
@@ -161,7 +166,7 @@ impl Election {
             }
             return;
         }
-        let news = self.voices.hear(now_ms, from, state, vote.clone());
+        let news = self.received.hear(now_ms, from, state, vote.clone());
         if self.search.is_some() {
             // With a newer membership the vote is weighed when that is in force, or when the next vote arrives.
             if !newer {
@@ -180,7 +185,7 @@ impl Election {
         self.now_ms = now_ms;
         self.answers.remove(&server);
         if server != self.settings.me && self.memberships.is_voter(server) {
-            self.voices.link_up(server);
+            self.received.link_up(server);
             if self.search.is_some() {
                 self.send_vote(server);
                 self.expect_answers();
@@ -192,38 +197,40 @@ impl Election {
     pub fn link_down(&mut self, now_ms: i64, server: ServerId) {
         self.now_ms = now_ms;
         if self.memberships.is_voter(server) {
-            self.voices.link_down(server);
+            self.received.link_down(server);
             self.conclude();
         }
     }
 
+    /// Time has passed: to be called when [`Election::deadline_ms`] is due.
     pub fn tick(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
         self.repeat_vote();
         self.conclude();
     }
 
+    /// The next effect. To be drained after every call.
     pub fn poll(&mut self) -> Option<ElectionOutput> {
         self.outputs.pop_front()
     }
 
     /// The leader of the current vote is established with this epoch.
-    pub fn established(&mut self, epoch: i64) {
-        self.vote.peer_epoch = epoch;
+    pub fn established(&mut self, epoch: Epoch) {
+        self.vote.peer_epoch = Some(epoch);
         self.led_elsewhere = None;
     }
 
     /// The leader refused our connections. The search does not end with it again for half a second, unless it says something new about its
     /// leadership.
     pub fn refused(&mut self, leader: ServerId) {
-        let claim = self.voices.claim(leader).cloned();
+        let claim = self.received.claim(leader).cloned();
         self.refusals.insert(leader, Refusal { claim, until_ms: None });
     }
 
     /// The leader is lost, and [`Election::look`] follows when everything is on disk. Until then nobody is told of that leader.
     pub fn pause(&mut self) {
         if self.state != PeerState::Looking {
-            self.left = Some(self.vote.leader);
+            self.left = self.vote.leader;
         }
         self.state = PeerState::Looking;
         self.search = None;
@@ -233,7 +240,7 @@ impl Election {
     /// Other members. A search goes on in its round, from this server's own vote.
     pub fn set_memberships(&mut self, memberships: Arc<Memberships>) {
         self.config = memberships.committed.to_string().into_bytes();
-        self.voices.retain_voters(&memberships);
+        self.received.retain_voters(&memberships);
         self.memberships = memberships;
         if self.search.is_some() {
             self.begin();
@@ -244,7 +251,7 @@ impl Election {
     pub fn restart(&mut self) {
         self.pause();
         self.round = 0;
-        self.voices.retain(|_| false);
+        self.received.retain(|_| false);
         self.refusals.clear();
     }
 
@@ -257,6 +264,7 @@ impl Election {
         self.led_elsewhere = None;
     }
 
+    /// What this server does, as it tells others.
     pub fn state(&self) -> PeerState {
         self.state
     }
@@ -271,6 +279,7 @@ impl Election {
         &self.vote
     }
 
+    /// The logical clock.
     pub fn round(&self) -> i64 {
         self.round
     }
@@ -278,7 +287,7 @@ impl Election {
     /// Whether the leader of the current vote was heard to lead: otherwise it may still be waiting for votes, and refuse connections
     /// until it has them.
     pub fn leader_says_so(&self) -> bool {
-        self.state == PeerState::Leading || self.voices.claim(self.vote.leader).is_some()
+        self.state == PeerState::Leading || self.own_leader_claims().is_some()
     }
 
     /// Another leader, if since the end of the search it and a quorum said that it leads. Who has not heard from the own leader or
@@ -287,17 +296,24 @@ impl Election {
         self.led_elsewhere
     }
 
+    /// What the leader of the current vote says of its own leadership.
+    fn own_leader_claims(&self) -> Option<&Vote> {
+        self.received.claim(self.vote.leader?)
+    }
+
     /// Whether this server's voice counts in this search.
     fn votes(&self) -> bool {
-        self.memberships.is_voter(self.settings.me) && self.candidacy.zxid != Zxid(-1)
+        self.memberships.is_voter(self.settings.me) && self.candidacy.zxid.is_some()
     }
 
     fn own_vote(&self) -> Vote {
         let (Candidacy { zxid, epoch }, election_epoch) = (self.candidacy, self.round);
         match self.role() {
-            Some(Role::Participant) => Vote { leader: self.settings.me, zxid, election_epoch, peer_epoch: epoch },
-            Some(Role::Observer) => Vote { leader: NOBODY, zxid: Zxid(i64::MIN), election_epoch, peer_epoch: i64::MIN },
-            None => Vote { leader: NOBODY, zxid, election_epoch, peer_epoch: epoch },
+            Some(Role::Participant) => {
+                Vote { leader: Some(self.settings.me), zxid, election_epoch, peer_epoch: Some(epoch) }
+            }
+            Some(Role::Observer) => Vote { leader: None, zxid: None, election_epoch, peer_epoch: None },
+            None => Vote { leader: None, zxid, election_epoch, peer_epoch: Some(epoch) },
         }
     }
 
@@ -322,10 +338,10 @@ impl Election {
 
     /// Remembers that the others found another leader, after all.
     fn note_other_leader(&mut self) {
-        let since_ms = self.now_ms - RECENT_MS;
-        let found = self.voices.established(&self.memberships, &BTreeSet::new(), since_ms, |_, _| true);
-        if let Some(vote) = found.filter(|vote| vote.leader != self.vote.leader) {
-            self.led_elsewhere = Some(vote.leader);
+        let since_ms = Some(self.now_ms - RECENT_MS);
+        let found = self.received.established(&self.memberships, &BTreeSet::new(), since_ms, |_, _| true);
+        if let Some((leader, _)) = found.filter(|(leader, _)| Some(*leader) != self.vote.leader) {
+            self.led_elsewhere = Some(leader);
         }
     }
 

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{ServerId, Zxid};
 
-use super::voices::News;
-use super::{Candidacy, Election, ElectionOutput, NOBODY, RECENT_MS, REFUSED_MS, Vote};
+use super::received_votes::News;
+use super::{Candidacy, Election, ElectionOutput, RECENT_MS, REFUSED_MS, Vote};
 
 /// Voters without a link are tried at least this often: those who have a leader do not call us.
 const UNREACHED_INTERVAL_MS: i64 = 2000;
@@ -40,8 +40,8 @@ impl Election {
         self.pause();
         // Others may have begun before us, or found a leader. What is said of the one we just left is what we thought, too.
         let left = self.left.take();
-        self.voices.retain(|word| {
-            let about_now = word.state == PeerState::Looking || Some(word.vote.leader) != left;
+        self.received.retain(|word| {
+            let about_now = word.state == PeerState::Looking || word.vote.leader.is_none() || word.vote.leader != left;
             about_now && now_ms - word.heard_ms < RECENT_MS
         });
         let interval_ms = self.settings.notification_interval_ms.0;
@@ -65,12 +65,12 @@ impl Election {
     /// Proposes the best of what is known in this round.
     pub(super) fn begin(&mut self) {
         self.vote = self.own_vote();
-        let heard: Vec<Vote> = self.voices.looking().cloned().collect();
+        let heard: Vec<Vote> = self.received.looking().cloned().collect();
         for vote in heard {
             self.weigh(&vote);
         }
-        if let Some(leader) = self.established_leader() {
-            return self.finish(leader);
+        if let Some((leader, vote)) = self.established_leader() {
+            return self.finish(leader, vote);
         }
         self.propose();
         self.conclude();
@@ -99,13 +99,13 @@ impl Election {
     /// members that they have and this server missed may need its voice, and without it they would never have a leader who could tell it of
     /// the change.
     fn is_outsider(&self) -> bool {
-        !self.memberships.is_voter(self.settings.me) && self.candidacy.zxid != Zxid(-1)
+        !self.memberships.is_voter(self.settings.me) && self.candidacy.zxid.is_some()
     }
 
     /// Whether nothing this server has is missing where the vote's leader leads.
     fn could_follow(&self, vote: &Vote) -> bool {
         let Candidacy { zxid, epoch } = self.candidacy;
-        vote.leader != NOBODY && vote.zxid != Zxid(-1) && (vote.peer_epoch, vote.zxid) >= (epoch, zxid)
+        vote.leader.is_some() && vote.zxid.is_some() && (vote.peer_epoch, vote.zxid) >= (Some(epoch), zxid)
     }
 
     /// Votes as the server does that asks, in its round. It counts where this server is a voter.
@@ -119,7 +119,8 @@ impl Election {
 
     /// Takes over a later round or a better vote; whether there was one.
     fn weigh(&mut self, vote: &Vote) -> bool {
-        if !self.votes() || vote.zxid == Zxid(-1) || !self.memberships.is_voter(vote.leader) {
+        if !self.votes() || vote.zxid.is_none() || !vote.leader.is_some_and(|leader| self.memberships.is_voter(leader))
+        {
             return false;
         }
         let later = vote.election_epoch > self.round;
@@ -139,9 +140,11 @@ impl Election {
         self.may_lead(vote.leader) && rank(vote) > rank(other)
     }
 
-    /// Whether the server has a weight. A voter may have none.
-    fn may_lead(&self, server: ServerId) -> bool {
-        self.memberships.committed_quorum().is_voter(server) || self.memberships.last_seen_quorum().is_voter(server)
+    /// Whether there is such a server, and it has a weight. A voter may have none.
+    fn may_lead(&self, server: Option<ServerId>) -> bool {
+        server.is_some_and(|server| {
+            self.memberships.committed_quorum().is_voter(server) || self.memberships.last_seen_quorum().is_voter(server)
+        })
     }
 
     /// Tells everybody the new proposal.
@@ -193,12 +196,12 @@ impl Election {
         let mut longest_ms = self.settings.notification_interval_ms.1;
         if !self.votes() {
             longest_ms = longest_ms.min(ASKING_INTERVAL_MS);
-        } else if others.iter().any(|voter| !self.voices.is_linked(*voter)) {
+        } else if others.iter().any(|voter| !self.received.is_linked(*voter)) {
             longest_ms = longest_ms.min(UNREACHED_INTERVAL_MS);
         }
         let since_ms = self.now_ms.saturating_sub(self.settings.finalize_wait_ms.saturating_mul(2));
         for voter in others {
-            if !self.voices.agreed_since(since_ms, voter, &self.vote) {
+            if !self.received.agreed_since(since_ms, voter, &self.vote) {
                 self.send_vote(voter);
             }
         }
@@ -214,29 +217,29 @@ impl Election {
         for refusal in self.refusals.values_mut() {
             refusal.until_ms.get_or_insert(now_ms.saturating_add(REFUSED_MS));
         }
-        if let Some(leader) = self.established_leader() {
-            return self.finish(leader);
+        if let Some((leader, vote)) = self.established_leader() {
+            return self.finish(leader, vote);
         }
-        if !self.is_supported() {
+        let Some(leader) = self.vote.leader.filter(|_| self.is_supported()) else {
             if let Some(search) = &mut self.search {
                 search.finalize_ms = None;
             }
             return;
-        }
-        let claim = self.voices.claim(self.vote.leader).filter(|claim| claim.election_epoch == self.round).cloned();
+        };
+        let claim = self.received.claim(leader).filter(|claim| claim.election_epoch == self.round).cloned();
         let wait_until_ms = now_ms.saturating_add(self.settings.finalize_wait_ms);
         let Some(search) = &mut self.search else { return };
         let waited = now_ms >= *search.finalize_ms.get_or_insert(wait_until_ms);
         if let Some(claim) = claim {
-            self.finish(claim);
+            self.finish(leader, claim);
         } else if waited || self.is_undisputed() {
-            self.finish(self.vote.clone());
+            self.finish(leader, self.vote.clone());
         }
     }
 
     /// Whether a quorum votes as this server does.
     fn is_supported(&self) -> bool {
-        let mut agreeing = self.voices.agreeing(&self.vote);
+        let mut agreeing = self.received.agreeing(&self.vote);
         agreeing.insert(self.settings.me);
         self.votes() && self.may_lead(self.vote.leader) && self.memberships.is_reached_by(&agreeing)
     }
@@ -244,24 +247,26 @@ impl Election {
     /// Whether nobody who can be heard may have a better vote. When all that is known is an empty history, those who are just about
     /// to start are given their time: one of them may have data that the others lost.
     fn is_undisputed(&self) -> bool {
-        let empty = self.vote.zxid == Zxid::ZERO;
-        let excused = |voter| self.voices.is_down(voter) && voter != self.vote.leader && !empty;
-        self.others().into_iter().all(|voter| excused(voter) || self.voices.surely_agrees(voter, &self.vote))
+        let empty = self.vote.zxid == Some(Zxid::ZERO);
+        let excused = |voter| self.received.is_down(voter) && Some(voter) != self.vote.leader && !empty;
+        self.others().into_iter().all(|voter| excused(voter) || self.received.surely_agrees(voter, &self.vote))
     }
 
-    fn established_leader(&self) -> Option<Vote> {
+    fn established_leader(&self) -> Option<(ServerId, Vote)> {
         let search = self.search.as_ref()?;
         let patient = self.votes() && self.now_ms - search.since_ms >= PATIENCE_MS;
         let supporters = if patient { BTreeSet::from([self.settings.me]) } else { BTreeSet::new() };
-        self.voices.established(&self.memberships, &supporters, i64::MIN, |leader, claim| {
+        self.received.established(&self.memberships, &supporters, None, |leader, claim| {
             self.refusals.get(&leader).is_none_or(|refusal| {
                 refusal.claim.as_ref() != Some(claim) || refusal.until_ms.is_some_and(|until| self.now_ms >= until)
             })
         })
     }
 
-    fn finish(&mut self, vote: Vote) {
-        self.state = if vote.leader == self.settings.me {
+    fn finish(&mut self, leader: ServerId, vote: Vote) {
+        assert!(self.search.is_some() && vote.leader == Some(leader), "a search ends once, with a vote for its leader");
+        assert!(leader != self.settings.me || self.votes(), "a server without a vote does not lead");
+        self.state = if leader == self.settings.me {
             PeerState::Leading
         } else if self.memberships.is_observer(self.settings.me) {
             PeerState::Observing
@@ -269,20 +274,21 @@ impl Election {
             PeerState::Following
         };
         self.round = self.round.max(vote.election_epoch);
-        self.vote = vote.clone();
+        let round = vote.election_epoch;
+        self.vote = vote;
         self.search = None;
         self.refusals.clear();
         for voter in self.others() {
             // A new leader spares the others their wait. Our last vote, which the leader counts, is replaced only where it can't have
             // arrived: it would be misleading by the time it does.
-            let unreached = self.state == PeerState::Following && !self.voices.is_linked(voter);
+            let unreached = self.state == PeerState::Following && !self.received.is_linked(voter);
             if self.state == PeerState::Leading || unreached {
-                self.send(voter, vote.election_epoch);
+                self.send(voter, round);
             }
         }
         for asker in std::mem::take(&mut self.askers) {
             self.send(asker, self.round);
         }
-        self.outputs.push_back(ElectionOutput::Elected(vote));
+        self.outputs.push_back(ElectionOutput::Elected(leader));
     }
 }

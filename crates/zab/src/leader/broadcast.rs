@@ -11,18 +11,20 @@ use std::sync::Arc;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{ServerId, SessionId, Zxid};
 
-use super::book::Proposal;
 use super::learner_link::Stage;
+use super::proposals::Proposal;
 use super::{Leader, LeaderOutput, Phase};
 use crate::history::Record;
 use crate::link::LinkId;
 use crate::membership::{Membership, Memberships};
+use crate::reasons::{DropReason, StepDownReason};
 
 /// Where the numbers of an epoch run out another one is begun in good time: at a calm moment, or at last here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rollover {
     /// From this counter on the epoch ends when nothing is on its way.
     pub calm: u32,
+    /// From this counter on the epoch ends whatever is on its way.
     pub last: u32,
 }
 
@@ -35,7 +37,7 @@ impl Default for Rollover {
 impl Leader {
     /// What [`Leader::propose`] takes next.
     pub fn next_zxid(&self) -> Zxid {
-        self.book.next_zxid()
+        self.proposals.next_zxid()
     }
 
     /// Sends a transaction to everybody who follows.
@@ -50,7 +52,7 @@ impl Leader {
     }
 
     fn register(&mut self, now_ms: i64, record: &Record, membership: Option<Membership>) {
-        self.book.propose(record.clone(), self.memberships.clone(), membership);
+        self.proposals.propose(record.clone(), self.memberships.clone(), membership);
         if self.phase == Phase::Over {
             // It keeps its place in this server's history; the next leader decides about it.
             return;
@@ -64,27 +66,27 @@ impl Leader {
     /// This server has everything up to `zxid` on disk.
     pub fn synced(&mut self, _now_ms: i64, zxid: Zxid) {
         if self.phase == Phase::Broadcasting {
-            self.book.acknowledge(self.settings.me, zxid.min(self.book.proposed()));
+            self.proposals.acknowledge(self.settings.me, zxid.min(self.proposals.proposed()));
             self.commit();
         }
     }
 
     /// A learner has everything up to `zxid` on disk.
-    pub(super) fn take_ack(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
+    pub(super) fn on_ack(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
         // The ack of UPTODATE, and late ones for what was sent as history.
         if zxid.counter() == 0 || zxid.epoch() != self.epoch {
             return;
         }
-        let proposed = self.book.proposed();
+        let proposed = self.proposals.proposed();
         if zxid > proposed {
-            self.drop_link(id, format!("it acknowledged {zxid}, but only {proposed} was proposed"));
+            self.drop_link(id, DropReason::AcknowledgedTooMuch { zxid, proposed });
             return;
         }
         if let Some(link) = self.links.get_mut(&id) {
             link.acknowledged(now_ms, zxid, proposed);
         }
         if let Some(voter) = self.voter(id) {
-            self.book.acknowledge(voter, zxid);
+            self.proposals.acknowledge(voter, zxid);
             self.commit();
         }
     }
@@ -92,25 +94,24 @@ impl Leader {
     /// Commits what has its quorum.
     pub(super) fn commit(&mut self) {
         while self.phase == Phase::Broadcasting {
-            let mut run = self.book.take_committed();
+            let mut run = self.proposals.take_committed();
             let Some(last) = run.pop() else { break };
             let successor = last.membership.as_ref().map(|membership| self.designate(last.record.zxid, membership));
             self.announce(&run, &last, successor);
             if let Some(membership) = last.membership {
                 self.memberships = Memberships::settled(membership).into();
-                self.book.settle(&self.memberships);
+                self.proposals.settle(&self.memberships);
             }
             self.outputs.push_back(LeaderOutput::Committed(last.record.zxid));
             if let Some(successor) = successor.filter(|successor| *successor != self.settings.me) {
-                let why = format!("the new membership makes server {} the leader", successor.0);
-                self.step_down(why, Some(successor));
+                self.step_down(StepDownReason::AnotherLeads(successor), Some(successor));
             }
         }
-        let counter = self.book.proposed().counter();
+        let counter = self.proposals.proposed().counter();
         let Rollover { calm, last } = self.settings.rollover;
-        let used_up = counter >= last || (counter >= calm && self.book.outstanding() == 0);
+        let used_up = counter >= last || (counter >= calm && self.proposals.outstanding() == 0);
         if used_up && !self.standalone {
-            self.step_down(format!("epoch {:x} is nearly used up; another one begins", self.epoch), None);
+            self.step_down(StepDownReason::EpochUsedUp(self.epoch), None);
         }
     }
 
@@ -125,7 +126,7 @@ impl Leader {
             };
             match &mut link.stage {
                 // ZOOKEEPER-4394: an older follower does not bear the commit of what came before NEWLEADER until it is up to date.
-                Stage::Syncing(catching_up) | Stage::Entered(catching_up)
+                Stage::Syncing(catching_up) | Stage::AwaitingUpToDate(catching_up)
                     if link.identity.is_some_and(|identity| !identity.observer) =>
                 {
                     catching_up.held_commits.push(bytes);
@@ -145,11 +146,11 @@ impl Leader {
         if new.is_participant(me) && address(new) == address(&self.memberships.committed) {
             return me;
         }
-        let having = self.book.having(reconfig);
+        let having = self.proposals.having(reconfig);
         let best = new
             .participants()
             .filter(|server| *server != me && having.contains(server))
-            .max_by_key(|server| (self.book.mark(*server), Reverse(*server)));
+            .max_by_key(|server| (self.proposals.mark(*server), Reverse(*server)));
         best.unwrap_or(me)
     }
 
@@ -198,7 +199,7 @@ fn informing_packets(run: &[Proposal], last: &Proposal, successor: Option<Server
 
 #[cfg(test)]
 mod tests {
-    use super::super::book::Book;
+    use super::super::proposals::Proposals;
     use super::*;
 
     fn proposes(leader: &mut Leader) -> Vec<LeaderOutput> {
@@ -208,11 +209,11 @@ mod tests {
         std::iter::from_fn(|| leader.poll()).collect()
     }
 
-    /// Its book is all that a rollover depends on.
+    /// Its proposals are all that a rollover depends on.
     fn leader(counter: u32) -> Leader {
         let mut leader = Leader::standalone(ServerId(1), Zxid::new(1, 1));
         leader.standalone = false;
-        leader.book = Book::new(Zxid::new(1, counter));
+        leader.proposals = Proposals::new(Zxid::new(1, counter));
         leader
     }
 

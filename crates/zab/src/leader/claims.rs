@@ -21,10 +21,11 @@ use super::learner_link::{Identity, LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
 use crate::link::LinkId;
 use crate::membership::Memberships;
+use crate::reasons::{DropReason, KnownOfIt, LeaderEvent, StepDownReason};
 
 /// Each attempt to lead adds one to the epoch that a server has accepted, and servers share most of them. Half a month of failing attempts
 /// alone does not get a server so far ahead of the others, and there is room for thirty thousand such jumps.
-const MAX_EPOCH_JUMP: Epoch = 1 << 16;
+const MAX_EPOCH_JUMP: u32 = 1 << 16;
 
 /// What is said of a server that is turned away is said again after this time.
 const REPEAT_WARNING_MS: i64 = 60_000;
@@ -36,7 +37,7 @@ const MAX_CLAIMS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// The last vote of each voter that looks for a leader: the epoch of a history, and its end. Its own is no newer than that.
-    votes: BTreeMap<ServerId, (i64, Zxid)>,
+    votes: BTreeMap<ServerId, (Option<Epoch>, Option<Zxid>)>,
     /// When it was last said that a server is turned away, and how often it was since then.
     turned_away: BTreeMap<ServerId, (i64, u64)>,
     /// Not before this another epoch is begun for the sake of a single voter.
@@ -49,7 +50,7 @@ pub(super) struct Claims {
 
 impl Leader {
     /// A voter that looks for a leader has voted so.
-    pub fn voter_said(&mut self, server: ServerId, epoch: i64, last: Zxid) {
+    pub fn voter_said(&mut self, server: ServerId, epoch: Option<Epoch>, last: Option<Zxid>) {
         if self.is_voter(server) && self.claims.votes.len() < MAX_CLAIMS {
             self.claims.votes.insert(server, (epoch, last));
         }
@@ -61,23 +62,17 @@ impl Leader {
     }
 
     /// Why an epoch that a learner says it has accepted is not believed, if it is not.
-    pub(super) fn doubt(&self, server: ServerId, accepted: Epoch) -> Option<String> {
+    pub(super) fn doubt(&self, server: ServerId, accepted: Epoch) -> Option<DropReason> {
         let base = self.start.accepted_epoch.max(self.start.history_last.epoch());
-        (accepted > base.saturating_add(MAX_EPOCH_JUMP)).then(|| {
-            format!(
-                "it says that it has accepted epoch {accepted:x}, which is too far beyond {base:x}, where this server is, to be believed. \
-                 If that is what the file acceptedEpoch of server {} says, stop it and see `rookeeper epochs`; otherwise find who \
-                 connects there",
-                server.0
-            )
-        })
+        let is_unlikely = accepted.0 > base.0.saturating_add(MAX_EPOCH_JUMP);
+        is_unlikely.then_some(DropReason::UnlikelyEpoch { server, accepted, base })
     }
 
     /// What a learner has accepted raises the epoch that is to be found, if it is a member.
     pub(super) fn raise_epoch(&mut self, server: ServerId, accepted: Epoch) {
         let Memberships { committed, last_seen, .. } = &*self.memberships;
         if committed.members.contains_key(&server) || last_seen.members.contains_key(&server) {
-            self.epoch = self.epoch.max(accepted + 1);
+            self.epoch = self.epoch.max(accepted.next());
         }
     }
 
@@ -86,7 +81,7 @@ impl Leader {
         let epoch = self.epoch;
         let Some(Identity { server, .. }) = self.links.get(&id).and_then(|link| link.identity) else { return };
         let vote = self.claims.votes.get(&server).copied();
-        let is_ahead = vote.map(|vote| vote > (i64::from(epoch), self.book.proposed()));
+        let is_ahead = vote.map(|vote| vote > (Some(epoch), Some(self.proposals.proposed())));
         let believed = self.doubt(server, accepted).is_none() && self.registered_link_of(server).is_none();
         let since_ms = self.claims.yields_from_ms.max(self.phase_began_ms + self.sync_limit_ms());
         if self.phase == Phase::Broadcasting
@@ -96,30 +91,21 @@ impl Leader {
             && now_ms >= since_ms
         {
             self.outputs.push_back(LeaderOutput::Yielded);
-            let why = format!(
-                "server {} has accepted epoch {accepted:x} and has no newer history: another epoch begins",
-                server.0
-            );
-            self.step_down(why, None);
+            self.step_down(StepDownReason::Yields { server, accepted }, None);
             return;
         }
-        let about_it = match is_ahead {
-            _ if self.registered_link_of(server).is_some() => {
-                "that server is connected by another link, so this is a copy of it or somebody who pretends to be it"
-            }
-            Some(true) => {
-                "its history is of a newer epoch than this ensemble's, too, and this ensemble goes on without it: if this ensemble's data \
-                 is the right one, fetch everything anew on that server; if that server's is, stop all others first"
-            }
-            Some(false) => "this ensemble goes on without it until another epoch begins",
-            None => "it did not vote, so nobody knows what it has; this ensemble goes on without it",
+        let known = match is_ahead {
+            _ if self.registered_link_of(server).is_some() => KnownOfIt::IsHere,
+            Some(true) => KnownOfIt::IsAhead,
+            Some(false) => KnownOfIt::HasNoMore,
+            None => KnownOfIt::Nothing,
         };
-        let why = format!("it has accepted epoch {accepted:x}, this leader's is {epoch:x}; {about_it}");
+        let why = DropReason::AcceptedNewerEpoch { accepted, epoch, known };
         self.drop_and_say_rarely(now_ms, id, server, why);
     }
 
     /// Ends a link with a line in the log, unless there was one about the same server just now.
-    fn drop_and_say_rarely(&mut self, now_ms: i64, id: LinkId, server: ServerId, why: String) {
+    fn drop_and_say_rarely(&mut self, now_ms: i64, id: LinkId, server: ServerId, why: DropReason) {
         let turned_away = &mut self.claims.turned_away;
         if turned_away.len() >= MAX_CLAIMS {
             turned_away.retain(|_, (said_ms, _)| now_ms - *said_ms < REPEAT_WARNING_MS);
@@ -136,8 +122,7 @@ impl Leader {
         };
         let Some(gone) = self.remove_link(id) else { return };
         if let Some(count) = count {
-            let again = if count > 0 { format!(" (as {count} times since this was last said)") } else { String::new() };
-            self.log(true, format!("turning {} away{again}: {why}", gone.name()));
+            self.log(LeaderEvent::TurningAway { learner: gone.name(), unsaid: count, why: why.clone() });
         }
         self.outputs.push_back(LeaderOutput::Drop { link: id, why });
         self.outputs.push_back(LeaderOutput::LearnerGone { link: id });
@@ -166,7 +151,7 @@ impl Leader {
     }
 
     /// Whether another link stands by which the same server is or is being brought up to date. Then this one waits, and the other is asked.
-    pub(super) fn is_contested(&mut self, id: LinkId, last: Zxid) -> bool {
+    pub(super) fn is_contested(&mut self, id: LinkId, last: Option<Zxid>) -> bool {
         let Some(identity) = self.links.get(&id).and_then(|link| link.identity) else { return false };
         let Some(older) = self.registered_link_of(identity.server).filter(|older| *older != id) else { return false };
         if let Some(link) = self.links.get_mut(&id) {
@@ -213,10 +198,8 @@ impl Leader {
         let doubles: Vec<LinkId> = self.links.iter().filter(|(_, link)| refused(link)).map(|(id, _)| *id).collect();
         for id in doubles {
             let Some(Identity { server, .. }) = self.links.get(&id).and_then(|link| link.identity) else { continue };
-            let name = self.links.get(&answered).map(LearnerLink::name).unwrap_or_default();
-            let why = format!(
-                "{name} is connected as the same server and answers: two servers have the same myid, or somebody pretends to be it"
-            );
+            let Some(older) = self.links.get(&answered).map(LearnerLink::name) else { continue };
+            let why = DropReason::SameServer { older };
             self.drop_and_say_rarely(now_ms, id, server, why);
         }
         self.claims.contested = self.links.values().any(|link| matches!(link.stage, Stage::Contested { .. }));

@@ -17,23 +17,28 @@ use super::{Leader, LeaderOutput, Phase};
 use crate::history::History;
 use crate::link::LinkId;
 use crate::membership::Memberships;
-
-/// Zxids are signed: epochs end here.
-const LAST_EPOCH: Epoch = i32::MAX as Epoch;
+use crate::reasons::{DropReason, StepDownReason};
 
 impl Leader {
     /// A learner says who it is.
-    pub(super) fn introduce(&mut self, now_ms: i64, id: LinkId, accepted: Epoch, info: LearnerInfo, observer: bool) {
+    pub(super) fn on_learner_info(
+        &mut self,
+        now_ms: i64,
+        id: LinkId,
+        accepted: Epoch,
+        info: LearnerInfo,
+        observer: bool,
+    ) {
         let LearnerInfo { server, protocol_version, config_version } = info;
         let newest = self.memberships.committed.version.max(self.memberships.last_seen.version);
         let objection = if protocol_version < PROTOCOL_VERSION {
-            Some(format!("its protocol version {protocol_version:#x} is too old"))
+            Some(DropReason::OldProtocol(protocol_version))
         } else if config_version > newest {
-            Some(format!("its membership {config_version:x} is newer than {newest:x}"))
+            Some(DropReason::NewerMembership { theirs: config_version, newest })
         } else if server == self.settings.me {
-            Some(format!("it says that it is server {}, which is this one", server.0))
-        } else if accepted >= LAST_EPOCH {
-            Some(format!("there is no epoch after {accepted:x}, which it says it has accepted"))
+            Some(DropReason::SaysItIsThisServer(server))
+        } else if accepted >= Epoch::LAST {
+            Some(DropReason::LastEpoch { accepted })
         } else if self.phase == Phase::Gathering {
             self.doubt(server, accepted)
         } else {
@@ -50,13 +55,13 @@ impl Leader {
             Phase::Gathering => {
                 self.raise_epoch(server, accepted);
                 if let Some(server) = self.voter_at(id) {
-                    self.gathered.insert(server);
+                    self.epoch_reporters.insert(server);
                 }
-                self.try_to_accept();
+                self.try_to_store_epoch();
             }
             Phase::Accepting => {}
             _ if accepted > self.epoch => self.turn_away(now_ms, id, accepted),
-            _ => self.tell_epoch(id),
+            _ => self.send_leader_info(id),
         }
     }
 
@@ -70,10 +75,10 @@ impl Leader {
         self.links.get(&id)?.identity.map(|identity| identity.server).filter(|server| self.is_voter(*server))
     }
 
-    pub(super) fn try_to_accept(&mut self) {
-        if self.phase == Phase::Gathering && self.is_quorum(&self.gathered) {
-            if self.epoch > LAST_EPOCH {
-                self.step_down("all epochs are used up".to_owned(), None);
+    pub(super) fn try_to_store_epoch(&mut self) {
+        if self.phase == Phase::Gathering && self.is_quorum(&self.epoch_reporters) {
+            if self.epoch > Epoch::LAST {
+                self.step_down(StepDownReason::NoEpochLeft, None);
                 return;
             }
             self.phase = Phase::Accepting;
@@ -86,7 +91,7 @@ impl Leader {
         if self.phase != Phase::Accepting || epoch != self.epoch {
             return;
         }
-        self.begin_phase(now_ms, Phase::Promising);
+        self.begin_phase(now_ms, Phase::AwaitingEpochAcks);
         self.version_membership();
         let waiting: Vec<LinkId> = self
             .links
@@ -95,63 +100,60 @@ impl Leader {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.tell_epoch(id);
+            self.send_leader_info(id);
         }
-        self.try_to_enter(now_ms);
+        self.try_to_begin_sync(now_ms);
     }
 
     /// A membership written by hand gets its version from the first epoch that goes by it.
     fn version_membership(&mut self) {
-        if self.settings.reconfig_enabled && self.memberships.last_seen.version == 0 {
+        if self.settings.reconfig_enabled && self.memberships.last_seen.version == Zxid::ZERO {
             let mut last_seen = self.memberships.last_seen.clone();
-            last_seen.version = Zxid::new(self.epoch, 0).0;
+            last_seen.version = self.epoch.beginning();
             self.memberships = Memberships::new(self.memberships.committed.clone(), last_seen).into();
         }
     }
 
-    fn tell_epoch(&mut self, id: LinkId) {
+    fn send_leader_info(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.stage = Stage::AwaitingPromise;
-            let epoch = Zxid::new(self.epoch, 0);
+            link.stage = Stage::AwaitingEpochAck;
+            let epoch = self.epoch.beginning();
             self.send(id, &QuorumPacket::LeaderInfo { epoch });
         }
     }
 
     /// A learner has made the epoch its promise, now or (without a `current_epoch`) before.
-    pub(super) fn take_promise(
+    pub(super) fn on_ack_epoch(
         &mut self,
         now_ms: i64,
         history: &History,
         id: LinkId,
-        last: Zxid,
+        last: Option<Zxid>,
         current_epoch: Option<Epoch>,
     ) {
         let (my_epoch, my_last) = (self.start.current_epoch, self.start.history_last);
         if let Some(current_epoch) = current_epoch
-            && (current_epoch, last) > (my_epoch, my_last)
-            && self.phase == Phase::Promising
+            && (current_epoch, last) > (my_epoch, Some(my_last))
+            && self.phase == Phase::AwaitingEpochAcks
         {
-            let why = format!(
-                "it is ahead: its history ends at {last} in epoch {current_epoch:x}, this server's at {my_last} in epoch {my_epoch:x}"
-            );
-            self.drop_link(id, why);
+            self.drop_link(id, DropReason::Ahead { last, epoch: current_epoch, my_last, my_epoch });
             return;
         }
-        if let Some(voter) = self.voter_at(id).filter(|_| current_epoch.is_some() && last != Zxid(-1)) {
-            self.promised.insert(voter);
+        if let Some(voter) = self.voter_at(id).filter(|_| current_epoch.is_some() && last.is_some()) {
+            self.epoch_acks.insert(voter);
         }
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::AwaitingSync { last };
         }
-        self.try_to_enter(now_ms);
+        self.try_to_begin_sync(now_ms);
         if matches!(self.phase, Phase::Syncing | Phase::Activating | Phase::Broadcasting) {
             self.sync_waiting(history);
         }
     }
 
     /// Where a quorum has acknowledged the epoch, it becomes this server's.
-    fn try_to_enter(&mut self, now_ms: i64) {
-        if self.phase == Phase::Promising && self.is_quorum(&self.promised) {
+    fn try_to_begin_sync(&mut self, now_ms: i64) {
+        if self.phase == Phase::AwaitingEpochAcks && self.is_quorum(&self.epoch_acks) {
             self.begin_phase(now_ms, Phase::Syncing);
             self.outputs.push_back(LeaderOutput::CurrentEpoch(self.epoch));
         }
@@ -160,33 +162,33 @@ impl Leader {
     /// This server counts itself among those that have acknowledged its history.
     pub fn current_epoch_stored(&mut self, _now_ms: i64, epoch: Epoch) {
         if epoch == self.epoch && !self.standalone {
-            self.entered.insert(self.settings.me);
+            self.new_leader_acks.insert(self.settings.me);
             self.try_to_activate();
         }
     }
 
     /// A learner acknowledges NEWLEADER, and with it everything that came before.
-    pub(super) fn take_entry(&mut self, now_ms: i64, id: LinkId) {
+    pub(super) fn on_new_leader_ack(&mut self, now_ms: i64, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let mut is_durable = false;
         if let Stage::Syncing(catching_up) = &mut link.stage {
             let by_snapshot = catching_up.by_snapshot;
-            is_durable = catching_up.is_durable_when_entered;
-            link.stage = Stage::Entered(std::mem::take(catching_up));
+            is_durable = catching_up.is_durable_when_acknowledged;
+            link.stage = Stage::AwaitingUpToDate(std::mem::take(catching_up));
             let under_way = self.syncs_under_way(by_snapshot);
             self.outputs.push_back(LeaderOutput::SyncEnded { by_snapshot, under_way });
         }
         if let Some(voter) = self.voter_at(id).filter(|_| is_durable) {
-            self.entered.insert(voter);
+            self.new_leader_acks.insert(voter);
         }
         match self.phase {
-            Phase::Broadcasting => self.let_serve(now_ms, id),
+            Phase::Broadcasting => self.send_up_to_date(now_ms, id),
             _ => self.try_to_activate(),
         }
     }
 
     fn try_to_activate(&mut self) {
-        if self.phase == Phase::Syncing && self.is_quorum(&self.entered) {
+        if self.phase == Phase::Syncing && self.is_quorum(&self.new_leader_acks) {
             self.phase = Phase::Activating;
             self.outputs.push_back(LeaderOutput::Activate { epoch: self.epoch });
         }
@@ -197,31 +199,37 @@ impl Leader {
         if self.phase != Phase::Activating {
             return;
         }
+        assert!(self.is_quorum(&self.new_leader_acks), "a leader decides only once a quorum has its history");
         self.begin_phase(now_ms, Phase::Broadcasting);
-        self.book.begin_epoch(Zxid::new(self.epoch, 0));
+        self.proposals.begin_epoch(self.epoch.beginning());
         // A change that was in the history is committed with it.
         self.memberships = Memberships::settled(self.memberships.last_seen.clone()).into();
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| matches!(link.stage, Stage::Entered(_))).map(|(id, _)| *id).collect();
+        let waiting: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| matches!(link.stage, Stage::AwaitingUpToDate(_)))
+            .map(|(id, _)| *id)
+            .collect();
         for id in waiting {
-            self.let_serve(now_ms, id);
+            self.send_up_to_date(now_ms, id);
         }
         self.sync_waiting(history);
         if !self.is_voter(self.settings.me) {
-            self.step_down("the membership in force gives this server no vote".to_owned(), None);
+            self.step_down(StepDownReason::NoVote, None);
         }
     }
 
     /// UPTODATE, and the commits that were held back for it.
-    fn let_serve(&mut self, now_ms: i64, id: LinkId) {
+    fn send_up_to_date(&mut self, now_ms: i64, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(Identity { server, observer }) = link.identity else { return };
         // What it has not acknowledged yet, it could not before.
-        let unacknowledged = (!observer && self.book.outstanding() > 0).then_some((self.book.proposed(), now_ms));
+        let unacknowledged =
+            (!observer && self.proposals.outstanding() > 0).then_some((self.proposals.proposed(), now_ms));
         let serving = Serving { unacknowledged, ..Serving::default() };
         link.heard_ms = now_ms;
         let held = match std::mem::replace(&mut link.stage, Stage::Synced(serving)) {
-            Stage::Entered(catching_up) => catching_up.held_commits,
+            Stage::AwaitingUpToDate(catching_up) => catching_up.held_commits,
             _ => Vec::new(),
         };
         self.send(id, &QuorumPacket::UpToDate);

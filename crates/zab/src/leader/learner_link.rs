@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rookeeper_proto::{ServerId, Zxid};
 
 use crate::link::LinkId;
+use crate::reasons::{DropReason, LeaderEvent, LearnerName};
 
 /// Who is at the other end, by its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +25,17 @@ pub(super) enum Stage {
     /// It is known; the epoch is not.
     AwaitingEpoch,
     /// LEADERINFO is sent.
-    AwaitingPromise,
-    /// ACKEPOCH is here; not enough others'. Its history ends at `last`.
-    AwaitingSync { last: Zxid },
+    AwaitingEpochAck,
+    /// ACKEPOCH is here; not enough others'. Its history ends at `last`; `None` where it lost its database.
+    AwaitingSync { last: Option<Zxid> },
     /// The same, but another link of the same server stands, which may be alive. The answer to this ping of that link would show it.
-    Contested { last: Zxid, older: LinkId, ping: Option<u64> },
+    Contested { last: Option<Zxid>, older: LinkId, ping: Option<u64> },
     /// The storage looks what its log can do.
     Planning { last: Zxid },
     /// Everything up to NEWLEADER is sent, and from here on all that is decided.
     Syncing(CatchingUp),
-    /// NEWLEADER is acknowledged.
-    Entered(CatchingUp),
+    /// NEWLEADER is acknowledged; UPTODATE waits until a quorum has done so.
+    AwaitingUpToDate(CatchingUp),
     /// UPTODATE is sent.
     Synced(Serving),
 }
@@ -45,7 +46,7 @@ pub(super) struct CatchingUp {
     pub by_snapshot: bool,
     /// When it acknowledges NEWLEADER, the history is on its disk. The original's observers keep records that they are sent in memory until
     /// UPTODATE, and a snapshot on disk.
-    pub is_durable_when_entered: bool,
+    pub is_durable_when_acknowledged: bool,
     /// Commits that wait for UPTODATE.
     pub held_commits: Vec<Arc<[u8]>>,
 }
@@ -64,11 +65,11 @@ impl Stage {
         match self {
             Stage::Greeting => "it has not said who it is",
             Stage::AwaitingEpoch => "it waits for the epoch",
-            Stage::AwaitingPromise => "it is to acknowledge the epoch",
+            Stage::AwaitingEpochAck => "it is to acknowledge the epoch",
             Stage::AwaitingSync { .. } | Stage::Planning { .. } => "it waits for what it lacks",
             Stage::Contested { .. } => "an older link of the same server stands",
             Stage::Syncing(_) => "it is to acknowledge this leader",
-            Stage::Entered(_) => "it waits for the others",
+            Stage::AwaitingUpToDate(_) => "it waits for the others",
             Stage::Synced(_) => "it is up to date",
         }
     }
@@ -92,12 +93,9 @@ impl LearnerLink {
         LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms, asked: None, warned: false }
     }
 
-    pub fn name(&self) -> String {
-        match self.identity {
-            Some(Identity { server, observer: true }) => format!("observer {} ({})", server.0, self.peer),
-            Some(Identity { server, observer: false }) => format!("follower {} ({})", server.0, self.peer),
-            None => format!("a learner that has not said who it is ({})", self.peer),
-        }
+    pub fn name(&self) -> LearnerName {
+        let identity = self.identity.map(|identity| (identity.server, identity.observer));
+        LearnerName { identity, peer: self.peer.clone() }
     }
 
     pub fn is_observer(&self) -> bool {
@@ -111,7 +109,7 @@ impl LearnerLink {
 
     /// Whether it gets what is decided.
     pub fn is_registered(&self) -> bool {
-        matches!(self.stage, Stage::Syncing(_) | Stage::Entered(_) | Stage::Synced(_))
+        matches!(self.stage, Stage::Syncing(_) | Stage::AwaitingUpToDate(_) | Stage::Synced(_))
     }
 
     pub fn is_synced(&self) -> bool {
@@ -142,36 +140,34 @@ impl LearnerLink {
     }
 
     /// What to say of a learner that was late for half of the time it has, once for each time it falls behind.
-    pub fn late(&mut self, now_ms: i64, sync_ms: i64) -> Option<String> {
+    pub fn late(&mut self, now_ms: i64, sync_ms: i64) -> Option<LeaderEvent> {
         let behind_ms = self.behind_ms(now_ms)?;
         let is_late = behind_ms >= sync_ms / 2;
         let says = is_late && !self.warned;
         self.warned = is_late;
-        says.then(|| {
-            format!("{} is {behind_ms} ms behind; after {sync_ms} ms (syncLimit) it will be dropped", self.name())
-        })
+        says.then(|| LeaderEvent::Late { learner: self.name(), behind_ms, limit_ms: sync_ms })
     }
 
-    /// Why it is given up now, if it is. Where it waits for this server, it is not the one that is late.
-    pub fn overdue(&self, now_ms: i64, init_ms: i64, sync_ms: i64) -> Option<String> {
+    /// Why this learner should be dropped now, if it should. Stages in which the learner waits for this server have no limit.
+    pub fn overdue(&self, now_ms: i64, init_ms: i64, sync_ms: i64) -> Option<DropReason> {
         let limit_ms = match &self.stage {
-            Stage::Greeting | Stage::AwaitingPromise | Stage::Syncing(_) => init_ms,
+            Stage::Greeting | Stage::AwaitingEpochAck | Stage::Syncing(_) => init_ms,
             Stage::Synced(_) => sync_ms,
             Stage::AwaitingEpoch
             | Stage::AwaitingSync { .. }
             | Stage::Contested { .. }
             | Stage::Planning { .. }
-            | Stage::Entered(_) => {
+            | Stage::AwaitingUpToDate(_) => {
                 return None;
             }
         };
         let silent_ms = now_ms - self.heard_ms;
         if silent_ms >= limit_ms {
-            return Some(format!("nothing heard for {silent_ms} ms"));
+            return Some(DropReason::Silent { silent_ms });
         }
         let Stage::Synced(Serving { unacknowledged: Some((zxid, since_ms)), .. }) = &self.stage else { return None };
         let waited_ms = now_ms - since_ms;
-        (waited_ms >= sync_ms).then(|| format!("{zxid} is not acknowledged after {waited_ms} ms"))
+        (waited_ms >= sync_ms).then_some(DropReason::Unacknowledged { zxid: *zxid, waited_ms })
     }
 
     /// Time passed in which nobody could be heard.

@@ -15,6 +15,7 @@ use super::{Leader, LeaderOutput, Phase};
 use crate::history::History;
 use crate::link::LinkId;
 use crate::membership::{Membership, Role};
+use crate::reasons::{DropReason, Lacks, LeaderEvent, StepDownReason};
 
 /// Tickets, and the pings that confirm them.
 #[derive(Debug, Default)]
@@ -70,7 +71,7 @@ impl Leader {
     }
 
     /// A learner answered a ping.
-    pub(super) fn take_echo(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
+    pub(super) fn on_ping_echo(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Stage::Synced(serving) = &mut link.stage
             && zxid != UNCOUNTED
@@ -118,7 +119,7 @@ impl Leader {
         let (mut zxid, mut number) = (UNCOUNTED, 0);
         if let Some(Stage::Synced(serving)) = self.links.get_mut(&id).map(|link| &mut link.stage) {
             serving.pinged += 1;
-            (zxid, number) = (self.book.proposed(), serving.pinged);
+            (zxid, number) = (self.proposals.proposed(), serving.pinged);
         }
         self.send(id, &QuorumPacket::Ping { zxid, touches: None });
         if number > 0 {
@@ -142,12 +143,11 @@ impl Leader {
     pub fn voter_looks(&mut self, now_ms: i64, server: ServerId) -> bool {
         let init_ms = i64::from(self.settings.init_limit_ticks) * self.settings.tick_ms;
         let limit_ms = self.settings.max_time_to_wait_for_epoch_ms.unwrap_or(init_ms / 2);
-        let has_few = matches!(self.phase, Phase::Gathering | Phase::Accepting | Phase::Promising);
+        let has_few = matches!(self.phase, Phase::Gathering | Phase::Accepting | Phase::AwaitingEpochAcks);
         if !has_few || now_ms - self.began_ms < limit_ms || !self.is_voter(server) {
             return false;
         }
-        let why = format!("after {limit_ms} ms too few follow, and server {} looks for a leader", server.0);
-        self.step_down(why, None);
+        self.step_down(StepDownReason::VoterLooks { limit_ms, server }, None);
         true
     }
 
@@ -180,23 +180,23 @@ impl Leader {
             let sync_ms = if contested.contains(id) { sync_ms / 2 } else { sync_ms };
             Some((*id, link.overdue(now_ms, init_ms, sync_ms)?))
         };
-        let overdue: Vec<(LinkId, String)> = self.links.iter().filter_map(overdue).collect();
+        let overdue: Vec<(LinkId, DropReason)> = self.links.iter().filter_map(overdue).collect();
         for (id, why) in overdue {
             self.drop_link(id, why);
         }
         self.sync_released(history);
-        let late: Vec<String> = self.links.values_mut().filter_map(|link| link.late(now_ms, sync_ms)).collect();
-        late.into_iter().for_each(|text| self.log(true, text));
+        let late: Vec<LeaderEvent> = self.links.values_mut().filter_map(|link| link.late(now_ms, sync_ms)).collect();
+        late.into_iter().for_each(|event| self.log(event));
         let lacks = match self.phase {
-            Phase::Gathering => "is connected",
-            Phase::Accepting | Phase::Promising => "has acknowledged the epoch",
-            Phase::Syncing => "has taken over the history",
+            Phase::Gathering => Lacks::Connections,
+            Phase::Accepting | Phase::AwaitingEpochAcks => Lacks::EpochAcks,
+            Phase::Syncing => Lacks::HistoryAcks,
             Phase::Activating | Phase::Over => return,
             Phase::Broadcasting => {
                 let present = self.followers(|_| true);
                 if !self.is_quorum(&present) {
-                    let servers: Vec<String> = present.iter().map(|server| server.0.to_string()).collect();
-                    self.step_down(format!("only servers {} are left, which is no quorum", servers.join(", ")), None);
+                    let present = present.into_iter().collect();
+                    self.step_down(StepDownReason::TooFewLeft { present }, None);
                     return;
                 }
                 self.ping_all();
@@ -204,7 +204,7 @@ impl Leader {
             }
         };
         if now_ms - self.phase_began_ms >= init_ms {
-            self.step_down(format!("no quorum {lacks} within {init_ms} ms"), None);
+            self.step_down(StepDownReason::NoQuorum { lacks, limit_ms: init_ms }, None);
             return;
         }
         self.ping_all();

@@ -9,17 +9,17 @@
 //! - what goes to a learner goes out in the order in which it was decided, without a gap.
 //!
 //! Reading order: this file, what goes in and out; [`learner_link`], one learner; [`handshake`], how it and this server begin; [`sync`], how
-//! it is brought to this server's history; [`broadcast`], what is decided, with its [`book`]; [`liveness`], who is still there; [`claims`],
+//! it is brought to this server's history; [`broadcast`], what is decided, with its [`proposals`]; [`liveness`], who is still there; [`claims`],
 //! what a single learner can't bring about.
 //!
 //! Counterpart in the original: `Leader`, `LearnerHandler`.
 
-mod book;
 mod broadcast;
 mod claims;
 mod handshake;
 mod learner_link;
 mod liveness;
+mod proposals;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,34 +31,51 @@ use rookeeper_proto::{Epoch, Id, OpCode, ServerId, SessionId, Zxid};
 use crate::history::History;
 use crate::link::LinkId;
 use crate::membership::{Member, Membership, Memberships, Role};
-use book::Book;
+use crate::reasons::{DropReason, LeaderEvent, StepDownReason};
 pub use broadcast::Rollover;
 use claims::Claims;
 use learner_link::{LearnerLink, Stage};
 use liveness::Confirmation;
+use proposals::Proposals;
 
+/// How a leader deals with its learners.
 #[derive(Debug, Clone)]
 pub struct LeaderSettings {
+    /// This server.
     pub me: ServerId,
+    /// `tickTime`. A leader pings its learners twice in it.
     pub tick_ms: i64,
+    /// `initLimit`: within this each step towards leading must find its quorum, and a learner take each step of its own.
     pub init_limit_ticks: u32,
+    /// `syncLimit`: a learner that is silent for longer, or leaves a proposal unacknowledged, is dropped.
     pub sync_limit_ticks: u32,
+    /// Brings learners up with snapshots only, where nobody loses by that.
     pub force_snapshot_sync: bool,
+    /// Observers that are sent a snapshot at once; others are refused. Voters are always served.
     pub max_concurrent_snap_syncs: usize,
+    /// The same for parts of the log.
     pub max_concurrent_diff_syncs: usize,
+    /// An attempt to lead that has no quorum after this time ends when another voter looks for a leader; half of the init limit where it
+    /// is not set.
     pub max_time_to_wait_for_epoch_ms: Option<i64>,
+    /// Whether a membership written by hand gets a version, which reconfigurations need.
     pub reconfig_enabled: bool,
+    /// When the numbers of an epoch are used up.
     pub rollover: Rollover,
 }
 
 /// What this server brings along. All of it is durable.
 #[derive(Debug, Clone, Copy)]
 pub struct Start {
+    /// `acceptedEpoch`: the newest epoch that this server has promised itself to.
     pub accepted_epoch: Epoch,
+    /// `currentEpoch`: the last epoch whose history this server has taken over.
     pub current_epoch: Epoch,
+    /// The end of its log.
     pub history_last: Zxid,
 }
 
+/// What a leader wants done. What goes to one link goes out in the order in which it is polled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaderOutput {
     /// Make it durable; answered by [`Leader::accepted_epoch_stored`].
@@ -87,7 +104,7 @@ pub enum LeaderOutput {
     },
     Drop {
         link: LinkId,
-        why: String,
+        why: DropReason,
     },
     /// A quorum has acknowledged this leader: its whole history is committed. Answered by [`Leader::activated`].
     Activate {
@@ -142,15 +159,13 @@ pub enum LeaderOutput {
     },
     /// A quorum has answered a ping that was sent after [`Leader::confirm`] gave out this ticket.
     Confirmed(u64),
-    Log {
-        warn: bool,
-        text: String,
-    },
+    /// A line for the log.
+    Log(LeaderEvent),
     /// It ends next, because another epoch is to begin for the sake of a single voter.
     Yielded,
     /// It is over. `successor` is who leads next, where a new membership says so.
     StepDown {
-        why: String,
+        why: StepDownReason,
         successor: Option<ServerId>,
     },
 }
@@ -166,21 +181,26 @@ pub enum LeaderPhase {
 /// For those who ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LearnerCounts {
+    /// Links, whatever they have said.
     pub learners: usize,
+    /// Up to date, and with a vote.
     pub synced_followers: usize,
+    /// Up to date observers.
     pub synced_observers: usize,
+    /// Up to date followers that are no voters any more, or not yet.
     pub synced_non_voting_followers: usize,
+    /// Links that are not up to date.
     pub pending_syncs: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// Servers tell which epochs they have accepted.
     Gathering,
     /// The disk makes the new one durable.
     Accepting,
     /// It is told; servers acknowledge it.
-    Promising,
+    AwaitingEpochAcks,
     /// It is acknowledged; learners are brought up.
     Syncing,
     /// A quorum follows; the caller applies the history.
@@ -189,6 +209,8 @@ enum Phase {
     Over,
 }
 
+/// See the head of this file. The caller drains [`Leader::poll`] after every call, and calls [`Leader::tick`] when
+/// [`Leader::deadline_ms`] is due; times are monotonic milliseconds.
 #[derive(Debug)]
 pub struct Leader {
     settings: LeaderSettings,
@@ -202,12 +224,12 @@ pub struct Leader {
     epoch: Epoch,
     links: BTreeMap<LinkId, LearnerLink>,
     /// Voters whose accepted epoch is known.
-    gathered: BTreeSet<ServerId>,
+    epoch_reporters: BTreeSet<ServerId>,
     /// Voters who have acknowledged the epoch.
-    promised: BTreeSet<ServerId>,
-    /// Voters who have acknowledged the history.
-    entered: BTreeSet<ServerId>,
-    book: Book,
+    epoch_acks: BTreeSet<ServerId>,
+    /// Voters who have acknowledged NEWLEADER, and with it the history.
+    new_leader_acks: BTreeSet<ServerId>,
+    proposals: Proposals,
     confirmation: Confirmation,
     claims: Claims,
     next_ping_ms: i64,
@@ -218,6 +240,7 @@ pub struct Leader {
 const MAX_LINKS: usize = 1000;
 
 impl Leader {
+    /// Begins an attempt to lead, after an election that this server has won.
     pub fn new(settings: LeaderSettings, memberships: Memberships, start: Start, now_ms: i64) -> Leader {
         let me = settings.me;
         let mut leader = Leader {
@@ -229,17 +252,17 @@ impl Leader {
             phase: Phase::Gathering,
             phase_began_ms: now_ms,
             began_ms: now_ms,
-            epoch: start.accepted_epoch.saturating_add(1),
+            epoch: start.accepted_epoch.next(),
             links: BTreeMap::new(),
-            gathered: BTreeSet::from([me]),
-            promised: BTreeSet::from([me]),
-            entered: BTreeSet::new(),
-            book: Book::new(start.history_last),
+            epoch_reporters: BTreeSet::from([me]),
+            epoch_acks: BTreeSet::from([me]),
+            new_leader_acks: BTreeSet::new(),
+            proposals: Proposals::new(start.history_last),
             confirmation: Confirmation::default(),
             claims: Claims::default(),
             outputs: VecDeque::new(),
         };
-        leader.try_to_accept();
+        leader.try_to_store_epoch();
         leader
     }
 
@@ -270,10 +293,10 @@ impl Leader {
             began_ms: 0,
             epoch,
             links: BTreeMap::new(),
-            gathered: BTreeSet::new(),
-            promised: BTreeSet::new(),
-            entered: BTreeSet::new(),
-            book: Book::new(history_last),
+            epoch_reporters: BTreeSet::new(),
+            epoch_acks: BTreeSet::new(),
+            new_leader_acks: BTreeSet::new(),
+            proposals: Proposals::new(history_last),
             confirmation: Confirmation::default(),
             claims: Claims::default(),
             next_ping_ms: i64::MAX,
@@ -288,27 +311,29 @@ impl Leader {
 
     /// The last transaction proposed; the beginning of the epoch where there is none yet.
     pub fn proposed(&self) -> Zxid {
-        self.book.proposed()
+        self.proposals.proposed()
     }
 
     /// The last transaction committed; before this server is established, the last of its history.
     pub fn committed(&self) -> Zxid {
-        self.book.committed()
+        self.proposals.committed()
     }
 
     /// Proposed and not committed.
     pub fn outstanding(&self) -> usize {
-        self.book.outstanding()
+        self.proposals.outstanding()
     }
 
+    /// How far it is.
     pub fn phase(&self) -> LeaderPhase {
         match self.phase {
-            Phase::Gathering | Phase::Accepting | Phase::Promising => LeaderPhase::Discovery,
+            Phase::Gathering | Phase::Accepting | Phase::AwaitingEpochAcks => LeaderPhase::Discovery,
             Phase::Syncing | Phase::Activating => LeaderPhase::Synchronization,
             Phase::Broadcasting | Phase::Over => LeaderPhase::Broadcast,
         }
     }
 
+    /// The membership in force, and the one to come.
     pub fn memberships(&self) -> &Memberships {
         &self.memberships
     }
@@ -319,6 +344,7 @@ impl Leader {
         self.links.values().filter_map(lag).collect()
     }
 
+    /// How many learners there are, by how far they are.
     pub fn counts(&self) -> LearnerCounts {
         let mut counts = LearnerCounts { learners: self.links.len(), ..LearnerCounts::default() };
         for link in self.links.values() {
@@ -340,12 +366,13 @@ impl Leader {
         self.memberships.is_reached_by(servers)
     }
 
+    /// The next effect. To be drained after every call.
     pub fn poll(&mut self) -> Option<LeaderOutput> {
         self.outputs.pop_front()
     }
 
-    fn log(&mut self, warn: bool, text: String) {
-        self.outputs.push_back(LeaderOutput::Log { warn, text });
+    fn log(&mut self, event: LeaderEvent) {
+        self.outputs.push_back(LeaderOutput::Log(event));
     }
 
     fn send(&mut self, link: LinkId, packet: &QuorumPacket<'_>) {
@@ -355,20 +382,21 @@ impl Leader {
     }
 
     fn begin_phase(&mut self, now_ms: i64, phase: Phase) {
+        assert!(phase > self.phase, "{phase:?} does not come behind {:?}", self.phase);
         self.phase = phase;
         self.phase_began_ms = now_ms;
     }
 
-    fn step_down(&mut self, why: String, successor: Option<ServerId>) {
+    fn step_down(&mut self, why: StepDownReason, successor: Option<ServerId>) {
         if self.phase != Phase::Over {
             self.phase = Phase::Over;
             self.outputs.push_back(LeaderOutput::StepDown { why, successor });
         }
     }
 
-    fn drop_link(&mut self, link: LinkId, why: String) {
+    fn drop_link(&mut self, link: LinkId, why: DropReason) {
         if let Some(gone) = self.remove_link(link) {
-            self.log(true, format!("dropping {}: {why}", gone.name()));
+            self.log(LeaderEvent::Dropping { learner: gone.name(), why: why.clone() });
             self.outputs.push_back(LeaderOutput::Drop { link, why });
             self.outputs.push_back(LeaderOutput::LearnerGone { link });
         }
@@ -377,7 +405,8 @@ impl Leader {
     /// A server connected to the quorum port.
     pub fn learner_connected(&mut self, now_ms: i64, link: LinkId, peer: String) {
         if self.links.len() >= MAX_LINKS {
-            self.outputs.push_back(LeaderOutput::Drop { link, why: format!("{MAX_LINKS} learners are connected") });
+            let why = DropReason::TooManyLearners { limit: MAX_LINKS };
+            self.outputs.push_back(LeaderOutput::Drop { link, why });
             return;
         }
         self.links.insert(link, LearnerLink::new(peer, now_ms));
@@ -386,7 +415,7 @@ impl Leader {
     /// Its connection ended.
     pub fn learner_gone(&mut self, _now_ms: i64, history: &History, link: LinkId, why: &str) {
         if let Some(gone) = self.remove_link(link) {
-            self.log(true, format!("lost {}: {why}", gone.name()));
+            self.log(LeaderEvent::Lost { learner: gone.name(), why: why.to_owned() });
             self.outputs.push_back(LeaderOutput::LearnerGone { link });
         }
         self.sync_released(history);
@@ -406,39 +435,42 @@ impl Leader {
         link.heard_ms = now_ms;
         match (&link.stage, packet) {
             (Stage::Greeting, QuorumPacket::FollowerInfo { accepted_epoch, info }) => {
-                self.introduce(now_ms, id, accepted_epoch.epoch(), info, false);
+                self.on_learner_info(now_ms, id, accepted_epoch.epoch(), info, false);
             }
             (Stage::Greeting, QuorumPacket::ObserverInfo { accepted_epoch, info }) => {
-                self.introduce(now_ms, id, accepted_epoch.epoch(), info, true);
+                self.on_learner_info(now_ms, id, accepted_epoch.epoch(), info, true);
             }
-            (Stage::AwaitingPromise, QuorumPacket::AckEpoch { last_logged, current_epoch }) => {
-                self.take_promise(now_ms, history, id, last_logged, current_epoch);
+            (Stage::AwaitingEpochAck, QuorumPacket::AckEpoch { last_logged, current_epoch }) => {
+                self.on_ack_epoch(now_ms, history, id, last_logged, current_epoch);
             }
-            (Stage::Syncing(_), QuorumPacket::Ack { zxid }) if zxid == Zxid::new(self.epoch, 0) => {
-                self.take_entry(now_ms, id);
+            (Stage::Syncing(_), QuorumPacket::Ack { zxid }) if zxid == self.epoch.beginning() => {
+                self.on_new_leader_ack(now_ms, id);
             }
-            (Stage::Syncing(_) | Stage::Entered(_) | Stage::Synced(_), QuorumPacket::Ack { zxid }) => {
-                self.take_ack(now_ms, id, zxid);
+            (Stage::Syncing(_) | Stage::AwaitingUpToDate(_) | Stage::Synced(_), QuorumPacket::Ack { zxid }) => {
+                self.on_ack(now_ms, id, zxid);
             }
-            (Stage::Syncing(_) | Stage::Entered(_) | Stage::Synced(_), QuorumPacket::Ping { zxid, touches }) => {
+            (
+                Stage::Syncing(_) | Stage::AwaitingUpToDate(_) | Stage::Synced(_),
+                QuorumPacket::Ping { zxid, touches },
+            ) => {
                 for touch in touches.unwrap_or_default() {
                     let (session, timeout_ms) = (touch.session, touch.timeout_ms);
                     self.outputs.push_back(LeaderOutput::Touch { session, timeout_ms });
                 }
-                self.take_echo(now_ms, id, zxid);
+                self.on_ping_echo(now_ms, id, zxid);
             }
             (Stage::Synced(_), QuorumPacket::Revalidate { session, timeout_ms }) => {
                 self.outputs.push_back(LeaderOutput::Revalidate { link: id, session, timeout_ms });
             }
-            (Stage::Synced(_), QuorumPacket::Request(request)) => self.take_request(id, request),
+            (Stage::Synced(_), QuorumPacket::Request(request)) => self.on_request(id, request),
             (stage, packet) => {
-                let why = format!("{} is out of place while {}", name_of(&packet), stage.name());
+                let why = DropReason::OutOfPlace { packet: packet.name(), stage: stage.name() };
                 self.drop_link(id, why);
             }
         }
     }
 
-    fn take_request(&mut self, id: LinkId, request: ForwardedRequest<'_>) {
+    fn on_request(&mut self, id: LinkId, request: ForwardedRequest<'_>) {
         let Some(server) = self.links.get(&id).and_then(|link| link.identity).map(|identity| identity.server) else {
             return;
         };
@@ -448,19 +480,5 @@ impl Leader {
         } else {
             LeaderOutput::Request { link: id, server, session, cxid, op, body: body.to_vec(), identities }
         });
-    }
-}
-
-/// What a packet is called in the protocol.
-fn name_of(packet: &QuorumPacket<'_>) -> &'static str {
-    match packet {
-        QuorumPacket::FollowerInfo { .. } => "FOLLOWERINFO",
-        QuorumPacket::ObserverInfo { .. } => "OBSERVERINFO",
-        QuorumPacket::AckEpoch { .. } => "ACKEPOCH",
-        QuorumPacket::Ack { .. } => "ACK",
-        QuorumPacket::Ping { .. } => "PING",
-        QuorumPacket::Revalidate { .. } => "REVALIDATE",
-        QuorumPacket::Request(_) => "REQUEST",
-        _ => "a packet that only leaders send",
     }
 }

@@ -3,9 +3,10 @@
 //! What always holds: the choice depends on nothing but the leader's history, what of it counts as committed, and where the learner's
 //! history ends; what is committed is never cut; in doubt it is the snapshot.
 //!
-//! And nobody gives up, even for a moment, what its copy is counted for. Until this leader is established it does not know what of its
-//! history is committed, and a snapshot holds only what is known to be: what the learner has beyond that leaves its disk until it is sent
-//! again, and if enough servers lost their power in that moment it would be lost. So a snapshot goes only to a learner that
+//! A learner must never delete a record that may have been committed because of that learner's copy, not even for a moment. Until this leader
+//! is established it does not know how much of its history is committed, and a snapshot holds only what is known to be. The records behind
+//! that leave the learner's disk until they are sent again; if enough servers lose their power in that moment, committed records are lost.
+//! So a snapshot goes only to a learner that
 //! - has no more than the snapshot holds, or
 //! - left the way of this leader's history in an epoch behind which another one was established. A quorum without it has entered that
 //!   epoch with everything the two share, is preferred in every election, and is what counts from then on.
@@ -19,10 +20,11 @@ use super::learner_link::{CatchingUp, LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
 use crate::history::History;
 use crate::link::{LinkId, SyncPlan};
+use crate::reasons::{DropReason, LeaderEvent, SyncKind};
 
-/// The way for one learner. Where records follow, those up to the committed one are sent as proposal and commit.
+/// How one learner is brought to the leader's history. Where records follow, those up to the committed one are sent as proposal and commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum SyncMethod {
     /// DIFF, then the records after `after`.
     Diff { zxid: Zxid, after: Zxid },
     /// TRUNC, then the records after the same zxid.
@@ -30,14 +32,14 @@ pub(super) enum Way {
     /// SNAP, then what is not in the snapshot.
     Snapshot,
     /// Memory does not reach back that far: the log on disk is asked.
-    AskLog { before: Zxid },
-    /// It comes from a future that this leader knows nothing of.
-    Refuse,
+    AskLog { after: Zxid, before: Zxid },
+    /// Its history, which ends there, comes from a future that this leader knows nothing of.
+    Refuse { last: Zxid },
 }
 
-/// What the leader has to offer.
+/// Chooses how a learner is brought to the leader's history, from what the leader has.
 #[derive(Debug, Clone, Copy)]
-struct Offer<'a> {
+struct SyncPlanner<'a> {
     history: &'a History,
     /// The last record that counts as committed; before the leader is established that is the last one there is.
     committed: Zxid,
@@ -47,63 +49,66 @@ struct Offer<'a> {
     force_snapshot: bool,
 }
 
-impl Offer<'_> {
-    /// The way for a learner whose history ends at `last`.
-    fn way(&self, last: Zxid) -> Way {
-        let Offer { history, committed, .. } = *self;
+impl SyncPlanner<'_> {
+    /// The method for a learner whose history ends at `last`.
+    fn method(&self, last: Zxid) -> SyncMethod {
+        let SyncPlanner { history, committed, .. } = *self;
         let has_more = last > history.committed();
-        if (self.force_snapshot && !has_more) || last < Zxid::ZERO {
-            return Way::Snapshot;
+        if self.force_snapshot && !has_more {
+            return SyncMethod::Snapshot;
         }
         if last.epoch() > self.epoch {
-            return Way::Refuse;
+            return SyncMethod::Refuse { last };
         }
         if last == committed {
-            return Way::Diff { zxid: committed, after: committed };
+            return SyncMethod::Diff { zxid: committed, after: committed };
         }
         if last > committed {
             return match last.counter() {
                 // It stands for the beginning of an epoch, of which there is no record where the log could be cut.
-                0 => self.way_from_a_later_epoch(last),
-                _ => Way::Truncate { to: committed },
+                0 => self.method_from_a_later_epoch(last),
+                _ => SyncMethod::Truncate { to: committed },
             };
         }
         if last < history.start() {
-            return Way::AskLog { before: first_in_memory(history) };
+            return SyncMethod::AskLog { after: last, before: first_in_memory(history) };
         }
         // From here on there is a record after it in memory.
         let known = last == history.start() || last.counter() == 0 || has(history, last);
         match known {
-            true => Way::Diff { zxid: committed, after: last },
+            true => SyncMethod::Diff { zxid: committed, after: last },
             // Within an epoch there is no gap, so it went another way in an older epoch: behind the last record it shares with this
             // leader, if that is of the same epoch and it surely has it.
             false => match last_before(history, last) {
-                shared if has_more && shared.epoch() == last.epoch() => Way::Truncate { to: shared },
-                _ => Way::Snapshot,
+                shared if has_more && shared.epoch() == last.epoch() => SyncMethod::Truncate { to: shared },
+                _ => SyncMethod::Snapshot,
             },
         }
     }
 
-    /// The way after which the history is on the learner's disk also where it is an observer of the original's, if there is one.
-    fn way_to_disk(&self, last: Zxid) -> Way {
-        match self.way(last) {
-            Way::Diff { after, .. } if last > self.history.committed() || after == self.committed => self.way(last),
-            Way::Diff { .. } | Way::AskLog { .. } => Way::Snapshot,
-            way => way,
+    /// The method after which the history is on the learner's disk even if the learner is an observer of the original's kind, which keeps records
+    /// in memory.
+    fn durable_method(&self, last: Zxid) -> SyncMethod {
+        match self.method(last) {
+            SyncMethod::Diff { after, .. } if last > self.history.committed() || after == self.committed => {
+                self.method(last)
+            }
+            SyncMethod::Diff { .. } | SyncMethod::AskLog { .. } => SyncMethod::Snapshot,
+            method => method,
         }
     }
 
     /// The learner is at the beginning of an epoch, without a record of it; the leader has nothing of that epoch either.
-    fn way_from_a_later_epoch(&self, last: Zxid) -> Way {
-        let Offer { history, committed, .. } = *self;
+    fn method_from_a_later_epoch(&self, last: Zxid) -> SyncMethod {
+        let SyncPlanner { history, committed, .. } = *self;
         if history.committed() >= committed {
-            return Way::Snapshot;
+            return SyncMethod::Snapshot;
         }
-        // Who is there got it in a snapshot of a leader that was established. Where this server has entered that epoch as well, both
-        // began it with the same history, and have added nothing since.
+        // A learner at the beginning of an epoch got there by the snapshot of a leader that a quorum had acknowledged. Where this server
+        // has entered that epoch too, both began it with the same history and have added nothing since.
         match self.entered >= last.epoch() {
-            true => Way::Diff { zxid: committed, after: committed },
-            false => Way::Refuse,
+            true => SyncMethod::Diff { zxid: committed, after: committed },
+            false => SyncMethod::Refuse { last },
         }
     }
 }
@@ -119,31 +124,36 @@ impl Leader {
             self.ask_for_those_who_know_nothing();
         }
         let confirmed = self.confirmation.confirmed;
-        let may_begin =
-            |link: &LearnerLink, last| last != Zxid(-1) || link.asked.is_some_and(|asked| asked <= confirmed);
+        let may_begin = |link: &LearnerLink, last: Option<Zxid>| {
+            last.is_some() || link.asked.is_some_and(|asked| asked <= confirmed)
+        };
         let waiting = self.links.iter().filter_map(|(id, link)| match link.stage {
             Stage::AwaitingSync { last } if may_begin(link, last) => Some((*id, last)),
             _ => None,
         });
-        let waiting: Vec<(LinkId, Zxid)> = waiting.collect();
-        let offer = Offer {
+        let waiting: Vec<(LinkId, Option<Zxid>)> = waiting.collect();
+        let planner = SyncPlanner {
             history,
-            committed: self.book.committed(),
+            committed: self.proposals.committed(),
             entered: self.start.current_epoch,
             epoch: self.epoch,
             force_snapshot: self.settings.force_snapshot_sync,
         };
         for (id, last) in waiting {
             if !self.is_contested(id, last) {
-                let way = if self.counts_as_observer(id) { offer.way_to_disk(last) } else { offer.way(last) };
-                self.sync_by(history, id, last, way, false);
+                let method = match last {
+                    None => SyncMethod::Snapshot,
+                    Some(last) if self.counts_as_observer(id) => planner.durable_method(last),
+                    Some(last) => planner.method(last),
+                };
+                self.sync_by(history, id, last, method, false);
             }
         }
     }
 
     /// Voters that may have lost their disks wait until a quorum without them has said, after they came, that it still follows.
     fn ask_for_those_who_know_nothing(&mut self) {
-        let knows_nothing = |link: &LearnerLink| matches!(link.stage, Stage::AwaitingSync { last: Zxid(-1) });
+        let knows_nothing = |link: &LearnerLink| matches!(link.stage, Stage::AwaitingSync { last: None });
         let new = self.links.iter().filter(|(_, link)| knows_nothing(link) && link.asked.is_none()).map(|(id, _)| *id);
         for id in new.collect::<Vec<LinkId>>() {
             // An observer's copy counts for nothing.
@@ -172,60 +182,51 @@ impl Leader {
     pub fn sync_planned(&mut self, _now_ms: i64, history: &History, id: LinkId, plan: SyncPlan) {
         let Some(Stage::Planning { last }) = self.links.get(&id).map(|link| &link.stage) else { return };
         let last = *last;
-        if self.is_contested(id, last) {
+        if self.is_contested(id, Some(last)) {
             return;
         }
-        let way = match plan {
-            SyncPlan::Log => Way::Diff { zxid: self.book.committed(), after: last },
-            SyncPlan::Snapshot => Way::Snapshot,
+        let method = match plan {
+            SyncPlan::Log => SyncMethod::Diff { zxid: self.proposals.committed(), after: last },
+            SyncPlan::Snapshot => SyncMethod::Snapshot,
         };
-        self.sync_by(history, id, last, way, true);
+        self.sync_by(history, id, Some(last), method, true);
     }
 
-    fn sync_by(&mut self, history: &History, id: LinkId, last: Zxid, way: Way, from_log: bool) {
-        if !self.may_sync(id, way == Way::Snapshot) {
-            self.drop_link(id, "too many learners are being brought up to date; it may try again".to_owned());
+    fn sync_by(&mut self, history: &History, id: LinkId, last: Option<Zxid>, method: SyncMethod, from_log: bool) {
+        if !self.may_sync(id, method == SyncMethod::Snapshot) {
+            self.drop_link(id, DropReason::TooManySyncs);
             return;
         }
-        let (first, after, how) = match way {
-            Way::Refuse => {
+        let (first, after, by) = match method {
+            SyncMethod::Refuse { last } => {
                 let entered = self.start.current_epoch;
-                let why = format!(
-                    "its history ends at {last}, of which this leader of epoch {:x}, in epoch {entered:x} before, knows nothing",
-                    self.epoch
-                );
+                let why = DropReason::UnknownHistory { last, epoch: self.epoch, entered };
                 self.drop_link(id, why);
                 return;
             }
-            Way::AskLog { before } => {
+            SyncMethod::AskLog { after, before } => {
                 if let Some(link) = self.links.get_mut(&id) {
-                    link.stage = Stage::Planning { last };
-                    self.outputs.push_back(LeaderOutput::PlanSync { link: id, after: last, before });
+                    link.stage = Stage::Planning { last: after };
+                    self.outputs.push_back(LeaderOutput::PlanSync { link: id, after, before });
                 }
                 return;
             }
-            Way::Diff { zxid, after } => {
-                let how = format!("sending what it lacks up to {zxid} (DIFF)");
-                (Some(QuorumPacket::Diff { zxid }), after, how)
-            }
-            Way::Truncate { to } => {
-                let how = format!("it has to go back to {to} (TRUNC)");
-                (Some(QuorumPacket::Trunc { zxid: to }), to, how)
-            }
+            SyncMethod::Diff { zxid, after } => (Some(QuorumPacket::Diff { zxid }), after, SyncKind::Diff { to: zxid }),
+            SyncMethod::Truncate { to } => (Some(QuorumPacket::Trunc { zxid: to }), to, SyncKind::Truncate { to }),
             // The tree that is sent is at what is applied, or after it.
-            Way::Snapshot => (None, history.committed(), "sending a snapshot (SNAP)".to_owned()),
+            SyncMethod::Snapshot => (None, history.committed(), SyncKind::Snapshot),
         };
         let Some(link) = self.links.get_mut(&id) else { return };
         let by_snapshot = first.is_none();
-        let lacks_records = matches!(way, Way::Diff { zxid, after } if zxid != after);
-        let is_durable_when_entered = !link.is_observer() || !lacks_records;
-        link.stage = Stage::Syncing(CatchingUp { by_snapshot, is_durable_when_entered, ..CatchingUp::default() });
+        let lacks_records = matches!(method, SyncMethod::Diff { zxid, after } if zxid != after);
+        let is_durable_when_acknowledged = !link.is_observer() || !lacks_records;
+        link.stage = Stage::Syncing(CatchingUp { by_snapshot, is_durable_when_acknowledged, ..CatchingUp::default() });
         let (name, follower) = (link.name(), link.follower());
         if let Some(server) = follower {
             // What it had acknowledged it may be told to cut, or have lost.
-            self.book.forget(server);
+            self.proposals.forget(server);
         }
-        self.log(false, format!("{name} is at {last}: {how}"));
+        self.log(LeaderEvent::Syncing { learner: name, last, by });
         let under_way = self.syncs_under_way(by_snapshot);
         self.outputs.push_back(LeaderOutput::SyncBegan { by_snapshot, under_way });
         match first {
@@ -243,7 +244,7 @@ impl Leader {
     fn send_rest(&mut self, history: &History, id: LinkId, after: Zxid, observer: bool) {
         for record in history.after(after) {
             let zxid = record.zxid;
-            let committed = zxid <= self.book.committed();
+            let committed = zxid <= self.proposals.committed();
             if !committed && observer {
                 break;
             }
@@ -309,26 +310,24 @@ mod tests {
         history
     }
 
-    fn diff(zxid: Zxid, after: Zxid) -> Way {
-        Way::Diff { zxid, after }
+    fn diff(zxid: Zxid, after: Zxid) -> SyncMethod {
+        SyncMethod::Diff { zxid, after }
     }
 
     /// Of the leader of epoch 4 that was in epoch 3 before.
-    fn offer(history: &History, committed: Zxid) -> Offer<'_> {
-        Offer { history, committed, entered: 3, epoch: 4, force_snapshot: false }
+    fn planner(history: &History, committed: Zxid) -> SyncPlanner<'_> {
+        SyncPlanner { history, committed, entered: Epoch(3), epoch: Epoch(4), force_snapshot: false }
     }
 
     #[test]
     fn every_place_where_a_learner_can_be() {
         let committed = zxid(3, 2);
-        let before = zxid(1, 6);
+        let ask = |after| SyncMethod::AskLog { after, before: zxid(1, 6) };
         for (last, way) in [
-            (Zxid(-1), Way::Snapshot),
-            (Zxid(i64::MIN), Way::Snapshot),
             // Behind memory.
-            (zxid(0, 0), Way::AskLog { before }),
-            (zxid(1, 0), Way::AskLog { before }),
-            (zxid(1, 4), Way::AskLog { before }),
+            (zxid(0, 0), ask(zxid(0, 0))),
+            (zxid(1, 0), ask(zxid(1, 0))),
+            (zxid(1, 4), ask(zxid(1, 4))),
             // In memory.
             (zxid(1, 5), diff(committed, zxid(1, 5))),
             (zxid(1, 6), diff(committed, zxid(1, 6))),
@@ -336,29 +335,29 @@ mod tests {
             (zxid(3, 1), diff(committed, zxid(3, 1))),
             (zxid(3, 2), diff(committed, zxid(3, 2))),
             // Another way in an old epoch.
-            (zxid(1, 8), Way::Snapshot),
-            (zxid(2, 1), Way::Snapshot),
-            (zxid(2, u32::MAX as i64), Way::Snapshot),
+            (zxid(1, 8), SyncMethod::Snapshot),
+            (zxid(2, 1), SyncMethod::Snapshot),
+            (zxid(2, u32::MAX as i64), SyncMethod::Snapshot),
             // The beginning of an epoch, with all history before it.
             (zxid(2, 0), diff(committed, zxid(2, 0))),
             (zxid(3, 0), diff(committed, zxid(3, 0))),
             // More than is committed, known here or not.
-            (zxid(3, 3), Way::Truncate { to: committed }),
-            (zxid(3, 4), Way::Truncate { to: committed }),
-            (zxid(4, 1), Way::Truncate { to: committed }),
-            (zxid(4, 0), Way::Snapshot),
+            (zxid(3, 3), SyncMethod::Truncate { to: committed }),
+            (zxid(3, 4), SyncMethod::Truncate { to: committed }),
+            (zxid(4, 1), SyncMethod::Truncate { to: committed }),
+            (zxid(4, 0), SyncMethod::Snapshot),
             // Beyond this leader's epoch.
-            (zxid(5, 0), Way::Refuse),
-            (zxid(5, 1), Way::Refuse),
-            (Zxid(i64::MAX), Way::Refuse),
+            (zxid(5, 0), SyncMethod::Refuse { last: zxid(5, 0) }),
+            (zxid(5, 1), SyncMethod::Refuse { last: zxid(5, 1) }),
+            (Zxid(i64::MAX), SyncMethod::Refuse { last: Zxid(i64::MAX) }),
         ] {
             let mut history = history();
             history.commit(zxid(3, 3));
-            let offer = offer(&history, committed);
-            assert_eq!(offer.way(last), way, "{last}");
+            let planner = planner(&history, committed);
+            assert_eq!(planner.method(last), way, "{last}");
             if last <= zxid(3, 3) {
-                let forced = Offer { force_snapshot: true, ..offer };
-                assert_eq!(forced.way(last), Way::Snapshot, "{last}, forced");
+                let forced = SyncPlanner { force_snapshot: true, ..planner };
+                assert_eq!(forced.method(last), SyncMethod::Snapshot, "{last}, forced");
             }
         }
     }
@@ -369,14 +368,18 @@ mod tests {
     fn nobody_gives_up_what_may_be_committed_for_a_snapshot() {
         let (history, committed) = (history(), zxid(3, 3));
         for (last, way) in [
-            (zxid(1, 5), Way::Snapshot),
+            (zxid(1, 5), SyncMethod::Snapshot),
             (zxid(1, 6), diff(committed, zxid(1, 6))),
             (zxid(1, 7), diff(committed, zxid(1, 7))),
-            (zxid(1, 8), Way::Truncate { to: zxid(1, 7) }),
+            (zxid(1, 8), SyncMethod::Truncate { to: zxid(1, 7) }),
             (zxid(3, 3), diff(committed, committed)),
-            (zxid(3, 4), Way::Truncate { to: committed }),
+            (zxid(3, 4), SyncMethod::Truncate { to: committed }),
         ] {
-            assert_eq!(Offer { force_snapshot: true, ..offer(&history, committed) }.way(last), way, "{last}");
+            assert_eq!(
+                SyncPlanner { force_snapshot: true, ..planner(&history, committed) }.method(last),
+                way,
+                "{last}"
+            );
         }
     }
 
@@ -389,11 +392,15 @@ mod tests {
         for zxid in [zxid(1, 6), committed] {
             history.push(Record::new(zxid, b"")).unwrap();
         }
-        assert_eq!(offer(&history, committed).way(zxid(3, 0)), diff(committed, committed), "both have the same");
-        let elsewhere = Offer { entered: 2, ..offer(&history, committed) };
-        assert_eq!(elsewhere.way(zxid(3, 0)), Way::Refuse, "nobody knows what it has");
+        assert_eq!(planner(&history, committed).method(zxid(3, 0)), diff(committed, committed), "both have the same");
+        let elsewhere = SyncPlanner { entered: Epoch(2), ..planner(&history, committed) };
+        assert_eq!(elsewhere.method(zxid(3, 0)), SyncMethod::Refuse { last: zxid(3, 0) }, "nobody knows what it has");
         history.commit(committed);
-        assert_eq!(offer(&history, committed).way(zxid(3, 0)), Way::Snapshot, "everything is in the snapshot");
+        assert_eq!(
+            planner(&history, committed).method(zxid(3, 0)),
+            SyncMethod::Snapshot,
+            "everything is in the snapshot"
+        );
     }
 
     /// The same again, by a walk over every zxid around: the records sent continue what is left of the learner's history.
@@ -405,9 +412,9 @@ mod tests {
         for (epoch, counter) in (0..=4).flat_map(|epoch| (0..=9).map(move |counter| (epoch, counter))) {
             let last = zxid(epoch, counter);
             for committed in [zxid(1, 7), zxid(3, 1), zxid(3, 3)] {
-                let left = match offer(&history, committed).way(last) {
-                    Way::Diff { after, .. } => after,
-                    Way::Truncate { to } => {
+                let left = match planner(&history, committed).method(last) {
+                    SyncMethod::Diff { after, .. } => after,
+                    SyncMethod::Truncate { to } => {
                         let shared = whole.iter().copied().filter(|zxid| *zxid <= last).max();
                         assert!(
                             last > to && shared.is_some_and(|shared| to >= shared.min(committed)),
@@ -415,7 +422,7 @@ mod tests {
                         );
                         to
                     }
-                    Way::Snapshot | Way::AskLog { .. } | Way::Refuse => continue,
+                    SyncMethod::Snapshot | SyncMethod::AskLog { .. } | SyncMethod::Refuse { .. } => continue,
                 };
                 let next = history.after(left).next().map(|record| record.zxid);
                 let expected = whole.iter().copied().find(|zxid| *zxid > left);
@@ -431,12 +438,12 @@ mod tests {
         let committed = zxid(2, 9);
         for (last, way) in [
             (zxid(2, 9), diff(committed, committed)),
-            (zxid(2, 8), Way::AskLog { before: zxid(2, 10) }),
-            (zxid(2, 10), Way::Truncate { to: committed }),
+            (zxid(2, 8), SyncMethod::AskLog { after: zxid(2, 8), before: zxid(2, 10) }),
+            (zxid(2, 10), SyncMethod::Truncate { to: committed }),
         ] {
-            assert_eq!(offer(&history, committed).way(last), way, "{last}");
+            assert_eq!(planner(&history, committed).method(last), way, "{last}");
         }
         let fresh = History::new(Zxid::ZERO, 500);
-        assert_eq!(offer(&fresh, Zxid::ZERO).way(Zxid::ZERO), diff(Zxid::ZERO, Zxid::ZERO));
+        assert_eq!(planner(&fresh, Zxid::ZERO).method(Zxid::ZERO), diff(Zxid::ZERO, Zxid::ZERO));
     }
 }

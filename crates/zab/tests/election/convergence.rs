@@ -1,6 +1,6 @@
 //! Whatever happens to messages and links: once it stops, there is one leader soon, and its history is no older than a quorum's.
 
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_zab::election::Candidacy;
 use rookeeper_zab::{Membership, Memberships};
 
@@ -17,7 +17,7 @@ pub fn membership(voters: i64, observers: i64) -> Memberships {
 }
 
 pub fn candidacy(epoch: u32, counter: u32) -> Candidacy {
-    Candidacy { zxid: Zxid::new(epoch, counter), epoch: i64::from(epoch) }
+    Candidacy { zxid: Some(Zxid::new(epoch, counter)), epoch: Epoch(epoch) }
 }
 
 /// What a run is about.

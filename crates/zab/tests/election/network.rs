@@ -8,9 +8,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_zab::Memberships;
-use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, NOBODY, Vote};
+use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings};
 
 use super::original::Original;
 
@@ -277,13 +277,13 @@ impl Network {
                 Server::Original(original) => {
                     let send = original.sends.pop_front();
                     send.map(|(to, notification)| ElectionOutput::Send { to, notification })
-                        .or_else(|| original.elected.take().map(ElectionOutput::Elected))
+                        .or_else(|| original.elected.take()?.leader.map(ElectionOutput::Elected))
                 }
             };
             match output {
                 None => return,
                 Some(ElectionOutput::Send { to, notification }) => self.send(server, to, notification),
-                Some(ElectionOutput::Elected(vote)) => self.elected(server, &vote),
+                Some(ElectionOutput::Elected(leader)) => self.elected(server, leader),
                 Some(ElectionOutput::NewerMembership(_)) => panic!("nobody has a newer membership"),
             }
         }
@@ -364,18 +364,22 @@ impl Network {
         }
     }
 
-    fn elected(&mut self, server: ServerId, vote: &Vote) {
+    fn elected(&mut self, server: ServerId, leader: ServerId) {
         let node = self.nodes.get_mut(&server).unwrap();
         node.life += 1;
         let life = node.life;
-        let how = if vote.leader == server { "leads".to_owned() } else { format!("chooses {}", vote.leader.0) };
-        self.note(&format!("{} {how}, round {}", server.0, vote.election_epoch));
-        if vote.leader == server {
+        let round = match &node.server {
+            Server::Ours(election) => election.vote().election_epoch,
+            Server::Original(original) => original.current.election_epoch,
+        };
+        let how = if leader == server { "leads".to_owned() } else { format!("chooses {leader}") };
+        self.note(&format!("{server} {how}, round {round}"));
+        if leader == server {
             self.plan(self.now_ms + LEADER_PATIENCE_MS, Event::LeaderPatience { server, life });
             self.establish(server);
         } else {
             let at_ms = self.now_ms + self.delay();
-            self.plan(at_ms, Event::Connect { server, leader: vote.leader, attempt: 1, life });
+            self.plan(at_ms, Event::Connect { server, leader, attempt: 1, life });
         }
     }
 
@@ -412,7 +416,7 @@ impl Network {
     }
 
     fn give_up(&mut self, server: ServerId, leader: ServerId) {
-        self.note(&format!("{} is refused by {}", server.0, leader.0));
+        self.note(&format!("{server} is refused by {leader}"));
         if let Server::Ours(election) = &mut self.nodes.get_mut(&server).unwrap().server {
             election.refused(leader);
         }
@@ -428,7 +432,7 @@ impl Network {
             return;
         }
         let newest = servers.iter().map(|server| self.nodes[server].candidacy.epoch).max().unwrap();
-        let epoch = if node.established { node.candidacy.epoch } else { newest + 1 };
+        let epoch = if node.established { node.candidacy.epoch } else { newest.next() };
         let zxid = node.candidacy.zxid;
         self.nodes.get_mut(&leader).unwrap().established = true;
         for server in servers {
@@ -436,7 +440,7 @@ impl Network {
             node.candidacy = Candidacy { zxid, epoch };
             match &mut node.server {
                 Server::Ours(election) => election.established(epoch),
-                Server::Original(original) => original.current.peer_epoch = epoch,
+                Server::Original(original) => original.current.peer_epoch = Some(epoch),
             }
         }
     }
@@ -488,7 +492,7 @@ impl Network {
                 let node = &self.nodes[&to];
                 let Link { id, cut, .. } = self.links[&pair(from, to)];
                 if id == link && !cut && node.alive && !node.frozen {
-                    self.note(&format!("{} > {}  {}", from.0, to.0, show(&notification)));
+                    self.note(&format!("{from} > {to}  {}", show(&notification)));
                     let now_ms = self.now_ms;
                     match &mut self.nodes.get_mut(&to).unwrap().server {
                         Server::Ours(election) => election.receive(now_ms, from, notification),
@@ -508,14 +512,14 @@ impl Network {
             Event::LeaderPatience { server, life } => {
                 let node = &self.nodes[&server];
                 if node.life == life && node.alive && !node.established {
-                    self.note(&format!("{} waited for a quorum in vain", server.0));
+                    self.note(&format!("{server} waited for a quorum in vain"));
                     self.look(server);
                 }
             }
             Event::Look { server, life } => {
                 let node = &self.nodes[&server];
                 if node.life == life && node.alive && !node.frozen {
-                    self.note(&format!("{} looks", server.0));
+                    self.note(&format!("{server} looks"));
                     self.look(server);
                 }
             }
@@ -557,9 +561,19 @@ pub fn show(notification: &Notification) -> String {
         PeerState::Leading => "leading",
         PeerState::Observing => "observing",
     };
-    if *leader == NOBODY && *zxid == Zxid(i64::MIN) && *peer_epoch == i64::MIN {
+    if leader.is_none() && zxid.is_none() && peer_epoch.is_none() {
         return format!("{state} nobody, round {election_epoch}");
     }
-    let leader = if *leader == NOBODY { "nobody".to_owned() } else { leader.0.to_string() };
-    format!("{state} {leader} at {zxid}, round {election_epoch}, epoch {peer_epoch}")
+    let leader = leader.map_or("nobody".to_owned(), |leader| leader.to_string());
+    format!("{state} {leader} at {}, round {election_epoch}, epoch {}", place(*zxid), number(*peer_epoch))
+}
+
+/// A zxid of a vote, as the scripts write it.
+pub fn place(zxid: Option<Zxid>) -> String {
+    zxid.map_or("-1".to_owned(), |zxid| zxid.to_string())
+}
+
+/// The epoch of a vote, as the scripts write it.
+pub fn number(epoch: Option<Epoch>) -> String {
+    epoch.map_or("-1".to_owned(), |epoch| epoch.to_string())
 }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use rookeeper_proto::ServerId;
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_zab::Memberships;
-use rookeeper_zab::election::{Candidacy, NOBODY, Vote};
+use rookeeper_zab::election::{Candidacy, Vote};
 
 const FIRST_INTERVAL_MS: i64 = 200;
 const LONGEST_INTERVAL_MS: i64 = 60_000;
@@ -38,7 +38,8 @@ pub struct Original {
 
 impl Original {
     pub fn new(me: ServerId, memberships: Arc<Memberships>, candidacy: Candidacy) -> Original {
-        let vote = Vote { leader: me, zxid: candidacy.zxid, election_epoch: 0, peer_epoch: candidacy.epoch };
+        let vote =
+            Vote { leader: Some(me), zxid: candidacy.zxid, election_epoch: 0, peer_epoch: Some(candidacy.epoch) };
         Original {
             me,
             memberships,
@@ -57,11 +58,8 @@ impl Original {
 
     fn own(&self) -> Vote {
         let Candidacy { zxid, epoch } = self.candidacy;
-        let (leader, zxid, peer_epoch) = if self.memberships.is_voter(self.me) {
-            (self.me, zxid, epoch)
-        } else {
-            (NOBODY, Zxid(i64::MIN), i64::MIN)
-        };
+        let (leader, zxid, peer_epoch) =
+            if self.memberships.is_voter(self.me) { (Some(self.me), zxid, Some(epoch)) } else { (None, None, None) };
         Vote { leader, zxid, election_epoch: self.round, peer_epoch }
     }
 
@@ -121,7 +119,7 @@ impl Original {
             search.finalize_ms = None;
         }
         search.repeat_ms = now_ms + search.interval_ms;
-        if !self.memberships.is_voter(vote.leader) {
+        if !vote.leader.is_some_and(|leader| self.memberships.is_voter(leader)) {
             return;
         }
         match state {
@@ -172,10 +170,10 @@ impl Original {
         matches: impl Fn(&(PeerState, Vote)) -> bool,
     ) -> bool {
         let servers: BTreeSet<_> = set.iter().filter(|(_, word)| matches(word)).map(|(server, _)| *server).collect();
-        let leads = if vote.leader == self.me {
+        let leads = if vote.leader == Some(self.me) {
             self.round == vote.election_epoch
         } else {
-            set.get(&vote.leader).is_some_and(|(state, _)| *state == PeerState::Leading)
+            vote.leader.and_then(|leader| set.get(&leader)).is_some_and(|(state, _)| *state == PeerState::Leading)
         };
         leads && self.memberships.is_reached_by(&servers)
     }
@@ -195,7 +193,7 @@ impl Original {
 
     fn finish(&mut self, vote: Vote) {
         self.search = None;
-        self.state = match vote.leader == self.me {
+        self.state = match vote.leader == Some(self.me) {
             true => PeerState::Leading,
             false if self.memberships.is_voter(self.me) => PeerState::Following,
             false => PeerState::Observing,

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{ServerId, Zxid};
-use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, NOBODY, Vote};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, Vote};
 use rookeeper_zab::{Membership, Memberships};
 
 use super::golden::{assert_golden, path};
-use super::network::show;
+use super::network::{number, place, show};
 
 struct Words<'a>(std::str::SplitWhitespace<'a>);
 
@@ -29,33 +29,36 @@ impl<'a> Words<'a> {
     }
 
     fn server(&mut self) -> ServerId {
+        ServerId(self.number())
+    }
+
+    fn leader(&mut self) -> Option<ServerId> {
         match self.next() {
-            "nobody" => NOBODY,
-            id => ServerId(id.parse().unwrap()),
+            "nobody" => None,
+            id => Some(ServerId(id.parse().unwrap())),
         }
     }
 
-    fn zxid(&mut self) -> Zxid {
+    fn zxid(&mut self) -> Option<Zxid> {
         match self.after("at") {
-            "-1" => Zxid(-1),
-            "none" => Zxid(i64::MIN),
-            zxid => Zxid(i64::from_str_radix(zxid.trim_start_matches("0x"), 16).unwrap()),
+            "-1" | "none" => None,
+            zxid => Some(Zxid(i64::from_str_radix(zxid.trim_start_matches("0x"), 16).unwrap())),
         }
     }
 
-    fn epoch(&mut self) -> i64 {
+    fn epoch(&mut self) -> Option<Epoch> {
         match self.after("epoch") {
-            "none" => i64::MIN,
-            epoch => epoch.parse().unwrap(),
+            "-1" | "none" => None,
+            epoch => Some(Epoch(epoch.parse().unwrap())),
         }
     }
 
     fn candidacy(&mut self) -> Candidacy {
-        Candidacy { zxid: self.zxid(), epoch: self.epoch() }
+        Candidacy { zxid: self.zxid(), epoch: self.epoch().unwrap() }
     }
 
     fn vote(&mut self) -> Vote {
-        let (leader, zxid) = (self.server(), self.zxid());
+        let (leader, zxid) = (self.leader(), self.zxid());
         Vote { leader, zxid, election_epoch: self.after("round").parse().unwrap(), peer_epoch: self.epoch() }
     }
 
@@ -128,10 +131,11 @@ impl Stage {
         let mut text = String::new();
         while let Some(output) = election.poll() {
             let what = match output {
-                ElectionOutput::Send { to, notification } => format!("> {}  {}", to.0, show(&notification)),
-                ElectionOutput::Elected(Vote { leader, zxid, election_epoch, peer_epoch }) => {
-                    let state = election.state();
-                    format!("{state:?} {} at {zxid}, round {election_epoch}, epoch {peer_epoch}", leader.0)
+                ElectionOutput::Send { to, notification } => format!("> {to}  {}", show(&notification)),
+                ElectionOutput::Elected(leader) => {
+                    let Vote { zxid, election_epoch, peer_epoch, .. } = election.vote();
+                    let (state, zxid, epoch) = (election.state(), place(*zxid), number(*peer_epoch));
+                    format!("{state:?} {leader} at {zxid}, round {election_epoch}, epoch {epoch}")
                 }
                 ElectionOutput::NewerMembership(text) => {
                     format!("newer membership: {}", String::from_utf8(text).unwrap().replace('\n', " "))
@@ -141,7 +145,7 @@ impl Stage {
         }
         let elsewhere = election.led_elsewhere();
         if let Some(other) = elsewhere.filter(|_| elsewhere != self.elsewhere) {
-            writeln!(text, "    {now_ms:>5}  led elsewhere, by {}", other.0).unwrap();
+            writeln!(text, "    {now_ms:>5}  led elsewhere, by {other}").unwrap();
         }
         self.elsewhere = elsewhere;
         self.output += &text;
@@ -186,7 +190,7 @@ impl Stage {
             "up" => self.election().link_up(now_ms, words.server()),
             "down" => self.election().link_down(now_ms, words.server()),
             "refused" => self.election().refused(words.server()),
-            "established" => self.election().established(words.number()),
+            "established" => self.election().established(Epoch(words.number() as u32)),
             "pause" => self.election().pause(),
             "restart" => self.election().restart(),
             "settle" => {

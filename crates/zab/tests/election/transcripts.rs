@@ -1,7 +1,7 @@
 //! Whole elections, every message of them, over links that take a millisecond.
 
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_zab::{Membership, Memberships};
 
 use super::convergence::{candidacy, membership};
@@ -88,10 +88,10 @@ fn votes_of_an_election_long_over_mislead_nobody() {
     // The last words that 1 and 3 had for 2 name 1, and have the round that 2 begins with.
     let stale = |zxid| Notification {
         state: PeerState::Looking,
-        leader: ServerId(1),
-        zxid,
+        leader: Some(ServerId(1)),
+        zxid: Some(zxid),
         election_epoch: 1,
-        peer_epoch: 2,
+        peer_epoch: Some(Epoch(2)),
         config: None,
     };
     network.keep(1, 2, stale(Zxid::new(2, 0)));

@@ -3,13 +3,14 @@
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId};
 use rookeeper_zab::leader::LeaderOutput;
-use rookeeper_zab::{LinkId, Memberships};
+use rookeeper_zab::reasons::{KnownOfIt, LearnerName};
+use rookeeper_zab::{DropReason, LeaderEvent, LinkId, Memberships};
 
 use crate::story::{SYNC_TICKS, Story, TICK_MS, history, membership, settings, zxid};
 
 const SYNC_MS: i64 = SYNC_TICKS as i64 * TICK_MS;
 /// The last epoch before the last.
-const LAST: Epoch = 0x7fff_fffe;
+const LAST: u32 = 0x7fff_fffe;
 
 fn is_dropped(story: &Story, link: u64) -> bool {
     story.has(|output| matches!(output, LeaderOutput::Drop { link: dropped, .. } if *dropped == LinkId(link)))
@@ -19,12 +20,21 @@ fn steps_down(story: &Story) -> bool {
     story.has(|output| matches!(output, LeaderOutput::StepDown { .. }))
 }
 
-fn warnings(story: &Story) -> Vec<&str> {
+fn warnings(story: &Story) -> Vec<&LeaderEvent> {
     let lines = story.outputs.iter().filter_map(|output| match output {
-        LeaderOutput::Log { warn: true, text } => Some(text.as_str()),
+        LeaderOutput::Log(event) if event.is_warning() => Some(event),
         _ => None,
     });
     lines.collect()
+}
+
+/// Why learners were dropped.
+fn reasons(story: &Story) -> Vec<&DropReason> {
+    let reasons = story.outputs.iter().filter_map(|output| match output {
+        LeaderOutput::Drop { why, .. } => Some(why),
+        _ => None,
+    });
+    reasons.collect()
 }
 
 /// Server 3 of five, established in epoch 2 with servers 1 and 2 on links of these numbers.
@@ -64,11 +74,12 @@ fn while_an_epoch_is_found_nobody_takes_it_to_the_end() {
     story.introduces_observer(2, 4, LAST);
     assert!(is_dropped(&story, 2), "{}", story.text);
     assert!(!story.has(|output| matches!(output, LeaderOutput::AcceptedEpoch(_))), "the forger is no part of a quorum");
-    let remedy = warnings(&story)[0];
-    assert!(remedy.contains("rookeeper epochs") && remedy.contains("7ffffffe"), "{remedy}");
+    let why = DropReason::UnlikelyEpoch { server: ServerId(1), accepted: Epoch(LAST), base: Epoch(1) };
+    assert!(why.to_string().contains("rookeeper epochs") && why.to_string().contains("7ffffffe"), "{why}");
+    assert_eq!(reasons(&story)[0], &why);
     story.connects(3);
     story.introduces(3, 1, 1);
-    assert!(story.has(|output| *output == LeaderOutput::AcceptedEpoch(2)), "{}", story.text);
+    assert!(story.has(|output| *output == LeaderOutput::AcceptedEpoch(Epoch(2))), "{}", story.text);
 }
 
 /// A voter that others need, and that attempted to lead for a while, is believed.
@@ -77,7 +88,7 @@ fn while_an_epoch_is_found_a_voter_raises_it_by_what_attempts_to_lead_can_explai
     let mut story = Story::of_three();
     story.connects(1);
     story.introduces(1, 1, 1 + (1 << 16));
-    assert!(story.has(|output| *output == LeaderOutput::AcceptedEpoch(2 + (1 << 16))), "{}", story.text);
+    assert!(story.has(|output| *output == LeaderOutput::AcceptedEpoch(Epoch(2 + (1 << 16)))), "{}", story.text);
     let mut story = Story::of_three();
     story.connects(1);
     story.introduces(1, 1, 2 + (1 << 16));
@@ -91,7 +102,7 @@ fn a_stranger_raises_nothing() {
     story.introduces(9, 9, 40);
     story.connects(1);
     story.introduces(1, 1, 1);
-    assert!(story.has(|output| *output == LeaderOutput::AcceptedEpoch(2)), "{}", story.text);
+    assert!(story.has(|output| *output == LeaderOutput::AcceptedEpoch(Epoch(2))), "{}", story.text);
 }
 
 /// Four servers that had lost their disks had acknowledged writes when the fifth came back with a history of a newer epoch. The leader
@@ -102,11 +113,12 @@ fn an_established_leader_goes_on_when_a_learner_is_ahead() {
         let mut story = of_five();
         commits(&mut story);
         story.waits(2 * SYNC_MS, &[1, 2]);
-        story.leader.voter_said(ServerId(5), i64::from(accepted), zxid(accepted, 4));
+        story.leader.voter_said(ServerId(5), Some(Epoch(accepted)), Some(zxid(accepted, 4)));
         story.connects(5);
         story.introduces(5, 5, accepted);
         assert!(is_dropped(&story, 5) && !steps_down(&story), "{}", story.text);
-        assert!(warnings(&story)[0].contains("fetch everything anew"), "{}", story.text);
+        let (accepted, epoch, known) = (Epoch(accepted), Epoch(2), KnownOfIt::IsAhead);
+        assert_eq!(reasons(&story)[0], &DropReason::AcceptedNewerEpoch { accepted, epoch, known }, "{}", story.text);
         // One that has not voted may have anything.
         story.connects(4);
         story.introduces(4, 4, accepted);
@@ -120,8 +132,8 @@ fn an_established_leader_goes_on_when_a_learner_is_ahead() {
 /// One that has only tried to lead would knock until another epoch begins for some other reason.
 #[test]
 fn an_established_leader_begins_another_epoch_for_a_voter_that_is_not_ahead_but_rarely() {
-    let knocks = |story: &mut Story, server: i64, accepted: Epoch| {
-        story.leader.voter_said(ServerId(server), 2, zxid(2, 1));
+    let knocks = |story: &mut Story, server: i64, accepted: u32| {
+        story.leader.voter_said(ServerId(server), Some(Epoch(2)), Some(zxid(2, 1)));
         story.connects(50);
         story.introduces(50, server, accepted);
     };
@@ -156,7 +168,7 @@ fn who_knocks_again_and_again_is_one_line_a_minute() {
     story.introduces(5, 5, 9);
     let lines = warnings(&story);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[1].contains("as 599 times"), "{}", lines[1]);
+    assert!(matches!(lines[1], LeaderEvent::TurningAway { unsaid: 599, .. }), "{}", lines[1]);
 }
 
 /// The link that a server has is not given up because somebody says that it is this server.
@@ -171,7 +183,8 @@ fn a_link_that_answers_stands_against_a_newcomer() {
     assert!(matches!(asked[..], [QuorumPacket::Ping { .. }]), "{asked:?}");
     story.echoes(1, zxid(2, 0));
     assert!(is_dropped(&story, 8) && !is_dropped(&story, 1), "{}", story.text);
-    assert!(warnings(&story)[0].contains("two servers have the same myid"), "{}", story.text);
+    let older = LearnerName { identity: Some((ServerId(1), false)), peer: "host1".to_owned() };
+    assert_eq!(reasons(&story)[0], &DropReason::SameServer { older }, "{}", story.text);
     assert!(!story.sent_to(8).iter().any(|packet| matches!(packet, QuorumPacket::NewLeader { .. })));
 }
 

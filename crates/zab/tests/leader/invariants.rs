@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_zab::leader::LeaderOutput;
 use rookeeper_zab::{History, LinkId, Memberships};
 
@@ -23,7 +23,7 @@ fn i1_an_epoch_is_newer_than_a_quorum_has_seen_and_stored_before_it_is_told() {
     assert!(story.outputs.is_empty(), "{}", story.text);
     story.connects(1);
     story.introduces(1, 1, 4);
-    assert_eq!(story.outputs, [LeaderOutput::AcceptedEpoch(7)]);
+    assert_eq!(story.outputs, [LeaderOutput::AcceptedEpoch(Epoch(7))]);
     // Whoever comes now can't change it, and waits.
     story.connects(2);
     story.introduces(2, 2, 11);
@@ -38,7 +38,7 @@ fn i1_an_epoch_is_newer_than_a_quorum_has_seen_and_stored_before_it_is_told() {
     story.promises(9, Some(1), zxid(1, 9));
     assert!(!story.has(|output| matches!(output, LeaderOutput::CurrentEpoch(_))), "{}", story.text);
     story.promises(2, Some(1), zxid(1, 9));
-    assert!(story.has(|output| *output == LeaderOutput::CurrentEpoch(7)));
+    assert!(story.has(|output| *output == LeaderOutput::CurrentEpoch(Epoch(7))));
 }
 
 /// I6: what one leader proposes goes to each follower in that order and without gaps, also to one that comes in between.
@@ -77,7 +77,7 @@ fn i8_nothing_is_proposed_before_the_history_is_everybodys() {
     let last_of_history = position(&|packet| *packet == QuorumPacket::Commit { zxid: zxid(1, 9) });
     assert!(last_of_history < position(&|packet| matches!(packet, QuorumPacket::NewLeader { .. })));
     story.stores_current();
-    assert!(story.has(|output| *output == LeaderOutput::Activate { epoch: 2 }));
+    assert!(story.has(|output| *output == LeaderOutput::Activate { epoch: Epoch(2) }));
     assert_eq!((story.leader.committed(), story.leader.next_zxid()), (zxid(1, 9), zxid(2, 1)));
 }
 
@@ -102,8 +102,8 @@ fn i10_the_current_epoch_follows_the_accepted_one() {
     story.connects(1);
     story.introduces(1, 1, 5);
     // Too early, and about another epoch.
-    story.leader.current_epoch_stored(0, 3);
-    story.leader.accepted_epoch_stored(0, 3);
+    story.leader.current_epoch_stored(0, Epoch(3));
+    story.leader.accepted_epoch_stored(0, Epoch(3));
     assert_eq!(story.leader.poll(), None);
     story.stores_accepted();
     story.promises(1, Some(1), zxid(1, 9));
@@ -112,7 +112,7 @@ fn i10_the_current_epoch_follows_the_accepted_one() {
         .iter()
         .filter(|output| matches!(output, LeaderOutput::AcceptedEpoch(_) | LeaderOutput::CurrentEpoch(_)))
         .collect();
-    assert_eq!(epochs, [&LeaderOutput::AcceptedEpoch(6), &LeaderOutput::CurrentEpoch(6)]);
+    assert_eq!(epochs, [&LeaderOutput::AcceptedEpoch(Epoch(6)), &LeaderOutput::CurrentEpoch(Epoch(6))]);
 }
 
 /// I13: what a server acknowledged before it was told to cut its log is not on its disk any more.
@@ -164,7 +164,7 @@ fn i25_what_has_no_place_is_refused() {
         [
             QuorumPacket::FollowerInfo { accepted_epoch: zxid(1, 0), info: Story::info(1) },
             QuorumPacket::ObserverInfo { accepted_epoch: zxid(1, 0), info: Story::info(1) },
-            QuorumPacket::AckEpoch { last_logged: zxid(1, 9), current_epoch: Some(1) },
+            QuorumPacket::AckEpoch { last_logged: Some(zxid(1, 9)), current_epoch: Some(Epoch(1)) },
             QuorumPacket::Ack { zxid: zxid(epoch, 0) },
             QuorumPacket::Ack { zxid: zxid(epoch, 99) },
             QuorumPacket::Ping { zxid: zxid(epoch, 0), touches: Some(Vec::new()) },
@@ -240,7 +240,7 @@ impl Follower {
         for packet in packets(&bytes) {
             match (self.stage, packet) {
                 (GREETED, QuorumPacket::LeaderInfo { .. }) => {
-                    let ack = QuorumPacket::AckEpoch { last_logged: self.last(), current_epoch: Some(0) };
+                    let ack = QuorumPacket::AckEpoch { last_logged: Some(self.last()), current_epoch: Some(Epoch(0)) };
                     self.outbox.push_back(ack);
                     self.stage = PROMISED;
                 }
@@ -394,7 +394,7 @@ fn a_server_without_its_disk_gets_a_history_from_an_established_leader_only() {
     }
     story.stores_accepted();
     story.promises(1, Some(1), zxid(1, 9));
-    story.promises(2, Some(0), Zxid(-1));
+    story.promises(2, Some(0), None);
     story.stores_current();
     let gets_a_snapshot = |story: &Story| {
         story.has(|output| matches!(output, LeaderOutput::StreamSnapshot { link } if *link == LinkId(2)))
@@ -426,7 +426,7 @@ fn a_server_without_its_disk_gets_no_history_from_a_leader_of_yesterday() {
             true => story.introduces_observer(2, 4, 0),
             false => story.introduces(2, 2, 0),
         }
-        story.promises(2, Some(0), Zxid(-1));
+        story.promises(2, Some(0), None);
         assert_eq!(gets_a_snapshot(&story), observes, "{}", story.text);
         if observes {
             continue;

@@ -188,7 +188,7 @@ fn without_reconfiguration_versions_stay_zero() {
     settings.reconfig_enabled = false;
     let mut story = Story::new(settings, Memberships::settled(membership(3, 0, 0)), history());
     story.establish();
-    assert_eq!(story.leader.memberships().committed.version, 0);
+    assert_eq!(story.leader.memberships().committed.version, Zxid::ZERO);
     story.joins(2, 2, zxid(1, 9));
     let new_leader = story.sent_to(2).into_iter().find_map(|packet| match packet {
         QuorumPacket::NewLeader { config, .. } => Some(config.ends_with(b"version=0")),

@@ -95,7 +95,7 @@ fn leader(me: i64, membership: Membership, last: Zxid) -> Story {
 fn the_first_epoch() {
     let exchange = Exchange::read("first_epoch");
     // The version is the one that the membership gets from its first epoch.
-    let membership = Membership { version: 0, ..exchange.membership() };
+    let membership = Membership { version: Zxid::ZERO, ..exchange.membership() };
     exchange.replay(leader(3, membership, Zxid::ZERO));
 }
 

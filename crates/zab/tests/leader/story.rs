@@ -12,7 +12,7 @@ pub const TICK_MS: i64 = 1000;
 pub const INIT_TICKS: u32 = 10;
 pub const SYNC_TICKS: u32 = 5;
 
-pub fn zxid(epoch: Epoch, counter: u32) -> Zxid {
+pub fn zxid(epoch: impl Into<Epoch>, counter: u32) -> Zxid {
     Zxid::new(epoch, counter)
 }
 
@@ -29,7 +29,7 @@ pub fn membership(voters: i64, observers: i64, version: i64) -> Membership {
 /// These servers vote, nobody else is there.
 pub fn voters(ids: &[i64], version: Zxid) -> Membership {
     let lines: String = ids.iter().map(|id| format!("server.{id}=s{id}:1:2:participant\n")).collect();
-    Membership::parse_text(format!("{lines}version={:x}", version.0), false).unwrap()
+    Membership::parse_text(format!("{lines}version={version:x}"), false).unwrap()
 }
 
 pub fn settings() -> LeaderSettings {
@@ -97,7 +97,7 @@ impl Story {
         self.connects(1);
         self.introduces(1, 1, epoch);
         self.stores_accepted();
-        self.promises(1, Some(epoch), last);
+        self.promises(1, Some(epoch.0), last);
         self.stores_current();
         let new = self.leader.epoch();
         self.acks(1, zxid(new, 0));
@@ -139,21 +139,23 @@ impl Story {
     }
 
     pub fn info(server: i64) -> LearnerInfo {
-        LearnerInfo { server: ServerId(server), protocol_version: PROTOCOL_VERSION, config_version: 0 }
+        LearnerInfo { server: ServerId(server), protocol_version: PROTOCOL_VERSION, config_version: Zxid::ZERO }
     }
 
-    pub fn introduces(&mut self, link: u64, server: i64, accepted: Epoch) {
+    pub fn introduces(&mut self, link: u64, server: i64, accepted: impl Into<Epoch>) {
         let accepted_epoch = zxid(accepted, 0);
         self.receives(link, &QuorumPacket::FollowerInfo { accepted_epoch, info: Story::info(server) });
     }
 
-    pub fn introduces_observer(&mut self, link: u64, server: i64, accepted: Epoch) {
+    pub fn introduces_observer(&mut self, link: u64, server: i64, accepted: impl Into<Epoch>) {
         let accepted_epoch = zxid(accepted, 0);
         self.receives(link, &QuorumPacket::ObserverInfo { accepted_epoch, info: Story::info(server) });
     }
 
-    pub fn promises(&mut self, link: u64, current_epoch: Option<Epoch>, last: Zxid) {
-        self.receives(link, &QuorumPacket::AckEpoch { last_logged: last, current_epoch });
+    /// `last` is `None` where the server has lost its database.
+    pub fn promises(&mut self, link: u64, current_epoch: Option<u32>, last: impl Into<Option<Zxid>>) {
+        let current_epoch = current_epoch.map(Epoch);
+        self.receives(link, &QuorumPacket::AckEpoch { last_logged: last.into(), current_epoch });
     }
 
     pub fn acks(&mut self, link: u64, zxid: Zxid) {
@@ -296,13 +298,13 @@ impl Story {
             LeaderOutput::StreamSnapshot { link } => format!("{link} stream snapshot"),
             LeaderOutput::Drop { link, why } => format!("drop {link}: {why}"),
             LeaderOutput::Committed(zxid) => format!("committed {}", at(*zxid)),
-            LeaderOutput::Log { text, .. } => format!("log: {text}"),
+            LeaderOutput::Log(event) => format!("log: {event}"),
             LeaderOutput::AcceptedEpoch(epoch) => format!("store acceptedEpoch {epoch}"),
             LeaderOutput::CurrentEpoch(epoch) => format!("store currentEpoch {epoch}"),
             LeaderOutput::Activate { epoch } => format!("activate epoch {epoch}"),
             LeaderOutput::StepDown { why, successor: None } => format!("step down: {why}"),
             LeaderOutput::StepDown { why, successor: Some(server) } => {
-                format!("step down for server {}: {why}", server.0)
+                format!("step down for server {server}: {why}")
             }
             LeaderOutput::SyncBegan { by_snapshot, under_way } => {
                 format!("sync began, {} {}", under_way, if *by_snapshot { "by snapshot" } else { "by log" })
@@ -311,7 +313,7 @@ impl Story {
                 format!("sync ended, {} {}", under_way, if *by_snapshot { "by snapshot" } else { "by log" })
             }
             LeaderOutput::LearnerSynced { link, server, observer } => {
-                format!("{link} synced: server {}{}", server.0, if *observer { ", observer" } else { "" })
+                format!("{link} synced: server {server}{}", if *observer { ", observer" } else { "" })
             }
             LeaderOutput::LearnerGone { link } => format!("{link} gone"),
             LeaderOutput::Confirmed(ticket) => format!("confirmed {ticket}"),
@@ -361,14 +363,18 @@ pub fn show(packet: &QuorumPacket<'_>) -> String {
     let body = |record: &[u8]| String::from_utf8_lossy(record).into_owned();
     match packet {
         QuorumPacket::FollowerInfo { accepted_epoch, info } => {
-            format!("FOLLOWERINFO server {} accepted {}", info.server.0, accepted_epoch.epoch())
+            format!("FOLLOWERINFO server {} accepted {}", info.server, accepted_epoch.epoch())
         }
         QuorumPacket::ObserverInfo { accepted_epoch, info } => {
-            format!("OBSERVERINFO server {} accepted {}", info.server.0, accepted_epoch.epoch())
+            format!("OBSERVERINFO server {} accepted {}", info.server, accepted_epoch.epoch())
         }
         QuorumPacket::LeaderInfo { epoch } => format!("LEADERINFO {}", at(*epoch)),
         QuorumPacket::AckEpoch { last_logged, current_epoch } => {
-            format!("ACKEPOCH {} last {}", current_epoch.map_or("-1".to_owned(), |e| e.to_string()), at(*last_logged))
+            format!(
+                "ACKEPOCH {} last {}",
+                current_epoch.map_or("-1".to_owned(), |e| e.to_string()),
+                last_logged.map_or("-1".to_owned(), at)
+            )
         }
         QuorumPacket::Diff { zxid } => format!("DIFF {}", at(*zxid)),
         QuorumPacket::Trunc { zxid } => format!("TRUNC {}", at(*zxid)),
@@ -387,11 +393,11 @@ pub fn show(packet: &QuorumPacket<'_>) -> String {
         QuorumPacket::Ack { zxid } => format!("ACK {}", at(*zxid)),
         QuorumPacket::Commit { zxid } => format!("COMMIT {}", at(*zxid)),
         QuorumPacket::CommitAndActivate { zxid, designated_leader } => {
-            format!("COMMITANDACTIVATE {} leader {}", at(*zxid), designated_leader.0)
+            format!("COMMITANDACTIVATE {} leader {designated_leader}", at(*zxid))
         }
         QuorumPacket::Inform { zxid, record } => format!("INFORM {} {}", at(*zxid), body(record)),
         QuorumPacket::InformAndActivate { zxid, designated_leader, record } => {
-            format!("INFORMANDACTIVATE {} leader {} {}", at(*zxid), designated_leader.0, body(record))
+            format!("INFORMANDACTIVATE {} leader {designated_leader} {}", at(*zxid), body(record))
         }
         QuorumPacket::Ping { zxid, touches } => match touches.as_deref() {
             None | Some([]) => format!("PING {}", at(*zxid)),

@@ -265,7 +265,7 @@ fn those_who_do_not_fit_are_sent_away() {
         story.receives(link, &QuorumPacket::FollowerInfo { accepted_epoch: accepted, info });
     };
     introduce(&mut story, 1, zxid(1, 0), LearnerInfo { protocol_version: 1, ..Story::info(1) });
-    introduce(&mut story, 2, zxid(1, 0), LearnerInfo { config_version: 8, ..Story::info(1) });
+    introduce(&mut story, 2, zxid(1, 0), LearnerInfo { config_version: Zxid(8), ..Story::info(1) });
     introduce(&mut story, 3, zxid(1, 0), Story::info(3));
     introduce(&mut story, 4, Zxid(-1), Story::info(1));
     introduce(&mut story, 5, Zxid(i64::MAX), Story::info(1));
@@ -291,7 +291,7 @@ fn too_many_observers_at_once() {
     (settings.max_concurrent_snap_syncs, settings.max_concurrent_diff_syncs) = (1, 1);
     let mut story = Story::new(settings, Memberships::settled(membership(3, 4, 7)), history());
     story.establish();
-    for (link, last) in [(4, zxid(1, 8)), (5, zxid(1, 8)), (6, Zxid(-1)), (7, Zxid(-1))] {
+    for (link, last) in [(4, Some(zxid(1, 8))), (5, Some(zxid(1, 8))), (6, None), (7, None)] {
         story.connects(link);
         story.introduces_observer(link, link as i64, 1);
         story.promises(link, Some(1), last);

@@ -21,9 +21,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::election::{Notification, PeerState};
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
-use rookeeper_zab::LinkId;
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderPhase, LeaderSettings, Start};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
+use rookeeper_zab::{DropReason, LinkId};
 
 use crate::check::{Broken, must};
 use crate::contract::{Level, Output, Store};
@@ -103,7 +103,7 @@ impl Leading {
         core.stop_serving(Vec::new(), self.syncs.abandon());
         core.log(Level::Warn, format!("this server no longer leads: {why}; looking for a leader"));
         for link in self.learners {
-            core.put(Output::DropLearner { link, why: "this server no longer leads".to_owned() });
+            core.put(Output::DropLearner { link, why: DropReason::NoLongerLeading });
         }
     }
 
@@ -133,8 +133,8 @@ impl Leading {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    let why = format!("it sent what is not a packet of this protocol: {error}");
-                    leader.learner_gone(now.monotonic_ms, &core.history, link, &why);
+                    let why = DropReason::NotAPacket(error);
+                    leader.learner_gone(now.monotonic_ms, &core.history, link, &why.to_string());
                     core.log(Level::Warn, format!("learner {link} dropped: {why}"));
                     core.put(Output::DropLearner { link, why });
                     return;
@@ -263,14 +263,16 @@ impl Leading {
                 self.syncs.confirm(ticket);
                 self.answer_syncs(core, member, now);
             }
-            LeaderOutput::Log { warn, text } => core.log(if warn { Level::Warn } else { Level::Info }, text),
+            LeaderOutput::Log(event) => {
+                core.log(if event.is_warning() { Level::Warn } else { Level::Info }, event.to_string());
+            }
             LeaderOutput::Yielded => {
                 let pause_ms = core.shared.settings.tick_time_ms * i64::from(member.settings.init_limit_ticks);
                 member.yields.note(now.monotonic_ms, pause_ms);
             }
             LeaderOutput::StepDown { why, successor } => {
                 let designated = successor.map(|leader| Designated { leader, state: member.state_of_learner() });
-                return Step::Over(End { why, designated, pause_ms: 0 });
+                return Step::Over(End { why: why.to_string(), designated, pause_ms: 0 });
             }
         }
         Step::Done
@@ -297,7 +299,7 @@ impl Leading {
         core.begin_serving(now, Serving::Deciding);
         self.proposer.begin(core, now);
         member.note_available(core, now, true);
-        member.election.established(i64::from(epoch));
+        member.election.established(epoch);
         self.proposer.leader.activated(now.monotonic_ms, &core.history);
         self.since_ms = now.monotonic_ms;
         let took_ms = now.monotonic_ms - self.looked_since_ms;

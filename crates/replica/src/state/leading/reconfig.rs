@@ -35,7 +35,7 @@ impl Leading {
             return Err(ErrorCode::ReconfigInProgress);
         }
         let current = &memberships.last_seen;
-        if request.current_config_id != -1 && request.current_config_id != current.version {
+        if request.current_config_id != -1 && request.current_config_id != current.version.0 {
             return Err(ErrorCode::BadVersion);
         }
         let standalone_enabled = member.settings.standalone_enabled;
@@ -47,7 +47,7 @@ impl Leading {
         if !leader.has_synced_quorum_of(&new) {
             return Err(ErrorCode::NewConfigNoQuorum);
         }
-        new.version = leader.next_zxid().0;
+        new.version = leader.next_zxid();
         Ok(new)
     }
 }

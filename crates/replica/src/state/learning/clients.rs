@@ -18,6 +18,7 @@ use crate::member::Member;
 use crate::state::learning::Learning;
 use crate::state::learning::forwarded::Asked;
 use crate::time::Time;
+use rookeeper_zab::LeaveReason;
 
 /// With this zxid a leader of this kind takes a packet for no answer to a ping; the original looks at the sessions only.
 const NO_ANSWER: Zxid = Zxid::ZERO;
@@ -128,7 +129,7 @@ impl Learning {
     /// The oldest sync is answered.
     pub(super) fn sync_done(&mut self, core: &mut Core, now: Time) {
         let Some((read, reply, behind)) = self.forwarded.take_sync() else {
-            self.learner.leave("it answered a sync that was not the oldest request".to_owned());
+            self.learner.leave(LeaveReason::SyncOutOfOrder);
             return;
         };
         let shared = core.shared.clone();

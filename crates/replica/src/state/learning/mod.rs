@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{ServerId, TxnHeader, TxnRecord, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
-use rookeeper_zab::{HostPort, LinkId, Membership, Record};
+use rookeeper_zab::{DropReason, HostPort, LeaveReason, LinkId, Membership, Record};
 
 use crate::check::{Broken, must};
 use crate::contract::{Level, Output, Store};
@@ -86,7 +86,7 @@ impl Learning {
                 leader,
                 accepted_epoch: member.epochs.accepted,
                 current_epoch: member.epochs.current,
-                last: core.history.last(),
+                last: core.history.last().known(),
                 membership_version: member.memberships.committed.version,
                 everything: member.everything.take(),
             },
@@ -116,7 +116,7 @@ impl Learning {
         if let Some(link) = self.learner.link() {
             core.put(Output::Hangup { link });
         }
-        let text = format!("lost the leader, server {}: {why}; looking for a leader", self.learner.leader().0);
+        let text = format!("lost the leader, server {}: {why}; looking for a leader", self.learner.leader());
         core.log(Level::Warn, text);
     }
 
@@ -143,7 +143,7 @@ impl Learning {
 
     pub fn take_learner_input(&mut self, core: &mut Core, link: LinkId, input: &LearnerInput) {
         if let LearnerInput::Connected { .. } = input {
-            core.put(Output::DropLearner { link, why: "this server does not lead".to_owned() });
+            core.put(Output::DropLearner { link, why: DropReason::NotLeading });
         }
     }
 
@@ -240,7 +240,7 @@ impl Learning {
             LearnerOutput::Ping { zxid } => self.pong(core, now, zxid),
             LearnerOutput::Revalidated { session, valid } => self.revalidated(core, now, session, valid),
             LearnerOutput::SyncDone => self.sync_done(core, now),
-            LearnerOutput::Log { warn, text } => core.log(if warn { Level::Warn } else { Level::Info }, text),
+            LearnerOutput::Log(event) => core.log(Level::Info, event.to_string()),
             LearnerOutput::ComeAgain(everything) => {
                 member.everything = Some(everything);
                 self.designated = Some(Designated { leader: self.learner.leader(), state: self.state() });
@@ -249,7 +249,7 @@ impl Learning {
                 if self.learner.phase() == LearnerPhase::Discovery {
                     member.election.refused(self.learner.leader());
                 }
-                return Step::Over(End { why, designated: self.designated.take(), pause_ms: 0 });
+                return Step::Over(End { why: why.to_string(), designated: self.designated.take(), pause_ms: 0 });
             }
         }
         Step::Done
@@ -259,7 +259,7 @@ impl Learning {
         let server = self.learner.leader();
         let known = member.memberships.committed.members.get(&server);
         let Some(leader) = known.or_else(|| member.memberships.last_seen.members.get(&server)) else {
-            self.learner.leave(format!("server {} is no member", server.0));
+            self.learner.leave(LeaveReason::NoMember(server));
             return;
         };
         let addresses = leader.addresses.iter();
@@ -275,16 +275,17 @@ impl Learning {
         let decoded = match TxnRecord::decode(record.body()) {
             Ok(decoded) if decoded.header.zxid == record.zxid => decoded,
             Ok(decoded) => {
-                self.learner.leave(format!("proposal {} holds a transaction {}", record.zxid, decoded.header.zxid));
+                self.learner
+                    .leave(LeaveReason::ProposalOfAnother { proposal: record.zxid, holds: decoded.header.zxid });
                 return;
             }
             Err(error) => {
-                self.learner.leave(format!("proposal {} can't be read: {error}", record.zxid));
+                self.learner.leave(LeaveReason::UnreadableProposal { proposal: record.zxid, error });
                 return;
             }
         };
         if let Err(gap) = core.history.push(record.clone()) {
-            self.learner.leave(format!("proposal {} does not follow {}", gap.next, gap.last));
+            self.learner.leave(LeaveReason::ProposalGap { zxid: gap.next, last: gap.last });
             return;
         }
         let TxnRecord { header, txn, digest } = decoded;
@@ -330,7 +331,7 @@ impl Learning {
         let state = PeerState::Following;
         if core.shared.settings.reconfig && self.observes && member.state_of_learner() == state {
             let version = member.memberships.last_seen.version;
-            self.learner.leave(format!("membership {version:x}, which is not in force yet, makes this server a voter"));
+            self.learner.leave(LeaveReason::BecomesVoter { version });
             self.designated = Some(Designated { leader: self.learner.leader(), state });
         }
     }
@@ -367,11 +368,11 @@ impl Learning {
         self.heard_sessions = HeardSessions::new(now.monotonic_ms);
         core.begin_serving(now, Serving::Forwarding);
         member.note_available(core, now, false);
-        member.election.established(i64::from(member.epochs.current));
+        member.election.established(member.epochs.current);
         let took_ms = now.monotonic_ms - self.looked_since_ms;
         let text = format!(
             "follows server {} in epoch {:x} from {committed} on, {took_ms} ms after it began to look for a leader",
-            self.learner.leader().0,
+            self.learner.leader(),
             member.epochs.current
         );
         core.log(Level::Info, text);
@@ -406,14 +407,10 @@ impl Learning {
         };
         let version = membership.version;
         if designated_leader != self.learner.leader() {
-            self.learner.leave(format!("membership {version:x} makes server {} the leader", designated_leader.0));
+            self.learner.leave(LeaveReason::AnotherLeads { version, leader: designated_leader });
         } else if state != was {
-            let part = match state {
-                PeerState::Observing => "an observer",
-                _ if membership.members.contains_key(&me) => "a voter",
-                _ => "no member, which follows without a voice",
-            };
-            self.learner.leave(format!("membership {version:x} makes this server {part}"));
+            let is_member = membership.members.contains_key(&me);
+            self.learner.leave(LeaveReason::AnotherPart { version, state, is_member });
         } else {
             return false;
         }

@@ -3,7 +3,7 @@
 
 mod recorded;
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_tree::DigestAlgorithm;
 use rookeeper_zab::Role;
 use std::collections::{BTreeMap, BTreeSet};
@@ -395,10 +395,10 @@ fn an_ensemble_is_read_completely() {
     let (config, notices) = files.load().unwrap();
     let ensemble = config.ensemble.unwrap();
     assert_eq!((ensemble.server_id, ensemble.role), (ServerId(1), Role::Participant));
-    assert_eq!(ensemble.membership.version, 0x1_0000_0000);
+    assert_eq!(ensemble.membership.version, Zxid::new(1, 0));
     assert_eq!(ensemble.membership.members[&ServerId(4)].to_string(), "127.0.0.1:33314:33324:observer");
     assert_eq!(ensemble.membership.members.len(), 4);
-    assert_eq!(ensemble.last_seen.map(|membership| membership.version), Some(0x2_0000_0000));
+    assert_eq!(ensemble.last_seen.map(|membership| membership.version), Some(Zxid::new(2, 0)));
     assert_eq!((ensemble.init_limit_ticks, ensemble.sync_limit_ticks), (10, 5));
     assert_eq!((ensemble.max_concurrent_snap_syncs, ensemble.commit_log_count), (3, 500));
     assert!(config.reconfig_enabled);

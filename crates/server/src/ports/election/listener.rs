@@ -189,18 +189,17 @@ async fn greet(shared: &Arc<Shared>, stream: Stream, peer: SocketAddr) -> Option
     };
     let server = message.server;
     if server == shared.me {
-        let me = server.0;
         limited!(
             warn,
             "servers with the id of this one",
-            "closes an election connection from {peer}: it says it is server {me}, as this one is ({}); two servers have the same \
+            "closes an election connection from {peer}: it says it is server {server}, as this one is ({}); two servers have the same \
              myid, or an address in the server list is wrong",
             shared.own_addresses()
         );
     } else if server == NAMELESS_OBSERVER {
         stranger("an observer without an id; give it one, and a server line");
     } else if server.0 < 0 {
-        stranger(&format!("{} is no server id", server.0));
+        stranger(&format!("{server} is no server id"));
     } else {
         shared.connected(server, hints(&message.addresses), link, peer);
         return None;

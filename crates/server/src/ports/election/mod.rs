@@ -77,7 +77,7 @@ impl ElectionPort {
         let ElectionPortSettings { me, memberships, listen_on_all, bind_retries, .. } = settings;
         let directory = Directory::new(me, &memberships);
         if directory.mine.is_empty() {
-            let message = format!("no server line names this server: add server.{} or correct myid", me.0);
+            let message = format!("no server line names this server: add server.{me} or correct myid");
             return Err(Failure::new(ExitCode::ServerPort, message));
         }
         let wanted = Place::of_server(&directory.mine, listen_on_all);
@@ -260,14 +260,13 @@ impl Shared {
                 limited!(
                     warn,
                     "servers that are no members",
-                    "closes an election connection from {address}: server {} is no member, and there are already \
-                     {MAX_STRANGERS} like it",
-                    server.0
+                    "closes an election connection from {address}: server {server} is no member, and there are already \
+                     {MAX_STRANGERS} like it"
                 );
                 return;
             }
             if server < self.me && hints.is_empty() {
-                let (server, me) = (server.0, self.me.0);
+                let me = self.me;
                 limited!(
                     warn,
                     "servers that are no members",
@@ -279,8 +278,7 @@ impl Shared {
             limited!(
                 warn,
                 "servers that are no members",
-                "server {} at {address} is no member; it may ask who leads, and its votes do not count",
-                server.0
+                "server {server} at {address} is no member; it may ask who leads, and its votes do not count"
             );
         }
         let is_higher = server > self.me;

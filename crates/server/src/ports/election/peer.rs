@@ -191,7 +191,7 @@ impl Peer {
                 Event::PauseOver => {
                     self.pause_end = None;
                     if std::mem::take(&mut self.is_waiting_for_call) && self.link.is_none() {
-                        debug!("server {} did not call back", self.server.0);
+                        debug!("server {} did not call back", self.server);
                         let mine = self.shared.own_addresses();
                         self.seen(Contact::Failed(format!("was asked to call back at {mine}, and has not")));
                         self.tell_down().await;
@@ -299,7 +299,7 @@ impl Peer {
 
     /// Takes the place of the connection there was, if any.
     async fn adopt(&mut self, link: Link, how: &str) {
-        let server = self.server.0;
+        let server = self.server;
         limited!(info, "election connections that stand", "election connection to server {server} stands, {how}");
         self.link = Some(link);
         self.seen(Contact::Linked);
@@ -324,11 +324,11 @@ impl Peer {
                 self.tell(Input::Notified { from: self.server, notification }).await;
             }
             Received::Unreadable(why) if self.has_told_unreadable => {
-                debug!("passes over a notification of server {}: {why}", self.server.0);
+                debug!("passes over a notification of server {}: {why}", self.server);
             }
             Received::Unreadable(why) => {
                 self.has_told_unreadable = true;
-                let server = self.server.0;
+                let server = self.server;
                 limited!(
                     warn,
                     "notifications that can't be read",
@@ -339,7 +339,7 @@ impl Peer {
     }
 
     async fn lost(&mut self, why: &str) {
-        let server = self.server.0;
+        let server = self.server;
         limited!(info, "election connections that are gone", "election connection to server {server} is gone: {why}");
         self.link = None;
         self.seen(Contact::Failed(format!("its connection is gone: {why}")));
@@ -361,7 +361,7 @@ impl Peer {
             && has_one_address
             && (self.link.is_some() || self.established.elapsed() < TWINS)
         {
-            let server = self.server.0;
+            let server = self.server;
             limited!(
                 warn,
                 "servers at two addresses",
@@ -385,9 +385,9 @@ impl Peer {
             }
             Err(why) => {
                 if self.is_unreachable {
-                    debug!("still can't reach server {} for elections: {why}", self.server.0);
+                    debug!("still can't reach server {} for elections: {why}", self.server);
                 } else {
-                    warn!("can't reach server {} for elections: {why}", self.server.0);
+                    warn!("can't reach server {} for elections: {why}", self.server);
                 }
                 self.is_unreachable = true;
                 if self.link.is_none() {
@@ -401,7 +401,7 @@ impl Peer {
             }
         }
         if self.attempts >= ATTEMPTS {
-            debug!("gives up what there was to tell server {}", self.server.0);
+            debug!("gives up what there was to tell server {}", self.server);
             self.attempts = 0;
             self.is_called = false;
             self.pending = None;

@@ -82,8 +82,8 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
     // The replica says whom it lost, and why; an attempt to connect is repeated.
     match &end {
         End::HungUp => return,
-        End::Connect(why) => debug!("can't connect to the leader, server {}: {why}", server.0),
-        end => debug!("connection {link} to the leader, server {}, ended: {end}", server.0),
+        End::Connect(why) => debug!("can't connect to the leader, server {server}: {why}"),
+        end => debug!("connection {link} to the leader, server {server}, ended: {end}"),
     }
     let _ = context.inputs.send(Input::LeaderGone { link, why: end.to_string() }).await;
 }
@@ -92,7 +92,7 @@ async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), 
     let link = wanted.link;
     let stream = dial::connect(wanted.addresses, context.connect_timeout).await.map_err(End::Connect)?;
     stream::configure(&stream, KeepAlive::BySystem)?;
-    debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server.0);
+    debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server);
     let (reader, writer) = stream::split(stream);
     jobs.connected(stream::socket(&writer));
     context.inputs.send(Input::LeaderConnected { link }).await?;

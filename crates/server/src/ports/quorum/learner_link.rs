@@ -14,7 +14,7 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::{Input, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::StoreError;
-use rookeeper_zab::LinkId;
+use rookeeper_zab::{DropReason, LinkId};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tracing::{debug, info};
@@ -51,7 +51,7 @@ pub(super) struct LearnerContext {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// The replica asked for it, and expects no answer.
-    Dropped(String),
+    Dropped(DropReason),
     /// It does not take what it is sent.
     TooSlow,
 }
@@ -67,7 +67,7 @@ enum End {
     #[error("more than {} bytes wait for it, and it does not read", MAX_WAITING_BYTES)]
     TooSlow,
     #[error("{0}")]
-    Dropped(String),
+    Dropped(DropReason),
     #[error("this server stops")]
     Stopping,
 }

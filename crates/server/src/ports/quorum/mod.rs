@@ -30,7 +30,7 @@ use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::{Input, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
-use rookeeper_zab::{HostPort, LinkId, Memberships, SyncPlan};
+use rookeeper_zab::{DropReason, HostPort, LinkId, Memberships, SyncPlan};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
@@ -214,7 +214,7 @@ impl QuorumPort {
     }
 
     /// Ends a learner's connection, once it has what was put in before, if it takes that soon.
-    pub fn drop_learner(&self, link: LinkId, why: String) {
+    pub fn drop_learner(&self, link: LinkId, why: DropReason) {
         if let Some(mut handle) = self.learners.links.lock().remove(&link) {
             let _ = handle.stop.send(Stop::Dropped(why));
             // A queue that is full ends without its last words.

@@ -1,4 +1,4 @@
-//! Reading the packets of a quorum connection: only their boundaries matter here, the replica decodes them.
+//! Reading the packets of a quorum connection: only where they end matters here, the replica decodes them.
 //!
 //! What always holds here: memory grows with what has arrived, never with what a length promises; a batch holds whole packets; a
 //! packet of type SNAP is the last of its batch, because what follows it is no packet.
@@ -7,7 +7,7 @@ use std::io;
 
 use rookeeper_proto::Zxid;
 use rookeeper_proto::jute;
-use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::quorum::Extent;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Read at once, at least and at most.
@@ -69,12 +69,10 @@ impl PacketReader {
     fn take(&mut self, limit_bytes: usize) -> Result<Option<Batch>, ReadError> {
         let (mut length, mut snapshot) = (0, None);
         while snapshot.is_none() {
-            match QuorumPacket::split(&self.bytes[length..], limit_bytes) {
-                Ok(Some((packet, used))) => {
-                    length += used;
-                    if let QuorumPacket::Snap { zxid } = packet {
-                        snapshot = Some(zxid);
-                    }
+            match Extent::of(&self.bytes[length..], limit_bytes) {
+                Ok(Some(packet)) => {
+                    length += packet.length;
+                    snapshot = packet.snapshot;
                 }
                 Ok(None) => break,
                 // What stands before it is still to be looked at.
@@ -102,6 +100,7 @@ impl PacketReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rookeeper_proto::quorum::QuorumPacket;
 
     fn bytes(packets: &[QuorumPacket<'_>]) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use rookeeper_replica::{Input, Settings, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{HostPort, LinkId, Membership, Memberships, SyncPlan};
+use rookeeper_zab::{DropReason, HostPort, LinkId, Membership, Memberships, SyncPlan};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -138,7 +138,7 @@ async fn ends(stream: &mut TcpStream) {
 
 const FOLLOWER_INFO: QuorumPacket<'_> = QuorumPacket::FollowerInfo {
     accepted_epoch: Zxid(0),
-    info: LearnerInfo { server: ServerId(2), protocol_version: 0x10000, config_version: 0 },
+    info: LearnerInfo { server: ServerId(2), protocol_version: 0x10000, config_version: Zxid::ZERO },
 };
 
 fn memberships(address: &str) -> Memberships {
@@ -220,7 +220,7 @@ async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
         assert!(read > 0, "the stream ends early");
     }
     // What is still being streamed would be cut.
-    fixture.port.drop_learner(link, "the test ends".to_owned());
+    fixture.port.drop_learner(link, DropReason::NotLeading);
     assert_eq!(read_to_end(&mut stream).await, b"");
     match SnapshotReceiver::new(Zxid(3000), 1).feed(&rest).unwrap() {
         Progress::Done { tree, used } => {
@@ -354,7 +354,7 @@ async fn a_learner_that_does_not_read_is_dropped() {
     // What was asked for afterwards is for nobody.
     fixture.port.send_to_learner(link, bytes);
     fixture.port.flush();
-    fixture.port.drop_learner(link, String::new());
+    fixture.port.drop_learner(link, DropReason::NotLeading);
     drop(stream);
 }
 

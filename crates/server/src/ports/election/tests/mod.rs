@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rookeeper_proto::election::{InitialMessage, Notification, PeerState};
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_replica::Input;
 use rookeeper_zab::{Member, MemberAddress, Membership, Memberships, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,7 +55,7 @@ fn member(addresses: &[(&str, u16)]) -> Member {
 
 fn membership(members: impl IntoIterator<Item = (i64, Member)>) -> Arc<Memberships> {
     let members = members.into_iter().map(|(id, member)| (ServerId(id), member)).collect();
-    Arc::new(Memberships::settled(Membership { members, groups: None, version: 0 }))
+    Arc::new(Memberships::settled(Membership { members, groups: None, version: Zxid::ZERO }))
 }
 
 /// Servers on 127.0.0.1, by id and port.
@@ -80,10 +80,10 @@ fn settings(me: i64, memberships: &Arc<Memberships>) -> ElectionPortSettings {
 fn notification(number: i64) -> Notification {
     Notification {
         state: PeerState::Looking,
-        leader: ServerId(1),
-        zxid: Zxid(number),
+        leader: Some(ServerId(1)),
+        zxid: Some(Zxid(number)),
         election_epoch: 1,
-        peer_epoch: 1,
+        peer_epoch: Some(Epoch(1)),
         config: Some(b"version=0".to_vec()),
     }
 }
@@ -121,7 +121,7 @@ impl Server {
         match soon(self.events.recv()).await.unwrap() {
             Input::ElectionLinkUp { server } => Up(server.0),
             Input::ElectionLinkDown { server } => Down(server.0),
-            Input::Notified { from, notification } => Notified(from.0, notification.zxid.0),
+            Input::Notified { from, notification } => Notified(from.0, notification.zxid.unwrap().0),
             other => panic!("{other:?}"),
         }
     }
@@ -186,7 +186,7 @@ impl Fake {
         let length = soon(self.stream.read_i32()).await.unwrap();
         let mut payload = vec![0; length as usize];
         soon(self.stream.read_exact(&mut payload)).await.unwrap();
-        Notification::decode(&payload).unwrap().zxid.0
+        Notification::decode(&payload).unwrap().zxid.unwrap().0
     }
 
     /// The other end closes without another byte.

@@ -1,7 +1,6 @@
-//! What the other voters said last, and whether they can be heard.
+//! The last vote of each other voter, and whether that voter can be heard.
 //!
-//! What always holds: one word per voter, its latest; nothing is kept of a voter whose link is known to be down; never more entries
-//! than voters.
+//! What always holds: at most one vote for each voter, the latest; no vote is kept of a voter whose link is known to be down.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,23 +10,24 @@ use rookeeper_proto::election::PeerState;
 use super::Vote;
 use crate::membership::Memberships;
 
-/// A voter's latest word.
+/// A voter's latest vote, with what the voter does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(super) struct LastVote {
     pub(super) state: PeerState,
     pub(super) vote: Vote,
     pub(super) heard_ms: i64,
-    /// Not the first word of a connection, which may be one that its sender kept from an election long over.
+    /// Whether the voter wants this now. The first vote on a connection may be an old one: the original sends again what it sent last, however long
+    /// ago that was.
     fresh: bool,
 }
 
-impl Word {
+impl LastVote {
     fn is_settled(&self) -> bool {
         matches!(self.state, PeerState::Following | PeerState::Leading)
     }
 }
 
-/// How a word relates to the one before.
+/// How a vote relates to the one before of the same voter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
     /// The voter was not heard in this round and state before.
@@ -43,13 +43,13 @@ enum Link {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Voices {
-    words: BTreeMap<ServerId, Word>,
-    /// A voter that is not in here was neither reached nor missed so far.
+pub(super) struct ReceivedVotes {
+    words: BTreeMap<ServerId, LastVote>,
+    /// A voter without an entry was neither reached so far, nor found to be unreachable.
     links: BTreeMap<ServerId, Link>,
 }
 
-impl Voices {
+impl ReceivedVotes {
     pub(super) fn link_up(&mut self, voter: ServerId) {
         self.links.insert(voter, Link::Up { heard: false });
     }
@@ -74,21 +74,21 @@ impl Voices {
             Some(last) if last.state == state && last.vote.election_epoch == vote.election_epoch => News::Changed,
             _ => News::First,
         };
-        self.words.insert(voter, Word { state, vote, heard_ms: now_ms, fresh });
+        self.words.insert(voter, LastVote { state, vote, heard_ms: now_ms, fresh });
         news
     }
 
-    /// Forgets who is no voter any more.
+    /// Forgets servers that are voters no longer.
     pub(super) fn retain_voters(&mut self, memberships: &Memberships) {
         self.words.retain(|voter, _| memberships.is_voter(*voter));
         self.links.retain(|voter, _| memberships.is_voter(*voter));
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Word) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&LastVote) -> bool) {
         self.words.retain(|_, word| keep(word));
     }
 
-    /// The votes of those who look for a leader, in the order of their senders.
+    /// The votes of voters that look for a leader, in the order of their ids.
     pub(super) fn looking(&self) -> impl Iterator<Item = &Vote> {
         self.words.values().filter(|word| word.state == PeerState::Looking).map(|word| &word.vote)
     }
@@ -99,7 +99,7 @@ impl Voices {
             PeerState::Looking | PeerState::Following => word.vote == *vote,
             PeerState::Leading => {
                 word.vote.leader == vote.leader
-                    && voter == vote.leader
+                    && Some(voter) == vote.leader
                     && word.vote.election_epoch == vote.election_epoch
             }
             PeerState::Observing => false,
@@ -114,15 +114,15 @@ impl Voices {
         self.agrees(voter, vote) && self.words.get(&voter).is_some_and(|word| word.heard_ms >= since_ms)
     }
 
-    /// Whether the voter's vote is this one, without a doubt that it is what the voter wants now.
+    /// Whether the voter's vote is this one, and surely what the voter wants now.
     pub(super) fn surely_agrees(&self, voter: ServerId, vote: &Vote) -> bool {
         self.agrees(voter, vote) && self.words.get(&voter).is_some_and(|word| word.fresh)
     }
 
-    /// What the server says of its own leadership, if it says that it leads.
+    /// The vote of a server that says that it leads itself.
     pub(super) fn claim(&self, leader: ServerId) -> Option<&Vote> {
         let word = self.words.get(&leader)?;
-        (word.state == PeerState::Leading && word.vote.leader == leader).then_some(&word.vote)
+        (word.state == PeerState::Leading && word.vote.leader == Some(leader)).then_some(&word.vote)
     }
 
     /// A leader that says so itself and that enough voters say to follow, `supporters` counted among them.
@@ -133,19 +133,20 @@ impl Voices {
         &self,
         memberships: &Memberships,
         supporters: &BTreeSet<ServerId>,
-        since_ms: i64,
+        since_ms: Option<i64>,
         trusted: impl Fn(ServerId, &Vote) -> bool,
-    ) -> Option<Vote> {
-        let recent = || self.words.iter().filter(|(_, word)| word.is_settled() && word.heard_ms >= since_ms);
+    ) -> Option<(ServerId, Vote)> {
+        let recent = || self.words.iter().filter(|(_, word)| word.is_settled() && Some(word.heard_ms) >= since_ms);
         let claims = recent().filter_map(|(server, _)| self.claim(*server).map(|claim| (*server, claim)));
         let enough = claims.filter(|(leader, claim)| {
-            let mut voices = supporters.clone();
-            voices.extend(recent().filter_map(|(server, Word { vote, .. })| {
+            let mut following = supporters.clone();
+            following.extend(recent().filter_map(|(server, LastVote { vote, .. })| {
                 let same_term = vote.peer_epoch == claim.peer_epoch || vote.election_epoch == claim.election_epoch;
-                (vote.leader == *leader && same_term).then_some(*server)
+                (vote.leader == Some(*leader) && same_term).then_some(*server)
             }));
-            trusted(*leader, claim) && memberships.is_reached_by(&voices)
+            trusted(*leader, claim) && memberships.is_reached_by(&following)
         });
-        enough.map(|(_, claim)| claim).max_by_key(|claim| (claim.peer_epoch, claim.election_epoch)).cloned()
+        let newest = enough.max_by_key(|(_, claim)| (claim.peer_epoch, claim.election_epoch));
+        newest.map(|(leader, claim)| (leader, claim.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! The book of proposals: what was proposed and is not committed yet, and how far each server has it on disk.
+//! The proposals: what was proposed and is not committed yet, and how far each server has it on disk.
 //!
 //! What always holds here:
 //! - zxids are handed out without gaps; proposals are committed in their order, each once;
@@ -27,17 +27,17 @@ pub(super) struct Proposal {
 }
 
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct Proposals {
     proposed: Zxid,
     committed: Zxid,
     outstanding: VecDeque<Proposal>,
     acknowledged: BTreeMap<ServerId, Zxid>,
 }
 
-impl Book {
+impl Proposals {
     /// Opens behind a history that ends at `last`.
-    pub fn new(last: Zxid) -> Book {
-        Book { proposed: last, committed: last, outstanding: VecDeque::new(), acknowledged: BTreeMap::new() }
+    pub fn new(last: Zxid) -> Proposals {
+        Proposals { proposed: last, committed: last, outstanding: VecDeque::new(), acknowledged: BTreeMap::new() }
     }
 
     /// The next proposal is the first after this one, which stands for the beginning of an epoch.
@@ -46,9 +46,9 @@ impl Book {
         self.proposed = beginning;
     }
 
-    /// What [`Book::propose`] takes next.
+    /// What [`Proposals::propose`] takes next.
     pub fn next_zxid(&self) -> Zxid {
-        self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch() + 1, 1))
+        self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch().next(), 1))
     }
 
     pub fn propose(&mut self, record: Record, memberships: Arc<Memberships>, membership: Option<Membership>) {
@@ -84,6 +84,7 @@ impl Book {
             .outstanding
             .pop_front_if(|next| Some(next.record.zxid) <= all_have && Arc::ptr_eq(&next.memberships, &memberships))
         {
+            assert!(proposal.record.zxid > self.committed, "{} is committed in its order", proposal.record.zxid);
             self.committed = proposal.record.zxid;
             let ends = proposal.membership.is_some();
             taken.push(proposal);
@@ -137,57 +138,57 @@ mod tests {
     fn membership(servers: impl IntoIterator<Item = i64>) -> Membership {
         let member = Member { addresses: Vec::new(), role: Role::Participant, client: None };
         let members: BTreeMap<_, _> = servers.into_iter().map(|id| (ServerId(id), member.clone())).collect();
-        Membership { members, groups: None, version: 0 }
+        Membership { members, groups: None, version: Zxid::ZERO }
     }
 
-    fn propose(book: &mut Book, memberships: &Arc<Memberships>, count: usize) {
+    fn propose(proposals: &mut Proposals, memberships: &Arc<Memberships>, count: usize) {
         for _ in 0..count {
-            book.propose(Record::new(book.next_zxid(), b""), memberships.clone(), None);
+            proposals.propose(Record::new(proposals.next_zxid(), b""), memberships.clone(), None);
         }
     }
 
-    fn committed(book: &mut Book) -> Vec<i64> {
-        book.take_committed().iter().map(|proposal| proposal.record.zxid.0).collect()
+    fn committed(proposals: &mut Proposals) -> Vec<i64> {
+        proposals.take_committed().iter().map(|proposal| proposal.record.zxid.0).collect()
     }
 
     #[test]
     fn alone_its_own_disk_commits() {
         let memberships = Arc::new(Memberships::settled(membership([1])));
-        let mut book = Book::new(Zxid(7));
-        propose(&mut book, &memberships, 2);
-        book.acknowledge(ServerId(1), Zxid(8));
-        assert_eq!((committed(&mut book), committed(&mut book)), (vec![8], vec![]));
-        book.acknowledge(ServerId(1), Zxid(9));
-        assert_eq!((committed(&mut book), book.committed(), book.outstanding()), (vec![9], Zxid(9), 0));
+        let mut proposals = Proposals::new(Zxid(7));
+        propose(&mut proposals, &memberships, 2);
+        proposals.acknowledge(ServerId(1), Zxid(8));
+        assert_eq!((committed(&mut proposals), committed(&mut proposals)), (vec![8], vec![]));
+        proposals.acknowledge(ServerId(1), Zxid(9));
+        assert_eq!((committed(&mut proposals), proposals.committed(), proposals.outstanding()), (vec![9], Zxid(9), 0));
     }
 
     #[test]
     fn a_quorum_commits_without_the_slowest_and_a_stranger_does_not_count() {
         let memberships = Arc::new(Memberships::settled(membership(1..=3)));
-        let mut book = Book::new(Zxid(0));
-        propose(&mut book, &memberships, 4);
-        book.acknowledge(ServerId(9), Zxid(4));
-        book.acknowledge(ServerId(2), Zxid(4));
-        assert_eq!(committed(&mut book), []);
-        book.acknowledge(ServerId(3), Zxid(2));
-        assert_eq!(committed(&mut book), [1, 2]);
-        book.acknowledge(ServerId(1), Zxid(3));
-        assert_eq!(committed(&mut book), [3]);
-        book.acknowledge(ServerId(3), Zxid(1));
-        assert_eq!(book.mark(ServerId(3)), Some(Zxid(2)), "what is on disk stays there");
+        let mut proposals = Proposals::new(Zxid(0));
+        propose(&mut proposals, &memberships, 4);
+        proposals.acknowledge(ServerId(9), Zxid(4));
+        proposals.acknowledge(ServerId(2), Zxid(4));
+        assert_eq!(committed(&mut proposals), []);
+        proposals.acknowledge(ServerId(3), Zxid(2));
+        assert_eq!(committed(&mut proposals), [1, 2]);
+        proposals.acknowledge(ServerId(1), Zxid(3));
+        assert_eq!(committed(&mut proposals), [3]);
+        proposals.acknowledge(ServerId(3), Zxid(1));
+        assert_eq!(proposals.mark(ServerId(3)), Some(Zxid(2)), "what is on disk stays there");
     }
 
     #[test]
     fn who_begins_anew_has_acknowledged_nothing() {
         let memberships = Arc::new(Memberships::settled(membership(1..=3)));
-        let mut book = Book::new(Zxid(0));
-        propose(&mut book, &memberships, 1);
-        book.acknowledge(ServerId(2), Zxid(1));
-        book.forget(ServerId(2));
-        book.acknowledge(ServerId(1), Zxid(1));
-        assert_eq!(committed(&mut book), []);
-        book.acknowledge(ServerId(2), Zxid(1));
-        assert_eq!(committed(&mut book), [1]);
+        let mut proposals = Proposals::new(Zxid(0));
+        propose(&mut proposals, &memberships, 1);
+        proposals.acknowledge(ServerId(2), Zxid(1));
+        proposals.forget(ServerId(2));
+        proposals.acknowledge(ServerId(1), Zxid(1));
+        assert_eq!(committed(&mut proposals), []);
+        proposals.acknowledge(ServerId(2), Zxid(1));
+        assert_eq!(committed(&mut proposals), [1]);
     }
 
     #[test]
@@ -195,52 +196,52 @@ mod tests {
         let old = Arc::new(Memberships::settled(membership(1..=3)));
         let both = Arc::new(Memberships::new(membership(1..=3), membership(3..=5)));
         let new = Arc::new(Memberships::settled(membership(3..=5)));
-        let mut book = Book::new(Zxid(0));
-        propose(&mut book, &old, 1);
-        book.propose(Record::new(Zxid(2), b""), both.clone(), Some(membership(3..=5)));
-        propose(&mut book, &both, 1);
+        let mut proposals = Proposals::new(Zxid(0));
+        propose(&mut proposals, &old, 1);
+        proposals.propose(Record::new(Zxid(2), b""), both.clone(), Some(membership(3..=5)));
+        propose(&mut proposals, &both, 1);
         for server in [1, 2] {
-            book.acknowledge(ServerId(server), Zxid(2));
+            proposals.acknowledge(ServerId(server), Zxid(2));
         }
-        assert_eq!((committed(&mut book), committed(&mut book)), (vec![1], vec![]));
+        assert_eq!((committed(&mut proposals), committed(&mut proposals)), (vec![1], vec![]));
         for server in [4, 5] {
-            book.acknowledge(ServerId(server), Zxid(3));
+            proposals.acknowledge(ServerId(server), Zxid(3));
         }
-        assert_eq!((committed(&mut book), committed(&mut book)), (vec![2], vec![]), "before it is in force");
-        book.settle(&new);
-        assert_eq!(committed(&mut book), [3], "those who leave are not asked");
-        propose(&mut book, &new, 1);
-        book.acknowledge(ServerId(4), Zxid(4));
-        book.acknowledge(ServerId(1), Zxid(4));
-        assert_eq!(committed(&mut book), []);
-        book.acknowledge(ServerId(3), Zxid(4));
-        assert_eq!(committed(&mut book), [4]);
+        assert_eq!((committed(&mut proposals), committed(&mut proposals)), (vec![2], vec![]), "before it is in force");
+        proposals.settle(&new);
+        assert_eq!(committed(&mut proposals), [3], "those who leave are not asked");
+        propose(&mut proposals, &new, 1);
+        proposals.acknowledge(ServerId(4), Zxid(4));
+        proposals.acknowledge(ServerId(1), Zxid(4));
+        assert_eq!(committed(&mut proposals), []);
+        proposals.acknowledge(ServerId(3), Zxid(4));
+        assert_eq!(committed(&mut proposals), [4]);
     }
 
     #[test]
     fn a_reconfiguration_ends_what_is_committed_at_once() {
         let both = Arc::new(Memberships::new(membership(1..=3), membership(1..=2)));
-        let mut book = Book::new(Zxid(0));
-        propose(&mut book, &both, 1);
-        book.propose(Record::new(Zxid(2), b""), both.clone(), Some(membership(1..=2)));
-        propose(&mut book, &both, 1);
+        let mut proposals = Proposals::new(Zxid(0));
+        propose(&mut proposals, &both, 1);
+        proposals.propose(Record::new(Zxid(2), b""), both.clone(), Some(membership(1..=2)));
+        propose(&mut proposals, &both, 1);
         for server in [1, 2] {
-            book.acknowledge(ServerId(server), Zxid(3));
+            proposals.acknowledge(ServerId(server), Zxid(3));
         }
-        assert_eq!((committed(&mut book), committed(&mut book)), (vec![1, 2], vec![3]));
+        assert_eq!((committed(&mut proposals), committed(&mut proposals)), (vec![1, 2], vec![3]));
     }
 
     #[test]
     fn a_used_up_epoch_is_followed_by_the_next() {
-        assert_eq!(Book::new(Zxid::new(2, u32::MAX)).next_zxid(), Zxid::new(3, 1));
-        let mut book = Book::new(Zxid::new(1, 9));
-        book.begin_epoch(Zxid::new(3, 0));
-        assert_eq!((book.next_zxid(), book.committed()), (Zxid::new(3, 1), Zxid::new(1, 9)));
+        assert_eq!(Proposals::new(Zxid::new(2, u32::MAX)).next_zxid(), Zxid::new(3, 1));
+        let mut proposals = Proposals::new(Zxid::new(1, 9));
+        proposals.begin_epoch(Zxid::new(3, 0));
+        assert_eq!((proposals.next_zxid(), proposals.committed()), (Zxid::new(3, 1), Zxid::new(1, 9)));
     }
 
     #[test]
     #[should_panic(expected = "only 0x1 was proposed")]
     fn nobody_can_acknowledge_what_was_not_proposed() {
-        Book::new(Zxid(1)).acknowledge(ServerId(1), Zxid(2));
+        Proposals::new(Zxid(1)).acknowledge(ServerId(1), Zxid(2));
     }
 }

@@ -33,7 +33,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn is_dir(&self, path: &Path) -> bool;
     fn exists(&self, path: &Path) -> bool;
     /// Creates a file for writing, empty. One that is there loses its name first and keeps its content, which may be known by other names.
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.create_with(path, Rights::Owner)
+    }
+    /// The same with other rights.
+    fn create_with(&self, path: &Path, rights: Rights<'_>) -> io::Result<Box<dyn DiskFile>>;
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens an existing file for writing in place.
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
@@ -47,6 +51,17 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn is_open_to_others(&self, dir: &Path) -> io::Result<bool>;
     /// When the file was last written.
     fn modified(&self, path: &Path) -> io::Result<SystemTime>;
+}
+
+/// Who may read and write a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights<'a> {
+    /// Its user and group.
+    Owner,
+    /// Whoever the umask lets.
+    Umask,
+    /// Those of another file, from the first byte on nobody else.
+    Like(&'a Path),
 }
 
 /// A directory that was found in its place once.
@@ -100,14 +115,22 @@ impl Disk for RealDisk {
         path.symlink_metadata().is_ok()
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    fn create_with(&self, path: &Path, rights: Rights<'_>) -> io::Result<Box<dyn DiskFile>> {
+        let (mode, model) = match rights {
+            Rights::Owner => (FILE_MODE, None),
+            Rights::Umask => (0o666, None),
+            Rights::Like(model) => (0o600, Some(fs::metadata(model)?.permissions())),
+        };
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        options.read(true).write(true).create_new(true).mode(mode);
         let file = patiently(path, || options.open(path))?;
+        if let Some(model) = model {
+            file.set_permissions(model)?;
+        }
         let identity = Identity::of(&file.metadata()?);
         Ok(Box::new(RealFile { file, identity }))
     }

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rookeeper_proto::{Epoch, ServerId};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Rights};
 use crate::error::{FETCH_ANEW, Result, StoreError};
+use crate::replace::{replace, temporary};
 
 /// The epoch whose leader this member follows.
 pub const CURRENT: &str = "currentEpoch";
@@ -38,18 +39,14 @@ pub fn read_epoch(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Option<Epoc
 
 /// What a write that was cut off would have written; the original adopts it when it fits the last transaction.
 pub fn read_unfinished_epoch(disk: &dyn Disk, dir: &Path, name: &str) -> Option<Epoch> {
-    first_line(disk, &dir.join(format!("{name}.tmp"))).ok()??.parse().ok()
+    first_line(disk, &temporary(&dir.join(name))).ok()??.parse().ok()
 }
 
 /// Raises an epoch, durably.
 pub fn write_epoch(disk: &dyn Disk, dir: &Path, name: &str, epoch: Epoch) -> Result<()> {
-    let (path, temporary) = (dir.join(name), dir.join(format!("{name}.tmp")));
-    let failed = |error| StoreError::disk("write", &path, error);
-    let mut file = disk.create(&temporary).map_err(failed)?;
-    file.write_at(epoch.to_string().as_bytes(), 0).map_err(failed)?;
-    file.sync_data().map_err(failed)?;
-    disk.rename(&temporary, &path).map_err(failed)?;
-    disk.sync_dir(dir).map_err(failed)
+    let path = dir.join(name);
+    replace(disk, &path, epoch.to_string().as_bytes(), Rights::Owner)
+        .map_err(|error| StoreError::disk("write", &path, error))
 }
 
 /// The id in `dataDir/myid`.

@@ -1,7 +1,8 @@
 //! The files: transaction log and snapshots in the original's formats, recovery, purging. Blocking, without threads of its own.
 //!
 //! Reading order:
-//! - [`disk`] and [`sim_disk`]: what a disk can do, the real one, and one that fails at will; [`descriptors`]: files that can't be opened now
+//! - [`disk`] and [`sim_disk`]: what a disk can do, the real one, and one that fails at will; [`descriptors`]: files that can't be opened now; [`replace`]: a
+//!   file as a whole
 //! - [`names`], [`directories`], [`lock`]: which files there are, where, and for whom
 //! - [`log_writer`] with [`roll_policy`]; [`log_reader`]
 //! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions
@@ -34,6 +35,7 @@ pub mod names;
 pub mod purge;
 pub mod recovery;
 pub mod repair;
+pub mod replace;
 pub mod report;
 pub mod roll_policy;
 pub mod sim_disk;
@@ -44,7 +46,7 @@ pub mod snapshot_writer;
 pub mod truncate;
 
 pub use directories::{Directories, HeldDirectories};
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, RealDisk, Rights};
 pub use error::StoreError;
 pub use lock::DirectoryLock;
 pub use log_writer::{LogOptions, LogWriter, SyncStats};

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use rookeeper_proto::random::Random;
 
-use crate::disk::{Disk, DiskFile, HeldDir};
+use crate::disk::{Disk, DiskFile, HeldDir, Rights};
 
 const SECTOR: u64 = 512;
 /// What every disk and every processor writes whole where it is aligned.
@@ -352,7 +352,7 @@ impl Disk for SimDisk {
         state.names.contains_key(path) || state.directories.contains(path)
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    fn create_with(&self, path: &Path, _rights: Rights<'_>) -> io::Result<Box<dyn DiskFile>> {
         if self.state().names.contains_key(path) {
             // Replaced, not emptied.
             self.remove(path)?;

@@ -21,6 +21,7 @@ use rookeeper_tree::{SnapshotHead, SnapshotStart, SnapshotWalk, Tree};
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::names::{self, Compression};
+use crate::replace::publish;
 use crate::snapshot_file::Writer;
 use crate::snapshot_reader;
 
@@ -184,14 +185,7 @@ impl OngoingSnapshot {
             names::snapshot(zxid, compression)
         };
         let path = dir.join(name);
-        let named = disk
-            .rename(&temporary, &path)
-            .map_err(|error| StoreError::disk("rename", &temporary, error))
-            .and_then(|()| disk.sync_dir(dir).map_err(|error| StoreError::disk("sync", dir, error)));
-        if let Err(error) = named {
-            let _ = disk.remove(&temporary);
-            return Err(error);
-        }
+        publish(disk, &temporary, &path).map_err(|error| StoreError::disk("rename", &temporary, error))?;
         Ok(WrittenSnapshot { zxid, path, bytes })
     }
 

@@ -7,12 +7,13 @@
 //! Counterpart in the original: `QuorumPeerConfig.writeDynamicConfig` and `editStaticConfig`.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_store::descriptors::{are_exhausted, patiently};
+use rookeeper_store::{Disk as _, RealDisk, Rights, replace};
 use rookeeper_zab::Membership;
 use tracing::warn;
 
@@ -86,7 +87,7 @@ pub fn store_active(config_file: &Path, me: ServerId, membership: &Membership) -
         return Ok(());
     }
     match fs::remove_file(&next) {
-        Ok(()) => sync_directory_of(&next).map_err(failed("removing", &next)),
+        Ok(()) => RealDisk.sync_dir(replace::directory_of(&next)).map_err(failed("removing", &next)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed("removing", &next)(error)),
     }
@@ -164,56 +165,20 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_and_rename(path, bytes, None)
+    replace_with(path, bytes, Rights::Umask)
 }
 
 /// The same with the permissions of `model`: `zoo.cfg` may hold secrets.
 fn replace_like(path: &Path, bytes: &[u8], model: &Path) -> io::Result<()> {
-    let permissions = fs::metadata(model)?.permissions();
-    write_and_rename(path, bytes, Some(permissions))
+    replace_with(path, bytes, Rights::Like(model))
 }
 
-fn write_and_rename(path: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> io::Result<()> {
+fn replace_with(path: &Path, bytes: &[u8], rights: Rights<'_>) -> io::Result<()> {
     // It came here by a rename, so it is durable.
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(());
     }
-    let temporary = with_ending(path, ".tmp");
-    let written = (|| {
-        let mut file = create(&temporary, permissions.is_some())?;
-        if let Some(permissions) = permissions {
-            file.set_permissions(permissions)?;
-        }
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        // What is left of it may be in nobody's way, but nobody needs it.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    sync_directory_of(path)
-}
-
-fn create(path: &Path, private: bool) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(if private { 0o600 } else { 0o666 });
-    patiently(path, || options.open(path))
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match patiently(directory, || File::open(directory))?.sync_all() {
-        // Some network file systems can't sync directories; they keep names by other means.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        result => result,
-    }
+    replace::replace(&RealDisk, path, bytes, rights)
 }
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ impl ExitCode {
                 (3, "UNABLE_TO_ACCESS_DATADIR", "data directory missing, not writable, full, or in use")
             }
             ExitCode::Snapshot => (10, "TXNLOG_ERROR_TAKING_SNAPSHOT", "a snapshot can't be written"),
-            ExitCode::Truncation => (13, "QUORUM_PACKET_ERROR", "the log can't be cut where the leader demands it"),
+            ExitCode::Truncation => {
+                (13, "QUORUM_PACKET_ERROR", "the log can't be cut where the leader demands it, because it is damaged")
+            }
             ExitCode::ServerPort => (14, "UNABLE_TO_BIND_QUORUM_PORT", "a port between the servers can't be opened"),
         }
     }

@@ -1,10 +1,52 @@
-//! What the replica needs to know of a member's configuration.
+//! What the replica needs to know of a configuration.
 
-use rookeeper_replica::EnsembleSettings;
+use rookeeper_proto::ServerId;
+use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
+use rookeeper_replica::{EnsembleSettings, Reaping, Settings};
+use rookeeper_tree::AccessConfig;
 use rookeeper_zab::Memberships;
 use rookeeper_zab::leader::Rollover;
 
 use super::{Config, Ensemble};
+
+/// Clients refuse answers above their own `jute.maxbuffer`, which is the server's as a rule; this leaves room for those with more.
+const MULTI_READ_ANSWERS: usize = 4;
+
+impl Config {
+    /// `seed` is known to nobody outside; clients may make the server hold `default_client_bytes` where nothing else is configured.
+    pub(crate) fn replica_settings(&self, seed: u64, default_client_bytes: usize) -> Settings {
+        Settings {
+            server: self.ensemble.as_ref().map_or(ServerId(1), |ensemble| ensemble.server_id),
+            tick_time_ms: i64::from(self.sessions.tick_time_ms),
+            min_session_timeout_ms: i32::try_from(self.sessions.min_timeout_ms).unwrap_or(i32::MAX),
+            max_session_timeout_ms: i32::try_from(self.sessions.max_timeout_ms).unwrap_or(i32::MAX),
+            extended_types: self.formats.extended_types_enabled,
+            enforce_quota: self.access.enforce_quota,
+            eager_acl_check: self.access.enable_eager_acl_check,
+            digests: self.formats.digest_enabled,
+            reconfig: self.reconfig_enabled,
+            seed,
+            max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
+            max_client_bytes: self.connections.memory_limit_bytes.unwrap_or(default_client_bytes),
+            max_record_bytes: (self.requests.jute_max_buffer as usize + self.requests.extra_size as usize)
+                .min(rookeeper_store::MAX_RECORD_BYTES),
+            max_multi_read_bytes: MULTI_READ_ANSWERS * self.requests.jute_max_buffer as usize,
+            access: AccessConfig {
+                skip_acl: self.access.skip_acl,
+                digest_enabled: self.access.digest_enabled,
+                ..AccessConfig::default()
+            },
+            reaping: Reaping {
+                interval_ms: i64::from(self.containers.check_interval_ms),
+                max_per_minute: i64::from(self.containers.max_per_minute),
+                max_never_used_ms: self
+                    .containers
+                    .max_never_used_interval_ms
+                    .map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+            },
+        }
+    }
+}
 
 impl Ensemble {
     /// `config` is the whole configuration that this is a part of.

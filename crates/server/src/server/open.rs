@@ -1,0 +1,135 @@
+//! Opening the ports: the client port, which is reserved first and opened last, and those for the other servers of an ensemble.
+//!
+//! What always holds: a port in use is told before a large database is read; clients find the port open only when they can be served.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rookeeper_replica::Shared;
+use rookeeper_storage::Files;
+use rookeeper_zab::HostPort;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::starting::{Starting, Step};
+use crate::config::{ClientPort, Config, Ensemble};
+use crate::failure::{ExitCode, Failure};
+use crate::net::bind::{CannotBind, Port};
+use crate::net::door::Door;
+use crate::ports::client::{listener, moving};
+use crate::ports::election::{ElectionPort, ElectionPortSettings};
+use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
+use crate::threads::replica_thread::EnsemblePorts;
+
+/// How long a server that connects may take to say who it is, where nothing else is configured. It does so at once; time is for one whose
+/// machine stands still.
+const GREETING_MS: u64 = 5_000;
+
+/// What a learner may send at once besides a client's request: the sessions it has heard of, the identities of a client.
+const MAX_LEARNER_PACKET_BYTES: usize = 64 << 20;
+
+/// A client port that nobody else can have, and nobody can connect to yet. None of a member without a client port.
+pub(super) struct Reserved {
+    client: ClientPort,
+    socket: Option<TcpSocket>,
+}
+
+/// Resolves and binds the client port.
+pub(super) async fn reserve(client: ClientPort) -> Result<Reserved, Failure> {
+    let socket = match client.port {
+        Some(_) => {
+            let place = moving::place_of(&client);
+            let addresses =
+                place.addresses().await.map_err(|error| failure(&client, error, ExitCode::Misconfigured))?;
+            Some(place.bind_first(&addresses).map_err(|error| failure(&client, error, ExitCode::Failed))?)
+        }
+        None => None,
+    };
+    Ok(Reserved { client, socket })
+}
+
+impl Reserved {
+    /// Opens the port, and says where it is.
+    pub fn open(self) -> Result<Option<(SocketAddr, TcpListener)>, Failure> {
+        let Reserved { client, socket } = self;
+        let listen = |socket| {
+            let listener = listener::listen(socket, client.backlog)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        socket.map(listen).transpose().map_err(|error| failure(&client, error, ExitCode::Failed))
+    }
+}
+
+fn failure(client: &ClientPort, error: io::Error, exit_code: ExitCode) -> Failure {
+    let (address, port) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
+    let failed = CannotBind { port: Port::Client, place: format!("{address}:{port}"), error };
+    Failure::new(exit_code, failed.to_string())
+}
+
+/// Opens the ports for the other servers.
+pub(super) async fn server_ports(
+    config: &Config,
+    ensemble: &Ensemble,
+    shared: Arc<Shared>,
+    files: Arc<Files>,
+    (client_port, links): (watch::Sender<Option<HostPort>>, Handle),
+    starting: &Starting,
+) -> Result<EnsemblePorts, Failure> {
+    let (peers, queue) = quorum::peer_queue();
+    let memberships = Arc::new(ensemble.settings(config).memberships);
+    let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.sync_limit_ticks);
+    let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
+    let greeting_limit_ms = ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms.min(GREETING_MS), u64::from);
+    let door = Arc::new(Door::new(ensemble.only_members, &memberships));
+    starting.at(Step::OpeningQuorumPort);
+    let quorum_port = QuorumPort::open(
+        QuorumPortSettings {
+            me: ensemble.server_id,
+            memberships: (*memberships).clone(),
+            listen_on_all: ensemble.quorum_listen_on_all_ips,
+            connect_timeout: Duration::from_millis(connect_timeout_ms),
+            snapshot_size_factor: ensemble.snapshot_size_factor,
+            max_packet_bytes: config.requests.jute_max_buffer as usize + MAX_LEARNER_PACKET_BYTES,
+            door: door.clone(),
+            greeting_limit: Duration::from_millis(greeting_limit_ms),
+            links,
+        },
+        shared,
+        files,
+        peers.clone(),
+    )
+    .await?;
+    starting.at(Step::OpeningElectionPort);
+    let election_port = ElectionPort::start(
+        ElectionPortSettings {
+            me: ensemble.server_id,
+            memberships: memberships.clone(),
+            listen_on_all: ensemble.quorum_listen_on_all_ips,
+            connect_timeout_ms,
+            handshake_timeout_ms: greeting_limit_ms,
+            bind_retries: ensemble.election_port_bind_retries,
+            multi_address: ensemble.multi_address_enabled,
+            door,
+        },
+        peers.small_inputs(),
+    )
+    .await?;
+    info!(
+        "server {} of {} in the membership of version {:x}; quorum port on {}",
+        ensemble.server_id,
+        memberships.committed.members.len(),
+        memberships.committed.version,
+        quorum_port.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    );
+    Ok(EnsemblePorts {
+        inputs: queue,
+        election_port: Arc::new(election_port),
+        quorum_port,
+        client_port,
+        me: ensemble.server_id,
+    })
+}

@@ -1,0 +1,132 @@
+//! The threads of a server and the queues between them.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rookeeper_proto::Zxid;
+use rookeeper_replica::{Input, Replica, Shared};
+use rookeeper_storage::{Batching, Files, Snapshotter, StorageWorker};
+use rookeeper_store::WrittenSnapshot;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::config::{Config, OnMismatch};
+use crate::failure::{ExitCode, Failure, Failures};
+use crate::observe::activity::Activities;
+use crate::observe::figures::Figures;
+use crate::observe::report::ReportSources;
+use crate::storage;
+use crate::threads::log_position::LogPosition;
+use crate::threads::replica_thread::{self, EnsemblePorts, INPUT_QUEUE, ReplicaRuntime, ReplicaThread};
+use crate::threads::snapshot_thread::{self, SnapshotRequests, SnapshotThread};
+use crate::threads::storage_thread::{self, StorageQueue, StorageThread};
+
+/// What all threads have in common.
+pub(super) struct Common<'a> {
+    pub config: &'a Config,
+    pub clock: Clock,
+    pub shared: Arc<Shared>,
+    pub figures: Arc<Figures>,
+    pub failures: Failures,
+}
+
+/// What the threads for the disk begin with.
+pub(super) struct OnDisk {
+    pub files: Arc<Files>,
+    /// The end of the log.
+    pub zxid: Zxid,
+    /// Written by this start, and how long that took.
+    pub first_snapshot: Option<(WrittenSnapshot, Duration)>,
+    pub wants_snapshot: bool,
+}
+
+/// The threads while they run.
+pub(super) struct Running {
+    pub threads: Vec<JoinHandle<()>>,
+    /// To the replica.
+    pub inputs: mpsc::Sender<Input>,
+    pub report: Arc<ReportSources>,
+}
+
+/// Starts all threads. `ensemble` is a member's.
+pub(super) fn spawn(
+    common: Common<'_>,
+    replica: (Replica, ReplicaRuntime),
+    ensemble: Option<EnsemblePorts>,
+    disk: OnDisk,
+) -> Result<Running, Failure> {
+    let Common { config, clock, shared, figures, failures } = common;
+    let OnDisk { files, zxid, first_snapshot, wants_snapshot } = disk;
+    let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
+    let (answers, answer_queue) = mpsc::unbounded_channel();
+    let (storage, jobs) = StorageQueue::new();
+    let activities = Arc::new(Activities::new(clock));
+    let position = Arc::new(LogPosition::new(zxid));
+    let (snapshots, snapshot_requests) = SnapshotRequests::new();
+    let written = first_snapshot.as_ref().map(|(written, _)| written);
+    let purge_options = storage::purge_options(config);
+    let snapshot_thread = SnapshotThread {
+        snapshotter: Snapshotter::new(files.clone(), shared.clone(), purge_options, written),
+        position: position.clone(),
+        purge_interval: storage::purge_interval(config),
+        figures: figures.clone(),
+        failures: failures.clone(),
+        activities: activities.clone(),
+    };
+    if let Some((written, took)) = &first_snapshot {
+        snapshot_thread::note_taken(&figures, written, *took);
+    } else if wants_snapshot {
+        snapshots.request(0);
+    }
+    let report = Arc::new(ReportSources {
+        activities: activities.clone(),
+        unwritten_bytes: storage.gauge(),
+        links: ensemble.as_ref().map(|ensemble| ensemble.quorum_port.view()),
+    });
+    let (replica, runtime) = replica;
+    let replica_thread = ReplicaThread {
+        replica,
+        clock,
+        inputs: input_queue,
+        answers: answer_queue,
+        storage,
+        activities: activities.clone(),
+        ensemble,
+        stop_on_mismatch: match config.formats.on_digest_mismatch {
+            OnMismatch::Log => None,
+            OnMismatch::Stop => Some(failures.clone()),
+        },
+    };
+    let storage_thread = StorageThread {
+        config_files: storage::config_files(config, &files),
+        worker: StorageWorker::new(files, shared, zxid, batching(config)),
+        jobs,
+        answers,
+        position,
+        snapshots,
+        fsync_warning_threshold_ms: config.log.fsync_warning_threshold_ms,
+        figures,
+        failures,
+        activities,
+    };
+    let threads = vec![
+        replica_thread::spawn(replica_thread, runtime).map_err(failure)?,
+        storage_thread::spawn(storage_thread).map_err(failure)?,
+        snapshot_thread::spawn(snapshot_thread, snapshot_requests).map_err(failure)?,
+    ];
+    Ok(Running { threads, inputs, report })
+}
+
+/// A thread that the system does not give.
+pub(super) fn failure(error: io::Error) -> Failure {
+    Failure::new(ExitCode::Failed, format!("can't start a thread: {error}"))
+}
+
+fn batching(config: &Config) -> Batching {
+    Batching {
+        flush_delay_us: i64::try_from(config.log.flush_delay_ms).unwrap_or(i64::MAX).saturating_mul(1000),
+        max_records: config.log.max_batch_size.map(|limit| limit as usize),
+    }
+}

@@ -87,8 +87,11 @@ fn descriptors(server: &Server) -> usize {
 
 #[test]
 fn as_many_clients_as_the_system_allows() {
+    // However long the machine takes to open them all, none of their sessions may end meanwhile: its place would be taken again.
     let server = Setup::new()
         .config("maxClientCnxns", "0")
+        .config("minSessionTimeout", "600000")
+        .config("maxSessionTimeout", "600000")
         .script(r#"ulimit -Sn 150; ulimit -Hn 300; exec "$@""#)
         .start()
         .expect("the server starts");

@@ -34,6 +34,8 @@ pub struct Plan {
     pub log_file_bytes: Option<u64>,
     /// How many transactions are synced together, and how long they are gathered.
     pub batching: Batching,
+    /// How long the thread of a replica may be busy before it looks at its queues, where inputs gather meanwhile. 0: it handles each at once.
+    pub busy_us: i64,
     /// The longest pause of a client between two requests.
     pub think_us: i64,
     /// Whether a client now and then asks for other members, or other roles of them.
@@ -232,6 +234,7 @@ impl Plan {
             preallocate_bytes: *random.pick(&[0, 0, 8192]),
             log_file_bytes: *random.pick(&[None, None, Some(2000)]),
             batching: Batching { max_records: *random.pick(&[Some(1), Some(4), None]), flush_delay_us: 0 },
+            busy_us: *Random::new(seed ^ 0x6275_7379).pick(&[0, 0, 200, 2000, 20_000]),
             think_us: *random.pick(&[100, 300, 1000]) * MS,
             reconfigures: false,
             groups: String::new(),

@@ -1,10 +1,11 @@
 //! One simulated server: the shipping replica on a simulated disk, with a storage that does what it is asked in order and takes its time.
-//! `boot.rs` is its start and its end, `observe.rs` judges what it does.
+//! `boot.rs` is its start and its end, `inputs.rs` what waits for it, `observe.rs` judges what it does.
 //!
-//! What always holds here: outputs are carried out in the order in which they are polled; the storage answers in the order in which it
+//! What always holds here: outputs are carried out in the order in which they are polled, after all inputs of a round; the storage answers in the order in which it
 //! was asked, and only for what it has done; a process that ended takes nothing with it but what its disk has.
 
 mod boot;
+pub(crate) mod inputs;
 pub(crate) mod observe;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,7 @@ use rookeeper_store::epoch_files::INITIALIZE;
 use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
 use rookeeper_zab::{LinkId, Memberships, SyncPlan};
 
+use self::inputs::Inputs;
 use crate::checkers::durability::Promises;
 use crate::config_files::ConfigFiles;
 use crate::faults::Sabotage;
@@ -73,6 +75,8 @@ pub(crate) struct Server {
 pub(crate) struct Process {
     pub shared: Arc<Shared>,
     pub replica: Replica,
+    /// What waits for the replica, where its thread is busy.
+    pub inputs: Inputs,
     pub storage: Storage,
     pub snapshots: Snapshots,
     tick_at_us: i64,
@@ -171,25 +175,61 @@ impl World {
     pub(crate) fn run_inbox(&mut self) {
         while let Some((server, input)) = self.inbox.pop_front() {
             if self.servers[server].process.is_some() {
-                self.handle(server, input);
+                self.handle(server, vec![input]);
             }
         }
     }
 
-    fn handle(&mut self, server: usize, mut input: Input) {
+    /// The thread of the replica looks at its queues.
+    pub(crate) fn round(&mut self, server: usize) {
+        let Some(process) = &mut self.servers[server].process else { return };
+        process.inputs.is_round_due = false;
+        let inputs = process.inputs.take();
+        if inputs.len() > 1 {
+            self.figures.note("inputs handled together");
+        }
+        self.handle(server, inputs);
+        self.expect_round(server);
+    }
+
+    /// Another round, where something waits.
+    pub(crate) fn expect_round(&mut self, server: usize) {
+        let (life, busy_us) = (self.servers[server].life, self.plan.busy_us);
+        let at_us = self.now_us + self.random.skewed(1, busy_us);
+        let Some(process) = &mut self.servers[server].process else { return };
+        if !process.inputs.is_empty() && !process.inputs.is_round_due {
+            process.inputs.is_round_due = true;
+            self.schedule(at_us, Event::Round { server, life });
+        }
+    }
+
+    /// Takes these inputs in, and then carries out what they have caused.
+    fn handle(&mut self, server: usize, inputs: Vec<Input>) {
         let now = self.time_at(server);
-        let is_tick = matches!(input, Input::Tick);
-        self.note_input(server, &input);
-        let before = self.tamper_before(server, &mut input);
+        let is_tick = inputs.iter().any(|input| matches!(input, Input::Tick));
         let Some(process) = &mut self.servers[server].process else { return };
         if let Some((from_ms, to_ms)) = process.pulse.woken(now.monotonic_ms) {
             process.replica.stood_still(from_ms, to_ms);
         }
-        process.replica.handle(now, input);
-        if let Err(broken) = process.replica.check() {
-            self.violated(format!("state: server {}: {broken}", server + 1));
+        // In a round of several a session may expire by one input before a later one tells of it.
+        let is_round = inputs.len() > 1;
+        let mut heard = Vec::new();
+        for mut input in inputs {
+            match &input {
+                Input::FromLearner { packets, .. } if is_round => heard.push(packets.clone()),
+                Input::FromLearner { packets, .. } => self.note_heard(server, packets),
+                _ => {}
+            }
+            let before = self.tamper_before(server, &mut input);
+            let Some(process) = &mut self.servers[server].process else { return };
+            process.replica.handle(now, input);
+            let checked = process.replica.check();
+            if let Err(broken) = checked {
+                self.violated(format!("state: server {}: {broken}", server + 1));
+            }
+            self.figures.inputs += 1;
+            self.tamper_after(server, before, now.monotonic_ms);
         }
-        self.figures.inputs += 1;
         let mut woken: BTreeMap<u64, Arc<Connection>> = BTreeMap::new();
         while let Some(output) = self.servers[server].process.as_mut().and_then(|process| process.replica.poll()) {
             match output {
@@ -199,9 +239,9 @@ impl World {
                 output => self.carry_out(server, output),
             }
         }
+        heard.iter().for_each(|packets| self.note_heard(server, packets));
         self.hand_over(server);
         self.observe(server);
-        self.tamper_after(server, before, now.monotonic_ms);
         if is_tick {
             self.judge_overdue(server);
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{OpCode, SessionId, Txn, TxnRecord};
-use rookeeper_replica::{Input, Serving};
+use rookeeper_replica::Serving;
 use rookeeper_zab::Record;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
 
@@ -54,10 +54,9 @@ impl World {
     }
 
     /// A server is about to take something in.
-    pub(crate) fn note_input(&mut self, server: usize, input: &Input) {
-        let Input::FromLearner { packets, .. } = input else { return };
+    pub(crate) fn note_heard(&mut self, server: usize, packets: &[u8]) {
         let now_ms = self.now_ms();
-        let mut rest = &packets[..];
+        let mut rest = packets;
         while let Ok(Some((packet, length))) = QuorumPacket::split(rest, MAX_PACKET_BYTES) {
             rest = &rest[length..];
             match packet {

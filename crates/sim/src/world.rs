@@ -44,6 +44,11 @@ pub(crate) enum Event {
         life: u32,
         input: Box<Input>,
     },
+    /// The thread of a replica looks at its queues.
+    Round {
+        server: usize,
+        life: u32,
+    },
     Storage {
         server: usize,
         life: u32,
@@ -340,7 +345,8 @@ impl World {
             chronicle,
             leaders: Leaders::default(),
             floor: Floor::default(),
-            expiry: Expiry::new(plan.tick_ms),
+            // A round or two for answers and for other servers come before that of the clients.
+            expiry: Expiry::new(plan.tick_ms, 5 * plan.busy_us / MS),
             stage: None,
             healed: false,
             figures: Figures::default(),
@@ -359,7 +365,13 @@ impl World {
     }
 
     pub(crate) fn feed(&mut self, server: usize, input: Input) {
-        self.inbox.push_back((server, input));
+        if self.plan.busy_us == 0 {
+            return self.inbox.push_back((server, input));
+        }
+        if let Some(process) = &mut self.servers[server].process {
+            process.inputs.push(input);
+            self.expect_round(server);
+        }
     }
 
     /// Puts something into the trace: three numbers into its hash, the text where somebody reads it.
@@ -543,6 +555,7 @@ impl World {
         match event {
             Event::Tick { server, .. }
             | Event::Input { server, .. }
+            | Event::Round { server, .. }
             | Event::Storage { server, .. }
             | Event::Snapshot { server, .. }
             | Event::ElectionReset { server, .. } => Some(*server),
@@ -570,6 +583,7 @@ impl World {
         match event {
             Event::Tick { server, life } if alive(self, server, life) => self.tick(server),
             Event::Input { server, life, input } if alive(self, server, life) => self.feed(server, *input),
+            Event::Round { server, life } if alive(self, server, life) => self.round(server),
             Event::Storage { server, life } if alive(self, server, life) => self.storage_step(server),
             Event::Snapshot { server, life } if alive(self, server, life) => self.snapshot(server),
             Event::Thaw { server, life } if self.servers[server].life == life => self.thaw(server),
@@ -613,6 +627,7 @@ impl World {
             Event::Heal => self.heal(),
             Event::Tick { .. }
             | Event::Input { .. }
+            | Event::Round { .. }
             | Event::Storage { .. }
             | Event::Snapshot { .. }
             | Event::Thaw { .. }

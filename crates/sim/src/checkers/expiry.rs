@@ -20,6 +20,8 @@ const SLACK_MS: i64 = 2;
 #[derive(Debug)]
 pub struct Expiry {
     tick_ms: i64,
+    /// How long what was heard may wait until the replica looks at it.
+    waits_ms: i64,
     timeouts_ms: BTreeMap<SessionId, i64>,
     /// By server.
     ears: BTreeMap<usize, Ears>,
@@ -56,8 +58,8 @@ impl Ears {
 }
 
 impl Expiry {
-    pub fn new(tick_ms: i64) -> Expiry {
-        Expiry { tick_ms, timeouts_ms: BTreeMap::new(), ears: BTreeMap::new() }
+    pub fn new(tick_ms: i64, waits_ms: i64) -> Expiry {
+        Expiry { tick_ms, waits_ms, timeouts_ms: BTreeMap::new(), ears: BTreeMap::new() }
     }
 
     /// A server's process is stopped.
@@ -151,9 +153,11 @@ impl Expiry {
         is_alive: impl Fn(SessionId) -> bool,
         is_excused: impl Fn(SessionId) -> bool,
     ) -> Verdict {
+        let waits_ms = self.waits_ms;
         let ears = self.ears.entry(server).or_default();
         let since_ms = std::mem::replace(&mut ears.told_ms, now_ms);
-        let heard = |session: &SessionId| ears.clients.get(session).is_some_and(|heard_ms| *heard_ms >= since_ms);
+        let heard =
+            |session: &SessionId| ears.clients.get(session).is_some_and(|heard_ms| *heard_ms >= since_ms - waits_ms);
         if let Some(silent) = touched.iter().find(|session| !heard(session) && !is_excused(**session)) {
             let heard_ms = ears.clients.get(silent);
             return Err(format!(
@@ -184,7 +188,7 @@ mod tests {
     const ONE: SessionId = SessionId(1);
 
     fn expiry() -> Expiry {
-        let mut expiry = Expiry::new(100);
+        let mut expiry = Expiry::new(100, 0);
         expiry.serves(0, 1000);
         expiry.granted(0, 1000, ONE, 400);
         expiry

@@ -16,6 +16,7 @@ use rookeeper_store::{Directories, Disk, PurgeOptions, SnapshotOptions, StoreErr
 use rookeeper_tree::access::AccessConfig;
 use rookeeper_zab::{Membership, Memberships};
 
+use super::inputs::Inputs;
 use super::{Process, recovery};
 use crate::faults::Sabotage;
 use crate::snapshots::{PORTION_BYTES, Snapshots};
@@ -146,6 +147,7 @@ impl World {
         this.process = Some(Process {
             shared,
             replica,
+            inputs: Inputs::default(),
             storage: Storage::new(worker, last),
             snapshots: Snapshots::new(snapshotter),
             tick_at_us: i64::MAX,

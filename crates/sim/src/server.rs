@@ -305,8 +305,11 @@ impl World {
                 let to = to.0 as usize - 1;
                 self.note(1, server as u64, to as u64, || {
                     let Notification { state, leader, zxid, election_epoch, peer_epoch, .. } = &notification;
+                    let leader = leader.map_or("nobody".to_owned(), |leader| format!("server {leader}"));
+                    let zxid = zxid.map_or("no zxid".to_owned(), |zxid| zxid.to_string());
+                    let epoch = peer_epoch.map_or("no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
                     format!(
-                        "vote {} -> {}: {state:?}, server {leader:?} at {zxid:?} of epoch {peer_epoch:?}, round {election_epoch}",
+                        "vote {} -> {}: {state:?}, {leader} at {zxid} of {epoch}, round {election_epoch}",
                         server + 1,
                         to + 1,
                     )

@@ -109,6 +109,8 @@ pub struct Election {
     /// The newest version of a membership that was handed out.
     newest_version: Zxid,
     led_elsewhere: Option<ServerId>,
+    /// Too few followed this server, which was elected; see [`Election::tried_in_vain`].
+    tried_in_vain: bool,
     /// The leader that was lost, between [`Election::pause`] and [`Election::look`].
     left: Option<ServerId>,
     now_ms: i64,
@@ -142,6 +144,7 @@ impl Election {
             answers: BTreeMap::new(),
             newest_version: Zxid::ZERO,
             led_elsewhere: None,
+            tried_in_vain: false,
             left: None,
             now_ms: 0,
             outputs: VecDeque::new(),
@@ -225,6 +228,15 @@ impl Election {
     pub fn refused(&mut self, leader: ServerId) {
         let claim = self.received.claim(leader).cloned();
         self.refusals.insert(leader, Refusal { claim, until_ms: None });
+    }
+
+    /// This server was elected, and gives up because too few follow. In the next search it follows a server that already says that it leads
+    /// and has all that this one has, without waiting for others to follow that server as well.
+    ///
+    /// Two servers may each be elected with the vote of a third that follows neither. Where they take turns, each would otherwise be elected
+    /// again while the other one waits for followers.
+    pub fn tried_in_vain(&mut self) {
+        self.tried_in_vain = true;
     }
 
     /// The leader is lost, and [`Election::look`] follows when everything is on disk. Until then nobody is told of that leader.

@@ -23,6 +23,8 @@ const PATIENCE_MS: i64 = 1000;
 #[derive(Debug)]
 pub(super) struct Search {
     since_ms: i64,
+    /// This server led before the search, and too few followed.
+    gives_way: bool,
     interval_ms: i64,
     repeat_ms: i64,
     /// When a quorum of equal votes has waited long enough.
@@ -47,6 +49,7 @@ impl Election {
         let interval_ms = self.settings.notification_interval_ms.0;
         self.search = Some(Search {
             since_ms: now_ms,
+            gives_way: std::mem::take(&mut self.tried_in_vain),
             interval_ms,
             repeat_ms: now_ms.saturating_add(interval_ms),
             finalize_ms: None,
@@ -255,11 +258,19 @@ impl Election {
     fn established_leader(&self) -> Option<(ServerId, Vote)> {
         let search = self.search.as_ref()?;
         let patient = self.votes() && self.now_ms - search.since_ms >= PATIENCE_MS;
-        let supporters = if patient { BTreeSet::from([self.settings.me]) } else { BTreeSet::new() };
-        self.received.established(&self.memberships, &supporters, None, |leader, claim| {
+        let (me, nobody) = (BTreeSet::from([self.settings.me]), BTreeSet::new());
+        let lets_in = |leader: ServerId, claim: &Vote| {
             self.refusals.get(&leader).is_none_or(|refusal| {
                 refusal.claim.as_ref() != Some(claim) || refusal.until_ms.is_some_and(|until| self.now_ms >= until)
             })
+        };
+        let established = |supporters, trusted: &dyn Fn(ServerId, &Vote) -> bool| {
+            self.received.established(&self.memberships, supporters, None, trusted)
+        };
+        established(if patient { &me } else { &nobody }, &lets_in).or_else(|| {
+            let may_give_way = search.gives_way && self.votes();
+            may_give_way
+                .then(|| established(&me, &|leader, claim| lets_in(leader, claim) && self.could_follow(claim)))?
         })
     }
 

@@ -191,6 +191,7 @@ impl Stage {
             "down" => self.election().link_down(now_ms, words.server()),
             "refused" => self.election().refused(words.server()),
             "established" => self.election().established(Epoch(words.number() as u32)),
+            "vain" => self.election().tried_in_vain(),
             "pause" => self.election().pause(),
             "restart" => self.election().restart(),
             "settle" => {

@@ -23,7 +23,7 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderPhase, LeaderSettings, Start};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{DropReason, LinkId};
+use rookeeper_zab::{DropReason, LinkId, StepDownReason};
 
 use crate::check::{Broken, must};
 use crate::contract::{Level, Output, Store};
@@ -271,6 +271,9 @@ impl Leading {
                 member.yields.note(now.monotonic_ms, pause_ms);
             }
             LeaderOutput::StepDown { why, successor } => {
+                if matches!(why, StepDownReason::VoterLooks { .. }) {
+                    member.election.tried_in_vain();
+                }
                 let designated = successor.map(|leader| Designated { leader, state: member.state_of_learner() });
                 return Step::Over(End { why: why.to_string(), designated, pause_ms: 0 });
             }

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 
 use rookeeper_proto::request::ReconfigRequest;
 use rookeeper_proto::{ServerId, Zxid};
-use rookeeper_zab::{Membership, Memberships};
+use rookeeper_replica::Serving;
+use rookeeper_zab::{Membership, Memberships, Role};
 
 use crate::config_files::ConfigFiles;
 use crate::faults::member_line;
@@ -37,6 +38,18 @@ impl World {
     /// Whether a server is to be there in the end.
     pub(crate) fn is_member(&self, server: usize) -> bool {
         self.membership.as_ref().is_none_or(|membership| membership.members.contains_key(&self.servers[server].id))
+    }
+
+    /// Whether this is an observer that has promised an epoch newer than the leader's, from the time when it had a vote. An established leader
+    /// gives way to a voter that has, and turns an observer away until another epoch begins, as in the original.
+    pub(crate) fn is_kept_out_by_its_promise(&self, server: usize) -> bool {
+        let Some(membership) = &self.membership else { return false };
+        let leader = self
+            .servers
+            .iter()
+            .find(|other| other.process.as_ref().is_some_and(|process| process.serving == Serving::Deciding));
+        let observes = membership.members.get(&self.servers[server].id).is_some_and(|me| me.role == Role::Observer);
+        observes && leader.is_some_and(|leader| leader.promises.accepted < self.servers[server].promises.accepted)
     }
 
     /// What a server goes by after its next start.

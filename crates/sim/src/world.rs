@@ -345,8 +345,9 @@ impl World {
             chronicle,
             leaders: Leaders::default(),
             floor: Floor::default(),
-            // A round or two for answers and for other servers come before that of the clients.
-            expiry: Expiry::new(plan.tick_ms, 5 * plan.busy_us / MS),
+            // Where a thread is busy, rounds for answers and for other servers come before that of the clients, whose requests wait for one
+            // another as well.
+            expiry: Expiry::new(plan.tick_ms, if plan.busy_us == 0 { 0 } else { plan.tick_ms + 5 * plan.busy_us / MS }),
             stage: None,
             healed: false,
             figures: Figures::default(),
@@ -504,6 +505,9 @@ impl World {
                 if process.serving == Serving::Deciding {
                     return self.violated(format!("progress: server {}, which is no member, leads", number + 1));
                 }
+                continue;
+            }
+            if self.is_kept_out_by_its_promise(number) {
                 continue;
             }
             let tree = process.shared.tree();

@@ -126,7 +126,14 @@ impl World {
             .map(|(zxid, body)| (*zxid, body.clone()))
             .collect();
         // Of what came in snapshots only, nobody's log has the records any more.
-        let in_snapshots = self.chronicle.missing_up_to(self.servers[server].installed.min(applied));
+        let installed = self.servers[server].installed.min(applied);
+        let in_snapshots = self.chronicle.missing_up_to(installed);
+        let known = in_snapshots.last().map_or(self.chronicle.last(), |(zxid, _)| *zxid);
+        if known < installed {
+            // Nor can those of an earlier epoch be told from what another leader gave up.
+            self.is_blind = true;
+            return;
+        }
         for (zxid, body) in in_snapshots.into_iter().chain(new.into_iter().rev()) {
             let mut body = body;
             if self.plan.sabotage == Some(Sabotage::KeepsEphemeral) {

@@ -8,12 +8,12 @@ mod boot;
 pub(crate) mod inputs;
 pub(crate) mod observe;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use rookeeper_proto::election::Notification;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{ServerId, SessionId, Zxid};
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Connection, Input, Output, Replica, Serving, Shared, Time};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
@@ -77,6 +77,8 @@ pub(crate) struct Process {
     pub replica: Replica,
     /// What waits for the replica, where its thread is busy.
     pub inputs: Inputs,
+    /// Sessions whose clients were not read when the round began.
+    pub not_read: BTreeSet<SessionId>,
     pub storage: Storage,
     pub snapshots: Snapshots,
     tick_at_us: i64,
@@ -211,8 +213,10 @@ impl World {
         if let Some((from_ms, to_ms)) = process.pulse.woken(now.monotonic_ms) {
             process.replica.stood_still(from_ms, to_ms);
         }
-        // In a round of several a session may expire by one input before a later one tells of it.
+        // In a round of several a session may expire by one input before a later one tells of it, and a connection that was not read may
+        // end by one input before what an earlier one asked for is sent.
         let is_round = inputs.len() > 1;
+        process.not_read = if is_round { held_back(&process.shared) } else { BTreeSet::new() };
         let mut heard = Vec::new();
         for mut input in inputs {
             match &input {
@@ -391,4 +395,13 @@ impl World {
         let at_us = self.now_us + self.random.skewed(100, 20 * MS);
         self.schedule(at_us, Event::Input { server, life, input: Box::new(Input::SyncPlanned { link, plan }) });
     }
+}
+
+/// Sessions whose clients this server does not read for its own sake.
+fn held_back(shared: &Shared) -> BTreeSet<SessionId> {
+    let sessions = shared.sessions();
+    let held_back = sessions
+        .iter()
+        .filter(|(_, session)| session.connection.as_ref().is_some_and(|connection| connection.is_held_back()));
+    held_back.map(|(id, _)| id).collect()
 }

@@ -107,7 +107,7 @@ impl World {
         let (tree, sessions) = (process.shared.tree(), process.shared.sessions());
         let is_excused = |session| {
             let connection = sessions.get(session).and_then(|session| session.connection.as_ref());
-            connection.is_some_and(|connection| connection.is_held_back())
+            connection.is_some_and(|connection| connection.is_held_back()) || process.not_read.contains(&session)
         };
         let is_alive = |session| tree.session_timeout_ms(session).is_some();
         self.expiry.touches(server, now_ms, touched, is_alive, is_excused)

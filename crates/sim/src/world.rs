@@ -345,9 +345,8 @@ impl World {
             chronicle,
             leaders: Leaders::default(),
             floor: Floor::default(),
-            // Where a thread is busy, rounds for answers and for other servers come before that of the clients, whose requests wait for one
-            // another as well.
-            expiry: Expiry::new(plan.tick_ms, if plan.busy_us == 0 { 0 } else { plan.tick_ms + 5 * plan.busy_us / MS }),
+            // A round or two for answers and for other servers come before that of the clients.
+            expiry: Expiry::new(plan.tick_ms, 5 * plan.busy_us / MS),
             stage: None,
             healed: false,
             figures: Figures::default(),

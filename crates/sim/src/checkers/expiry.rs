@@ -156,11 +156,8 @@ impl Expiry {
         let waits_ms = self.waits_ms;
         let ears = self.ears.entry(server).or_default();
         let since_ms = std::mem::replace(&mut ears.told_ms, now_ms);
-        // Where inputs wait, the last requests of a client may be looked at after its connection has ended.
-        let heard = |session: &SessionId| match ears.clients.get(session) {
-            Some(heard_ms) => *heard_ms >= since_ms - waits_ms,
-            None => waits_ms > 0,
-        };
+        let heard =
+            |session: &SessionId| ears.clients.get(session).is_some_and(|heard_ms| *heard_ms >= since_ms - waits_ms);
         if let Some(silent) = touched.iter().find(|session| !heard(session) && !is_excused(**session)) {
             let heard_ms = ears.clients.get(silent);
             return Err(format!(

@@ -3,6 +3,7 @@
 //! What always holds here: what recovery finds is judged before the process says anything.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rookeeper_proto::Zxid;
@@ -148,6 +149,7 @@ impl World {
             shared,
             replica,
             inputs: Inputs::default(),
+            not_read: BTreeSet::new(),
             storage: Storage::new(worker, last),
             snapshots: Snapshots::new(snapshotter),
             tick_at_us: i64::MAX,

@@ -217,6 +217,15 @@ fn what_comes_behind_the_end_of_a_local_session_changes_nothing() {
         assert_eq!(world.data(node, &before), b"x");
         assert!(!lives(&world, &client));
         assert_eq!((client.connection.in_flight(), world.nodes[node].shared.outstanding()), (0, 0));
+        // Nor what a busy server looks at only when the end is answered, another end among it. Found in simulation as well.
+        close(&mut world, &mut client);
+        world.set(&mut client, &before, b"later");
+        world.create(&mut client, &mine, 0);
+        world.settle();
+        assert_eq!(client.answers(), []);
+        assert!(world.nodes[node].shared.tree().node(&mine).is_none(), "{node}");
+        assert_eq!(world.data(node, &before), b"x");
+        assert_eq!((client.connection.in_flight(), world.nodes[node].shared.outstanding()), (0, 0));
     }
 }
 

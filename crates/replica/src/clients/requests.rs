@@ -62,6 +62,11 @@ impl Core {
             self.shared.settle(connection);
             return Sorted::Left;
         }
+        // Only a local session can be over before what its connection has sent is looked at; no other server could tell.
+        if self.rules.local_sessions && self.shared.sessions().get(connection.session()).is_none() {
+            self.shared.settle(connection);
+            return Sorted::Left;
+        }
         if *op == OpCode::CloseSession && self.is_local(connection.session()) {
             return match self.close_local(now_ms, connection, *xid, identities) {
                 Some(read) => Sorted::ClosesLocal(read),

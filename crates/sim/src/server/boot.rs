@@ -2,8 +2,7 @@
 //!
 //! What always holds here: what recovery finds is judged before the process says anything.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rookeeper_proto::Zxid;

@@ -154,18 +154,19 @@ impl Watches {
             return Err(format!("watches: {happening:?} of {path} at {zxid} was told, but nobody waits for it"));
         }
         let same = |one: &&Happened| (one.zxid, one.what) == (zxid, happening);
-        let mut events = model.happenings(path, Zxid(zxid.0 - 1)).iter().filter(same);
-        match events.next() {
-            None => return Err(format!("watches: {happening:?} of {path} at {zxid} was told, but did not happen")),
-            Some(event) if !rights::may_read(&event.acl, user) => {
-                return Err(format!("rights: user {user} was told of {happening:?} of {path} at {zxid}"));
-            }
-            Some(_) => {}
+        let happened = model.happenings(path, Zxid(zxid.0 - 1)).iter().filter(same);
+        // Within one transaction a node may go and come and go again, with other rights.
+        let events = happened.clone().filter(|event| rights::may_read(&event.acl, user)).count();
+        if happened.count() == 0 {
+            return Err(format!("watches: {happening:?} of {path} at {zxid} was told, but did not happen"));
+        }
+        if events == 0 {
+            return Err(format!("rights: user {user} was told of {happening:?} of {path} at {zxid}"));
         }
         if lasts {
             let told = self.told.entry((zxid, path.to_owned(), happening)).or_default();
             *told += 1;
-            if *told > 1 + events.count() {
+            if *told > events {
                 return Err(format!("watches: {happening:?} of {path} at {zxid} was told too often"));
             }
         }
@@ -194,7 +195,8 @@ impl Watches {
                 if due.zxid > zxid || !rights::may_read(&due.acl, user) {
                     continue;
                 }
-                let same = |one: &&Happened| (one.zxid, one.what) == (due.zxid, due.what);
+                let same =
+                    |one: &&Happened| (one.zxid, one.what) == (due.zxid, due.what) && rights::may_read(&one.acl, user);
                 let times = model.happenings(path, Zxid(due.zxid.0 - 1)).iter().filter(same).count();
                 if self.told.get(&(due.zxid, path.to_owned(), due.what)).is_none_or(|told| *told < times) {
                     let (what, at) = (due.what, due.zxid);

@@ -130,13 +130,9 @@ impl Member {
         }
     }
 
-    pub fn is_storing(&self) -> bool {
-        self.storing > 0
-    }
-
     /// Whether a vote may be cast: it names only what is durable.
     pub fn has_all_durable(&self, core: &Core) -> bool {
-        !self.is_storing() && core.history.durable() >= core.history.last()
+        self.storing == 0 && core.history.durable() >= core.history.last()
     }
 
     /// Whether there is a leader that a quorum has acknowledged.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use common::ensemble::{Client, Told, World, membership, settings};
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{OpCode, SessionId, Zxid};
-use rookeeper_replica::{EnsembleSettings, ServerRole, Serving};
+use rookeeper_replica::{EnsembleSettings, Input, ServerRole, Serving};
 
 #[test]
 fn three_servers_find_a_leader_and_serve_the_same() {
@@ -246,6 +246,27 @@ fn readers_who_ask_for_it_are_served_without_a_quorum() {
     }
     world.pass_ms(2000);
     assert!(!client.is_open());
+    world.is_in_agreement();
+}
+
+/// A slow disk delays a server whose leader is known without an election. Found in simulation.
+#[test]
+fn readers_are_sent_away_also_where_a_leader_is_found_without_an_election() {
+    let settings = EnsembleSettings { read_only_mode: true, local_sessions: true, ..settings(membership(4, &[4])) };
+    let mut world = World::with(settings);
+    world.pass_ms(1000);
+    let (leader, late) = (world.leader(), 3);
+    let mut client = world.connect(leader);
+    world.hold_back(late, |input| matches!(input, Input::Synced { .. } | Input::Stored(_)));
+    world.reconfig(&mut client, Some("server.4=127.0.0.1:2888:3888:participant;127.0.0.1:2181"), None);
+    world.pass_ms(4000);
+    assert_eq!(world.serving(late), Serving::ReadOnly, "{}", world.logs());
+    let reader = world.connect(late);
+    assert!(reader.is_open());
+    world.let_go();
+    world.pass_ms(1000);
+    assert_eq!(world.serving(late), Serving::Forwarding, "{}", world.logs());
+    assert!(!reader.is_open());
     world.is_in_agreement();
 }
 

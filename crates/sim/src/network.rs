@@ -192,7 +192,7 @@ impl World {
         self.schedule(now_us, Event::Input { server: target, life: other.life, input: Box::new(input) });
     }
 
-    fn end_of(&self, server: usize, link: LinkId) -> Option<(u64, Side)> {
+    pub(crate) fn end_of(&self, server: usize, link: LinkId) -> Option<(u64, Side)> {
         self.network.by_end.get(&End { server, life: self.servers[server].life, link }).copied()
     }
 

@@ -220,8 +220,8 @@ impl World {
         let mut heard = Vec::new();
         for mut input in inputs {
             match &input {
-                Input::FromLearner { packets, .. } if is_round => heard.push(packets.clone()),
-                Input::FromLearner { packets, .. } => self.note_heard(server, packets),
+                Input::FromLearner { link, packets } if is_round => heard.push((*link, packets.clone())),
+                Input::FromLearner { link, packets } => self.note_heard(server, *link, packets),
                 _ => {}
             }
             let before = self.tamper_before(server, &mut input);
@@ -243,16 +243,26 @@ impl World {
                 output => self.carry_out(server, output),
             }
         }
-        heard.iter().for_each(|packets| self.note_heard(server, packets));
+        heard.iter().for_each(|(link, packets)| self.note_heard(server, *link, packets));
         self.hand_over(server);
         self.observe(server);
         if is_tick {
             self.judge_overdue(server);
+            self.judge_wait(server, now);
         }
         for line in woken.into_keys() {
             self.run_line(line);
         }
         self.schedule_tick(server);
+    }
+
+    /// A replica whose time has come does what there is to do, and then waits. The server's thread would turn in circles otherwise.
+    fn judge_wait(&mut self, server: usize, now: Time) {
+        let Some(process) = &self.servers[server].process else { return };
+        let portions = i64::MIN;
+        if process.replica.deadline_ms().is_some_and(|due_ms| due_ms != portions && due_ms <= now.monotonic_ms) {
+            self.violated(format!("progress: server {} asks for time that has come already", server + 1));
+        }
     }
 
     fn schedule_tick(&mut self, server: usize) {

@@ -8,10 +8,11 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{OpCode, SessionId, Txn, TxnRecord};
 use rookeeper_replica::Serving;
-use rookeeper_zab::Record;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
+use rookeeper_zab::{LinkId, Record};
 
 use crate::checkers::Verdict;
+use crate::checkers::expiry::Expiry;
 use crate::checkers::requests::Request;
 use crate::world::{MS, World};
 
@@ -53,22 +54,23 @@ impl World {
         self.chronicle.refusals.proposed(record.header.zxid, applied);
     }
 
-    /// A server is about to take something in.
-    pub(crate) fn note_heard(&mut self, server: usize, packets: &[u8]) {
+    /// A leader takes in what a learner says. What waited while the link was dropped, or until then, is perhaps not looked at any more.
+    pub(crate) fn note_heard(&mut self, server: usize, link: LinkId, packets: &[u8]) {
         let now_ms = self.now_ms();
+        let note = if self.end_of(server, link).is_some() { Expiry::told } else { Expiry::excuses };
         let mut rest = packets;
         while let Ok(Some((packet, length))) = QuorumPacket::split(rest, MAX_PACKET_BYTES) {
             rest = &rest[length..];
             match packet {
                 QuorumPacket::Ping { touches: Some(touches), .. } => {
-                    touches.iter().for_each(|touch| self.expiry.told(server, now_ms, touch.session));
+                    touches.iter().for_each(|touch| note(&mut self.expiry, server, now_ms, touch.session));
                 }
                 // Of a session that only this server knows no other can tell anything.
                 QuorumPacket::Revalidate { session, .. } if !self.is_local_at(server, session) => {
-                    self.expiry.told(server, now_ms, session);
+                    note(&mut self.expiry, server, now_ms, session);
                 }
                 QuorumPacket::Request(request) if request.op == OpCode::CreateSession.number() => {
-                    self.expiry.told(server, now_ms, request.session);
+                    note(&mut self.expiry, server, now_ms, request.session);
                 }
                 _ => {}
             }

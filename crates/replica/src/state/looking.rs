@@ -98,10 +98,6 @@ impl Looking {
 
     /// The election is over.
     pub fn elected(&mut self, core: &mut Core, member: &Member, now: Time, leader: ServerId) -> Found {
-        if core.serving() == Serving::ReadOnly {
-            core.shared.status_board.serve(Serving::Nobody);
-            core.stop_serving(Vec::new(), Vec::new());
-        }
         let took_ms = now.monotonic_ms - self.since_ms;
         core.shared.status_board.update(|status| status.last_election_ms = took_ms);
         let state = member.election.state();
@@ -118,8 +114,12 @@ impl Looking {
         Found::new(leader, state)
     }
 
-    /// The role that follows from what was found.
+    /// The role that follows from what was found, with or without an election. Readers who were served without a leader come again.
     pub fn begin(self, core: &mut Core, member: &mut Member, now: Time, found: Found) -> Role {
+        if core.serving() == Serving::ReadOnly {
+            core.shared.status_board.serve(Serving::Nobody);
+            core.stop_serving(Vec::new(), Vec::new());
+        }
         member.stale_status = true;
         match found {
             Found::Lead => {
@@ -190,7 +190,8 @@ impl Looking {
     pub fn deadline_ms(&self, core: &Core, member: &Member) -> Option<i64> {
         let held = self.held.values().map(|held| held.since_ms + HOLD_MS).min();
         let look = match self.search {
-            Search::Waits { until_ms, .. } if !member.is_storing() => Some(until_ms),
+            // Otherwise it is the storage's answer that is waited for, not the time.
+            Search::Waits { until_ms, .. } if member.has_all_durable(core) => Some(until_ms),
             _ => None,
         };
         [held, look, self.read_only_at_ms(core, member)].into_iter().flatten().min()

@@ -46,8 +46,12 @@ struct Ears {
 impl Ears {
     /// The latest sign of life, or the beginning, from which on every session has its full timeout.
     fn alive_ms(&self, session: SessionId) -> i64 {
+        self.heard_ms(session).max(self.since_ms)
+    }
+
+    fn heard_ms(&self, session: SessionId) -> i64 {
         let heard = [self.clients.get(&session), self.learners.get(&session)];
-        heard.into_iter().flatten().copied().fold(self.since_ms, i64::max)
+        heard.into_iter().flatten().copied().max().unwrap_or(i64::MIN)
     }
 
     /// What a server that stood still may add: it notices that no more exactly than within a tick.
@@ -115,7 +119,8 @@ impl Expiry {
         let ears = self.ears.entry(server).or_default();
         ears.ending.insert(session);
         let Some(timeout_ms) = self.timeouts_ms.get(&session) else { return Ok(()) };
-        let silent_ms = now_ms - ears.alive_ms(session);
+        // A busy server is seen to serve in the first round after it began to.
+        let silent_ms = now_ms - ears.heard_ms(session).max(ears.since_ms - self.waits_ms);
         if silent_ms < *timeout_ms {
             return Err(format!(
                 "expiry: server {} lets session {session} expire after {silent_ms} ms of its {timeout_ms} ms",

@@ -24,7 +24,7 @@ const SEVERAL_VERSIONS: &[(&str, &str)] = &[
     ("thiserror-impl", "zookeeper-client: thiserror 1"),
 ];
 
-/// All that a core crate may be built of.
+/// All that a core crate, or one of those that work on files, may be built of.
 const CORE: &[(&str, &[&str])] = &[
     ("rookeeper-jute", &["serde", "thiserror"]),
     ("rookeeper-proto", &["rookeeper-jute", "serde", "thiserror"]),
@@ -36,6 +36,32 @@ const CORE: &[(&str, &[&str])] = &[
     (
         "rookeeper-replica",
         &["rookeeper-proto", "rookeeper-tree", "rookeeper-zab", "hashbrown", "parking_lot", "thiserror"],
+    ),
+    (
+        "rookeeper-store",
+        &[
+            "rookeeper-proto",
+            "rookeeper-tree",
+            "flate2",
+            "rustix",
+            "serde",
+            "simd-adler32",
+            "snap",
+            "thiserror",
+            "tracing",
+        ],
+    ),
+    (
+        "rookeeper-storage",
+        &[
+            "rookeeper-proto",
+            "rookeeper-tree",
+            "rookeeper-store",
+            "rookeeper-zab",
+            "rookeeper-replica",
+            "thiserror",
+            "tracing",
+        ],
     ),
 ];
 

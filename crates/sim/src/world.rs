@@ -539,7 +539,8 @@ impl World {
             }
             self.chronicle.compare_digest(0, zxid, tree.digest())?;
         }
-        let Some((number, server)) = self.members().next() else { return Ok(()) };
+        let is_up_to_date = |(number, _): &(usize, _)| !self.is_kept_out_by_its_promise(*number);
+        let Some((number, server)) = self.members().find(is_up_to_date) else { return Ok(()) };
         let Some(process) = &server.process else { return Ok(()) };
         let (replayed, live) = (progress::portrait(&tree), progress::portrait(&process.shared.tree()));
         match replayed.iter().zip(&live).find(|(one, other)| one != other) {

@@ -113,7 +113,7 @@ fn a_session_that_answers_to_a_connection_its_client_has_left() {
 
 #[test]
 fn a_session_that_ends_early_or_never() {
-    is_seen(Sabotage::ExpiresAtOnce, 3, &["expiry:"]);
+    is_seen(Sabotage::ExpiresAtOnce, 3, &["expiry:", "progress:"]);
     is_seen(Sabotage::ExpiresEarly, 3, &["expiry:"]);
     is_seen(Sabotage::NeverExpires, 3, &["expiry:"]);
     is_seen(Sabotage::IgnoresTouches, 3, &["expiry:"]);

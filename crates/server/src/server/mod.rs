@@ -4,9 +4,10 @@
 //! the threads, accept. Stop, in the other direction: accept no more, close connections, let the replica and the storage finish what they
 //! have, release the lock.
 //!
-//! Reading order: `recover.rs`, the files; `open.rs`, the ports; `spawn.rs`, the threads; here, how these follow each other. `starting.rs` tells
+//! Reading order: `recover.rs` and `data_directory.rs`, the files; `open.rs`, the ports; `spawn.rs`, the threads; here, how these follow each other. `starting.rs` tells
 //! how far a start is that lasts, `membership_at_start.rs` finds which members count, `room.rs` whether the disk is full.
 
+pub(crate) mod data_directory;
 pub(crate) mod membership_at_start;
 mod open;
 mod recover;
@@ -36,7 +37,6 @@ use crate::observe::figures::Figures;
 use crate::observe::report::{self, ReportSources};
 use crate::ports::client::{listener, memory};
 use crate::ports::election::{Contacts, ElectionPort};
-use crate::storage;
 use crate::threads::replica_thread::ReplicaRuntime;
 use crate::version;
 
@@ -74,7 +74,7 @@ impl Server {
         let figures = Arc::new(Figures::default());
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
-        let settings = config.replica_settings(storage::secret_seed(), memory::default_limit_bytes());
+        let settings = config.replica_settings(data_directory::secret_seed(), memory::default_limit_bytes());
         let shared = Arc::new(Shared::new(settings, tree, wall_ms()));
         if let Some((count, first)) = mismatches {
             shared.statistics.note_digest_mismatches(count, first);

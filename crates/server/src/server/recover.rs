@@ -13,12 +13,12 @@ use rookeeper_storage::{Files, Secured};
 use rookeeper_store::{DirectoryLock, WrittenSnapshot};
 use rookeeper_tree::Tree;
 
+use super::data_directory::{self, Opened};
 use super::starting::{Starting, Step};
 use super::{membership_at_start, room};
 use crate::config::Config;
 use crate::failure::{ExitCode, Failure};
 use crate::observe::figures::Figures;
-use crate::storage::{self, Opened};
 
 /// What a start found in its files.
 pub(super) struct Recovered {
@@ -54,7 +54,7 @@ pub(super) async fn recover(mut config: Config, figures: &Figures, starting: &St
     let opened = {
         let config = config.clone();
         without_waiting(move || {
-            let opened = storage::open(&config)?;
+            let opened = data_directory::open(&config)?;
             room::check(&config.directories.log_dir(), config.log.pre_alloc_size_kib << 10)?;
             Ok(opened)
         })

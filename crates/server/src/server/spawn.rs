@@ -11,13 +11,13 @@ use rookeeper_storage::{Batching, Files, Snapshotter, StorageWorker};
 use rookeeper_store::WrittenSnapshot;
 use tokio::sync::mpsc;
 
+use super::data_directory;
 use crate::clock::Clock;
 use crate::config::{Config, OnMismatch};
 use crate::failure::{ExitCode, Failure, Failures};
 use crate::observe::activity::Activities;
 use crate::observe::figures::Figures;
 use crate::observe::report::ReportSources;
-use crate::storage;
 use crate::threads::log_position::LogPosition;
 use crate::threads::replica_thread::{self, EnsemblePorts, INPUT_QUEUE, ReplicaRuntime, ReplicaThread};
 use crate::threads::snapshot_thread::{self, SnapshotRequests, SnapshotThread};
@@ -66,11 +66,11 @@ pub(super) fn spawn(
     let position = Arc::new(LogPosition::new(zxid));
     let (snapshots, snapshot_requests) = SnapshotRequests::new();
     let written = first_snapshot.as_ref().map(|(written, _)| written);
-    let purge_options = storage::purge_options(config);
+    let purge_options = data_directory::purge_options(config);
     let snapshot_thread = SnapshotThread {
         snapshotter: Snapshotter::new(files.clone(), shared.clone(), purge_options, written),
         position: position.clone(),
-        purge_interval: storage::purge_interval(config),
+        purge_interval: data_directory::purge_interval(config),
         figures: figures.clone(),
         failures: failures.clone(),
         activities: activities.clone(),
@@ -100,7 +100,7 @@ pub(super) fn spawn(
         },
     };
     let storage_thread = StorageThread {
-        config_files: storage::config_files(config, &files),
+        config_files: data_directory::config_files(config, &files),
         worker: StorageWorker::new(files, shared, zxid, batching(config)),
         jobs,
         answers,

@@ -225,7 +225,7 @@ mod tests {
     use rookeeper_tree::Tree;
 
     use super::*;
-    use crate::storage::files_of_test;
+    use crate::server::data_directory::files_of_test;
 
     fn create(counter: i64) -> TxnRecord {
         let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid::new(1, counter as u32), time_ms: 1 };

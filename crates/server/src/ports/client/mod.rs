@@ -2,9 +2,10 @@
 //!
 //! - `listener.rs`: accepts within the limits and gives each connection a task
 //! - `moving.rs`: the port of another membership, opened while the server runs
-//! - `connection.rs`: one connection from its first byte to its last
+//! - `connection/`: one connection from its first byte to its last
 //! - `throttle.rs`: how many sessions may begin in a time
 //! - `memory.rs`: what clients may make this server hold
+//! - `requests_table.rs`: what becomes of each request, for COMPAT.md
 //!
 //! Counterpart in the original: `ServerCnxnFactory` and `ServerCnxn`.
 
@@ -12,4 +13,5 @@ pub(crate) mod connection;
 pub(crate) mod listener;
 pub(crate) mod memory;
 pub(crate) mod moving;
+pub(crate) mod requests_table;
 pub(crate) mod throttle;

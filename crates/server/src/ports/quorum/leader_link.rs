@@ -20,7 +20,7 @@ use super::outgoing::{Job, Jobs};
 use super::packets::{PacketReader, ReadError};
 use crate::net::dial;
 use crate::net::stream::{self, KeepAlive};
-use crate::storage::secret_seed;
+use crate::server::data_directory::secret_seed;
 
 /// Bytes that may wait for the leader.
 pub(super) const MAX_WAITING_BYTES: usize = 256 << 20;

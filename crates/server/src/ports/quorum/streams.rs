@@ -15,7 +15,7 @@ use rookeeper_store::catch_up::CatchUp;
 use rookeeper_store::snapshot_stream::SnapshotSender;
 use tokio::sync::mpsc;
 
-use crate::storage::PORTION_BYTES;
+use crate::server::data_directory::PORTION_BYTES;
 
 /// Portions that wait to be sent.
 const PORTIONS: usize = 4;

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{PeerQueue, QuorumPort, QuorumPortSettings, outgoing, peer_queue};
 use crate::failure::ExitCode;
 use crate::net::door::Door;
-use crate::storage::files_of_test;
+use crate::server::data_directory::files_of_test;
 
 /// Nothing here takes longer unless it hangs.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -12,9 +12,9 @@ use rookeeper_store::{
 };
 use tracing::info;
 
+use super::membership_at_start;
 use crate::config::{Config, OnMismatch, SnapshotCompression, Source};
 use crate::failure::Failure;
-use crate::server::membership_at_start;
 use crate::threads::storage_thread::ConfigFiles;
 
 /// Bytes of the tree encoded under one lock: readers and the apply step wait no longer than this takes, about a tenth of a millisecond.

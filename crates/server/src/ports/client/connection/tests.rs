@@ -3,21 +3,23 @@
 //! The rules by themselves are tested where they are made; here it is shown that the task follows them, whatever it waits for.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
-use rookeeper_proto::connect::ConnectResponse;
+use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::event::AddWatchMode;
-use rookeeper_proto::frame::PING_XID;
+use rookeeper_proto::frame::{self, PING_XID, RequestHeader};
 use rookeeper_proto::request::SetDataRequest;
-use rookeeper_proto::{Acl, SessionId, jute};
+use rookeeper_proto::{Acl, OpCode, SessionId, Zxid, jute};
 use rookeeper_replica::conversation::UNSENT_BYTES;
-use rookeeper_replica::{Output, Replica, Settings, Shared};
+use rookeeper_replica::{Input, Output, Replica, Settings, Shared};
 use rookeeper_tree::{Tree, WatcherId};
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::socket::sleep_until;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Source};

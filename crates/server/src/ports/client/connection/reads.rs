@@ -1,0 +1,116 @@
+//! Reads that the task answers itself, from the shared tree.
+//!
+//! What always holds here: nothing of the connection's session is on its way when a read is answered here, so the answer is as late as the
+//! session may demand; the answer is in the outbox before the tree is unlocked, so that no event of a watch overtakes it; the tree is locked
+//! for a batch or a portion at a time, for the apply step waits meanwhile.
+
+use rookeeper_proto::frame::{self, RequestHeader};
+use rookeeper_proto::{OpCode, Zxid};
+use rookeeper_replica::{LongRead, long_read, read};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Task;
+use super::ending::End;
+
+/// Bytes of answers gathered under one lock of the tree: longer would keep the apply step waiting.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Reads answered under one lock of the tree, for reads with small answers take their time too.
+const BATCH_READS: usize = 64;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
+    /// Answers the reads at the head of the input under one lock of the tree, up to a read that is to be answered in portions. Returns how
+    /// many it answered.
+    pub(super) fn answer_reads(&mut self) -> usize {
+        let shared = &self.context.shared;
+        let tree = shared.tree();
+        shared.serve_deferred_to(&self.connection);
+        let (mut frames, mut reads, mut last) = (0, 0, (OpCode::Ping, 0));
+        while self.scratch.len() < BATCH_BYTES && reads < BATCH_READS {
+            let Ok(Some((payload, length))) = frame::split(self.input.pending(), self.context.max_frame_bytes) else {
+                break;
+            };
+            let Some((header, body)) = RequestHeader::split(payload) else { break };
+            let is_read = |op: &OpCode| {
+                op.is_client_request()
+                    && !op.is_write()
+                    && !matches!(op, OpCode::Auth | OpCode::Sasl)
+                    && self.is_answered_here(*op)
+            };
+            let Some(op) = OpCode::from_i32(header.op).filter(is_read) else { break };
+            if long_read::is_long(op, body.len()) || long_read::lists_many(&tree, op, body) {
+                break;
+            }
+            let request = (header.xid, op, body);
+            frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
+            reads += 1;
+            last = (op, header.xid);
+            self.input.consume(length);
+            self.conversation.consumed(length);
+        }
+        self.connection.outbox.append_frames(frames, |output| {
+            if output.is_empty() {
+                std::mem::swap(output, &mut self.scratch);
+            } else {
+                output.append(&mut self.scratch);
+            }
+        });
+        // An outbox that is closed took nothing: nobody wants the answers of a connection that is over.
+        self.scratch.clear();
+        let zxid = tree.last_zxid();
+        drop(tree);
+        self.count_received(reads as u64);
+        if reads > 0 {
+            self.note_reads(reads as u64, last, zxid);
+        }
+        reads
+    }
+
+    /// Counts `count` reads that were answered without a wait; `last` is the last of them, and `zxid` the state that it saw.
+    fn note_reads(&self, count: u64, last: (OpCode, i32), zxid: Zxid) {
+        let statistics = &self.context.shared.statistics;
+        statistics.request_latency_ms.record_many(0, count);
+        statistics.read_latency_ms.record_many(0, count);
+        let now_ms = self.context.clock.monotonic_ms();
+        self.connection.statistics.answered(count, last, zxid, now_ms, 0);
+    }
+
+    /// Answers the read at the head of the input, which looks at many nodes, with the tree locked for a portion at a time.
+    pub(super) async fn answer_in_portions(&mut self) -> Result<(), End> {
+        let Some((payload, length)) = frame::split(self.input.pending(), self.context.max_frame_bytes)? else {
+            return Ok(());
+        };
+        let payload = payload.to_vec();
+        self.consume(length);
+        let (header, body) = RequestHeader::split(&payload).ok_or(End::Undecodable("request header"))?;
+        let op = OpCode::from_i32(header.op).ok_or(End::Undecodable("request header"))?;
+        let xid = header.xid;
+        let mut read = LongRead::new((xid, op, body));
+        let zxid = loop {
+            {
+                let shared = &self.context.shared;
+                let tree = shared.tree();
+                shared.serve_deferred_to(&self.connection);
+                let (frames, done) = read.go_on(shared, &tree, &self.connection, &self.identities, &mut self.scratch);
+                if done {
+                    let zxid = tree.last_zxid();
+                    let _tree = (!read.has_place()).then_some(tree);
+                    self.connection.outbox.fill(frames, &mut self.scratch);
+                    break zxid;
+                }
+                self.connection.outbox.append_frames(frames, |output| output.append(&mut self.scratch));
+            }
+            if !self.connection.outbox.is_open() {
+                return Err(End::ByServer);
+            }
+            tokio::task::yield_now().await;
+        };
+        self.note_reads(1, (op, xid), zxid);
+        Ok(())
+    }
+
+    /// Whether a request that is no write is answered from the tree. In an ensemble a sync is not, for it asks whether the tree is recent.
+    pub(super) fn is_answered_here(&self, op: OpCode) -> bool {
+        op != OpCode::Sync || self.context.config.ensemble.is_none()
+    }
+}

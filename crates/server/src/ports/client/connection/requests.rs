@@ -1,0 +1,174 @@
+//! What becomes of each frame of a client: answered here, handed to the replica, refused, or left where it is for now.
+//!
+//! What always holds here: frames are looked at in the order in which they came, and a frame that has to wait makes those behind it wait;
+//! a frame is consumed only when its place in that order is certain; nothing is decoded twice but the header.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use rookeeper_proto::frame::{self, ReplyHeader, RequestHeader};
+use rookeeper_proto::request::WriteRequest;
+use rookeeper_proto::{ErrorCode, OpCode, Zxid, jute};
+use rookeeper_replica::{Input, Next, ReadFrame, long_read, read};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::ending::End;
+use super::{Task, authentication};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
+    /// Looks at the frames that have arrived, up to the one for which the task has to wait.
+    pub(super) async fn look(&mut self) -> Result<Next, End> {
+        loop {
+            if let Some(next) = self.look_at_one().await? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Looks at the frame at the head of the input. Returns what the task waits for, where no other frame is to be looked at before.
+    async fn look_at_one(&mut self) -> Result<Option<Next>, End> {
+        let limit = self.context.config.requests.global_outstanding_limit as usize;
+        if !self.conversation.may_look(self.context.shared.outstanding() > limit) {
+            return Ok(Some(Next::Settle));
+        }
+        let limit = self.context.max_frame_bytes;
+        let Some((payload, length)) = frame::split(self.input.pending(), limit)? else { return Ok(Some(Next::Read)) };
+        let (header, body) = RequestHeader::split(payload).ok_or(End::Undecodable("request header"))?;
+        let xid = header.xid;
+        let Some(op) = OpCode::from_i32(header.op).filter(|op| op.is_client_request()) else {
+            if self.connection.in_flight() == 0 {
+                self.refuse(xid, Zxid(-1), ErrorCode::Unimplemented);
+            }
+            return Ok(Some(Next::Settle));
+        };
+        match op {
+            OpCode::Auth => {
+                let verdict = self.judge(body);
+                self.consume(length);
+                return self.answer_auth(xid, verdict);
+            }
+            OpCode::Sasl => {
+                if !authentication::is_sasl_packet(body) {
+                    return Err(End::Undecodable("SASL packet"));
+                }
+                self.consume(length);
+                self.answer_sasl(xid);
+            }
+            _ if !self.may_request() => {
+                self.refuse(xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
+                return Ok(Some(Next::Settle));
+            }
+            op if op.is_write() => {
+                let write = self.write(xid, op, body);
+                self.consume(length);
+                self.conversation.submitted(length);
+                self.submit(write).await?;
+            }
+            op if long_read::is_long(op, body.len()) => {
+                // Behind a write a long read waits here: the replica must not be kept that long.
+                if self.connection.in_flight() > 0 {
+                    return Ok(Some(Next::Settle));
+                }
+                self.answer_in_portions().await?;
+            }
+            op if self.connection.in_flight() == 0 && self.is_answered_here(op) => {
+                if self.answer_reads() == 0 {
+                    // The read at the head lists very many children.
+                    self.answer_in_portions().await?;
+                }
+            }
+            OpCode::GetChildren | OpCode::GetChildren2
+                if long_read::lists_many(&self.context.shared.tree(), op, body) =>
+            {
+                // Behind a write this waits too.
+                return Ok(Some(Next::Settle));
+            }
+            op => {
+                let read = self.read(xid, op, body);
+                let answer_bytes = self.foreseen_bytes(&read);
+                self.consume(length);
+                self.conversation.submitted(length + answer_bytes);
+                self.submit(Input::Read { connection: self.connection.clone(), read }).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// A write, as the replica gets it. The body goes with it where it may have to be forwarded to a leader.
+    fn write(&self, xid: i32, op: OpCode, body: &[u8]) -> Input {
+        Input::Write {
+            connection: self.connection.clone(),
+            xid,
+            op,
+            request: WriteRequest::decode(op, body).ok(),
+            body: if self.context.shared.forwards() { body.to_vec() } else { Vec::new() },
+            identities: self.identities.clone(),
+        }
+    }
+
+    /// A read that waits in the replica for what is before it.
+    fn read(&self, xid: i32, op: OpCode, body: &[u8]) -> ReadFrame {
+        ReadFrame {
+            xid,
+            op,
+            body: body.to_vec(),
+            identities: self.identities.clone(),
+            received_ms: self.context.clock.monotonic_ms(),
+        }
+    }
+
+    /// Bytes of the answer to a read that waits in the replica, for that answer is made whether there is room for it or not. Zero where
+    /// nothing limits answers.
+    fn foreseen_bytes(&self, read: &ReadFrame) -> usize {
+        match self.conversation.weighs_answers() {
+            true => read::weight(&self.context.shared, &self.context.shared.tree(), read.op, &read.body),
+            false => 0,
+        }
+    }
+
+    /// Answers without regard to what is on its way: only authentication does that.
+    pub(super) fn reply_at_once(&self, header: ReplyHeader, body: &[u8]) {
+        self.connection.outbox.append(|output| {
+            frame::append(output, |output| {
+                jute::append(output, &header);
+                output.extend_from_slice(body);
+            });
+        });
+    }
+
+    /// The last answer of this connection. Its session lives on.
+    pub(super) fn refuse(&mut self, xid: i32, zxid: Zxid, code: ErrorCode) {
+        self.reply_at_once(ReplyHeader { xid, zxid, err: code.number() }, &[]);
+        self.connection.outbox.finish();
+    }
+
+    /// The frame at the head of the input, of `length` bytes, has been dealt with.
+    pub(super) fn consume(&mut self, length: usize) {
+        self.input.consume(length);
+        self.conversation.consumed(length);
+        self.count_received(1);
+    }
+
+    /// Counts frames that were read.
+    pub(super) fn count_received(&self, count: u64) {
+        self.connection.statistics.received.fetch_add(count, Relaxed);
+        self.context.shared.statistics.packets_received.fetch_add(count, Relaxed);
+    }
+
+    /// Hands something to the replica, waiting where its queue is full.
+    pub(super) async fn submit(&self, input: Input) -> Result<(), End> {
+        if matches!(input, Input::Write { .. } | Input::Read { .. }) {
+            self.context.shared.submit(&self.connection);
+        }
+        match self.context.inputs.try_send(input) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(End::ByServer),
+            Err(TrySendError::Full(input)) => {
+                self.conversation.waits_for_server(true);
+                let sent = self.context.inputs.send(input).await;
+                self.conversation.waits_for_server(false);
+                sent.map_err(|_| End::ByServer)
+            }
+        }
+    }
+}

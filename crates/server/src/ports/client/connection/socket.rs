@@ -1,0 +1,218 @@
+//! Between the task and its stream: the bytes that arrived, the bytes to be sent, and the wait for either.
+//!
+//! What always holds here: memory grows with what arrives, never with what a length prefix promises; a buffer that was large for one
+//! request or one answer is small again when that is over; a wait ends when the connection does.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+
+use rookeeper_replica::{Drained, Next};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::Instant;
+
+use super::Task;
+use super::ending::End;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// Buffers of an idle connection keep no more room than this.
+const IDLE_BYTES: usize = 16 << 10;
+
+/// Bytes that arrived and were not consumed.
+#[derive(Default)]
+pub(super) struct Received {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// Bytes that were taken from the outbox; the first `sent` are with the stream already.
+#[derive(Default)]
+pub(super) struct Unsent {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// What the stream did while the task waited.
+enum Woken {
+    /// Nothing: something else happened.
+    No,
+    Sent(usize),
+    Received(usize),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
+    /// Sends what the stream takes without waiting.
+    pub(super) fn flush(&mut self) -> Result<(), End> {
+        let before = self.sending.held_bytes();
+        let drained = match self.conversation.takes() {
+            true => {
+                let drained = self.connection.outbox.take(&mut self.sending.bytes);
+                self.context.note_sent(&self.connection, &mut self.noted_frames);
+                drained
+            }
+            // What stays in the outbox is under its limit.
+            false => self.connection.outbox.peek(),
+        };
+        let taken = self.sending.held_bytes() - before;
+        let sent = self.sending.send_available(&mut self.stream)?;
+        self.conversation.flushed(|| self.context.clock.monotonic_ms(), taken, sent, &drained);
+        Ok(())
+    }
+
+    /// Waits until there is something to send, room to send it, or what `next` says; and reads what has arrived.
+    pub(super) async fn wait(&mut self, next: Next) -> Result<(), End> {
+        let deadline = self.conversation.deadline_ms().map(|due_ms| self.context.clock.instant(due_ms));
+        let reads = self.conversation.reads(next);
+        let Task { stream, conversation, input, sending, .. } = self;
+        let happens = poll_fn(|context| {
+            if let Poll::Ready(sent) = sending.poll_send(stream, context) {
+                return Poll::Ready(sent.map(Woken::Sent));
+            }
+            if conversation.poll(context, next).is_ready() {
+                return Poll::Ready(Ok(Woken::No));
+            }
+            match reads {
+                true => input.poll_read(stream, context).map_ok(Woken::Received),
+                false => Poll::Pending,
+            }
+        });
+        let woken = tokio::select! {
+            biased;
+            woken = happens => woken?,
+            () = sleep_until(deadline), if deadline.is_some() => Woken::No,
+        };
+        match woken {
+            Woken::No => {}
+            Woken::Sent(count) => {
+                self.conversation.flushed(|| self.context.clock.monotonic_ms(), 0, count, &Drained::Bytes);
+            }
+            Woken::Received(0) => self.conversation.hung_up(),
+            Woken::Received(count) => {
+                self.conversation.received(self.context.clock.monotonic_ms(), count);
+                self.context.shared.statistics.bytes_received.fetch_add(count as u64, Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Received {
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// The first four of the pending bytes, which are there.
+    pub(super) fn first_four(&self) -> [u8; 4] {
+        let mut four = [0; 4];
+        four.copy_from_slice(&self.pending()[..4]);
+        four
+    }
+
+    pub(super) fn consume(&mut self, length: usize) {
+        self.start += length;
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+            // Idle connections should cost little.
+            if self.bytes.capacity() > IDLE_BYTES {
+                self.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// Reads what has arrived, zero bytes at the end of the stream.
+    fn poll_read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        let room = READ_BYTES.min(self.bytes.len().max(4 << 10));
+        self.bytes.reserve(room);
+        pin!(stream.read_buf(&mut self.bytes)).poll(context)
+    }
+}
+
+impl Unsent {
+    /// Bytes that stand in memory, among them some that were sent.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Sends what the stream takes now, and tells how many bytes that were. Nobody is woken when it takes more.
+    fn send_available(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<usize> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut count = 0;
+        while let Poll::Ready(sent) = self.poll_write(stream, &mut context) {
+            count += sent?;
+        }
+        self.tidy_up();
+        Ok(count)
+    }
+
+    /// Sends some of what there is. Pending where there is nothing, or the stream takes nothing.
+    fn poll_send(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(stream, context).map_ok(|count| {
+            self.tidy_up();
+            count
+        })
+    }
+
+    fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.sent == self.bytes.len() {
+            return Poll::Pending;
+        }
+        Pin::new(stream).poll_write(context, &self.bytes[self.sent..]).map(|sent| match sent? {
+            // A stream that takes no byte of some will never take any.
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            count => {
+                self.sent += count;
+                Ok(count)
+            }
+        })
+    }
+
+    /// Gives back the memory of what is sent.
+    fn tidy_up(&mut self) {
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+            // One large answer must not keep its memory for the life of the connection.
+            if self.bytes.capacity() > IDLE_BYTES {
+                self.bytes = Vec::new();
+            }
+        } else if self.sent > self.bytes.len() / 2 {
+            // Nor must the sent half of it, for as long as the rest takes.
+            self.bytes.drain(..self.sent);
+            self.bytes.shrink_to(READ_BYTES);
+            self.sent = 0;
+        }
+    }
+}
+
+/// Never, where there is no deadline.
+pub(super) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,4 +1,4 @@
-//! A snapshot file, plain or compressed: loaded, verified, recovered from, written again in every form.
+//! A snapshot file, plain or compressed: loaded, verified, recovered from, written again in every form; its body as a leader's stream.
 //!
 //! The input is the file; its first bytes tell the compression. A plain one is tried again with its seals made right, so that what stands
 //! between them is looked at too. What always holds: what loads is a sound tree and has the right seals; written again it is the same tree.
@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rookeeper_proto::Zxid;
 use rookeeper_proto::jute::Deserializer;
+use rookeeper_proto::quorum::SNAPSHOT_SIGNATURE;
 use rookeeper_proto::snapshot::{AclEntry, FileHeader, NodeEntry, SessionEntry};
 use rookeeper_store::snapshot_reader::{load, verify};
+use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver};
 use rookeeper_store::{
     Compression, Directories, RecoveryOptions, SimDisk, SnapshotOptions, names, recover, write_snapshot,
 };
@@ -19,6 +21,9 @@ use crate::replay;
 
 /// The largest string or buffer, smaller than in earnest, so that it is met.
 const MAX_RECORD_BYTES: usize = 64 << 10;
+
+/// Behind the nodes: a checksum, and the string `/`.
+const SEAL_BYTES: usize = 13;
 
 /// A compressed input may stand for a thousand times as many bytes; what is larger than this is only verified, which takes no memory.
 const MAX_CONTENT_BYTES: usize = 128 << 10;
@@ -34,7 +39,40 @@ pub fn run(bytes: &[u8]) {
         && let Some(sealed) = sealed(bytes)
     {
         try_file(&sealed, compression);
+        try_stream(&sealed, bytes.len() % 97 + 1);
     }
+}
+
+/// The same body as a leader sends it, in pieces: what is a tree in a file is that tree in a stream.
+fn try_stream(file: &[u8], piece_bytes: usize) {
+    let zxid = Zxid(i64::MAX);
+    let dir = directories().snapshot_dir;
+    let disk = SimDisk::new(1);
+    disk.put(&dir.join(names::snapshot(zxid, Compression::None)), file);
+    let of_file = load(&disk, &dir, zxid, Compression::None, MAX_RECORD_BYTES).ok().map(|loaded| loaded.tree);
+    let body = &file[FileHeader::LENGTH..file.len() - SEAL_BYTES];
+    let stream = [body, &(SNAPSHOT_SIGNATURE.len() as u32).to_be_bytes(), SNAPSHOT_SIGNATURE].concat();
+    let mut receiver = SnapshotReceiver::new(zxid, 0);
+    let mut of_stream = None;
+    for piece in stream.chunks(piece_bytes) {
+        match receiver.feed(piece) {
+            Ok(Progress::NeedMore) => {}
+            Ok(Progress::Done { tree, .. }) => {
+                of_stream = Some(tree);
+                break;
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                break;
+            }
+        }
+    }
+    let what = |tree: &Option<Tree>| tree.as_ref().map(|tree| (tree.digest(), tree.node_count()));
+    // The stream's limit is the larger one.
+    assert!(
+        of_file.is_none() || what(&of_stream) == what(&of_file),
+        "a file and a stream of the same body are the same tree"
+    );
 }
 
 /// The snapshot with its magic and its first seal right and nothing behind it; `None` where its nodes do not end.

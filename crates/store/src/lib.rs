@@ -5,7 +5,8 @@
 //!   file as a whole
 //! - [`names`], [`directories`], [`lock`]: which files there are, where, and for whom
 //! - [`log_writer`] with [`roll_policy`]; [`log_reader`]
-//! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions
+//! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions; `snapshot_body`, what a file and a stream
+//!   have in common, parsed
 //! - [`recovery`] with [`report`]: from the files to the tree
 //! - for members of an ensemble: [`member`], [`epoch_files`]; [`truncate`], giving up history for a leader's; [`catch_up`] and
 //!   [`snapshot_stream`], handing history on to learners
@@ -39,6 +40,7 @@ pub mod replace;
 pub mod report;
 pub mod roll_policy;
 pub mod sim_disk;
+mod snapshot_body;
 mod snapshot_file;
 pub mod snapshot_reader;
 pub mod snapshot_stream;

@@ -11,19 +11,19 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rookeeper_proto::jute::{self, Text};
-use rookeeper_proto::snapshot::{AclEntry, DigestTrailer, END_OF_NODES, FileHeader};
+use rookeeper_proto::snapshot::{DigestTrailer, FileHeader};
 use rookeeper_proto::txn::Digest;
-use rookeeper_proto::{Acl, SessionId, StatPersisted, Zxid};
+use rookeeper_proto::{Zxid, jute};
 use rookeeper_tree::{Tree, TreeBuilder};
 
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::names::{self, Compression};
+use crate::snapshot_body::{SnapshotBody, WrongBody};
 use crate::snapshot_file;
 
+/// How much is read at a time, in bytes.
 const WINDOW: usize = 64 << 10;
-const STAT: usize = 60;
 const SEAL: usize = 13;
 const DIGEST_TRAILER: usize = 20 + SEAL;
 const ZXID_TRAILER: usize = 8 + SEAL;
@@ -60,7 +60,7 @@ pub fn load(disk: &dyn Disk, dir: &Path, zxid: Zxid, compression: Compression, l
 
 /// Reads a snapshot into a tree that was begun elsewhere, which is how the seed of its tables is chosen.
 pub(crate) fn load_into(
-    mut builder: TreeBuilder,
+    builder: TreeBuilder,
     disk: &dyn Disk,
     dir: &Path,
     zxid: Zxid,
@@ -68,25 +68,25 @@ pub(crate) fn load_into(
     limit: usize,
 ) -> Result<LoadedSnapshot> {
     let path = dir.join(names::snapshot(zxid, compression));
-    let info = read(disk, &path, compression, limit, Some(&mut builder))?;
-    let tree = builder.finish(zxid).map_err(|error| StoreError::damaged(&path, None, error.to_string()))?;
-    Ok(LoadedSnapshot { tree, info })
+    let (info, body) = read(disk, &path, compression, SnapshotBody::new(Some(builder), limit))?;
+    let tree = body.finish(zxid).map_err(|error| StoreError::damaged(&path, None, error.to_string()))?;
+    Ok(LoadedSnapshot { tree: tree.expect("this body has a builder"), info })
 }
 
 /// Reads a snapshot for its seals alone.
 pub fn verify(disk: &dyn Disk, dir: &Path, zxid: Zxid, compression: Compression, limit: usize) -> Result<SnapshotInfo> {
-    read(disk, &dir.join(names::snapshot(zxid, compression)), compression, limit, None)
+    let path = dir.join(names::snapshot(zxid, compression));
+    Ok(read(disk, &path, compression, SnapshotBody::new(None, limit))?.0)
 }
 
 fn read(
     disk: &dyn Disk,
     path: &Path,
     compression: Compression,
-    limit: usize,
-    mut builder: Option<&mut TreeBuilder>,
-) -> Result<SnapshotInfo> {
+    mut body: SnapshotBody,
+) -> Result<(SnapshotInfo, SnapshotBody)> {
     let stream = snapshot_file::reader(disk, path, compression).map_err(|error| of_stream(path, 0, error))?;
-    let mut input = Input::new(stream, path, limit);
+    let mut input = Input::new(stream, path);
     let magic_offset = input.position();
     let header: FileHeader = input.record(FileHeader::LENGTH)?;
     if header.magic != FileHeader::SNAPSHOT.magic {
@@ -95,42 +95,10 @@ fn read(
     if header.version > crate::FORMAT_VERSION {
         return Err(StoreError::Newer { path: path.to_owned(), version: header.version });
     }
-    let mut info = SnapshotInfo::default();
-    for _ in 0..input.int()? {
-        let (session, timeout_ms): (SessionId, i32) = input.record(12)?;
-        info.sessions += 1;
-        if let Some(builder) = builder.as_deref_mut() {
-            builder.add_session(session, timeout_ms);
-        }
-    }
-    for _ in 0..input.int()? {
-        let entry = input.acl_entry()?;
-        if let Some(builder) = builder.as_deref_mut() {
-            // A null list is the open one.
-            let list = entry.acl.unwrap_or_else(Acl::open);
-            builder.add_acl(entry.acl_id, list).map_err(|error| input.damaged(error.to_string()))?;
-        }
-    }
-    let mut path_bytes = Vec::new();
-    let mut data = Vec::new();
-    loop {
-        input.string_bytes(&mut path_bytes)?;
-        let node_path: Text<'_> =
-            jute::from_slice(&path_bytes).map_err(|error| input.damaged(format!("a node's path: {error}")))?;
-        if *node_path == *END_OF_NODES {
-            break;
-        }
-        let has_data = input.buffer(&mut data)?;
-        let acl_id: i64 = input.record(8)?;
-        let stat: StatPersisted = input.record(STAT)?;
-        info.nodes += 1;
-        if let Some(builder) = builder.as_deref_mut() {
-            let data = has_data.then_some(data.as_slice());
-            builder.add_node(&node_path, data, acl_id, stat).map_err(|error| input.damaged(error.to_string()))?;
-        }
-    }
+    input.body(&mut body)?;
+    let mut info = SnapshotInfo { nodes: body.nodes, sessions: body.sessions, ..SnapshotInfo::default() };
     read_trailers(&mut input, &mut info)?;
-    Ok(info)
+    Ok((info, body))
 }
 
 fn read_trailers(input: &mut Input, info: &mut SnapshotInfo) -> Result<()> {
@@ -172,7 +140,6 @@ fn of_stream(path: &Path, offset: u64, error: io::Error) -> StoreError {
 struct Input {
     stream: Box<dyn Read>,
     path: PathBuf,
-    limit: usize,
     window: Vec<u8>,
     taken: usize,
     /// The part of the window that is in the checksum.
@@ -183,11 +150,10 @@ struct Input {
 }
 
 impl Input {
-    fn new(stream: Box<dyn Read>, path: &Path, limit: usize) -> Input {
+    fn new(stream: Box<dyn Read>, path: &Path) -> Input {
         Input {
             stream,
             path: path.to_owned(),
-            limit,
             window: Vec::with_capacity(WINDOW),
             taken: 0,
             summed: 0,
@@ -209,14 +175,18 @@ impl Input {
         self.summed = self.taken;
     }
 
-    /// Reads on; false at the end.
+    /// Reads on, behind what was not taken; false at the end.
     fn refill(&mut self) -> Result<bool> {
         self.sum();
-        let left = self.window.len() - self.taken;
-        self.window.copy_within(self.taken.., 0);
         self.window_start += self.taken as u64;
+        self.window.drain(..self.taken);
         (self.taken, self.summed) = (0, 0);
-        self.window.resize(WINDOW, 0);
+        let left = self.window.len();
+        // A large record must not keep its memory for ever.
+        if left < WINDOW {
+            self.window.shrink_to(2 * WINDOW);
+        }
+        self.window.resize(left + WINDOW, 0);
         let read = loop {
             match self.stream.read(&mut self.window[left..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -235,7 +205,7 @@ impl Input {
         }
     }
 
-    /// At most [`WINDOW`] bytes, in one piece.
+    /// A few bytes, in one piece.
     fn take(&mut self, count: usize) -> Result<&[u8]> {
         while self.window.len() - self.taken < count {
             if !self.refill()? {
@@ -255,70 +225,23 @@ impl Input {
         }
     }
 
-    fn int(&mut self) -> Result<i32> {
-        self.record(4)
-    }
-
-    /// Adds `count` bytes to `output`, which grows only as they come in.
-    fn append(&mut self, mut count: usize, output: &mut Vec<u8>) -> Result<()> {
-        while count > 0 {
-            let part = count.min(WINDOW);
-            output.extend_from_slice(self.take(part)?);
-            count -= part;
-        }
-        Ok(())
-    }
-
-    fn length(&mut self) -> Result<Option<usize>> {
-        match self.int()? {
-            -1 => Ok(None),
-            length => match usize::try_from(length) {
-                Ok(length) if length <= self.limit => Ok(Some(length)),
-                _ => Err(self.damaged(format!("unreasonable length {length}"))),
-            },
-        }
-    }
-
-    /// False for null.
-    fn buffer(&mut self, output: &mut Vec<u8>) -> Result<bool> {
-        output.clear();
-        output.shrink_to(WINDOW);
-        match self.length()? {
-            None => Ok(false),
-            Some(length) => self.append(length, output).map(|()| true),
-        }
-    }
-
-    /// A string with its length in front, to be decoded.
-    fn string_bytes(&mut self, output: &mut Vec<u8>) -> Result<()> {
-        output.clear();
-        output.shrink_to(WINDOW);
-        match self.length()? {
-            None => Err(self.damaged("null in place of a string")),
-            Some(length) => {
-                output.extend_from_slice(&(length as u32).to_be_bytes());
-                self.append(length, output)
+    /// Everything up to the end mark.
+    fn body(&mut self, body: &mut SnapshotBody) -> Result<()> {
+        loop {
+            match body.take(&self.window[self.taken..]) {
+                Ok(count) => self.taken += count,
+                Err(WrongBody { at, problem }) => {
+                    self.taken += at;
+                    return Err(self.damaged(problem));
+                }
+            }
+            if body.is_over() {
+                return Ok(());
+            }
+            if !self.refill()? {
+                return Err(self.damaged("the file ends early"));
             }
         }
-    }
-
-    fn acl_entry(&mut self) -> Result<AclEntry> {
-        // The table is small and its entries have no length of their own: collect the bytes of one, then decode them together.
-        let mut bytes = self.take(8)?.to_vec();
-        let count = self.int()?;
-        bytes.extend_from_slice(&count.to_be_bytes());
-        let mut part = Vec::new();
-        for _ in 0..count {
-            bytes.extend_from_slice(self.take(4)?);
-            for _ in 0..2 {
-                self.string_bytes(&mut part)?;
-                bytes.extend_from_slice(&part);
-            }
-            if bytes.len() > self.limit {
-                return Err(self.damaged("an access control list is unreasonably long"));
-            }
-        }
-        jute::from_slice(&bytes).map_err(|error| self.damaged(format!("an access control list: {error}")))
     }
 
     /// A checksum over everything before it, and the string `/`.

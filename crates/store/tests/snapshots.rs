@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{SessionId, Txn, TxnHeader, Zxid};
+use rookeeper_proto::{Acl, Id, Permissions, SessionId, StatPersisted, Txn, TxnHeader, Zxid};
+use rookeeper_store::snapshot_reader::load;
 use rookeeper_store::{
     Compression, Fault, LogWriter, Origin, PurgeOptions, Purged, Purger, RecoveryReport, SimDisk, SnapshotOptions,
     StoreError, WrittenSnapshot, write_snapshot,
 };
-use rookeeper_tree::Tree;
+use rookeeper_tree::{Tree, TreeBuilder};
 use support::{History, directories, log_options, log_path, start};
 
 const RECORDS: i64 = 200;
@@ -530,5 +531,30 @@ fn an_older_snapshot_that_the_logs_do_not_lead_on_from_is_not_used() {
         snapshot(&disk, &Tree::new(), Compression::None).unwrap();
         spoil(&disk);
         assert_eq!(everything(&start(&disk).unwrap().tree), everything(&history.tree_at(Zxid(RECORDS))));
+    }
+}
+
+/// Larger than what is read at a time, and followed by small ones.
+#[test]
+fn entries_of_any_size_are_read_from_a_file() {
+    let mut builder = TreeBuilder::new();
+    let id = |number: usize| Id { scheme: "ip".to_owned(), id: format!("10.0.{}.{}", number / 256, number % 256) };
+    builder
+        .add_acl(1, (0..10_000).map(|number| Acl { permissions: Permissions::READ, id: id(number) }).collect())
+        .unwrap();
+    builder.add_node("", Some(b""), 1, StatPersisted::default()).unwrap();
+    for (number, bytes) in [1_000_000, 0, 65_536, 65_535, 1, 200_000, 3].into_iter().enumerate() {
+        builder.add_node(&format!("/{number}"), Some(&vec![7; bytes]), 1, StatPersisted::default()).unwrap();
+    }
+    let tree = builder.finish(Zxid(RECORDS)).unwrap();
+    for compression in Compression::ALL {
+        let disk = empty_disk();
+        snapshot(&disk, &tree, compression).unwrap();
+        let loaded = |limit| load(&disk, &directories().snapshot_dir, Zxid(RECORDS), compression, limit);
+        assert_eq!(everything(&loaded(1_000_000).unwrap().tree), everything(&tree));
+        let refused = loaded(999_999).unwrap_err().to_string();
+        assert!(refused.contains("unreasonable length 1000000"), "{refused}");
+        let refused = loaded(100_000).unwrap_err().to_string();
+        assert!(refused.contains("unreasonably long"), "{refused}");
     }
 }

@@ -133,7 +133,13 @@ impl Zxid {
         previous.next() == Some(self) || (self.epoch() > previous.epoch() && self.counter() == 1)
     }
 
-    /// `None` for the negative numbers, which stand for "no zxid": of a vote without one, and of a database that is missing where one was.
+    /// A zxid or none as the protocol writes it: -1 for none.
+    pub fn written(zxid: Option<Zxid>) -> Zxid {
+        zxid.unwrap_or(Zxid(-1))
+    }
+
+    /// The way back from [`Zxid::written`]: `None` for the negative numbers, which stand for "no zxid": of a vote without one, and of a
+    /// database that is missing where one was.
     pub fn known(self) -> Option<Zxid> {
         (self >= Zxid::ZERO).then_some(self)
     }
@@ -178,6 +184,7 @@ mod tests {
         );
         assert_eq!(Zxid::new(3, u32::MAX).next(), None);
         assert_eq!((Zxid(-1).epoch(), Zxid(-1).known(), zxid.known()), (Epoch(u32::MAX), None, Some(zxid)));
+        assert_eq!((Zxid::written(None), Zxid::written(Some(zxid))), (Zxid(-1), zxid));
     }
 
     #[test]

@@ -155,9 +155,6 @@ const LEADER_INFO: i32 = 17;
 const ACK_EPOCH: i32 = 18;
 const INFORM_AND_ACTIVATE: i32 = 19;
 
-/// Where a packet has no zxid to name.
-const NO_ZXID: Zxid = Zxid(-1);
-
 /// The smallest packet: type, zxid, and two nulls.
 const SHORTEST: usize = 20;
 
@@ -204,13 +201,13 @@ impl QuorumPacket<'_> {
             }
             QuorumPacket::AckEpoch { last_logged, current_epoch } => {
                 let epoch = current_epoch.map_or(-1, |epoch| epoch.0 as i32);
-                packet(ACK_EPOCH, last_logged.unwrap_or(NO_ZXID), Some(&epoch.to_be_bytes()), None);
+                packet(ACK_EPOCH, Zxid::written(*last_logged), Some(&epoch.to_be_bytes()), None);
             }
             QuorumPacket::Diff { zxid } => packet(DIFF, *zxid, None, None),
             QuorumPacket::Trunc { zxid } => packet(TRUNC, *zxid, None, None),
             QuorumPacket::Snap { zxid } => packet(SNAP, *zxid, None, None),
             QuorumPacket::NewLeader { epoch, config } => packet(NEW_LEADER, *epoch, Some(config), None),
-            QuorumPacket::UpToDate => packet(UP_TO_DATE, NO_ZXID, None, None),
+            QuorumPacket::UpToDate => packet(UP_TO_DATE, Zxid::written(None), None, None),
             QuorumPacket::Proposal { zxid, record } => packet(PROPOSAL, *zxid, Some(record), None),
             QuorumPacket::Ack { zxid } => packet(ACK, *zxid, None, None),
             QuorumPacket::Commit { zxid } => packet(COMMIT, *zxid, None, None),
@@ -228,15 +225,15 @@ impl QuorumPacket<'_> {
                 packet(PING, *zxid, data.as_deref(), None);
             }
             QuorumPacket::Revalidate { session, timeout_ms } => {
-                packet(REVALIDATE, NO_ZXID, Some(&jute::to_vec(&(session, timeout_ms))), None);
+                packet(REVALIDATE, Zxid::written(None), Some(&jute::to_vec(&(session, timeout_ms))), None);
             }
             QuorumPacket::Revalidated { session, valid } => {
-                packet(REVALIDATE, NO_ZXID, Some(&jute::to_vec(&(session, valid))), None);
+                packet(REVALIDATE, Zxid::written(None), Some(&jute::to_vec(&(session, valid))), None);
             }
             QuorumPacket::Request(request) => {
                 let mut data = jute::to_vec(&(request.session, request.cxid, request.op));
                 data.extend_from_slice(request.body);
-                packet(REQUEST, NO_ZXID, Some(&data), request.identities.as_deref());
+                packet(REQUEST, Zxid::written(None), Some(&data), request.identities.as_deref());
             }
             QuorumPacket::Sync => packet(SYNC, Zxid::ZERO, None, None),
         }

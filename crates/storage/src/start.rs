@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::Epochs;
-use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::{Origin, Recovered, StoreError, WrittenSnapshot, use_up_permissions, write_snapshot};
 
 use crate::error::StorageError;
@@ -39,9 +38,10 @@ impl Start {
     /// Reads the database of a standalone server, or of a member of an ensemble.
     pub fn recover(files: Arc<Files>, is_member: bool) -> Result<Start, StoreError> {
         let mut recovered = files.recover()?;
-        if !is_member && recovered.tree.last_zxid() == UNEXPECTED_EMPTY {
-            // There is nobody to wait for.
-            recovered.tree.set_last_zxid(Zxid::ZERO);
+        if is_member {
+            // What a member has no history for it says with this number to the others, who send it theirs. A standalone server has nobody to
+            // wait for.
+            recovered.tree.set_last_zxid(Zxid::written(recovered.last));
         }
         Ok(Start { files, is_member, recovered })
     }
@@ -54,7 +54,7 @@ impl Start {
     }
 
     fn may_take(&self) -> bool {
-        !self.is_member || self.recovered.tree.last_zxid() == Zxid::ZERO
+        !self.is_member || self.recovered.last == Some(Zxid::ZERO)
     }
 
     /// Writes the first snapshot where one is needed: the original needs one before the first log, and so does another start.
@@ -85,6 +85,6 @@ fn write_first(files: &Files, recovered: &Recovered) -> Result<WrittenSnapshot, 
 impl Secured {
     /// The epochs of a member.
     pub fn epochs(&self) -> Result<Epochs, StoreError> {
-        self.files.read_epochs(self.recovered.tree.last_zxid())
+        self.files.read_epochs(self.recovered.last.unwrap_or_default())
     }
 }

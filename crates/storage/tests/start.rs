@@ -8,7 +8,6 @@ use common::{Answers, append, directories, drive, empty_database, files, shared,
 use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_storage::{Batching, Secured, Start};
 use rookeeper_store::epoch_files::INITIALIZE;
-use rookeeper_store::recovery::UNEXPECTED_EMPTY;
 use rookeeper_store::{Disk, Fault, SimDisk};
 
 /// A new disk, with an operator's word that this is right.
@@ -67,15 +66,14 @@ fn the_permission_to_begin_empty_is_for_one_database() {
     directories(&lost);
     for _ in 0..2 {
         let secured = start(&lost, true);
-        assert_eq!(
-            secured.recovered.tree.last_zxid(),
-            UNEXPECTED_EMPTY,
-            "it still knows that it may have lost a database"
-        );
+        assert_eq!(secured.recovered.last, None, "it still knows that it may have lost a database");
+        assert_eq!(secured.recovered.tree.last_zxid(), Zxid(-1), "and shows it as the original does");
         assert!(secured.first_snapshot.is_none() && !secured.wants_snapshot);
     }
     // Nobody can tell a standalone server.
-    assert_eq!(start(&lost, false).first_snapshot.unwrap().zxid, Zxid::ZERO);
+    let standalone = start(&lost, false);
+    assert_eq!(standalone.first_snapshot.unwrap().zxid, Zxid::ZERO);
+    assert_eq!(standalone.recovered.tree.last_zxid(), Zxid::ZERO);
 }
 
 #[test]

@@ -32,8 +32,6 @@ use crate::{epoch_files, snapshot_file, truncate};
 
 /// More snapshots than this are not tried.
 const MAX_SNAPSHOTS: usize = 100;
-/// The last zxid of an empty tree that nobody vouched for.
-pub const UNEXPECTED_EMPTY: Zxid = Zxid(-1);
 
 /// What recovery may accept and change.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +40,8 @@ pub struct RecoveryOptions {
     pub max_record_bytes: usize,
     /// `snapshot.trust.empty`: logs without a snapshot are a whole history.
     pub trust_empty_snapshot: bool,
-    /// `db.autocreate`: an empty directory is an empty database. Otherwise it is that beside a file `initialize` only, and without one the
-    /// last zxid is [`UNEXPECTED_EMPTY`].
+    /// `db.autocreate`: an empty directory is an empty database. Otherwise it is that beside a file `initialize` only, and without one
+    /// [`Recovered::last`] is `None`.
     pub db_autocreate: bool,
     /// `snapshot.trust.partial`: a snapshot that was taken while the tree changed is a history also without the log of that time. No member
     /// of an ensemble may take it for one: others could have the same transactions with other effects.
@@ -71,6 +69,9 @@ impl Default for RecoveryOptions {
 #[derive(Debug)]
 pub struct Recovered {
     pub tree: Tree,
+    /// The end of the history, which is the tree's. `None` where the tree is empty and nobody vouched for that: the disk may have been lost
+    /// that held the history, so a member with it must not be counted, and nothing may be written that hides the loss from a later start.
+    pub last: Option<Zxid>,
     pub report: RecoveryReport,
     pub load_times: LoadTimes,
 }
@@ -309,11 +310,7 @@ impl Recovery<'_> {
 
     fn empty(mut self) -> Result<Recovered> {
         let expected = self.options.db_autocreate || !permissions(self.disk, self.directories).is_empty();
-        let mut tree = Tree::with_seed(self.options.seed);
-        if !expected {
-            // As the original says it to other members: its disk may have been lost, so it is not counted.
-            tree.set_last_zxid(UNEXPECTED_EMPTY);
-        }
+        let tree = Tree::with_seed(self.options.seed);
         let (dir, nothing) = (self.directories.snapshot_dir.clone(), Replay::default());
         self.finish(tree, nothing, Origin::Empty { expected }, &dir).map_err(Attempt::into_error)
     }
@@ -353,7 +350,9 @@ impl Recovery<'_> {
                 use_up_permissions(self.disk, self.directories).map_err(Attempt::Refused)?;
             }
         }
-        Ok(Recovered { tree, report, load_times: self.load_times })
+        let is_vouched_for = !matches!(report.origin, Origin::Empty { expected: false });
+        let last = tree.last_zxid().known().filter(|_| is_vouched_for);
+        Ok(Recovered { tree, last, report, load_times: self.load_times })
     }
 
     fn clean_up(&self, cuts: &[Cut], unfinished: &[PathBuf]) -> Result<()> {

@@ -233,3 +233,17 @@ fn lengths_and_counts_that_can_not_be_are_refused() {
         assert!(matches!(receive(Zxid(1), bytes), Ok(Progress::NeedMore)));
     }
 }
+
+#[test]
+fn a_list_that_is_null_is_the_open_one() {
+    let mut stat = [0; 60];
+    stat[..8].copy_from_slice(&1i64.to_be_bytes());
+    let body = [
+        // No session; list 1, which is null; the root, whose list that is.
+        &b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01"[..],
+        &stat,
+        b"\0\0\0\x01/\0\0\0\x0aBenWasHere",
+    ]
+    .concat();
+    assert_eq!(received(Zxid(1), &body).node("/").unwrap().acl().to_vec(), Acl::open());
+}

@@ -223,9 +223,9 @@ fn an_empty_directory_is_an_empty_database_where_that_is_expected() {
         let options = RecoveryOptions { db_autocreate, ..RecoveryOptions::default() };
         let recovered = recover(&disk, &directories(), &options).unwrap();
         let expected = recovered.report.origin == Origin::Empty { expected: true };
-        // One that may have lost what it had must not be counted, and says so with this zxid.
-        let zxid = if expected { Zxid::ZERO } else { Zxid(-1) };
-        assert_eq!((recovered.tree.last_zxid(), recovered.tree.node_count()), (zxid, 4));
+        // One that may have lost what it had must not be counted.
+        assert_eq!(recovered.last, expected.then_some(Zxid::ZERO));
+        assert_eq!((recovered.tree.last_zxid(), recovered.tree.node_count()), (Zxid::ZERO, 4));
         assert!(flag.is_none_or(|path| disk.content(Path::new(path)).is_some()), "a crash here must not take the flag");
         use_up_permissions(&disk, &directories()).unwrap();
         assert!(flag.is_none_or(|path| disk.restart(7).content(Path::new(path)).is_none()), "the flag counts once");

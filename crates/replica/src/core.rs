@@ -223,7 +223,7 @@ impl Core {
 
     /// A read behind a write of its connection waits with it. Given back where that was answered in the meantime.
     pub fn wait_with_write(&mut self, connection: &Connection, read: ReadFrame) -> Option<ReadFrame> {
-        match self.in_flight.binary_search_by_key(&connection.last_write(), |write| write.header.zxid) {
+        match self.in_flight.binary_search_by_key(&connection.last_write_zxid(), |write| write.header.zxid) {
             Ok(index) => {
                 self.in_flight[index].reads.push(read);
                 None

@@ -47,8 +47,11 @@ pub struct Connection {
     held_back: AtomicBool,
     /// The newest deferred event that was looked at for this connection. Written with the deferred events locked.
     seen_deferred: AtomicU64,
-    /// Written by the replica: the zxid of the last write it took from this connection.
-    last_write: AtomicI64,
+    /// Written by the replica, where this server decides about writes: the zxid of the last write from this connection.
+    last_write_zxid: AtomicI64,
+    /// Written by the replica, where a leader decides: the place of the last request from this connection in the queue of those that were
+    /// forwarded, counted from the first that this queue ever held.
+    last_forwarded: AtomicU64,
     /// Monotonic milliseconds. Written by the task when bytes arrived; the session tracker looks when a session seems due.
     last_heard_ms: AtomicI64,
 }
@@ -137,7 +140,8 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             held_back: AtomicBool::new(false),
             seen_deferred: AtomicU64::new(0),
-            last_write: AtomicI64::new(0),
+            last_write_zxid: AtomicI64::new(0),
+            last_forwarded: AtomicU64::new(0),
             last_heard_ms: AtomicI64::new(now_ms),
         }
     }
@@ -216,13 +220,25 @@ impl Connection {
         self.seen_deferred.swap(newest, Ordering::Relaxed)
     }
 
-    /// A zxid where this server decides about writes, a number in the queue of forwarded requests where it does not.
-    pub(crate) fn set_last_write(&self, zxid: Zxid) {
-        self.last_write.store(zxid.0, Ordering::Relaxed);
+    /// Notes the zxid that this server gave to a write of the connection. Reads that come next may have to wait for it.
+    pub(crate) fn set_last_write_zxid(&self, zxid: Zxid) {
+        self.last_write_zxid.store(zxid.0, Ordering::Relaxed);
     }
 
-    pub(crate) fn last_write(&self) -> Zxid {
-        Zxid(self.last_write.load(Ordering::Relaxed))
+    /// The zxid of the connection's last write that this server decided about; zero where there was none.
+    pub(crate) fn last_write_zxid(&self) -> Zxid {
+        Zxid(self.last_write_zxid.load(Ordering::Relaxed))
+    }
+
+    /// Notes the place that a request of the connection has among those forwarded to the leader. Reads that come next may have to wait for it.
+    pub(crate) fn set_last_forwarded(&self, place: u64) {
+        self.last_forwarded.store(place, Ordering::Relaxed);
+    }
+
+    /// The place of the connection's last forwarded request. Zero is also what a connection has that forwarded none, so whoever looks there
+    /// must compare whose request it is.
+    pub(crate) fn last_forwarded(&self) -> u64 {
+        self.last_forwarded.load(Ordering::Relaxed)
     }
 
     /// The task stops or resumes reading for the server's sake.

@@ -130,7 +130,7 @@ impl Proposer {
         shared.statistics.changes_queued.fetch_add(touched.len() as u64, Relaxed);
         let digest = record.digest.map(|digest| digest.value);
         if let Some(reply) = &reply {
-            reply.connection.set_last_write(zxid);
+            reply.connection.set_last_write_zxid(zxid);
         }
         self.sizes.note(body.len());
         Sealed {

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use rookeeper_proto::{ErrorCode, SessionId, Zxid};
+use rookeeper_proto::{ErrorCode, SessionId};
 
 use crate::clients::connection::Connection;
 use crate::clients::read::ReadFrame;
@@ -46,8 +46,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Forwarded {
     entries: VecDeque<Entry>,
-    /// The number of the first entry. A connection knows the number of its last request.
-    first: i64,
+    /// The place of the first entry, counted from the first that this queue ever held. A connection knows the place of its last request.
+    first: u64,
 }
 
 impl Forwarded {
@@ -66,16 +66,15 @@ impl Forwarded {
 
     pub fn push(&mut self, asked: Asked) {
         if let Some(reply) = asked.reply() {
-            let number = self.first + self.entries.len() as i64;
-            reply.connection.set_last_write(Zxid(number));
+            reply.connection.set_last_forwarded(self.first + self.entries.len() as u64);
         }
         self.entries.push_back(Entry { asked, reads: Vec::new() });
     }
 
     /// A read that came behind a request of its connection. Given back where that has been answered.
     pub fn wait(&mut self, connection: &Connection, read: ReadFrame) -> Option<ReadFrame> {
-        let index = connection.last_write().0 - self.first;
-        let waiting = usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index));
+        let index = connection.last_forwarded().checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        let waiting = index.and_then(|index| self.entries.get_mut(index));
         match waiting {
             Some(entry) if entry.asked.reply().is_some_and(|reply| *reply.connection == *connection) => {
                 entry.reads.push(read);

@@ -129,6 +129,11 @@ impl StorageWorker {
         }
     }
 
+    /// Whether a transaction that stands alone is synced as soon as it is there.
+    pub fn syncs_at_once(&self) -> bool {
+        self.batching.flush_delay_us == 0
+    }
+
     /// What to do next.
     pub fn next(&self) -> Next {
         match (&self.batch, &self.held) {

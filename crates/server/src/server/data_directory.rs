@@ -15,7 +15,7 @@ use tracing::info;
 use super::membership_at_start;
 use crate::config::{Config, OnMismatch, SnapshotCompression, Source};
 use crate::failure::Failure;
-use crate::threads::storage_thread::ConfigFiles;
+use crate::threads::storage_driver::ConfigFiles;
 
 /// Bytes of the tree encoded under one lock: readers and the apply step wait no longer than this takes, about a tenth of a millisecond.
 pub(crate) const PORTION_BYTES: usize = 64 << 10;

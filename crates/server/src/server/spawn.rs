@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::{Input, Replica, Shared};
@@ -21,7 +21,8 @@ use crate::observe::report::ReportSources;
 use crate::threads::log_position::LogPosition;
 use crate::threads::replica_thread::{self, EnsemblePorts, INPUT_QUEUE, ReplicaRuntime, ReplicaThread};
 use crate::threads::snapshot_thread::{self, SnapshotRequests, SnapshotThread};
-use crate::threads::storage_thread::{self, StorageQueue, StorageThread};
+use crate::threads::storage_driver::{LastSync, StorageDriver};
+use crate::threads::storage_thread;
 
 /// What all threads have in common.
 pub(super) struct Common<'a> {
@@ -61,7 +62,6 @@ pub(super) fn spawn(
     let OnDisk { files, zxid, first_snapshot, wants_snapshot } = disk;
     let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
     let (answers, answer_queue) = mpsc::unbounded_channel();
-    let (storage, jobs) = StorageQueue::new();
     let activities = Arc::new(Activities::new(clock));
     let position = Arc::new(LogPosition::new(zxid));
     let (snapshots, snapshot_requests) = SnapshotRequests::new();
@@ -80,6 +80,18 @@ pub(super) fn spawn(
     } else if wants_snapshot {
         snapshots.request(0);
     }
+    let driver = StorageDriver {
+        config_files: data_directory::config_files(config, &files),
+        worker: StorageWorker::new(files.clone(), shared.clone(), zxid, batching(config)),
+        position: position.clone(),
+        snapshots,
+        fsync_warning_threshold_ms: config.log.fsync_warning_threshold_ms,
+        figures: figures.clone(),
+        activities: activities.clone(),
+        begin: Instant::now(),
+        last: LastSync::default(),
+    };
+    let (storage, storage_thread) = storage_thread::new(driver, answers, failures.clone());
     let report = Arc::new(ReportSources {
         activities: activities.clone(),
         unwritten_bytes: storage.gauge(),
@@ -94,22 +106,8 @@ pub(super) fn spawn(
         storage,
         activities: activities.clone(),
         ensemble,
-        stop_on_mismatch: match config.formats.on_digest_mismatch {
-            OnMismatch::Log => None,
-            OnMismatch::Stop => Some(failures.clone()),
-        },
-    };
-    let storage_thread = StorageThread {
-        config_files: data_directory::config_files(config, &files),
-        worker: StorageWorker::new(files, shared, zxid, batching(config)),
-        jobs,
-        answers,
-        position,
-        snapshots,
-        fsync_warning_threshold_ms: config.log.fsync_warning_threshold_ms,
-        figures,
+        stops_on_mismatch: config.formats.on_digest_mismatch == OnMismatch::Stop,
         failures,
-        activities,
     };
     let threads = vec![
         replica_thread::spawn(replica_thread, runtime).map_err(failure)?,

@@ -1,10 +1,12 @@
 //! The threads besides the network workers. A panic in any of them ends the process.
 //!
 //! - `replica_thread.rs`: drives the replica, and serves the links to other servers
-//! - `storage_thread.rs`: drives the worker of the storage crate; `snapshot_thread.rs`: takes snapshots while writes go on, and purges old
+//! - `storage_driver.rs`: takes the steps of the worker of the storage crate; `storage_thread.rs`: the thread that lets it, and the queue to
+//!   that thread; `snapshot_thread.rs`: takes snapshots while writes go on, and purges old
 //!   files; `log_position.rs`: how the two wait for each other
 
 pub(crate) mod log_position;
 pub(crate) mod replica_thread;
 pub(crate) mod snapshot_thread;
+pub(crate) mod storage_driver;
 pub(crate) mod storage_thread;

@@ -13,6 +13,7 @@ use std::thread;
 use rookeeper_proto::ServerId;
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Input, Level, Output, Replica};
+use rookeeper_storage::StorageError;
 use rookeeper_zab::{HostPort, Record};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -59,7 +60,8 @@ pub(crate) struct ReplicaThread {
     /// None for a standalone server.
     pub ensemble: Option<EnsemblePorts>,
     /// `digest.onMismatch=stop`.
-    pub stop_on_mismatch: Option<Failures>,
+    pub stops_on_mismatch: bool,
+    pub failures: Failures,
 }
 
 /// The other servers, as a member sees them.
@@ -160,8 +162,36 @@ impl ReplicaThread {
         }
     }
 
-    /// False where this server must not go on.
+    /// Carries out what the replica wants done. False where this server must not go on.
     fn carry_out(&mut self, records: &mut Vec<Record>) -> bool {
+        while self.carry_out_outputs(records) {
+            let answer = match self.append_at_once(records) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.failures.report(error.into());
+                    return false;
+                }
+            };
+            let Some(answer) = answer else {
+                self.storage.append(records);
+                return true;
+            };
+            self.replica.handle(self.clock.now(), answer);
+        }
+        false
+    }
+
+    /// Waits for the disk here, where there is nothing else to do meanwhile: it answers sooner than another thread. A member of an ensemble
+    /// always has something else to do: others' acknowledgements may be sooner than the disk, and their next proposals can be read.
+    fn append_at_once(&self, records: &mut Vec<Record>) -> Result<Option<Input>, StorageError> {
+        match self.ensemble.is_some() || !self.answers.is_empty() || !self.inputs.is_empty() {
+            true => Ok(None),
+            false => self.storage.append_at_once(records),
+        }
+    }
+
+    /// Leaves the records behind that are to be appended last. False where this server must not go on.
+    fn carry_out_outputs(&mut self, records: &mut Vec<Record>) -> bool {
         let mut flushed = false;
         while let Some(output) = self.replica.poll() {
             match output {
@@ -198,9 +228,9 @@ impl ReplicaThread {
                          trusted. Keep a copy of its data directory and report this; a member of an ensemble gets a sound tree from the \
                          leader when it is started without its version-2, while a quorum of the others works without it"
                     );
-                    if let Some(failures) = &self.stop_on_mismatch {
+                    if self.stops_on_mismatch {
                         let message = format!("{message}; digest.onMismatch=stop ends it");
-                        failures.report(Failure::new(ExitCode::Failed, message));
+                        self.failures.report(Failure::new(ExitCode::Failed, message));
                         return false;
                     }
                     error!("{message}");
@@ -226,7 +256,6 @@ impl ReplicaThread {
         if !flushed {
             self.flush();
         }
-        self.storage.append(records);
         true
     }
 

@@ -1,102 +1,126 @@
-//! The thread that drives a [`StorageWorker`]: waits for jobs, takes the worker's steps, measures them, and hands the answers on.
+//! The queue to the storage, and the thread behind it that takes jobs from there and drives the storage.
 //!
-//! What always holds here: the worker says which step comes next, and after the first that fails the process ends.
+//! A disk takes long, so it has a thread of its own. But to wake that thread, and to be woken by its answer, takes about as long as a quick
+//! disk needs to sync one transaction. So who asks may drive the storage itself where nothing else waits: see
+//! [`StorageQueue::append_at_once`].
+//!
+//! What always holds here: jobs are done and answered in the order in which they were asked for, whoever does them; after the first
+//! failure the process ends.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use rookeeper_proto::ServerId;
+use parking_lot::Mutex;
 use rookeeper_replica::{Input, Store};
-use rookeeper_storage::worker::WriteMembership;
-use rookeeper_storage::{Job, Next, StorageError, StorageWorker};
-use rookeeper_store::WrittenSnapshot;
-use rookeeper_zab::{Membership, Record};
+use rookeeper_storage::{Job, StorageError};
+use rookeeper_zab::Record;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
 
-use crate::config::dynamic_config::{self, NotStored};
 use crate::failure::Failures;
-use crate::observe::activity::Activities;
-use crate::observe::figures::Figures;
 use crate::threads::log_position::LogPosition;
-use crate::threads::snapshot_thread::SnapshotRequests;
+use crate::threads::storage_driver::StorageDriver;
+
+/// Bytes of transactions that are synced at once: to write many takes long also where the disk is quick.
+const AT_ONCE_BYTES: usize = 64 << 10;
 
 /// Leads to the storage thread. Bounded by the transactions and bytes that the replica thread lets wait for the disk.
 #[derive(Debug)]
 pub(crate) struct StorageQueue {
     sender: Sender<Job>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+    driver: Arc<Mutex<StorageDriver>>,
 }
 
-/// The storage thread's end.
-#[derive(Debug)]
-pub(crate) struct StorageJobs {
-    receiver: Receiver<Job>,
-    waiting_bytes: Arc<AtomicUsize>,
+/// What was asked for and is not done yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Jobs whose answers have not been sent.
+    jobs: AtomicUsize,
+    /// Bytes of transactions that are not on disk.
+    bytes: Arc<AtomicUsize>,
 }
 
 impl StorageQueue {
-    pub fn new() -> (StorageQueue, StorageJobs) {
-        let (sender, receiver) = channel();
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        (StorageQueue { sender, waiting_bytes: waiting_bytes.clone() }, StorageJobs { receiver, waiting_bytes })
+    /// Where nothing waits for the storage, makes the records durable on the caller's thread and returns the answer. None where the storage
+    /// thread does that instead, and answers later: it has something else to do, there is much to write, or the disk was slow the last time.
+    ///
+    /// The caller has taken every answer that was sent before.
+    pub fn append_at_once(&self, records: &mut Vec<Record>) -> Result<Option<Input>, StorageError> {
+        if records.is_empty() || self.waiting.jobs.load(Acquire) > 0 {
+            return Ok(None);
+        }
+        let Some(mut driver) = self.driver.try_lock() else { return Ok(None) };
+        let bytes: usize = records.iter().map(|record| record.body().len()).sum();
+        if bytes > AT_ONCE_BYTES || !driver.is_done_quickly(records.len()) {
+            return Ok(None);
+        }
+        let answer = driver.append(std::mem::take(records));
+        if answer.is_err() {
+            // A snapshot must not wait for what is not to come.
+            driver.position.interrupt();
+        }
+        answer.map(Some)
     }
 
     /// Moves the records over. A storage thread that is gone has ended the process already.
     pub fn append(&self, records: &mut Vec<Record>) {
         if !records.is_empty() {
             let job = Job::Append(std::mem::take(records));
-            self.waiting_bytes.fetch_add(job.bytes(), Relaxed);
-            let _ = self.sender.send(job);
+            self.waiting.bytes.fetch_add(job.bytes(), Relaxed);
+            self.send(job);
         }
     }
 
     pub fn store(&self, store: Store) {
-        let _ = self.sender.send(Job::Store(store));
+        self.send(Job::Store(store));
+    }
+
+    fn send(&self, job: Job) {
+        self.waiting.jobs.fetch_add(1, Relaxed);
+        let _ = self.sender.send(job);
     }
 
     /// The number that [`StorageQueue::waiting_bytes`] tells, for reports.
     pub fn gauge(&self) -> Arc<AtomicUsize> {
-        self.waiting_bytes.clone()
+        self.waiting.bytes.clone()
     }
 
     /// Bytes of transactions that are not on disk yet.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes.load(Relaxed)
+        self.waiting.bytes.load(Relaxed)
     }
 }
 
+/// The thread, and what it needs to wait for jobs.
+#[derive(Debug)]
 pub(crate) struct StorageThread {
-    pub worker: StorageWorker,
-    pub jobs: StorageJobs,
+    jobs: Receiver<Job>,
+    waiting: Arc<Waiting>,
+    driver: Arc<Mutex<StorageDriver>>,
     /// Answers, to the replica.
-    pub answers: mpsc::UnboundedSender<Input>,
-    pub position: Arc<LogPosition>,
-    pub snapshots: SnapshotRequests,
-    pub fsync_warning_threshold_ms: u64,
-    pub figures: Arc<Figures>,
-    pub failures: Failures,
-    pub activities: Arc<Activities>,
-    /// None where there are no files of the configuration.
-    pub config_files: Option<ConfigFiles>,
+    answers: mpsc::UnboundedSender<Input>,
+    position: Arc<LogPosition>,
+    failures: Failures,
 }
 
-/// Where this server keeps the members of its ensemble.
-#[derive(Debug)]
-pub(crate) struct ConfigFiles {
-    pub config_file: PathBuf,
-    pub me: ServerId,
-    /// Says that they are older than the log.
-    pub mark: PathBuf,
+/// The queue to a storage, and the thread behind it. It answers what is asked for, but for [`StorageQueue::append_at_once`].
+pub(crate) fn new(
+    driver: StorageDriver,
+    answers: mpsc::UnboundedSender<Input>,
+    failures: Failures,
+) -> (StorageQueue, StorageThread) {
+    let (sender, jobs) = channel();
+    let (waiting, position) = (Arc::new(Waiting::default()), driver.position.clone());
+    let driver = Arc::new(Mutex::new(driver));
+    let queue = StorageQueue { sender, waiting: waiting.clone(), driver: driver.clone() };
+    (queue, StorageThread { jobs, waiting, driver, answers, position, failures })
 }
 
 /// Runs until the replica is gone.
-pub(crate) fn spawn(mut this: StorageThread) -> std::io::Result<thread::JoinHandle<()>> {
+pub(crate) fn spawn(this: StorageThread) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("storage".into()).spawn(move || {
         if let Err(error) = this.run() {
             this.failures.report(error.into());
@@ -107,125 +131,42 @@ pub(crate) fn spawn(mut this: StorageThread) -> std::io::Result<thread::JoinHand
 }
 
 impl StorageThread {
-    /// Takes the worker's steps, each as soon as it comes next.
-    fn run(&mut self) -> Result<(), StorageError> {
-        let begin = Instant::now();
-        let now_us = || begin.elapsed().as_micros() as i64;
-        loop {
-            match self.worker.next() {
-                Next::Job => {
-                    let Ok(job) = self.jobs.receiver.recv() else { return Ok(()) };
-                    self.activities.storage.begin(self.activities.clock.monotonic_ms());
-                    self.worker.take(job)?;
-                }
-                Next::JobOrSync { until_us } => {
-                    let wait = Duration::from_micros(u64::try_from(until_us.saturating_sub(now_us())).unwrap_or(0));
-                    match self.jobs.receiver.recv_timeout(wait) {
-                        Ok(job) => self.worker.take(job)?,
-                        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.sync(now_us)?,
-                    }
-                }
-                Next::Sync => self.sync(now_us)?,
-                Next::Roll => {
-                    let logged_bytes = self.worker.roll()?;
-                    if self.snapshots.request(logged_bytes) {
-                        self.worker.snapshot_asked_for();
-                    }
-                }
-                Next::Store => {
-                    self.activities.storage.begin(self.activities.clock.monotonic_ms());
-                    let config_files = &self.config_files;
-                    let write_membership: &mut WriteMembership<'_> = &mut |membership, is_in_force| {
-                        let written =
-                            config_files.as_ref().map(|config_files| config_files.write(membership, is_in_force));
-                        written.unwrap_or(Ok(())).map_err(|error| error.to_string())
-                    };
-                    if let Some(stored) = self.worker.store(write_membership)? {
-                        self.answer(Input::Stored(stored));
-                    }
-                    self.activities.storage.end();
-                }
-                Next::Rewrite => {
-                    self.activities.storage.begin(self.activities.clock.monotonic_ms());
-                    self.rewrite()?;
-                    self.activities.storage.end();
-                }
-            }
+    fn run(&self) -> Result<(), StorageError> {
+        while let Ok(job) = self.jobs.recv() {
+            self.do_job(job)?;
         }
-    }
-
-    fn sync(&mut self, now_us: impl Fn() -> i64) -> Result<(), StorageError> {
-        let begin_us = now_us();
-        let synced = self.worker.sync()?;
-        let end_us = now_us();
-        self.worker.synced_at(end_us);
-        let took_ms = (end_us - begin_us) as u64 / 1000;
-        self.figures.fsync_time_ms.record(took_ms);
-        if took_ms > self.fsync_warning_threshold_ms {
-            self.figures.slow_syncs.fetch_add(1, Relaxed);
-            warn!(
-                "fsync-ing the write ahead log in log took {took_ms}ms which will adversely effect operation latency; \
-                 give the log a disk of its own (dataLogDir)"
-            );
-        }
-        self.position.advance(synced.zxid);
-        self.figures.sync_batch_size.record(synced.records as u64);
-        self.jobs.waiting_bytes.fetch_sub(synced.bytes, Relaxed);
-        self.answer(synced.answer());
-        self.activities.storage.end();
         Ok(())
     }
 
-    fn rewrite(&mut self) -> Result<(), StorageError> {
-        let begin = Instant::now();
-        let permit = self.position.rewrite();
-        let rewritten = self.worker.rewrite(&permit)?;
-        self.position.rewritten(permit, rewritten.zxid);
-        if let Some(WrittenSnapshot { zxid, bytes, .. }) = rewritten.installed {
-            self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
-            info!(bytes, "the leader's snapshot at {zxid} was stored in {} ms", begin.elapsed().as_millis());
-        }
-        self.answer(Input::Stored(rewritten.stored));
+    fn do_job(&self, job: Job) -> Result<(), StorageError> {
+        let done = self.driver.lock().go_on(job, &self.jobs, &mut |input, bytes| {
+            self.waiting.bytes.fetch_sub(bytes, Relaxed);
+            // The replica may already be gone at the end of an orderly stop.
+            let _ = self.answers.send(input);
+        })?;
+        // Only now, with the answers sent: nobody may overtake them.
+        self.waiting.jobs.fetch_sub(done, Release);
         Ok(())
-    }
-
-    fn answer(&self, input: Input) {
-        // The replica may already be gone at the end of an orderly stop.
-        let _ = self.answers.send(input);
-    }
-}
-
-impl ConfigFiles {
-    /// Where they can't be written that is noted for the next start.
-    fn write(&self, membership: &Membership, is_in_force: bool) -> Result<(), NotStored> {
-        let written = if is_in_force {
-            dynamic_config::store_active(&self.config_file, self.me, membership)
-        } else {
-            dynamic_config::store_proposed(&self.config_file, membership)
-        };
-        match &written {
-            Ok(()) if is_in_force => dynamic_config::forget_not_stored(&self.mark),
-            Ok(()) => {}
-            Err(error) => {
-                warn!("{error}");
-                dynamic_config::note_not_stored(&self.mark, error);
-            }
-        }
-        written
     }
 }
 
 #[cfg(test)]
 mod tests {
     use rookeeper_proto::txn::{CreateKind, CreateTxn};
-    use rookeeper_proto::{Acl, SessionId, Txn, TxnHeader, TxnRecord};
+    use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord};
     use rookeeper_proto::{Epoch, Zxid};
     use rookeeper_replica::{Settings, Shared, Stored};
-    use rookeeper_storage::{Batching, Files};
+    use rookeeper_storage::{Batching, Files, StorageWorker};
     use rookeeper_tree::Tree;
+    use rookeeper_zab::Membership;
+
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::observe::activity::Activities;
     use crate::server::data_directory::files_of_test;
+    use crate::threads::snapshot_thread::SnapshotRequests;
+    use crate::threads::storage_driver::{ConfigFiles, FEW_RECORDS, LastSync, QUICK_SYNC};
 
     fn create(counter: i64) -> TxnRecord {
         let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid::new(1, counter as u32), time_ms: 1 };
@@ -260,24 +201,10 @@ mod tests {
         last: Zxid,
         ask: impl FnOnce(&StorageQueue),
     ) -> Vec<Input> {
-        let (queue, jobs) = StorageQueue::new();
-        let (answers, mut received) = mpsc::unbounded_channel();
-        let (snapshots, _requests) = SnapshotRequests::new();
-        let thread = StorageThread {
-            worker: StorageWorker::new(files.clone(), shared.clone(), last, Batching::default()),
-            activities: Arc::new(Activities::new(crate::clock::Clock::start())),
-            jobs,
-            answers,
-            position: Arc::new(LogPosition::new(last)),
-            snapshots,
-            fsync_warning_threshold_ms: 10_000,
-            figures: Arc::default(),
-            failures: Failures::new().0,
-            config_files,
-        };
+        let (queue, thread, mut received) = storage(config_files, files, shared, last);
         ask(&queue);
         assert_eq!(queue.waiting_bytes() > 0, last == Zxid::ZERO);
-        let waiting_bytes = queue.waiting_bytes.clone();
+        let waiting_bytes = queue.gauge();
         drop(queue);
         spawn(thread).unwrap().join().unwrap();
         let mut answers = Vec::new();
@@ -286,6 +213,29 @@ mod tests {
         }
         assert!(answers.is_empty() || waiting_bytes.load(Relaxed) == 0);
         answers
+    }
+
+    fn storage(
+        config_files: Option<ConfigFiles>,
+        files: &Arc<Files>,
+        shared: &Arc<Shared>,
+        last: Zxid,
+    ) -> (StorageQueue, StorageThread, mpsc::UnboundedReceiver<Input>) {
+        let (answers, received) = mpsc::unbounded_channel();
+        let (snapshots, _requests) = SnapshotRequests::new();
+        let driver = StorageDriver {
+            worker: StorageWorker::new(files.clone(), shared.clone(), last, Batching::default()),
+            activities: Arc::new(Activities::new(crate::clock::Clock::start())),
+            position: Arc::new(LogPosition::new(last)),
+            snapshots,
+            fsync_warning_threshold_ms: 10_000,
+            figures: Arc::default(),
+            config_files,
+            begin: Instant::now(),
+            last: LastSync::default(),
+        };
+        let (queue, thread) = new(driver, answers, Failures::new().0);
+        (queue, thread, received)
     }
 
     #[test]
@@ -343,6 +293,39 @@ mod tests {
         assert_eq!((recovered.last_zxid(), recovered.node_count()), (zxid(10), Tree::with_seed(1).node_count() + 10));
         let epochs = files.read_epochs(zxid(10)).unwrap();
         assert_eq!((epochs.accepted, epochs.current), (Epoch(1), Epoch(1)));
+    }
+
+    #[test]
+    fn whoever_asks_waits_for_the_disk_itself_only_where_nothing_is_overtaken() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = files_of_test(directory.path());
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        files.install_snapshot(&shared, Zxid::ZERO).unwrap();
+        let (queue, thread, mut received) = storage(None, &files, &shared, Zxid::ZERO);
+        let synced = |answer: Result<Option<Input>, StorageError>| match answer.unwrap() {
+            Some(Input::Synced { zxid }) => Some(zxid.counter()),
+            _ => None,
+        };
+        assert_eq!(synced(queue.append_at_once(&mut records(1..=2))), Some(2));
+        assert_eq!(files.recover().unwrap().tree.last_zxid(), Zxid::new(1, 2));
+        assert_eq!(synced(queue.append_at_once(&mut Vec::new())), None);
+        // What waits for the thread goes first.
+        queue.append(&mut records(3..=3));
+        let mut later = records(4..=4);
+        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (None, 1));
+        // A disk that was slow is the thread's.
+        let job = thread.jobs.recv().unwrap();
+        thread.do_job(job).unwrap();
+        assert!(matches!(received.try_recv(), Ok(Input::Synced { zxid }) if zxid.counter() == 3));
+        queue.driver.lock().last.took = QUICK_SYNC;
+        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (None, 1));
+        queue.driver.lock().last.took = Duration::ZERO;
+        // So is what comes after much at once.
+        queue.driver.lock().last.records = FEW_RECORDS + 1;
+        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (None, 1));
+        queue.driver.lock().last.records = FEW_RECORDS;
+        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (Some(4), 0));
+        assert!(received.try_recv().is_err() && queue.waiting_bytes() == 0);
     }
 
     #[test]

@@ -1,0 +1,189 @@
+//! Takes the steps of a [`StorageWorker`], and measures them.
+//!
+//! What always holds here: the worker says which step comes next, and after the first that fails nothing is done any more.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rookeeper_proto::ServerId;
+use rookeeper_replica::Input;
+use rookeeper_storage::worker::WriteMembership;
+use rookeeper_storage::{Job, Next, StorageError, StorageWorker};
+use rookeeper_store::WrittenSnapshot;
+use rookeeper_zab::{Membership, Record};
+use tracing::{info, warn};
+
+use crate::config::dynamic_config::{self, NotStored};
+use crate::observe::activity::Activities;
+use crate::observe::figures::Figures;
+use crate::threads::log_position::LogPosition;
+use crate::threads::snapshot_thread::SnapshotRequests;
+
+/// A disk that needed longer for its last sync is not waited for by anybody but the storage thread.
+pub(crate) const QUICK_SYNC: Duration = Duration::from_millis(1);
+
+/// With more transactions than this in one sync, others come while they are written, and should be prepared meanwhile.
+pub(crate) const FEW_RECORDS: usize = 16;
+
+/// A worker and what its steps need.
+#[derive(Debug)]
+pub(crate) struct StorageDriver {
+    pub worker: StorageWorker,
+    pub position: Arc<LogPosition>,
+    pub snapshots: SnapshotRequests,
+    pub fsync_warning_threshold_ms: u64,
+    pub figures: Arc<Figures>,
+    pub activities: Arc<Activities>,
+    /// None where there are no files of the configuration.
+    pub config_files: Option<ConfigFiles>,
+    /// From here on the worker counts its time.
+    pub begin: Instant,
+    pub last: LastSync,
+}
+
+/// Where this server keeps the members of its ensemble.
+#[derive(Debug)]
+pub(crate) struct ConfigFiles {
+    pub config_file: PathBuf,
+    pub me: ServerId,
+    /// Says that they are older than the log.
+    pub mark: PathBuf,
+}
+
+/// What the last sync made durable, and how long the disk took.
+#[derive(Debug, Default)]
+pub(crate) struct LastSync {
+    pub records: usize,
+    pub took: Duration,
+}
+
+/// Takes an answer, and for how many bytes of transactions it stands.
+pub(crate) type Answer<'a> = &'a mut dyn FnMut(Input, usize);
+
+impl StorageDriver {
+    /// Whether so many transactions may be synced while somebody waits for it who has other things to do.
+    pub fn is_done_quickly(&self, records: usize) -> bool {
+        self.worker.syncs_at_once() && self.last.took < QUICK_SYNC && records.max(self.last.records) <= FEW_RECORDS
+    }
+
+    fn now_us(&self) -> i64 {
+        self.begin.elapsed().as_micros() as i64
+    }
+
+    /// Does one job and those that have gathered behind it meanwhile, to the end. Returns how many.
+    pub fn go_on(&mut self, job: Job, jobs: &Receiver<Job>, answer: Answer<'_>) -> Result<usize, StorageError> {
+        self.activities.storage.begin(self.activities.clock.monotonic_ms());
+        let mut done = 1;
+        self.worker.take(job)?;
+        loop {
+            match self.worker.next() {
+                Next::Job => break,
+                Next::JobOrSync { until_us } => {
+                    let wait = until_us.saturating_sub(self.now_us());
+                    match jobs.recv_timeout(Duration::from_micros(u64::try_from(wait).unwrap_or(0))) {
+                        Ok(job) => {
+                            done += 1;
+                            self.worker.take(job)?;
+                        }
+                        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.sync(answer)?,
+                    }
+                }
+                Next::Sync => self.sync(answer)?,
+                Next::Roll => self.roll()?,
+                Next::Store => self.store(answer)?,
+                Next::Rewrite => self.rewrite(answer)?,
+            }
+        }
+        self.activities.storage.end();
+        Ok(done)
+    }
+
+    /// Makes these transactions durable, and nothing else.
+    pub fn append(&mut self, records: Vec<Record>) -> Result<Input, StorageError> {
+        self.worker.take(Job::Append(records))?;
+        let mut answered = None;
+        self.sync(&mut |input, _| answered = Some(input))?;
+        while self.worker.next() == Next::Roll {
+            self.roll()?;
+        }
+        Ok(answered.expect("a sync answers"))
+    }
+
+    fn sync(&mut self, answer: Answer<'_>) -> Result<(), StorageError> {
+        let begin_us = self.now_us();
+        let synced = self.worker.sync()?;
+        let end_us = self.now_us();
+        self.worker.synced_at(end_us);
+        let took_us = u64::try_from(end_us - begin_us).unwrap_or(0);
+        self.last = LastSync { records: synced.records, took: Duration::from_micros(took_us) };
+        let took_ms = took_us / 1000;
+        self.figures.fsync_time_ms.record(took_ms);
+        if took_ms > self.fsync_warning_threshold_ms {
+            self.figures.slow_syncs.fetch_add(1, Relaxed);
+            warn!(
+                "fsync-ing the write ahead log in log took {took_ms}ms which will adversely effect operation latency; \
+                 give the log a disk of its own (dataLogDir)"
+            );
+        }
+        self.position.advance(synced.zxid);
+        self.figures.sync_batch_size.record(synced.records as u64);
+        answer(synced.answer(), synced.bytes);
+        Ok(())
+    }
+
+    fn roll(&mut self) -> Result<(), StorageError> {
+        let logged_bytes = self.worker.roll()?;
+        if self.snapshots.request(logged_bytes) {
+            self.worker.snapshot_asked_for();
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, answer: Answer<'_>) -> Result<(), StorageError> {
+        let config_files = &self.config_files;
+        let write_membership: &mut WriteMembership<'_> = &mut |membership, is_in_force| {
+            let written = config_files.as_ref().map(|config_files| config_files.write(membership, is_in_force));
+            written.unwrap_or(Ok(())).map_err(|error| error.to_string())
+        };
+        if let Some(stored) = self.worker.store(write_membership)? {
+            answer(Input::Stored(stored), 0);
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, answer: Answer<'_>) -> Result<(), StorageError> {
+        let begin = Instant::now();
+        let permit = self.position.rewrite();
+        let rewritten = self.worker.rewrite(&permit)?;
+        self.position.rewritten(permit, rewritten.zxid);
+        if let Some(WrittenSnapshot { zxid, bytes, .. }) = rewritten.installed {
+            self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
+            info!(bytes, "the leader's snapshot at {zxid} was stored in {} ms", begin.elapsed().as_millis());
+        }
+        answer(Input::Stored(rewritten.stored), 0);
+        Ok(())
+    }
+}
+
+impl ConfigFiles {
+    /// Where they can't be written that is noted for the next start.
+    fn write(&self, membership: &Membership, is_in_force: bool) -> Result<(), NotStored> {
+        let written = if is_in_force {
+            dynamic_config::store_active(&self.config_file, self.me, membership)
+        } else {
+            dynamic_config::store_proposed(&self.config_file, membership)
+        };
+        match &written {
+            Ok(()) if is_in_force => dynamic_config::forget_not_stored(&self.mark),
+            Ok(()) => {}
+            Err(error) => {
+                warn!("{error}");
+                dynamic_config::note_not_stored(&self.mark, error);
+            }
+        }
+        written
+    }
+}

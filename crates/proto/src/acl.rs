@@ -8,17 +8,25 @@ use serde::{Deserialize, Serialize};
 pub struct Permissions(pub i32);
 
 impl Permissions {
+    /// Reading the data and the names of the children. Whether a node exists is told to everybody.
     pub const READ: Permissions = Permissions(1);
+    /// setData; on the node that holds the membership, reconfig.
     pub const WRITE: Permissions = Permissions(2);
+    /// Creating children of the node.
     pub const CREATE: Permissions = Permissions(4);
+    /// Deleting children of the node; the node itself is not asked.
     pub const DELETE: Permissions = Permissions(8);
+    /// setACL.
     pub const ADMIN: Permissions = Permissions(16);
+    /// The five above.
     pub const ALL: Permissions = Permissions(31);
 
+    /// Whether the two have a bit in common.
     pub fn intersects(self, other: Permissions) -> bool {
         self.0 & other.0 != 0
     }
 
+    /// The bits of both.
     pub fn union(self, other: Permissions) -> Permissions {
         Permissions(self.0 | other.0)
     }
@@ -32,10 +40,12 @@ pub struct Id {
 }
 
 impl Id {
+    /// An identity of a scheme, unchecked.
     pub fn new(scheme: impl Into<String>, id: impl Into<String>) -> Id {
         Id { scheme: scheme.into(), id: id.into() }
     }
 
+    /// Everybody, in the scheme `world`.
     pub fn anyone() -> Id {
         Id::new("world", "anyone")
     }
@@ -49,6 +59,7 @@ pub struct Acl {
 }
 
 impl Acl {
+    /// An entry, unchecked.
     pub fn new(permissions: Permissions, id: Id) -> Acl {
         Acl { permissions, id }
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::ids::{SessionId, Zxid};
 
+/// What a client sends first on a connection, in a frame without a request header: asks for a new session, or to go on with one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectRequest {
     pub protocol_version: i32,
@@ -43,6 +44,7 @@ impl ConnectRequest {
     }
 }
 
+/// The server's answer to a [`ConnectRequest`], in a frame without a reply header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectResponse {
     /// Negotiated; 0 says that the session is gone.
@@ -59,6 +61,7 @@ impl ConnectResponse {
         ConnectResponse { timeout_ms: 0, session: SessionId::NONE, password: [0; 16], read_only }
     }
 
+    /// Decodes the payload of the first frame a server sends. Fails where it is too short, or the password is not 16 bytes.
     pub fn decode(payload: &[u8]) -> jute::Result<ConnectResponse> {
         let mut input = jute::Deserializer::new(payload);
         let _protocol_version: i32 = input.read()?;

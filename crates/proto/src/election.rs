@@ -31,6 +31,7 @@ pub struct InitialMessage {
 }
 
 impl InitialMessage {
+    /// Appends the message, which has no length in front.
     pub fn append(&self, output: &mut Vec<u8>) {
         let version = if self.multi_address { SEVERAL_ADDRESSES } else { ONE_ADDRESS };
         jute::append(output, &(version, self.server, Buffer(self.addresses.join("|").as_bytes())));
@@ -72,6 +73,7 @@ pub enum PeerState {
 }
 
 impl PeerState {
+    /// The state by its number; `None` for a number that is no state.
     pub fn from_i32(number: i32) -> Option<PeerState> {
         match number {
             0 => Some(PeerState::Looking),

@@ -11,6 +11,7 @@ macro_rules! error_codes {
         }
 
         impl ErrorCode {
+            /// The code by its number; `None` for 0, which is no error, and for numbers that are no code here.
             pub fn from_i32(number: i32) -> Option<ErrorCode> {
                 match number {
                     $($number => Some(ErrorCode::$name),)*
@@ -52,6 +53,7 @@ error_codes! {
 }
 
 impl ErrorCode {
+    /// As the wire has it: negative.
     pub fn number(self) -> i32 {
         self as i32
     }

@@ -3,6 +3,7 @@
 use rookeeper_jute::Text;
 use serde::{Deserialize, Serialize};
 
+/// What happened to a node, by the number the wire has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum EventType {
@@ -36,6 +37,7 @@ pub enum AddWatchMode {
 }
 
 impl AddWatchMode {
+    /// The mode by its number; `None` for a number that is no mode.
     pub fn from_i32(number: i32) -> Option<AddWatchMode> {
         match number {
             0 => Some(AddWatchMode::Persistent),
@@ -57,6 +59,7 @@ pub enum WatcherType {
 }
 
 impl WatcherType {
+    /// The type by its number; `None` for a number that is no type.
     pub fn from_i32(number: i32) -> Option<WatcherType> {
         match number {
             1 => Some(WatcherType::Children),

@@ -8,13 +8,17 @@ use crate::ids::Zxid;
 /// `jute.maxbuffer` where nothing is configured: the largest frame accepted from a client, in bytes.
 pub const DEFAULT_MAX_BUFFER_BYTES: usize = 0xf_ffff;
 
+/// What a client puts in front of every request but the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestHeader {
+    /// The client's number for the request, repeated by the reply. Negative ones have a meaning, such as [`PING_XID`].
     pub xid: i32,
+    /// The number of an [`OpCode`](crate::OpCode), or no such number.
     pub op: i32,
 }
 
 impl RequestHeader {
+    /// In bytes.
     pub const LENGTH: usize = 8;
 
     /// Splits the header from the body; `None` where the frame is too short for one.
@@ -25,10 +29,14 @@ impl RequestHeader {
     }
 }
 
+/// What a server puts in front of every reply but the first, and of every notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyHeader {
+    /// That of the request; -1 in front of a notification.
     pub xid: i32,
+    /// Of a write, its own transaction; of a read, the last one that was applied.
     pub zxid: Zxid,
+    /// 0, or the number of an [`ErrorCode`](crate::ErrorCode), without a body then.
     pub err: i32,
 }
 

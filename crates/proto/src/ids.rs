@@ -46,7 +46,7 @@ hex_id! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub u32);
 
-/// `myid`: 0 to 255, and below 255 where TTL nodes are allowed.
+/// `myid`: 0 to 255, and below 255 where TTL nodes are allowed (ZOOKEEPER-2901: 255 is their mark).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct ServerId(pub i64);
 

@@ -10,16 +10,22 @@ use crate::error::ErrorCode;
 use crate::opcode::OpCode;
 use crate::request::{CreateRequest, CreateTtlRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
 
+/// In front of every entry of a multi and of every result of one; [`MultiHeader::END`] ends both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiHeader {
+    /// Of the entry or the result behind it; -1 in front of an error, and at the end.
     pub op: i32,
+    /// Whether this is the end.
     pub done: bool,
+    /// Of a result: 0, or its error. Clients send -1 with their entries.
     pub err: i32,
 }
 
 impl MultiHeader {
+    /// Behind the last entry or result.
     pub const END: MultiHeader = MultiHeader { op: -1, done: true, err: -1 };
 
+    /// The header of a result in a multi that succeeded.
     pub fn ok(op: OpCode) -> MultiHeader {
         MultiHeader { op: op.number(), done: false, err: 0 }
     }
@@ -53,6 +59,7 @@ pub enum ReadOp<'a> {
 
 /// The create flags as numbers: 4 is a container, 5 and 6 carry a TTL.
 pub const FLAG_CONTAINER: i32 = 4;
+/// The largest number that is a create flag.
 pub const FLAG_MAX: i32 = 6;
 
 fn is_ttl(flags: i32) -> bool {
@@ -70,6 +77,8 @@ fn create_entry(input: &mut Deserializer<'_>) -> jute::Result<CreateRequest> {
     Ok(create)
 }
 
+/// Decodes the body of a multi. Fails, and with it the whole request, where an entry is of another kind or a create has flags or a null list
+/// that the original refuses already while it decodes.
 pub fn decode_writes(body: &[u8]) -> jute::Result<Vec<WriteOp>> {
     let mut input = Deserializer::new(body);
     let mut ops = Vec::new();
@@ -105,6 +114,7 @@ pub fn decode_writes(body: &[u8]) -> jute::Result<Vec<WriteOp>> {
     }
 }
 
+/// Decodes the body of a multiRead, up to the first operation that is a write. Fails where an entry is no operation of a multi at all.
 pub fn decode_reads(body: &[u8]) -> jute::Result<Vec<ReadOp<'_>>> {
     let mut input = Deserializer::new(body);
     let mut ops = Vec::new();

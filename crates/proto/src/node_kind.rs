@@ -12,6 +12,7 @@ const CONTAINER: i64 = i64::MIN;
 const TTL_MARK: u64 = 0xff00_0000_0000_0000;
 const TTL_FEATURE: u64 = 0x00ff_ff00_0000_0000;
 
+/// Who ends the life of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeKind {
     Persistent,
@@ -25,7 +26,8 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// Reads a stored owner. An owner with the TTL mark and an unknown feature is an ordinary session id.
+    /// Reads a stored owner. An owner with the TTL mark and an unknown feature is an ordinary session id. ZOOKEEPER-2901: the mark is the
+    /// whole top byte, so that the sessions of servers with ids above 127 are not taken for times to live.
     pub fn from_owner(owner: i64) -> NodeKind {
         match owner {
             0 => NodeKind::Persistent,
@@ -37,6 +39,7 @@ impl NodeKind {
         }
     }
 
+    /// The owner to be stored; the way back from [`NodeKind::from_owner`].
     pub fn owner(self) -> i64 {
         match self {
             NodeKind::Persistent => 0,

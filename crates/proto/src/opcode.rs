@@ -10,8 +10,10 @@ macro_rules! opcodes {
         }
 
         impl OpCode {
+            /// Every opcode there is, requests and transactions.
             pub const ALL: &'static [OpCode] = &[$(OpCode::$name,)*];
 
+            /// The opcode by its number; `None` for numbers that are none.
             pub fn from_i32(number: i32) -> Option<OpCode> {
                 match number {
                     $($number => Some(OpCode::$name),)*
@@ -59,6 +61,7 @@ opcodes! {
 }
 
 impl OpCode {
+    /// As the wire and the log have it.
     pub fn number(self) -> i32 {
         self as i32
     }

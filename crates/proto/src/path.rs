@@ -21,11 +21,17 @@ pub enum PathError {
     ForbiddenCharacter(u32),
 }
 
+/// The root. Snapshots write it as the empty path.
 pub const ROOT: &str = "/";
+/// What the servers keep for themselves. Clients can't delete it, nor the two below it.
 pub const SYSTEM: &str = "/zookeeper";
+/// Its data is the text of the membership.
 pub const CONFIG: &str = "/zookeeper/config";
+/// Quotas stand below it: under the whole path of a node that has a quota are [`QUOTA_LIMITS`] and [`QUOTA_STATS`].
 pub const QUOTA: &str = "/zookeeper/quota";
+/// The node below a path with a quota that holds the limits.
 pub const QUOTA_LIMITS: &str = "zookeeper_limits";
+/// The node beside the limits that holds what is used.
 pub const QUOTA_STATS: &str = "zookeeper_stats";
 
 /// Full validation.

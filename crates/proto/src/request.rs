@@ -17,9 +17,11 @@ pub struct CreateRequest {
     pub path: Option<String>,
     pub data: Option<ByteBuf>,
     pub acl: Option<Vec<AclRequest>>,
+    /// 1 is ephemeral, 2 sequential, 3 both, 4 a container; 5 and 6 (sequential) have a time to live.
     pub flags: i32,
 }
 
+/// createTTL. The time to live counts only where the flags ask for one (5 and 6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateTtlRequest {
     pub create: CreateRequest,
@@ -34,6 +36,7 @@ pub struct PathVersionRequest {
     pub version: i32,
 }
 
+/// setData. Version -1 is any.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetDataRequest {
     pub path: Option<String>,
@@ -41,6 +44,7 @@ pub struct SetDataRequest {
     pub version: i32,
 }
 
+/// setACL. The version is that of the list (aversion); -1 is any.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetAclRequest {
     pub path: Option<String>,
@@ -48,12 +52,16 @@ pub struct SetAclRequest {
     pub version: i32,
 }
 
+/// reconfig: either the new members one and all, or those who join and leave, separated by commas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconfigRequest {
+    /// Server lines, also of members that change.
     pub joining_servers: Option<String>,
+    /// Ids.
     pub leaving_servers: Option<String>,
+    /// Server, group and weight lines. Where it is there, the two above do not count.
     pub new_members: Option<String>,
-    /// -1 is any.
+    /// The version of the membership that the change is made to; -1 is any.
     pub current_config_id: i64,
 }
 
@@ -73,6 +81,7 @@ pub enum WriteRequest {
 }
 
 impl WriteRequest {
+    /// Decodes the body behind a request header. Fails where the body is too short or malformed, and for an opcode that is no write.
     pub fn decode(op: OpCode, body: &[u8]) -> jute::Result<WriteRequest> {
         Ok(match op {
             OpCode::Create => WriteRequest::Create(jute::from_slice(body)?),
@@ -110,12 +119,14 @@ pub struct PathRequest<'a> {
 pub struct PathModeRequest<'a> {
     #[serde(borrow)]
     pub path: Option<Text<'a>>,
+    /// A [`WatcherType`](crate::event::WatcherType) or an [`AddWatchMode`](crate::event::AddWatchMode).
     pub mode: i32,
 }
 
 /// setWatches2; setWatches leaves the last two lists empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetWatchesRequest<'a> {
+    /// The last transaction the client knows of. What has changed since is told at once, in place of the watch.
     pub relative_zxid: Zxid,
     pub data: Vec<Text<'a>>,
     pub exist: Vec<Text<'a>>,
@@ -124,6 +135,7 @@ pub struct SetWatchesRequest<'a> {
     pub persistent_recursive: Vec<Text<'a>>,
 }
 
+/// addauth: an identity for the connection, proved by bytes that the scheme knows. Clients send 0 as `auth_type`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthRequest<'a> {
     pub auth_type: i32,
@@ -154,6 +166,7 @@ pub enum ReadRequest<'a> {
 }
 
 impl<'a> ReadRequest<'a> {
+    /// Decodes the body behind a request header. Fails where the body is too short or malformed, and for an opcode that is no read.
     pub fn decode(op: OpCode, body: &'a [u8]) -> jute::Result<ReadRequest<'a>> {
         Ok(match op {
             OpCode::Exists => ReadRequest::Exists(jute::from_slice(body)?),

@@ -29,6 +29,7 @@ pub struct GetDataResponse<'a> {
     pub stat: Stat,
 }
 
+/// getACL's reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetAclResponse {
     pub acl: Vec<Acl>,

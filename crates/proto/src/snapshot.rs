@@ -17,17 +17,22 @@ pub struct FileHeader {
 }
 
 impl FileHeader {
+    /// In bytes.
     pub const LENGTH: usize = 16;
+    /// The head of a snapshot as the original writes it.
     pub const SNAPSHOT: FileHeader = FileHeader { magic: i32::from_be_bytes(*b"ZKSN"), version: 2, dbid: -1 };
+    /// The head of a log as the original writes it.
     pub const LOG: FileHeader = FileHeader { magic: i32::from_be_bytes(*b"ZKLG"), version: 2, dbid: 0 };
 }
 
+/// A session, with the time without a sign of life after which it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionEntry {
     pub session: SessionId,
     pub timeout_ms: i32,
 }
 
+/// A list of access control by the id that nodes name it with; a null list is the open one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclEntry {
     pub acl_id: i64,
@@ -48,6 +53,7 @@ pub struct NodeEntry<'a> {
     pub stat: StatPersisted,
 }
 
+/// In place of the path of a further node.
 pub const END_OF_NODES: &str = "/";
 
 /// The trailer since 3.6: the digest of the tree at a zxid; zxid 0 says that none was known.

@@ -8,15 +8,23 @@ use crate::node_kind::NodeKind;
 /// The stored form, 60 bytes in snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StatPersisted {
+    /// The transaction that created the node.
     pub czxid: Zxid,
+    /// The transaction that changed its data last.
     pub mzxid: Zxid,
+    /// When it was created, in milliseconds since 1970 by the clock of the server that prepared the transaction.
     pub ctime_ms: i64,
+    /// When its data was changed last, by the same measure.
     pub mtime_ms: i64,
+    /// How often its data was changed; wraps.
     pub version: i32,
     /// How many children were ever created below the node. Clients see another number, see [`Stat::cversion`].
     pub cversion: i32,
+    /// How often its list of access control was changed; wraps.
     pub aversion: i32,
+    /// Who ends its life, see [`NodeKind::from_owner`].
     pub ephemeral_owner: i64,
+    /// The transaction that created or deleted a child last.
     pub pzxid: Zxid,
 }
 
@@ -52,6 +60,7 @@ impl StatPersisted {
         }
     }
 
+    /// What `ephemeral_owner` says.
     pub fn kind(&self) -> NodeKind {
         NodeKind::from_owner(self.ephemeral_owner)
     }

@@ -23,6 +23,7 @@ pub struct TxnHeader {
     pub time_ms: i64,
 }
 
+/// A node that was created, under the name it got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateTxn {
     pub path: String,
@@ -42,6 +43,7 @@ pub enum CreateKind {
     Ttl { ttl_ms: i64 },
 }
 
+/// What a transaction changes. Versions are those after the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Txn {
     Create(CreateTxn),
@@ -71,6 +73,7 @@ pub enum Txn {
         timeout_ms: i32,
     },
     /// The ephemeral nodes that go with the session. `None` in logs without the list (before 3.6): all that the session owns.
+    /// ZOOKEEPER-3145: without the list a replay on a snapshot that was taken meanwhile would miss the parents' pzxid.
     CloseSession {
         paths: Option<Vec<String>>,
     },
@@ -90,7 +93,9 @@ pub enum Txn {
 /// The tree digest after a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
+    /// Of the way of computing it.
     pub version: i32,
+    /// The sum over all nodes, as an unsigned number.
     pub value: i64,
 }
 
@@ -98,6 +103,7 @@ impl Digest {
     /// The version this crate's users compute; digests of other versions are not compared.
     pub const VERSION: i32 = 2;
 
+    /// Of the version computed here.
     pub fn new(value: i64) -> Digest {
         Digest { version: Digest::VERSION, value }
     }
@@ -122,6 +128,7 @@ struct HeaderFields {
 }
 
 impl Txn {
+    /// The opcode of its record.
     pub fn op(&self) -> OpCode {
         match self {
             Txn::Create(create) => match create.kind {

@@ -64,10 +64,12 @@ impl Files {
         Ok(Epochs { accepted: epochs.accepted, current: epochs.current })
     }
 
+    /// Durable when it returns.
     pub fn write_accepted_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
         write_epoch(&*self.disk, &self.directories.snapshot_dir, ACCEPTED, epoch)
     }
 
+    /// Durable when it returns.
     pub fn write_current_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
         write_epoch(&*self.disk, &self.directories.snapshot_dir, CURRENT, epoch)
     }

@@ -26,6 +26,7 @@ pub struct RewritePermit(());
 pub struct HistoryHold(());
 
 impl LogPosition {
+    /// Everything up to `synced` is durable, and nobody holds the history.
     pub fn new(synced: Zxid) -> LogPosition {
         LogPosition { synced, interrupted: false, held: false, rewriting: false }
     }
@@ -57,6 +58,7 @@ impl LogPosition {
         Some(HistoryHold(()))
     }
 
+    /// The history may be rewritten again.
     pub fn release(&mut self, _hold: HistoryHold) {
         self.held = false;
     }

@@ -207,6 +207,7 @@ impl StorageWorker {
         })
     }
 
+    /// Counts the bytes of the log anew, towards the next snapshot.
     pub fn snapshot_asked_for(&mut self) {
         self.unsnapped_bytes = 0;
     }

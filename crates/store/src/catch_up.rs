@@ -97,6 +97,7 @@ pub struct CatchUp<'a> {
 }
 
 impl<'a> CatchUp<'a> {
+    /// Begins with the records behind `after` that come before `before`. Nothing but the names of the logs is read yet; fails where the disk does.
     pub fn open(disk: &'a dyn Disk, directories: &Directories, after: Zxid, before: Zxid) -> Result<CatchUp<'a>> {
         let logs = Listing::read(disk, &directories.log_dir)?.logs;
         let first = logs.iter().rposition(|log| *log <= after).unwrap_or(0);

@@ -43,6 +43,7 @@ pub enum Remedy {
 }
 
 impl EpochReport {
+    /// What would help a member whose epochs come to their end.
     pub fn remedy(&self) -> Remedy {
         let reached = self.last.known().map(Zxid::epoch).unwrap_or_default();
         let lived = self.current.unwrap_or_default().max(reached);

@@ -11,6 +11,7 @@ use crate::descriptors;
 use crate::directories::Directories;
 use crate::names::FileName;
 
+/// Who is to blame, which file it is about, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directories are not as they must be: missing, not ours, in use, mixed up. Nothing was read or changed.
@@ -158,6 +159,7 @@ impl StoreError {
     }
 }
 
+/// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ impl DirectoryLock {
         Ok(DirectoryLock { _file: file, path })
     }
 
+    /// The file that is locked; it holds the id of the process.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -142,10 +142,12 @@ impl LogReader {
         self.durable
     }
 
+    /// Of the file when it was opened, in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
+    /// The file, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -20,6 +20,7 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// All forms a snapshot may have.
     pub const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Snappy];
 
     fn suffix(self) -> &'static str {
@@ -48,10 +49,12 @@ pub enum FileName {
     Other,
 }
 
+/// The name of a log by its first transaction.
 pub fn log(zxid: Zxid) -> String {
     format!("log.{:x}", zxid.0)
 }
 
+/// The name of a snapshot by the last transaction that was applied when it was begun.
 pub fn snapshot(zxid: Zxid, compression: Compression) -> String {
     format!("snapshot.{:x}{}", zxid.0, compression.suffix())
 }
@@ -83,6 +86,7 @@ pub fn kept(name: &str, what: &str) -> String {
 }
 
 impl FileName {
+    /// What a name in `version-2` says; `None` for one that is nobody's, which is left alone.
     pub fn parse(name: &str) -> Option<FileName> {
         match name {
             "currentEpoch" | "acceptedEpoch" | "currentEpoch.tmp" | "acceptedEpoch.tmp" | "updatingEpoch" => {
@@ -144,6 +148,7 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Lists a directory. Fails where the disk does.
     pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Listing> {
         let names = disk.list(dir).map_err(|error| StoreError::disk("list", dir, error))?;
         let mut listing = Listing::default();

@@ -51,6 +51,7 @@ pub struct Purger {
 }
 
 impl Purger {
+    /// Has verified nothing yet.
     pub fn new() -> Purger {
         Purger::default()
     }

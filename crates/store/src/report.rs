@@ -35,6 +35,7 @@ pub enum LogEnd {
     Torn { offset: u64, fault: RecordFault, dropped_bytes: u64 },
 }
 
+/// A log file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogReport {
     pub name: String,

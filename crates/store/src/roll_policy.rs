@@ -35,21 +35,25 @@ pub(crate) struct RollPolicy {
 }
 
 impl RollPolicy {
+    /// Another seed gives other limits, so that members do not roll at the same moment.
     pub fn new(limits: RollLimits, seed: u64) -> RollPolicy {
         let mut policy = RollPolicy { limits, random: seed, records: 0, bytes: 0, records_due: 0, bytes_due: None };
         policy.rolled();
         policy
     }
 
+    /// So much was written.
     pub fn count(&mut self, records: u64, bytes: u64) {
         self.records += records;
         self.bytes += bytes;
     }
 
+    /// Whether it is time for a new file.
     pub fn wants_roll(&self) -> bool {
         self.records > self.records_due || self.bytes_due.is_some_and(|due| self.bytes > due)
     }
 
+    /// A new file was begun.
     pub fn rolled(&mut self) {
         (self.records, self.bytes) = (0, 0);
         self.records_due = self.draw(self.limits.records.max(2));

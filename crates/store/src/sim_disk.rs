@@ -114,6 +114,7 @@ impl SimDisk {
         self.state().skips_syncs = skips;
     }
 
+    /// Whether every operation fails until a restart.
     pub fn has_crashed(&self) -> bool {
         self.state().crashed
     }

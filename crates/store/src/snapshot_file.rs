@@ -132,6 +132,7 @@ pub(crate) enum Writer {
 }
 
 impl Writer {
+    /// Writes into the file from its beginning. Fails where the compression's head can't be written.
     pub fn new(file: Box<dyn DiskFile>, compression: Compression) -> io::Result<Writer> {
         let mut sink = FileSink { file, buffer: Vec::with_capacity(2 * BLOCK), offset: 0, synced: 0 };
         Ok(match compression {

@@ -33,6 +33,7 @@ pub struct AccessList {
 }
 
 impl AccessList {
+    /// A list of these entries, in their order; for the seed see [`Tree::with_seed`](crate::Tree::with_seed).
     pub fn new(entries: Vec<Acl>, seed: u64) -> AccessList {
         let for_everybody = |entry: &&Acl| entry.id.scheme == "world" && entry.id.id == "anyone";
         let everybody = union(entries.iter().filter(for_everybody).map(|entry| entry.permissions));

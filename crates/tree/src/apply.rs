@@ -64,7 +64,7 @@ impl Tree {
         let acl = self.acls.retain(acl);
         self.raise_cversion(parent, parent_cversion, header.zxid);
         if let Some(existing) = self.nodes.find(&node_path) {
-            // The snapshot under this replay was taken after the node was created, perhaps not for the first time.
+            // ZOOKEEPER-4846: the snapshot under this replay was taken after the node was created, perhaps not for the first time.
             self.replace_acl(existing, acl);
             return failed(ErrorCode::NodeExists);
         }
@@ -91,6 +91,7 @@ impl Tree {
     }
 
     /// A parent's counter of created children only rises, so it sticks at its maximum; -1 stands for one more (before 3.4).
+    /// ZOOKEEPER-3249: pzxid goes with it, so that a replay takes neither back.
     fn raise_cversion(&mut self, parent: NodeId, parent_cversion: i32, zxid: Zxid) {
         self.update_stat(parent, |stat| {
             let cversion = if parent_cversion == -1 { stat.cversion.wrapping_add(1) } else { parent_cversion };
@@ -105,7 +106,7 @@ impl Tree {
         let Some(parent) = path::parent(node_path).and_then(|parent| self.nodes.find(parent)) else {
             return failed(ErrorCode::NoNode);
         };
-        // Also where the node is gone already: the parent may come from an older part of the snapshot than the lack of its child.
+        // ZOOKEEPER-3125: also where the node is gone already: the parent may come from an older part of the snapshot than the lack of its child.
         self.update_stat(parent, |stat| stat.pzxid = stat.pzxid.max(zxid));
         let Some(id) = self.nodes.find(node_path) else { return failed(ErrorCode::NoNode) };
 

@@ -42,6 +42,7 @@ impl Default for TreeBuilder {
 }
 
 impl TreeBuilder {
+    /// For tests and tools, whose paths nobody chooses to collide.
     pub fn new() -> TreeBuilder {
         TreeBuilder::with_seed(0)
     }
@@ -51,10 +52,12 @@ impl TreeBuilder {
         TreeBuilder { tree: Tree::empty(seed), acls: HashMap::default() }
     }
 
+    /// The last timeout of a repeated session counts.
     pub fn add_session(&mut self, session: SessionId, timeout_ms: i32) {
         self.tree.sessions.insert(session, timeout_ms);
     }
 
+    /// An id that is there twice is an error.
     pub fn add_acl(&mut self, acl_id: i64, list: Vec<Acl>) -> Result<(), RestoreError> {
         // The id of the open list needs no entry; one that is there all the same says nothing.
         if acl_id == OPEN_ACL_ID {
@@ -68,7 +71,7 @@ impl TreeBuilder {
     }
 
     /// The root has the empty path. An ACL id without a list is no error yet: a fuzzy snapshot of the original contains nodes
-    /// that are younger than its table, whose list the log brings. Until then nobody may use them. What
+    /// that are younger than its table, whose list the log brings (ZOOKEEPER-3306). Until then nobody may use them. What
     /// the log does not bring is damage, see [`ReplayCleanup::unknown_acls`].
     pub fn add_node(
         &mut self,

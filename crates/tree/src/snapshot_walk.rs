@@ -73,6 +73,7 @@ pub struct SnapshotStart {
 }
 
 impl SnapshotStart {
+    /// Of the tree when the snapshot was begun.
     pub fn zxid(&self) -> Zxid {
         self.head.zxid
     }

@@ -116,6 +116,7 @@ impl Tree {
         self.last_zxid
     }
 
+    /// For a tree whose end is known from elsewhere than a transaction applied to it. Nothing else of the tree changes.
     pub fn set_last_zxid(&mut self, zxid: Zxid) {
         self.last_zxid = zxid;
     }
@@ -146,6 +147,7 @@ impl Tree {
         self.nodes.len()
     }
 
+    /// Ephemeral nodes of all sessions.
     pub fn ephemeral_count(&self) -> usize {
         self.ephemeral_count
     }
@@ -185,10 +187,12 @@ impl Tree {
         self.sessions.range((begin, Unbounded)).map(|(session, timeout_ms)| (*session, *timeout_ms))
     }
 
+    /// The timeout of a session; none of one that is not known.
     pub fn session_timeout_ms(&self, session: SessionId) -> Option<i32> {
         self.sessions.get(&session).copied()
     }
 
+    /// Sessions that all servers know, so without local ones.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
     }
@@ -307,6 +311,7 @@ pub struct NodeRef<'a> {
 }
 
 impl<'a> NodeRef<'a> {
+    /// Its full path; `/` for the root.
     pub fn path(self) -> &'a str {
         &self.node.path
     }
@@ -326,10 +331,12 @@ impl<'a> NodeRef<'a> {
         self.node.stat
     }
 
+    /// The list that nodes with the same entries share.
     pub fn acl(self) -> &'a Arc<AccessList> {
         self.tree.acls.list(self.node.acl)
     }
 
+    /// Direct children.
     pub fn child_count(self) -> usize {
         self.node.child_count()
     }
@@ -356,6 +363,7 @@ impl<'a> NodeRef<'a> {
         self.node.children().map_or(0, Children::encoded_bytes)
     }
 
+    /// Persistent, ephemeral, container, or with a time to live.
     pub fn kind(self) -> NodeKind {
         self.node.stat.kind()
     }

@@ -270,6 +270,7 @@ impl Default for WatchTables {
 }
 
 impl WatchTables {
+    /// For tests and tools, whose paths nobody chooses to collide.
     pub fn new() -> WatchTables {
         WatchTables::with_seed(0)
     }

@@ -80,14 +80,17 @@ impl Many {
 }
 
 impl WatcherSet {
+    /// Nobody.
     pub fn new() -> WatcherSet {
         WatcherSet::default()
     }
 
+    /// How many they are.
     pub fn len(&self) -> usize {
         self.as_slice().len()
     }
 
+    /// Whether nobody is in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -101,10 +104,12 @@ impl WatcherSet {
         }
     }
 
+    /// In no particular order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = WatcherId> {
         self.as_slice().iter().copied()
     }
 
+    /// Takes the same time however many they are.
     pub fn contains(&self, id: WatcherId) -> bool {
         match &self.members {
             Members::Many(many) => many.contains(id),

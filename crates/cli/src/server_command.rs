@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 use crate::signals::{Asked, Signals};
 
-/// Network workers. More than the machine has cores only costs switches; more than this was never seen to help.
-const MAX_WORKERS: usize = 16;
+/// Network workers: they accept connections and wait for other servers, which is little work. Clients are served by threads of the server's own.
+const WORKERS: usize = 2;
 
 pub fn main(arguments: &[String]) -> process::ExitCode {
     if let Err(wrong) = logging::start() {
@@ -42,9 +42,8 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             Level::Warn => warn!("{}", notice.text),
         }
     }
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(WORKERS)
         .thread_name("network")
         .enable_all()
         .build()

@@ -6,7 +6,7 @@
 //! - `ports`: the three ports, `client` first; a connection of a client is `ports/client/connection/`
 //! - `net`: what the ports have in common, from the limits of descriptors to an orderly end of a connection
 //! - `auth`: which identities a client gains
-//! - `threads`: the threads besides the network workers
+//! - `threads`: the threads that do the work
 //! - `observe`: what the server knows of itself
 //! - `commands`: the four-letter words, which tell it
 //! - [`logging`]: the log, and how often strangers can make it grow

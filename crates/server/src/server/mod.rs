@@ -37,6 +37,7 @@ use crate::observe::figures::Figures;
 use crate::observe::report::{self, ReportSources};
 use crate::ports::client::{listener, memory};
 use crate::ports::election::{Contacts, ElectionPort};
+use crate::threads::client_threads::ClientThreads;
 use crate::threads::replica_thread::ReplicaRuntime;
 use crate::version;
 
@@ -55,6 +56,7 @@ pub struct Server {
     failures: mpsc::UnboundedReceiver<Failure>,
     accepting: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
+    client_threads: ClientThreads,
     /// None for a standalone server.
     election_port: Option<Arc<ElectionPort>>,
     report: Arc<ReportSources>,
@@ -109,7 +111,9 @@ impl Server {
         let context = Arc::new(Context::new(config, shared, clock, inputs, port, figures));
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(memory::keep(context.shared.clone()));
-        let accepting = tokio::spawn(listener::accept(listener, context.clone(), stopped, wanted_port));
+        let client_threads = ClientThreads::start().map_err(spawn::failure)?;
+        let accepting =
+            tokio::spawn(listener::accept(listener, context.clone(), client_threads.clone(), stopped, wanted_port));
         tell_ready(&context, address, &found);
         let starting = context.config.ensemble.is_some().then_some(starting);
         if let Some(starting) = &starting {
@@ -124,6 +128,7 @@ impl Server {
             failures: failure_reports,
             accepting,
             threads,
+            client_threads,
             election_port,
             report,
             reminding,
@@ -158,7 +163,18 @@ impl Server {
     /// Stops in order: everything acknowledged is on disk, sessions stay alive in the log.
     /// Returns a failure that this did not prevent, or met.
     pub async fn stop(self) -> Option<Failure> {
-        let Server { context, stop, mut failures, accepting, threads, election_port, reminding, _lock, .. } = self;
+        let Server {
+            context,
+            stop,
+            mut failures,
+            accepting,
+            threads,
+            client_threads,
+            election_port,
+            reminding,
+            _lock,
+            ..
+        } = self;
         let begin = Instant::now();
         reminding.abort();
         let _ = stop.send(true);
@@ -172,6 +188,8 @@ impl Server {
         let joined = async {
             let threads = threads.into_iter().map(JoinHandle::join);
             let _ = tokio::task::spawn_blocking(move || threads.for_each(drop)).await;
+            // Only now, for connections ended on them in order.
+            drop(client_threads);
             if let Some(election_port) = election_port.and_then(Arc::into_inner) {
                 election_port.stop().await;
             }

@@ -1,10 +1,14 @@
-//! The threads besides the network workers. A panic in any of them ends the process.
+//! The threads of a server, besides those of the runtime it is started on, which accept connections and wait for other servers. A panic in
+//! any of them ends the process.
 //!
+//! - `client_threads.rs`: serve the connections of clients
 //! - `replica_thread.rs`: drives the replica, and serves the links to other servers
 //! - `storage_driver.rs`: takes the steps of the worker of the storage crate; `storage_thread.rs`: the thread that lets it, and the queue to
-//!   that thread; `snapshot_thread.rs`: takes snapshots while writes go on, and purges old
-//!   files; `log_position.rs`: how the two wait for each other
+//!   that thread
+//! - `snapshot_thread.rs`: takes snapshots while writes go on, and purges old files; `log_position.rs`: how it and the storage wait for each
+//!   other
 
+pub(crate) mod client_threads;
 pub(crate) mod log_position;
 pub(crate) mod replica_thread;
 pub(crate) mod snapshot_thread;

@@ -23,6 +23,7 @@ use crate::net::seats::{Full, Seat, Seats};
 use crate::net::stream::{self, KeepAlive, Stream};
 use crate::ports::client::connection;
 use crate::ports::client::moving;
+use crate::threads::client_threads::ClientThreads;
 
 /// The accept backlog where none is configured.
 const BACKLOG: u32 = 1024;
@@ -44,6 +45,7 @@ enum Happened {
 pub(crate) async fn accept(
     mut listener: Option<TcpListener>,
     context: Arc<Context>,
+    threads: ClientThreads,
     mut stop: watch::Receiver<bool>,
     mut wanted: watch::Receiver<Option<HostPort>>,
 ) {
@@ -89,9 +91,15 @@ pub(crate) async fn accept(
             wall_ms(),
         ));
         context.shared.add_connection(connection.clone());
-        let context = context.clone();
-        tokio::spawn(async move {
-            connection::serve(context, stream, connection).await;
+        let serving = context.clone();
+        threads.serve(stream, move |stream| async move {
+            match stream {
+                Ok(stream) => connection::serve(serving, stream, connection).await,
+                Err(error) => {
+                    debug!(client = %connection.peer, %error, "connection lost before it began");
+                    serving.shared.remove_connection(&connection);
+                }
+            }
             drop(seat);
         });
     }

@@ -49,14 +49,18 @@ impl Config {
 }
 
 impl Ensemble {
+    /// The membership in force, and the one that was proposed last, as the files have them.
+    pub(crate) fn memberships(&self) -> Memberships {
+        // A proposed membership that is not newer was activated, and the server ended before its file was deleted.
+        let proposed = self.last_seen.as_ref().filter(|proposed| proposed.version > self.membership.version);
+        Memberships::new(self.membership.clone(), proposed.unwrap_or(&self.membership).clone())
+    }
+
     /// `config` is the whole configuration that this is a part of.
     pub fn settings(&self, config: &Config) -> EnsembleSettings {
-        // One that is not newer was activated, and the server ended before its file was deleted.
-        let proposed = self.last_seen.as_ref().filter(|proposed| proposed.version > self.membership.version);
-        let last_seen = proposed.unwrap_or(&self.membership);
         EnsembleSettings {
             me: self.server_id,
-            memberships: Memberships::new(self.membership.clone(), last_seen.clone()),
+            memberships: self.memberships(),
             init_limit_ticks: self.init_limit_ticks,
             sync_limit_ticks: self.sync_limit_ticks,
             connect_limit_ticks: self.connect_to_learner_master_limit_ticks,

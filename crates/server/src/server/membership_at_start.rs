@@ -22,8 +22,7 @@ pub(crate) fn mark(data_dir: &Path) -> PathBuf {
 pub(crate) fn correct(config: &mut Config, found: Option<FoundMembership>) -> Result<(), Failure> {
     let Source::File(config_file) = config.source.clone() else { return Ok(()) };
     let Some(ensemble) = config.ensemble.as_ref().filter(|_| config.reconfig_enabled) else { return Ok(()) };
-    let (me, files, mark) =
-        (ensemble.server_id, ensemble.settings(config).memberships, mark(&config.directories.data_dir));
+    let (me, files, mark) = (ensemble.server_id, ensemble.memberships(), mark(&config.directories.data_dir));
     if files.committed.version == Zxid::ZERO && !mark.exists() {
         return Ok(());
     }

@@ -80,7 +80,7 @@ pub(super) async fn server_ports(
     starting: &Starting,
 ) -> Result<EnsemblePorts, Failure> {
     let (peers, queue) = quorum::peer_queue();
-    let memberships = Arc::new(ensemble.settings(config).memberships);
+    let memberships = Arc::new(ensemble.memberships());
     let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.sync_limit_ticks);
     let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
     let greeting_limit_ms = ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms.min(GREETING_MS), u64::from);

@@ -63,12 +63,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.accept(xid, &NULL_TOKEN);
     }
 
-    /// Whether the identities of the client are enough for requests, where certain ones are enforced.
+    /// Whether the client may send requests: always, unless identities of certain schemes are demanded (`enforce.auth.enabled`).
     pub(super) fn may_request(&self) -> bool {
-        !self.enforced || self.is_authenticated()
-    }
-
-    fn is_authenticated(&self) -> bool {
         let schemes = self.context.config.access.enforced_schemes.as_ref();
         schemes.is_none_or(|schemes| self.identities.iter().any(|id| schemes.contains(&id.scheme)))
     }

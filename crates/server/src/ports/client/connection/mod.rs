@@ -51,8 +51,6 @@ struct Task<S> {
     scratch: Vec<u8>,
     /// What the client has shown to be, as of its last authentication.
     identities: Identities,
-    /// Whether requests of a client without certain identities are refused (`enforce.auth.enabled`).
-    enforced: bool,
 }
 
 /// Serves one accepted connection to its end.
@@ -72,7 +70,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         Task {
             conversation: Conversation::new(connection.clone(), limits, context.clock.monotonic_ms()),
             identities: connection.identities(),
-            enforced: context.config.access.enforced_schemes.is_some(),
             input: Received::default(),
             sending: Unsent::default(),
             noted_frames: 0,

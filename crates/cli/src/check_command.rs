@@ -8,7 +8,7 @@ use rookeeper_server::ExitCode;
 use rookeeper_store::{Directories, DirectoryLock, RealDisk, RecoveryOptions, StoreError, check, repair_log};
 
 #[derive(Args, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The dataDir of zoo.cfg: the directory that holds version-2
     data_dir: PathBuf,
     /// The dataLogDir of zoo.cfg, where that differs
@@ -24,7 +24,7 @@ pub struct Options {
 }
 
 /// Exit code 0: sound; 1: not sound, or the answer can't be written; 3: the directory can't be used.
-pub fn main(options: &Options) -> ExitCode {
+pub(crate) fn main(options: &Options) -> ExitCode {
     if let Some(mistake) = mistaken(options) {
         print::complaint(&format_args!("rookeeper check: {mistake}"));
         return ExitCode::DataDirectory;

@@ -8,7 +8,7 @@ use rookeeper_store::epochs::{Remedy, look, lower_accepted, renumber};
 use rookeeper_store::{Directories, DirectoryLock, RealDisk, RecoveryOptions, SnapshotOptions, StoreError};
 
 #[derive(Args, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The dataDir of zoo.cfg: the directory that holds version-2
     data_dir: PathBuf,
     /// The dataLogDir of zoo.cfg, where that differs
@@ -25,7 +25,7 @@ pub struct Options {
 }
 
 /// Exit code 0: there is room; 1: there is not; 3 and others: the directory can't be used.
-pub fn main(options: &Options) -> ExitCode {
+pub(crate) fn main(options: &Options) -> ExitCode {
     match run(options) {
         Ok(true) => ExitCode::Finished,
         Ok(false) => ExitCode::Failed,

@@ -11,7 +11,8 @@ use crate::signals::{Asked, Signals};
 /// Network workers: they accept connections and wait for other servers, which is little work. Clients are served by threads of the server's own.
 const WORKERS: usize = 2;
 
-pub fn main(arguments: &[String]) -> process::ExitCode {
+/// Runs a server until it is told to stop or fails. Returns the exit status.
+pub(crate) fn main(arguments: &[String]) -> process::ExitCode {
     if let Err(wrong) = logging::start() {
         logging::complain(&wrong);
         return ExitCode::Misconfigured.into();

@@ -12,10 +12,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Begins to count now: monotonic millisecond 0.
     pub fn start() -> Clock {
         Clock { start: Instant::now() }
     }
 
+    /// Both clocks at once.
     pub fn now(&self) -> Time {
         Time { monotonic_ms: self.monotonic_ms(), wall_ms: wall_ms() }
     }
@@ -25,6 +27,7 @@ impl Clock {
         self.start.elapsed().as_millis() as i64
     }
 
+    /// Milliseconds since the start of the process, for what is told to operators.
     pub fn uptime_ms(&self) -> i64 {
         self.monotonic_ms()
     }

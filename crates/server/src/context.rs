@@ -45,6 +45,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// `client_port` is the port that is open, 0 for a member without one.
     pub fn new(
         config: Config,
         shared: Arc<Shared>,

@@ -33,6 +33,7 @@ impl ExitCode {
         ExitCode::ServerPort,
     ];
 
+    /// The exit status of the process.
     pub const fn number(self) -> u8 {
         self.described().0
     }
@@ -96,6 +97,7 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// `message` says what failed and what to do about it, for the log.
     pub fn new(exit_code: ExitCode, message: impl Into<String>) -> Failure {
         Failure { exit_code, message: message.into() }
     }
@@ -118,6 +120,7 @@ impl From<StorageError> for Failure {
 pub(crate) struct Failures(mpsc::UnboundedSender<Failure>);
 
 impl Failures {
+    /// The part for the threads, and the end at which failures arrive.
     pub fn new() -> (Failures, mpsc::UnboundedReceiver<Failure>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Failures(sender), receiver)

@@ -2,7 +2,7 @@
 //!
 //! Reading order:
 //! - [`config`]: what an operator can say; `config/dynamic_config.rs` writes the files in which the membership stands
-//! - [`server`]: from a configuration to a running server, and back; `server/data_directory.rs` opens the files
+//! - `server`: from a configuration to a running server, and back; `server/data_directory.rs` opens the files
 //! - `ports`: the three ports, `client` first; a connection of a client is `ports/client/connection/`
 //! - `net`: what the ports have in common, from the limits of descriptors to an orderly end of a connection
 //! - `auth`: which identities a client gains
@@ -10,7 +10,7 @@
 //! - `observe`: what the server knows of itself
 //! - `commands`: the four-letter words, which tell it
 //! - [`logging`]: the log, and how often strangers can make it grow
-//! - `context.rs`, `clock.rs`, [`failure`], [`version`]: what everybody needs
+//! - `context.rs`, `clock.rs`, `failure.rs`, `version.rs`: what everybody needs
 //!
 //! The life of a request: `ports/client/connection/` reads a frame. A read is answered there, from the shared tree. A write goes through a bounded
 //! queue to the replica thread, from there to the storage thread, comes back as durable, is applied, and its answer is in the
@@ -21,18 +21,17 @@ mod clock;
 mod commands;
 pub mod config;
 mod context;
-pub mod failure;
+mod failure;
 pub mod logging;
 mod net;
 mod observe;
 mod ports;
-pub mod server;
+mod server;
 mod threads;
-pub mod version;
+mod version;
 
 pub use commands::{compat_table as metrics_table, words_table};
 pub use failure::{ExitCode, Failure};
 pub use net::descriptors;
-pub use observe::figures;
 pub use ports::client::requests_table::requests_table;
 pub use server::Server;

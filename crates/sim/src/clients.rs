@@ -108,6 +108,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client that has no session yet. Its session timeout follows from its number and `tick_ms`.
     pub fn new(number: usize, tick_ms: i64) -> Client {
         Client {
             number,
@@ -138,14 +139,17 @@ impl Client {
         self.line
     }
 
+    /// Whether the server that granted the session has no leader.
     pub fn is_read_only(&self) -> bool {
         self.is_read_only
     }
 
+    /// Whether more than so many of its requests are not answered yet.
     pub fn is_waiting_for_more_than(&self, requests: usize) -> bool {
         self.pending.len() > requests
     }
 
+    /// The session timeout that the client asks for, in milliseconds.
     pub fn timeout_ms(&self) -> i32 {
         self.timeout_ms
     }
@@ -155,6 +159,7 @@ impl Client {
         self.healed_writes >= 2 && self.pending.is_empty()
     }
 
+    /// The client's state, for the report of a life that failed.
     pub fn describe(&self) -> String {
         format!(
             "session {}, line {:?}, welcomed {}, {} answers, waits for {:?}",

@@ -137,6 +137,7 @@ pub enum Sabotage {
     TrustsOldFiles,
 }
 
+/// A fault of the plan, and when it strikes, in virtual microseconds.
 #[derive(Debug, Clone)]
 pub struct PlannedFault {
     pub at_us: i64,
@@ -157,6 +158,7 @@ pub enum Target {
     All,
 }
 
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The process is killed; its host and what it wrote stay.
@@ -189,6 +191,7 @@ pub enum Fault {
     CutClients,
 }
 
+/// All kinds of faults, in the order in which the figures tell them.
 pub const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::PowerCut,
@@ -339,6 +342,7 @@ impl Plan {
         }
     }
 
+    /// How many servers the ensemble begins with, observers among them.
     pub fn members(&self) -> usize {
         self.servers + self.observers
     }

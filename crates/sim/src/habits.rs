@@ -25,6 +25,7 @@ const CONTAINERS: [&str; 2] = ["/k", "/d/k"];
 const IN_CONTAINERS: [&str; 3] = ["/k/a", "/k/b", "/d/k/a"];
 const MORTAL: [&str; 2] = ["/t", "/d/t"];
 
+/// What the clients of one life do besides plain reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Habits {
     /// Clients are users, and some nodes are not for all of them.

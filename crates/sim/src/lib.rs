@@ -2,10 +2,10 @@
 //! where a seed chooses every delay and every fault.
 //!
 //! Reading order:
-//! - [`world`]: one life, its events and its clock
+//! - `world.rs`: one life, its events and its clock
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs`, `storage.rs`, `snapshots.rs`: a server on a simulated disk; `network.rs`: what lies between servers
-//! - `clients.rs`: who uses them; [`habits`]: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
+//! - `clients.rs`: who uses them; `habits.rs`: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
 //! - `operator.rs`: who changes the members; `config_files.rs`: where servers keep them
 //! - `stumbles.rs`: who stumbles while an epoch begins
 //! - [`scenes`]: what chance brings about too seldom
@@ -14,17 +14,17 @@
 //! - `testimony.rs`: what the checkers of sessions are told
 //! - [`checkers`]: what must hold of every life
 //! - [`planted`]: how often the checkers see bugs that were planted on purpose
-//! - [`shrink`]: from a life that failed to the smallest one that does
+//! - `shrink.rs`: from a life that failed to the smallest one that does
 //!
 //! A life has a phase under faults, in which nothing may be wrong, and a healed one, in which everything must come right.
 
 pub mod checkers;
 pub mod faults;
-pub mod habits;
+mod habits;
 pub mod planted;
 pub mod scenes;
-pub mod shrink;
-pub mod world;
+mod shrink;
+mod world;
 
 mod clients;
 mod config_files;

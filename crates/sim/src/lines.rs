@@ -38,6 +38,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// A connection that begins at `now_us`, to the process that is the server's `life`-th.
     pub fn new(client: usize, server: usize, life: u32, now_us: i64) -> Line {
         Line {
             client,

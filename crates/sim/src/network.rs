@@ -124,14 +124,17 @@ fn pair(one: usize, other: usize) -> (usize, usize) {
 }
 
 impl Network {
+    /// Whether nothing gets through in this direction.
     pub fn is_blocked(&self, from: usize, to: usize) -> bool {
         self.blocked.get(&(from, to)).is_some_and(|count| *count > 0)
     }
 
+    /// Lets nothing through in this direction. Blocks add up.
     pub fn block(&mut self, from: usize, to: usize) {
         *self.blocked.entry((from, to)).or_default() += 1;
     }
 
+    /// Takes back one block of this direction.
     pub fn unblock(&mut self, from: usize, to: usize) {
         if let Some(count) = self.blocked.get_mut(&(from, to)) {
             *count = count.saturating_sub(1);

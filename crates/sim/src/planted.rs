@@ -12,6 +12,7 @@ use crate::scenes::Play;
 use crate::world::live;
 
 impl Sabotage {
+    /// All bugs that can be planted.
     pub const ALL: [Sabotage; 37] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
@@ -106,6 +107,7 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// In how many lives a checker has seen the bug.
     pub fn count(&self) -> u64 {
         self.by.values().sum()
     }

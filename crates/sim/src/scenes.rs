@@ -25,6 +25,7 @@ pub struct Scene {
     pub draw: u64,
 }
 
+/// The scenes, each a chain of events that chance seldom brings about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Play {
     /// A leader that nobody hears logs what nobody else has, and ends or stands still. The others elect another one, and the first comes back while that one
@@ -38,6 +39,7 @@ pub enum Play {
     Relapse,
 }
 
+/// All scenes.
 pub const PLAYS: [Play; 3] = [Play::Stray, Play::Standstill, Play::Relapse];
 
 /// What a scene may wait for.

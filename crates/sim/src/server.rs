@@ -90,6 +90,7 @@ pub(crate) struct Process {
 }
 
 impl Server {
+    /// A host with an empty disk. Its monotonic clock is off by `monotonic_offset_ms`.
     pub fn new(number: usize, seed: u64, monotonic_offset_ms: i64) -> Server {
         let disk = SimDisk::new(seed);
         let directories = prepare(&disk);
@@ -133,6 +134,7 @@ impl Server {
         self.has_foreign_snapshot = false;
     }
 
+    /// Whether the process runs and serves clients that write.
     pub fn serves(&self) -> bool {
         self.process.as_ref().is_some_and(|process| matches!(process.serving, Serving::Deciding | Serving::Forwarding))
     }

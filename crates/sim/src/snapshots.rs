@@ -37,6 +37,7 @@ enum Stage {
 }
 
 impl Snapshots {
+    /// No snapshot is being taken.
     pub fn new(snapshotter: Snapshotter) -> Snapshots {
         Snapshots { snapshotter, request: None, stage: Stage::Idle, is_due: false }
     }

@@ -37,6 +37,7 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
+    /// A storage whose log is durable up to `last`.
     pub fn new(worker: StorageWorker, last: Zxid) -> Storage {
         Storage {
             worker,

@@ -47,11 +47,13 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// A frame arrives from the client, or its end of the connection.
     pub fn arrives(&mut self, frame: Option<Vec<u8>>) {
         self.is_left |= frame.is_none();
         self.socket.push_back(frame);
     }
 
+    /// Bytes that were taken from the outbox and that the line has not taken yet.
     pub fn unsent_bytes(&self) -> usize {
         self.sending.len()
     }

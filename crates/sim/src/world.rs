@@ -231,6 +231,7 @@ impl Figures {
         *self.rare.entry(what).or_default() += 1;
     }
 
+    /// Adds the figures of another life.
     pub fn add(&mut self, other: &Figures) {
         self.virtual_us += other.virtual_us;
         self.events += other.events;
@@ -275,6 +276,7 @@ pub struct Outcome {
     pub trace: Vec<String>,
 }
 
+/// One life: all servers and clients, what lies between them, and the checkers that look on.
 #[derive(Debug)]
 pub struct World {
     pub(crate) plan: Plan,

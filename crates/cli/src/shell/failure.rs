@@ -19,6 +19,7 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The exit status of a shell that ends with this failure; 127 is what a POSIX shell says of an unknown command.
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::NotFound(_) => 127,

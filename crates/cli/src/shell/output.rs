@@ -71,6 +71,7 @@ impl fmt::Debug for Output {
 }
 
 impl Output {
+    /// Output to these two streams, without a prompt.
     pub fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Output {
         Output {
             streams: Mutex::new(Streams {

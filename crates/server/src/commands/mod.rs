@@ -147,6 +147,7 @@ impl Command {
         self.takes_argument
     }
 
+    /// How long an answer takes, which says where it is made.
     pub fn cost(&self) -> Cost {
         self.cost
     }

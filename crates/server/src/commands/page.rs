@@ -19,6 +19,7 @@ pub(crate) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
+    /// An empty page for the connection that asks.
     pub fn new(asking: &'a Connection) -> Page<'a> {
         Page { asking, text: String::new(), gathered_bytes: 0, meter: Meter::default() }
     }
@@ -88,6 +89,7 @@ impl Drop for Page<'_> {
 
 #[cfg(test)]
 impl Page<'_> {
+    /// What was written and is not sent yet.
     pub fn into_text(mut self) -> String {
         std::mem::take(&mut self.text)
     }

@@ -26,6 +26,8 @@ use crate::config::{properties, read_bounded};
     .path.display(),
     remedy(.source)
 )]
+/// A file of the membership could not be written, or its predecessor not removed. The server goes on; its next start may begin with an older
+/// membership.
 pub struct NotStored {
     version: Zxid,
     what: &'static str,

@@ -15,14 +15,14 @@
 
 mod access;
 mod conf;
-pub mod dynamic_config;
+pub(crate) mod dynamic_config;
 mod ensemble;
 mod environment;
 mod error;
 mod keys;
 mod limits;
 mod membership;
-pub mod properties;
+mod properties;
 mod replica_settings;
 mod settings;
 mod storage;

@@ -22,14 +22,17 @@ impl Activity {
         Activity { since_ms: AtomicI64::new(IDLE) }
     }
 
+    /// The thread takes up work, at this monotonic millisecond.
     pub fn begin(&self, now_ms: i64) {
         self.since_ms.store(now_ms, Relaxed);
     }
 
+    /// The thread is done with its work, and waits.
     pub fn end(&self) {
         self.since_ms.store(IDLE, Relaxed);
     }
 
+    /// What the thread does, for the report to operators; `now_ms` is monotonic.
     pub fn told(&self, now_ms: i64) -> String {
         match self.since_ms.load(Relaxed) {
             IDLE => "waits for something to do".to_owned(),
@@ -48,6 +51,7 @@ pub(crate) struct Activities {
 }
 
 impl Activities {
+    /// All threads wait.
     pub fn new(clock: Clock) -> Activities {
         Activities { clock, replica: Activity::new(), storage: Activity::new(), snapshot: Activity::new() }
     }

@@ -44,6 +44,7 @@ pub(crate) struct ClientSession {
 }
 
 impl ClientConnection {
+    /// What the connection's own statistics say at this moment.
     pub fn of(connection: &Connection) -> ClientConnection {
         let statistics = &connection.statistics;
         ClientConnection {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use rookeeper_replica::Summary;
 
+/// Counters and times of the log and the snapshots. The storage thread and the snapshot thread write them, commands read them.
 #[derive(Debug)]
 pub struct Figures {
     /// Milliseconds of each fdatasync of the log.

@@ -178,6 +178,7 @@ pub(crate) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// Reads what needs locks, once for all metrics.
     pub fn gather(context: &'a Context, view: &'a View) -> Facts<'a> {
         let shared = &context.shared;
         let (nodes, ephemerals, data_bytes, sessions) = {
@@ -244,6 +245,7 @@ impl Facts<'_> {
         self.view.status.role != ServerRole::Standalone && self.view.serving != Serving::ReadOnly
     }
 
+    /// A number that only a leader has; none on every other server.
     pub fn as_leader<T: TryInto<i64>>(&self, value: impl FnOnce(&LeaderStatus) -> T) -> Option<Value<'static>> {
         let value = value(self.view.leadership()?);
         Some(Value::Whole(value.try_into().unwrap_or(i64::MAX)))

@@ -47,6 +47,7 @@ pub(crate) struct ProposalBytes {
 }
 
 impl Overview {
+    /// Reads the state that `srvr` and `stat` begin with, from one moment.
     pub fn gather(context: &Context, view: &View) -> Overview {
         let shared = &context.shared;
         let statistics = &shared.statistics;

@@ -30,6 +30,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// What the system says in `/proc/meminfo`; none where it does not say it.
     pub fn of_machine() -> Option<Memory> {
         Memory::parse(&read("/proc/meminfo")?)
     }

@@ -13,12 +13,14 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// The server at this moment.
     pub fn of(context: &Context) -> View {
         let status_board = &context.shared.status_board;
         let serving = if context.serves() { status_board.serving() } else { Serving::Nobody };
         View { serving, status: status_board.status() }
     }
 
+    /// Whether any client is served, be it a reader.
     pub fn serves(&self) -> bool {
         self.serving != Serving::Nobody
     }

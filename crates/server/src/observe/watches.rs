@@ -25,6 +25,7 @@ pub(crate) struct WatchTotals {
 }
 
 impl WatchTotals {
+    /// Counts under one lock of the watch tables.
     pub fn gather(context: &Context) -> WatchTotals {
         let tables = context.shared.watches();
         WatchTotals {

@@ -66,6 +66,7 @@ pub(crate) struct Starting {
 }
 
 impl Starting {
+    /// Begins with the first step, and tells from time to time which step lasts.
     pub fn begin() -> Starting {
         Starting::told_by(|text| info!("{text}"))
     }
@@ -76,6 +77,7 @@ impl Starting {
         Starting { current, telling }
     }
 
+    /// The start has come to this step.
     pub fn at(&self, step: Step) {
         let mut current = self.current.lock();
         (current.step, current.since) = (step, Instant::now());

@@ -22,6 +22,7 @@ pub(crate) struct Hold<'a> {
 }
 
 impl LogPosition {
+    /// The log as the start found it: everything up to `synced` is durable.
     pub fn new(synced: Zxid) -> LogPosition {
         LogPosition { position: Mutex::new(rookeeper_storage::LogPosition::new(synced)), changed: Condvar::new() }
     }

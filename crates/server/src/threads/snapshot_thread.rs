@@ -35,6 +35,7 @@ pub(crate) struct Request {
 }
 
 impl SnapshotRequests {
+    /// The end for requests, and the end for the thread. One request waits at most.
     pub fn new() -> (SnapshotRequests, Receiver<Request>) {
         let (sender, receiver) = sync_channel(1);
         (SnapshotRequests(sender), receiver)

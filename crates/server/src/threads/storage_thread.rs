@@ -74,6 +74,7 @@ impl StorageQueue {
         }
     }
 
+    /// Asks for a write that is no append, behind everything asked for before.
     pub fn store(&self, store: Store) {
         self.send(Job::Store(store));
     }

@@ -31,6 +31,7 @@ pub struct Facts {
     pub silence_grace_us: i64,
 }
 
+/// What the checker remembers of one connection: since when, in virtual microseconds, each condition holds that must not last.
 #[derive(Debug, Default)]
 pub struct Lingering {
     hung_up_us: Option<i64>,
@@ -56,6 +57,7 @@ impl Lingering {
         *self = Lingering::default();
     }
 
+    /// Compares the facts of this moment with those before. An error names the condition that lasted too long.
     pub fn look(&mut self, now_us: i64, facts: Facts) -> Verdict {
         let since = |since_us: &mut Option<i64>, is_so: bool| {
             *since_us = since_us.or(Some(now_us)).filter(|_| is_so);

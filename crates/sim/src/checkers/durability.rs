@@ -106,6 +106,7 @@ impl Promises {
         Ok(())
     }
 
+    /// The server wrote these epochs; none for one that it left as it was.
     pub fn stored(&mut self, server: usize, accepted: Option<Epoch>, current: Option<Epoch>) -> Verdict {
         let (old_accepted, old_current) = (self.accepted, self.current);
         self.accepted = accepted.unwrap_or(old_accepted);

@@ -17,6 +17,7 @@ use super::Verdict;
 /// Deadlines are met by the next wake, which is not the same moment.
 const SLACK_MS: i64 = 2;
 
+/// When each session may end at the earliest, by what its servers have heard.
 #[derive(Debug)]
 pub struct Expiry {
     tick_ms: i64,
@@ -62,6 +63,7 @@ impl Ears {
 }
 
 impl Expiry {
+    /// `waits_ms`: how long what was heard may wait until the replica looks at it.
     pub fn new(tick_ms: i64, waits_ms: i64) -> Expiry {
         Expiry { tick_ms, waits_ms, timeouts_ms: BTreeMap::new(), ears: BTreeMap::new() }
     }
@@ -95,6 +97,7 @@ impl Expiry {
         self.heard(server, now_ms, session);
     }
 
+    /// A server hears of a session from its client.
     pub fn heard(&mut self, server: usize, now_ms: i64, session: SessionId) {
         self.ears.entry(server).or_default().clients.insert(session, now_ms);
     }

@@ -14,6 +14,7 @@ use super::moves::Moves;
 use super::refusals::Refusals;
 use super::requests::Requests;
 
+/// Every transaction that a server applied, and the checkers that look at them in order.
 #[derive(Debug, Default)]
 pub struct Chronicle {
     committed: BTreeMap<Zxid, Entry>,
@@ -26,6 +27,7 @@ pub struct Chronicle {
     pub refusals: Refusals,
 }
 
+/// A committed transaction.
 #[derive(Debug)]
 pub struct Entry {
     pub body: Arc<[u8]>,
@@ -38,22 +40,27 @@ pub struct Entry {
 }
 
 impl Chronicle {
+    /// The newest committed transaction; zero where there is none.
     pub fn last(&self) -> Zxid {
         self.committed.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }
 
+    /// How many transactions are committed.
     pub fn len(&self) -> usize {
         self.committed.len()
     }
 
+    /// Whether nothing was ever committed.
     pub fn is_empty(&self) -> bool {
         self.committed.is_empty()
     }
 
+    /// The committed transaction with this zxid.
     pub fn entry(&self, zxid: Zxid) -> Option<&Entry> {
         self.committed.get(&zxid)
     }
 
+    /// All committed transactions, the oldest first.
     pub fn records(&self) -> impl Iterator<Item = (Zxid, &Entry)> {
         self.committed.iter().map(|(zxid, entry)| (*zxid, entry))
     }

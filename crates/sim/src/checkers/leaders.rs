@@ -8,6 +8,7 @@ use rookeeper_proto::Epoch;
 
 use super::Verdict;
 
+/// Which server led each epoch.
 #[derive(Debug, Default)]
 pub struct Leaders(BTreeMap<Epoch, usize>);
 
@@ -29,6 +30,7 @@ impl Leaders {
         self.0.last_key_value().map_or(Epoch::ZERO, |(epoch, _)| *epoch)
     }
 
+    /// How many epochs had a leader that decided something.
     pub fn count(&self) -> usize {
         self.0.len()
     }

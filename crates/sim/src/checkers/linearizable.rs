@@ -103,6 +103,7 @@ pub fn acl(chronicle: &Chronicle, path: &str, zxid: Zxid, user: User, found: (&[
     Ok(())
 }
 
+/// Compares an answer about one node with the model: its data version and the zxid of its creation, or none.
 pub fn exists(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<(i32, Zxid)>) -> Verdict {
     let expected = chronicle.model.at(path, zxid).map(|state| (state.version, state.created));
     if expected != found {
@@ -111,6 +112,7 @@ pub fn exists(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<(i32,
     Ok(())
 }
 
+/// Compares a list of children with the model; none where the node was said to be missing.
 pub fn lists(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<&BTreeSet<String>>) -> Verdict {
     let expected = chronicle.model.at(path, zxid).map(|_| chronicle.model.children_at(path, zxid));
     if expected.as_ref() != found {

@@ -46,6 +46,7 @@ pub struct Happened {
     pub acl: Arc<[Acl]>,
 }
 
+/// What a transaction does to a node, by the kinds of events that watchers get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Happening {
     Created,
@@ -55,6 +56,7 @@ pub enum Happening {
 }
 
 impl Happening {
+    /// By the number of the event on the wire.
     pub fn from_number(number: i32) -> Option<Happening> {
         match number {
             1 => Some(Happening::Created),
@@ -66,6 +68,7 @@ impl Happening {
     }
 }
 
+/// The tree as it was after each transaction, made from the transactions alone: slow, simple, and written apart from the server's tree.
 #[derive(Debug, Default)]
 pub struct Model {
     states: BTreeMap<String, Vec<(Zxid, Option<NodeState>)>>,
@@ -80,16 +83,19 @@ pub struct Model {
 }
 
 impl Model {
+    /// The node after the transaction `zxid`, if it was there.
     pub fn at(&self, path: &str, zxid: Zxid) -> Option<&NodeState> {
         let states = self.states.get(path)?;
         let end = states.partition_point(|(since, _)| *since <= zxid);
         states[..end].last()?.1.as_ref()
     }
 
+    /// The node after the last transaction, if it is there.
     pub fn now(&self, path: &str) -> Option<&NodeState> {
         self.states.get(path)?.last()?.1.as_ref()
     }
 
+    /// The names of the children after the transaction `zxid`.
     pub fn children_at(&self, parent: &str, zxid: Zxid) -> BTreeSet<String> {
         let prefix = if parent == path::ROOT { path::ROOT.to_owned() } else { format!("{parent}/") };
         let below = self.states.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
@@ -105,14 +111,17 @@ impl Model {
         self.sessions.contains(&session) || self.over.contains(&session)
     }
 
+    /// Whether the session was opened and not closed.
     pub fn is_alive(&self, session: SessionId) -> bool {
         self.sessions.contains(&session)
     }
 
+    /// Whether the session was closed, by its client or because its time was over.
     pub fn is_over(&self, session: SessionId) -> bool {
         self.over.contains(&session)
     }
 
+    /// The sessions that were opened and not closed.
     pub fn sessions_alive(&self) -> impl Iterator<Item = SessionId> {
         self.sessions.iter().copied()
     }
@@ -153,6 +162,7 @@ impl Model {
         own.flat_map(move |(path, all)| since(all, after).iter().map(move |happened| (path.as_str(), happened)))
     }
 
+    /// Takes in the next transaction. An error where no server may have made it.
     pub fn apply(&mut self, record: &TxnRecord) -> Verdict {
         let (zxid, session) = (record.header.zxid, record.header.session);
         if !matches!(record.txn, Txn::Error { .. } | Txn::CreateSession { .. })
@@ -322,6 +332,7 @@ fn since(all: &[Happened], after: Zxid) -> &[Happened] {
     &all[all.partition_point(|happened| happened.zxid <= after)..]
 }
 
+/// Whether `path` is `top` or one of its descendants.
 pub fn is_at_or_below(path: &str, top: &str) -> bool {
     top == path::ROOT || path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -11,6 +11,7 @@ use rookeeper_proto::{ErrorCode, Txn, TxnRecord, Zxid};
 use super::Verdict;
 use super::requests::{Request, is_refused_unread};
 
+/// Which connection of each session is the newest, to find requests that were taken from an older one.
 #[derive(Debug, Default)]
 pub struct Moves {
     /// The connections on which clients asked for a session.
@@ -27,6 +28,7 @@ impl Moves {
         self.tried.entry(session).or_default().insert(line);
     }
 
+    /// The client is told on this connection that it has the session.
     pub fn granted(&mut self, session: i64, line: u64) {
         let newest = self.granted.entry(session).or_default();
         *newest = line.max(*newest);
@@ -47,6 +49,7 @@ impl Moves {
         }
     }
 
+    /// A transaction is committed. An error where it came over a connection that another one had replaced.
     pub fn committed(&mut self, record: &TxnRecord, request: Option<&Request>) -> Verdict {
         let (zxid, session) = (record.header.zxid, record.header.session.0);
         if let Some(late) = self.late.remove(&zxid) {

@@ -30,6 +30,7 @@ pub struct Standpoint {
     pub portrait: Vec<String>,
 }
 
+/// Whether one server leads, and all others follow it with the same state.
 pub fn agreed(standpoints: &[Standpoint]) -> Verdict {
     let leaders: Vec<usize> =
         standpoints.iter().filter(|one| one.serving == Serving::Deciding).map(|one| one.server).collect();

@@ -31,6 +31,7 @@ pub struct Rules {
     pub enforces_quotas: bool,
 }
 
+/// Whether each refusal was right by the state that the leader may have seen.
 #[derive(Debug, Default)]
 pub struct Refusals {
     pub rules: Rules,
@@ -39,6 +40,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// A leader proposes the transaction; `applied` is what it had applied by then, at least and at most.
     pub fn proposed(&mut self, zxid: Zxid, applied: (Zxid, Zxid)) {
         self.applied.insert(zxid, applied);
     }

@@ -11,6 +11,7 @@ use rookeeper_proto::{ErrorCode, Txn, TxnRecord};
 use super::Verdict;
 use super::rights::User;
 
+/// A write that a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub write: WriteRequest,
@@ -19,6 +20,7 @@ pub struct Request {
     pub line: u64,
 }
 
+/// The writes that clients asked for and that no transaction has answered yet.
 #[derive(Debug, Default)]
 pub struct Requests {
     /// By session and number.
@@ -28,10 +30,12 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// A client sends a write with this number of its session.
     pub fn asked(&mut self, session: i64, cxid: i32, request: Request) {
         self.waiting.insert((session, cxid), request);
     }
 
+    /// The write with this number of its session, while it waits.
     pub fn get(&self, session: i64, cxid: i32) -> Option<&Request> {
         self.waiting.get(&(session, cxid))
     }

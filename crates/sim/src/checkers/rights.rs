@@ -8,6 +8,7 @@ pub type User = u8;
 /// Besides nobody in particular.
 pub const USERS: User = 2;
 
+/// The user that shows nothing to servers.
 pub const ANYBODY: User = 0;
 
 /// What a user shows to a server.
@@ -15,6 +16,7 @@ pub fn identity(user: User) -> Id {
     Id::new("digest", format!("user{user}:secret"))
 }
 
+/// Whether the list grants the user any of the wanted permissions.
 pub fn may(acl: &[Acl], user: User, wanted: Permissions) -> bool {
     acl.iter().any(|entry| {
         let is_meant = entry.id == Id::anyone() || (user != ANYBODY && entry.id == identity(user));
@@ -22,6 +24,7 @@ pub fn may(acl: &[Acl], user: User, wanted: Permissions) -> bool {
     })
 }
 
+/// Whether the list lets the user read.
 pub fn may_read(acl: &[Acl], user: User) -> bool {
     may(acl, user, Permissions::READ)
 }

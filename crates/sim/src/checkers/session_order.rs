@@ -4,6 +4,7 @@ use rookeeper_proto::Zxid;
 
 use super::Verdict;
 
+/// The newest state that a session has seen: it must never see an older one.
 #[derive(Debug, Default)]
 pub struct SessionOrder {
     last_seen: Zxid,
@@ -11,6 +12,7 @@ pub struct SessionOrder {
 }
 
 impl SessionOrder {
+    /// The newest state that an answer or an event has shown to the session.
     pub fn last_seen(&self) -> Zxid {
         self.last_seen
     }
@@ -31,6 +33,7 @@ impl SessionOrder {
         Ok(())
     }
 
+    /// The session is shown this state. An error where it has seen a newer one.
     pub fn saw(&mut self, zxid: Zxid) -> Verdict {
         if zxid.0 <= 0 {
             return Ok(());

@@ -11,6 +11,7 @@ use super::Verdict;
 use super::model::{Happened, Happening, Model, is_at_or_below};
 use super::rights::{self, User};
 
+/// What a watch that is told once waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Of a node that was there: it changes or goes.
@@ -58,6 +59,7 @@ impl Lasting {
     }
 }
 
+/// The watches of one session, and what it must be told because of them.
 #[derive(Debug, Default)]
 pub struct Watches {
     pub user: User,
@@ -69,6 +71,7 @@ pub struct Watches {
 }
 
 impl Watches {
+    /// Whether no watch is set.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.lasting.is_empty()
     }
@@ -100,6 +103,7 @@ impl Watches {
         self.pending.keys().filter(|(_, other)| *other == kind).map(|(path, _)| path.clone()).collect()
     }
 
+    /// The paths of the watches that outlive an event, the recursive ones or the others.
     pub fn that_stay(&self, recursive: bool) -> Vec<String> {
         self.lasting.keys().filter(|watch| watch.recursive == recursive).map(|watch| watch.path.clone()).collect()
     }

@@ -21,6 +21,7 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
+    /// Puts an input into the queue that it would come through.
     pub fn push(&mut self, input: Input) {
         match input {
             Input::Synced { .. } | Input::Stored(_) => self.answers.push_back(input),
@@ -32,6 +33,7 @@ impl Inputs {
         }
     }
 
+    /// Whether the replica has nothing to handle.
     pub fn is_empty(&self) -> bool {
         self.answers.is_empty() && self.peers.is_empty() && self.clients.is_empty() && !self.has_ticked
     }

@@ -62,6 +62,7 @@ struct Mail {
 }
 
 impl Mailbox {
+    /// Puts a vote in the place of the one before, which need not have been sent.
     pub fn send(&self, notification: Notification) {
         self.put(|mail| mail.notification = Some(notification));
     }
@@ -82,10 +83,12 @@ impl Mailbox {
         });
     }
 
+    /// The addresses of the server may be other ones now.
     pub fn members_changed(&self) {
         self.put(|mail| mail.members_changed = true);
     }
 
+    /// Whether nothing waits for the task of the link.
     pub fn is_empty(&self) -> bool {
         let mail = self.mail.lock();
         mail.notification.is_none() && mail.accepted.is_none() && mail.announced.is_none() && !mail.members_changed
@@ -149,6 +152,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// `addresses` is where the server's line says it is; none for a server that is in no membership.
     pub fn new(shared: Arc<Shared>, server: ServerId, mailbox: Arc<Mailbox>, addresses: Option<Vec<HostPort>>) -> Peer {
         Peer {
             shared,

@@ -26,6 +26,7 @@ impl Link {
         stream::whole(self.reader.half, self.writer.half)
     }
 
+    /// A connection on which both sides have said who they are.
     pub fn new(stream: Stream) -> Link {
         let (reader, writer) = stream::split(stream);
         Link {
@@ -69,6 +70,7 @@ impl FrameReader {
         }
     }
 
+    /// The next notification, or what stands in its place. An error where the connection ends or sends what is no frame. May be cancelled.
     pub async fn receive(&mut self) -> io::Result<Received> {
         loop {
             if let Some((length, rest)) = self.buffer.split_first_chunk::<4>() {

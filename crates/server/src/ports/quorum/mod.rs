@@ -177,14 +177,17 @@ impl QuorumPort {
         });
     }
 
+    /// Puts packets into the queue of a learner; a learner whose queue is full is dropped.
     pub fn send_to_learner(&mut self, link: LinkId, bytes: Arc<[u8]>) {
         self.push(link, Job::Bytes(bytes));
     }
 
+    /// Has a part of the log sent behind what is in the queue: the transactions between the two, neither included.
     pub fn stream_log(&mut self, link: LinkId, after: Zxid, before: Zxid) {
         self.push(link, Job::Log { after, before });
     }
 
+    /// Has the tree sent behind what is in the queue.
     pub fn stream_snapshot(&mut self, link: LinkId) {
         self.push(link, Job::Snapshot);
     }
@@ -252,11 +255,13 @@ impl QuorumPort {
         self.learners.serving.spawn(async move { leader_link::serve(&context, wanted, queue, stopped).await });
     }
 
+    /// Ends this link to the leader, if it is still the one that is open.
     pub fn hang_up(&mut self, link: LinkId) {
         // Its task ends with the handle.
         self.leader_link.take_if(|handle| handle.link == link);
     }
 
+    /// Puts packets into the queue to the leader; the link is given up when the queue is full.
     pub fn send_to_leader(&mut self, link: LinkId, bytes: Vec<u8>) {
         let Some(handle) = self.leader_link.as_mut().filter(|handle| handle.link == link) else { return };
         if handle.jobs.push(Job::Bytes(bytes.into())) == Err(Overflow)
@@ -283,6 +288,7 @@ impl LinkView {
         self.0.context.inputs.queued()
     }
 
+    /// How many inputs of other servers may wait for the replica.
     pub fn queue_limit(&self) -> usize {
         inputs::QUEUED_INPUTS
     }

@@ -1,4 +1,4 @@
-//! What every connection of this server shares.
+//! The parts that all connections of this server share.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub max_frame_bytes: usize,
     /// The port that is really open; the configured one may be 0, and a reconfiguration may move it.
     pub client_port: AtomicU16,
-    /// What `gtmk` and `stmk` show and set. Nothing traces by it.
+    /// The number that `gtmk` and `stmk` show and set. Nothing traces by it.
     pub trace_mask: AtomicI64,
     /// Figures of the log and the snapshots.
     pub figures: Arc<Figures>,

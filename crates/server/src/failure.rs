@@ -9,7 +9,7 @@ use rookeeper_storage::StorageError;
 use rookeeper_store::StoreError;
 use tokio::sync::mpsc;
 
-/// With what a process ends.
+/// The codes with which the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
     Finished,
@@ -38,7 +38,7 @@ impl ExitCode {
         self.described().0
     }
 
-    /// What the original calls it.
+    /// The original's name of the code.
     pub const fn name(self) -> &'static str {
         self.described().1
     }
@@ -126,9 +126,9 @@ impl Failures {
         (Failures(sender), receiver)
     }
 
-    /// Whoever ends the process logs it, once.
+    /// Hands a failure to the thread that ends the process, which logs it once.
     pub fn report(&self, failure: Failure) {
-        // Nobody listens any more when the process is already ending.
+        // The receiver is gone when the process is already ending.
         let _ = self.0.send(failure);
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn dump_at(page: &mut Page<'_>, question: &Question<'_>, now: Time, z
     write_by_due(page, &connections::by_due_ms(question.context), write_connection, now, zone)
 }
 
-/// Who decides about a session knows when it expires; a learner knows only the timeouts of those that all servers share.
+/// A server that decides about sessions knows when they expire; a learner knows only the timeouts of those that all servers share.
 fn write_sessions(page: &mut Page<'_>, question: &Question<'_>, now: Time, zone: &TimeZone) -> fmt::Result {
     let sessions = sessions::all(question.context, &mut |bytes| page.gathered(bytes))?;
     let by_due = |is_shown: &dyn Fn(&Session) -> bool| {

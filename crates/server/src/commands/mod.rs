@@ -1,8 +1,8 @@
 //! The four-letter words: four bytes at the start of a connection, answered with text, after which the connection ends.
 //!
 //! What always holds here: the formats are the original's, because tools take them apart; nothing is answered that the whitelist
-//! does not allow; no lock is held to format, sort or wait. An answer is complete however large the server is, so `wchc`, `wchp` and `dump` cost memory in
-//! proportion to what they list: that is why the whitelist names only `srvr` unless told otherwise, why that memory counts as held for
+//! does not allow; no lock is held to format, sort or wait. An answer is complete however large the server is, so `wchc`, `wchp` and `dump` cost
+//! memory in proportion to what they list: that is why the whitelist names only `srvr` unless told otherwise, why that memory counts as held for
 //! the client that asks, and why only one of the long answers is made at a time. Nothing that may take a while is done on a network worker.
 //!
 //! Here is which words there are, and who may ask when. What is told is gathered in `observe`; these files write it down:
@@ -40,7 +40,7 @@ use crate::observe::view::View;
 pub use metrics::compat_table;
 pub(crate) use page::Page;
 
-/// What can be asked with four bytes: everything there is to know about a word.
+/// A word of four bytes with which a server is asked: everything there is to know about it.
 pub(crate) struct Command {
     word: [u8; 4],
     /// As the whitelist names it.
@@ -52,7 +52,7 @@ pub(crate) struct Command {
     answer: fn(&mut Page<'_>, &Question<'_>) -> fmt::Result,
 }
 
-/// What a server answers that serves no clients.
+/// The answer of a server that serves no clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WithoutService {
     Answers,
@@ -72,7 +72,7 @@ pub(crate) enum Cost {
     Long,
 }
 
-/// What an answer is made from.
+/// The parts from which an answer is made.
 struct Question<'a> {
     context: &'a Context,
     view: &'a View,
@@ -99,7 +99,7 @@ const COMMANDS: &[Command] = &[
     command(b"srvr", Refuses, Short, status::srvr),
     command(b"stat", Refuses, Long, status::stat),
     Command { takes_argument: true, ..command(b"stmk", Answers, AtOnce, status::stmk) },
-    // What telnet sends when it is interrupted. Known so that it ends a connection without a complaint about a frame.
+    // Telnet sends these bytes when it is interrupted. They are known so that they end a connection without a complaint about a frame.
     Command { name: "telnet close", ..command(&[0xff, 0xf4, 0xff, 0xfd], Answers, AtOnce, |_, _| Ok(())) },
     command(b"wchc", Refuses, Long, watches::wchc),
     command(b"wchp", Refuses, Long, watches::wchp),

@@ -89,7 +89,7 @@ impl Drop for Page<'_> {
 
 #[cfg(test)]
 impl Page<'_> {
-    /// What was written and is not sent yet.
+    /// The text that was written and is not sent yet.
     pub fn into_text(mut self) -> String {
         std::mem::take(&mut self.text)
     }

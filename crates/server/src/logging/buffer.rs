@@ -1,4 +1,4 @@
-//! What waits between those who log and the thread that writes the log.
+//! The lines that wait between the threads that log and the thread that writes the log.
 //!
 //! What always holds here: putting a line in never waits for a disk, a pipe or a terminal; what waits is bounded in bytes; a line for
 //! which there is no room, or which the system did not take, is counted, and the log says how many are missing as soon as it can be
@@ -119,7 +119,7 @@ impl LogBuffer {
             }
         }
         lines.clear();
-        // What a burst needed is not kept.
+        // The room that a burst needed is not kept.
         lines.shrink_to(MAX_WAITING_BYTES / 16);
         lost
     }
@@ -245,7 +245,7 @@ mod tests {
     fn a_reader_that_does_not_read_holds_up_nobody() {
         let (buffer, step, taken) = writing();
         let line = [b'x'; 1 << 10];
-        // One batch is with the writer, one waits, the rest is dropped. None of them waits for a step.
+        // A batch is with the writer, another one waits, the rest is dropped. No thread that logs waits.
         let pushed = 3 * MAX_WAITING_BYTES / line.len();
         for _ in 0..pushed {
             buffer.push(&line);

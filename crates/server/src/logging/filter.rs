@@ -42,7 +42,7 @@ impl fmt::Display for WrongFilter {
     }
 }
 
-/// What the variable says; `info` where it says nothing.
+/// The level that the variable sets; `info` where it sets none.
 pub(super) fn parse(value: &str) -> Result<Targets, WrongFilter> {
     let mut targets = Targets::new().with_default(LevelFilter::INFO);
     for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {

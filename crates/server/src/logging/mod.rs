@@ -32,7 +32,7 @@ use self::limit::LineLimit;
 /// How long the end of the process waits for those who read the log.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What is fatal has a target of its own, which no filter can silence.
+/// A fatal failure has a target of its own, which no filter can silence.
 const FATAL: &str = "fatal";
 
 static BUFFER: LazyLock<LogBuffer> = LazyLock::new(LogBuffer::default);
@@ -47,7 +47,7 @@ pub fn start() -> Result<(), WrongFilter> {
     let _ = thread::Builder::new().name("log".into()).spawn(|| -> () { BUFFER.write_to(io::stderr(), stamp) });
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        // What can't be formatted is not worth a message on a stream that may be gone.
+        // A line that can't be formatted is not worth a message on a stream that may be gone.
         .log_internal_errors(false)
         .with_writer(Lines);
     tracing_subscriber::registry().with(lines).with(targets).init();

@@ -1,5 +1,5 @@
-//! Who is missing where there is no quorum, and why, said every minute: a member that waits for others without a word is no help to the person who
-//! was woken by it.
+//! The members that are missing where there is no quorum, and why, logged every minute: a member that waits for others without a word is no help
+//! to the person who was woken by it.
 //!
 //! Two parts: [`Absence`], when to say it, takes the time as an argument; [`missing`], what to say, goes by what the election port met.
 
@@ -45,7 +45,7 @@ pub(crate) enum Contact {
     Failed(String),
 }
 
-/// One sentence on each voter but this one.
+/// A sentence on each voter but this one.
 pub(crate) fn missing(me: ServerId, membership: &Membership, contacts: &BTreeMap<ServerId, Contact>) -> String {
     let voters: Vec<ServerId> = membership.participants().filter(|voter| *voter != me).collect();
     let sentences: Vec<String> = voters

@@ -1,4 +1,4 @@
-//! What the threads besides the network workers are doing, for whoever asks why nothing goes on.
+//! What the threads besides the network workers are doing, for an operator who asks why nothing goes on.
 //!
 //! A thread says when it begins something that may take long and when it waits for work again. That costs it one store without order, so it
 //! may be done on the way of every request.
@@ -41,7 +41,7 @@ impl Activity {
     }
 }
 
-/// One for each of the threads.
+/// The activity of each thread.
 #[derive(Debug)]
 pub(crate) struct Activities {
     pub clock: Clock,

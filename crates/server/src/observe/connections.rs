@@ -1,4 +1,4 @@
-//! Who is connected, and how each fares.
+//! The connections of clients, and how each fares.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub(crate) struct ClientConnection {
     pub session: Option<ClientSession>,
 }
 
-/// What a connection tells of its session.
+/// The session of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientSession {
     pub id: SessionId,

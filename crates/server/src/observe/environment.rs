@@ -1,4 +1,4 @@
-//! Where this server runs. What the system does not say is absent.
+//! The machine and the user under which this server runs. A value that the system does not tell is absent.
 
 use std::path::PathBuf;
 

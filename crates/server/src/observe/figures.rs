@@ -30,7 +30,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// What `srst` does: series and errors start anew; what happened at start, and slow syncs, stay.
+    /// Resets as `srst` does: series and errors start anew; the figures of the start, and slow syncs, stay.
     pub fn reset(&self) {
         for summary in [&self.fsync_time_ms, &self.sync_batch_size, &self.snapshot_time_ms] {
             summary.reset();

@@ -1,6 +1,6 @@
 //! Metrics: what each is, where its value comes from, and the value.
 //!
-//! What always holds: a value is measured, or it is zero because what it counts cannot happen here. What is neither is absent
+//! What always holds: a value is measured, or it is zero because what it counts cannot happen here. Any other value is absent
 //! rather than zero, so that an alarm on it says "no data" instead of never going off.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::context::Context;
 
 pub(crate) use super::metrics_table::{METRICS, ORIGINALS};
 
-/// What kind of number a metric is.
+/// The kind of number that a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     SummaryWithQuantiles,
     /// A gauge with decimals.
     Ratio,
-    /// One for each first component of a path.
+    /// A gauge for each first component of a path.
     GaugePerNamespace,
     CounterPerNamespace,
     SummaryPerNamespace,
@@ -87,7 +87,7 @@ pub(crate) enum Value<'a> {
     SeriesPerNamespace(Vec<(String, Series)>),
 }
 
-/// What is told of many values.
+/// The figures that are told of many values.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Series {
     pub mean: f64,
@@ -153,7 +153,7 @@ impl Metric {
     }
 }
 
-/// What is looked at once for all metrics, so that they agree with each other.
+/// Facts that are read once for all metrics, so that the metrics agree with each other.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub view: &'a View,

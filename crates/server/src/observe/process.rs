@@ -1,4 +1,4 @@
-//! What the system says of this process and of the machine. Where it says nothing, the answer is absent.
+//! Figures of this process and of the machine, from the system. A figure that the system does not tell is absent.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,7 +10,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// File descriptors in use.
 pub(crate) fn open_file_descriptors() -> Option<i64> {
-    // One of them is the directory that is being read.
+    // One of the entries is the directory that is being read.
     let entries = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     i64::try_from(entries).ok()
 }
@@ -24,7 +24,7 @@ pub(crate) fn max_file_descriptors() -> i64 {
 /// Memory of the machine in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// What could be had without pushing something else out.
+    /// Bytes that can be had without pushing something else out.
     pub available: u64,
     pub total: u64,
 }

@@ -1,7 +1,7 @@
-//! What a server says of itself when it is asked by SIGQUIT: threads, queues, role, who waits for what.
+//! The report of a server that is asked by SIGQUIT: threads, queues, role, which client waits for what.
 //!
-//! It is asked when nothing goes on any more, so what always holds here is: nothing is asked of a thread that may be stuck; what needs
-//! no lock is told first, and the tree's lock is not waited for.
+//! An operator asks for the report when nothing goes on any more. So what always holds here is: nothing is asked of a thread that may be stuck;
+//! what needs no lock is told first, and the tree's lock is not waited for.
 //!
 //! Counterpart in the original: the thread dump of the Java machine.
 
@@ -105,7 +105,7 @@ fn clients(context: &Context) -> String {
     )
 }
 
-/// Who waits, the longest first.
+/// The clients that wait, the longest first.
 fn waiting(context: &Context) -> Vec<String> {
     let now_ms = context.clock.monotonic_ms();
     let mut waiting: Vec<Arc<Connection>> = context.shared.connections();
@@ -158,7 +158,7 @@ fn threads(sources: &ReportSources) -> Vec<String> {
     lines
 }
 
-/// One thread, by what Linux says of it.
+/// A thread, by what Linux says of it.
 fn thread(id: &str, stat: &str, waits_in: &str) -> Option<String> {
     // The name stands in parentheses and may hold anything, also parentheses.
     let (_, rest) = stat.split_once('(')?;

@@ -8,7 +8,7 @@ use crate::context::Context;
 /// Paths, sessions or owners copied under one lock.
 const AT_ONCE: usize = 1000;
 
-/// What a path takes besides its bytes, about.
+/// Bytes that a path takes besides its own, about.
 const COPIED_BYTES: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,7 +25,7 @@ impl View {
         self.serving != Serving::Nobody
     }
 
-    /// What `isro` answers.
+    /// The answer to `isro`.
     pub fn writable(&self) -> &'static str {
         match self.serving {
             Serving::Nobody => "null",
@@ -70,7 +70,7 @@ impl View {
         self.status.leadership.as_ref().filter(|_| self.serving != Serving::ReadOnly)
     }
 
-    /// Whether there may be sessions that no other server knows of. Those of readers without a quorum always are.
+    /// Whether there may be sessions that no other server knows of. Sessions of readers without a quorum always are of that kind.
     pub fn has_local_sessions(&self, context: &Context) -> bool {
         let enabled = context.config.ensemble.as_ref().is_some_and(|ensemble| ensemble.local_sessions_enabled);
         enabled || self.serving == Serving::ReadOnly

@@ -1,4 +1,4 @@
-//! Who watches what: the watches on data, existence and, persistent ones, on all of a node. As in the original, watches on children are
+//! The watches of all clients: on data, on existence and, persistent ones, on all of a node. As in the original, watches on children are
 //! not among them; the metric `watch_count` counts both.
 //!
 //! The table of watches is locked for a portion at a time, so changes never wait for an answer, however much is watched. What is watched

@@ -26,7 +26,7 @@ pub(crate) struct Opened {
     pub files: Arc<Files>,
     pub start: Start,
     pub took: Duration,
-    /// What the log says of the members; none where it says nothing.
+    /// The membership that the log has; none where the log has none.
     pub membership: Option<FoundMembership>,
 }
 
@@ -61,7 +61,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     })
 }
 
-/// What is kept of old files.
+/// The rules by which old files are kept.
 pub(crate) fn purge_options(config: &Config) -> PurgeOptions {
     PurgeOptions {
         retain_snapshots: config.purge.snap_retain_count as usize,

@@ -25,11 +25,11 @@ use crate::ports::election::{ElectionPort, ElectionPortSettings};
 use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
 use crate::threads::replica_thread::EnsemblePorts;
 
-/// How long a server that connects may take to say who it is, where nothing else is configured. It does so at once; time is for one whose
-/// machine stands still.
+/// Milliseconds that a server which connects may take to say who it is, where nothing else is configured. A server does so at once; the time
+/// is for a server whose machine stands still.
 const GREETING_MS: u64 = 5_000;
 
-/// What a learner may send at once besides a client's request: the sessions it has heard of, the identities of a client.
+/// Bytes that a learner may send at once besides a client's request: the sessions it has heard of, the identities of a client.
 const MAX_LEARNER_PACKET_BYTES: usize = 64 << 20;
 
 /// A client port that nobody else can have, and nobody can connect to yet. None of a member without a client port.

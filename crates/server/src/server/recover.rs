@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::failure::{ExitCode, Failure};
 use crate::observe::figures::Figures;
 
-/// What a start found in its files.
+/// The state that a start found in its files.
 pub(super) struct Recovered {
     /// With the members that count.
     pub config: Config,

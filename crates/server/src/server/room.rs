@@ -30,7 +30,7 @@ pub(crate) fn check(directory: &Path, reserved_bytes: u64) -> Result<(), Failure
                 ),
             })
         }
-        // What else is wrong is met, and said, where it matters.
+        // Any other error is met, and logged, where it matters.
         Ok(()) | Err(_) => Ok(()),
     }
 }

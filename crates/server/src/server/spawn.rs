@@ -24,7 +24,7 @@ use crate::threads::snapshot_thread::{self, SnapshotRequests, SnapshotThread};
 use crate::threads::storage_driver::{LastSync, StorageDriver};
 use crate::threads::storage_thread;
 
-/// What all threads have in common.
+/// The parts that all threads share.
 pub(super) struct Common<'a> {
     pub config: &'a Config,
     pub clock: Clock,
@@ -33,7 +33,7 @@ pub(super) struct Common<'a> {
     pub failures: Failures,
 }
 
-/// What the threads for the disk begin with.
+/// The state from which the threads for the disk begin.
 pub(super) struct OnDisk {
     pub files: Arc<Files>,
     /// The end of the log.

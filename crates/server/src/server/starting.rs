@@ -15,7 +15,7 @@ use tracing::info;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// A step that lasts longer is told of every minute. Whoever waits for a leader is told by `absence.rs` who is missing.
+/// A step that lasts longer is told of every minute. Which members are missing is told by `absence.rs`.
 const OFTEN_FOR: Duration = Duration::from_secs(60);
 
 const RARELY_EVERY: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ impl fmt::Display for Step {
 struct Current {
     step: Step,
     since: Instant,
-    /// What knows whether a member serves; none before it could.
+    /// The state that says whether a member serves; none before the member could.
     shared: Option<Arc<Shared>>,
 }
 
@@ -83,7 +83,7 @@ impl Starting {
         (current.step, current.since) = (step, Instant::now());
     }
 
-    /// All is open. What is missing is a leader.
+    /// All ports are open. The member lacks a leader only.
     pub fn until_served(&self, shared: Arc<Shared>) {
         self.at(Step::LookingForLeader);
         self.current.lock().shared = Some(shared);

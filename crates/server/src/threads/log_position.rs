@@ -52,7 +52,7 @@ impl LogPosition {
     pub fn rewrite(&self) -> RewritePermit {
         self.wait(|position| {
             let permit = position.rewrite();
-            // Whoever holds it is to know that somebody waits.
+            // The thread that holds the history must learn that another one waits for it.
             self.changed.notify_all();
             permit
         })
@@ -63,7 +63,7 @@ impl LogPosition {
         self.change(|position| position.rewritten(permit, zxid));
     }
 
-    /// Nobody need wait any more.
+    /// Ends every wait: the process is ending.
     pub fn interrupt(&self) {
         self.change(rookeeper_storage::LogPosition::interrupt);
     }
@@ -125,7 +125,7 @@ mod tests {
         let waiting = waits_for(9);
         let permit = position.rewrite();
         position.rewritten(permit, Zxid(6));
-        // It may also begin only now.
+        // The wait may also begin only now.
         position.interrupt();
         assert!(!waiting.join().unwrap());
         assert!(position.wait_for(Zxid(6)) && !position.wait_for(Zxid(7)));

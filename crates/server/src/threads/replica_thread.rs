@@ -84,8 +84,8 @@ pub(crate) fn spawn(mut this: ReplicaThread, mut runtime: ReplicaRuntime) -> io:
     })
 }
 
-/// What the thread runs on. Links between servers are served there too: what arrives on them is for the replica, and to wake another
-/// thread for it takes longer than to read it.
+/// The runtime of the replica thread. Links between servers are served there too: their packets are for the replica, and to wake another
+/// thread for a packet takes longer than to read it.
 ///
 /// None once it is being dropped.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ impl ReplicaRuntime {
 }
 
 impl Drop for ReplicaRuntime {
-    /// What is still read from the disk for a learner ends by itself: nobody waits for it, and a start that fails must not.
+    /// A stream from the disk to a learner may still be read. No thread waits for it: the stream ends by itself, and a start that fails must not
+    /// be held up.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -202,7 +203,7 @@ impl ReplicaThread {
                     self.storage.store(store);
                 }
                 Output::Wake(connection) => {
-                    // What is for other servers leaves first: a client that hears of its write may look for it there at once.
+                    // Packets for other servers leave first: a client that hears of its write may look for it there at once.
                     if !std::mem::replace(&mut flushed, true) {
                         self.flush();
                     }
@@ -267,7 +268,7 @@ impl ReplicaThread {
 }
 
 impl EnsemblePorts {
-    /// What is for other servers.
+    /// Does what an output asks of the ports for other servers.
     fn carry_out(&mut self, output: Output) {
         let port = &mut self.quorum_port;
         match output {

@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(files.read_epochs(Zxid::new(1, 3)).unwrap().current, Epoch(1));
     }
 
-    /// Whoever enters an epoch knows of the membership that its leader goes by, also after a restart.
+    /// A server that enters an epoch knows of the membership that its leader goes by, also after a restart.
     #[test]
     fn an_epoch_whose_membership_can_not_be_written_is_not_entered() {
         let directory = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ use crate::ports::client::listener::listen;
 /// Between attempts to open again a port that was given up a moment ago.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 
-/// Tells the accepting task where the membership in force says that clients connect. It says nothing where the line of this server does not.
+/// Tells the accepting task where the membership in force says that clients connect. A line of this server without a client port changes nothing.
 pub(crate) fn follow(wanted: &watch::Sender<Option<HostPort>>, me: ServerId, memberships: &Memberships) {
     let client = memberships.committed.members.get(&me).and_then(|member| member.client.clone());
     wanted.send_if_modified(|wanted| {

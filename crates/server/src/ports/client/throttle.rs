@@ -9,7 +9,7 @@ use crate::config::ConnectionThrottle;
 #[derive(Debug)]
 pub(crate) struct ConnectionTokens {
     throttle: ConnectionThrottle,
-    /// What a new session costs where sessions have weights.
+    /// Tokens that a new session costs where sessions have weights.
     new_session_weight: u32,
     tokens: u64,
     filled_ms: i64,
@@ -44,7 +44,7 @@ impl ConnectionTokens {
         enough
     }
 
-    /// What is missing to a full bucket.
+    /// Tokens that are missing to a full bucket.
     pub fn deficit(&self) -> u64 {
         u64::from(self.throttle.tokens.unwrap_or(0)).saturating_sub(self.tokens)
     }

@@ -44,7 +44,7 @@ const NAMELESS_OBSERVER: ServerId = ServerId(i64::MAX);
 #[derive(Debug)]
 struct Listening {
     place: Place,
-    /// One for each address the host has.
+    /// A listener for each address that the host has.
     accepting: JoinSet<()>,
 }
 

@@ -161,7 +161,7 @@ impl Drop for ElectionPort {
 pub(crate) struct Contacts(Arc<Shared>);
 
 impl Contacts {
-    /// What there is to say of each voter that is missing.
+    /// A sentence on each voter that is missing.
     pub fn missing(&self, membership: &Membership) -> String {
         absence::missing(self.0.me, membership, &self.0.contacts.lock())
     }
@@ -171,7 +171,7 @@ fn cannot_bind(error: CannotBind) -> Failure {
     Failure::new(ExitCode::ServerPort, error.to_string())
 }
 
-/// Who listens where.
+/// The addresses at which servers listen.
 #[derive(Debug)]
 struct Directory {
     mine: Vec<HostPort>,
@@ -201,7 +201,7 @@ fn election_addresses(member: &Member) -> impl Iterator<Item = HostPort> {
     member.addresses.iter().map(|address| HostPort { host: address.host.clone(), port: address.election_port })
 }
 
-/// What the tasks have in common.
+/// The parts that all tasks of the port share.
 #[derive(Debug)]
 struct Shared {
     me: ServerId,
@@ -223,7 +223,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     directory: Directory,
-    /// Those with a task. Mailboxes are filled only while this is locked, so that a task which finds its own empty can leave.
+    /// The servers that have a task. Mailboxes are filled only while this is locked, so that a task which finds its own empty can leave.
     peers: BTreeMap<ServerId, Arc<Mailbox>>,
     tasks: JoinSet<()>,
     is_closed: bool,

@@ -1,4 +1,4 @@
-//! One other server: the connection to it, attempts to make one, the newest notification for it.
+//! The task for one other server: the connection to it, attempts to make one, the newest notification for it.
 //!
 //! The task owns all of that; others only put things into its [`Mailbox`], which holds at most one of each kind. `ElectionLinkUp` is told
 //! before anything is sent or received on a connection, `ElectionLinkDown` when there is none any more or an attempt failed, and
@@ -43,7 +43,7 @@ const CROSSING: Duration = Duration::from_millis(250);
 /// How long after the end of a connection another one from elsewhere is strange. A machine that got another address takes longer.
 const TWINS: Duration = Duration::from_secs(10);
 
-/// What others have for a peer's task.
+/// The messages of other tasks to a peer's task.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     mail: Mutex<Mail>,
@@ -106,7 +106,7 @@ impl Mailbox {
 
 type Dialing = Pin<Box<dyn Future<Output = Result<Dialed, String>> + Send>>;
 
-/// What became of an attempt.
+/// The outcome of an attempt to connect.
 enum Dialed {
     Connected(Link, SocketAddr),
     /// The other end has the higher id and knows now that it should call back.
@@ -127,7 +127,7 @@ pub(super) struct Peer {
     mailbox: Arc<Mailbox>,
     /// As configured; none for a server outside of the ensemble.
     addresses: Option<Vec<HostPort>>,
-    /// What the server itself said where it is.
+    /// The addresses that the server itself named.
     hints: Vec<HostPort>,
     link: Option<Link>,
     established: Instant,
@@ -294,7 +294,7 @@ impl Peer {
         } else if is_promoted && self.link.is_some() {
             self.tell(Input::ElectionLinkUp { server: self.server }).await;
         } else if was_member && self.addresses.is_none() {
-            // It can come and ask, but nothing is for it to hear unasked.
+            // The server can come and ask, but hears nothing unasked.
             self.dialing = None;
             self.pending = None;
             self.is_called = false;
@@ -399,7 +399,7 @@ impl Peer {
                     self.tell_down().await;
                 }
                 if self.link.is_some() || self.addresses.is_none() {
-                    // It says so again if it still wants one.
+                    // The server calls again if it still wants a connection.
                     self.is_called = false;
                 }
             }
@@ -452,7 +452,7 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
-/// One attempt. `keeps`: this server has the higher id.
+/// Makes one attempt to connect. `keeps`: this server has the higher id.
 async fn connect(
     addresses: Vec<HostPort>,
     introduction: InitialMessage,

@@ -43,7 +43,7 @@ pub(super) async fn introduce(stream: &mut Stream, message: &InitialMessage) -> 
     stream.write_all(&bytes).await
 }
 
-/// What stands in a frame.
+/// The content of a frame.
 #[derive(Debug)]
 pub(super) enum Received {
     Notification(Notification),
@@ -58,7 +58,7 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    /// What may follow it stays in the buffer.
+    /// Reads the first message of a connection. Bytes behind it stay in the buffer.
     pub async fn initial_message(&mut self) -> io::Result<InitialMessage> {
         loop {
             let split = InitialMessage::split(&self.buffer).map_err(invalid)?;

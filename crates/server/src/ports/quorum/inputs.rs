@@ -38,7 +38,7 @@ pub(crate) fn queue() -> (PeerInputs, PeerQueue) {
     (PeerInputs { sender, room: room.clone() }, PeerQueue { receiver, room })
 }
 
-/// What an input takes of the room in the queue.
+/// Bytes that an input takes of the room in the queue.
 fn weight(input: &Input) -> u32 {
     match input {
         Input::FromLearner { packets, .. } | Input::FromLeader { packets, .. } => {
@@ -104,7 +104,7 @@ mod tests {
         let mut received = Vec::new();
         assert_eq!(queue.receive_many(&mut received, 2).await, 2);
         waiting.await.unwrap();
-        // One that is larger than everything goes alone.
+        // An input that is larger than the whole room goes alone.
         assert_eq!(queue.receive_many(&mut received, 9).await, 2);
         inputs.send(packets(most + 1)).await.unwrap();
         assert_eq!(queue.receive_many(&mut received, 9).await, 1);

@@ -31,7 +31,7 @@ const SNAPSHOT_READ_BYTES: usize = 1 << 20;
 /// How often the replica is told that a snapshot arrives.
 const HEARD_EVERY: Duration = Duration::from_millis(300);
 
-/// What all attempts need.
+/// The parts that all attempts share.
 #[derive(Debug)]
 pub(super) struct LeaderContext {
     pub inputs: PeerInputs,
@@ -113,7 +113,7 @@ async fn read(context: &LeaderContext, link: LinkId, mut stream: impl AsyncRead 
     }
 }
 
-/// What follows a SNAP packet.
+/// Receives the stream that follows a SNAP packet.
 async fn read_snapshot(
     context: &LeaderContext,
     link: LinkId,

@@ -1,7 +1,8 @@
 //! A connection from a learner: its packets go to the replica, and what the replica has for it goes out in order.
 //!
-//! What always holds here: the replica hears of a link only once its first packet is that of a learner, and before anything that comes on it, and last that it is gone; bytes from outside
-//! end this connection and nothing else; a learner that stops reading is dropped, it never holds up the replica.
+//! What always holds here: the replica hears of a link only once its first packet is that of a learner, and before anything that comes on it,
+//! and last that it is gone; bytes from outside end this connection and nothing else; a learner that stops reading is dropped, it never holds up
+//! the replica.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often the replica is told that a stream goes on.
 const PROGRESS_EVERY: Duration = Duration::from_millis(300);
 
-/// What all links of learners need.
+/// The parts that all links of learners share.
 #[derive(Debug)]
 pub(super) struct LearnerContext {
     pub inputs: PeerInputs,
@@ -50,9 +51,9 @@ pub(super) struct LearnerContext {
 /// Why the replica's side ends a link.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The replica asked for it, and expects no answer.
+    /// The replica asked for the end, and expects no answer.
     Dropped(DropReason),
-    /// It does not take what it is sent.
+    /// The learner does not take what it is sent.
     TooSlow,
 }
 
@@ -78,7 +79,7 @@ impl From<Gone> for End {
     }
 }
 
-/// What a learner has said so far, and the reader that may have read more.
+/// The first packet of a learner, and the reader that may have read more.
 pub(super) struct Greeting {
     packets: PacketReader,
     first: Vec<u8>,

@@ -34,7 +34,7 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 const BACKLOG: u32 = 128;
 
-/// What takes the connections.
+/// The part that takes the connections.
 pub(crate) type Accept = Arc<dyn Fn(Stream, SocketAddr, Seat) + Send + Sync>;
 
 type Listeners = BTreeMap<SocketAddr, Arc<TcpListener>>;

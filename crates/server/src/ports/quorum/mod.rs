@@ -163,7 +163,7 @@ impl QuorumPort {
         &self.addresses
     }
 
-    /// Listens where the newest membership says. One that this server is no part of changes nothing.
+    /// Listens where the newest membership says. A membership that this server is no part of changes nothing.
     pub fn set_members(&self, memberships: &Memberships) {
         let addresses = addresses_of(memberships, self.me);
         if addresses.is_empty() {
@@ -278,7 +278,7 @@ impl Drop for QuorumPort {
     }
 }
 
-/// What waits on the links of learners, for reports.
+/// The queues of the links of learners, for reports.
 #[derive(Debug)]
 pub(crate) struct LinkView(Arc<Learners>);
 

@@ -1,4 +1,4 @@
-//! What waits to be sent to another server, in order, and the sending.
+//! The queue of what is to be sent to another server, in order, and the sending.
 //!
 //! A few small packets that nothing waits before go from the replica's thread to the socket at once: waking the link's task for them takes
 //! longer than sending them. All else goes through the queue to the task.
@@ -27,7 +27,7 @@ const WRITE_BYTES: usize = 64 << 10;
 /// No more than this is sent from the replica's thread at once.
 const DIRECT_BYTES: usize = 4 << 10;
 
-/// What is to be done for a peer.
+/// A piece of work for a peer.
 #[derive(Debug)]
 pub(super) enum Job {
     Bytes(Arc<[u8]>),
@@ -76,7 +76,7 @@ pub(super) struct Jobs {
     returned: usize,
 }
 
-/// What both ends see.
+/// The state that both ends of the queue see.
 #[derive(Debug, Default)]
 struct State {
     /// Bytes that were put in and that the kernel does not have yet. Zero: the link's task has nothing to do.
@@ -145,7 +145,7 @@ impl JobQueue {
 }
 
 impl Jobs {
-    /// From now on the replica's thread may send to this socket while nothing waits for the link's task. It is closed with the last of the
+    /// From now on the replica's thread may send to this socket while nothing waits for the link's task. The socket is closed with the last of the
     /// two that hold it, so the task drops this where the link ends.
     pub fn connected(&self, socket: BorrowedFd<'_>) {
         // Without a second descriptor the task sends everything.
@@ -220,7 +220,7 @@ mod tests {
 
     fn sockets() -> (UnixStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        // What never arrives fails.
+        // A test that waits for bytes which never arrive fails.
         theirs.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         (ours, theirs)
     }

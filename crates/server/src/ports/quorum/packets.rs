@@ -55,12 +55,12 @@ impl PacketReader {
         }
     }
 
-    /// What was read and is no packet: the beginning of a raw stream.
+    /// Bytes that were read and are no packet: the beginning of a raw stream.
     pub fn take_raw(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// What came behind the end of a raw stream.
+    /// Gives back the bytes that came behind the end of a raw stream.
     pub fn put_back(&mut self, rest: &[u8]) {
         debug_assert!(self.bytes.is_empty());
         self.bytes.extend_from_slice(rest);
@@ -75,7 +75,7 @@ impl PacketReader {
                     snapshot = packet.snapshot;
                 }
                 Ok(None) => break,
-                // What stands before it is still to be looked at.
+                // The packets before it are still to be looked at.
                 Err(_) if length > 0 => break,
                 Err(error) => return Err(error.into()),
             }

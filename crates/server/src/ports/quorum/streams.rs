@@ -1,4 +1,4 @@
-//! What a learner that fell behind is sent: a part of the log, or a snapshot of the tree while it goes on changing.
+//! The streams for a learner that fell behind: a part of the log, or a snapshot of the tree while the tree goes on changing.
 //!
 //! What always holds here: reading happens on a blocking thread, a portion at a time, and waits for the learner; memory holds a few
 //! portions. A learner that is gone ends its stream at the next portion, and so does a history that another leader makes this server
@@ -20,7 +20,7 @@ use crate::server::data_directory::PORTION_BYTES;
 /// Portions that wait to be sent.
 const PORTIONS: usize = 4;
 
-/// What is read at once.
+/// Bytes of the log that are read at once.
 const READ_AHEAD_BYTES: usize = 256 << 10;
 
 /// The end of a stream, where it arrives in portions.
@@ -36,7 +36,7 @@ pub(super) fn log(files: Arc<Files>, after: Zxid, before: Zxid) -> Portions {
         let history = files.rewrites();
         while let Some((zxid, record)) = records.next_record()? {
             if files.rewrites() != history {
-                // It may be another leader's, and not committed.
+                // The record may be another leader's, and not committed.
                 return Err(StoreError::Misuse("the log that was being sent has been rewritten".to_owned()));
             }
             QuorumPacket::Proposal { zxid, record }.append(&mut portion);

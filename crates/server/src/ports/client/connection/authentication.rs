@@ -19,7 +19,7 @@ use crate::logging::limited;
 const NULL_TOKEN: [u8; 4] = [0xff; 4];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
-    /// What the body of an auth packet is worth.
+    /// Judges the body of an auth packet.
     pub(super) fn judge(&self, body: &[u8]) -> Verdict {
         let address = Id::new("ip", self.connection.peer.ip().to_canonical().to_string());
         auth::judge(body, &self.context.config.access, &address)

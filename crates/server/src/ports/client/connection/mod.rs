@@ -36,7 +36,7 @@ use self::opening::Opening;
 use self::socket::{Received, Unsent};
 use crate::context::Context;
 
-/// What the task of one connection has; each part is used by the files of this folder.
+/// The task of one connection. The files of this folder share its parts.
 struct Task<S> {
     context: Arc<Context>,
     stream: S,

@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 self.context.note_sent(&self.connection, &mut self.noted_frames);
                 drained
             }
-            // What stays in the outbox is under its limit.
+            // The bytes that stay in the outbox are under its limit.
             false => self.connection.outbox.peek(),
         };
         let taken = self.sending.held_bytes() - before;
@@ -150,7 +150,7 @@ impl Unsent {
         self.bytes.len()
     }
 
-    /// Sends what the stream takes now, and tells how many bytes that were. Nobody is woken when it takes more.
+    /// Sends as much as the stream takes now, and returns how many bytes that were. The task is not woken when the stream takes more.
     fn send_available(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<usize> {
         let mut context = Context::from_waker(Waker::noop());
         let mut count = 0;

@@ -68,6 +68,28 @@ weight.3=0
 }
 
 
+CHALLENGE = b'realm="zk-sasl-md5",nonce="a nonce that was never used",charset=utf-8,algorithm=md5-sess'
+ANSWER = b"""charset=utf-8,username="bob",realm="zk-sasl-md5",nonce="a nonce that was never used",nc=00000001,\
+cnonce="abc",digest-uri="zookeeper/zk-sasl-md5",maxbuf=65536,response=524f38eed78807606605c7ff85219f87,\
+qop=auth,authzid="bob\""""
+# The first byte says what the rest is, see sasl.rs.
+SASL = {
+    "jaas": b"""\0// users
+Server {
+    org.apache.zookeeper.server.auth.DigestLoginModule required
+    user_super="a\\"b\\101" /* why */ user_bob="${user.home}";
+};
+Client { com.sun.security.auth.module.Krb5LoginModule OPTIONAL useKeyTab=true keyTab="/k${/}x"; };
+""",
+    "jaas-short": b"\0A{};B{a.B required;c.D optional x=y;};",
+    "jaas-wrong": b"\0Server { a.B required user_bob=secret }",
+    "users": b"\1# users\nbob:fff08f480333e7694a6455b4a1d5b656\r\n\njoe:FFF08F480333E7694A6455B4A1D5B656",
+    "server": b"\2\n" + ANSWER,
+    "server-again": b"\2\n" + ANSWER + b"\n" + ANSWER,
+    "client": b"\3" + CHALLENGE + b"\nrspauth=9ad321d47f4c6b76637cc81822a8712d",
+    "client-odd": b"\3nonce=x , algorithm = md5-sess,,\nrspauth=",
+}
+
 def put(target, name, content):
     folder = CORPUS / target
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,6 +219,8 @@ def main():
             put("config", f"{directory}-{name}", content)
     for name, content in CONFIGS.items():
         put("config", name, content)
+    for name, content in SASL.items():
+        put("sasl", name, content)
 
 
 if __name__ == "__main__":

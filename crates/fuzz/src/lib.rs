@@ -10,6 +10,7 @@
 //! - [`replay`]: transactions that no honest server wrote, applied to a tree, and the tree through a snapshot
 //! - [`log`] and [`snapshot`]: the files, on a simulated disk
 //! - [`config`]: `zoo.cfg` and everything else an operator can say
+//! - [`sasl`]: the files of users and passwords, and the tokens by which they prove themselves
 //! - [`mutation`]: from a seed to its neighbours, the same in every run
 
 pub mod config;
@@ -19,6 +20,7 @@ pub mod log;
 pub mod mutation;
 pub mod records;
 pub mod replay;
+pub mod sasl;
 pub mod snapshot;
 
 /// A target by its name, which is also its folder in the corpus.
@@ -36,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "log", run: log::run },
     Target { name: "snapshot", run: snapshot::run },
     Target { name: "config", run: config::run },
+    Target { name: "sasl", run: sasl::run },
 ];
 
 /// The largest input a target is asked to bear; longer ones say nothing new.

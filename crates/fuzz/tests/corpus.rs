@@ -125,3 +125,8 @@ fn the_allocation_of_a_run_is_measured() {
     let rude = Target { name: "rude", run: |bytes| assert!(bytes.is_empty(), "not empty") };
     assert_eq!((fault(&rude, b""), fault(&rude, b"x")), (None, Some("panicked: not empty".to_owned())));
 }
+
+#[test]
+fn sasl() {
+    run("sasl", 20_000);
+}

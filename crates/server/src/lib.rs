@@ -5,7 +5,7 @@
 //! - `server`: from a configuration to a running server, and back; `server/data_directory.rs` opens the files
 //! - `ports`: the three ports, `client` first; a connection of a client is `ports/client/connection/`
 //! - `net`: what the ports have in common, from the limits of descriptors to an orderly end of a connection
-//! - `auth`: which identities a client gains
+//! - [`auth`]: which identities a client gains, and how servers prove theirs
 //! - `threads`: the threads that do the work
 //! - `observe`: what the server knows of itself
 //! - `commands`: the four-letter words, which tell it
@@ -16,7 +16,7 @@
 //! queue to the replica thread, from there to the storage thread, comes back as durable, is applied, and its answer is in the
 //! connection's outbox, which the same task sends.
 
-mod auth;
+pub mod auth;
 mod clock;
 mod commands;
 pub mod config;

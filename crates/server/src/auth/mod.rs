@@ -1,6 +1,16 @@
-//! Auth packets: which identities a client gains by what it sends.
+//! Who somebody is: which identities a client gains by what it sends, and what a server proves to another.
+//!
+//! Auth packets are judged here. `jaas` reads the files in which users and passwords stand, `digest_md5` is the SASL mechanism.
+//! What always holds: secrets are compared in constant time and never shown.
+
+pub mod digest_md5;
+pub mod jaas;
 
 use std::collections::BTreeSet;
+use std::hint::black_box;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use rookeeper_proto::jute::Buffer;
 use rookeeper_proto::request::AuthRequest;
@@ -32,7 +42,7 @@ pub(crate) fn judge(body: &[u8], config: &Access, address: &Id) -> Verdict {
         (Some("digest"), Some(user_and_password)) if config.digest_enabled => {
             let id = access::digest_id(&user_and_password, config.digest_algorithm);
             let mut gained = Vec::new();
-            if config.super_digest.as_deref() == Some(id.as_str()) {
+            if config.super_digest.as_ref().is_some_and(|digest| is_same_secret(digest.as_bytes(), id.as_bytes())) {
                 gained.push(Id::new("super", ""));
             }
             gained.push(Id::new("digest", id));
@@ -56,4 +66,44 @@ pub(crate) fn judge(body: &[u8], config: &Access, address: &Id) -> Verdict {
 fn is_ours(names: &BTreeSet<String>, name: Option<Buffer<'_>>) -> Option<bool> {
     let name = name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default();
     (!name.is_empty() && !names.is_empty()).then(|| names.contains(&name))
+}
+
+/// Compares in a time that tells nothing of where a difference is.
+pub(crate) fn is_same_secret(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && black_box(one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other))) == 0
+}
+
+/// A text that nobody can predict and that never comes again: 40 characters of base64, as in Java.
+pub(crate) fn nonce() -> String {
+    let mut bytes = [0; 30];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("the kernel gives no random bytes: {error}"),
+        }
+    }
+    STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_compared_as_a_whole() {
+        assert!(is_same_secret(b"", b"") && is_same_secret(b"abc", b"abc"));
+        for other in [&b""[..], b"ab", b"abd", b"bbc", b"abcd"] {
+            assert!(!is_same_secret(b"abc", other));
+        }
+    }
+
+    #[test]
+    fn nonces_differ_and_need_no_quotes() {
+        let (one, other) = (nonce(), nonce());
+        assert_ne!(one, other);
+        assert!(one.len() == 40 && !one.contains(['"', '\\']));
+    }
 }

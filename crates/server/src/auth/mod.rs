@@ -5,6 +5,7 @@
 
 pub mod digest_md5;
 pub mod jaas;
+pub(crate) mod sasl;
 
 use std::collections::BTreeSet;
 use std::hint::black_box;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rookeeper_tree::DigestAlgorithm;
 
 use super::error::{ConfigError, Fault, excerpt};
+use super::sasl::Sasl;
 use super::settings::{Setting, Settings};
 
 /// Authentication and the switches around ACLs.
@@ -28,6 +29,8 @@ pub struct Access {
     pub(crate) enable_eager_acl_check: bool,
     /// Whether writes beyond a hard quota are refused rather than logged.
     pub(crate) enforce_quota: bool,
+    /// Those who come in by SASL.
+    pub(crate) sasl: Sasl,
 }
 
 impl std::fmt::Debug for Access {
@@ -42,12 +45,13 @@ impl std::fmt::Debug for Access {
             .field("skip_acl", &self.skip_acl)
             .field("enable_eager_acl_check", &self.enable_eager_acl_check)
             .field("enforce_quota", &self.enforce_quota)
+            .field("sasl", &self.sasl)
             .finish()
     }
 }
 
 impl Access {
-    pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
+    pub(super) fn read(settings: &Settings, sasl: Sasl) -> Result<Self, ConfigError> {
         let digest_enabled = settings.flag("DigestAuthenticationProvider.enabled");
         let ensemble_names =
             providers(settings).then(|| settings.text("ensembleAuthName").map(names).unwrap_or_default());
@@ -66,12 +70,18 @@ impl Access {
             digest_enabled,
             digest_algorithm: digest_algorithm(settings)?,
             super_digest,
-            enforced_schemes: enforced_schemes(settings, digest_enabled, ensemble_names.is_some())?,
+            enforced_schemes: enforced_schemes(settings, digest_enabled, ensemble_names.is_some(), &sasl)?,
             ensemble_names,
             skip_acl: settings.flag("skipACL"),
             enable_eager_acl_check: settings.flag("enableEagerACLCheck"),
             enforce_quota: settings.flag("enforceQuota"),
+            sasl,
         })
+    }
+
+    /// Whether every client must come in by SASL.
+    pub(crate) fn requires_sasl(&self) -> bool {
+        self.enforced_schemes.as_ref().is_some_and(|schemes| schemes.contains("sasl"))
     }
 }
 
@@ -118,7 +128,6 @@ fn providers(settings: &Settings) -> bool {
         let (place, name, class) = (&setting.place, &setting.name, excerpt(&setting.value));
         match provider(setting) {
             Provider::Ensemble => ensemble = true,
-            // SASL is refused as a whole, see `supported`.
             Provider::AlwaysThere | Provider::Sasl => {}
             Provider::X509 => settings.warn(format!(
                 "{place}: {name}={class} has no effect: TLS is not supported yet, so no client has a certificate"
@@ -140,34 +149,50 @@ fn enforced_schemes(
     settings: &Settings,
     digest_enabled: bool,
     ensemble_enabled: bool,
+    sasl: &Sasl,
 ) -> Result<Option<BTreeSet<String>>, ConfigError> {
-    if !settings.flag("enforce.auth.enabled") {
-        return Ok(None);
-    }
     const REMEDY: &str = "List schemes in enforce.auth.schemes, separated by commas; available are";
+    let enabled = settings.flag("enforce.auth.enabled");
+    let listed = settings.setting("enforce.auth.schemes");
     let mut available = vec!["ip"];
     available.extend(digest_enabled.then_some("digest"));
     available.extend(ensemble_enabled.then_some("ensemble"));
-    available.extend(sasl_provider(settings).map(|_| "sasl"));
+    available.extend(sasl.is_registered.then_some("sasl"));
     let remedy = format!("{REMEDY} {}.", available.join(", "));
-    let Some(setting) = settings.setting("enforce.auth.schemes") else {
-        let problem = "zookeeper.enforce.auth.enabled is true zookeeper.enforce.auth.schemes must be  configured.";
-        let fault = match settings.setting("enforce.auth.enabled") {
-            Some(enabled) => enabled.fault(problem, remedy),
-            None => Fault::new(problem, remedy),
-        };
-        return Err(fault.into());
-    };
-    // As in the original, an empty name between two commas is a name, and not an available one.
-    let schemes: BTreeSet<String> = setting.value.split(',').map(|scheme| scheme.trim().to_owned()).collect();
-    match schemes.iter().find(|scheme| !available.contains(&scheme.as_str())) {
-        None => Ok(Some(schemes)),
-        Some(unknown) => {
-            let problem = format!("Authentication scheme {} is not available.", excerpt(unknown));
-            Err(setting.fault(problem, remedy).into())
+    let requires_sasl = settings.setting("sessionRequireClientSASLAuth");
+    let (setting, schemes) = match (requires_sasl, listed) {
+        (Some(setting), _) if settings.flag("sessionRequireClientSASLAuth") => {
+            (setting, BTreeSet::from(["sasl".to_owned()]))
         }
+        _ if !enabled => return Ok(None),
+        // As in the original, an empty name between two commas is a name, and not an available one.
+        (_, Some(setting)) => (setting, setting.value.split(',').map(|scheme| scheme.trim().to_owned()).collect()),
+        (_, None) => {
+            let problem = "zookeeper.enforce.auth.enabled is true zookeeper.enforce.auth.schemes must be  configured.";
+            let fault = match settings.setting("enforce.auth.enabled") {
+                Some(enabled) => enabled.fault(problem, remedy),
+                None => Fault::new(problem, remedy),
+            };
+            return Err(fault.into());
+        }
+    };
+    if let Some(unknown) = schemes.iter().find(|scheme| !available.contains(&scheme.as_str())) {
+        let problem = format!("Authentication scheme {} is not available.", excerpt(unknown));
+        let remedy = match unknown.as_str() {
+            "sasl" => SASL_REMEDY.to_owned(),
+            _ => remedy,
+        };
+        return Err(setting.fault(problem, remedy).into());
     }
+    if sasl.users.is_none() && schemes.iter().all(|scheme| scheme == "sasl") {
+        let problem = "every client must come in by SASL, and no users of SASL are configured";
+        return Err(setting.fault(problem, SASL_REMEDY).into());
+    }
+    Ok(Some(schemes))
 }
+
+const SASL_REMEDY: &str = "Set authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider and, with \
+                           -Djava.security.auth.login.config=FILE, a JAAS file with a section Server; or set sasl.users.file.";
 
 /// Which four-letter words are answered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 //! A configuration comes from a `zoo.cfg`, from the positional arguments of the original, or from nothing; `-D` options in
 //! `SERVER_JVMFLAGS` and `JVMFLAGS` add to it. What always holds: a [`Config`] is complete and consistent, nothing outside
 //! this module knows a key's name or default, and nothing in here touches the process (that is [`Environment`]) or the
-//! file system except to read three small files: `zoo.cfg`, the dynamic file, `myid`. [`dynamic_config`] is apart: while the server runs, it
+//! file system except to read a few small files: `zoo.cfg`, the dynamic file, `myid`, those of SASL. [`dynamic_config`] is apart: while the server runs, it
 //! writes the files in which the membership stands.
 //!
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
-//! counts, is it valid) → `storage`, `limits`, `access`, `membership`, `ensemble` (typed sections) → `supported` (what is
+//! counts, is it valid) → `storage`, `limits`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
 //! refused or mentioned) → `replica_settings` (what the replica needs of it), `conf` (the four-letter word). Errors and notices are
 //! in `error`.
 //!
@@ -24,6 +24,7 @@ mod limits;
 mod membership;
 mod properties;
 mod replica_settings;
+mod sasl;
 mod settings;
 mod storage;
 mod supported;
@@ -41,6 +42,7 @@ pub use environment::{DataDirectoryChoice, Environment};
 pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
 pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
+pub use sasl::Sasl;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
 
 use rookeeper_zab::HostPort;
@@ -205,6 +207,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        let jaas = sasl::JaasFile::read(&settings, environment, read_file)?;
         let config = Config {
             client: ClientPort::read(&settings, client.as_ref()),
             sessions,
@@ -216,7 +219,7 @@ impl Config {
             connections: Connections::read(&settings),
             requests: Requests::read(&settings),
             containers: Containers::read(&settings),
-            access: Access::read(&settings)?,
+            access: Access::read(&settings, sasl::Sasl::read(&settings, jaas.as_ref(), read_file)?)?,
             four_letter_words: FourLetterWords::read(&settings),
             read_only_mode_enabled: settings.flag("readonlymode.enabled"),
             reconfig_enabled: settings.flag("reconfigEnabled"),

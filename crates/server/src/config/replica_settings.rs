@@ -34,6 +34,8 @@ impl Config {
             access: AccessConfig {
                 skip_acl: self.access.skip_acl,
                 digest_enabled: self.access.digest_enabled,
+                sasl_enabled: self.access.sasl.is_registered,
+                any_sasl_user: self.access.sasl.any_user.clone(),
                 ..AccessConfig::default()
             },
             reaping: Reaping {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use super::access;
 use super::ensemble::Ensemble;
 use super::error::{ConfigError, Notice};
 use super::keys::{Kind, Status};
@@ -41,8 +40,6 @@ pub(super) fn check_classes(settings: &Settings) -> Result<(), ConfigError> {
 pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<(), ConfigError> {
     const PLAIN: &str = "Plain connections on clientPort work: remove this line, and let a TLS proxy in front of the port \
                          take the encrypted ones, or keep Apache ZooKeeper on this host for now.";
-    const DIGEST: &str = "Authentication with the schemes digest and ip works: remove this line and let clients use \
-                          addauth digest, or keep Apache ZooKeeper on this host for now.";
     let refuse =
         |setting: &Setting, what: &str, instead: &str| Err(ConfigError::Unsupported(setting.fault(what, instead)));
     for name in ["secureClientPort", "secureClientPortAddress"] {
@@ -56,12 +53,6 @@ pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<
         && let Some(setting) = settings.setting("client.portUnification")
     {
         return refuse(setting, "TLS on the client port", PLAIN);
-    }
-    let jaas = settings.setting("java.security.auth.login.config").filter(|setting| !setting.value.is_empty());
-    let required =
-        settings.setting("sessionRequireClientSASLAuth").filter(|setting| setting.value.eq_ignore_ascii_case("true"));
-    if let Some(setting) = access::sasl_provider(settings).or(required).or(jaas) {
-        return refuse(setting, "SASL authentication", DIGEST);
     }
     if ensemble.is_some() {
         let on = |name: &str| settings.setting(name).filter(|_| settings.flag(name));

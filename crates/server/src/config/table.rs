@@ -13,7 +13,7 @@ const RANDOM_DROP: Status =
 const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
 const TLS: Status = NotYet("TLS is not supported yet");
-const SASL: Status = NotYet("SASL is not supported yet");
+const KERBEROS: Status = NotYet("Kerberos is not supported yet");
 const QUORUM_TLS: Status = Refused("TLS between members is not supported yet");
 const QUORUM_SASL: Status = Refused("SASL between members is not supported yet");
 const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
@@ -298,25 +298,36 @@ pub(super) static KEYS: &[Key] = &[
     prop("X509AuthenticationProvider.superUser", Text("a certificate subject"), "", TLS),
     prop("netty.server.outstandingHandshake.limit", signed("handshakes"), "-1", TLS),
     prop("netty.server.earlyDropSecureConnectionHandshakes", Switch, "false", TLS),
-    bare("java.security.auth.login.config", PATH, "", Refused("SASL is not supported yet")),
-    prop("sessionRequireClientSASLAuth", Switch, "false", Refused("SASL is not supported yet")),
-    prop("allowSaslFailedClients", Switch, "false", SASL),
-    prop("superUser", Text("a SASL user"), "", SASL),
-    prop("superUser.*", Text("a SASL user"), "", SASL),
-    prop("SASLAuthenticationProvider.superPassword", Secret("a password"), "", SASL),
-    prop("letAnySaslUserDoX", Text("an ACL id"), "", SASL),
-    prop("sasl.serverconfig", Text("a section of the JAAS file"), "Server", SASL),
-    prop("kerberos.removeHostFromPrincipal", Switch, "false", SASL),
-    prop("kerberos.removeRealmFromPrincipal", Switch, "false", SASL),
-    prop("kerberos.canonicalizeHostNames", Switch, "false", SASL),
-    prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", SASL),
-    prop("security.auth_to_local", Text("rules"), "DEFAULT", SASL),
+    bare("java.security.auth.login.config", PATH, "", Used),
+    prop("sessionRequireClientSASLAuth", Switch, "false", Used),
+    prop("allowSaslFailedClients", Switch, "false", Used),
+    prop("superUser", Text("a SASL user"), "", Used),
+    prop("superUser.*", Text("a SASL user"), "", Used),
+    prop("SASLAuthenticationProvider.superPassword", Secret("a password"), "", Used),
+    prop("letAnySaslUserDoX", Text("an ACL id"), "", Used),
+    prop("sasl.users.file", Text("a path (only here, not in Apache ZooKeeper)"), "", Used),
+    prop("sasl.serverconfig", Text("a section of the JAAS file"), "Server", Used),
+    prop("kerberos.removeHostFromPrincipal", Switch, "false", KERBEROS),
+    prop("kerberos.removeRealmFromPrincipal", Switch, "false", KERBEROS),
+    prop("kerberos.canonicalizeHostNames", Switch, "false", KERBEROS),
+    prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", KERBEROS),
+    prop("security.auth_to_local", Text("rules"), "DEFAULT", KERBEROS),
     file("quorum.auth.enableSasl", Switch, "false", QUORUM_SASL),
     file("quorum.auth.learnerRequireSasl", Switch, "false", QUORUM_SASL),
     file("quorum.auth.serverRequireSasl", Switch, "false", QUORUM_SASL),
-    file("quorum.auth.learner.saslLoginContext", Text("a section of the JAAS file"), "QuorumLearner", SASL),
-    file("quorum.auth.server.saslLoginContext", Text("a section of the JAAS file"), "QuorumServer", SASL),
-    file("quorum.auth.kerberos.servicePrincipal", Text("a principal"), "zkquorum/localhost", SASL),
+    file(
+        "quorum.auth.learner.saslLoginContext",
+        Text("a section of the JAAS file"),
+        "QuorumLearner",
+        NotYet("SASL between members is not supported yet"),
+    ),
+    file(
+        "quorum.auth.server.saslLoginContext",
+        Text("a section of the JAAS file"),
+        "QuorumServer",
+        NotYet("SASL between members is not supported yet"),
+    ),
+    file("quorum.auth.kerberos.servicePrincipal", Text("a principal"), "zkquorum/localhost", KERBEROS),
     file("quorum.cnxn.threads.size", signed("threads"), "20", JAVA),
     // Java implementation, clients, tests, obsolete
     prop("nio.numSelectorThreads", signed("threads"), "", JAVA),

@@ -2,6 +2,7 @@
 //! original are in `recorded`.
 
 mod recorded;
+mod sasl;
 
 use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_tree::DigestAlgorithm;
@@ -154,6 +155,7 @@ fn without_any_configuration_a_server_can_start() {
             skip_acl: false,
             enable_eager_acl_check: false,
             enforce_quota: false,
+            sasl: Sasl::default(),
         },
         four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
         read_only_mode_enabled: false,
@@ -315,15 +317,6 @@ fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
             ),
             Some("client.portUnification=true"),
         ),
-        (
-            standalone("java.security.auth.login.config=/etc/jaas.conf"),
-            Some("java.security.auth.login.config=/etc/jaas.conf"),
-        ),
-        (
-            standalone("authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"),
-            Some("authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider"),
-        ),
-        (standalone("sessionRequireClientSASLAuth=true"), Some("sessionRequireClientSASLAuth=true")),
         (member("sslQuorum=true"), Some("sslQuorum=true")),
         (member("portUnification=true"), Some("portUnification=true")),
         (member("quorum.auth.enableSasl=true"), Some("quorum.auth.enableSasl=true")),

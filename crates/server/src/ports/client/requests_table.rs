@@ -58,7 +58,7 @@ fn status(op: OpCode) -> Option<&'static str> {
         }
         OpCode::Auth => "schemes digest, ip, ensemble",
         OpCode::SetWatches | OpCode::SetWatches2 => "as the original; permissions: stricter than the original",
-        OpCode::Sasl => "answered as by an original without SASL configuration; SASL itself is not offered yet",
+        OpCode::Sasl => "as the original, by DIGEST-MD5; Kerberos is not offered yet",
         OpCode::Notification | OpCode::Error => return None,
     })
 }

@@ -9,14 +9,12 @@ use rookeeper_proto::frame::ReplyHeader;
 use rookeeper_proto::{ErrorCode, Id, Zxid};
 use rookeeper_replica::Next;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::debug;
 
 use super::Task;
 use super::ending::End;
-use crate::auth::{self, Verdict};
+use crate::auth::{self, Verdict, sasl};
 use crate::logging::limited;
-
-/// The answer to a SASL token where there is no SASL configuration: a token that is null.
-const NULL_TOKEN: [u8; 4] = [0xff; 4];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Judges the body of an auth packet.
@@ -58,9 +56,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         Ok(None)
     }
 
-    /// Answers a SASL token: without a SASL configuration every token meets success and brings no identity, as in the original.
-    pub(super) fn answer_sasl(&mut self, xid: i32) {
-        self.accept(xid, &NULL_TOKEN);
+    /// Answers a SASL token. Returns what the task waits for where no frame behind it is looked at.
+    pub(super) fn answer_sasl(&mut self, xid: i32, verdict: sasl::Verdict) -> Result<Option<Next>, End> {
+        let (client, session) = (self.connection.peer, self.connection.session());
+        let (code, token) = match verdict {
+            sasl::Verdict::Answered(token) => (None, token),
+            sasl::Verdict::Gained(gained, token) if self.connection.add_identities(gained.iter().cloned()) => {
+                self.identities = self.connection.identities();
+                debug!(%client, %session, ?gained, "authenticated by SASL");
+                (None, Some(token))
+            }
+            sasl::Verdict::Gained(..) => (Some(ErrorCode::AuthFailed), None),
+            sasl::Verdict::Failed(refusal, code) => {
+                self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
+                let consequence = match code {
+                    Some(_) => "its connection is closed",
+                    None => "it goes on without an identity",
+                };
+                limited!(
+                    warn,
+                    "failed SASL authentications",
+                    "SASL authentication of {client}, session {session}, failed for {refusal}: {consequence}"
+                );
+                (code, None)
+            }
+            sasl::Verdict::Undecodable => return Err(End::Undecodable("SASL packet")),
+        };
+        let length = token.as_ref().map_or(-1, |token| i32::try_from(token.len()).unwrap_or(i32::MAX));
+        let body = [&length.to_be_bytes(), token.as_deref().unwrap_or_default()].concat();
+        let Some(code) = code else {
+            self.accept(xid, &body);
+            return Ok(None);
+        };
+        self.reply_at_once(ReplyHeader { xid, zxid: Zxid::ZERO, err: code.number() }, &body);
+        self.connection.outbox.finish();
+        Ok(Some(Next::Settle))
     }
 
     /// Whether the client may send requests: always, unless identities of certain schemes are demanded (`enforce.auth.enabled`).
@@ -72,9 +102,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     fn accept(&self, xid: i32, body: &[u8]) {
         self.reply_at_once(ReplyHeader { xid, zxid: Zxid::ZERO, err: 0 }, body);
     }
-}
-
-/// Whether these bytes have the form of a SASL packet: a token and its length, which is not negative.
-pub(super) fn is_sasl_packet(body: &[u8]) -> bool {
-    matches!(body.first_chunk::<4>(), Some(length) if i32::from_be_bytes(*length) >= 0)
 }

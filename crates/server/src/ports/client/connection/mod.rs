@@ -34,6 +34,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::ending::End;
 use self::opening::Opening;
 use self::socket::{Received, Unsent};
+use crate::auth::sasl;
 use crate::context::Context;
 
 /// The task of one connection. The files of this folder share its parts.
@@ -51,6 +52,8 @@ struct Task<S> {
     scratch: Vec<u8>,
     /// What the client has shown to be, as of its last authentication.
     identities: Identities,
+    /// How far the client is in showing by SASL who it is.
+    sasl: sasl::Exchange,
 }
 
 /// Serves one accepted connection to its end.
@@ -70,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         Task {
             conversation: Conversation::new(connection.clone(), limits, context.clock.monotonic_ms()),
             identities: connection.identities(),
+            sasl: sasl::Exchange::default(),
             input: Received::default(),
             sending: Unsent::default(),
             noted_frames: 0,

@@ -12,8 +12,9 @@ use rookeeper_replica::{Input, Next, ReadFrame, long_read, read};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::Task;
 use super::ending::End;
-use super::{Task, authentication};
+use crate::auth;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Looks at the frames that have arrived, up to the one for which the task has to wait.
@@ -48,11 +49,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return self.answer_auth(xid, verdict);
             }
             OpCode::Sasl => {
-                if !authentication::is_sasl_packet(body) {
-                    return Err(End::Undecodable("SASL packet"));
-                }
+                let verdict = self.sasl.judge(body, &self.context.config.access, auth::nonce);
                 self.consume(length);
-                self.answer_sasl(xid);
+                return self.answer_sasl(xid, verdict);
             }
             _ if !self.may_request() => {
                 self.refuse(xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);

@@ -1,0 +1,232 @@
+//! SASL: the JAAS file and the file of users, and what else an operator can say of those who come in by them.
+//!
+//! What always holds: a section that is used has users or a login of DIGEST-MD5, or the start is refused; no password outlives the reading.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Environment;
+use super::access::sasl_provider;
+use super::ensemble::ReadFile;
+use super::error::{ConfigError, Fault, Place, excerpt};
+use super::settings::Settings;
+use crate::auth::digest_md5::{CLIENT_PORT, Service, Users};
+use crate::auth::jaas::{self, Section};
+
+const DIGEST_LOGIN: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
+
+/// Those who come in by SASL on the client port.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub struct Sasl {
+    /// Whether ACLs may name users of SASL.
+    pub(crate) is_registered: bool,
+    /// Users of DIGEST-MD5; none where SASL is not configured.
+    pub(crate) users: Option<Arc<Users>>,
+    /// Those of them who may do anything.
+    pub(crate) super_users: BTreeSet<String>,
+    /// Entries of ACLs for this name are for all users of SASL.
+    pub(crate) any_user: Option<String>,
+    /// Whether a client that failed may go on, without an identity.
+    pub(crate) allows_failed_clients: bool,
+}
+
+impl Sasl {
+    pub(super) fn read(
+        settings: &Settings,
+        jaas: Option<&JaasFile>,
+        read_file: ReadFile<'_>,
+    ) -> Result<Sasl, ConfigError> {
+        let by_jaas = client_section(settings, jaas)?;
+        let by_file = users_file(settings, read_file)?;
+        let has_provider = sasl_provider(settings).is_some();
+        if by_jaas.is_some() && by_file.is_none() && !has_provider {
+            settings.warn(
+                "there are users of SASL, but ACLs cannot name them; add a line \
+                 authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider on all servers"
+                    .to_owned(),
+            );
+        }
+        let is_registered = has_provider || by_file.is_some();
+        let mut users = match (by_jaas, by_file) {
+            (Some(users), None) => Some(users),
+            (users, Some((path, bytes))) => {
+                let mut users = users.unwrap_or_else(|| Users::of(CLIENT_PORT));
+                users.add_file(&bytes).map_err(|malformed| {
+                    let remedy =
+                        "A line is user:HASH, where HASH is what printf %s user:zk-sasl-md5:password | md5sum prints.";
+                    Fault::new(malformed.problem, remedy).at(&Place::Line { file: path, line: malformed.line })
+                })?;
+                Some(users)
+            }
+            (None, None) => None,
+        };
+        let super_password = settings.setting("SASLAuthenticationProvider.superPassword");
+        if let (Some(users), Some(password)) = (&mut users, super_password)
+            && users.has("super")
+        {
+            users.set_password("super", &password.value);
+        }
+        if users.as_ref().is_some_and(Users::is_empty) {
+            settings.warn("SASL is configured, but there is no user, so nobody can come in by it".to_owned());
+        }
+        let super_users = settings.setting("superUser").into_iter().chain(settings.family("superUser.*"));
+        Ok(Sasl {
+            is_registered,
+            users: users.map(Arc::new),
+            super_users: super_users.map(|setting| setting.value.clone()).filter(|user| !user.is_empty()).collect(),
+            any_user: settings.text("letAnySaslUserDoX").map(str::to_owned),
+            allows_failed_clients: settings.flag("allowSaslFailedClients"),
+        })
+    }
+}
+
+/// The users in the section for clients, if there is one.
+fn client_section(settings: &Settings, jaas: Option<&JaasFile>) -> Result<Option<Users>, ConfigError> {
+    let named = settings.setting("sasl.serverconfig");
+    let name = settings.text("sasl.serverconfig").unwrap_or("Server");
+    let Some(jaas) = jaas else {
+        return match named {
+            Some(setting) => {
+                let problem = format!("No JAAS configuration section named '{}' was found.", excerpt(name));
+                let remedy = "Set java.security.auth.login.config to the JAAS file that has it, or remove this line.";
+                Err(setting.fault(problem, remedy).into())
+            }
+            None => Ok(None),
+        };
+    };
+    match (jaas.section(name), named) {
+        (Some(section), _) => jaas.users(section, CLIENT_PORT).map(Some),
+        (None, Some(setting)) => {
+            let problem =
+                format!("No JAAS configuration section named '{}' was found in '{}'.", excerpt(name), jaas.name);
+            Err(setting.fault(problem, "Add the section, or remove this line to do without SASL for clients.").into())
+        }
+        (None, None) => {
+            settings.warn(format!("{} has no section {name}, so clients cannot come in by SASL", jaas.name));
+            Ok(None)
+        }
+    }
+}
+
+/// The path of the file of users, for messages, and what is in it.
+fn users_file(settings: &Settings, read_file: ReadFile<'_>) -> Result<Option<(String, Vec<u8>)>, ConfigError> {
+    let Some(setting) = settings.setting("sasl.users.file").filter(|setting| !setting.value.is_empty()) else {
+        return Ok(None);
+    };
+    let path = Path::new(&setting.value);
+    let bytes = read_file(path).map_err(|error| {
+        setting.fault(
+            format!("{} cannot be read: {error}", path.display()),
+            "It must be a file that the server can read, with a line user:HASH for each user.",
+        )
+    })?;
+    Ok(Some((path.display().to_string(), bytes)))
+}
+
+/// The file that `java.security.auth.login.config` names.
+#[derive(Debug)]
+pub(super) struct JaasFile {
+    /// Its path, for messages.
+    name: String,
+    sections: Vec<Section>,
+}
+
+impl JaasFile {
+    /// None where no file is named.
+    pub(super) fn read(
+        settings: &Settings,
+        environment: &Environment,
+        read_file: ReadFile<'_>,
+    ) -> Result<Option<JaasFile>, ConfigError> {
+        let named = settings.setting("java.security.auth.login.config");
+        let Some(setting) = named.filter(|setting| !setting.value.is_empty()) else { return Ok(None) };
+        let path = path(&setting.value);
+        let name = path.display().to_string();
+        let bytes = read_file(&path).map_err(|error| {
+            setting.fault(format!("{name} cannot be read: {error}"), "It must be a JAAS file that the server can read.")
+        })?;
+        let flags = environment.flags(&mut Vec::new());
+        let property = |wanted: &str| {
+            let of_flags = flags.iter().rev().find(|(_, name, _)| name == wanted).map(|(_, _, value)| value.clone());
+            let home = || environment.home.as_ref().map(|home| home.display().to_string());
+            of_flags.or_else(|| if wanted == "user.home" { home() } else { None })
+        };
+        let sections = jaas::parse(&bytes, &property).map_err(|malformed| {
+            Fault::new(malformed.problem, malformed.remedy)
+                .at(&Place::Line { file: name.clone(), line: malformed.line })
+        })?;
+        Ok(Some(JaasFile { name, sections }))
+    }
+
+    pub(super) fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// The users that a section lists.
+    pub(super) fn users(&self, section: &Section, service: Service) -> Result<Users, ConfigError> {
+        let mut users = Users::of(service);
+        for module in self.digest_modules(section)? {
+            for (option, password) in &module.options {
+                if let Some(user) = option.strip_prefix("user_") {
+                    users.set_password(user, password);
+                }
+            }
+        }
+        Ok(users)
+    }
+
+    /// The modules of a section, all of DIGEST-MD5.
+    fn digest_modules<'a>(&self, section: &'a Section) -> Result<&'a [jaas::Module], ConfigError> {
+        let at = |line: usize| Place::Line { file: self.name.clone(), line };
+        if section.modules.is_empty() {
+            let problem = format!("section {} has no login module", excerpt(&section.name));
+            let remedy = format!("Write {DIGEST_LOGIN} required, its options, and a ; into it.");
+            return Err(Fault::new(problem, remedy).at(&at(section.line)).into());
+        }
+        if let Some(module) = section.modules.iter().find(|module| module.class != DIGEST_LOGIN) {
+            let (name, class) = (excerpt(&section.name), excerpt(&module.class));
+            let place = at(module.line);
+            return Err(match class.ends_with(".Krb5LoginModule") {
+                true => ConfigError::Unsupported(
+                    Fault::new(
+                        format!("Kerberos: section {name} logs in with {class}"),
+                        format!("Passwords work: use {DIGEST_LOGIN} here and in the clients, or keep Apache ZooKeeper on this host for now."),
+                    )
+                    .at(&place),
+                ),
+                false => Fault::new(
+                    format!("section {name} has the login module {class}, and classes cannot be loaded"),
+                    format!("Allowed: {DIGEST_LOGIN}."),
+                )
+                .at(&place)
+                .into(),
+            });
+        }
+        Ok(&section.modules)
+    }
+}
+
+/// Java takes a URL too, and a second `=` before the path, which says that no other file counts.
+fn path(value: &str) -> PathBuf {
+    let value = value.strip_prefix('=').unwrap_or(value);
+    let path = value.strip_prefix("file:").map_or(value, |path| match path.strip_prefix("//") {
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        _ => path,
+    });
+    PathBuf::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jaas_file_may_be_a_url() {
+        for value in ["/etc/jaas.conf", "=/etc/jaas.conf", "file:/etc/jaas.conf", "=file:///etc/jaas.conf"] {
+            assert_eq!(path(value), Path::new("/etc/jaas.conf"), "{value}");
+        }
+        assert_eq!(path("jaas.conf"), Path::new("jaas.conf"));
+    }
+}

@@ -1,0 +1,145 @@
+//! Who may come in by SASL, as configured.
+
+use super::*;
+use crate::auth::digest_md5::{CLIENT_PORT, Users};
+
+const JAAS: &str =
+    "Server {\n org.apache.zookeeper.server.auth.DigestLoginModule required\n user_super=\"a\" user_bob=\"b\";\n};\n";
+const PROVIDER: &str = "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+const FILE: &str = "java.security.auth.login.config=/etc/jaas.conf\n";
+
+fn secured(more: &str) -> Files {
+    standalone(&format!("autopurge.purgeInterval=0\n{FILE}{PROVIDER}{more}")).with("/etc/jaas.conf", JAAS)
+}
+
+fn warnings(notices: &[Notice]) -> Vec<&str> {
+    notices.iter().filter(|notice| notice.level == Level::Warn).map(|notice| notice.text.as_str()).collect()
+}
+
+fn users(pairs: &[(&str, &str)]) -> Option<std::sync::Arc<Users>> {
+    let mut users = Users::of(CLIENT_PORT);
+    for (user, password) in pairs {
+        users.set_password(user, password);
+    }
+    Some(users.into())
+}
+
+#[test]
+fn a_jaas_file_as_the_original_wants_it() {
+    let more = "superUser=bob\nsuperUser.2=ann\nletAnySaslUserDoX=anybody\nallowSaslFailedClients=true\n\
+                SASLAuthenticationProvider.superPassword=c\n";
+    let (config, notices) = secured(more).load().unwrap();
+    let expected = Sasl {
+        is_registered: true,
+        users: users(&[("super", "c"), ("bob", "b")]),
+        super_users: ["ann".to_owned(), "bob".to_owned()].into(),
+        any_user: Some("anybody".to_owned()),
+        allows_failed_clients: true,
+    };
+    assert_eq!(config.access.sasl, expected);
+    assert_eq!(warnings(&notices), [""; 0]);
+    let settings = config.replica_settings(0, 1).access;
+    assert!(settings.sasl_enabled && settings.any_sasl_user.as_deref() == Some("anybody"));
+    let (config, _) = secured("").load().unwrap();
+    assert_eq!(config.access.sasl.users, users(&[("super", "a"), ("bob", "b")]));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("bob") && !shown.contains("\"b\""), "{shown}");
+}
+
+#[test]
+fn the_file_may_be_named_by_a_flag_and_the_section_by_a_key() {
+    let flag = "-Djava.security.auth.login.config=file:/etc/jaas.conf -Dpassword=secret";
+    let environment = environment(&[("SERVER_JVMFLAGS", flag)]);
+    let jaas = "Zoo { org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"${password}\"; };";
+    let files = standalone(&format!("{PROVIDER}sasl.serverconfig=Zoo")).with("/etc/jaas.conf", jaas);
+    let (config, _) = files.load_in(&environment).unwrap();
+    assert_eq!(config.access.sasl.users, users(&[("bob", "secret")]));
+}
+
+#[test]
+fn a_file_of_users_needs_nothing_of_java() {
+    // printf %s bob:zk-sasl-md5:bobsecret | md5sum
+    let file = "# users\nbob:fff08f480333e7694a6455b4a1d5b656\n";
+    let (config, notices) =
+        standalone("autopurge.purgeInterval=0\nsasl.users.file=/etc/users\n").with("/etc/users", file).load().unwrap();
+    assert_eq!(config.access.sasl.users, users(&[("bob", "bobsecret")]));
+    assert!(config.access.sasl.is_registered);
+    assert_eq!(warnings(&notices), [""; 0]);
+    let (config, _) = secured("sasl.users.file=/etc/users")
+        .with("/etc/users", "joe:fff08f480333e7694a6455b4a1d5b656")
+        .load()
+        .unwrap();
+    assert!(["super", "bob", "joe"].iter().all(|user| config.access.sasl.users.as_ref().unwrap().has(user)));
+}
+
+#[test]
+fn what_leaves_nobody_able_to_come_in_is_said() {
+    let warning = |files: Files| texts(&files.load().unwrap().1).join("\n");
+    let other = standalone(FILE).with("/etc/jaas.conf", "Client { a.B required; };");
+    assert!(warning(other).contains("/etc/jaas.conf has no section Server, so clients cannot come in by SASL"));
+    let without_provider = standalone(FILE).with("/etc/jaas.conf", JAAS);
+    assert!(warning(without_provider).contains("ACLs cannot name them"));
+    let nobody = "Server { org.apache.zookeeper.server.auth.DigestLoginModule required; };";
+    assert!(warning(secured("").with("/etc/jaas.conf", nobody)).contains("there is no user"));
+    // Without a file, only the scheme is there, as in the original.
+    let (config, _) = standalone(PROVIDER).load().unwrap();
+    assert!(config.access.sasl.is_registered && config.access.sasl.users.is_none());
+}
+
+#[test]
+fn every_client_may_have_to_come_in_by_sasl() {
+    let schemes = |more: &str| secured(more).load().unwrap().0.access.enforced_schemes;
+    let sasl = Some(BTreeSet::from(["sasl".to_owned()]));
+    assert_eq!(
+        schemes("sessionRequireClientSASLAuth=true\nenforce.auth.enabled=true\nenforce.auth.schemes=digest"),
+        sasl
+    );
+    assert_eq!(schemes("enforce.auth.enabled=true\nenforce.auth.schemes=sasl"), sasl);
+    assert!(secured("sessionRequireClientSASLAuth=true").load().unwrap().0.access.requires_sasl());
+    assert_eq!(schemes("sessionRequireClientSASLAuth=false"), None);
+    let refusal = |files: Files| files.load().unwrap_err().to_string();
+    let text = refusal(standalone("sessionRequireClientSASLAuth=true"));
+    assert!(
+        text.contains("Authentication scheme sasl is not available.") && text.contains("sasl.users.file"),
+        "{text}"
+    );
+    let text = refusal(standalone(&format!("{PROVIDER}enforce.auth.enabled=true\nenforce.auth.schemes=sasl")));
+    assert!(text.contains("every client must come in by SASL, and no users of SASL are configured"), "{text}");
+    standalone(&format!("{PROVIDER}enforce.auth.enabled=true\nenforce.auth.schemes=sasl,digest")).load().unwrap();
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_place() {
+    let kerberos = "Server {\n com.sun.security.auth.module.Krb5LoginModule required keyTab=\"/k\";\n};";
+    for (files, message) in [
+        (
+            standalone(FILE),
+            "zoo.cfg:5: java.security.auth.login.config=/etc/jaas.conf: /etc/jaas.conf cannot be read: ",
+        ),
+        (secured("").with("/etc/jaas.conf", "Server {\n"), "/etc/jaas.conf:2: expected the class of a login module"),
+        (secured("").with("/etc/jaas.conf", kerberos), "not supported yet: /etc/jaas.conf:2: Kerberos: section Server"),
+        (
+            secured("").with("/etc/jaas.conf", "Server { a.B required; };"),
+            "/etc/jaas.conf:1: section Server has the login module a.B",
+        ),
+        (secured("").with("/etc/jaas.conf", "\nServer { };"), "/etc/jaas.conf:2: section Server has no login module"),
+        (
+            secured("sasl.serverconfig=Zoo"),
+            "sasl.serverconfig=Zoo: No JAAS configuration section named 'Zoo' was found in '/etc/jaas.conf'.",
+        ),
+        (standalone("sasl.serverconfig=Zoo"), "No JAAS configuration section named 'Zoo' was found."),
+        (standalone("sasl.users.file=/etc/users"), "sasl.users.file=/etc/users: /etc/users cannot be read: "),
+        (
+            standalone("sasl.users.file=/etc/users").with("/etc/users", "\nbob:secret"),
+            "/etc/users:2: behind the colon stand no 32 hexadecimal digits",
+        ),
+        (
+            secured("sasl.users.file=/etc/users").with("/etc/users", "bob:fff08f480333e7694a6455b4a1d5b656"),
+            "/etc/users:1: this user is already there",
+        ),
+    ] {
+        let error = files.load().unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(!error.fault().remedy.is_empty());
+    }
+}

@@ -99,7 +99,7 @@ async fn list_recursively(shell: &mut Shell, root: &str, watch: bool) -> Result<
         };
         let mut children = match listed {
             Ok(children) => children,
-            // It was deleted after its parent was listed.
+            // The node was deleted after its parent was listed.
             Err(Error::NoNode) => continue,
             Err(error) => return Err(refused(&error, &parent)),
         };

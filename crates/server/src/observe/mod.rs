@@ -9,7 +9,7 @@
 //! - `report.rs`: everything at once, for a server that stands still
 //!
 //! What always holds here: locks of the tree, the sessions and the watches are held only to copy, the others in portions where there is
-//! much. Whoever gathers what grows with the number of clients says after each portion how much memory that takes, and stops where it is
+//! much. A part that gathers what grows with the number of clients says after each portion how much memory that takes, and stops where that is
 //! not wanted any more.
 
 pub(crate) mod absence;

@@ -107,7 +107,7 @@ pub(crate) struct StorageThread {
     failures: Failures,
 }
 
-/// The queue to a storage, and the thread behind it. It answers what is asked for, but for [`StorageQueue::append_at_once`].
+/// The queue to a storage, and the thread behind it. The thread answers every job, but for [`StorageQueue::append_at_once`].
 pub(crate) fn new(
     driver: StorageDriver,
     answers: mpsc::UnboundedSender<Input>,

@@ -1,8 +1,11 @@
 //! Rules of node paths.
 //!
-//! Full validation happens where a path is about to be stored or changed; reads do not validate, an impossible path simply has no
-//! node. The rules are the original's, stated in UTF-16 terms there: characters beyond the basic plane are refused because each
+//! A path that a client wants to store under or to change is a [`NodePath`] once it has passed the rules. Reads and deletions do not ask for
+//! them, for an impossible path simply has no node. Transactions, logs and snapshots carry plain strings on purpose: what another leader
+//! has taken for a path is history, and is applied whatever the rules say here. The rules are the original's, stated in UTF-16 terms there: characters beyond the basic plane are refused because each
 //! half of a surrogate pair is.
+
+use std::ops::Deref;
 
 /// Why a string is no path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +37,31 @@ pub const QUOTA_LIMITS: &str = "zookeeper_limits";
 /// The node beside the limits that holds what is used.
 pub const QUOTA_STATS: &str = "zookeeper_stats";
 
-/// Full validation.
-pub fn validate(path: &str) -> Result<(), PathError> {
+/// A path that keeps all rules, so that a node may be created under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePath(String);
+
+impl NodePath {
+    /// Checks all rules; the first that is broken is the error.
+    pub fn new(text: String) -> Result<NodePath, PathError> {
+        validate(&text).map(|()| NodePath(text))
+    }
+}
+
+impl Deref for NodePath {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<NodePath> for String {
+    fn from(path: NodePath) -> String {
+        path.0
+    }
+}
+
+fn validate(path: &str) -> Result<(), PathError> {
     if path.is_empty() {
         return Err(PathError::Empty);
     }

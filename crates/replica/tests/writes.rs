@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, create, path_version};
 use rookeeper_proto::multi::WriteOp;
-use rookeeper_proto::request::{CreateTtlRequest, WriteRequest};
+use rookeeper_proto::request::{CreateTtlRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::{OpCode, Txn};
 use rookeeper_replica::Settings;
 use rookeeper_tree::Tree;
@@ -97,6 +97,26 @@ fn a_ttl_request_without_a_ttl_flag_is_refused() {
     let received = client.received();
     assert!(received[..6].iter().all(|line| line.contains("BadArguments")), "{received:?}");
     assert_eq!(received[6], "7 ok at 0x8");
+    assert_digests(&world);
+}
+
+#[test]
+fn what_is_no_path_is_refused_where_a_node_would_be_made_or_changed() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.write(&mut client, OpCode::Create, WriteRequest::Create(create("/a", b"", 0)));
+    for path in ["/a/", "/a/.", "/a/\u{1}"] {
+        world.write(&mut client, OpCode::Create, WriteRequest::Create(create(path, b"", 0)));
+        let (path, data) = (Some(path.to_owned()), None);
+        let set = SetDataRequest { path, data, version: -1 };
+        world.write(&mut client, OpCode::SetData, WriteRequest::SetData(set));
+    }
+    // With its number behind the slash it is a path.
+    world.write(&mut client, OpCode::Create, WriteRequest::Create(create("/a/", b"", 2)));
+    world.sync();
+    let received = client.received();
+    assert_eq!(received.iter().filter(|line| line.contains("BadArguments")).count(), 6, "{received:?}");
+    assert!(world.shared.tree().node("/a/0000000000").is_some());
     assert_digests(&world);
 }
 

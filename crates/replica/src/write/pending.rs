@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use rookeeper_proto::path::NodePath;
 use rookeeper_proto::{NodeKind, SessionId, StatPersisted, Zxid};
 use rookeeper_tree::{AccessList, Tree, digest};
 
@@ -91,8 +92,17 @@ impl Pending {
         }
     }
 
-    /// Replaces (or removes) a node in the transaction under preparation. `before` is the digest it had, 0 where it was not there.
-    pub fn set(&mut self, path: &str, before: u64, node: Option<Node>, zxid: Zxid) {
+    /// Adds a node in the transaction under preparation. Only this makes a name appear, so the name must keep the rules.
+    pub fn create(&mut self, path: &NodePath, node: Node, zxid: Zxid) {
+        self.set(path, 0, Some(node), zxid);
+    }
+
+    /// Replaces (or removes) a node that is there, in the transaction under preparation. `before` is the digest it had.
+    pub fn change(&mut self, path: &str, before: u64, node: Option<Node>, zxid: Zxid) {
+        self.set(path, before, node, zxid);
+    }
+
+    fn set(&mut self, path: &str, before: u64, node: Option<Node>, zxid: Zxid) {
         if digest::counts(path) {
             let after = node.as_ref().map_or(0, Node::digest);
             self.digest = self.digest.wrapping_add(after.wrapping_sub(before) as i64);

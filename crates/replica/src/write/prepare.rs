@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rookeeper_proto::acl::AclRequest;
 use rookeeper_proto::multi::{self, FLAG_CONTAINER, FLAG_MAX, WriteOp};
 use rookeeper_proto::node_kind::MAX_TTL_MS;
-use rookeeper_proto::path;
+use rookeeper_proto::path::{self, NodePath};
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetAclRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, TxnRecord, Zxid};
@@ -89,7 +89,7 @@ impl Prepare<'_> {
         node.stat.mtime_ms = self.wall_ms;
         node.data_length = data.len();
         node.content_crc = digest::content_crc(path::CONFIG, Some(&data));
-        self.pending.set(path::CONFIG, before, Some(node), self.zxid);
+        self.pending.change(path::CONFIG, before, Some(node), self.zxid);
         Ok(Txn::Reconfig { path: path::CONFIG.to_owned(), data: Some(data), version: -1 })
     }
 
@@ -162,7 +162,7 @@ impl Prepare<'_> {
         let parent_before = parent.digest();
         self.require(&parent.acl, Permissions::CREATE)?;
         let path = if sequential { format!("{path}{:010}", parent.stat.cversion) } else { path };
-        path::validate(&path).map_err(|_| ErrorCode::BadArguments)?;
+        let path = NodePath::new(path).map_err(|_| ErrorCode::BadArguments)?;
         if self.pending.exists(self.tree, &path) {
             return Err(ErrorCode::NodeExists);
         }
@@ -181,7 +181,7 @@ impl Prepare<'_> {
         }
         parent.child_count += 1;
         let parent_cversion = parent.stat.cversion;
-        self.pending.set(&parent_path, parent_before, Some(parent), self.zxid);
+        self.pending.change(&parent_path, parent_before, Some(parent), self.zxid);
         let stored_kind = match kind {
             CreateKind::Node { ephemeral: true, .. } => NodeKind::Ephemeral(self.session),
             CreateKind::Node { ephemeral: false, .. } => NodeKind::Persistent,
@@ -195,8 +195,8 @@ impl Prepare<'_> {
             data_length,
             content_crc: digest::content_crc(&path, data.as_deref()),
         };
-        self.pending.set(&path, 0, Some(node), self.zxid);
-        Ok(Txn::Create(CreateTxn { path, data, acl: Some(acl), kind, parent_cversion }))
+        self.pending.create(&path, node, self.zxid);
+        Ok(Txn::Create(CreateTxn { path: path.into(), data, acl: Some(acl), kind, parent_cversion }))
     }
 
     /// What flags and opcode together ask for, where they do not contradict each other.
@@ -253,8 +253,8 @@ impl Prepare<'_> {
         node.stat.mtime_ms = self.wall_ms;
         node.data_length = data_length;
         node.content_crc = digest::content_crc(&path, data.as_deref());
-        self.pending.set(&path, before, Some(node), self.zxid);
-        Ok(Txn::SetData { path, data, version })
+        self.pending.change(&path, before, Some(node), self.zxid);
+        Ok(Txn::SetData { path: path.into(), data, version })
     }
 
     fn set_acl(&mut self, request: SetAclRequest) -> Checked<Txn> {
@@ -267,8 +267,8 @@ impl Prepare<'_> {
         let version = node.stat.aversion.wrapping_add(1);
         node.stat.aversion = version;
         node.acl = self.tree.access_list(&acl);
-        self.pending.set(&path, before, Some(node), self.zxid);
-        Ok(Txn::SetAcl { path, acl: Some(acl), version })
+        self.pending.change(&path, before, Some(node), self.zxid);
+        Ok(Txn::SetAcl { path: path.into(), acl: Some(acl), version })
     }
 
     fn check(&mut self, request: PathVersionRequest) -> Checked<Txn> {
@@ -276,7 +276,7 @@ impl Prepare<'_> {
         let node = self.node(&path)?;
         self.require(&node.acl, Permissions::READ)?;
         check_version(node.stat.version, request.version)?;
-        Ok(Txn::Check { path, version: node.stat.version.wrapping_add(1) })
+        Ok(Txn::Check { path: path.into(), version: node.stat.version.wrapping_add(1) })
     }
 
     /// Takes a node that exists and has no children out of the tree to come.
@@ -287,9 +287,9 @@ impl Prepare<'_> {
             let before = parent.digest();
             parent.stat.pzxid = self.zxid;
             parent.child_count = parent.child_count.saturating_sub(1);
-            self.pending.set(parent_path, before, Some(parent), self.zxid);
+            self.pending.change(parent_path, before, Some(parent), self.zxid);
         }
-        self.pending.set(path, node.digest(), None, self.zxid);
+        self.pending.change(path, node.digest(), None, self.zxid);
     }
 
     fn node(&self, path: &str) -> Checked<Node> {
@@ -349,8 +349,8 @@ fn parent_of(path: &str) -> Checked<&str> {
     }
 }
 
-fn valid(path: Option<String>) -> Checked<String> {
-    path.filter(|path| path::validate(path).is_ok()).ok_or(ErrorCode::BadArguments)
+fn valid(path: Option<String>) -> Checked<NodePath> {
+    path.and_then(|path| NodePath::new(path).ok()).ok_or(ErrorCode::BadArguments)
 }
 
 fn check_version(current: i32, expected: i32) -> Checked<()> {

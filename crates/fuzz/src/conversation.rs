@@ -18,7 +18,7 @@ use rookeeper_proto::event::{NOTIFICATION_XID, WatcherEvent};
 use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, PING_XID, ReplyHeader, RequestHeader};
 use rookeeper_proto::jute::Buffer;
 use rookeeper_proto::request::{AuthRequest, WriteRequest};
-use rookeeper_proto::{ErrorCode, Id, OpCode, SessionId, TxnRecord, Zxid, jute};
+use rookeeper_proto::{ErrorCode, Id, MonotonicMs, OpCode, SessionId, TxnRecord, WallMs, Zxid, jute};
 use rookeeper_replica::{Connection, Drained, Input, Output, ReadFrame, Replica, Settings, Shared, Time, read};
 use rookeeper_tree::{DigestAlgorithm, Tree, WatcherId, access};
 
@@ -117,7 +117,7 @@ impl Step {
 
 /// A server of one, its disk, and the clients.
 struct Script {
-    now_ms: i64,
+    now_ms: MonotonicMs,
     replica: Replica,
     shared: Arc<Shared>,
     before: Tree,
@@ -160,10 +160,10 @@ impl Script {
             ..Settings::default()
         };
         let (before, last_logged) = (replay::through_snapshot(&tree), tree.last_zxid());
-        let shared = Arc::new(Shared::new(settings, tree, WALL_MS));
-        let replica = Replica::new(shared.clone(), Time { monotonic_ms: 0, wall_ms: WALL_MS });
+        let shared = Arc::new(Shared::new(settings, tree, WallMs(WALL_MS)));
+        let replica = Replica::new(shared.clone(), Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(WALL_MS) });
         Script {
-            now_ms: 0,
+            now_ms: MonotonicMs(0),
             replica,
             shared,
             before,
@@ -203,9 +203,12 @@ impl Script {
         }
     }
 
+    fn now(&self) -> Time {
+        Time { monotonic_ms: self.now_ms, wall_ms: WallMs(WALL_MS + self.now_ms.0) }
+    }
+
     fn handle(&mut self, input: Input) {
-        let now = Time { monotonic_ms: self.now_ms, wall_ms: WALL_MS + self.now_ms };
-        self.replica.handle(now, input);
+        self.replica.handle(self.now(), input);
         while let Some(output) = self.replica.poll() {
             match output {
                 Output::Append(record) => {
@@ -243,7 +246,7 @@ impl Script {
         let id = WatcherId(self.next_connection);
         self.next_connection += 1;
         let peer = ([127, 0, 0, 1], 4711).into();
-        let connection = Arc::new(Connection::new(id, peer, self.now_ms, WALL_MS + self.now_ms));
+        let connection = Arc::new(Connection::new(id, peer, self.now()));
         self.shared.add_connection(connection.clone());
         self.clients[client].line = Some(Line {
             connection,

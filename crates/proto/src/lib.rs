@@ -7,6 +7,7 @@
 //! - [`frame`], [`connect`], [`request`], [`multi`], [`response`], [`event`]: the client port
 //! - [`txn`], [`snapshot`]: what the log and the snapshots hold
 //! - [`election`], [`quorum`]: what the servers of an ensemble tell each other
+//! - [`time`]: the two clocks
 //! - [`random`]: numbers that follow from a seed
 //!
 //! What always holds: decoding takes untrusted bytes and never panics; records of requests that only read borrow from the frame,
@@ -29,6 +30,7 @@ pub mod request;
 pub mod response;
 pub mod snapshot;
 pub mod stat;
+pub mod time;
 pub mod txn;
 
 pub use acl::{Acl, Id, Permissions};
@@ -38,4 +40,5 @@ pub use node_kind::NodeKind;
 pub use opcode::OpCode;
 pub use rookeeper_jute as jute;
 pub use stat::{Stat, StatPersisted};
+pub use time::{MonotonicMs, WallMs};
 pub use txn::{Digest, Txn, TxnHeader, TxnRecord};

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::connect::ConnectResponse;
 use rookeeper_proto::frame::{self, ReplyHeader};
-use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, SessionId, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_tree::Tree;
 use rookeeper_zab::{History, Membership, Record};
 
@@ -49,7 +49,7 @@ pub(crate) struct Reply {
     pub connection: Arc<Connection>,
     pub xid: i32,
     pub op: OpCode,
-    pub received_ms: i64,
+    pub received_ms: MonotonicMs,
     /// The answer to a handshake is a record of its own.
     pub handshake: Option<Handshake>,
 }
@@ -289,7 +289,7 @@ impl Core {
 
     /// Nothing expires while nobody is served: sessions have their full timeout ahead of them when that begins again, and a leader
     /// that does not decide yet must not propose.
-    pub fn session_deadline_ms(&self) -> Option<i64> {
+    pub fn session_deadline_ms(&self) -> Option<MonotonicMs> {
         if self.serving() == Serving::Nobody {
             return None;
         }
@@ -323,7 +323,7 @@ impl Core {
         let summary = &self.shared.statistics.member.acknowledgement_latency_ms;
         for record in self.history.after(self.history.durable()).take_while(|record| record.zxid <= zxid) {
             if let Ok(header) = TxnRecord::decode_header(record.body()) {
-                summary.record_unless_negative(now.ms_since(header.time_ms));
+                summary.record_unless_negative(now.wall_ms - WallMs(header.time_ms));
             }
         }
     }
@@ -333,7 +333,7 @@ impl Core {
         let mut count = 0;
         for next in self.in_flight.iter().take_while(|next| next.header.zxid <= committed) {
             if !matches!(next.txn, Txn::Reconfig { .. }) {
-                latency_ms.record_unless_negative(now.ms_since(next.header.time_ms));
+                latency_ms.record_unless_negative(now.wall_ms - WallMs(next.header.time_ms));
                 count += 1;
             }
         }

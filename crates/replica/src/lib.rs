@@ -68,4 +68,4 @@ pub use settings::{EnsembleSettings, Reaping, Settings};
 pub use shared::Shared;
 pub use statistics::{MemberStatistics, PerNamespace, Sizes, Statistics, Summary};
 pub use status::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
-pub use time::Time;
+pub use time::{Deadline, Time};

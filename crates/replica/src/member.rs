@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::election::PeerState;
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::election::{Candidacy, Election, ElectionSettings};
 use rookeeper_zab::learner::Everything;
 use rookeeper_zab::{LinkId, Memberships};
@@ -19,7 +19,7 @@ use crate::clients::connection::Connection;
 use crate::contract::{Epochs, Output, Store, Stored};
 use crate::core::{ClientRules, Core};
 use crate::settings::{EnsembleSettings, Settings};
-use crate::time::Time;
+use crate::time::{Deadline, Time};
 
 /// Votes that lead to a leader are given this long to be overtaken by better ones.
 const FINALIZE_WAIT_MS: i64 = 200;
@@ -40,7 +40,7 @@ pub(crate) struct Member {
     /// Answers of the storage that are still to come.
     storing: usize,
     /// Since when there is no leader that a quorum has acknowledged; none while there is one.
-    unavailable_since_ms: Option<i64>,
+    unavailable_since_ms: Option<MonotonicMs>,
     /// Clients that wait for a leader.
     arrivals: Arrivals,
 }
@@ -177,25 +177,22 @@ impl Member {
         self.arrivals.keep(core, connection, request);
     }
 
-    fn wait_until_ms(&self) -> Option<i64> {
+    fn wait_until_ms(&self) -> Option<MonotonicMs> {
         self.unavailable_since_ms.map(|since_ms| since_ms + WAIT_MS)
     }
 
     /// When something becomes of the clients that wait.
-    pub fn arrivals_deadline_ms(&self, is_serving: bool) -> Option<i64> {
+    pub fn arrivals_deadline(&self, is_serving: bool) -> Deadline {
         match is_serving {
-            _ if self.arrivals.is_empty() => None,
-            true => Some(i64::MIN),
-            false => self.wait_until_ms(),
+            _ if self.arrivals.is_empty() => Deadline::Never,
+            true => Deadline::Now,
+            false => self.wait_until_ms().into(),
         }
     }
 
     /// Those of them whose turn has come.
     pub fn take_arrivals(&mut self, is_serving: bool, now: Time) -> Vec<(Arc<Connection>, ConnectRequest)> {
-        match self.arrivals_deadline_ms(is_serving) {
-            Some(due_ms) if due_ms <= now.monotonic_ms => self.arrivals.take(),
-            _ => Vec::new(),
-        }
+        if self.arrivals_deadline(is_serving).is_due(now.monotonic_ms) { self.arrivals.take() } else { Vec::new() }
     }
 }
 
@@ -224,21 +221,22 @@ pub(crate) struct Designated {
 /// When this server, established as the leader, last began another epoch for the sake of a single voter.
 #[derive(Debug, Default)]
 pub(crate) struct Yields {
-    last: Option<(i64, i64)>,
+    /// When, and the pause after it in milliseconds.
+    last: Option<(MonotonicMs, i64)>,
 }
 
 /// The longest pause between two of them, and the time after which the pauses are short again.
 const LONGEST_YIELD_PAUSE_MS: i64 = 3_600_000;
 
 impl Yields {
-    /// Not before this another time.
-    pub fn not_before_ms(&self) -> i64 {
-        self.last.map_or(i64::MIN, |(at_ms, pause_ms)| at_ms.saturating_add(pause_ms))
+    /// Not before this another time; at any time where there was none yet.
+    pub fn not_before_ms(&self) -> Option<MonotonicMs> {
+        self.last.map(|(at_ms, pause_ms)| at_ms + pause_ms)
     }
 
     /// It happens now. The pause after it is twice the one before, whoever asks for it: at first `pause_ms`.
-    pub fn note(&mut self, now_ms: i64, pause_ms: i64) {
-        let recent = self.last.filter(|(at_ms, _)| now_ms - at_ms < LONGEST_YIELD_PAUSE_MS);
+    pub fn note(&mut self, now_ms: MonotonicMs, pause_ms: i64) {
+        let recent = self.last.filter(|(at_ms, _)| now_ms - *at_ms < LONGEST_YIELD_PAUSE_MS);
         let pause_ms = recent.map_or(pause_ms, |(_, last_ms)| last_ms.saturating_mul(2));
         self.last = Some((now_ms, pause_ms.min(LONGEST_YIELD_PAUSE_MS)));
     }

@@ -87,7 +87,7 @@ impl Member {
         let node = tree.node(rookeeper_proto::path::CONFIG);
         // The transaction of a reconfiguration has written it already.
         if node.and_then(|node| node.data()) != Some(text.as_bytes()) {
-            tree.write_config_node(&text, version, now.wall_ms);
+            tree.write_config_node(&text, version, now.wall_ms.0);
         }
     }
 
@@ -120,8 +120,6 @@ mod tests {
     use crate::core::ClientRules;
     use crate::settings::{EnsembleSettings, Settings};
 
-    const NOW: Time = Time { monotonic_ms: 0, wall_ms: 0 };
-
     fn current() -> Membership {
         let text = "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:participant;0.0.0.0:3\nversion=5";
         Membership::parse_text(text, false).unwrap()
@@ -129,10 +127,11 @@ mod tests {
 
     fn member(memberships: Memberships) -> (Core, Member) {
         let settings = Settings { server: ServerId(2), reconfig: true, ..Settings::default() };
-        let shared = Arc::new(Shared::new(settings, Tree::new(), 0));
+        let shared = Arc::new(Shared::new(settings, Tree::new(), Time::default().wall_ms));
         let core = Core::new(shared, ClientRules::default(), false, 0);
         let settings = EnsembleSettings::new(ServerId(2), memberships);
-        let member = Member::new(settings, Epochs { accepted: Epoch(1), current: Epoch(1) }, Zxid::ZERO, NOW);
+        let member =
+            Member::new(settings, Epochs { accepted: Epoch(1), current: Epoch(1) }, Zxid::ZERO, Time::default());
         (core, member)
     }
 
@@ -145,7 +144,7 @@ mod tests {
         for (is_in_history, is_active) in [(true, true), (true, false), (false, true), (false, false)] {
             let (mut core, mut member) = member(Memberships::new(before.clone(), proposed.clone()));
             if is_active {
-                member.activate_membership(&mut core, NOW, between.clone());
+                member.activate_membership(&mut core, Time::default(), between.clone());
             }
             let committed = if is_active { &between } else { &before };
             assert_eq!(known(&member), Memberships::new(committed.clone(), proposed.clone()));

@@ -1,5 +1,6 @@
 //! The server as whoever runs it sees it.
 
+use rookeeper_proto::MonotonicMs;
 use std::sync::Arc;
 
 use crate::check::Broken;
@@ -11,7 +12,7 @@ use crate::member::Member;
 use crate::settings::EnsembleSettings;
 use crate::state::Ensemble;
 use crate::state::standalone::Standalone;
-use crate::time::Time;
+use crate::time::{Deadline, Time};
 
 /// One server. Takes requests, packets and the disk's answers in, gives out what to write, to send and whom to wake.
 ///
@@ -19,11 +20,11 @@ use crate::time::Time;
 ///
 /// 1. [`Replica::stood_still`], where the process has not run for a while, before anything else is handed in;
 /// 2. [`Replica::handle`] for each event that has happened, in the order in which they happened to each sender: first what the disk and
-///    other servers say, then clients' requests. Where nothing happened until [`Replica::deadline_ms`], [`Input::Tick`] is the event. Several
+///    other servers say, then clients' requests. Where nothing happened until [`Replica::deadline`], [`Input::Tick`] is the event. Several
 ///    events may be handed in one after the other: the server's thread hands in up to 256;
 /// 3. [`Replica::poll`] until there is nothing more. **Drain before you wait**: nothing of what was handed in is on disk, sent or answered
 ///    before its outputs are carried out, in the order in which they are polled;
-/// 4. [`Replica::deadline_ms`], for how long to wait at most. It may have come already.
+/// 4. [`Replica::deadline`], for how long to wait at most. It may have come already.
 ///
 /// Clients' requests are held back while [`Replica::in_flight`] or [`Replica::deferred_events`] are large; everything else is always taken.
 ///
@@ -89,19 +90,19 @@ impl Replica {
         self.core.poll()
     }
 
-    /// When to call [`Replica::handle`] with [`Input::Tick`] if nothing else happens, in monotonic milliseconds.
-    pub fn deadline_ms(&self) -> Option<i64> {
+    /// When to call [`Replica::handle`] with [`Input::Tick`] if nothing else happens.
+    pub fn deadline(&self) -> Deadline {
         if self.core.shared.has_deferred() {
-            return Some(i64::MIN);
+            return Deadline::Now;
         }
         match &self.state {
-            State::Standalone(standalone) => standalone.deadline_ms(&self.core),
-            State::Ensemble(ensemble) => ensemble.deadline_ms(&self.core),
+            State::Standalone(standalone) => standalone.deadline(&self.core),
+            State::Ensemble(ensemble) => ensemble.deadline(&self.core),
         }
     }
 
     /// The process stood still, see [`crate::pulse`]. Call before anything else is handed in.
-    pub fn stood_still(&mut self, from_ms: i64, to_ms: i64) {
+    pub fn stood_still(&mut self, from_ms: MonotonicMs, to_ms: MonotonicMs) {
         self.core.shared.sessions().stood_still(from_ms, to_ms);
     }
 

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::RwLock;
-use rookeeper_proto::{Epoch, ServerId};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId};
 use rookeeper_zab::Membership;
 use rookeeper_zab::leader::LeaderPhase;
 use rookeeper_zab::learner::{Learner, LearnerPhase};
@@ -55,7 +55,7 @@ pub struct LeaderStatus {
     pub synced_non_voting_followers: usize,
     pub pending_syncs: usize,
     /// Monotonic milliseconds when it began.
-    pub since_ms: i64,
+    pub since_ms: MonotonicMs,
     pub last_proposal_bytes: i64,
     pub min_proposal_bytes: i64,
     pub max_proposal_bytes: i64,
@@ -160,7 +160,7 @@ impl RoleStatus {
         RoleStatus { role: ServerRole::Looking, phase: Phase::Election, leader: None, leadership: None }
     }
 
-    pub fn leading(me: ServerId, proposer: &Proposer, since_ms: i64) -> RoleStatus {
+    pub fn leading(me: ServerId, proposer: &Proposer, since_ms: MonotonicMs) -> RoleStatus {
         let leader = &proposer.leader;
         let phase = match leader.phase() {
             LeaderPhase::Discovery => Phase::Discovery,

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use common::{Client, World};
 use rookeeper_proto::event::AddWatchMode;
 use rookeeper_proto::frame::PING_XID;
-use rookeeper_proto::{OpCode, jute};
+use rookeeper_proto::{MonotonicMs, OpCode, jute};
 use rookeeper_replica::conversation::{AHEAD_BYTES, FINISH_MS, FINISH_STALL_MS, INPUT_AHEAD_BYTES, UNSENT_BYTES};
 use rookeeper_replica::{Conversation, Cut, Limits, Next, read};
 
@@ -134,7 +134,7 @@ fn a_client_that_has_taken_everything_is_looked_at_again_before_anybody_waits() 
     let mut bytes = Vec::new();
     let drained = outbox.take(&mut bytes);
     // The socket takes all of it at once, so that nothing will tell of room in it.
-    line.conversation.flushed(|| 0, bytes.len(), bytes.len(), &drained);
+    line.conversation.flushed(|| MonotonicMs(0), bytes.len(), bytes.len(), &drained);
     assert!(line.conversation.is_relieved() && line.conversation.may_look(false));
 }
 
@@ -190,7 +190,7 @@ fn a_client_that_reads_slowly_is_waited_for() {
         assert_eq!(line.run(&world), None);
         pass(&mut world, &mut other);
     }
-    assert!(world.now_ms > 10 * TIMEOUT_MS && line.session_lives(&world));
+    assert!(world.now_ms > MonotonicMs(10 * TIMEOUT_MS) && line.session_lives(&world));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_session_that_expires_takes_its_connection_along_although_bytes_are_unsent()
         assert_eq!(line.run(&world), None);
         pass(&mut world, &mut other);
     }
-    assert!(world.now_ms <= TIMEOUT_MS + TICK_MS + 500);
+    assert!(world.now_ms <= MonotonicMs(TIMEOUT_MS + TICK_MS + 500));
     assert_eq!(line.run(&world), Some(Cut::ByServer));
     assert!(line.sending > 0);
 }
@@ -364,14 +364,17 @@ fn heavy_requests_wait_for_those_before_them() {
 fn a_client_that_does_not_introduce_itself_is_waited_for_a_fixed_time() {
     let mut world = World::new();
     let client = world.connect();
-    let mut conversation = Conversation::new(client.connection.clone(), Limits::new(SESSIONLESS_MS), 0);
+    let mut conversation = Conversation::new(client.connection.clone(), Limits::new(SESSIONLESS_MS), MonotonicMs(0));
     // A byte now and then is no introduction.
     for now_ms in [1, 5000, SESSIONLESS_MS - 1] {
-        conversation.received(now_ms, 1);
-        assert_eq!(conversation.verdict(|| now_ms, Next::Read), None);
-        assert_eq!(conversation.deadline_ms(), Some(SESSIONLESS_MS));
+        conversation.received(MonotonicMs(now_ms), 1);
+        assert_eq!(conversation.verdict(|| MonotonicMs(now_ms), Next::Read), None);
+        assert_eq!(conversation.deadline_ms(), Some(MonotonicMs(SESSIONLESS_MS)));
     }
-    assert_eq!(conversation.verdict(|| SESSIONLESS_MS, Next::Read), Some(Cut::NoHandshake(SESSIONLESS_MS)));
+    assert_eq!(
+        conversation.verdict(|| MonotonicMs(SESSIONLESS_MS), Next::Read),
+        Some(Cut::NoHandshake(SESSIONLESS_MS))
+    );
     conversation.opened();
-    assert_eq!((conversation.deadline_ms(), conversation.verdict(|| i64::MAX, Next::Read)), (None, None));
+    assert_eq!((conversation.deadline_ms(), conversation.verdict(|| MonotonicMs(i64::MAX), Next::Read)), (None, None));
 }

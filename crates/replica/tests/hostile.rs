@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
 use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, QuorumPacket, Touch};
-use rookeeper_proto::{Epoch, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{EnsembleSettings, Epochs, Input, Output, Replica, Settings, Shared, Store, Stored, Time};
 use rookeeper_tree::Tree;
 use rookeeper_zab::{LinkId, Membership, Memberships, SyncPlan};
@@ -48,7 +48,7 @@ impl Random {
 struct World {
     random: Random,
     replica: Replica,
-    now_ms: i64,
+    now_ms: MonotonicMs,
     queue: VecDeque<Input>,
     /// The link to a leader, and links of learners.
     leader: Option<LinkId>,
@@ -70,13 +70,14 @@ impl World {
             ..EnsembleSettings::new(ServerId(2), Memberships::settled(membership))
         };
         let shared_settings = Settings { server: ServerId(2), reconfig: seed % 2 == 1, ..Settings::default() };
-        let shared = Arc::new(Shared::new(shared_settings, Tree::new(), 0));
+        let shared = Arc::new(Shared::new(shared_settings, Tree::new(), WallMs(0)));
         let epochs = Epochs { accepted: Epoch(1), current: Epoch(1) };
-        let replica = Replica::member(shared, settings, epochs, Time { monotonic_ms: 0, wall_ms: 0 });
+        let replica =
+            Replica::member(shared, settings, epochs, Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(0) });
         let mut world = World {
             random: Random(rookeeper_proto::random::Random::new(seed)),
             replica,
-            now_ms: 0,
+            now_ms: MonotonicMs(0),
             queue: VecDeque::new(),
             leader: None,
             learners: 0,
@@ -88,7 +89,7 @@ impl World {
     fn feed(&mut self, input: Input) {
         self.queue.push_back(input);
         while let Some(input) = self.queue.pop_front() {
-            self.replica.handle(Time { monotonic_ms: self.now_ms, wall_ms: self.now_ms }, input);
+            self.replica.handle(Time { monotonic_ms: self.now_ms, wall_ms: WallMs(self.now_ms.0) }, input);
             self.drain();
         }
     }

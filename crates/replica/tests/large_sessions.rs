@@ -12,7 +12,7 @@ use common::{Client, World};
 use rookeeper_proto::event::AddWatchMode;
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{OpCode, SessionId, Txn, TxnHeader, Zxid, jute};
-use rookeeper_replica::Settings;
+use rookeeper_replica::{Deadline, Settings};
 use rookeeper_tree::Tree;
 
 const OWNER: SessionId = SessionId(77);
@@ -58,7 +58,7 @@ fn all_nodes_go_and_their_events_come() {
     for max_record_bytes in [1 << 20, 10_000] {
         let (mut world, watcher) = world(Settings { max_record_bytes, ..Settings::default() });
         expire(&mut world, &watcher);
-        while world.replica.deadline_ms() == Some(i64::MIN) {
+        while world.replica.deadline() == Deadline::Now {
             world.pass_ms(0);
         }
         let tree = world.shared.tree();

@@ -7,7 +7,7 @@ use rookeeper_proto::OpCode;
 use rookeeper_proto::jute;
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_replica::Settings;
+use rookeeper_replica::{Deadline, Settings};
 use rookeeper_tree::Tree;
 
 #[test]
@@ -147,7 +147,7 @@ fn a_deferred_event_reaches_its_watcher_before_the_new_state_does() {
     }
     assert_eq!(waited, WATCHERS);
     // The rest is delivered in portions; nobody gets anything twice.
-    while world.replica.deadline_ms() == Some(i64::MIN) {
+    while world.replica.deadline() == Deadline::Now {
         world.pass_ms(0);
     }
     assert!(watchers.iter().all(|watcher| watcher.received().is_empty()));
@@ -170,7 +170,7 @@ fn the_events_of_a_large_multi_follow_in_portions_and_in_order() {
     world.multi(&mut writer, creates.collect());
     world.sync();
     // Beyond the events sent at once and the first portion some still wait.
-    assert_eq!(world.replica.deadline_ms(), Some(i64::MIN));
+    assert_eq!(world.replica.deadline(), Deadline::Now);
     let is_in_order = |received: &[String]| {
         let paths: Vec<_> = received.iter().filter_map(|line| line.strip_prefix("event Created ")).collect();
         paths.len() == NODES && paths.iter().enumerate().all(|(n, line)| line.starts_with(&format!("/{n} at")))
@@ -179,7 +179,7 @@ fn the_events_of_a_large_multi_follow_in_portions_and_in_order() {
     world.get(first, "/99", false);
     let received = first.received();
     assert!(is_in_order(&received) && received.len() == NODES + 1, "{received:?}");
-    while world.replica.deadline_ms() == Some(i64::MIN) {
+    while world.replica.deadline() == Deadline::Now {
         world.pass_ms(0);
     }
     for watcher in others {

@@ -5,7 +5,7 @@ mod common;
 use common::{World, create, path_version};
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::{CreateTtlRequest, SetDataRequest, WriteRequest};
-use rookeeper_proto::{OpCode, Txn};
+use rookeeper_proto::{MonotonicMs, OpCode, Txn};
 use rookeeper_replica::Settings;
 use rookeeper_tree::Tree;
 
@@ -162,7 +162,7 @@ fn a_node_that_was_due_is_not_removed_for_what_comes_in_its_place() {
     world.create(&mut client, "/c/x");
     world.delete(&mut client, "/c/x");
     world.sync();
-    world.now_ms = 1900;
+    world.now_ms = MonotonicMs(1900);
     // All of this is on its way when the time of those that are there is over.
     for path in ["/again", "/c"] {
         world.delete(&mut client, path);

@@ -1,5 +1,6 @@
 //! The two clocks the replica is fed with.
 
+use rookeeper_proto::{MonotonicMs, WallMs};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rookeeper_replica::Time;
@@ -23,23 +24,23 @@ impl Clock {
     }
 
     /// Milliseconds since the start of the process.
-    pub fn monotonic_ms(&self) -> i64 {
-        self.start.elapsed().as_millis() as i64
+    pub fn monotonic_ms(&self) -> MonotonicMs {
+        MonotonicMs(self.start.elapsed().as_millis() as i64)
     }
 
     /// Milliseconds since the start of the process, for what is told to operators.
     pub fn uptime_ms(&self) -> i64 {
-        self.monotonic_ms()
+        self.monotonic_ms() - MonotonicMs::ZERO
     }
 
     /// The instant of a monotonic millisecond; one in the past is now.
-    pub fn instant(&self, monotonic_ms: i64) -> Instant {
-        let since_start = std::time::Duration::from_millis(u64::try_from(monotonic_ms).unwrap_or(0));
+    pub fn instant(&self, monotonic_ms: MonotonicMs) -> Instant {
+        let since_start = std::time::Duration::from_millis(u64::try_from(monotonic_ms.0).unwrap_or(0));
         self.start.checked_add(since_start).unwrap_or_else(Instant::now)
     }
 }
 
 /// Milliseconds since 1970, UTC.
-pub fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+pub fn wall_ms() -> WallMs {
+    WallMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
 }

@@ -3,7 +3,7 @@
 //! What always holds: without such a bug in the plan nothing is changed.
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{ErrorCode, SessionId, Txn, TxnRecord};
+use rookeeper_proto::{ErrorCode, MonotonicMs, SessionId, Txn, TxnRecord};
 use rookeeper_replica::session::Owner;
 use rookeeper_replica::{Input, Serving, Shared};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
@@ -68,7 +68,7 @@ impl World {
         before
     }
 
-    pub(crate) fn tamper_after(&mut self, server: usize, before: Before, now_ms: i64) {
+    pub(crate) fn tamper_after(&mut self, server: usize, before: Before, now_ms: MonotonicMs) {
         let Some(sabotage) = self.plan.sabotage else { return };
         let Some(shared) = self.shared_of_leader(server) else { return };
         let known: Vec<(SessionId, i32)> = shared.tree().sessions().collect();
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// A server begins to lead.
-    pub(crate) fn tamper_with_sessions(&mut self, server: usize, now_ms: i64) {
+    pub(crate) fn tamper_with_sessions(&mut self, server: usize, now_ms: MonotonicMs) {
         if self.plan.sabotage != Some(Sabotage::ExpiresEarly) {
             return;
         }

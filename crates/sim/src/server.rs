@@ -13,9 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rookeeper_proto::election::Notification;
-use rookeeper_proto::{ServerId, SessionId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, SessionId, WallMs, Zxid};
 use rookeeper_replica::pulse::Pulse;
-use rookeeper_replica::{Connection, Input, Output, Replica, Serving, Shared, Time};
+use rookeeper_replica::{Connection, Deadline, Input, Output, Replica, Serving, Shared, Time};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
 use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
@@ -157,13 +157,14 @@ pub(crate) fn recovery(empty_is_expected: bool) -> RecoveryOptions {
 impl World {
     pub(crate) fn time_at(&self, server: usize) -> Time {
         let server = &self.servers[server];
-        let monotonic_ms = self.now_us / MS + server.monotonic_offset_ms;
-        Time { monotonic_ms, wall_ms: WALL_MS + self.now_us / MS + server.wall_offset_ms }
+        let monotonic_ms = MonotonicMs(self.now_us / MS + server.monotonic_offset_ms);
+        Time { monotonic_ms, wall_ms: WallMs(WALL_MS + self.now_us / MS + server.wall_offset_ms) }
     }
 
     /// The moment of a monotonic millisecond of a server.
-    pub(crate) fn when(&self, server: usize, monotonic_ms: i64) -> i64 {
-        monotonic_ms.saturating_sub(self.servers[server].monotonic_offset_ms).saturating_mul(MS)
+    pub(crate) fn when(&self, server: usize, monotonic_ms: MonotonicMs) -> i64 {
+        let MonotonicMs(since_start_ms) = monotonic_ms - self.servers[server].monotonic_offset_ms;
+        since_start_ms.saturating_mul(MS)
     }
 
     pub(crate) fn log_options(&self, server: usize) -> LogOptions {
@@ -261,8 +262,9 @@ impl World {
     /// A replica whose time has come does what there is to do, and then waits. The server's thread would turn in circles otherwise.
     fn judge_wait(&mut self, server: usize, now: Time) {
         let Some(process) = &self.servers[server].process else { return };
-        let portions = i64::MIN;
-        if process.replica.deadline_ms().is_some_and(|due_ms| due_ms != portions && due_ms <= now.monotonic_ms) {
+        // Portions of long work are not waited for.
+        let deadline = process.replica.deadline();
+        if deadline != Deadline::Now && deadline.is_due(now.monotonic_ms) {
             self.violated(format!("progress: server {} asks for time that has come already", server + 1));
         }
     }
@@ -270,9 +272,8 @@ impl World {
     fn schedule_tick(&mut self, server: usize) {
         let (now_us, life) = (self.now_us, self.servers[server].life);
         let Some(process) = &self.servers[server].process else { return };
-        let beat_ms = process.pulse.due_ms();
-        let due_ms = process.replica.deadline_ms().map_or(beat_ms, |due_ms| due_ms.min(beat_ms));
-        let due_us = self.when(server, due_ms).max(now_us + 200);
+        let due_ms = process.replica.deadline().at_latest(process.pulse.due_ms());
+        let due_us = due_ms.map_or(now_us, |due_ms| self.when(server, due_ms)).max(now_us + 200);
         let Some(process) = &mut self.servers[server].process else { return };
         if process.tick_at_us <= now_us || due_us < process.tick_at_us {
             process.tick_at_us = due_us;

@@ -108,7 +108,7 @@ impl World {
         let now = self.time_at(server);
         let (Some(state), Some(process)) = (self.lines.get_mut(&line), &self.servers[server].process) else { return };
         let peer = ([127, 0, 0, 1], 4711).into();
-        let connection = Arc::new(Connection::new(WatcherId(line), peer, now.monotonic_ms, now.wall_ms));
+        let connection = Arc::new(Connection::new(WatcherId(line), peer, now));
         process.shared.add_connection(connection.clone());
         state.task = Some(Box::new(Task {
             conversation: Conversation::new(connection.clone(), limits(&self.plan), now.monotonic_ms),

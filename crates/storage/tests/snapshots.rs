@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use common::{Answers, append, drive, empty_database, files, shared, tree_of, worker, zxid};
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, WallMs, Zxid};
 use rookeeper_replica::{EnsembleSettings, Epochs, Replica, Shared, Time};
 use rookeeper_storage::{Batching, LogPosition, Snapshotter, Taking};
 use rookeeper_store::{Disk, PurgeOptions, SimDisk, WrittenSnapshot};
@@ -52,7 +52,7 @@ fn lose_the_leader(shared: &Arc<Shared>) {
         shared.clone(),
         settings,
         Epochs { accepted: Epoch(1), current: Epoch(1) },
-        Time { monotonic_ms: 0, wall_ms: 0 },
+        Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(0) },
     );
 }
 

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
-use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 
 use crate::history::Record;
 use crate::link::{LinkId, MAX_PACKET_BYTES};
@@ -131,7 +131,7 @@ pub enum LearnerPhase {
 enum Stage {
     /// No link, next attempt at this time.
     Pausing {
-        until_ms: i64,
+        until_ms: MonotonicMs,
     },
     /// An attempt is under way.
     Dialing,
@@ -189,7 +189,7 @@ impl Stage {
 }
 
 /// See the head of this file. The caller drains [`Learner::poll`] after every call, and calls [`Learner::tick`] when
-/// [`Learner::deadline_ms`] is due; times are monotonic milliseconds.
+/// [`Learner::deadline_ms`] is due.
 #[derive(Debug)]
 pub struct Learner {
     settings: LearnerSettings,
@@ -208,8 +208,8 @@ pub struct Learner {
     uncommitted: VecDeque<Zxid>,
     /// Logged and not acknowledged, oldest first.
     unacknowledged: VecDeque<Zxid>,
-    began_ms: i64,
-    heard_ms: i64,
+    began_ms: MonotonicMs,
+    heard_ms: MonotonicMs,
     refusals: u32,
 }
 
@@ -218,7 +218,7 @@ const MAX_REFUSALS: u32 = 5;
 
 impl Learner {
     /// Begins to follow, after an election that another server has won.
-    pub fn new(settings: LearnerSettings, start: LearnerStart, now_ms: i64) -> Learner {
+    pub fn new(settings: LearnerSettings, start: LearnerStart, now_ms: MonotonicMs) -> Learner {
         Learner {
             settings,
             stage: Stage::Dialing,
@@ -266,20 +266,20 @@ impl Learner {
     }
 
     /// When [`Learner::tick`] has something to do.
-    pub fn deadline_ms(&self) -> Option<i64> {
+    pub fn deadline_ms(&self) -> Option<MonotonicMs> {
         match self.stage {
             Stage::Over => None,
-            Stage::Pausing { until_ms } => Some(until_ms.min(self.give_up_ms())),
-            _ => Some(self.give_up_ms()),
+            Stage::Pausing { until_ms } => [Some(until_ms), self.give_up_ms()].into_iter().flatten().min(),
+            _ => self.give_up_ms(),
         }
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now_ms: i64) {
+    pub fn tick(&mut self, now_ms: MonotonicMs) {
         if self.stage == Stage::Over {
             return;
         }
-        if now_ms >= self.give_up_ms() {
+        if self.give_up_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             let silent_ms = now_ms - self.heard_ms;
             match self.stage {
                 Stage::Pausing { .. } | Stage::Dialing => {
@@ -297,18 +297,17 @@ impl Learner {
         }
     }
 
-    /// When waiting is over.
-    fn give_up_ms(&self) -> i64 {
+    /// When waiting is over. `None` while the disk works: then it is not the leader who is late.
+    fn give_up_ms(&self) -> Option<MonotonicMs> {
         let settings = &self.settings;
         let ticks = |count: u32| i64::from(count) * settings.tick_ms;
         match self.stage {
             Stage::Pausing { .. } | Stage::Dialing => {
-                self.began_ms + ticks(settings.connect_limit_ticks.unwrap_or(settings.init_limit_ticks))
+                Some(self.began_ms + ticks(settings.connect_limit_ticks.unwrap_or(settings.init_limit_ticks)))
             }
-            Stage::AwaitingUpToDate { .. } | Stage::Following => self.heard_ms + ticks(settings.sync_limit_ticks),
-            // While the disk works it is not the leader who is late.
-            Stage::AcceptingEpoch { .. } | Stage::Rewriting { .. } | Stage::Entering { .. } => i64::MAX,
-            _ => self.heard_ms + ticks(settings.init_limit_ticks),
+            Stage::AwaitingUpToDate { .. } | Stage::Following => Some(self.heard_ms + ticks(settings.sync_limit_ticks)),
+            Stage::AcceptingEpoch { .. } | Stage::Rewriting { .. } | Stage::Entering { .. } => None,
+            _ => Some(self.heard_ms + ticks(settings.init_limit_ticks)),
         }
     }
 
@@ -318,7 +317,7 @@ impl Learner {
     }
 
     /// The attempt asked for succeeded.
-    pub fn connected(&mut self, now_ms: i64) {
+    pub fn connected(&mut self, now_ms: MonotonicMs) {
         if self.stage != Stage::Dialing {
             return;
         }
@@ -337,7 +336,7 @@ impl Learner {
     }
 
     /// The link ended, or the attempt failed.
-    pub fn link_gone(&mut self, now_ms: i64, why: &str) {
+    pub fn link_gone(&mut self, now_ms: MonotonicMs, why: &str) {
         self.link = None;
         match self.stage {
             Stage::Dialing => {
@@ -354,12 +353,12 @@ impl Learner {
     }
 
     /// Something arrived that is no packet: a part of a snapshot.
-    pub fn heard(&mut self, now_ms: i64) {
+    pub fn heard(&mut self, now_ms: MonotonicMs) {
         self.heard_ms = now_ms;
     }
 
     /// One or more whole packets.
-    pub fn receive(&mut self, now_ms: i64, packets: &[u8]) {
+    pub fn receive(&mut self, now_ms: MonotonicMs, packets: &[u8]) {
         self.heard_ms = now_ms;
         if matches!(self.stage, Stage::Over | Stage::Dialing | Stage::Pausing { .. }) {
             return;
@@ -494,7 +493,7 @@ impl Learner {
     }
 
     /// The history ends at `last` now, which should be what the leader asked for.
-    pub fn truncated(&mut self, now_ms: i64, last: Zxid) {
+    pub fn truncated(&mut self, now_ms: MonotonicMs, last: Zxid) {
         let Stage::Rewriting { epoch, zxid } = self.stage else { return };
         if last > zxid {
             let everything = Everything { epoch, at_least: zxid, claim: Some(Zxid::ZERO) };
@@ -531,7 +530,7 @@ impl Learner {
     }
 
     /// Answers [`LearnerOutput::InstallSnapshot`].
-    pub fn snapshot_installed(&mut self, now_ms: i64, installed: Zxid) {
+    pub fn snapshot_installed(&mut self, now_ms: MonotonicMs, installed: Zxid) {
         if let Stage::Rewriting { epoch, zxid } = self.stage
             && zxid == installed
         {
@@ -539,7 +538,7 @@ impl Learner {
         }
     }
 
-    fn continue_from(&mut self, now_ms: i64, epoch: Epoch, zxid: Zxid) {
+    fn continue_from(&mut self, now_ms: MonotonicMs, epoch: Epoch, zxid: Zxid) {
         (self.last, self.committed, self.durable) = (zxid, zxid, zxid);
         self.heard_ms = now_ms;
         self.stage = Stage::Syncing { epoch };
@@ -622,7 +621,7 @@ impl Learner {
     }
 
     /// Answers [`LearnerOutput::CurrentEpoch`].
-    pub fn current_epoch_stored(&mut self, now_ms: i64, stored: Epoch) {
+    pub fn current_epoch_stored(&mut self, now_ms: MonotonicMs, stored: Epoch) {
         let Stage::Entering { epoch } = self.stage else { return };
         if epoch != stored {
             return;

@@ -9,7 +9,7 @@
 
 use rookeeper_proto::jute;
 use rookeeper_proto::quorum::{QuorumPacket, Touch};
-use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::learner::{Everything, Learner, LearnerOutput, LearnerSettings, LearnerStart};
 use rookeeper_zab::{LeaveReason, LinkId};
 
@@ -17,7 +17,7 @@ const TICK_MS: i64 = 1000;
 
 struct Story {
     learner: Learner,
-    now_ms: i64,
+    now_ms: MonotonicMs,
     text: String,
     left: Option<LeaveReason>,
 }
@@ -45,7 +45,12 @@ impl Story {
             connect_limit_ticks: None,
             connect_retry_ms: 100,
         };
-        let mut story = Story { learner: Learner::new(settings, start, 0), now_ms: 0, text: String::new(), left: None };
+        let mut story = Story {
+            learner: Learner::new(settings, start, MonotonicMs(0)),
+            now_ms: MonotonicMs(0),
+            text: String::new(),
+            left: None,
+        };
         story.drain();
         story
     }
@@ -76,7 +81,7 @@ impl Story {
         self.leader(&QuorumPacket::Commit { zxid });
     }
 
-    fn does(&mut self, what: &str, call: impl FnOnce(&mut Learner, i64)) {
+    fn does(&mut self, what: &str, call: impl FnOnce(&mut Learner, MonotonicMs)) {
         self.text.push_str(&format!("< {what}\n"));
         call(&mut self.learner, self.now_ms);
         self.drain();
@@ -329,7 +334,7 @@ fn what_is_out_of_order_ends_the_connection() {
     let too_early = |story: &mut Story| story.leader(&QuorumPacket::UpToDate);
     let wrong_way = |story: &mut Story| story.leader(&QuorumPacket::Ack { zxid: one(5) });
     let garbage = |story: &mut Story| {
-        story.learner.receive(0, &[0xff; 20]);
+        story.learner.receive(MonotonicMs(0), &[0xff; 20]);
         story.drain();
     };
     let unknown = jute::Error::Custom("quorum packet of unknown type -1".to_owned());
@@ -360,7 +365,7 @@ fn refusals_and_silence_end_it() {
     story.text.clear();
     for attempt in 1..5 {
         story.does("refused", |learner, now_ms| learner.link_gone(now_ms, "refused"));
-        story.now_ms = attempt * 100;
+        story.now_ms = MonotonicMs(attempt * 100);
         story.does("tick", |learner, now_ms| learner.tick(now_ms));
     }
     story.does("refused", |learner, now_ms| learner.link_gone(now_ms, "refused"));
@@ -371,8 +376,8 @@ fn refusals_and_silence_end_it() {
     );
 
     let mut story = Story::promised(false, one(5));
-    assert_eq!(story.learner.deadline_ms(), Some(10 * TICK_MS));
-    story.now_ms = 10 * TICK_MS;
+    assert_eq!(story.learner.deadline_ms(), Some(MonotonicMs(10 * TICK_MS)));
+    story.now_ms = MonotonicMs(10 * TICK_MS);
     story.does("tick", |learner, now_ms| learner.tick(now_ms));
     story.is("
         < tick

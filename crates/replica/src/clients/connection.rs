@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
-use rookeeper_proto::{Id, OpCode, SessionId, Zxid};
+use rookeeper_proto::{Id, MonotonicMs, OpCode, SessionId, WallMs, Zxid};
 use rookeeper_tree::WatcherId;
 
 use crate::clients::budget::{Account, Budget};
 use crate::clients::outbox::Outbox;
+use crate::time::Time;
 
 /// Each check of an access control list looks each of them up, so there must not be many.
 pub const MAX_IDENTITIES: usize = 200;
@@ -60,7 +61,7 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Statistics {
     /// Wall-clock milliseconds.
-    pub established_ms: i64,
+    pub established_ms: WallMs,
     pub received: AtomicU64,
     pub last_op: AtomicI32,
     pub last_cxid: AtomicI32,
@@ -77,7 +78,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    fn new(established_ms: i64) -> Statistics {
+    fn new(established_ms: WallMs) -> Statistics {
         Statistics {
             established_ms,
             received: AtomicU64::new(0),
@@ -95,7 +96,7 @@ impl Statistics {
     }
 
     /// Notes `count` answered requests, of which the last is named.
-    pub fn answered(&self, count: u64, (op, xid): (OpCode, i32), zxid: Zxid, now_ms: i64, latency_ms: i64) {
+    pub fn answered(&self, count: u64, (op, xid): (OpCode, i32), zxid: Zxid, now_ms: MonotonicMs, latency_ms: i64) {
         const RELAXED: Ordering = Ordering::Relaxed;
         self.last_op.store(op.number(), RELAXED);
         // Pings and other internal requests have no number of their own.
@@ -103,7 +104,7 @@ impl Statistics {
             self.last_cxid.store(xid, RELAXED);
         }
         self.last_zxid.store(zxid.0, RELAXED);
-        self.last_response_ms.store(now_ms, RELAXED);
+        self.last_response_ms.store(now_ms.0, RELAXED);
         self.last_latency_ms.store(latency_ms, RELAXED);
         // One writer at a time in practice; a lost update here costs a figure in a status line, not an answer.
         if latency_ms < self.min_latency_ms.load(RELAXED) {
@@ -119,18 +120,18 @@ impl Statistics {
 
 impl Connection {
     /// A connection that was just accepted, and whose client has the server's memory for itself.
-    pub fn new(id: WatcherId, peer: SocketAddr, now_ms: i64, wall_ms: i64) -> Connection {
-        Connection::within(Arc::new(Budget::unlimited()), id, peer, now_ms, wall_ms)
+    pub fn new(id: WatcherId, peer: SocketAddr, now: Time) -> Connection {
+        Connection::within(Arc::new(Budget::unlimited()), id, peer, now)
     }
 
     /// A connection that was just accepted. It starts with the one identity that comes from its address.
-    pub fn within(budget: Arc<Budget>, id: WatcherId, peer: SocketAddr, now_ms: i64, wall_ms: i64) -> Connection {
+    pub fn within(budget: Arc<Budget>, id: WatcherId, peer: SocketAddr, now: Time) -> Connection {
         let address = Id::new("ip", peer.ip().to_canonical().to_string());
         Connection {
             id,
             peer,
             outbox: Outbox::within(budget),
-            statistics: Statistics::new(wall_ms),
+            statistics: Statistics::new(now.wall_ms),
             identities: RwLock::new(Arc::new([address])),
             session: AtomicI64::new(0),
             timeout_ms: AtomicI32::new(0),
@@ -142,7 +143,7 @@ impl Connection {
             seen_deferred: AtomicU64::new(0),
             last_write_zxid: AtomicI64::new(0),
             last_forwarded: AtomicU64::new(0),
-            last_heard_ms: AtomicI64::new(now_ms),
+            last_heard_ms: AtomicI64::new(now.monotonic_ms.0),
         }
     }
 
@@ -251,12 +252,12 @@ impl Connection {
     }
 
     /// Bytes arrived from the client. Nothing else is a sign of its life.
-    pub fn heard(&self, now_ms: i64) {
-        self.last_heard_ms.store(now_ms, Ordering::Relaxed);
+    pub fn heard(&self, now_ms: MonotonicMs) {
+        self.last_heard_ms.store(now_ms.0, Ordering::Relaxed);
     }
 
-    pub fn last_heard_ms(&self) -> i64 {
-        self.last_heard_ms.load(Ordering::Relaxed)
+    pub fn last_heard_ms(&self) -> MonotonicMs {
+        MonotonicMs(self.last_heard_ms.load(Ordering::Relaxed))
     }
 
     /// Requests handed to the replica whose answer is not in the outbox yet. At 0 everything answered before is visible here.
@@ -290,7 +291,7 @@ mod tests {
 
     #[test]
     fn identities_are_not_repeated_and_not_endless() {
-        let connection = Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0);
+        let connection = Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default());
         let user = |number: usize| Id::new("digest", format!("user{number}:hash"));
         for _ in 0..3 {
             assert!(connection.add_identities([user(1)]));
@@ -299,7 +300,7 @@ mod tests {
         assert!(connection.add_identities((1..MAX_IDENTITIES).map(user)));
         assert!(!connection.add_identities([user(MAX_IDENTITIES)]));
         assert_eq!(connection.identities().len(), MAX_IDENTITIES);
-        let other = Connection::new(WatcherId(2), "127.0.0.1:1".parse().unwrap(), 0, 0);
+        let other = Connection::new(WatcherId(2), "127.0.0.1:1".parse().unwrap(), Time::default());
         assert!(!other.add_identities([Id::new("digest", "x".repeat(MAX_IDENTITY_BYTES))]));
         assert_eq!(other.identities().len(), 1);
     }

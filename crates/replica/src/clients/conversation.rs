@@ -12,6 +12,7 @@
 //!
 //! The counterparts in the original are `NIOServerCnxn` and its expirer.
 
+use rookeeper_proto::MonotonicMs;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -122,15 +123,15 @@ pub struct Conversation {
     connection: Arc<Connection>,
     limits: Limits,
     /// Since when the first request is waited for, until it is there.
-    opening_since_ms: Option<i64>,
+    opening_since_ms: Option<MonotonicMs>,
     /// Bytes that left the outbox and were not sent.
     unsent_bytes: usize,
     /// Bytes that arrived and were not looked at.
     input_bytes: usize,
     /// Since when the client takes nothing of what waits for it.
-    stalled_since_ms: Option<i64>,
+    stalled_since_ms: Option<MonotonicMs>,
     /// When it became clear that nothing more will be said.
-    finishing_since_ms: Option<i64>,
+    finishing_since_ms: Option<MonotonicMs>,
     closed: bool,
     hung_up: bool,
     hold: Hold,
@@ -142,7 +143,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// Of a connection that was just accepted.
-    pub fn new(connection: Arc<Connection>, limits: Limits, now_ms: i64) -> Conversation {
+    pub fn new(connection: Arc<Connection>, limits: Limits, now_ms: MonotonicMs) -> Conversation {
         Conversation {
             connection,
             limits,
@@ -167,7 +168,7 @@ impl Conversation {
     }
 
     /// Bytes arrived. Nothing else is a sign of life.
-    pub fn received(&mut self, now_ms: i64, count: usize) {
+    pub fn received(&mut self, now_ms: MonotonicMs, count: usize) {
         debug_assert!(count > 0, "no bytes are no sign of life");
         self.connection.heard(now_ms);
         self.input_bytes += count;
@@ -184,7 +185,7 @@ impl Conversation {
     }
 
     /// `taken` bytes came out of the outbox to be sent, and the socket took `sent`. The time is asked for only where bytes stay behind.
-    pub fn flushed(&mut self, now_ms: impl Fn() -> i64, taken: usize, sent: usize, drained: &Drained) {
+    pub fn flushed(&mut self, now_ms: impl Fn() -> MonotonicMs, taken: usize, sent: usize, drained: &Drained) {
         self.unsent_bytes = self.unsent_bytes + taken - sent;
         if self.unsent_bytes == 0 {
             self.stalled_since_ms = None;
@@ -316,7 +317,7 @@ impl Conversation {
 
     /// Whether the connection is over. Ask after everything that can be sent was sent, whenever something happened and at
     /// [`Conversation::deadline_ms`].
-    pub fn verdict(&mut self, now_ms: impl Fn() -> i64, next: Next) -> Option<Cut> {
+    pub fn verdict(&mut self, now_ms: impl Fn() -> MonotonicMs, next: Next) -> Option<Cut> {
         if self.closed || (self.is_finishing() && self.unsent_bytes + self.connection.outbox.unsent_bytes() == 0) {
             return Some(Cut::ByServer);
         }
@@ -334,7 +335,7 @@ impl Conversation {
     }
 
     /// When [`Conversation::verdict`] is to be asked although nothing happened.
-    pub fn deadline_ms(&self) -> Option<i64> {
+    pub fn deadline_ms(&self) -> Option<MonotonicMs> {
         let Some(since_ms) = self.stalled_since_ms else {
             return self.opening_since_ms.map(|opening_ms| opening_ms + self.limits.sessionless_ms);
         };

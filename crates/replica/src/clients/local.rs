@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{ErrorCode, OpCode, SessionId, Zxid};
+use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, SessionId, Zxid};
 
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
@@ -28,7 +28,7 @@ impl Core {
     /// without this connection.
     pub(crate) fn close_local(
         &mut self,
-        now_ms: i64,
+        now_ms: MonotonicMs,
         connection: &Arc<Connection>,
         xid: i32,
         identities: &Identities,

@@ -13,7 +13,7 @@ use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::{MultiHeader, ReadOp};
 use rookeeper_proto::request::{PathModeRequest, PathWatchRequest, ReadRequest, SetWatchesRequest};
 use rookeeper_proto::response::{ErrorResponse, GetAclResponse, GetDataResponse, PathResponse};
-use rookeeper_proto::{ErrorCode, Id, OpCode, Permissions, Zxid, acl::ClientInfo, path};
+use rookeeper_proto::{ErrorCode, Id, MonotonicMs, OpCode, Permissions, Zxid, acl::ClientInfo, path};
 use rookeeper_tree::{DescendantCount, Mark, NodeRef, Tree, Verdicts, WatchKind, access};
 
 use crate::clients::connection::{Connection, Identities};
@@ -28,7 +28,7 @@ pub struct ReadFrame {
     pub body: Vec<u8>,
     pub identities: Identities,
     /// Monotonic milliseconds of its arrival.
-    pub received_ms: i64,
+    pub received_ms: MonotonicMs,
 }
 
 /// A name, a path or an identity in a list, about.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{ErrorCode, OpCode};
+use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode};
 
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
@@ -32,7 +32,7 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    pub fn reply(&self, received_ms: i64) -> Reply {
+    pub fn reply(&self, received_ms: MonotonicMs) -> Reply {
         let (xid, op) = (self.xid, self.op);
         Reply { connection: self.connection.clone(), xid, op, received_ms, handshake: None }
     }
@@ -56,7 +56,7 @@ pub(crate) enum Sorted {
 
 impl Core {
     /// Says what a client's write is, for a server that serves.
-    pub fn sort(&mut self, now_ms: i64, write: &Write) -> Sorted {
+    pub fn sort(&mut self, now_ms: MonotonicMs, write: &Write) -> Sorted {
         let Write { connection, xid, op, request, identities, .. } = write;
         if connection.is_cut() {
             self.shared.settle(connection);

@@ -11,7 +11,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{ErrorCode, SessionId};
+use rookeeper_proto::{ErrorCode, MonotonicMs, SessionId, WallMs};
 use rookeeper_tree::WatcherId;
 use rookeeper_zab::LinkId;
 
@@ -37,8 +37,8 @@ pub struct Session {
     pub local: bool,
     /// Once closing, nothing more is accepted for it.
     pub closing: bool,
-    last_heard_ms: i64,
-    bucket_ms: i64,
+    last_heard_ms: MonotonicMs,
+    bucket_ms: MonotonicMs,
 }
 
 impl Session {
@@ -48,14 +48,14 @@ impl Session {
     }
 
     /// As of now where it is the server that does not listen: a slow disk must not end the sessions that wait for it.
-    fn alive_ms(&self, now_ms: i64) -> i64 {
+    fn alive_ms(&self, now_ms: MonotonicMs) -> MonotonicMs {
         match &self.connection {
             Some(connection) if connection.is_held_back() => now_ms,
             _ => self.last_heard_ms(),
         }
     }
 
-    fn last_heard_ms(&self) -> i64 {
+    fn last_heard_ms(&self) -> MonotonicMs {
         self.connection
             .as_ref()
             .map_or(self.last_heard_ms, |connection| connection.last_heard_ms().max(self.last_heard_ms))
@@ -70,7 +70,7 @@ pub struct Sessions {
     /// How many of them are local.
     local_count: usize,
     /// Due time to the sessions that may expire then.
-    buckets: BTreeMap<i64, Vec<SessionId>>,
+    buckets: BTreeMap<MonotonicMs, Vec<SessionId>>,
     next_id: i64,
     /// Whether global sessions expire here. Where another server decides about that, they have no due time.
     decides: bool,
@@ -81,8 +81,8 @@ pub struct Sessions {
 /// A time in which this server read nothing.
 #[derive(Debug, Clone, Copy)]
 struct Standstill {
-    from_ms: i64,
-    to_ms: i64,
+    from_ms: MonotonicMs,
+    to_ms: MonotonicMs,
 }
 
 /// Sessions looked at in one call of [`Sessions::expired`]: each of those that have expired becomes a transaction.
@@ -108,7 +108,7 @@ impl Sessions {
 
     /// Begins anew with these sessions, all with their full timeout ahead of them; `decides` says whether they expire here. Nobody is
     /// connected.
-    pub fn restart(&mut self, decides: bool, sessions: impl Iterator<Item = (SessionId, i32)>, now_ms: i64) {
+    pub fn restart(&mut self, decides: bool, sessions: impl Iterator<Item = (SessionId, i32)>, now_ms: MonotonicMs) {
         self.sessions.clear();
         self.local_count = 0;
         self.buckets.clear();
@@ -119,7 +119,7 @@ impl Sessions {
     }
 
     /// This server read nothing from `from_ms` to `to_ms`: that time is not held against those who were not heard of since.
-    pub fn stood_still(&mut self, from_ms: i64, to_ms: i64) {
+    pub fn stood_still(&mut self, from_ms: MonotonicMs, to_ms: MonotonicMs) {
         if self.standstills.len() == MAX_STANDSTILLS {
             self.standstills.pop_front();
         }
@@ -127,7 +127,7 @@ impl Sessions {
     }
 
     /// How long this server has stood still since then.
-    fn still_since_ms(&self, heard_ms: i64) -> i64 {
+    fn still_since_ms(&self, heard_ms: MonotonicMs) -> i64 {
         let since = self.standstills.iter().rev().take_while(|still| still.from_ms >= heard_ms);
         since.map(|still| still.to_ms - still.from_ms).sum()
     }
@@ -145,12 +145,12 @@ impl Sessions {
     }
 
     /// Adds a session, or restores one after a restart, with its full timeout ahead of it.
-    pub fn add(&mut self, id: SessionId, timeout_ms: i32, connection: Option<Arc<Connection>>, now_ms: i64) {
+    pub fn add(&mut self, id: SessionId, timeout_ms: i32, connection: Option<Arc<Connection>>, now_ms: MonotonicMs) {
         self.insert(id, timeout_ms, connection, false, now_ms);
     }
 
     /// Adds a session that no other server hears of.
-    pub fn add_local(&mut self, id: SessionId, timeout_ms: i32, connection: Arc<Connection>, now_ms: i64) {
+    pub fn add_local(&mut self, id: SessionId, timeout_ms: i32, connection: Arc<Connection>, now_ms: MonotonicMs) {
         self.insert(id, timeout_ms, Some(connection), true, now_ms);
     }
 
@@ -160,7 +160,7 @@ impl Sessions {
         timeout_ms: i32,
         connection: Option<Arc<Connection>>,
         local: bool,
-        now_ms: i64,
+        now_ms: MonotonicMs,
     ) {
         let bucket_ms = self.bucket(now_ms, timeout_ms);
         let owner = connection.as_ref().map(|connection| Owner::Client(connection.id));
@@ -175,7 +175,7 @@ impl Sessions {
     }
 
     /// A learner heard of it. Sessions that are closing or unknown can't be kept alive.
-    pub fn touch(&mut self, id: SessionId, timeout_ms: i32, now_ms: i64) {
+    pub fn touch(&mut self, id: SessionId, timeout_ms: i32, now_ms: MonotonicMs) {
         if let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.closing) {
             session.timeout_ms = timeout_ms;
             session.last_heard_ms = now_ms;
@@ -238,7 +238,7 @@ impl Sessions {
         id: SessionId,
         connection: Arc<Connection>,
         timeout_ms: i32,
-        now_ms: i64,
+        now_ms: MonotonicMs,
     ) -> Option<Arc<Connection>> {
         let session = self.sessions.get_mut(&id)?;
         session.timeout_ms = timeout_ms;
@@ -279,13 +279,13 @@ impl Sessions {
     }
 
     /// When [`Sessions::expired`] should be asked next.
-    pub fn deadline_ms(&self) -> Option<i64> {
+    pub fn deadline_ms(&self) -> Option<MonotonicMs> {
         self.buckets.first_key_value().map(|(due, _)| *due)
     }
 
     /// Takes sessions that have expired by `now_ms` and marks them closing. Looks at [`EXPIRED_AT_ONCE`] that may have expired; where there
     /// are more, the deadline is still due and this is to be asked again.
-    pub fn expired(&mut self, now_ms: i64) -> Vec<(SessionId, i32)> {
+    pub fn expired(&mut self, now_ms: MonotonicMs) -> Vec<(SessionId, i32)> {
         let mut expired = Vec::new();
         let mut left = EXPIRED_AT_ONCE;
         while left > 0
@@ -321,7 +321,7 @@ impl Sessions {
 
     /// Whether a client has been silent for twice the timeout of its session. Where sessions do not expire, nothing else would end its
     /// connection: it may be gone, and its session may go on at another server.
-    pub fn is_abandoned(&self, session: &Session, now_ms: i64) -> bool {
+    pub fn is_abandoned(&self, session: &Session, now_ms: MonotonicMs) -> bool {
         let alive_ms = session.alive_ms(now_ms);
         now_ms > alive_ms + self.still_since_ms(alive_ms) + 2 * i64::from(session.timeout_ms)
     }
@@ -341,15 +341,16 @@ impl Sessions {
     }
 
     /// When a session may expire, as far as known without asking what its connection waits for.
-    pub fn due_ms(&self, session: &Session) -> i64 {
+    pub fn due_ms(&self, session: &Session) -> MonotonicMs {
         self.bucket(session.last_heard_ms(), session.timeout_ms)
     }
 
-    fn bucket(&self, heard_ms: i64, timeout_ms: i32) -> i64 {
-        ((heard_ms + i64::from(timeout_ms)) / self.tick_ms + 1) * self.tick_ms
+    fn bucket(&self, heard_ms: MonotonicMs, timeout_ms: i32) -> MonotonicMs {
+        let MonotonicMs(over_ms) = heard_ms + i64::from(timeout_ms);
+        MonotonicMs((over_ms / self.tick_ms + 1) * self.tick_ms)
     }
 
-    fn place(&mut self, id: SessionId, bucket_ms: i64) {
+    fn place(&mut self, id: SessionId, bucket_ms: MonotonicMs) {
         if let Some(session) = self.sessions.get_mut(&id)
             && session.bucket_ms != bucket_ms
         {
@@ -364,14 +365,19 @@ impl Sessions {
 
 /// Where the ids of this process begin: the server in the top byte, then 40 bits of wall-clock milliseconds, then a counter. Wall time
 /// does not restart at boot, so ids do not repeat while sessions of an earlier process live.
-pub fn first_session_id(server: rookeeper_proto::ServerId, wall_ms: i64) -> SessionId {
-    SessionId((((wall_ms as u64) << 24) >> 8 | (server.0 as u64) << 56) as i64)
+pub fn first_session_id(server: rookeeper_proto::ServerId, wall_ms: WallMs) -> SessionId {
+    SessionId((((wall_ms.0 as u64) << 24) >> 8 | (server.0 as u64) << 56) as i64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Time;
     use rookeeper_tree::WatcherId;
+
+    fn at(ms: i64) -> MonotonicMs {
+        MonotonicMs(ms)
+    }
 
     fn sessions() -> Sessions {
         Sessions::new(2000, SessionId(100))
@@ -379,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_session_lives_its_timeout_and_at_most_one_tick_more() {
-        for start in [0, 1, 1999, 2000] {
+        for start in [0, 1, 1999, 2000].map(MonotonicMs) {
             let mut sessions = sessions();
             sessions.add(SessionId(1), 4000, None, start);
             let due = sessions.deadline_ms().unwrap();
@@ -395,10 +401,10 @@ mod tests {
     fn many_sessions_expire_in_portions() {
         let mut sessions = sessions();
         let count = 2 * EXPIRED_AT_ONCE as i64 + 10;
-        (0..count).for_each(|id| sessions.add(SessionId(id), 4000, None, 0));
+        (0..count).for_each(|id| sessions.add(SessionId(id), 4000, None, at(0)));
         let mut sizes = Vec::new();
-        while sessions.deadline_ms().is_some_and(|due_ms| due_ms <= 6000) {
-            sizes.push(sessions.expired(6000).len());
+        while sessions.deadline_ms().is_some_and(|due_ms| due_ms <= at(6000)) {
+            sizes.push(sessions.expired(at(6000)).len());
         }
         assert_eq!(sizes, [EXPIRED_AT_ONCE, EXPIRED_AT_ONCE, 10]);
         assert!((0..count).all(|id| sessions.is_closing(SessionId(id))));
@@ -407,61 +413,61 @@ mod tests {
     #[test]
     fn local_sessions_are_counted_as_they_come_and_go_and_change() {
         let mut sessions = sessions();
-        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
-        (1..5).for_each(|id| sessions.add_local(SessionId(id), 4000, connection.clone(), 0));
-        sessions.add(SessionId(5), 4000, None, 0);
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default()));
+        (1..5).for_each(|id| sessions.add_local(SessionId(id), 4000, connection.clone(), at(0)));
+        sessions.add(SessionId(5), 4000, None, at(0));
         assert_eq!(sessions.local_count(), 4);
         sessions.globalize(SessionId(1));
         sessions.globalize(SessionId(1));
         sessions.remove(SessionId(1));
         sessions.remove(SessionId(2));
         sessions.remove(SessionId(5));
-        sessions.add(SessionId(3), 4000, None, 0);
+        sessions.add(SessionId(3), 4000, None, at(0));
         assert_eq!(sessions.local_count(), 1);
-        sessions.restart(true, std::iter::empty(), 0);
+        sessions.restart(true, std::iter::empty(), at(0));
         assert_eq!(sessions.local_count(), 0);
     }
 
     #[test]
     fn a_request_renews_without_passing_here() {
         let mut sessions = sessions();
-        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
-        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
-        connection.heard(5000);
-        assert_eq!(sessions.expired(6000), []);
-        assert_eq!(sessions.deadline_ms(), Some(10_000));
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default()));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), at(0));
+        connection.heard(at(5000));
+        assert_eq!(sessions.expired(at(6000)), []);
+        assert_eq!(sessions.deadline_ms(), Some(at(10_000)));
         sessions.detach(SessionId(1), &connection);
-        assert_eq!(sessions.expired(10_000), [(SessionId(1), 4000)]);
+        assert_eq!(sessions.expired(at(10_000)), [(SessionId(1), 4000)]);
     }
 
     #[test]
     fn a_session_whose_requests_the_server_leaves_unread_does_not_expire() {
         let mut sessions = sessions();
-        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
-        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default()));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), at(0));
         connection.hold_back(true);
-        assert_eq!(sessions.expired(6000), []);
-        assert_eq!(sessions.expired(20_000), []);
+        assert_eq!(sessions.expired(at(6000)), []);
+        assert_eq!(sessions.expired(at(20_000)), []);
         connection.hold_back(false);
-        assert_eq!(sessions.expired(26_000), [(SessionId(1), 4000)]);
+        assert_eq!(sessions.expired(at(26_000)), [(SessionId(1), 4000)]);
     }
 
     #[test]
     fn the_time_in_which_the_server_stood_still_ends_no_session() {
         let mut sessions = sessions();
-        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
-        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
-        sessions.add(SessionId(2), 4000, None, 0);
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default()));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), at(0));
+        sessions.add(SessionId(2), 4000, None, at(0));
         // A learner's session, which is touched.
-        sessions.add(SessionId(3), 4000, None, 0);
-        sessions.stood_still(1000, 11_000);
-        assert_eq!(sessions.expired(11_000), []);
+        sessions.add(SessionId(3), 4000, None, at(0));
+        sessions.stood_still(at(1000), at(11_000));
+        assert_eq!(sessions.expired(at(11_000)), []);
         // What has arrived is read now.
-        connection.heard(12_500);
-        sessions.touch(SessionId(3), 4000, 12_500);
-        assert_eq!(sessions.expired(15_999), []);
-        assert_eq!(sessions.expired(16_000), [(SessionId(2), 4000)]);
-        let mut late = sessions.expired(18_000);
+        connection.heard(at(12_500));
+        sessions.touch(SessionId(3), 4000, at(12_500));
+        assert_eq!(sessions.expired(at(15_999)), []);
+        assert_eq!(sessions.expired(at(16_000)), [(SessionId(2), 4000)]);
+        let mut late = sessions.expired(at(18_000));
         late.sort();
         assert_eq!(late, [(SessionId(1), 4000), (SessionId(3), 4000)]);
     }
@@ -469,45 +475,45 @@ mod tests {
     #[test]
     fn two_standstills_add_up_and_one_before_the_last_sign_of_life_does_not_count() {
         let mut sessions = sessions();
-        sessions.stood_still(0, 50_000);
-        sessions.add(SessionId(1), 4000, None, 60_000);
-        sessions.stood_still(61_000, 66_000);
-        sessions.stood_still(67_000, 72_000);
-        assert_eq!(sessions.expired(75_999), []);
-        assert_eq!(sessions.expired(76_000), [(SessionId(1), 4000)]);
+        sessions.stood_still(at(0), at(50_000));
+        sessions.add(SessionId(1), 4000, None, at(60_000));
+        sessions.stood_still(at(61_000), at(66_000));
+        sessions.stood_still(at(67_000), at(72_000));
+        assert_eq!(sessions.expired(at(75_999)), []);
+        assert_eq!(sessions.expired(at(76_000)), [(SessionId(1), 4000)]);
     }
 
     #[test]
     fn a_connection_is_abandoned_after_twice_the_timeout_in_which_the_server_could_have_heard() {
         let mut sessions = sessions();
-        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
-        sessions.add(SessionId(1), 4000, Some(connection.clone()), 0);
-        connection.heard(1000);
-        sessions.stood_still(2000, 7000);
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default()));
+        sessions.add(SessionId(1), 4000, Some(connection.clone()), at(0));
+        connection.heard(at(1000));
+        sessions.stood_still(at(2000), at(7000));
         let is_abandoned = |now_ms| sessions.is_abandoned(sessions.get(SessionId(1)).unwrap(), now_ms);
-        assert!(!is_abandoned(14_000));
+        assert!(!is_abandoned(at(14_000)));
         connection.hold_back(true);
-        assert!(!is_abandoned(99_000), "it is the server that does not read");
+        assert!(!is_abandoned(at(99_000)), "it is the server that does not read");
         connection.hold_back(false);
-        assert!(is_abandoned(14_001));
+        assert!(is_abandoned(at(14_001)));
     }
 
     #[test]
     fn a_shorter_timeout_at_reconnect_counts() {
         let mut sessions = sessions();
-        sessions.add(SessionId(1), 40_000, None, 0);
-        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), 0, 0));
-        sessions.attach(SessionId(1), connection, 4000, 0);
-        assert_eq!(sessions.expired(6000), [(SessionId(1), 4000)]);
+        sessions.add(SessionId(1), 40_000, None, at(0));
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default()));
+        sessions.attach(SessionId(1), connection, 4000, at(0));
+        assert_eq!(sessions.expired(at(6000)), [(SessionId(1), 4000)]);
     }
 
     #[test]
     fn ids_carry_the_server_and_do_not_repeat_those_alive() {
-        let first = first_session_id(rookeeper_proto::ServerId(1), 1_700_000_000_000);
+        let first = first_session_id(rookeeper_proto::ServerId(1), WallMs(1_700_000_000_000));
         assert_eq!(first.0 >> 56, 1);
         assert_eq!(first.0 & 0xffff, 0);
         let mut sessions = sessions();
-        sessions.add(SessionId(100), 4000, None, 0);
+        sessions.add(SessionId(100), 4000, None, at(0));
         assert_eq!(sessions.new_id(), SessionId(101));
     }
 }

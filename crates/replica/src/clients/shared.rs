@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rookeeper_proto::event::{EventType, NOTIFICATION_XID, STATE_SYNC_CONNECTED, WatcherEvent};
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::Text;
-use rookeeper_proto::{Permissions, Zxid};
+use rookeeper_proto::{Permissions, WallMs, Zxid};
 use rookeeper_tree::{AccessList, Change, Fired, Tree, WatchTables, WatcherId};
 
 use crate::clients::budget::Budget;
@@ -67,7 +67,7 @@ struct Event {
 }
 
 impl Shared {
-    pub fn new(settings: Settings, tree: Tree, wall_ms: i64) -> Shared {
+    pub fn new(settings: Settings, tree: Tree, wall_ms: WallMs) -> Shared {
         let first_id = first_session_id(settings.server, wall_ms);
         let watches = WatchTables::with_seed(settings.seed);
         Shared {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::frame::{self, ReplyHeader};
-use rookeeper_proto::{ErrorCode, OpCode, ServerId};
+use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, ServerId};
 use rookeeper_zab::election::{Candidacy, Vote};
 use rookeeper_zab::{DropReason, LinkId};
 
@@ -44,7 +44,7 @@ const READ_ONLY_AFTER_MS: i64 = 2000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Looking {
-    since_ms: i64,
+    since_ms: MonotonicMs,
     search: Search,
     held: BTreeMap<LinkId, HeldLearner>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Looking {
 #[derive(Debug, Default)]
 enum Search {
     /// Not before this, and only once the storage has answered everything, an election begins; or none is needed.
-    Waits { until_ms: i64, designated: Option<Designated> },
+    Waits { until_ms: MonotonicMs, designated: Option<Designated> },
     /// It has begun.
     #[default]
     UnderWay,
@@ -63,17 +63,17 @@ enum Search {
 struct HeldLearner {
     peer: String,
     packets: Vec<u8>,
-    since_ms: i64,
+    since_ms: MonotonicMs,
 }
 
 impl Looking {
-    pub fn new(now_ms: i64, designated: Option<Designated>, delay_ms: i64) -> Looking {
+    pub fn new(now_ms: MonotonicMs, designated: Option<Designated>, delay_ms: i64) -> Looking {
         let search = Search::Waits { until_ms: now_ms + delay_ms, designated };
         Looking { since_ms: now_ms, search, held: BTreeMap::new() }
     }
 
     /// No election begins before this.
-    pub fn wait_until(&mut self, not_before_ms: i64) {
+    pub fn wait_until(&mut self, not_before_ms: MonotonicMs) {
         if let Search::Waits { until_ms, .. } = &mut self.search {
             *until_ms = not_before_ms.max(*until_ms);
         }
@@ -187,7 +187,7 @@ impl Looking {
         must(member.election.is_searching() != waits, "an election is under way or waited for")
     }
 
-    pub fn deadline_ms(&self, core: &Core, member: &Member) -> Option<i64> {
+    pub fn deadline_ms(&self, core: &Core, member: &Member) -> Option<MonotonicMs> {
         let held = self.held.values().map(|held| held.since_ms + HOLD_MS).min();
         let look = match self.search {
             // Otherwise it is the storage's answer that is waited for, not the time.
@@ -198,7 +198,7 @@ impl Looking {
     }
 
     /// When read-only mode begins, while no leader is found.
-    fn read_only_at_ms(&self, core: &Core, member: &Member) -> Option<i64> {
+    fn read_only_at_ms(&self, core: &Core, member: &Member) -> Option<MonotonicMs> {
         let may = member.settings.read_only_mode && member.is_voter() && core.serving() == Serving::Nobody;
         may.then(|| self.since_ms + READ_ONLY_AFTER_MS.max(core.shared.settings.tick_time_ms))
     }

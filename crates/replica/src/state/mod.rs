@@ -43,7 +43,7 @@ use crate::state::leading::Leading;
 use crate::state::learning::Learning;
 use crate::state::looking::Looking;
 use crate::status::Serving;
-use crate::time::Time;
+use crate::time::{Deadline, Time};
 
 /// A member and its role.
 #[derive(Debug)]
@@ -332,15 +332,16 @@ impl Ensemble {
         must(core.tree_is_exact || !is_led, "clients see nothing that comes after the zxid of the tree")
     }
 
-    pub fn deadline_ms(&self, core: &Core) -> Option<i64> {
+    pub fn deadline(&self, core: &Core) -> Deadline {
         let member = &self.member;
         let role = match &self.role {
-            Role::Looking(looking) => looking.deadline_ms(core, member),
-            Role::Leading(leading) => leading.deadline_ms(core),
-            Role::Learning(learning) => learning.deadline_ms(),
+            Role::Looking(looking) => looking.deadline_ms(core, member).into(),
+            Role::Leading(leading) => leading.deadline_ms(core).into(),
+            Role::Learning(learning) => learning.deadline(),
         };
-        let arrivals = member.arrivals_deadline_ms(is_serving(core));
-        [core.session_deadline_ms(), role, member.election.deadline_ms(), arrivals].into_iter().flatten().min()
+        let arrivals = member.arrivals_deadline(is_serving(core));
+        let (sessions, election) = (core.session_deadline_ms(), member.election.deadline_ms());
+        role.min(arrivals).min(sessions.into()).min(election.into())
     }
 
     /// Requests that wait for a leader elsewhere.

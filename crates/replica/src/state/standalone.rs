@@ -17,7 +17,7 @@ use crate::contract::Level;
 use crate::core::{Core, Reply};
 use crate::inputs::Sorted;
 use crate::status::Serving;
-use crate::time::Time;
+use crate::time::{Deadline, Time};
 use crate::write::apply::Committer;
 use crate::write::proposer::{Proposer, judged};
 
@@ -125,9 +125,9 @@ impl Standalone {
         self.proposer.check(core)
     }
 
-    pub fn deadline_ms(&self, core: &Core) -> Option<i64> {
-        let reaper = Some(self.proposer.reaper_deadline_ms());
-        [core.session_deadline_ms(), reaper, self.proposer.leader.deadline_ms()].into_iter().flatten().min()
+    pub fn deadline(&self, core: &Core) -> Deadline {
+        let reaper = Deadline::At(self.proposer.reaper_deadline_ms());
+        reaper.min(core.session_deadline_ms().into()).min(self.proposer.leader.deadline_ms().into())
     }
 
     /// Carries out what the leader asks for, until it asks for nothing more.

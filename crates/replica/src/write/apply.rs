@@ -13,7 +13,7 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, Buffer, Text};
 use rookeeper_proto::multi::MultiHeader;
 use rookeeper_proto::response::{Create2Response, ErrorResponse, GetDataResponse, PathResponse};
-use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnHeader, Zxid};
+use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnHeader, WallMs, Zxid};
 use rookeeper_tree::{Change, Outcome, Tree};
 use rookeeper_zab::Membership;
 
@@ -155,7 +155,7 @@ impl Core {
         if self.shared.settings.digests && DigestLog::wants(header.zxid) {
             self.shared.digests().note(header.zxid, tree.digest());
         }
-        let since_proposed_ms = (now.wall_ms - header.time_ms).max(0);
+        let since_proposed_ms = (now.wall_ms - WallMs(header.time_ms)).max(0);
         self.shared.statistics.propagation_latency_ms.record(since_proposed_ms as u64);
         self.note_written(tree, changes);
         self.shared.fire(changes, header.zxid, &mut self.to_wake);

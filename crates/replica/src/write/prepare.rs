@@ -14,7 +14,9 @@ use rookeeper_proto::node_kind::MAX_TTL_MS;
 use rookeeper_proto::path::{self, NodePath};
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetAclRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, TxnRecord, Zxid};
+use rookeeper_proto::{
+    Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, TxnRecord, WallMs, Zxid,
+};
 use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest, reap};
 use rookeeper_zab::Membership;
 
@@ -36,7 +38,7 @@ pub(crate) struct Prepare<'a> {
     pub verdicts: Verdicts,
     /// The place the transaction will have, and its time.
     pub zxid: Zxid,
-    pub wall_ms: i64,
+    pub wall_ms: WallMs,
     /// What the access control lists of the transaction may still take. A short request can ask for long ones, so they are counted as they
     /// come up and not only when the record is whole.
     pub acl_room_bytes: usize,
@@ -86,7 +88,7 @@ impl Prepare<'_> {
         let before = node.digest();
         node.stat.version = -1;
         node.stat.mzxid = self.zxid;
-        node.stat.mtime_ms = self.wall_ms;
+        node.stat.mtime_ms = self.wall_ms.0;
         node.data_length = data.len();
         node.content_crc = digest::content_crc(path::CONFIG, Some(&data));
         self.pending.change(path::CONFIG, before, Some(node), self.zxid);
@@ -112,7 +114,7 @@ impl Prepare<'_> {
         if node.child_count > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        if !reap::is_due(&node.stat, self.wall_ms, self.settings.reaping.max_never_used_ms) {
+        if !reap::is_due(&node.stat, self.wall_ms.0, self.settings.reaping.max_never_used_ms) {
             return Err(ErrorCode::BadVersion);
         }
         self.remove(&path, &node);
@@ -189,7 +191,7 @@ impl Prepare<'_> {
             CreateKind::Ttl { ttl_ms } => NodeKind::Ttl { ttl_ms },
         };
         let node = Node {
-            stat: StatPersisted::created(self.zxid, self.wall_ms, stored_kind),
+            stat: StatPersisted::created(self.zxid, self.wall_ms.0, stored_kind),
             acl: self.tree.access_list(&acl),
             child_count: 0,
             data_length,
@@ -250,7 +252,7 @@ impl Prepare<'_> {
         let version = node.stat.version.wrapping_add(1);
         node.stat.version = version;
         node.stat.mzxid = self.zxid;
-        node.stat.mtime_ms = self.wall_ms;
+        node.stat.mtime_ms = self.wall_ms.0;
         node.data_length = data_length;
         node.content_crc = digest::content_crc(&path, data.as_deref());
         self.pending.change(&path, before, Some(node), self.zxid);

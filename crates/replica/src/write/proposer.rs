@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{Digest, ErrorCode, Id, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Digest, ErrorCode, Id, MonotonicMs, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_tree::Verdicts;
 use rookeeper_zab::leader::Leader;
 use rookeeper_zab::{Membership, Record};
@@ -117,7 +117,7 @@ impl Proposer {
     ) -> Sealed {
         let shared = &core.shared;
         let zxid = self.leader.next_zxid();
-        let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms };
+        let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms.0 };
         let mut body = Vec::with_capacity(128);
         let mut record = encode(header, txn, shared.settings.digests.then(|| self.pending.digest()), &mut body);
         if body.len() + announced_with(&record.txn) > shared.settings.max_record_bytes {
@@ -168,7 +168,7 @@ impl Proposer {
         self.reaper.next(now, || core.shared.tree())
     }
 
-    pub fn reaper_deadline_ms(&self) -> i64 {
+    pub fn reaper_deadline_ms(&self) -> MonotonicMs {
         self.reaper.deadline_ms()
     }
 

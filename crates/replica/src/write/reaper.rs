@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 
+use rookeeper_proto::MonotonicMs;
 use rookeeper_tree::{Mark, Tree};
 
 use crate::settings::Reaping;
@@ -29,18 +30,18 @@ pub(crate) struct Reaper {
     reaping: Reaping,
     candidates: VecDeque<String>,
     round: Round,
-    next_ms: i64,
-    collect_ms: i64,
+    next_ms: MonotonicMs,
+    collect_ms: MonotonicMs,
 }
 
 impl Reaper {
     /// The first round comes one interval after the start.
-    pub fn new(reaping: Reaping, now_ms: i64) -> Reaper {
+    pub fn new(reaping: Reaping, now_ms: MonotonicMs) -> Reaper {
         let collect_ms = now_ms + reaping.interval_ms.max(1);
         Reaper { reaping, candidates: VecDeque::new(), round: Round::Over, next_ms: collect_ms, collect_ms }
     }
 
-    pub fn deadline_ms(&self) -> i64 {
+    pub fn deadline_ms(&self) -> MonotonicMs {
         self.next_ms
     }
 
@@ -56,7 +57,7 @@ impl Reaper {
             }
             if let Round::At(mark) = self.round {
                 let never_used_ms = self.reaping.max_never_used_ms;
-                let (due, mark) = tree().reap_candidates(now.wall_ms, never_used_ms, mark, PORTION);
+                let (due, mark) = tree().reap_candidates(now.wall_ms.0, never_used_ms, mark, PORTION);
                 self.candidates = due.into();
                 self.round = mark.map_or(Round::Over, |mark| Round::At(Some(mark)));
             }
@@ -75,7 +76,7 @@ impl Reaper {
 #[cfg(test)]
 mod tests {
     use rookeeper_proto::txn::{CreateKind, CreateTxn};
-    use rookeeper_proto::{SessionId, Txn, TxnHeader, Zxid};
+    use rookeeper_proto::{SessionId, Txn, TxnHeader, WallMs, Zxid};
 
     use super::*;
 
@@ -93,32 +94,32 @@ mod tests {
     }
 
     fn at(ms: i64) -> Time {
-        Time { monotonic_ms: ms, wall_ms: ms }
+        Time { monotonic_ms: MonotonicMs(ms), wall_ms: WallMs(ms) }
     }
 
     #[test]
     fn a_round_looks_at_a_portion_per_call_and_hands_out_what_is_due_with_pauses() {
         let reaping = Reaping { interval_ms: 60_000, max_per_minute: 600, max_never_used_ms: 0 };
         let tree = tree(3500, 3498);
-        let mut reaper = Reaper::new(reaping, 0);
-        assert_eq!((reaper.next(at(59_999), || &tree), reaper.deadline_ms()), (None, 60_000));
+        let mut reaper = Reaper::new(reaping, MonotonicMs(0));
+        assert_eq!((reaper.next(at(59_999), || &tree), reaper.deadline_ms()), (None, MonotonicMs(60_000)));
         // Three portions without a candidate, at once one after the other.
         for _ in 0..3 {
-            assert_eq!((reaper.next(at(60_000), || &tree), reaper.deadline_ms()), (None, 60_000));
+            assert_eq!((reaper.next(at(60_000), || &tree), reaper.deadline_ms()), (None, MonotonicMs(60_000)));
         }
         assert_eq!(reaper.next(at(60_000), || &tree).as_deref(), Some("/03498"));
-        assert_eq!((reaper.next(at(60_099), || &tree), reaper.deadline_ms()), (None, 60_100));
+        assert_eq!((reaper.next(at(60_099), || &tree), reaper.deadline_ms()), (None, MonotonicMs(60_100)));
         assert_eq!(reaper.next(at(60_100), || &tree).as_deref(), Some("/03499"));
-        assert_eq!(reaper.deadline_ms(), 120_000, "the next round");
+        assert_eq!(reaper.deadline_ms(), MonotonicMs(120_000), "the next round");
     }
 
     #[test]
     fn a_round_with_more_candidates_than_a_portion_finds_all_of_them() {
         let reaping = Reaping { interval_ms: 1000, max_per_minute: 60_000, max_never_used_ms: 0 };
         let tree = tree(2500, 0);
-        let (mut reaper, mut now_ms, mut found) = (Reaper::new(reaping, 0), 1000, Vec::new());
+        let (mut reaper, mut now_ms, mut found) = (Reaper::new(reaping, MonotonicMs(0)), MonotonicMs(1000), Vec::new());
         while found.len() < 2500 {
-            found.extend(reaper.next(at(now_ms), || &tree));
+            found.extend(reaper.next(at(now_ms.0), || &tree));
             now_ms = reaper.deadline_ms();
         }
         found.sort();

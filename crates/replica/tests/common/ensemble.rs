@@ -12,10 +12,10 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, ByteBuf};
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::request::{CreateRequest, ReconfigRequest, SetDataRequest, WriteRequest};
-use rookeeper_proto::{Epoch, OpCode, Permissions, ServerId, SessionId, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, OpCode, Permissions, ServerId, SessionId, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{
-    Connection, EnsembleSettings, Epochs, Input, Output, ReadFrame, Replica, Serving, Settings, Shared, Store, Stored,
-    Time,
+    Connection, Deadline, EnsembleSettings, Epochs, Input, Output, ReadFrame, Replica, Serving, Settings, Shared,
+    Store, Stored, Time,
 };
 use rookeeper_tree::access::AccessConfig;
 use rookeeper_tree::builder::TreeBuilder;
@@ -70,7 +70,7 @@ struct Wire {
 
 pub struct World {
     pub nodes: Vec<Node>,
-    now_ms: i64,
+    now_ms: MonotonicMs,
     queue: VecDeque<(usize, Input)>,
     /// What of the inputs on their way to a server has to wait.
     holds: Vec<(usize, Kind)>,
@@ -120,7 +120,7 @@ impl World {
         let servers = settings.memberships.committed.members.len();
         let mut world = World {
             nodes: Vec::new(),
-            now_ms: 0,
+            now_ms: MonotonicMs(0),
             queue: VecDeque::new(),
             holds: Vec::new(),
             held: VecDeque::new(),
@@ -163,7 +163,7 @@ impl World {
             access,
             ..Settings::default()
         };
-        let shared = Arc::new(Shared::new(settings, tree, 1_000_000));
+        let shared = Arc::new(Shared::new(settings, tree, WallMs(1_000_000)));
         let settings = EnsembleSettings { me, memberships: disk.memberships.clone(), ..self.settings.clone() };
         let replica = Replica::member(shared.clone(), settings, disk.epochs, self.now());
         Node { shared, replica, alive: true, disk, log: Vec::new(), told: Vec::new(), pongs: Vec::new() }
@@ -179,7 +179,7 @@ impl World {
     }
 
     pub fn now(&self) -> Time {
-        Time { monotonic_ms: self.now_ms, wall_ms: 1_000_000 + self.now_ms }
+        Time { monotonic_ms: self.now_ms, wall_ms: WallMs(1_000_000 + self.now_ms.0) }
     }
 
     /// Carries everything out that can happen without time passing.
@@ -240,9 +240,11 @@ impl World {
         loop {
             self.settle();
             let alive = (0..self.nodes.len()).filter(|node| self.nodes[*node].alive);
-            let next = alive.filter_map(|node| Some((self.nodes[node].replica.deadline_ms()?, node))).min();
-            let Some((due, node)) = next.filter(|(due, _)| *due <= until) else { break };
-            self.now_ms = self.now_ms.max(due);
+            let next = alive.map(|node| (self.nodes[node].replica.deadline(), node)).min();
+            let Some((due, node)) = next.filter(|(due, _)| due.is_due(until)) else { break };
+            if let Deadline::At(due_ms) = due {
+                self.now_ms = self.now_ms.max(due_ms);
+            }
             self.queue.push_back((node, Input::Tick));
         }
         self.now_ms = until;
@@ -489,7 +491,7 @@ impl World {
     pub fn dial_later(&mut self, node: usize, session: SessionId, last_zxid_seen: Zxid) -> Client {
         let id = WatcherId(self.next_connection);
         self.next_connection += 1;
-        let connection = Arc::new(Connection::new(id, "127.0.0.1:4711".parse().unwrap(), self.now_ms, self.now_ms));
+        let connection = Arc::new(Connection::new(id, "127.0.0.1:4711".parse().unwrap(), self.now()));
         self.nodes[node].shared.add_connection(connection.clone());
         let request = ConnectRequest {
             protocol_version: 0,

@@ -15,12 +15,12 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::jute::{self, ByteBuf};
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetDataRequest, WriteRequest};
-use rookeeper_proto::{ErrorCode, OpCode, Permissions, SessionId, TxnRecord, Zxid};
+use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, Permissions, SessionId, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{Connection, Drained, Input, Output, ReadFrame, Replica, Settings, Shared, Time};
 use rookeeper_tree::{Tree, WatcherId};
 
 pub struct World {
-    pub now_ms: i64,
+    pub now_ms: MonotonicMs,
     pub replica: Replica,
     pub shared: Arc<Shared>,
     /// What the log was asked to keep.
@@ -43,16 +43,19 @@ impl World {
     }
 
     pub fn with(settings: Settings, tree: Tree) -> World {
-        let now = Time { monotonic_ms: 0, wall_ms: 1_000_000 };
+        let now = Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(1_000_000) };
         let shared = Arc::new(Shared::new(settings, tree, now.wall_ms));
         let replica = Replica::new(shared.clone(), now);
         let (log, unsynced, notices) = Default::default();
-        World { now_ms: 0, replica, shared, log, unsynced, next_connection: 1, notices }
+        World { now_ms: MonotonicMs(0), replica, shared, log, unsynced, next_connection: 1, notices }
+    }
+
+    pub fn now(&self) -> Time {
+        Time { monotonic_ms: self.now_ms, wall_ms: WallMs(1_000_000 + self.now_ms.0) }
     }
 
     pub fn handle(&mut self, input: Input) {
-        let now = Time { monotonic_ms: self.now_ms, wall_ms: 1_000_000 + self.now_ms };
-        self.replica.handle(now, input);
+        self.replica.handle(self.now(), input);
         while let Some(output) = self.replica.poll() {
             match output {
                 Output::Append(record) => {
@@ -94,7 +97,7 @@ impl World {
         let (id, peer) = (WatcherId(self.next_connection), peer.parse().expect("an address"));
         self.next_connection += 1;
         let budget = self.shared.budget.clone();
-        let connection = Arc::new(Connection::within(budget, id, peer, self.now_ms, self.now_ms));
+        let connection = Arc::new(Connection::within(budget, id, peer, self.now()));
         self.shared.add_connection(connection.clone());
         connection
     }

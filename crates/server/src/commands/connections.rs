@@ -43,7 +43,7 @@ fn write_line(page: &mut Page<'_>, connection: &ClientConnection, is_asking: boo
 
 fn write_session(page: &mut Page<'_>, session: &ClientSession) -> fmt::Result {
     let last_op = session.last_op.map_or("NA", OpCode::four_letters);
-    write!(page, ",sid={},lop={last_op},est={},to={}", session.id, session.established_ms, session.timeout_ms)?;
+    write!(page, ",sid={},lop={last_op},est={},to={}", session.id, session.established_ms.0, session.timeout_ms)?;
     if let Some(last_cxid) = session.last_cxid {
         write!(page, ",lcxid=0x{last_cxid:x}")?;
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rookeeper_proto::SessionId;
+use rookeeper_proto::{MonotonicMs, SessionId};
 use rookeeper_replica::{Connection, Serving, Time};
 
 use super::{Page, Question};
@@ -32,7 +32,7 @@ pub(super) fn dump_at(page: &mut Page<'_>, question: &Question<'_>, now: Time, z
 fn write_sessions(page: &mut Page<'_>, question: &Question<'_>, now: Time, zone: &TimeZone) -> fmt::Result {
     let sessions = sessions::all(question.context, &mut |bytes| page.gathered(bytes))?;
     let by_due = |is_shown: &dyn Fn(&Session) -> bool| {
-        let mut by_due: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
+        let mut by_due: BTreeMap<MonotonicMs, Vec<SessionId>> = BTreeMap::new();
         for session in sessions.iter().filter(|session| is_shown(session)) {
             by_due.entry(session.due_ms).or_default().push(session.id);
         }
@@ -67,7 +67,7 @@ fn write_connection(page: &mut Page<'_>, connection: &Arc<Connection>) -> fmt::R
 
 fn write_by_due<T>(
     page: &mut Page<'_>,
-    by_due: &BTreeMap<i64, Vec<T>>,
+    by_due: &BTreeMap<MonotonicMs, Vec<T>>,
     write: fn(&mut Page<'_>, &T) -> fmt::Result,
     now: Time,
     zone: &TimeZone,
@@ -75,7 +75,7 @@ fn write_by_due<T>(
     let count: usize = by_due.values().map(Vec::len).sum();
     writeln!(page, "Sets ({})/({count}):", by_due.len())?;
     for (due_ms, members) in by_due {
-        let due = date(now.wall_ms.saturating_add(due_ms.saturating_sub(now.monotonic_ms)), zone);
+        let due = date(now.wall_ms.0.saturating_add(*due_ms - now.monotonic_ms), zone);
         writeln!(page, "{} expire at {due}:", members.len())?;
         for member in members {
             page.write_str("\t")?;

@@ -10,7 +10,7 @@ use rookeeper_proto::acl::AclRequest;
 use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::jute::ByteBuf;
 use rookeeper_proto::request::{CreateRequest, SetDataRequest, WriteRequest};
-use rookeeper_proto::{OpCode, Permissions, SessionId, Zxid};
+use rookeeper_proto::{MonotonicMs, OpCode, Permissions, SessionId, WallMs, Zxid};
 use rookeeper_replica::{Connection, Input, Output, Replica, Settings, Shared, Time};
 use rookeeper_tree::{Tree, WatchKind, WatcherId};
 use tokio::sync::mpsc;
@@ -70,8 +70,8 @@ impl World {
         };
         change(&mut settings);
         // The first session id of the recordings was made from this.
-        let shared = Arc::new(Shared::new(settings, Tree::new(), 0x11e51b));
-        let now = Time { monotonic_ms: 7000, wall_ms: START_WALL_MS + 7000 };
+        let shared = Arc::new(Shared::new(settings, Tree::new(), WallMs(0x11e51b)));
+        let now = Time { monotonic_ms: MonotonicMs(7000), wall_ms: WallMs(START_WALL_MS + 7000) };
         let replica = Replica::new(shared.clone(), now);
         let (inputs, _) = mpsc::channel(1);
         let context = Context::new(config, shared, Clock::start(), inputs, 33_000, Arc::new(Figures::default()));
@@ -170,7 +170,7 @@ pub(super) fn dump_of(world: &World, view: &View) -> String {
 
 fn connection(shared: &Shared, id: u64, port: u16, now: Time) -> Arc<Connection> {
     let peer = ([127, 0, 0, 1], port).into();
-    Arc::new(Connection::within(shared.budget.clone(), WatcherId(id), peer, now.monotonic_ms, now.wall_ms))
+    Arc::new(Connection::within(shared.budget.clone(), WatcherId(id), peer, now))
 }
 
 /// The recorded version is another one, of course.
@@ -283,9 +283,9 @@ fn cons_is_the_recorded_one_and_crst_makes_it_new() {
     let mut world = World::new();
     world.context.shared.remove_connection(&world.asking);
     world.asking = world.accept(3, 59_398);
-    world.now.wall_ms = 1_795_399_129_307;
+    world.now.wall_ms = WallMs(1_795_399_129_307);
     let first = world.connect(1, 59_374, 40_000);
-    world.now.wall_ms = 1_795_399_129_333;
+    world.now.wall_ms = WallMs(1_795_399_129_333);
     let second = world.connect(2, 59_380, 20_000);
     for (connection, packets, op, cxid, zxid, times, latencies) in [
         (&first, 251, i32::MIN, 0xfa, 0x33, 1_237_726, [2, 0, 16, 115]),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{MonotonicMs, ServerId};
 use rookeeper_zab::Membership;
 
 /// An election is over before; what takes longer is worth a line.
@@ -16,13 +16,13 @@ const EVERY_MS: i64 = 60_000;
 /// How long nobody has been served.
 #[derive(Debug, Default)]
 pub(crate) struct Absence {
-    since_ms: Option<i64>,
-    said_ms: Option<i64>,
+    since_ms: Option<MonotonicMs>,
+    said_ms: Option<MonotonicMs>,
 }
 
 impl Absence {
     /// Looks at whether clients are served. Returns for how long they have not been, where it is time to say so.
-    pub fn look(&mut self, serves: bool, now_ms: i64) -> Option<i64> {
+    pub fn look(&mut self, serves: bool, now_ms: MonotonicMs) -> Option<i64> {
         if serves {
             *self = Absence::default();
             return None;
@@ -75,13 +75,13 @@ mod tests {
     #[test]
     fn it_is_said_after_a_moment_and_then_every_minute() {
         let mut absence = Absence::default();
-        assert_eq!(absence.look(true, 0), None);
+        assert_eq!(absence.look(true, MonotonicMs(0)), None);
         let said: Vec<(i64, i64)> =
-            (10..200).filter_map(|second| Some((second, absence.look(false, second * 1000)?))).collect();
+            (10..200).filter_map(|second| Some((second, absence.look(false, MonotonicMs(second * 1000))?))).collect();
         assert_eq!(said, [(25, 15_000), (85, 75_000), (145, 135_000)]);
-        assert_eq!(absence.look(true, 200_000), None);
-        assert_eq!(absence.look(false, 210_000), None);
-        assert_eq!(absence.look(false, 225_000), Some(15_000));
+        assert_eq!(absence.look(true, MonotonicMs(200_000)), None);
+        assert_eq!(absence.look(false, MonotonicMs(210_000)), None);
+        assert_eq!(absence.look(false, MonotonicMs(225_000)), Some(15_000));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A thread says when it begins something that may take long and when it waits for work again. That costs it one store without order, so it
 //! may be done on the way of every request.
 
+use rookeeper_proto::MonotonicMs;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,9 +23,9 @@ impl Activity {
         Activity { since_ms: AtomicI64::new(IDLE) }
     }
 
-    /// The thread takes up work, at this monotonic millisecond.
-    pub fn begin(&self, now_ms: i64) {
-        self.since_ms.store(now_ms, Relaxed);
+    /// The thread takes up work at this time.
+    pub fn begin(&self, now_ms: MonotonicMs) {
+        self.since_ms.store(now_ms.0, Relaxed);
     }
 
     /// The thread is done with its work, and waits.
@@ -32,11 +33,11 @@ impl Activity {
         self.since_ms.store(IDLE, Relaxed);
     }
 
-    /// What the thread does, for the report to operators; `now_ms` is monotonic.
-    pub fn told(&self, now_ms: i64) -> String {
+    /// What the thread does, for the report to operators.
+    pub fn told(&self, now_ms: MonotonicMs) -> String {
         match self.since_ms.load(Relaxed) {
             IDLE => "waits for something to do".to_owned(),
-            since_ms => format!("is busy with one thing for {} ms", now_ms - since_ms),
+            since_ms => format!("is busy with one thing for {} ms", now_ms - MonotonicMs(since_ms)),
         }
     }
 }
@@ -64,10 +65,10 @@ mod tests {
     #[test]
     fn a_thread_is_busy_from_begin_to_end() {
         let activity = Activity::new();
-        assert_eq!(activity.told(5), "waits for something to do");
-        activity.begin(5);
-        assert_eq!(activity.told(12), "is busy with one thing for 7 ms");
+        assert_eq!(activity.told(MonotonicMs(5)), "waits for something to do");
+        activity.begin(MonotonicMs(5));
+        assert_eq!(activity.told(MonotonicMs(12)), "is busy with one thing for 7 ms");
         activity.end();
-        assert_eq!(activity.told(20), "waits for something to do");
+        assert_eq!(activity.told(MonotonicMs(20)), "waits for something to do");
     }
 }

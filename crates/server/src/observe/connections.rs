@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_proto::{OpCode, SessionId, Zxid};
+use rookeeper_proto::{MonotonicMs, OpCode, SessionId, WallMs, Zxid};
 use rookeeper_replica::Connection;
 
 use crate::context::Context;
@@ -29,7 +29,7 @@ pub(crate) struct ClientSession {
     pub id: SessionId,
     pub timeout_ms: i32,
     /// Milliseconds since 1970.
-    pub established_ms: i64,
+    pub established_ms: WallMs,
     /// None before the first request that was answered.
     pub last_op: Option<OpCode>,
     pub last_cxid: Option<i32>,
@@ -82,16 +82,17 @@ impl ClientSession {
 
 /// Connections by the monotonic millisecond at which they would be closed if nothing more came from them, in steps as wide as the time that
 /// a connection without a session has.
-pub(crate) fn by_due_ms(context: &Context) -> BTreeMap<i64, Vec<Arc<Connection>>> {
+pub(crate) fn by_due_ms(context: &Context) -> BTreeMap<MonotonicMs, Vec<Arc<Connection>>> {
     let sessionless_ms = i64::from(context.config.client.sessionless_connection_timeout_ms.max(1));
-    let mut due: BTreeMap<i64, Vec<Arc<Connection>>> = BTreeMap::new();
+    let mut due: BTreeMap<MonotonicMs, Vec<Arc<Connection>>> = BTreeMap::new();
     for connection in context.shared.connections() {
         let timeout_ms = match connection.is_established() {
             true => i64::from(connection.timeout_ms()),
             false => sessionless_ms,
         };
-        let due_ms = ((connection.last_heard_ms() + timeout_ms) / sessionless_ms + 1) * sessionless_ms;
-        due.entry(due_ms).or_default().push(connection);
+        let MonotonicMs(over_ms) = connection.last_heard_ms() + timeout_ms;
+        let due_ms = (over_ms / sessionless_ms + 1) * sessionless_ms;
+        due.entry(MonotonicMs(due_ms)).or_default().push(connection);
     }
     due
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{MonotonicMs, ServerId};
 use rookeeper_replica::{LeaderStatus, ServerRole, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
 use rookeeper_tree::NamespaceQuota;
 
@@ -160,7 +160,7 @@ pub(crate) struct Facts<'a> {
     pub statistics: &'a Statistics,
     pub figures: &'a Figures,
     /// In the time of [`LeaderStatus::since_ms`].
-    pub now_ms: i64,
+    pub now_ms: MonotonicMs,
     pub uptime_ms: i64,
     pub connections: usize,
     pub outstanding: usize,

@@ -19,6 +19,7 @@ use crate::logging;
 use crate::observe::activity::Activities;
 use crate::ports::quorum::LinkView;
 use crate::version;
+use rookeeper_proto::MonotonicMs;
 
 /// Clients that are named; of more there is a number.
 const MAX_NAMED: usize = 10;
@@ -110,7 +111,7 @@ fn waiting(context: &Context) -> Vec<String> {
     let now_ms = context.clock.monotonic_ms();
     let mut waiting: Vec<Arc<Connection>> = context.shared.connections();
     waiting.retain(|connection| connection.in_flight() > 0);
-    let answered_ms = |connection: &Connection| connection.statistics.last_response_ms.load(Relaxed);
+    let answered_ms = |connection: &Connection| MonotonicMs(connection.statistics.last_response_ms.load(Relaxed));
     waiting.sort_by_cached_key(|connection| answered_ms(connection));
     let mut lines: Vec<String> = waiting
         .iter()

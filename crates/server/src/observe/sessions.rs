@@ -1,6 +1,6 @@
 //! Which sessions live, and which ephemeral nodes are theirs.
 
-use rookeeper_proto::SessionId;
+use rookeeper_proto::{MonotonicMs, SessionId};
 
 use super::{Gathered, NotWanted};
 use crate::context::Context;
@@ -18,7 +18,7 @@ pub(crate) struct Session {
     pub is_local: bool,
     pub timeout_ms: i32,
     /// The monotonic millisecond at which it expires if nothing more is heard of it. Only who decides about a session knows that.
-    pub due_ms: i64,
+    pub due_ms: MonotonicMs,
 }
 
 /// All sessions in the order of their ids.

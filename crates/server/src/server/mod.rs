@@ -218,7 +218,7 @@ fn tell_ready(context: &Context, address: Option<SocketAddr>, found: &Found) {
         context.config.directories.data_dir.display(),
         context.config.directories.data_log_dir.display(),
         took.as_millis(),
-        context.clock.monotonic_ms(),
+        context.clock.uptime_ms(),
     );
 }
 

@@ -122,6 +122,8 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio::time::sleep;
 
+    use rookeeper_proto::WallMs;
+
     use super::*;
 
     fn starting() -> (Starting, mpsc::UnboundedReceiver<String>) {
@@ -171,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_member_is_not_told_of_any_more_once_it_serves() {
         let (starting, mut lines) = starting();
-        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), WallMs(0)));
         assert_ne!(shared.status_board.serving(), Serving::Nobody);
         starting.until_served(shared);
         sleep(60 * SECOND).await;

@@ -120,8 +120,8 @@ impl ReplicaThread {
         // A member has outputs before anything happens.
         let mut going = self.carry_out(&mut records);
         while going && (open || (self.ensemble.is_none() && self.replica.in_flight() > 0)) {
-            let due_ms = self.replica.deadline_ms().map_or(pulse.due_ms(), |due_ms| due_ms.min(pulse.due_ms()));
-            let deadline = Some(self.clock.instant(due_ms));
+            let due_ms = self.replica.deadline().at_latest(pulse.due_ms());
+            let deadline = Some(due_ms.map_or_else(tokio::time::Instant::now, |due_ms| self.clock.instant(due_ms)));
             let listening = self.storage.waiting_bytes() < MAX_UNWRITTEN_BYTES;
             let accepting = open
                 && listening

@@ -154,7 +154,7 @@ impl StorageThread {
 #[cfg(test)]
 mod tests {
     use rookeeper_proto::txn::{CreateKind, CreateTxn};
-    use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord};
+    use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord, WallMs};
     use rookeeper_proto::{Epoch, Zxid};
     use rookeeper_replica::{Settings, Shared, Stored};
     use rookeeper_storage::{Batching, Files, StorageWorker};
@@ -247,9 +247,9 @@ mod tests {
         for record in (1..=9).map(create) {
             tree.apply(&record.header, record.txn, &mut Vec::new());
         }
-        let shared = Arc::new(Shared::new(Settings::default(), tree, 0));
+        let shared = Arc::new(Shared::new(Settings::default(), tree, WallMs(0)));
         // Every database begins with a snapshot.
-        let empty = Shared::new(Settings::default(), Tree::with_seed(1), 0);
+        let empty = Shared::new(Settings::default(), Tree::with_seed(1), WallMs(0));
         files.install_snapshot(&empty, Zxid::ZERO).unwrap();
         let zxid = |counter| Zxid::new(1, counter);
         let answers = run(&files, &shared, Zxid::ZERO, |queue| {
@@ -300,7 +300,7 @@ mod tests {
     fn whoever_asks_waits_for_the_disk_itself_only_where_nothing_is_overtaken() {
         let directory = tempfile::tempdir().unwrap();
         let files = files_of_test(directory.path());
-        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), WallMs(0)));
         files.install_snapshot(&shared, Zxid::ZERO).unwrap();
         let (queue, thread, mut received) = storage(None, &files, &shared, Zxid::ZERO);
         let synced = |answer: Result<Option<Input>, StorageError>| match answer.unwrap() {
@@ -333,7 +333,7 @@ mod tests {
     fn a_snapshot_of_another_tree_ends_the_process() {
         let directory = tempfile::tempdir().unwrap();
         let files = files_of_test(directory.path());
-        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), WallMs(0)));
         let answers = run(&files, &shared, Zxid::new(1, 3), |queue| {
             queue.store(Store::InstallSnapshot { zxid: Zxid::new(1, 9) });
             queue.store(Store::CurrentEpoch { epoch: Epoch(7), membership: None });
@@ -355,7 +355,7 @@ mod tests {
             })
         };
         let (files, next) = (files_of_test(directory.path()), configuration.join("zoo.cfg.dynamic.next"));
-        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), WallMs(0)));
         let membership = Membership::parse_text("server.1=a:1:2:participant;3\nversion=9", false).unwrap();
         let enter = || {
             let store = Store::CurrentEpoch { epoch: Epoch(2), membership: Some(membership.clone()) };
@@ -382,7 +382,7 @@ mod tests {
     fn nothing_is_answered_for_once_the_directory_was_taken_away() {
         let directory = tempfile::tempdir().unwrap();
         let files = files_of_test(directory.path());
-        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), WallMs(0)));
         files.install_snapshot(&shared, Zxid::ZERO).unwrap();
         // The log is elsewhere, so nobody else would notice.
         let version_dir = directory.path().join("version-2");

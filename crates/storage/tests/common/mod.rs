@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{Acl, Epoch, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Acl, Epoch, SessionId, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{Input, Settings, Shared, Store, Stored};
 use rookeeper_storage::{Batching, FileOptions, Files, Job, LogPosition, Next, Start, StorageError, StorageWorker};
 use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
@@ -53,7 +53,7 @@ pub fn tree_of(count: u32) -> Tree {
 }
 
 pub fn shared(tree: Tree) -> Arc<Shared> {
-    Arc::new(Shared::new(Settings::default(), tree, 0))
+    Arc::new(Shared::new(Settings::default(), tree, WallMs(0)))
 }
 
 pub fn directories(disk: &SimDisk) -> Directories {

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 
 use self::received_votes::ReceivedVotes;
 use self::search::Search;
@@ -105,7 +105,7 @@ pub struct Election {
     /// Servers without a vote that asked during the search.
     askers: BTreeSet<ServerId>,
     /// Start of the window, and answers in it.
-    answers: BTreeMap<ServerId, (i64, u32)>,
+    answers: BTreeMap<ServerId, (MonotonicMs, u32)>,
     /// The newest version of a membership that was handed out.
     newest_version: Zxid,
     led_elsewhere: Option<ServerId>,
@@ -113,7 +113,7 @@ pub struct Election {
     tried_in_vain: bool,
     /// The leader that was lost, between [`Election::pause`] and [`Election::look`].
     left: Option<ServerId>,
-    now_ms: i64,
+    now_ms: MonotonicMs,
     outputs: VecDeque<ElectionOutput>,
 }
 
@@ -122,7 +122,7 @@ pub struct Election {
 struct Refusal {
     /// What it said of itself until then. Only something else, or time, makes it worth another try.
     claim: Option<Vote>,
-    until_ms: Option<i64>,
+    until_ms: Option<MonotonicMs>,
 }
 
 impl Election {
@@ -146,7 +146,7 @@ impl Election {
             led_elsewhere: None,
             tried_in_vain: false,
             left: None,
-            now_ms: 0,
+            now_ms: MonotonicMs::ZERO,
             outputs: VecDeque::new(),
         };
         election.vote = election.own_vote();
@@ -154,7 +154,7 @@ impl Election {
     }
 
     /// A vote arrived.
-    pub fn receive(&mut self, now_ms: i64, from: ServerId, notification: Notification) {
+    pub fn receive(&mut self, now_ms: MonotonicMs, from: ServerId, notification: Notification) {
         self.now_ms = now_ms;
         if from == self.settings.me {
             return;
@@ -184,7 +184,7 @@ impl Election {
     }
 
     /// There is a new connection to the server: it learns what this server wants now.
-    pub fn link_up(&mut self, now_ms: i64, server: ServerId) {
+    pub fn link_up(&mut self, now_ms: MonotonicMs, server: ServerId) {
         self.now_ms = now_ms;
         self.answers.remove(&server);
         if server != self.settings.me && self.memberships.is_voter(server) {
@@ -197,7 +197,7 @@ impl Election {
     }
 
     /// The connection ended, or none could be made: this voter is not waited for.
-    pub fn link_down(&mut self, now_ms: i64, server: ServerId) {
+    pub fn link_down(&mut self, now_ms: MonotonicMs, server: ServerId) {
         self.now_ms = now_ms;
         if self.memberships.is_voter(server) {
             self.received.link_down(server);
@@ -206,7 +206,7 @@ impl Election {
     }
 
     /// Time has passed: to be called when [`Election::deadline_ms`] is due.
-    pub fn tick(&mut self, now_ms: i64) {
+    pub fn tick(&mut self, now_ms: MonotonicMs) {
         self.now_ms = now_ms;
         self.repeat_vote();
         self.conclude();

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rookeeper_proto::ServerId;
 use rookeeper_proto::election::PeerState;
+use rookeeper_proto::{MonotonicMs, ServerId};
 
 use super::Vote;
 use crate::membership::Memberships;
@@ -15,7 +15,7 @@ use crate::membership::Memberships;
 pub(super) struct LastVote {
     pub(super) state: PeerState,
     pub(super) vote: Vote,
-    pub(super) heard_ms: i64,
+    pub(super) heard_ms: MonotonicMs,
     /// Whether the voter wants this now. The first vote on a connection may be an old one: the original sends again what it sent last, however long
     /// ago that was.
     fresh: bool,
@@ -67,7 +67,7 @@ impl ReceivedVotes {
         self.links.get(&voter) == Some(&Link::Down)
     }
 
-    pub(super) fn hear(&mut self, now_ms: i64, voter: ServerId, state: PeerState, vote: Vote) -> News {
+    pub(super) fn hear(&mut self, now_ms: MonotonicMs, voter: ServerId, state: PeerState, vote: Vote) -> News {
         let fresh = self.links.insert(voter, Link::Up { heard: true }) != Some(Link::Up { heard: false });
         let news = match self.words.get(&voter) {
             Some(last) if last.state == state && last.vote == vote => News::Repeated,
@@ -110,7 +110,7 @@ impl ReceivedVotes {
         self.words.keys().copied().filter(|voter| self.agrees(*voter, vote)).collect()
     }
 
-    pub(super) fn agreed_since(&self, since_ms: i64, voter: ServerId, vote: &Vote) -> bool {
+    pub(super) fn agreed_since(&self, since_ms: MonotonicMs, voter: ServerId, vote: &Vote) -> bool {
         self.agrees(voter, vote) && self.words.get(&voter).is_some_and(|word| word.heard_ms >= since_ms)
     }
 
@@ -133,7 +133,7 @@ impl ReceivedVotes {
         &self,
         memberships: &Memberships,
         supporters: &BTreeSet<ServerId>,
-        since_ms: Option<i64>,
+        since_ms: Option<MonotonicMs>,
         trusted: impl Fn(ServerId, &Vote) -> bool,
     ) -> Option<(ServerId, Vote)> {
         let recent = || self.words.iter().filter(|(_, word)| word.is_settled() && Some(word.heard_ms) >= since_ms);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rookeeper_proto::election::PeerState;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, Zxid};
 
 use super::received_votes::News;
 use super::{Candidacy, Election, ElectionOutput, RECENT_MS, REFUSED_MS, Vote};
@@ -22,20 +22,20 @@ const PATIENCE_MS: i64 = 1000;
 
 #[derive(Debug)]
 pub(super) struct Search {
-    since_ms: i64,
+    since_ms: MonotonicMs,
     /// This server led before the search, and too few followed.
     gives_way: bool,
     interval_ms: i64,
-    repeat_ms: i64,
+    repeat_ms: MonotonicMs,
     /// When a quorum of equal votes has waited long enough.
-    finalize_ms: Option<i64>,
+    finalize_ms: Option<MonotonicMs>,
     /// When each voter was told our vote.
-    told_ms: BTreeMap<ServerId, i64>,
+    told_ms: BTreeMap<ServerId, MonotonicMs>,
 }
 
 impl Election {
     /// Begins a new round.
-    pub fn look(&mut self, now_ms: i64, candidacy: Candidacy) {
+    pub fn look(&mut self, now_ms: MonotonicMs, candidacy: Candidacy) {
         self.now_ms = now_ms;
         self.candidacy = candidacy;
         self.round = self.round.saturating_add(1);
@@ -51,7 +51,7 @@ impl Election {
             since_ms: now_ms,
             gives_way: std::mem::take(&mut self.tried_in_vain),
             interval_ms,
-            repeat_ms: now_ms.saturating_add(interval_ms),
+            repeat_ms: now_ms + interval_ms,
             finalize_ms: None,
             told_ms: BTreeMap::new(),
         });
@@ -59,7 +59,7 @@ impl Election {
     }
 
     /// When something happens if nothing is heard until then.
-    pub fn deadline_ms(&self) -> Option<i64> {
+    pub fn deadline_ms(&self) -> Option<MonotonicMs> {
         let search = self.search.as_ref()?;
         let trust = self.refusals.values().filter_map(|refusal| refusal.until_ms).filter(|until| *until > self.now_ms);
         trust.chain(search.finalize_ms).chain([search.repeat_ms]).min()
@@ -167,7 +167,7 @@ impl Election {
         let interval_ms = self.settings.notification_interval_ms.0;
         if let Some(search) = &mut self.search {
             search.interval_ms = interval_ms;
-            search.repeat_ms = search.repeat_ms.min(self.now_ms.saturating_add(interval_ms));
+            search.repeat_ms = search.repeat_ms.min(self.now_ms + interval_ms);
         }
     }
 
@@ -180,7 +180,7 @@ impl Election {
 
     fn was_told_long_ago(&self, server: ServerId) -> bool {
         let told_ms = self.search.as_ref().and_then(|search| search.told_ms.get(&server));
-        told_ms.is_none_or(|told_ms| self.now_ms - told_ms >= self.settings.notification_interval_ms.0)
+        told_ms.is_none_or(|told_ms| self.now_ms - *told_ms >= self.settings.notification_interval_ms.0)
     }
 
     fn others(&self) -> BTreeSet<ServerId> {
@@ -202,7 +202,7 @@ impl Election {
         } else if others.iter().any(|voter| !self.received.is_linked(*voter)) {
             longest_ms = longest_ms.min(UNREACHED_INTERVAL_MS);
         }
-        let since_ms = self.now_ms.saturating_sub(self.settings.finalize_wait_ms.saturating_mul(2));
+        let since_ms = self.now_ms - self.settings.finalize_wait_ms.saturating_mul(2);
         for voter in others {
             if !self.received.agreed_since(since_ms, voter, &self.vote) {
                 self.send_vote(voter);
@@ -210,7 +210,7 @@ impl Election {
         }
         if let Some(search) = &mut self.search {
             search.interval_ms = search.interval_ms.saturating_mul(2).min(longest_ms);
-            search.repeat_ms = self.now_ms.saturating_add(search.interval_ms);
+            search.repeat_ms = self.now_ms + search.interval_ms;
         }
     }
 
@@ -218,7 +218,7 @@ impl Election {
     pub(super) fn conclude(&mut self) {
         let now_ms = self.now_ms;
         for refusal in self.refusals.values_mut() {
-            refusal.until_ms.get_or_insert(now_ms.saturating_add(REFUSED_MS));
+            refusal.until_ms.get_or_insert(now_ms + REFUSED_MS);
         }
         if let Some((leader, vote)) = self.established_leader() {
             return self.finish(leader, vote);
@@ -230,7 +230,7 @@ impl Election {
             return;
         };
         let claim = self.received.claim(leader).filter(|claim| claim.election_epoch == self.round).cloned();
-        let wait_until_ms = now_ms.saturating_add(self.settings.finalize_wait_ms);
+        let wait_until_ms = now_ms + self.settings.finalize_wait_ms;
         let Some(search) = &mut self.search else { return };
         let waited = now_ms >= *search.finalize_ms.get_or_insert(wait_until_ms);
         if let Some(claim) = claim {

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{ServerId, SessionId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, SessionId, Zxid};
 
 use super::learner_link::Stage;
 use super::proposals::Proposal;
@@ -41,17 +41,17 @@ impl Leader {
     }
 
     /// Sends a transaction to everybody who follows.
-    pub fn propose(&mut self, now_ms: i64, record: &Record) {
+    pub fn propose(&mut self, now_ms: MonotonicMs, record: &Record) {
         self.register(now_ms, record, None);
     }
 
     /// The same for a change of the members: from here on both memberships must agree.
-    pub fn propose_reconfig(&mut self, now_ms: i64, record: &Record, membership: Membership) {
+    pub fn propose_reconfig(&mut self, now_ms: MonotonicMs, record: &Record, membership: Membership) {
         self.memberships = Memberships::new(self.memberships.committed.clone(), membership.clone()).into();
         self.register(now_ms, record, Some(membership));
     }
 
-    fn register(&mut self, now_ms: i64, record: &Record, membership: Option<Membership>) {
+    fn register(&mut self, now_ms: MonotonicMs, record: &Record, membership: Option<Membership>) {
         self.proposals.propose(record.clone(), self.memberships.clone(), membership);
         if self.phase == Phase::Over {
             // It keeps its place in this server's history; the next leader decides about it.
@@ -64,7 +64,7 @@ impl Leader {
     }
 
     /// This server has everything up to `zxid` on disk.
-    pub fn synced(&mut self, _now_ms: i64, zxid: Zxid) {
+    pub fn synced(&mut self, _now_ms: MonotonicMs, zxid: Zxid) {
         if self.phase == Phase::Broadcasting {
             self.proposals.acknowledge(self.settings.me, zxid.min(self.proposals.proposed()));
             self.commit();
@@ -72,7 +72,7 @@ impl Leader {
     }
 
     /// A learner has everything up to `zxid` on disk.
-    pub(super) fn on_ack(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
+    pub(super) fn on_ack(&mut self, now_ms: MonotonicMs, id: LinkId, zxid: Zxid) {
         // The ack of UPTODATE, and late ones for what was sent as history.
         if zxid.counter() == 0 || zxid.epoch() != self.epoch {
             return;
@@ -204,8 +204,8 @@ mod tests {
 
     fn proposes(leader: &mut Leader) -> Vec<LeaderOutput> {
         let record = Record::new(leader.next_zxid(), b"");
-        leader.propose(0, &record);
-        leader.synced(0, record.zxid);
+        leader.propose(MonotonicMs::ZERO, &record);
+        leader.synced(MonotonicMs::ZERO, record.zxid);
         std::iter::from_fn(|| leader.poll()).collect()
     }
 
@@ -229,9 +229,9 @@ mod tests {
         let mut busy = leader(rollover.last - 2);
         for last in [false, true] {
             let (first, second) = (Record::new(busy.next_zxid(), b""), busy.next_zxid().next());
-            busy.propose(0, &first);
-            busy.propose(0, &Record::new(second.expect("there are numbers left"), b""));
-            busy.synced(0, first.zxid);
+            busy.propose(MonotonicMs::ZERO, &first);
+            busy.propose(MonotonicMs::ZERO, &Record::new(second.expect("there are numbers left"), b""));
+            busy.synced(MonotonicMs::ZERO, first.zxid);
             let ended =
                 std::iter::from_fn(|| busy.poll()).any(|output| matches!(output, LeaderOutput::StepDown { .. }));
             assert!(ended, "at the latest here ({last})");

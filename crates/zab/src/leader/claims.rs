@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 
 use super::learner_link::{Identity, LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
@@ -39,9 +39,9 @@ pub(super) struct Claims {
     /// The last vote of each voter that looks for a leader: the epoch of a history, and its end. Its own is no newer than that.
     votes: BTreeMap<ServerId, (Option<Epoch>, Option<Zxid>)>,
     /// When it was last said that a server is turned away, and how often it was since then.
-    turned_away: BTreeMap<ServerId, (i64, u64)>,
+    turned_away: BTreeMap<ServerId, (MonotonicMs, u64)>,
     /// Not before this another epoch is begun for the sake of a single voter.
-    pub yields_from_ms: i64,
+    pub yields_from_ms: Option<MonotonicMs>,
     /// Whether a link may be waiting for the end of an older one.
     contested: bool,
     /// A link has ended for which another one of the same server has waited.
@@ -57,8 +57,8 @@ impl Leader {
     }
 
     /// Before this time no other epoch is begun for the sake of a single voter.
-    pub fn yields_from(&mut self, at_ms: i64) {
-        self.claims.yields_from_ms = at_ms;
+    pub fn yields_from(&mut self, at_ms: MonotonicMs) {
+        self.claims.yields_from_ms = Some(at_ms);
     }
 
     /// Why an epoch that a learner says it has accepted is not believed, if it is not.
@@ -77,18 +77,18 @@ impl Leader {
     }
 
     /// A learner has accepted a newer epoch than this leader's, and can't follow it.
-    pub(super) fn turn_away(&mut self, now_ms: i64, id: LinkId, accepted: Epoch) {
+    pub(super) fn turn_away(&mut self, now_ms: MonotonicMs, id: LinkId, accepted: Epoch) {
         let epoch = self.epoch;
         let Some(Identity { server, .. }) = self.links.get(&id).and_then(|link| link.identity) else { return };
         let vote = self.claims.votes.get(&server).copied();
         let is_ahead = vote.map(|vote| vote > (Some(epoch), Some(self.proposals.proposed())));
         let believed = self.doubt(server, accepted).is_none() && self.registered_link_of(server).is_none();
-        let since_ms = self.claims.yields_from_ms.max(self.phase_began_ms + self.sync_limit_ms());
+        let since_ms = self.claims.yields_from_ms.max(Some(self.phase_began_ms + self.sync_limit_ms()));
         if self.phase == Phase::Broadcasting
             && self.voter_at(id).is_some()
             && is_ahead == Some(false)
             && believed
-            && now_ms >= since_ms
+            && Some(now_ms) >= since_ms
         {
             self.outputs.push_back(LeaderOutput::Yielded);
             self.step_down(StepDownReason::Yields { server, accepted }, None);
@@ -105,7 +105,7 @@ impl Leader {
     }
 
     /// Ends a link with a line in the log, unless there was one about the same server just now.
-    fn drop_and_say_rarely(&mut self, now_ms: i64, id: LinkId, server: ServerId, why: DropReason) {
+    fn drop_and_say_rarely(&mut self, now_ms: MonotonicMs, id: LinkId, server: ServerId, why: DropReason) {
         let turned_away = &mut self.claims.turned_away;
         if turned_away.len() >= MAX_CLAIMS {
             turned_away.retain(|_, (said_ms, _)| now_ms - *said_ms < REPEAT_WARNING_MS);
@@ -187,7 +187,7 @@ impl Leader {
     }
 
     /// A link has answered its pings up to this number.
-    pub(super) fn refuse_doubles(&mut self, now_ms: i64, answered: LinkId, number: u64) {
+    pub(super) fn refuse_doubles(&mut self, now_ms: MonotonicMs, answered: LinkId, number: u64) {
         if !self.claims.contested {
             return;
         }

@@ -10,7 +10,7 @@
 //! Counterpart in the original: `Leader.getEpochToPropose`, `waitForEpochAck`, `waitForNewLeaderAck`, `LearnerHandler.run`.
 
 use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket};
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 
 use super::learner_link::{Identity, Serving, Stage};
 use super::{Leader, LeaderOutput, Phase};
@@ -23,7 +23,7 @@ impl Leader {
     /// A learner says who it is.
     pub(super) fn on_learner_info(
         &mut self,
-        now_ms: i64,
+        now_ms: MonotonicMs,
         id: LinkId,
         accepted: Epoch,
         info: LearnerInfo,
@@ -87,7 +87,7 @@ impl Leader {
     }
 
     /// The epoch is this server's promise now and can be told.
-    pub fn accepted_epoch_stored(&mut self, now_ms: i64, epoch: Epoch) {
+    pub fn accepted_epoch_stored(&mut self, now_ms: MonotonicMs, epoch: Epoch) {
         if self.phase != Phase::Accepting || epoch != self.epoch {
             return;
         }
@@ -125,7 +125,7 @@ impl Leader {
     /// A learner has made the epoch its promise, now or (without a `current_epoch`) before.
     pub(super) fn on_ack_epoch(
         &mut self,
-        now_ms: i64,
+        now_ms: MonotonicMs,
         history: &History,
         id: LinkId,
         last: Option<Zxid>,
@@ -152,7 +152,7 @@ impl Leader {
     }
 
     /// Where a quorum has acknowledged the epoch, it becomes this server's.
-    fn try_to_begin_sync(&mut self, now_ms: i64) {
+    fn try_to_begin_sync(&mut self, now_ms: MonotonicMs) {
         if self.phase == Phase::AwaitingEpochAcks && self.is_quorum(&self.epoch_acks) {
             self.begin_phase(now_ms, Phase::Syncing);
             self.outputs.push_back(LeaderOutput::CurrentEpoch(self.epoch));
@@ -160,7 +160,7 @@ impl Leader {
     }
 
     /// This server counts itself among those that have acknowledged its history.
-    pub fn current_epoch_stored(&mut self, _now_ms: i64, epoch: Epoch) {
+    pub fn current_epoch_stored(&mut self, _now_ms: MonotonicMs, epoch: Epoch) {
         if epoch == self.epoch && !self.standalone {
             self.new_leader_acks.insert(self.settings.me);
             self.try_to_activate();
@@ -168,7 +168,7 @@ impl Leader {
     }
 
     /// A learner acknowledges NEWLEADER, and with it everything that came before.
-    pub(super) fn on_new_leader_ack(&mut self, now_ms: i64, id: LinkId) {
+    pub(super) fn on_new_leader_ack(&mut self, now_ms: MonotonicMs, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let mut is_durable = false;
         if let Stage::Syncing(catching_up) = &mut link.stage {
@@ -195,7 +195,7 @@ impl Leader {
     }
 
     /// The caller has applied the history: this server decides from now on.
-    pub fn activated(&mut self, now_ms: i64, history: &History) {
+    pub fn activated(&mut self, now_ms: MonotonicMs, history: &History) {
         if self.phase != Phase::Activating {
             return;
         }
@@ -220,7 +220,7 @@ impl Leader {
     }
 
     /// UPTODATE, and the commits that were held back for it.
-    fn send_up_to_date(&mut self, now_ms: i64, id: LinkId) {
+    fn send_up_to_date(&mut self, now_ms: MonotonicMs, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(Identity { server, observer }) = link.identity else { return };
         // What it has not acknowledged yet, it could not before.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, Zxid};
 
 use crate::link::LinkId;
 use crate::reasons::{DropReason, LeaderEvent, LearnerName};
@@ -54,7 +54,7 @@ pub(super) struct CatchingUp {
 #[derive(Debug, Default)]
 pub(super) struct Serving {
     /// A proposal that it has not acknowledged, and since when it could have; at most as old as the oldest.
-    pub unacknowledged: Option<(Zxid, i64)>,
+    pub unacknowledged: Option<(Zxid, MonotonicMs)>,
     /// Pings sent and answered since UPTODATE; answers come in order.
     pub pinged: u64,
     pub echoed: u64,
@@ -81,7 +81,7 @@ pub(super) struct LearnerLink {
     /// None only in the first stage.
     pub identity: Option<Identity>,
     pub stage: Stage,
-    pub heard_ms: i64,
+    pub heard_ms: MonotonicMs,
     /// It knows nothing, and gets a history when a quorum has confirmed this ticket.
     pub asked: Option<u64>,
     /// It was told that this learner is late; not again until it has caught up.
@@ -89,7 +89,7 @@ pub(super) struct LearnerLink {
 }
 
 impl LearnerLink {
-    pub fn new(peer: String, now_ms: i64) -> LearnerLink {
+    pub fn new(peer: String, now_ms: MonotonicMs) -> LearnerLink {
         LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms, asked: None, warned: false }
     }
 
@@ -117,14 +117,14 @@ impl LearnerLink {
     }
 
     /// A proposal went out to it.
-    pub fn sent_proposal(&mut self, now_ms: i64, zxid: Zxid) {
+    pub fn sent_proposal(&mut self, now_ms: MonotonicMs, zxid: Zxid) {
         if let Stage::Synced(serving) = &mut self.stage {
             serving.unacknowledged.get_or_insert((zxid, now_ms));
         }
     }
 
     /// It has acknowledged everything up to `zxid`; `proposed` is what it could have.
-    pub fn acknowledged(&mut self, now_ms: i64, zxid: Zxid, proposed: Zxid) {
+    pub fn acknowledged(&mut self, now_ms: MonotonicMs, zxid: Zxid, proposed: Zxid) {
         if let Stage::Synced(serving) = &mut self.stage
             && serving.unacknowledged.is_some_and(|(oldest, _)| oldest <= zxid)
         {
@@ -133,14 +133,14 @@ impl LearnerLink {
     }
 
     /// How long a learner that is up to date has been silent, or has had something without acknowledging it, whichever is longer.
-    pub fn behind_ms(&self, now_ms: i64) -> Option<i64> {
+    pub fn behind_ms(&self, now_ms: MonotonicMs) -> Option<i64> {
         let Stage::Synced(serving) = &self.stage else { return None };
         let waited_ms = serving.unacknowledged.map_or(0, |(_, since_ms)| now_ms - since_ms);
         Some(waited_ms.max(now_ms - self.heard_ms))
     }
 
     /// What to say of a learner that was late for half of the time it has, once for each time it falls behind.
-    pub fn late(&mut self, now_ms: i64, sync_ms: i64) -> Option<LeaderEvent> {
+    pub fn late(&mut self, now_ms: MonotonicMs, sync_ms: i64) -> Option<LeaderEvent> {
         let behind_ms = self.behind_ms(now_ms)?;
         let is_late = behind_ms >= sync_ms / 2;
         let says = is_late && !self.warned;
@@ -149,7 +149,7 @@ impl LearnerLink {
     }
 
     /// Why this learner should be dropped now, if it should. Stages in which the learner waits for this server have no limit.
-    pub fn overdue(&self, now_ms: i64, init_ms: i64, sync_ms: i64) -> Option<DropReason> {
+    pub fn overdue(&self, now_ms: MonotonicMs, init_ms: i64, sync_ms: i64) -> Option<DropReason> {
         let limit_ms = match &self.stage {
             Stage::Greeting | Stage::AwaitingEpochAck | Stage::Syncing(_) => init_ms,
             Stage::Synced(_) => sync_ms,
@@ -166,7 +166,7 @@ impl LearnerLink {
             return Some(DropReason::Silent { silent_ms });
         }
         let Stage::Synced(Serving { unacknowledged: Some((zxid, since_ms)), .. }) = &self.stage else { return None };
-        let waited_ms = now_ms - since_ms;
+        let waited_ms = now_ms - *since_ms;
         (waited_ms >= sync_ms).then_some(DropReason::Unacknowledged { zxid: *zxid, waited_ms })
     }
 

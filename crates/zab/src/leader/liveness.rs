@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, Zxid};
 
 use super::learner_link::{LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
@@ -32,7 +32,7 @@ pub(super) struct Confirmation {
 
 impl Leader {
     /// Asks a quorum whether this server still leads. [`LeaderOutput::Confirmed`] follows with this ticket or a later one.
-    pub fn confirm(&mut self, _now_ms: i64) -> u64 {
+    pub fn confirm(&mut self, _now_ms: MonotonicMs) -> u64 {
         self.ask_quorum()
     }
 
@@ -71,7 +71,7 @@ impl Leader {
     }
 
     /// A learner answered a ping.
-    pub(super) fn on_ping_echo(&mut self, now_ms: i64, id: LinkId, zxid: Zxid) {
+    pub(super) fn on_ping_echo(&mut self, now_ms: MonotonicMs, id: LinkId, zxid: Zxid) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Stage::Synced(serving) = &mut link.stage
             && zxid != UNCOUNTED
@@ -129,7 +129,7 @@ impl Leader {
     }
 
     /// A part of a stream went out to a learner: it is this server, not the learner, that is busy.
-    pub fn stream_progressed(&mut self, now_ms: i64, link: LinkId) {
+    pub fn stream_progressed(&mut self, now_ms: MonotonicMs, link: LinkId) {
         if let Some(link) = self.links.get_mut(&link) {
             link.heard_ms = link.heard_ms.max(now_ms);
         }
@@ -140,7 +140,7 @@ impl Leader {
     /// Two members may each be elected with the help of a third that follows neither: the third knows of a proposed membership in which
     /// it has no vote, so both of the others must want the same leader before it follows. While one tries to lead the other looks, and
     /// they would take turns for ever. Of two that take turns, one has tried for half of the time when the other begins to look.
-    pub fn voter_looks(&mut self, now_ms: i64, server: ServerId) -> bool {
+    pub fn voter_looks(&mut self, now_ms: MonotonicMs, server: ServerId) -> bool {
         let init_ms = i64::from(self.settings.init_limit_ticks) * self.settings.tick_ms;
         let limit_ms = self.settings.max_time_to_wait_for_epoch_ms.unwrap_or(init_ms / 2);
         let has_few = matches!(self.phase, Phase::Gathering | Phase::Accepting | Phase::AwaitingEpochAcks);
@@ -152,17 +152,17 @@ impl Leader {
     }
 
     /// When [`Leader::tick`] has something to do.
-    pub fn deadline_ms(&self) -> Option<i64> {
+    pub fn deadline_ms(&self) -> Option<MonotonicMs> {
         (self.phase != Phase::Over && !self.standalone).then_some(self.next_ping_ms)
     }
 
     /// Time passes.
-    pub fn tick(&mut self, now_ms: i64, history: &History) {
+    pub fn tick(&mut self, now_ms: MonotonicMs, history: &History) {
         self.pass_time(now_ms, history);
         self.sync_released(history);
     }
 
-    fn pass_time(&mut self, now_ms: i64, history: &History) {
+    fn pass_time(&mut self, now_ms: MonotonicMs, history: &History) {
         if self.deadline_ms().is_none_or(|due_ms| now_ms < due_ms) {
             return;
         }

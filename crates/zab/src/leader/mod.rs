@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rookeeper_proto::quorum::{ForwardedRequest, QuorumPacket};
-use rookeeper_proto::{Epoch, Id, OpCode, ServerId, SessionId, Zxid};
+use rookeeper_proto::{Epoch, Id, MonotonicMs, OpCode, ServerId, SessionId, Zxid};
 
 use crate::history::History;
 use crate::link::LinkId;
@@ -210,7 +210,7 @@ enum Phase {
 }
 
 /// See the head of this file. The caller drains [`Leader::poll`] after every call, and calls [`Leader::tick`] when
-/// [`Leader::deadline_ms`] is due; times are monotonic milliseconds.
+/// [`Leader::deadline_ms`] is due.
 #[derive(Debug)]
 pub struct Leader {
     settings: LeaderSettings,
@@ -219,8 +219,8 @@ pub struct Leader {
     standalone: bool,
     memberships: Arc<Memberships>,
     phase: Phase,
-    phase_began_ms: i64,
-    began_ms: i64,
+    phase_began_ms: MonotonicMs,
+    began_ms: MonotonicMs,
     epoch: Epoch,
     links: BTreeMap<LinkId, LearnerLink>,
     /// Voters whose accepted epoch is known.
@@ -232,7 +232,8 @@ pub struct Leader {
     proposals: Proposals,
     confirmation: Confirmation,
     claims: Claims,
-    next_ping_ms: i64,
+    /// A leader that stands alone pings nobody.
+    next_ping_ms: MonotonicMs,
     outputs: VecDeque<LeaderOutput>,
 }
 
@@ -241,7 +242,7 @@ const MAX_LINKS: usize = 1000;
 
 impl Leader {
     /// Begins an attempt to lead, after an election that this server has won.
-    pub fn new(settings: LeaderSettings, memberships: Memberships, start: Start, now_ms: i64) -> Leader {
+    pub fn new(settings: LeaderSettings, memberships: Memberships, start: Start, now_ms: MonotonicMs) -> Leader {
         let me = settings.me;
         let mut leader = Leader {
             next_ping_ms: now_ms + (settings.tick_ms / 2).max(1),
@@ -289,8 +290,8 @@ impl Leader {
             standalone: true,
             memberships: Memberships::settled(membership).into(),
             phase: Phase::Broadcasting,
-            phase_began_ms: 0,
-            began_ms: 0,
+            phase_began_ms: MonotonicMs::ZERO,
+            began_ms: MonotonicMs::ZERO,
             epoch,
             links: BTreeMap::new(),
             epoch_reporters: BTreeSet::new(),
@@ -299,7 +300,7 @@ impl Leader {
             proposals: Proposals::new(history_last),
             confirmation: Confirmation::default(),
             claims: Claims::default(),
-            next_ping_ms: i64::MAX,
+            next_ping_ms: MonotonicMs::ZERO,
             outputs: VecDeque::new(),
         }
     }
@@ -339,7 +340,7 @@ impl Leader {
     }
 
     /// How far learners that are up to date lag, in milliseconds: silent, or with something that they have not acknowledged.
-    pub fn lags(&self, now_ms: i64) -> Vec<(ServerId, i64)> {
+    pub fn lags(&self, now_ms: MonotonicMs) -> Vec<(ServerId, i64)> {
         let lag = |link: &LearnerLink| Some((link.identity?.server, link.behind_ms(now_ms)?));
         self.links.values().filter_map(lag).collect()
     }
@@ -381,7 +382,7 @@ impl Leader {
         self.outputs.push_back(LeaderOutput::ToLearner { link, bytes: bytes.into() });
     }
 
-    fn begin_phase(&mut self, now_ms: i64, phase: Phase) {
+    fn begin_phase(&mut self, now_ms: MonotonicMs, phase: Phase) {
         assert!(phase > self.phase, "{phase:?} does not come behind {:?}", self.phase);
         self.phase = phase;
         self.phase_began_ms = now_ms;
@@ -403,7 +404,7 @@ impl Leader {
     }
 
     /// A server connected to the quorum port.
-    pub fn learner_connected(&mut self, now_ms: i64, link: LinkId, peer: String) {
+    pub fn learner_connected(&mut self, now_ms: MonotonicMs, link: LinkId, peer: String) {
         if self.links.len() >= MAX_LINKS {
             let why = DropReason::TooManyLearners { limit: MAX_LINKS };
             self.outputs.push_back(LeaderOutput::Drop { link, why });
@@ -413,7 +414,7 @@ impl Leader {
     }
 
     /// Its connection ended.
-    pub fn learner_gone(&mut self, _now_ms: i64, history: &History, link: LinkId, why: &str) {
+    pub fn learner_gone(&mut self, _now_ms: MonotonicMs, history: &History, link: LinkId, why: &str) {
         if let Some(gone) = self.remove_link(link) {
             self.log(LeaderEvent::Lost { learner: gone.name(), why: why.to_owned() });
             self.outputs.push_back(LeaderOutput::LearnerGone { link });
@@ -422,12 +423,12 @@ impl Leader {
     }
 
     /// Takes a learner's packet. One that has no place here ends the link.
-    pub fn receive(&mut self, now_ms: i64, history: &History, id: LinkId, packet: QuorumPacket<'_>) {
+    pub fn receive(&mut self, now_ms: MonotonicMs, history: &History, id: LinkId, packet: QuorumPacket<'_>) {
         self.take(now_ms, history, id, packet);
         self.sync_released(history);
     }
 
-    fn take(&mut self, now_ms: i64, history: &History, id: LinkId, packet: QuorumPacket<'_>) {
+    fn take(&mut self, now_ms: MonotonicMs, history: &History, id: LinkId, packet: QuorumPacket<'_>) {
         if self.phase == Phase::Over {
             return;
         }

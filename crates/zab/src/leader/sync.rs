@@ -14,7 +14,7 @@
 //! Counterpart in the original: `LearnerHandler.syncFollower`.
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{Epoch, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, Zxid};
 
 use super::learner_link::{CatchingUp, LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
@@ -179,7 +179,7 @@ impl Leader {
     }
 
     /// What the log can do for a learner is known.
-    pub fn sync_planned(&mut self, _now_ms: i64, history: &History, id: LinkId, plan: SyncPlan) {
+    pub fn sync_planned(&mut self, _now_ms: MonotonicMs, history: &History, id: LinkId, plan: SyncPlan) {
         let Some(Stage::Planning { last }) = self.links.get(&id).map(|link| &link.stage) else { return };
         let last = *last;
         if self.is_contested(id, Some(last)) {

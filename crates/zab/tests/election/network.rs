@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::Memberships;
 use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings};
 
@@ -59,7 +59,7 @@ struct Link {
     dialing: bool,
     /// Nothing passes, and nobody is told.
     cut: bool,
-    last_arrival_ms: BTreeMap<ServerId, i64>,
+    last_arrival_ms: BTreeMap<ServerId, MonotonicMs>,
 }
 
 #[derive(Debug)]
@@ -74,11 +74,11 @@ enum Event {
 
 #[derive(Debug)]
 pub struct Network {
-    pub now_ms: i64,
+    pub now_ms: MonotonicMs,
     memberships: Arc<Memberships>,
     nodes: BTreeMap<ServerId, Node>,
     links: BTreeMap<(ServerId, ServerId), Link>,
-    events: BTreeMap<(i64, u64), Event>,
+    events: BTreeMap<(MonotonicMs, u64), Event>,
     sequence: u64,
     random: u64,
     delay_ms: (i64, i64),
@@ -95,7 +95,7 @@ fn pair(a: ServerId, b: ServerId) -> (ServerId, ServerId) {
 impl Network {
     pub fn new(memberships: Memberships, seed: u64, delay_ms: (i64, i64), loss: u64) -> Network {
         Network {
-            now_ms: 0,
+            now_ms: MonotonicMs(0),
             memberships: Arc::new(memberships),
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -122,7 +122,7 @@ impl Network {
         least + self.random((most - least + 1) as u64) as i64
     }
 
-    fn plan(&mut self, at_ms: i64, event: Event) {
+    fn plan(&mut self, at_ms: MonotonicMs, event: Event) {
         self.sequence += 1;
         self.events.insert((at_ms, self.sequence), event);
     }
@@ -453,7 +453,7 @@ impl Network {
     }
 
     /// The next thing happens, if any is due until then.
-    fn step(&mut self, until_ms: i64) -> bool {
+    fn step(&mut self, until_ms: MonotonicMs) -> bool {
         let timers = self.nodes.iter().filter(|(_, node)| node.alive && !node.frozen).filter_map(|(server, node)| {
             let deadline_ms = match &node.server {
                 Server::Ours(election) => election.deadline_ms(),
@@ -526,13 +526,13 @@ impl Network {
         }
     }
 
-    pub fn run_until(&mut self, until_ms: i64) {
+    pub fn run_until(&mut self, until_ms: MonotonicMs) {
         while self.step(until_ms) {}
         self.now_ms = until_ms;
     }
 
     /// Runs until everybody alive serves under one established leader, and says who leads.
-    pub fn run_until_led(&mut self, until_ms: i64) -> Option<ServerId> {
+    pub fn run_until_led(&mut self, until_ms: MonotonicMs) -> Option<ServerId> {
         loop {
             if let Some(leader) = self.leader() {
                 return Some(leader);

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rookeeper_proto::ServerId;
 use rookeeper_proto::election::{Notification, PeerState};
+use rookeeper_proto::{MonotonicMs, ServerId};
 use rookeeper_zab::Memberships;
 use rookeeper_zab::election::{Candidacy, Vote};
 
@@ -16,8 +16,8 @@ const FINALIZE_MS: i64 = 200;
 #[derive(Debug)]
 struct Search {
     interval_ms: i64,
-    repeat_ms: i64,
-    finalize_ms: Option<i64>,
+    repeat_ms: MonotonicMs,
+    finalize_ms: Option<MonotonicMs>,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Original {
         Vote { leader, zxid, election_epoch: self.round, peer_epoch }
     }
 
-    pub fn look(&mut self, now_ms: i64, candidacy: Candidacy) {
+    pub fn look(&mut self, now_ms: MonotonicMs, candidacy: Candidacy) {
         self.candidacy = candidacy;
         self.state = PeerState::Looking;
         self.round += 1;
@@ -93,7 +93,7 @@ impl Original {
         rank(vote) > rank(other)
     }
 
-    pub fn receive(&mut self, now_ms: i64, from: ServerId, notification: &Notification) {
+    pub fn receive(&mut self, now_ms: MonotonicMs, from: ServerId, notification: &Notification) {
         let Notification { state, leader, zxid, election_epoch, peer_epoch, config: _ } = *notification;
         let vote = Vote { leader, zxid, election_epoch, peer_epoch };
         let looking = self.search.is_some();
@@ -109,7 +109,7 @@ impl Original {
         }
     }
 
-    fn process(&mut self, now_ms: i64, from: ServerId, state: PeerState, vote: Vote) {
+    fn process(&mut self, now_ms: MonotonicMs, from: ServerId, state: PeerState, vote: Vote) {
         let Some(search) = &mut self.search else { return };
         if let Some(finalize_ms) = &mut search.finalize_ms {
             if !Self::beats(&vote, &self.proposal) {
@@ -178,7 +178,7 @@ impl Original {
         leads && self.memberships.is_reached_by(&servers)
     }
 
-    fn count_own(&mut self, now_ms: i64) {
+    fn count_own(&mut self, now_ms: MonotonicMs) {
         if self.memberships.is_voter(self.me) {
             self.received.insert(self.me, (PeerState::Looking, self.proposal.clone()));
         }
@@ -202,11 +202,11 @@ impl Original {
         self.elected = Some(vote);
     }
 
-    pub fn deadline_ms(&self) -> Option<i64> {
+    pub fn deadline_ms(&self) -> Option<MonotonicMs> {
         self.search.as_ref().map(|search| search.finalize_ms.unwrap_or(search.repeat_ms))
     }
 
-    pub fn tick(&mut self, now_ms: i64) {
+    pub fn tick(&mut self, now_ms: MonotonicMs) {
         let Some(search) = &mut self.search else { return };
         match search.finalize_ms {
             Some(finalize_ms) if now_ms >= finalize_ms => self.finish(self.proposal.clone()),

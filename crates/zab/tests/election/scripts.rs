@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use rookeeper_proto::election::{Notification, PeerState};
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::election::{Candidacy, Election, ElectionOutput, ElectionSettings, Vote};
 use rookeeper_zab::{Membership, Memberships};
 
@@ -126,7 +126,7 @@ impl Stage {
         self.election.as_mut().expect("the script says who it is about")
     }
 
-    fn drain(&mut self, now_ms: i64) {
+    fn drain(&mut self, now_ms: MonotonicMs) {
         let Some(election) = &mut self.election else { return };
         let mut text = String::new();
         while let Some(output) = election.poll() {
@@ -151,7 +151,7 @@ impl Stage {
         self.output += &text;
     }
 
-    fn wait_until(&mut self, until_ms: i64) {
+    fn wait_until(&mut self, until_ms: MonotonicMs) {
         while let Some(at_ms) = self.election.as_ref().and_then(Election::deadline_ms).filter(|at_ms| *at_ms < until_ms)
         {
             self.election().tick(at_ms);
@@ -173,6 +173,7 @@ impl Stage {
             }
             time => {
                 let now_ms = time.parse().unwrap_or_else(|_| panic!("{line:?} begins with no time"));
+                let now_ms = MonotonicMs(now_ms);
                 self.wait_until(now_ms);
                 self.happen(now_ms, words.next(), words, rest);
                 self.drain(now_ms);
@@ -180,7 +181,7 @@ impl Stage {
         }
     }
 
-    fn happen(&mut self, now_ms: i64, what: &str, mut words: Words<'_>, line: &str) {
+    fn happen(&mut self, now_ms: MonotonicMs, what: &str, mut words: Words<'_>, line: &str) {
         match what {
             "look" => {
                 let candidacy = self.candidacy.unwrap();

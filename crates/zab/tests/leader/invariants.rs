@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::leader::LeaderOutput;
 use rookeeper_zab::{History, LinkId, Memberships};
 
@@ -102,8 +102,8 @@ fn i10_the_current_epoch_follows_the_accepted_one() {
     story.connects(1);
     story.introduces(1, 1, 5);
     // Too early, and about another epoch.
-    story.leader.current_epoch_stored(0, Epoch(3));
-    story.leader.accepted_epoch_stored(0, Epoch(3));
+    story.leader.current_epoch_stored(MonotonicMs(0), Epoch(3));
+    story.leader.accepted_epoch_stored(MonotonicMs(0), Epoch(3));
     assert_eq!(story.leader.poll(), None);
     story.stores_accepted();
     story.promises(1, Some(1), zxid(1, 9));

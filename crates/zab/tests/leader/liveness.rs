@@ -1,6 +1,6 @@
 //! Who is given up and when, and proof that this server still leads.
 
-use rookeeper_proto::ServerId;
+use rookeeper_proto::{MonotonicMs, ServerId};
 use rookeeper_zab::leader::LeaderOutput;
 use rookeeper_zab::reasons::Lacks;
 use rookeeper_zab::{LeaderEvent, LinkId, Memberships, StepDownReason};
@@ -198,16 +198,16 @@ fn leading_that_nobody_wants_ends_early() {
     let mut settings = settings();
     settings.max_time_to_wait_for_epoch_ms = Some(TICK_MS);
     let mut story = Story::new(settings, Memberships::settled(membership(3, 1, 7)), history());
-    assert!(!story.leader.voter_looks(TICK_MS - 1, ServerId(1)), "too early");
-    assert!(!story.leader.voter_looks(TICK_MS, ServerId(4)), "an observer");
+    assert!(!story.leader.voter_looks(MonotonicMs(TICK_MS - 1), ServerId(1)), "too early");
+    assert!(!story.leader.voter_looks(MonotonicMs(TICK_MS), ServerId(4)), "an observer");
     assert_eq!(story.leader.poll(), None);
-    assert!(story.leader.voter_looks(TICK_MS, ServerId(1)));
-    assert!(!story.leader.voter_looks(TICK_MS, ServerId(2)), "it is over already");
+    assert!(story.leader.voter_looks(MonotonicMs(TICK_MS), ServerId(1)));
+    assert!(!story.leader.voter_looks(MonotonicMs(TICK_MS), ServerId(2)), "it is over already");
     assert!(matches!(story.leader.poll(), Some(LeaderOutput::StepDown { .. })));
     let mut story = Story::of_three();
-    assert!(!story.leader.voter_looks(INIT_MS / 2 - 1, ServerId(1)));
+    assert!(!story.leader.voter_looks(MonotonicMs(INIT_MS / 2 - 1), ServerId(1)));
     assert_eq!(story.leader.poll(), None, "half of initLimit where nothing is configured");
-    assert!(story.leader.voter_looks(INIT_MS / 2, ServerId(1)));
+    assert!(story.leader.voter_looks(MonotonicMs(INIT_MS / 2), ServerId(1)));
 }
 
 #[test]

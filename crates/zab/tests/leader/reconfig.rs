@@ -1,7 +1,7 @@
 //! Members that come and go.
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::leader::{LeaderOutput, LeaderPhase};
 use rookeeper_zab::{History, Memberships, Record, Role};
 
@@ -108,7 +108,7 @@ fn the_leader_is_removed() {
     assert_golden("the_leader_is_removed", &story.text);
     assert_eq!(story.committed(), [reconfig], "nothing is committed behind it");
     let late = Record::new(story.leader.next_zxid(), b"late");
-    story.leader.propose(0, &late);
+    story.leader.propose(MonotonicMs(0), &late);
     assert_eq!(story.leader.poll(), None, "and nothing is sent");
 }
 

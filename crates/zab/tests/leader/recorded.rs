@@ -2,7 +2,7 @@
 //! the learner sent.
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::leader::LeaderOutput;
 use rookeeper_zab::{History, LinkId, Membership, Memberships, Record};
 
@@ -54,7 +54,7 @@ impl Exchange {
             let zxid = story.leader.next_zxid();
             let record = if zxid <= last { Some(Record::new(zxid, b"known")) } else { missed.next() };
             let Some(record) = record else { return };
-            story.leader.propose(0, &record);
+            story.leader.propose(MonotonicMs(0), &record);
             story.history.push(record).unwrap();
             story.syncs(zxid);
             story.acks(1, zxid);

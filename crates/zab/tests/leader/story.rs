@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
-use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Rollover, Start};
 use rookeeper_zab::{History, LinkId, Membership, Memberships, Record, SyncPlan};
 
@@ -61,7 +61,7 @@ pub fn history() -> History {
 pub struct Story {
     pub leader: Leader,
     pub history: History,
-    pub now_ms: i64,
+    pub now_ms: MonotonicMs,
     pub text: String,
     pub outputs: Vec<LeaderOutput>,
     /// Where a server would answer, this does, unless it is told to wait.
@@ -72,8 +72,9 @@ impl Story {
     pub fn new(settings: LeaderSettings, memberships: Memberships, history: History) -> Story {
         let last = history.last();
         let start = Start { accepted_epoch: last.epoch(), current_epoch: last.epoch(), history_last: last };
-        let leader = Leader::new(settings, memberships, start, 0);
-        let mut story = Story { leader, history, now_ms: 0, text: String::new(), outputs: Vec::new(), applies: true };
+        let leader = Leader::new(settings, memberships, start, MonotonicMs(0));
+        let mut story =
+            Story { leader, history, now_ms: MonotonicMs(0), text: String::new(), outputs: Vec::new(), applies: true };
         story.drain();
         story
     }
@@ -114,7 +115,7 @@ impl Story {
         self.acks(link, zxid(self.leader.epoch(), 0));
     }
 
-    fn happens(&mut self, what: &str, call: impl FnOnce(&mut Leader, i64, &History)) {
+    fn happens(&mut self, what: &str, call: impl FnOnce(&mut Leader, MonotonicMs, &History)) {
         writeln!(self.text, "< {what}").unwrap();
         call(&mut self.leader, self.now_ms, &self.history);
         self.drain();

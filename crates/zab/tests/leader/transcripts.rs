@@ -1,7 +1,7 @@
 //! Beginning, catching up, broadcasting.
 
 use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket};
-use rookeeper_proto::{ServerId, SessionId, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::Leader;
 use rookeeper_zab::{History, LinkId, Membership, Memberships, SyncPlan};
 
@@ -246,14 +246,14 @@ fn a_standalone_server_leads_at_once_and_begins_an_epoch_where_one_is_used_up() 
     let mut zxids = Vec::new();
     for _ in 0..3 {
         let record = rookeeper_zab::Record::new(leader.next_zxid(), b"");
-        leader.propose(0, &record);
+        leader.propose(MonotonicMs(0), &record);
         zxids.push(record.zxid);
     }
     assert_eq!(zxids, [zxid(1, u32::MAX), zxid(2, 1), zxid(2, 2)]);
-    leader.synced(0, zxid(2, 1));
+    leader.synced(MonotonicMs(0), zxid(2, 1));
     let outputs: Vec<_> = std::iter::from_fn(|| leader.poll()).collect();
     assert_eq!(outputs, [rookeeper_zab::leader::LeaderOutput::Committed(zxid(2, 1))]);
-    assert_eq!((leader.confirm(0), leader.deadline_ms()), (1, None));
+    assert_eq!((leader.confirm(MonotonicMs(0)), leader.deadline_ms()), (1, None));
     assert_eq!(leader.poll(), Some(rookeeper_zab::leader::LeaderOutput::Confirmed(1)));
 }
 

@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::election::{Notification, PeerState};
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{Epoch, ServerId, SessionId, Zxid};
+use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderPhase, LeaderSettings, Start};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
 use rookeeper_zab::{DropReason, LinkId, StepDownReason};
@@ -48,9 +48,9 @@ pub(crate) struct Leading {
     /// Of the sessions that this leader has seen end.
     ended: EndedSessions,
     /// When the search began that made this server the leader.
-    looked_since_ms: i64,
+    looked_since_ms: MonotonicMs,
     /// Since when it leads; since when it has been about to until it does.
-    since_ms: i64,
+    since_ms: MonotonicMs,
 }
 
 impl Committer for Leading {
@@ -64,7 +64,7 @@ impl Committer for Leading {
 }
 
 impl Leading {
-    pub fn new(core: &Core, member: &Member, now: Time, looked_since_ms: i64) -> Leading {
+    pub fn new(core: &Core, member: &Member, now: Time, looked_since_ms: MonotonicMs) -> Leading {
         let settings = &member.settings;
         let mut leader = Leader::new(
             LeaderSettings {
@@ -87,7 +87,9 @@ impl Leading {
             },
             now.monotonic_ms,
         );
-        leader.yields_from(member.yields.not_before_ms());
+        if let Some(at_ms) = member.yields.not_before_ms() {
+            leader.yields_from(at_ms);
+        }
         Leading {
             proposer: Proposer::new(core, leader, now),
             learners: BTreeSet::new(),
@@ -209,7 +211,7 @@ impl Leading {
         self.proposer.check(core)
     }
 
-    pub fn deadline_ms(&self, core: &Core) -> Option<i64> {
+    pub fn deadline_ms(&self, core: &Core) -> Option<MonotonicMs> {
         let reaper = self.decides(core).then(|| self.proposer.reaper_deadline_ms());
         [self.proposer.leader.deadline_ms(), reaper].into_iter().flatten().min()
     }

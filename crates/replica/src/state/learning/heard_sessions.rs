@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use rookeeper_proto::SessionId;
 use rookeeper_proto::quorum::Touch;
+use rookeeper_proto::{MonotonicMs, SessionId};
 
 use crate::clients::connection::Connection;
 use crate::core::Core;
@@ -23,21 +23,21 @@ pub(crate) struct HeardSessions {
     departed: Vec<Touch>,
     look: Option<Look>,
     /// When the last look through the sessions began.
-    last_look_ms: i64,
+    last_look_ms: MonotonicMs,
 }
 
 /// A look through all sessions for those that were heard of.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     /// When the look before it began: whoever was heard of since has not been told of, or not of that.
-    since_ms: i64,
+    since_ms: MonotonicMs,
     behind: Option<SessionId>,
 }
 
 impl HeardSessions {
     /// Under a leader that has heard of no session yet. What was heard of before, under another, is none of its business: it gives every
     /// session its full timeout.
-    pub fn new(now_ms: i64) -> HeardSessions {
+    pub fn new(now_ms: MonotonicMs) -> HeardSessions {
         HeardSessions { departed: Vec::new(), look: None, last_look_ms: now_ms }
     }
 
@@ -52,7 +52,7 @@ impl HeardSessions {
     }
 
     /// Begins a look, where none is under way.
-    pub fn begin_look(&mut self, now_ms: i64) {
+    pub fn begin_look(&mut self, now_ms: MonotonicMs) {
         if self.look.is_none() {
             let since_ms = std::mem::replace(&mut self.last_look_ms, now_ms);
             self.look = Some(Look { since_ms, behind: None });

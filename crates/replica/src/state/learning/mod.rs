@@ -15,7 +15,7 @@ mod heard_sessions;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::election::PeerState;
-use rookeeper_proto::{ServerId, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{MonotonicMs, ServerId, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
 use rookeeper_zab::{DropReason, HostPort, LeaveReason, LinkId, Membership, Record};
 
@@ -29,7 +29,7 @@ use crate::state::learning::forwarded::Forwarded;
 use crate::state::learning::heard_sessions::HeardSessions;
 use crate::state::{End, Step};
 use crate::status::{RoleStatus, Serving};
-use crate::time::Time;
+use crate::time::{Deadline, Time};
 use crate::write::apply::Committer;
 use crate::write::proposer::reconfigured;
 
@@ -43,9 +43,9 @@ pub(crate) struct Learning {
     resuming: Resuming,
     heard_sessions: HeardSessions,
     /// When the search began that found this leader.
-    looked_since_ms: i64,
+    looked_since_ms: MonotonicMs,
     /// Since when what the leader sends is history to catch up with; none before that, and from UPTODATE on.
-    syncing_since_ms: Option<i64>,
+    syncing_since_ms: Option<MonotonicMs>,
     /// Clients may come when this is applied.
     serve_at: Option<Zxid>,
     /// The membership that the leader goes by that this server catches up with.
@@ -69,7 +69,7 @@ impl Learning {
         now: Time,
         leader: ServerId,
         observes: bool,
-        looked_since_ms: i64,
+        looked_since_ms: MonotonicMs,
     ) -> Learning {
         let settings = &member.settings;
         let learner = Learner::new(
@@ -192,8 +192,8 @@ impl Learning {
         must(self.serve_at.is_none(), "what was to be applied before clients come is applied")
     }
 
-    pub fn deadline_ms(&self) -> Option<i64> {
-        if self.heard_sessions.is_looking() { Some(i64::MIN) } else { self.learner.deadline_ms() }
+    pub fn deadline(&self) -> Deadline {
+        if self.heard_sessions.is_looking() { Deadline::Now } else { self.learner.deadline_ms().into() }
     }
 
     fn state(&self) -> PeerState {
@@ -292,7 +292,7 @@ impl Learning {
         if self.follows_broadcast() {
             let statistics = &core.shared.statistics.member;
             statistics.proposals_received.fetch_add(1, Relaxed);
-            statistics.proposal_latency_ms.record_unless_negative(now.ms_since(header.time_ms));
+            statistics.proposal_latency_ms.record_unless_negative(now.wall_ms - WallMs(header.time_ms));
         }
         let membership = reconfigured(&txn, member.settings.multi_address);
         if let Some(membership) = &membership {

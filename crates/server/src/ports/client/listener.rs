@@ -12,7 +12,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tracing::debug;
 
-use crate::clock::wall_ms;
 use crate::context::Context;
 use crate::logging::limited;
 use crate::net::accept::Acceptor;
@@ -83,13 +82,7 @@ pub(crate) async fn accept(
             continue;
         }
         let id = WatcherId(context.next_connection.fetch_add(1, Relaxed));
-        let connection = Arc::new(Connection::within(
-            context.shared.budget.clone(),
-            id,
-            peer,
-            context.clock.monotonic_ms(),
-            wall_ms(),
-        ));
+        let connection = Arc::new(Connection::within(context.shared.budget.clone(), id, peer, context.clock.now()));
         context.shared.add_connection(connection.clone());
         let serving = context.clone();
         threads.serve(stream, move |stream| async move {

@@ -102,6 +102,8 @@ mod tests {
     use tokio::net::TcpStream;
     use tokio::sync::mpsc;
 
+    use rookeeper_proto::WallMs;
+
     use super::*;
     use crate::clock::Clock;
     use crate::config::{Config, Environment, Source};
@@ -109,7 +111,7 @@ mod tests {
 
     fn context() -> Context {
         let (config, _) = Config::load(Source::Defaults, &Environment::default()).unwrap();
-        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), 0));
+        let shared = Arc::new(Shared::new(Settings::default(), Tree::with_seed(1), WallMs(0)));
         let (inputs, _) = mpsc::channel(1);
         Context::new(config, shared, Clock::start(), inputs, 1, Arc::new(Figures::default()))
     }

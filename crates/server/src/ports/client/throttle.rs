@@ -2,7 +2,7 @@
 //!
 //! Counterpart in the original: `BlueThrottle`, without its random dropping before the bucket is empty.
 
-use rookeeper_proto::SessionId;
+use rookeeper_proto::{MonotonicMs, SessionId};
 
 use crate::config::ConnectionThrottle;
 
@@ -12,12 +12,12 @@ pub(crate) struct ConnectionTokens {
     /// Tokens that a new session costs where sessions have weights.
     new_session_weight: u32,
     tokens: u64,
-    filled_ms: i64,
+    filled_ms: MonotonicMs,
 }
 
 impl ConnectionTokens {
     /// Starts full. With local sessions each new session is one.
-    pub fn new(throttle: &ConnectionThrottle, local_sessions: bool, now_ms: i64) -> ConnectionTokens {
+    pub fn new(throttle: &ConnectionThrottle, local_sessions: bool, now_ms: MonotonicMs) -> ConnectionTokens {
         let tokens = u64::from(throttle.tokens.unwrap_or(0));
         let new_session_weight =
             if local_sessions { throttle.local_session_weight } else { throttle.global_session_weight };
@@ -25,7 +25,7 @@ impl ConnectionTokens {
     }
 
     /// Takes what opening (or resuming) this session costs. `false`: there is not enough.
-    pub fn take(&mut self, session: SessionId, now_ms: i64) -> bool {
+    pub fn take(&mut self, session: SessionId, now_ms: MonotonicMs) -> bool {
         let Some(capacity) = self.throttle.tokens else { return true };
         let period_ms = i64::from(self.throttle.fill_time_ms.max(1));
         let periods = (now_ms - self.filled_ms) / period_ms;
@@ -62,12 +62,12 @@ mod tests {
 
     #[test]
     fn an_empty_bucket_refuses_until_it_is_filled() {
-        let mut tokens = ConnectionTokens::new(&throttle(Some(3)), false, 0);
+        let mut tokens = ConnectionTokens::new(&throttle(Some(3)), false, MonotonicMs(0));
         let takes = |tokens: &mut ConnectionTokens, now_ms| tokens.take(SessionId::NONE, now_ms);
-        assert_eq!([0, 1, 2, 3].map(|now_ms| takes(&mut tokens, now_ms)), [true, true, true, false]);
+        assert_eq!([0, 1, 2, 3].map(|now_ms| takes(&mut tokens, MonotonicMs(now_ms))), [true, true, true, false]);
         assert_eq!(tokens.deficit(), 3);
-        assert_eq!([9, 10, 11, 12].map(|now_ms| takes(&mut tokens, now_ms)), [false, true, true, false]);
-        assert!(takes(&mut tokens, 100));
+        assert_eq!([9, 10, 11, 12].map(|now_ms| takes(&mut tokens, MonotonicMs(now_ms))), [false, true, true, false]);
+        assert!(takes(&mut tokens, MonotonicMs(100)));
         assert_eq!(tokens.deficit(), 1);
     }
 
@@ -77,16 +77,16 @@ mod tests {
         for (local_sessions, session, cost) in [(false, SessionId::NONE, 3), (true, SessionId::NONE, 1), (true, OLD, 2)]
         {
             let throttle = ConnectionThrottle { weight_enabled: true, ..throttle(Some(10)) };
-            let mut tokens = ConnectionTokens::new(&throttle, local_sessions, 0);
-            assert!(tokens.take(session, 0));
+            let mut tokens = ConnectionTokens::new(&throttle, local_sessions, MonotonicMs(0));
+            assert!(tokens.take(session, MonotonicMs(0)));
             assert_eq!(tokens.deficit(), cost, "{local_sessions} {session:?}");
         }
     }
 
     #[test]
     fn without_tokens_configured_everybody_is_let_in() {
-        let mut tokens = ConnectionTokens::new(&throttle(None), false, 0);
-        assert!((0..1000).all(|_| tokens.take(SessionId::NONE, 0)));
+        let mut tokens = ConnectionTokens::new(&throttle(None), false, MonotonicMs(0));
+        assert!((0..1000).all(|_| tokens.take(SessionId::NONE, MonotonicMs(0))));
         assert_eq!(tokens.deficit(), 0);
     }
 }

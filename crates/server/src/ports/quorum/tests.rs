@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rookeeper_proto::quorum::{LearnerInfo, QuorumPacket};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
+use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{Input, Settings, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver};
@@ -47,7 +47,7 @@ impl Fixture {
         for record in (1..=nodes).map(create) {
             tree.apply(&record.header, record.txn, &mut Vec::new());
         }
-        let shared = Arc::new(Shared::new(Settings::default(), tree, 0));
+        let shared = Arc::new(Shared::new(Settings::default(), tree, WallMs(0)));
         let (sender, inputs) = peer_queue();
         let settings = QuorumPortSettings {
             me: ServerId(1),

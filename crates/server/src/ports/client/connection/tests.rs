@@ -10,7 +10,7 @@ use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::event::AddWatchMode;
 use rookeeper_proto::frame::{self, PING_XID, RequestHeader};
 use rookeeper_proto::request::SetDataRequest;
-use rookeeper_proto::{Acl, OpCode, SessionId, Zxid, jute};
+use rookeeper_proto::{Acl, OpCode, SessionId, WallMs, Zxid, jute};
 use rookeeper_replica::conversation::UNSENT_BYTES;
 use rookeeper_replica::{Input, Output, Replica, Settings, Shared};
 use rookeeper_tree::{Tree, WatcherId};
@@ -70,7 +70,7 @@ impl World {
             Config::load_with(Source::File("zoo.cfg".into()), &Environment::default(), &read).expect("it is valid");
         let settings =
             Settings { tick_time_ms: TICK_MS as i64, min_session_timeout_ms: TIMEOUT_MS, ..Settings::default() };
-        let shared = Arc::new(Shared::new(settings, Tree::new(), 1));
+        let shared = Arc::new(Shared::new(settings, Tree::new(), WallMs(1)));
         let clock = Clock::start();
         // Nearly no room: a connection whose replica takes nothing waits with its second request.
         let (inputs, received) = mpsc::channel(1);
@@ -86,7 +86,7 @@ impl World {
         let (id, now) = (WatcherId(self.next_id), self.context.clock.now());
         self.next_id += 1;
         let (budget, peer) = (self.context.shared.budget.clone(), ([127, 0, 0, 1], 40_000).into());
-        let connection = Arc::new(Connection::within(budget, id, peer, now.monotonic_ms, now.wall_ms));
+        let connection = Arc::new(Connection::within(budget, id, peer, now));
         self.context.shared.add_connection(connection.clone());
         let (pipe, end) = duplex(PIPE_BYTES);
         let task = tokio::spawn(serve(self.context.clone(), end, connection.clone()));
@@ -147,7 +147,8 @@ async fn drive(
     mut taking: watch::Receiver<bool>,
 ) {
     loop {
-        let due = replica.deadline_ms().map(|due_ms| clock.instant(due_ms));
+        let due_ms = replica.deadline().at_latest(clock.monotonic_ms() + 60_000);
+        let due = Some(due_ms.map_or_else(tokio::time::Instant::now, |due_ms| clock.instant(due_ms)));
         let takes = *taking.borrow_and_update();
         let input = tokio::select! {
             input = inputs.recv(), if takes => match input {

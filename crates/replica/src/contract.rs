@@ -10,10 +10,11 @@ use rookeeper_proto::election::Notification;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{DropReason, HostPort, LinkId, Membership, Memberships, Record, SyncPlan};
+use rookeeper_zab::{DropReason, HostPort, LinkEnd, LinkId, Membership, Memberships, Record, SyncPlan};
 
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
+use crate::reasons::Event;
 
 /// What happened.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ pub enum Input {
     },
     LearnerGone {
         link: LinkId,
-        why: String,
+        why: LinkEnd,
     },
     /// Answers [`Output::PlanSync`].
     SyncPlanned {
@@ -106,7 +107,7 @@ pub enum Input {
     /// The connection ended, or could not be made.
     LeaderGone {
         link: LinkId,
-        why: String,
+        why: LinkEnd,
     },
     /// Nothing but time passed.
     Tick,
@@ -168,10 +169,7 @@ pub enum Output {
         why: DropReason,
     },
     /// A line for the log.
-    Log {
-        level: Level,
-        text: String,
-    },
+    Log(Event),
     /// The connection's outbox has something for its task.
     Wake(Arc<Connection>),
     /// For the log of events.
@@ -242,11 +240,4 @@ pub enum Stored {
 pub struct Epochs {
     pub accepted: Epoch,
     pub current: Epoch,
-}
-
-/// How important a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    Info,
-    Warn,
 }

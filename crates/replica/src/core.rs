@@ -22,7 +22,8 @@ use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
 use crate::clients::read::{self, ReadFrame};
 use crate::clients::shared::Shared;
-use crate::contract::{Level, Output};
+use crate::contract::Output;
+use crate::reasons::Event;
 use crate::statistics::Summary;
 use crate::status::Serving;
 use crate::time::Time;
@@ -119,8 +120,8 @@ impl Core {
         self.outputs.push_back(output);
     }
 
-    pub fn log(&mut self, level: Level, text: String) {
-        self.put(Output::Log { level, text });
+    pub fn log(&mut self, event: Event) {
+        self.put(Output::Log(event));
     }
 
     pub fn serving(&self) -> Serving {

@@ -6,7 +6,7 @@ use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::election::Notification;
 use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{LinkId, SyncPlan};
+use rookeeper_zab::{LinkEnd, LinkId, SyncPlan};
 
 use crate::clients::connection::Connection;
 use crate::clients::requests::{ClientInput, Write};
@@ -39,7 +39,7 @@ pub(crate) enum ElectionInput {
 pub(crate) enum LearnerInput {
     Connected { peer: String },
     Packets(Vec<u8>),
-    Gone { why: String },
+    Gone { why: LinkEnd },
     SyncPlanned(SyncPlan),
     StreamProgressed,
 }
@@ -51,7 +51,7 @@ pub(crate) enum LeaderInput {
     Heard,
     Packets(Vec<u8>),
     Snapshot { tree: Box<Tree>, bytes: u64 },
-    Gone { why: String },
+    Gone { why: LinkEnd },
 }
 
 pub(crate) fn sort(input: Input) -> Sorted {

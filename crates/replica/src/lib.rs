@@ -12,6 +12,7 @@
 //!
 //! Reading order:
 //! - [`contract`]: [`Input`], [`Output`], and what the storage is asked for; [`replica`]: who calls what in which order
+//! - [`reasons`]: why a role ends, and what is worth a line in the log, with all texts
 //! - `check.rs`: what must hold; `core.rs`: apply, append, answer; nothing in it knows the role
 //! - `inputs.rs`: inputs by who says them; `state/mod.rs`: where each goes, and how roles follow one another
 //! - `state/standalone.rs`: a server alone
@@ -34,6 +35,7 @@ pub mod digest_log;
 pub mod found_membership;
 pub mod per_namespace;
 pub mod pulse;
+pub mod reasons;
 pub mod replica;
 pub mod settings;
 pub mod statistics;
@@ -55,7 +57,7 @@ pub use budget::Budget;
 pub use check::Broken;
 pub use clients::relief::Relief;
 pub use connection::{Connection, Identities};
-pub use contract::{Epochs, Input, Level, Output, Store, Stored};
+pub use contract::{Epochs, Input, Output, Store, Stored};
 pub use conversation::{Conversation, Cut, Limits, Next};
 pub use digest_log::DigestLog;
 pub use found_membership::FoundMembership;
@@ -63,6 +65,7 @@ pub use long_read::LongRead;
 pub use outbox::{Drained, Excess, Outbox};
 pub use per_namespace::SummaryPerNamespace;
 pub use read::ReadFrame;
+pub use reasons::{Event, Level, RoleEnd};
 pub use replica::Replica;
 pub use settings::{EnsembleSettings, Reaping, Settings};
 pub use shared::Shared;

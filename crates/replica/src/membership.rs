@@ -12,9 +12,10 @@ use std::sync::Arc;
 use rookeeper_proto::{Epoch, Txn};
 use rookeeper_zab::{Membership, Memberships};
 
-use crate::contract::{Level, Output, Store};
+use crate::contract::{Output, Store};
 use crate::core::{Core, InFlight};
 use crate::member::Member;
+use crate::reasons::Event;
 use crate::time::Time;
 
 impl Member {
@@ -65,9 +66,8 @@ impl Member {
         let newer = (last_seen.version > membership.version).then(|| last_seen.clone());
         if changed && core.shared.settings.reconfig {
             core.put(Output::Store(Store::ActiveMembership(membership.clone())));
-            let ids: Vec<String> = membership.members.keys().map(|id| id.0.to_string()).collect();
-            let text = format!("membership {:x} is in force: servers {}", membership.version, ids.join(", "));
-            core.log(Level::Info, text);
+            let servers = membership.members.keys().copied().collect();
+            core.log(Event::MembershipInForce { version: membership.version, servers });
         }
         if changed {
             let memberships = match newer {

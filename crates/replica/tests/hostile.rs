@@ -9,7 +9,7 @@ use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, QuorumPacket, Touch
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{EnsembleSettings, Epochs, Input, Output, Replica, Settings, Shared, Store, Stored, Time};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{LinkId, Membership, Memberships, SyncPlan};
+use rookeeper_zab::{LinkEnd, LinkId, Membership, Memberships, SyncPlan};
 
 const ROUNDS: u64 = 400;
 const STEPS: usize = 300;
@@ -228,7 +228,7 @@ impl World {
             }
             _ => {
                 let link = LinkId(1 << 40 | (self.random.below(self.learners + 1)));
-                self.feed(Input::LearnerGone { link, why: "gone".to_owned() });
+                self.feed(Input::LearnerGone { link, why: LinkEnd::Closed });
             }
         }
     }

@@ -17,8 +17,8 @@ use rookeeper_proto::election::Notification;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::Input;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, SnapshotSender};
-use rookeeper_zab::LinkId;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
+use rookeeper_zab::{LinkEnd, LinkId};
 
 use crate::faults::Sabotage;
 use crate::server::observe::reconfigured;
@@ -57,7 +57,7 @@ pub(crate) enum Payload {
     /// Packets of which the last is SNAP; portions follow.
     Snap(Vec<u8>, Zxid),
     Portion(Vec<u8>),
-    Close(String),
+    Close(LinkEnd),
 }
 
 /// What waits to be sent to a learner.
@@ -66,7 +66,7 @@ pub(crate) enum Item {
     Bytes(Arc<[u8]>),
     Log { after: Zxid, before: Zxid },
     Snapshot,
-    End(String),
+    End(LinkEnd),
 }
 
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl World {
             return;
         }
         let refuse = |world: &mut World, after_us: i64, why: &str| {
-            let input = Input::LeaderGone { link: end.link, why: why.to_owned() };
+            let input = Input::LeaderGone { link: end.link, why: LinkEnd::NotConnected(why.to_owned()) };
             let at_us = world.now_us + after_us;
             world.schedule(at_us, Event::Input { server: end.server, life: end.life, input: Box::new(input) });
         };
@@ -220,14 +220,14 @@ impl World {
     /// One side ends the connection; the other hears of it behind everything that is on its way.
     pub(crate) fn hang_up(&mut self, server: usize, link: LinkId) {
         match self.end_of(server, link) {
-            Some((number, side)) => self.close(number, side, "the other side closed".to_owned()),
+            Some((number, side)) => self.close(number, side, LinkEnd::Closed),
             None => {
                 self.network.hung_up.insert(End { server, life: self.servers[server].life, link });
             }
         }
     }
 
-    fn close(&mut self, number: u64, by: Side, why: String) {
+    fn close(&mut self, number: u64, by: Side, why: LinkEnd) {
         let Some(link) = self.network.links.get_mut(&number) else { return };
         if !link.alive[by as usize] {
             return;
@@ -285,7 +285,7 @@ impl World {
         if gone {
             link.alive[towards as usize] = false;
             if receiver.powered && !matches!(payload, Payload::Close(_)) && link.alive[towards.other() as usize] {
-                self.transmit(number, towards.other(), Payload::Close("connection reset".to_owned()));
+                self.transmit(number, towards.other(), Payload::Close(LinkEnd::Io("connection reset".to_owned())));
             }
             return;
         }

@@ -15,11 +15,13 @@ use std::sync::Arc;
 use rookeeper_proto::election::Notification;
 use rookeeper_proto::{MonotonicMs, ServerId, SessionId, WallMs, Zxid};
 use rookeeper_replica::pulse::Pulse;
-use rookeeper_replica::{Connection, Deadline, Input, Output, Replica, Serving, Shared, Time};
+use rookeeper_replica::{
+    Connection, Deadline, Event as LogEvent, Input, Output, Replica, RoleEnd, Serving, Shared, Time,
+};
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
 use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
-use rookeeper_zab::{LinkId, Memberships, SyncPlan};
+use rookeeper_zab::{LinkEnd, LinkId, Memberships, StepDownReason, SyncPlan};
 
 use self::inputs::Inputs;
 use crate::checkers::durability::Promises;
@@ -342,7 +344,7 @@ impl World {
             Output::Hangup { link } => self.hang_up(server, link),
             Output::DropLearner { link, why } => {
                 self.note(2, server as u64, 0, || format!("server {} drops a learner: {why}", server + 1));
-                self.send_to_learner(server, link, Item::End(why.to_string()));
+                self.send_to_learner(server, link, Item::End(LinkEnd::Dropped(why)));
             }
             Output::ToLeader { link, bytes } => {
                 self.check_to_leader(server, &bytes);
@@ -361,11 +363,11 @@ impl World {
                 self.send_to_learner(server, link, Item::Snapshot);
             }
             Output::PlanSync { link, after, before } => self.plan_sync(server, link, after, before),
-            Output::Log { text, .. } => {
-                if text.contains("is nearly used up") {
+            Output::Log(event) => {
+                if let LogEvent::NoLongerLeads(RoleEnd::SteppedDown(StepDownReason::EpochUsedUp(_))) = event {
                     self.figures.note("epochs used up");
                 }
-                self.note(3, server as u64, 0, || format!("server {}: {text}", server + 1));
+                self.note(3, server as u64, 0, || format!("server {}: {event}", server + 1));
             }
             Output::DigestMismatch { zxid, expected, actual } => self.violated(format!(
                 "history: server {} computed digest {actual:x} at {zxid}, the transaction says {expected:x}",

@@ -5,8 +5,8 @@
 use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket};
 use rookeeper_proto::{Epoch, ServerId, Zxid};
 use rookeeper_replica::Input;
-use rookeeper_zab::LinkId;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
+use rookeeper_zab::{LinkEnd, LinkId};
 
 use crate::faults::Sabotage;
 use crate::network::{Item, Payload, Side};
@@ -100,7 +100,7 @@ impl World {
             self.feed(leader, Input::LearnerConnected { link, peer: "nobody".to_owned() });
             self.feed(leader, Input::FromLearner { link, packets: packets(introduction) });
             self.feed(leader, Input::FromLearner { link, packets: packets(promise) });
-            self.feed(leader, Input::LearnerGone { link, why: "nobody was there".to_owned() });
+            self.feed(leader, Input::LearnerGone { link, why: LinkEnd::Closed });
         }
     }
 }

@@ -16,7 +16,7 @@ use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 
 use crate::history::Record;
 use crate::link::{LinkId, MAX_PACKET_BYTES};
-use crate::reasons::{LearnerEvent, LeaveReason, Less};
+use crate::reasons::{LearnerEvent, LeaveReason, Less, LinkEnd};
 
 /// Packets that arrive while the storage is busy with truncation or a snapshot are kept up to this; a leader that sends more is left.
 const MAX_HELD_BYTES: usize = 256 << 20;
@@ -336,19 +336,19 @@ impl Learner {
     }
 
     /// The link ended, or the attempt failed.
-    pub fn link_gone(&mut self, now_ms: MonotonicMs, why: &str) {
+    pub fn link_gone(&mut self, now_ms: MonotonicMs, why: LinkEnd) {
         self.link = None;
         match self.stage {
             Stage::Dialing => {
                 self.refusals += 1;
                 if self.refusals >= MAX_REFUSALS {
-                    self.leave(LeaveReason::Unreachable { attempts: MAX_REFUSALS, last: why.to_owned() });
+                    self.leave(LeaveReason::Unreachable { attempts: MAX_REFUSALS, last: why });
                 } else {
                     self.stage = Stage::Pausing { until_ms: now_ms + self.settings.connect_retry_ms };
                 }
             }
             Stage::Over => {}
-            _ => self.leave(LeaveReason::LinkLost(why.to_owned())),
+            _ => self.leave(LeaveReason::LinkLost(why)),
         }
     }
 

@@ -25,4 +25,4 @@ pub use history::{Gap, History, Record};
 pub use link::{LinkId, SyncPlan};
 pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, MembershipError, Memberships, Role};
 pub use quorum::Quorum;
-pub use reasons::{Blame, DropReason, LeaderEvent, LearnerEvent, LeaveReason, StepDownReason};
+pub use reasons::{Blame, DropReason, LeaderEvent, LearnerEvent, LeaveReason, LinkEnd, StepDownReason};

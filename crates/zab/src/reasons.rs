@@ -25,6 +25,46 @@ pub enum Blame {
     Nobody,
 }
 
+/// Why a connection between two servers ended, or could not be made, as the side that had it saw it. The words of the operating system stay words.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LinkEnd {
+    /// No address of the leader could be connected to.
+    #[error("{0}")]
+    NotConnected(String),
+    #[error("closed by the other side")]
+    Closed,
+    #[error("closed by the other side within a packet")]
+    ClosedWithinPacket,
+    /// The connection could not be read or written.
+    #[error("{0}")]
+    Io(String),
+    #[error("what was sent is not a packet of this protocol: {0}")]
+    NotAPacket(jute::Error),
+    #[error("more than {limit_bytes} bytes wait for it, and it does not read")]
+    NotReading { limit_bytes: usize },
+    /// What the leader sent as a snapshot is none.
+    #[error("{0}")]
+    BadSnapshot(String),
+    #[error("the log can't be read for it: {0}")]
+    LogUnreadable(String),
+    /// This side ended it.
+    #[error("{0}")]
+    Dropped(DropReason),
+}
+
+impl LinkEnd {
+    /// Who is to blame.
+    pub fn blame(&self) -> Blame {
+        use LinkEnd::*;
+        match self {
+            NotConnected(_) | Closed | ClosedWithinPacket | Io(_) | NotReading { .. } => Blame::Silence,
+            NotAPacket(_) | BadSnapshot(_) => Blame::Peer,
+            LogUnreadable(_) => Blame::Data,
+            Dropped(why) => why.blame(),
+        }
+    }
+}
+
 /// Why a learner leaves its leader.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LeaveReason {
@@ -33,10 +73,9 @@ pub enum LeaveReason {
     #[error("nothing heard for {silent_ms} ms")]
     Silent { silent_ms: i64 },
     #[error("{attempts} attempts to connect failed, the last one: {last}")]
-    Unreachable { attempts: u32, last: String },
-    /// In the words of the connection.
+    Unreachable { attempts: u32, last: LinkEnd },
     #[error("{0}")]
-    LinkLost(String),
+    LinkLost(LinkEnd),
     #[error("an incomplete packet")]
     IncompletePacket,
     #[error("not a packet of this protocol: {0}")]
@@ -109,7 +148,8 @@ impl LeaveReason {
     pub fn blame(&self) -> Blame {
         use LeaveReason::*;
         match self {
-            NoConnection { .. } | Silent { .. } | Unreachable { .. } | LinkLost(_) => Blame::Silence,
+            NoConnection { .. } | Silent { .. } => Blame::Silence,
+            Unreachable { last: end, .. } | LinkLost(end) => end.blame(),
             IncompletePacket
             | NotAPacket(_)
             | OutOfPlace { .. }
@@ -343,7 +383,7 @@ pub enum LeaderEvent {
     #[error("turning {learner} away{}: {why}", again(*.unsaid))]
     TurningAway { learner: LearnerName, unsaid: u64, why: DropReason },
     #[error("lost {learner}: {why}")]
-    Lost { learner: LearnerName, why: String },
+    Lost { learner: LearnerName, why: LinkEnd },
     #[error("{learner} is {behind_ms} ms behind; after {limit_ms} ms (syncLimit) it will be dropped")]
     Late { learner: LearnerName, behind_ms: i64, limit_ms: i64 },
     /// `last`: where the learner's history ends; `None` where its database is missing.
@@ -405,7 +445,13 @@ mod tests {
     #[test]
     fn reasons_are_sorted_by_blame() {
         assert_eq!(LeaveReason::NotAPacket(jute::Error::Custom(String::new())).blame(), Blame::Peer);
-        assert_eq!(LeaveReason::LinkLost("connection reset".to_owned()).blame(), Blame::Silence);
+        assert_eq!(LeaveReason::LinkLost(LinkEnd::Closed).blame(), Blame::Silence);
+        let bad_snapshot = LinkEnd::BadSnapshot("it ends too early".to_owned());
+        assert_eq!(LeaveReason::LinkLost(bad_snapshot).blame(), Blame::Peer);
+        assert_eq!(
+            LinkEnd::Dropped(DropReason::NewerMembership { theirs: Zxid(9), newest: Zxid(5) }).blame(),
+            Blame::Membership
+        );
         assert_eq!(
             DropReason::UnknownHistory { last: Zxid(9), epoch: Epoch(2), entered: Epoch(1) }.blame(),
             Blame::Data

@@ -11,7 +11,7 @@ use rookeeper_proto::jute;
 use rookeeper_proto::quorum::{QuorumPacket, Touch};
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::learner::{Everything, Learner, LearnerOutput, LearnerSettings, LearnerStart};
-use rookeeper_zab::{LeaveReason, LinkId};
+use rookeeper_zab::{LeaveReason, LinkEnd, LinkId};
 
 const TICK_MS: i64 = 1000;
 
@@ -364,11 +364,11 @@ fn refusals_and_silence_end_it() {
     let mut story = Story::new(false, one(5));
     story.text.clear();
     for attempt in 1..5 {
-        story.does("refused", |learner, now_ms| learner.link_gone(now_ms, "refused"));
+        story.does("refused", |learner, now_ms| learner.link_gone(now_ms, LinkEnd::NotConnected("refused".to_owned())));
         story.now_ms = MonotonicMs(attempt * 100);
         story.does("tick", |learner, now_ms| learner.tick(now_ms));
     }
-    story.does("refused", |learner, now_ms| learner.link_gone(now_ms, "refused"));
+    story.does("refused", |learner, now_ms| learner.link_gone(now_ms, LinkEnd::NotConnected("refused".to_owned())));
     assert!(
         story.text.ends_with("> Leave(\"5 attempts to connect failed, the last one: refused\")\n"),
         "{}",

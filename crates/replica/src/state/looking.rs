@@ -22,10 +22,11 @@ use crate::clients::connection::Connection;
 use crate::clients::handshake::Wish;
 use crate::clients::read::ReadFrame;
 use crate::clients::requests::{ClientInput, Sorted, Write};
-use crate::contract::{Level, Output};
+use crate::contract::Output;
 use crate::core::{Core, Reply};
 use crate::inputs::LearnerInput;
 use crate::member::{Designated, Member};
+use crate::reasons::Event;
 use crate::state::leading::Leading;
 use crate::state::learning::Learning;
 use crate::state::{Found, Role};
@@ -104,13 +105,7 @@ impl Looking {
         if state != PeerState::Observing {
             core.shared.statistics.member.election_ms.record_unless_negative(took_ms);
         }
-        let name = match state {
-            PeerState::Leading => "LEADING",
-            PeerState::Observing => "OBSERVING",
-            _ => "FOLLOWING",
-        };
-        let text = format!("{name} - LEADER ELECTION TOOK - {took_ms} MS; server {leader} leads");
-        core.log(Level::Info, text);
+        core.log(Event::Elected { state, leader, took_ms });
         Found::new(leader, state)
     }
 
@@ -171,8 +166,7 @@ impl Looking {
         if self.read_only_at_ms(core, member).is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
             core.shared.sessions().restart(false, std::iter::empty(), now.monotonic_ms);
             core.shared.status_board.serve(Serving::ReadOnly);
-            let text = "no leader was found; serving those who only read (readonlymode.enabled)".to_owned();
-            core.log(Level::Warn, text);
+            core.log(Event::ServesReaders);
         }
         for (link, _) in self.held.extract_if(.., |_, held| held.since_ms + HOLD_MS <= now.monotonic_ms) {
             core.put(Output::DropLearner { link, why: DropReason::NotLeadingYet });

@@ -39,6 +39,7 @@ use crate::contract::Output;
 use crate::core::Core;
 use crate::inputs::{ElectionInput, Sorted};
 use crate::member::{Designated, Done, Member};
+use crate::reasons::RoleEnd;
 use crate::state::leading::Leading;
 use crate::state::learning::Learning;
 use crate::state::looking::Looking;
@@ -77,8 +78,7 @@ pub(crate) enum Step {
 /// Why a server that led or learned looks for a leader again.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// For the log.
-    pub why: String,
+    pub why: RoleEnd,
     /// Where no election is needed.
     pub designated: Option<Designated>,
     /// The next election begins so much later, because what ended the last attempt will still be there.
@@ -138,11 +138,10 @@ impl Ensemble {
             Sorted::Synced(zxid) => self.note_synced(core, now, zxid),
             Sorted::Stored(stored) => {
                 let done = member.note_stored(core, stored);
-                if let Done::MembershipRefused { epoch, why } = &done {
+                if let Done::MembershipRefused { epoch, why } = done {
                     // Asked again at once the storage would refuse again.
-                    let why = format!("epoch {epoch:x} can't be entered: {why}");
                     let pause_ms = core.shared.settings.tick_time_ms;
-                    return self.give_up(core, now, why, pause_ms);
+                    return self.give_up(core, now, RoleEnd::MembershipNotWritten { epoch, why }, pause_ms);
                 }
                 match role {
                     Role::Looking(_) => {}
@@ -209,11 +208,11 @@ impl Ensemble {
     /// A quorum may have settled on another leader than this server, which has not reached its own yet.
     fn look_where_others_lead(&mut self, core: &mut Core, now: Time) {
         let Some(other) = self.member.election.led_elsewhere().filter(|_| !is_serving(core)) else { return };
-        self.give_up(core, now, format!("a quorum follows server {}", other.0), 0);
+        self.give_up(core, now, RoleEnd::OthersFollow(other), 0);
     }
 
     /// Ends the role, where that is not over already, and begins no election for a while.
-    fn give_up(&mut self, core: &mut Core, now: Time, why: String, pause_ms: i64) {
+    fn give_up(&mut self, core: &mut Core, now: Time, why: RoleEnd, pause_ms: i64) {
         let designated = match &mut self.role {
             Role::Looking(looking) => return looking.wait_until(now.monotonic_ms + pause_ms),
             Role::Leading(_) => None,
@@ -273,8 +272,8 @@ impl Ensemble {
         let looking = Role::Looking(Looking::new(now.monotonic_ms, designated, delay_ms));
         match std::mem::replace(&mut self.role, looking) {
             Role::Looking(_) => {}
-            Role::Leading(leading) => leading.end(core, &why),
-            Role::Learning(learning) => learning.end(core, member, &why),
+            Role::Leading(leading) => leading.end(core, why),
+            Role::Learning(learning) => learning.end(core, member, why),
         }
         member.election.pause();
         member.note_unavailable(now);

@@ -13,9 +13,9 @@ use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
 use crate::clients::handshake::Wish;
 use crate::clients::requests::{ClientInput, Write};
-use crate::contract::Level;
 use crate::core::{Core, Reply};
 use crate::inputs::Sorted;
+use crate::reasons::Event;
 use crate::status::Serving;
 use crate::time::{Deadline, Time};
 use crate::write::apply::Committer;
@@ -137,9 +137,7 @@ impl Standalone {
                 LeaderOutput::Committed(zxid) => {
                     core.commit(now, zxid, self);
                 }
-                LeaderOutput::Log(event) => {
-                    core.log(if event.is_warning() { Level::Warn } else { Level::Info }, event.to_string());
-                }
+                LeaderOutput::Log(event) => core.log(Event::Leader(event)),
                 other => debug_assert!(false, "a leader without an ensemble asks for {other:?}"),
             }
         }

@@ -21,7 +21,7 @@ use rookeeper_tree::access::AccessConfig;
 use rookeeper_tree::builder::TreeBuilder;
 use rookeeper_tree::{Tree, WatcherId};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{LinkId, Membership, Memberships, Record, SyncPlan};
+use rookeeper_zab::{LinkEnd, LinkId, Membership, Memberships, Record, SyncPlan};
 
 const TICK_MS: i64 = 1000;
 
@@ -272,7 +272,7 @@ impl World {
         self.wires.retain(|other| *other != wire);
         let ends = [(wire.learner, Some(wire.learner_link)), (wire.leader, Some(wire.leader_link))];
         self.held.retain(|(node, input)| !ends.contains(&(*node, link_of(input))));
-        let why = "the other side closed".to_owned();
+        let why = LinkEnd::Closed;
         self.queue.push_back(if by == wire.learner {
             (wire.leader, Input::LearnerGone { link: wire.leader_link, why })
         } else {
@@ -339,7 +339,10 @@ impl World {
             Output::Dial { link, server, .. } => {
                 let leader = server.0 as usize - 1;
                 if !self.nodes[leader].alive || self.is_parted {
-                    self.queue.push_back((node, Input::LeaderGone { link, why: "connection refused".to_owned() }));
+                    self.queue.push_back((
+                        node,
+                        Input::LeaderGone { link, why: LinkEnd::NotConnected("connection refused".to_owned()) },
+                    ));
                     return;
                 }
                 self.next_link += 1;
@@ -379,7 +382,7 @@ impl World {
                     self.cut(wire, node);
                 }
             }
-            Output::Log { text, .. } => self.nodes[node].log.push(format!("{} {text}", self.now_ms)),
+            Output::Log(event) => self.nodes[node].log.push(format!("{} {event}", self.now_ms)),
             Output::DigestMismatch { zxid, expected, actual } => {
                 panic!("server {}: digest at {zxid} is {actual}, not {expected}", node + 1)
             }

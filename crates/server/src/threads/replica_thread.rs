@@ -217,11 +217,12 @@ impl ReplicaThread {
                     limited!(info, cause, EXPIRIES_PER_MINUTE; "Expiring session {session}, timeout of {timeout_ms}ms exceeded");
                 }
                 Output::SessionClosed { session } => debug!(%session, "session closed"),
-                Output::Log { level: Level::Info, text } => {
-                    limited!(info, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}");
-                }
-                Output::Log { level: Level::Warn, text } => {
-                    limited!(warn, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}");
+                Output::Log(event) => {
+                    let text = event.to_string();
+                    match event.level() {
+                        Level::Info => limited!(info, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}"),
+                        Level::Warn => limited!(warn, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}"),
+                    }
                 }
                 Output::DigestMismatch { zxid, expected, actual } => {
                     let message = format!(
@@ -288,7 +289,7 @@ impl EnsemblePorts {
             Output::DropLearner { link, why } => port.drop_learner(link, why),
             Output::Append(_)
             | Output::Store(_)
-            | Output::Log { .. }
+            | Output::Log(_)
             | Output::Wake(_)
             | Output::SessionOpened { .. }
             | Output::SessionExpired { .. }

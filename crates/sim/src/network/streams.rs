@@ -6,6 +6,7 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::Input;
 use rookeeper_store::catch_up::CatchUp;
 use rookeeper_store::snapshot_stream::SnapshotSender;
+use rookeeper_zab::LinkEnd;
 
 use super::{End, Item, Payload, Side, Stream};
 
@@ -89,7 +90,9 @@ impl World {
                 let more = sender.next_portion(&process.shared.tree(), &mut portion);
                 match more {
                     Ok(more) => (Payload::Portion(portion), more),
-                    Err(replaced) => return self.break_off(number, end, replaced.to_string()),
+                    Err(replaced) => {
+                        return self.break_off(number, end, LinkEnd::LogUnreadable(replaced.to_string()));
+                    }
                 }
             }
             Some(Stream::Log { after, before }) => {
@@ -107,7 +110,7 @@ impl World {
                 match read() {
                     Ok(more) => (Payload::Packets(portion), more),
                     Err(error) => {
-                        return self.break_off(number, end, format!("the log can't be streamed: {error}"));
+                        return self.break_off(number, end, LinkEnd::LogUnreadable(error.to_string()));
                     }
                 }
             }
@@ -126,7 +129,7 @@ impl World {
     }
 
     /// A stream can't go on.
-    fn break_off(&mut self, number: u64, end: End, why: String) {
+    fn break_off(&mut self, number: u64, end: End, why: LinkEnd) {
         self.note(6, number, 0, || format!("server {}: {why}", end.server + 1));
         self.feed(end.server, Input::LearnerGone { link: end.link, why: why.clone() });
         self.close(number, Side::Leader, why);

@@ -1,5 +1,7 @@
 //! What faults do to links: what they held back goes on, connections break, processes are gone.
 
+use rookeeper_zab::LinkEnd;
+
 use super::{Payload, Side};
 use crate::world::{Event, World};
 
@@ -62,7 +64,7 @@ impl World {
                 continue;
             }
             for side in [Side::Learner, Side::Leader] {
-                self.transmit(number, side, Payload::Close("connection reset".to_owned()));
+                self.transmit(number, side, Payload::Close(LinkEnd::Io("connection reset".to_owned())));
             }
         }
         self.reset_elections(server);
@@ -78,7 +80,7 @@ impl World {
                     continue;
                 }
                 if told {
-                    self.close(number, side, "connection reset".to_owned());
+                    self.close(number, side, LinkEnd::Io("connection reset".to_owned()));
                 } else {
                     link.alive[side as usize] = false;
                     link.stream = None;

@@ -31,7 +31,7 @@ use rookeeper_proto::{Epoch, Id, MonotonicMs, OpCode, ServerId, SessionId, Zxid}
 use crate::history::History;
 use crate::link::LinkId;
 use crate::membership::{Member, Membership, Memberships, Role};
-use crate::reasons::{DropReason, LeaderEvent, StepDownReason};
+use crate::reasons::{DropReason, LeaderEvent, LinkEnd, StepDownReason};
 pub use broadcast::Rollover;
 use claims::Claims;
 use learner_link::{LearnerLink, Stage};
@@ -414,9 +414,9 @@ impl Leader {
     }
 
     /// Its connection ended.
-    pub fn learner_gone(&mut self, _now_ms: MonotonicMs, history: &History, link: LinkId, why: &str) {
+    pub fn learner_gone(&mut self, _now_ms: MonotonicMs, history: &History, link: LinkId, why: LinkEnd) {
         if let Some(gone) = self.remove_link(link) {
-            self.log(LeaderEvent::Lost { learner: gone.name(), why: why.to_owned() });
+            self.log(LeaderEvent::Lost { learner: gone.name(), why });
             self.outputs.push_back(LeaderOutput::LearnerGone { link });
         }
         self.sync_released(history);

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Rollover, Start};
-use rookeeper_zab::{History, LinkId, Membership, Memberships, Record, SyncPlan};
+use rookeeper_zab::{History, LinkEnd, LinkId, Membership, Memberships, Record, SyncPlan};
 
 pub const TICK_MS: i64 = 1000;
 pub const INIT_TICKS: u32 = 10;
@@ -135,7 +135,7 @@ impl Story {
 
     pub fn leaves(&mut self, link: u64) {
         self.happens(&format!("#{link} is gone"), |leader, now_ms, history| {
-            leader.learner_gone(now_ms, history, LinkId(link), "end of stream");
+            leader.learner_gone(now_ms, history, LinkId(link), LinkEnd::Closed);
         });
     }
 

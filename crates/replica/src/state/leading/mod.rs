@@ -23,13 +23,14 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderPhase, LeaderSettings, Start};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{DropReason, LinkId, StepDownReason};
+use rookeeper_zab::{DropReason, LinkEnd, LinkId, StepDownReason};
 
 use crate::check::{Broken, must};
-use crate::contract::{Level, Output, Store};
+use crate::contract::{Output, Store};
 use crate::core::Core;
 use crate::inputs::LearnerInput;
 use crate::member::{Designated, Done, Member};
+use crate::reasons::{Event, RoleEnd};
 use crate::state::leading::ended::EndedSessions;
 use crate::state::leading::learner_requests::Request;
 use crate::state::leading::syncs::Syncs;
@@ -101,9 +102,9 @@ impl Leading {
     }
 
     /// It is over: clients are cut, learners dropped.
-    pub fn end(self, core: &mut Core, why: &str) {
+    pub fn end(self, core: &mut Core, why: RoleEnd) {
         core.stop_serving(Vec::new(), self.syncs.abandon());
-        core.log(Level::Warn, format!("this server no longer leads: {why}; looking for a leader"));
+        core.log(Event::NoLongerLeads(why));
         for link in self.learners {
             core.put(Output::DropLearner { link, why: DropReason::NoLongerLeading });
         }
@@ -118,7 +119,7 @@ impl Leading {
                 leader.learner_connected(now_ms, link, peer);
             }
             LearnerInput::Packets(packets) => self.take_packets(core, now, link, &packets),
-            LearnerInput::Gone { why } => leader.learner_gone(now_ms, &core.history, link, &why),
+            LearnerInput::Gone { why } => leader.learner_gone(now_ms, &core.history, link, why),
             LearnerInput::SyncPlanned(plan) => leader.sync_planned(now_ms, &core.history, link, plan),
             LearnerInput::StreamProgressed => leader.stream_progressed(now_ms, link),
         }
@@ -136,8 +137,9 @@ impl Leading {
                 Ok(None) => return,
                 Err(error) => {
                     let why = DropReason::NotAPacket(error);
-                    leader.learner_gone(now.monotonic_ms, &core.history, link, &why.to_string());
-                    core.log(Level::Warn, format!("learner {link} dropped: {why}"));
+                    let end = LinkEnd::Dropped(why.clone());
+                    leader.learner_gone(now.monotonic_ms, &core.history, link, end.clone());
+                    core.log(Event::LearnerDropped { link, why: end });
                     core.put(Output::DropLearner { link, why });
                     return;
                 }
@@ -265,9 +267,7 @@ impl Leading {
                 self.syncs.confirm(ticket);
                 self.answer_syncs(core, member, now);
             }
-            LeaderOutput::Log(event) => {
-                core.log(if event.is_warning() { Level::Warn } else { Level::Info }, event.to_string());
-            }
+            LeaderOutput::Log(event) => core.log(Event::Leader(event)),
             LeaderOutput::Yielded => {
                 let pause_ms = core.shared.settings.tick_time_ms * i64::from(member.settings.init_limit_ticks);
                 member.yields.note(now.monotonic_ms, pause_ms);
@@ -277,7 +277,7 @@ impl Leading {
                     member.election.tried_in_vain();
                 }
                 let designated = successor.map(|leader| Designated { leader, state: member.state_of_learner() });
-                return Step::Over(End { why: why.to_string(), designated, pause_ms: 0 });
+                return Step::Over(End { why: RoleEnd::SteppedDown(why), designated, pause_ms: 0 });
             }
         }
         Step::Done
@@ -308,10 +308,7 @@ impl Leading {
         self.proposer.leader.activated(now.monotonic_ms, &core.history);
         self.since_ms = now.monotonic_ms;
         let took_ms = now.monotonic_ms - self.looked_since_ms;
-        let text = format!(
-            "this server leads epoch {epoch:x} from {last} on, {took_ms} ms after it began to look for a leader"
-        );
-        core.log(Level::Info, text);
+        core.log(Event::Leads { epoch, last, took_ms });
     }
 }
 

@@ -20,10 +20,11 @@ use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettin
 use rookeeper_zab::{DropReason, HostPort, LeaveReason, LinkId, Membership, Record};
 
 use crate::check::{Broken, must};
-use crate::contract::{Level, Output, Store};
+use crate::contract::{Output, Store};
 use crate::core::{Core, InFlight, Waiting};
 use crate::inputs::{LeaderInput, LearnerInput};
 use crate::member::{Designated, Done, Member};
+use crate::reasons::{Event, RoleEnd};
 use crate::state::learning::clients::Resuming;
 use crate::state::learning::forwarded::Forwarded;
 use crate::state::learning::heard_sessions::HeardSessions;
@@ -108,7 +109,7 @@ impl Learning {
     }
 
     /// It is over: clients are cut, but for those of whom nothing was asked that can't be asked again.
-    pub fn end(self, core: &mut Core, member: &mut Member, why: &str) {
+    pub fn end(self, core: &mut Core, member: &mut Member, why: RoleEnd) {
         for (connection, request) in self.resuming.into_values().flatten() {
             member.wait_again(core, connection, request);
         }
@@ -116,8 +117,7 @@ impl Learning {
         if let Some(link) = self.learner.link() {
             core.put(Output::Hangup { link });
         }
-        let text = format!("lost the leader, server {}: {why}; looking for a leader", self.learner.leader());
-        core.log(Level::Warn, text);
+        core.log(Event::LostLeader { leader: self.learner.leader(), why });
     }
 
     /// What comes on the link of an earlier attempt is late.
@@ -132,12 +132,11 @@ impl Learning {
             LeaderInput::Packets(packets) => self.learner.receive(now_ms, &packets),
             LeaderInput::Snapshot { tree, bytes } => {
                 let zxid = tree.last_zxid();
-                let text = format!("received the snapshot at {zxid}: {bytes} bytes, {} nodes", tree.node_count());
-                core.log(Level::Info, text);
+                core.log(Event::SnapshotReceived { zxid, bytes, nodes: tree.node_count() });
                 core.shared.tree_mut().replace(*tree);
                 self.learner.snapshot_received(zxid);
             }
-            LeaderInput::Gone { why } => self.learner.link_gone(now_ms, &why),
+            LeaderInput::Gone { why } => self.learner.link_gone(now_ms, why),
         }
     }
 
@@ -240,7 +239,7 @@ impl Learning {
             LearnerOutput::Ping { zxid } => self.pong(core, now, zxid),
             LearnerOutput::Revalidated { session, valid } => self.revalidated(core, now, session, valid),
             LearnerOutput::SyncDone => self.sync_done(core, now),
-            LearnerOutput::Log(event) => core.log(Level::Info, event.to_string()),
+            LearnerOutput::Log(event) => core.log(Event::Learner(event)),
             LearnerOutput::ComeAgain(everything) => {
                 member.everything = Some(everything);
                 self.designated = Some(Designated { leader: self.learner.leader(), state: self.state() });
@@ -249,7 +248,11 @@ impl Learning {
                 if self.learner.phase() == LearnerPhase::Discovery {
                     member.election.refused(self.learner.leader());
                 }
-                return Step::Over(End { why: why.to_string(), designated: self.designated.take(), pause_ms: 0 });
+                return Step::Over(End {
+                    why: RoleEnd::LeftLeader(why),
+                    designated: self.designated.take(),
+                    pause_ms: 0,
+                });
             }
         }
         Step::Done
@@ -318,10 +321,7 @@ impl Learning {
                 member.see_leaders_membership(core, membership);
                 self.come_again_to_vote(core, member);
             }
-            Err(error) => {
-                let text = format!("the leader's membership can't be read and is ignored: {error}");
-                core.log(Level::Warn, text);
-            }
+            Err(error) => core.log(Event::MembershipUnreadable(error)),
         }
     }
 
@@ -370,12 +370,8 @@ impl Learning {
         member.note_available(core, now, false);
         member.election.established(member.epochs.current);
         let took_ms = now.monotonic_ms - self.looked_since_ms;
-        let text = format!(
-            "follows server {} in epoch {:x} from {committed} on, {took_ms} ms after it began to look for a leader",
-            self.learner.leader(),
-            member.epochs.current
-        );
-        core.log(Level::Info, text);
+        let (leader, epoch) = (self.learner.leader(), member.epochs.current);
+        core.log(Event::Follows { leader, epoch, committed, took_ms });
     }
 
     fn commit(&mut self, core: &mut Core, member: &mut Member, now: Time, zxid: Zxid) {

@@ -10,7 +10,7 @@ use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::Input;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, StreamError};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{HostPort, LinkId};
+use rookeeper_zab::{HostPort, LinkEnd, LinkId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 use tracing::{debug, info};
@@ -50,19 +50,12 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct TooSlow;
 
-#[derive(Debug, thiserror::Error)]
+/// How a connection ended, or an attempt to make one.
+#[derive(Debug)]
 enum End {
-    #[error("{0}")]
-    Connect(String),
-    #[error("{0}")]
-    Read(#[from] ReadError),
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("{0}")]
-    Snapshot(#[from] StreamError),
-    #[error("more than {} bytes wait for it, and it does not read", MAX_WAITING_BYTES)]
-    TooSlow,
-    #[error("hung up")]
+    /// The replica is told.
+    Lost(LinkEnd),
+    /// The replica has asked for it, or is gone.
     HungUp,
 }
 
@@ -72,25 +65,47 @@ impl From<Gone> for End {
     }
 }
 
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> End {
+        End::Lost(error.into())
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        End::Lost(LinkEnd::Io(error.to_string()))
+    }
+}
+
+impl From<StreamError> for End {
+    fn from(error: StreamError) -> End {
+        End::Lost(LinkEnd::BadSnapshot(error.to_string()))
+    }
+}
+
 /// Connects and serves the connection to its end. Returns after the replica was told. `stop` without a value: the replica hung up.
 pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, stop: oneshot::Receiver<TooSlow>) {
     let (link, server) = (wanted.link, wanted.server);
     let end = tokio::select! {
         Err(end) = run(context, wanted, jobs) => end,
-        stop = stop => stop.map_or(End::HungUp, |TooSlow| End::TooSlow),
+        stop = stop => match stop {
+            Ok(TooSlow) => End::Lost(LinkEnd::NotReading { limit_bytes: MAX_WAITING_BYTES }),
+            Err(_) => End::HungUp,
+        },
     };
+    let End::Lost(why) = end else { return };
     // The replica says whom it lost, and why; an attempt to connect is repeated.
-    match &end {
-        End::HungUp => return,
-        End::Connect(why) => debug!("can't connect to the leader, server {server}: {why}"),
-        end => debug!("connection {link} to the leader, server {server}, ended: {end}"),
+    match &why {
+        LinkEnd::NotConnected(why) => debug!("can't connect to the leader, server {server}: {why}"),
+        why => debug!("connection {link} to the leader, server {server}, ended: {why}"),
     }
-    let _ = context.inputs.send(Input::LeaderGone { link, why: end.to_string() }).await;
+    let _ = context.inputs.send(Input::LeaderGone { link, why }).await;
 }
 
 async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
     let link = wanted.link;
-    let stream = dial::connect(wanted.addresses, context.connect_timeout).await.map_err(End::Connect)?;
+    let connected = dial::connect(wanted.addresses, context.connect_timeout).await;
+    let stream = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
     stream::configure(&stream, KeepAlive::BySystem)?;
     debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server);
     let (reader, writer) = stream::split(stream);

@@ -15,7 +15,7 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::{Input, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::StoreError;
-use rookeeper_zab::{DropReason, LinkId};
+use rookeeper_zab::{DropReason, LinkEnd, LinkId};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tracing::{debug, info};
@@ -57,25 +57,39 @@ pub(super) enum Stop {
     TooSlow,
 }
 
-#[derive(Debug, thiserror::Error)]
+/// How a connection ended.
+#[derive(Debug)]
 enum End {
-    #[error("{0}")]
-    Read(#[from] ReadError),
-    #[error("{0}")]
-    Write(#[from] std::io::Error),
-    #[error("the log can't be read for it: {0}")]
-    Store(#[from] StoreError),
-    #[error("more than {} bytes wait for it, and it does not read", MAX_WAITING_BYTES)]
-    TooSlow,
-    #[error("{0}")]
+    /// The replica is told.
+    Lost(LinkEnd),
+    /// The replica has asked for it.
     Dropped(DropReason),
-    #[error("this server stops")]
+    /// This server stops, and nobody is there to be told.
     Stopping,
 }
 
 impl From<Gone> for End {
     fn from(_: Gone) -> End {
         End::Stopping
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> End {
+        End::Lost(error.into())
+    }
+}
+
+/// The connection could not be written.
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> End {
+        End::Lost(LinkEnd::Io(error.to_string()))
+    }
+}
+
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> End {
+        End::Lost(LinkEnd::LogUnreadable(error.to_string()))
     }
 }
 
@@ -135,14 +149,14 @@ pub(super) async fn serve(
     match end {
         End::Dropped(why) => debug!(%peer, "connection {link} of a learner closed: {why}"),
         End::Stopping => {}
-        end => {
-            match end {
-                End::Read(ReadError::Closed | ReadError::ClosedWithin | ReadError::Io(_)) | End::Write(_) => {
-                    limited!(info, "learners that left", "connection {link} of a learner at {peer} ended: {end}");
+        End::Lost(why) => {
+            match why {
+                LinkEnd::Closed | LinkEnd::ClosedWithinPacket | LinkEnd::Io(_) => {
+                    limited!(info, "learners that left", "connection {link} of a learner at {peer} ended: {why}");
                 }
-                _ => limited!(warn, "learners that were cut", "connection {link} of a learner at {peer} closed: {end}"),
+                _ => limited!(warn, "learners that were cut", "connection {link} of a learner at {peer} closed: {why}"),
             }
-            let _ = context.inputs.send(Input::LearnerGone { link, why: end.to_string() }).await;
+            let _ = context.inputs.send(Input::LearnerGone { link, why }).await;
         }
     }
 }
@@ -175,7 +189,7 @@ async fn run(
             }
             End::Dropped(why)
         }
-        Ok(Stop::TooSlow) => End::TooSlow,
+        Ok(Stop::TooSlow) => End::Lost(LinkEnd::NotReading { limit_bytes: MAX_WAITING_BYTES }),
         Err(_) => End::Stopping,
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use rookeeper_proto::Zxid;
 use rookeeper_proto::jute;
 use rookeeper_proto::quorum::Extent;
+use rookeeper_zab::LinkEnd;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Read at once, at least and at most.
@@ -33,6 +34,17 @@ pub(super) enum ReadError {
     Io(#[from] io::Error),
     #[error("what was sent is not a packet of this protocol: {0}")]
     NotAPacket(#[from] jute::Error),
+}
+
+impl From<ReadError> for LinkEnd {
+    fn from(error: ReadError) -> LinkEnd {
+        match error {
+            ReadError::Closed => LinkEnd::Closed,
+            ReadError::ClosedWithin => LinkEnd::ClosedWithinPacket,
+            ReadError::Io(error) => LinkEnd::Io(error.to_string()),
+            ReadError::NotAPacket(error) => LinkEnd::NotAPacket(error),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

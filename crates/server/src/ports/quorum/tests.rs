@@ -124,7 +124,7 @@ impl Fixture {
 
     async fn gone(&mut self) -> String {
         match self.next_input().await {
-            Input::LearnerGone { why, .. } | Input::LeaderGone { why, .. } => why,
+            Input::LearnerGone { why, .. } | Input::LeaderGone { why, .. } => why.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -412,7 +412,7 @@ async fn a_snapshot_that_breaks_off_or_is_none_ends_the_connection() {
         let end = loop {
             match fixture.next_input().await {
                 Input::LeaderHeard { .. } => {}
-                Input::LeaderGone { why, .. } => break why,
+                Input::LeaderGone { why, .. } => break why.to_string(),
                 other => panic!("{other:?}"),
             }
         };

@@ -10,7 +10,7 @@ use rookeeper_proto::election::Notification;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{DropReason, HostPort, LinkEnd, LinkId, Membership, Memberships, Record, SyncPlan};
+use rookeeper_zab::{HostPort, LinkEnd, LinkId, LinkOutput, Membership, Memberships, Record, SyncPlan};
 
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
@@ -76,7 +76,7 @@ pub enum Input {
         link: LinkId,
         why: LinkEnd,
     },
-    /// Answers [`Output::PlanSync`].
+    /// Answers [`LinkOutput::PlanSync`].
     SyncPlanned {
         link: LinkId,
         plan: SyncPlan,
@@ -142,32 +142,8 @@ pub enum Output {
         link: LinkId,
         bytes: Vec<u8>,
     },
-    /// This and the two streams go out in the order in which they are polled.
-    ToLearner {
-        link: LinkId,
-        bytes: Arc<[u8]>,
-    },
-    /// What can the log on disk do for a learner whose history ends at `after`? The leader has everything from `before` on in memory.
-    PlanSync {
-        link: LinkId,
-        after: Zxid,
-        before: Zxid,
-    },
-    /// Send PROPOSAL and COMMIT for every record of the log between the two, both excluded.
-    StreamLog {
-        link: LinkId,
-        after: Zxid,
-        before: Zxid,
-    },
-    /// Send SNAP with the last zxid of the shared tree, read when the stream begins, and the tree.
-    StreamSnapshot {
-        link: LinkId,
-    },
-    /// End the connection to a learner, after what was polled before has been sent where that is possible at once.
-    DropLearner {
-        link: LinkId,
-        why: DropReason,
-    },
+    /// What is to happen on a learner's link. [`LinkOutput::PlanSync`] is answered by [`Input::SyncPlanned`].
+    ToLearner(LinkId, LinkOutput),
     /// A line for the log.
     Log(Event),
     /// The connection's outbox has something for its task.

@@ -9,7 +9,7 @@ use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, QuorumPacket, Touch
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{EnsembleSettings, Epochs, Input, Output, Replica, Settings, Shared, Store, Stored, Time};
 use rookeeper_tree::Tree;
-use rookeeper_zab::{LinkEnd, LinkId, Membership, Memberships, SyncPlan};
+use rookeeper_zab::{LinkEnd, LinkId, LinkOutput, Membership, Memberships, SyncPlan};
 
 const ROUNDS: u64 = 400;
 const STEPS: usize = 300;
@@ -115,7 +115,7 @@ impl World {
                     self.leader = Some(link);
                     self.queue.push_back(Input::LeaderConnected { link });
                 }
-                Output::PlanSync { link, .. } => {
+                Output::ToLearner(link, LinkOutput::PlanSync { .. }) => {
                     let plan = [SyncPlan::Log, SyncPlan::Snapshot][self.random.below(2) as usize];
                     self.queue.push_back(Input::SyncPlanned { link, plan });
                 }

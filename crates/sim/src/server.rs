@@ -21,7 +21,7 @@ use rookeeper_replica::{
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
 use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
-use rookeeper_zab::{LinkEnd, LinkId, Memberships, StepDownReason, SyncPlan};
+use rookeeper_zab::{LinkEnd, LinkId, LinkOutput, Memberships, StepDownReason, SyncPlan};
 
 use self::inputs::Inputs;
 use crate::checkers::durability::Promises;
@@ -338,11 +338,11 @@ impl World {
                 }
             }
             Output::Dial { link, server: target, .. } => self.dial(server, link, target.0 as usize - 1),
-            Output::Hangup { link } | Output::DropLearner { link, .. } if self.is_dialed(server, link) => {
+            Output::Hangup { link } | Output::ToLearner(link, LinkOutput::Drop(_)) if self.is_dialed(server, link) => {
                 self.hang_up(server, link);
             }
             Output::Hangup { link } => self.hang_up(server, link),
-            Output::DropLearner { link, why } => {
+            Output::ToLearner(link, LinkOutput::Drop(why)) => {
                 self.note(2, server as u64, 0, || format!("server {} drops a learner: {why}", server + 1));
                 self.send_to_learner(server, link, Item::End(LinkEnd::Dropped(why)));
             }
@@ -350,19 +350,21 @@ impl World {
                 self.check_to_leader(server, &bytes);
                 self.send_to_leader(server, link, bytes);
             }
-            Output::ToLearner { link, bytes } => {
+            Output::ToLearner(link, LinkOutput::Send(bytes)) => {
                 self.check_to_learner(server, &bytes);
                 self.echo_of_the_round_before(server, link, &bytes);
                 self.send_to_learner(server, link, Item::Bytes(bytes));
             }
-            Output::StreamLog { link, after, before } => {
+            Output::ToLearner(link, LinkOutput::StreamLog { after, before }) => {
                 self.send_to_learner(server, link, Item::Log { after, before })
             }
-            Output::StreamSnapshot { link } => {
+            Output::ToLearner(link, LinkOutput::StreamSnapshot) => {
                 self.cue(Cue::Brings { leader: server });
                 self.send_to_learner(server, link, Item::Snapshot);
             }
-            Output::PlanSync { link, after, before } => self.plan_sync(server, link, after, before),
+            Output::ToLearner(link, LinkOutput::PlanSync { after, before }) => {
+                self.plan_sync(server, link, after, before);
+            }
             Output::Log(event) => {
                 if let LogEvent::NoLongerLeads(RoleEnd::SteppedDown(StepDownReason::EpochUsedUp(_))) = event {
                     self.figures.note("epochs used up");

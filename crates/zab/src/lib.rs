@@ -22,7 +22,7 @@ pub mod quorum;
 pub mod reasons;
 
 pub use history::{Gap, History, Record};
-pub use link::{LinkId, SyncPlan};
+pub use link::{LinkId, LinkOutput, SyncPlan};
 pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, MembershipError, Memberships, Role};
 pub use quorum::Quorum;
 pub use reasons::{Blame, DropReason, LeaderEvent, LearnerEvent, LeaveReason, LinkEnd, StepDownReason};

@@ -15,7 +15,7 @@ use rookeeper_proto::election::PeerState;
 use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, ServerId};
 use rookeeper_zab::election::{Candidacy, Vote};
-use rookeeper_zab::{DropReason, LinkId};
+use rookeeper_zab::{DropReason, LinkId, LinkOutput};
 
 use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
@@ -128,7 +128,7 @@ impl Looking {
             Found::Learn { leader, observes } => {
                 for link in self.held.into_keys() {
                     let why = DropReason::Follows(leader);
-                    core.put(Output::DropLearner { link, why });
+                    core.put(Output::ToLearner(link, LinkOutput::Drop(why)));
                 }
                 Role::Learning(Box::new(Learning::new(core, member, now, leader, observes, self.since_ms)))
             }
@@ -141,7 +141,7 @@ impl Looking {
                 self.held.insert(link, HeldLearner { peer, packets: Vec::new(), since_ms: now.monotonic_ms });
             }
             LearnerInput::Connected { .. } => {
-                core.put(Output::DropLearner { link, why: DropReason::NotLeading });
+                core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::NotLeading)));
             }
             LearnerInput::Packets(packets) => {
                 let Some(held) = self.held.get_mut(&link) else { return };
@@ -150,7 +150,7 @@ impl Looking {
                 } else {
                     self.held.remove(&link);
                     let why = DropReason::SaidTooMuch;
-                    core.put(Output::DropLearner { link, why });
+                    core.put(Output::ToLearner(link, LinkOutput::Drop(why)));
                 }
             }
             LearnerInput::Gone { .. } => {
@@ -169,7 +169,7 @@ impl Looking {
             core.log(Event::ServesReaders);
         }
         for (link, _) in self.held.extract_if(.., |_, held| held.since_ms + HOLD_MS <= now.monotonic_ms) {
-            core.put(Output::DropLearner { link, why: DropReason::NotLeadingYet });
+            core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::NotLeadingYet)));
         }
     }
 

@@ -21,7 +21,7 @@ use rookeeper_tree::access::AccessConfig;
 use rookeeper_tree::builder::TreeBuilder;
 use rookeeper_tree::{Tree, WatcherId};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{LinkEnd, LinkId, Membership, Memberships, Record, SyncPlan};
+use rookeeper_zab::{LinkEnd, LinkId, LinkOutput, Membership, Memberships, Record, SyncPlan};
 
 const TICK_MS: i64 = 1000;
 
@@ -358,7 +358,7 @@ impl World {
                     self.queue.push_back((leader, Input::FromLearner { link, packets: bytes }));
                 }
             }
-            Output::ToLearner { link, bytes } => {
+            Output::ToLearner(link, LinkOutput::Send(bytes)) => {
                 if has(&bytes, |packet| matches!(packet, QuorumPacket::Commit { .. } | QuorumPacket::Inform { .. })) {
                     self.nodes[node].told.push(Told::Learner);
                 }
@@ -366,10 +366,10 @@ impl World {
                     self.queue.push_back((learner, Input::FromLeader { link, packets: bytes.to_vec() }));
                 }
             }
-            Output::PlanSync { link, .. } => {
+            Output::ToLearner(link, LinkOutput::PlanSync { .. }) => {
                 self.queue.push_back((node, Input::SyncPlanned { link, plan: SyncPlan::Snapshot }));
             }
-            Output::StreamSnapshot { link } => {
+            Output::ToLearner(link, LinkOutput::StreamSnapshot) => {
                 let tree = copy(&self.nodes[node].shared.tree(), self.last_zxid(node));
                 let Some((_, learner, link)) = self.peer_of(node, link) else { return };
                 let mut packets = Vec::new();
@@ -377,7 +377,7 @@ impl World {
                 self.queue.push_back((learner, Input::FromLeader { link, packets }));
                 self.queue.push_back((learner, Input::SnapshotReceived { link, tree: Box::new(tree), bytes: 1 }));
             }
-            Output::Hangup { link } | Output::DropLearner { link, .. } => {
+            Output::Hangup { link } | Output::ToLearner(link, LinkOutput::Drop(_)) => {
                 if let Some((wire, ..)) = self.peer_of(node, link) {
                     self.cut(wire, node);
                 }
@@ -386,7 +386,7 @@ impl World {
             Output::DigestMismatch { zxid, expected, actual } => {
                 panic!("server {}: digest at {zxid} is {actual}, not {expected}", node + 1)
             }
-            Output::StreamLog { .. } => panic!("no plan here says that the log will do"),
+            Output::ToLearner(_, LinkOutput::StreamLog { .. }) => panic!("no plan here says that the log will do"),
             Output::Wake(_) => self.nodes[node].told.push(Told::Client),
             Output::Members(_)
             | Output::SessionOpened { .. }

@@ -14,7 +14,7 @@ use rookeeper_proto::ServerId;
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{Input, Level, Output, Replica};
 use rookeeper_storage::StorageError;
-use rookeeper_zab::{HostPort, Record};
+use rookeeper_zab::{HostPort, LinkOutput, Record};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
@@ -242,11 +242,7 @@ impl ReplicaThread {
                 | Output::Dial { .. }
                 | Output::Hangup { .. }
                 | Output::ToLeader { .. }
-                | Output::ToLearner { .. }
-                | Output::PlanSync { .. }
-                | Output::StreamLog { .. }
-                | Output::StreamSnapshot { .. }
-                | Output::DropLearner { .. } => {
+                | Output::ToLearner(..) => {
                     // A standalone server has nobody to talk to.
                     if let Some(ensemble) = &mut self.ensemble {
                         ensemble.carry_out(output);
@@ -282,11 +278,13 @@ impl EnsemblePorts {
             Output::Dial { link, server, addresses } => port.dial(link, server, addresses),
             Output::Hangup { link } => port.hang_up(link),
             Output::ToLeader { link, bytes } => port.send_to_leader(link, bytes),
-            Output::ToLearner { link, bytes } => port.send_to_learner(link, bytes),
-            Output::PlanSync { link, after, before } => port.plan_sync(link, after, before),
-            Output::StreamLog { link, after, before } => port.stream_log(link, after, before),
-            Output::StreamSnapshot { link } => port.stream_snapshot(link),
-            Output::DropLearner { link, why } => port.drop_learner(link, why),
+            Output::ToLearner(link, output) => match output {
+                LinkOutput::Send(bytes) => port.send_to_learner(link, bytes),
+                LinkOutput::PlanSync { after, before } => port.plan_sync(link, after, before),
+                LinkOutput::StreamLog { after, before } => port.stream_log(link, after, before),
+                LinkOutput::StreamSnapshot => port.stream_snapshot(link),
+                LinkOutput::Drop(why) => port.drop_learner(link, why),
+            },
             Output::Append(_)
             | Output::Store(_)
             | Output::Log(_)

@@ -15,7 +15,7 @@ use super::learner_link::Stage;
 use super::proposals::Proposal;
 use super::{Leader, LeaderOutput, Phase};
 use crate::history::Record;
-use crate::link::LinkId;
+use crate::link::{LinkId, LinkOutput};
 use crate::membership::{Membership, Memberships};
 use crate::reasons::{DropReason, StepDownReason};
 
@@ -59,7 +59,7 @@ impl Leader {
         }
         for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_registered() && !link.is_observer()) {
             link.sent_proposal(now_ms, record.zxid);
-            self.outputs.push_back(LeaderOutput::ToLearner { link: *id, bytes: record.proposal() });
+            self.outputs.push_back(LeaderOutput::ToLearner(*id, LinkOutput::Send(record.proposal())));
         }
     }
 
@@ -131,7 +131,7 @@ impl Leader {
                 {
                     catching_up.held_commits.push(bytes);
                 }
-                _ => self.outputs.push_back(LeaderOutput::ToLearner { link: *id, bytes }),
+                _ => self.outputs.push_back(LeaderOutput::ToLearner(*id, LinkOutput::Send(bytes))),
             }
         }
     }

@@ -19,7 +19,7 @@ use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 
 use super::learner_link::{Identity, LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
-use crate::link::LinkId;
+use crate::link::{LinkId, LinkOutput};
 use crate::membership::Memberships;
 use crate::reasons::{DropReason, KnownOfIt, LeaderEvent, StepDownReason};
 
@@ -124,7 +124,7 @@ impl Leader {
         if let Some(count) = count {
             self.log(LeaderEvent::TurningAway { learner: gone.name(), unsaid: count, why: why.clone() });
         }
-        self.outputs.push_back(LeaderOutput::Drop { link: id, why });
+        self.outputs.push_back(LeaderOutput::ToLearner(id, LinkOutput::Drop(why)));
         self.outputs.push_back(LeaderOutput::LearnerGone { link: id });
     }
 

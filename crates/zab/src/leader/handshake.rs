@@ -15,7 +15,7 @@ use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 use super::learner_link::{Identity, Serving, Stage};
 use super::{Leader, LeaderOutput, Phase};
 use crate::history::History;
-use crate::link::LinkId;
+use crate::link::{LinkId, LinkOutput};
 use crate::membership::Memberships;
 use crate::reasons::{DropReason, StepDownReason};
 
@@ -234,7 +234,7 @@ impl Leader {
         };
         self.send(id, &QuorumPacket::UpToDate);
         for bytes in held {
-            self.outputs.push_back(LeaderOutput::ToLearner { link: id, bytes });
+            self.outputs.push_back(LeaderOutput::ToLearner(id, LinkOutput::Send(bytes)));
         }
         self.outputs.push_back(LeaderOutput::LearnerSynced { link: id, server, observer });
         self.ask_too(id);

@@ -29,7 +29,7 @@ use rookeeper_proto::quorum::{ForwardedRequest, QuorumPacket};
 use rookeeper_proto::{Epoch, Id, MonotonicMs, OpCode, ServerId, SessionId, Zxid};
 
 use crate::history::History;
-use crate::link::LinkId;
+use crate::link::{LinkId, LinkOutput};
 use crate::membership::{Member, Membership, Memberships, Role};
 use crate::reasons::{DropReason, LeaderEvent, LinkEnd, StepDownReason};
 pub use broadcast::Rollover;
@@ -82,30 +82,8 @@ pub enum LeaderOutput {
     AcceptedEpoch(Epoch),
     /// The same; answered by [`Leader::current_epoch_stored`].
     CurrentEpoch(Epoch),
-    ToLearner {
-        link: LinkId,
-        bytes: Arc<[u8]>,
-    },
-    /// What can the log on disk do for a learner? Answered by [`Leader::sync_planned`].
-    PlanSync {
-        link: LinkId,
-        after: Zxid,
-        before: Zxid,
-    },
-    /// PROPOSAL and COMMIT for every record of the log between the two, in the link's order.
-    StreamLog {
-        link: LinkId,
-        after: Zxid,
-        before: Zxid,
-    },
-    /// SNAP and the shared tree, in the link's order.
-    StreamSnapshot {
-        link: LinkId,
-    },
-    Drop {
-        link: LinkId,
-        why: DropReason,
-    },
+    /// What is to happen on a learner's link. [`LinkOutput::PlanSync`] is answered by [`Leader::sync_planned`].
+    ToLearner(LinkId, LinkOutput),
     /// A quorum has acknowledged this leader: its whole history is committed. Answered by [`Leader::activated`].
     Activate {
         epoch: Epoch,
@@ -153,7 +131,7 @@ pub enum LeaderOutput {
         server: ServerId,
         observer: bool,
     },
-    /// Also after `Drop`.
+    /// Also after [`LinkOutput::Drop`].
     LearnerGone {
         link: LinkId,
     },
@@ -379,7 +357,7 @@ impl Leader {
     fn send(&mut self, link: LinkId, packet: &QuorumPacket<'_>) {
         let mut bytes = Vec::new();
         packet.append(&mut bytes);
-        self.outputs.push_back(LeaderOutput::ToLearner { link, bytes: bytes.into() });
+        self.outputs.push_back(LeaderOutput::ToLearner(link, LinkOutput::Send(bytes.into())));
     }
 
     fn begin_phase(&mut self, now_ms: MonotonicMs, phase: Phase) {
@@ -398,7 +376,7 @@ impl Leader {
     fn drop_link(&mut self, link: LinkId, why: DropReason) {
         if let Some(gone) = self.remove_link(link) {
             self.log(LeaderEvent::Dropping { learner: gone.name(), why: why.clone() });
-            self.outputs.push_back(LeaderOutput::Drop { link, why });
+            self.outputs.push_back(LeaderOutput::ToLearner(link, LinkOutput::Drop(why)));
             self.outputs.push_back(LeaderOutput::LearnerGone { link });
         }
     }
@@ -407,7 +385,7 @@ impl Leader {
     pub fn learner_connected(&mut self, now_ms: MonotonicMs, link: LinkId, peer: String) {
         if self.links.len() >= MAX_LINKS {
             let why = DropReason::TooManyLearners { limit: MAX_LINKS };
-            self.outputs.push_back(LeaderOutput::Drop { link, why });
+            self.outputs.push_back(LeaderOutput::ToLearner(link, LinkOutput::Drop(why)));
             return;
         }
         self.links.insert(link, LearnerLink::new(peer, now_ms));

@@ -19,7 +19,7 @@ use rookeeper_proto::{Epoch, MonotonicMs, Zxid};
 use super::learner_link::{CatchingUp, LearnerLink, Stage};
 use super::{Leader, LeaderOutput, Phase};
 use crate::history::History;
-use crate::link::{LinkId, SyncPlan};
+use crate::link::{LinkId, LinkOutput, SyncPlan};
 use crate::reasons::{DropReason, LeaderEvent, SyncKind};
 
 /// How one learner is brought to the leader's history. Where records follow, those up to the committed one are sent as proposal and commit.
@@ -207,7 +207,7 @@ impl Leader {
             SyncMethod::AskLog { after, before } => {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.stage = Stage::Planning { last: after };
-                    self.outputs.push_back(LeaderOutput::PlanSync { link: id, after, before });
+                    self.outputs.push_back(LeaderOutput::ToLearner(id, LinkOutput::PlanSync { after, before }));
                 }
                 return;
             }
@@ -231,11 +231,11 @@ impl Leader {
         self.outputs.push_back(LeaderOutput::SyncBegan { by_snapshot, under_way });
         match first {
             Some(packet) => self.send(id, &packet),
-            None => self.outputs.push_back(LeaderOutput::StreamSnapshot { link: id }),
+            None => self.outputs.push_back(LeaderOutput::ToLearner(id, LinkOutput::StreamSnapshot)),
         }
         if from_log && !by_snapshot {
             let before = first_in_memory(history);
-            self.outputs.push_back(LeaderOutput::StreamLog { link: id, after, before });
+            self.outputs.push_back(LeaderOutput::ToLearner(id, LinkOutput::StreamLog { after, before }));
         }
         self.send_rest(history, id, after, follower.is_none());
     }
@@ -248,7 +248,7 @@ impl Leader {
             if !committed && observer {
                 break;
             }
-            self.outputs.push_back(LeaderOutput::ToLearner { link: id, bytes: record.proposal() });
+            self.outputs.push_back(LeaderOutput::ToLearner(id, LinkOutput::Send(record.proposal())));
             if committed {
                 self.send(id, &QuorumPacket::Commit { zxid });
             }

@@ -4,7 +4,7 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, ServerId};
 use rookeeper_zab::leader::LeaderOutput;
 use rookeeper_zab::reasons::{KnownOfIt, LearnerName};
-use rookeeper_zab::{DropReason, LeaderEvent, LinkId, Memberships};
+use rookeeper_zab::{DropReason, LeaderEvent, LinkId, LinkOutput, Memberships};
 
 use crate::story::{SYNC_TICKS, Story, TICK_MS, history, membership, settings, zxid};
 
@@ -13,7 +13,9 @@ const SYNC_MS: i64 = SYNC_TICKS as i64 * TICK_MS;
 const LAST: u32 = 0x7fff_fffe;
 
 fn is_dropped(story: &Story, link: u64) -> bool {
-    story.has(|output| matches!(output, LeaderOutput::Drop { link: dropped, .. } if *dropped == LinkId(link)))
+    story.has(
+        |output| matches!(output, LeaderOutput::ToLearner(dropped, LinkOutput::Drop(_)) if *dropped == LinkId(link)),
+    )
 }
 
 fn steps_down(story: &Story) -> bool {
@@ -31,7 +33,7 @@ fn warnings(story: &Story) -> Vec<&LeaderEvent> {
 /// Why learners were dropped.
 fn reasons(story: &Story) -> Vec<&DropReason> {
     let reasons = story.outputs.iter().filter_map(|output| match output {
-        LeaderOutput::Drop { why, .. } => Some(why),
+        LeaderOutput::ToLearner(_, LinkOutput::Drop(why)) => Some(why),
         _ => None,
     });
     reasons.collect()

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::leader::LeaderOutput;
-use rookeeper_zab::{History, LinkId, Memberships};
+use rookeeper_zab::{History, LinkId, LinkOutput, Memberships};
 
 use crate::story::{Story, history, membership, packets, settings, zxid};
 
@@ -90,7 +90,11 @@ fn i8_a_follower_that_is_ahead_is_no_part_of_the_quorum() {
         story.introduces(1, 1, 1);
         story.stores_accepted();
         story.promises(1, Some(current_epoch), last);
-        assert!(story.has(|output| matches!(output, LeaderOutput::Drop { .. })), "{}", story.text);
+        assert!(
+            story.has(|output| matches!(output, LeaderOutput::ToLearner(_, LinkOutput::Drop(_)))),
+            "{}",
+            story.text
+        );
         assert!(!story.has(|output| matches!(output, LeaderOutput::CurrentEpoch(_))), "{}", story.text);
     }
 }
@@ -196,7 +200,7 @@ fn i25_what_has_no_place_is_refused() {
             }
             story.outputs.clear();
             story.receives(1, &packet);
-            let dropped = story.has(|output| matches!(output, LeaderOutput::Drop { .. }));
+            let dropped = story.has(|output| matches!(output, LeaderOutput::ToLearner(_, LinkOutput::Drop(_))));
             assert_eq!(!dropped, allowed.contains(&index), "stage {stage}, {packet:?}: {}", story.text);
             if dropped {
                 assert_eq!(story.outputs.len(), 3, "a line for the log and the end: {}", story.text);
@@ -332,7 +336,7 @@ impl World {
     fn look(&mut self) {
         for output in &self.story.outputs[self.seen..] {
             match output {
-                LeaderOutput::ToLearner { link, bytes } => {
+                LeaderOutput::ToLearner(link, LinkOutput::Send(bytes)) => {
                     let to = self.followers.values_mut().find(|follower| follower.link.map(LinkId) == Some(*link));
                     to.expect("only to links that stand").inbox.push_back(bytes.to_vec());
                 }
@@ -344,7 +348,9 @@ impl World {
                     }
                     assert!(self.memberships.is_reached_by(&having), "I13: {zxid} is on {having:?} only");
                 }
-                LeaderOutput::Drop { link, why } => panic!("an honest follower was dropped: {link} {why}"),
+                LeaderOutput::ToLearner(link, LinkOutput::Drop(why)) => {
+                    panic!("an honest follower was dropped: {link} {why}")
+                }
                 LeaderOutput::StepDown { why, .. } => panic!("{why}"),
                 _ => {}
             }
@@ -397,7 +403,9 @@ fn a_server_without_its_disk_gets_a_history_from_an_established_leader_only() {
     story.promises(2, Some(0), None);
     story.stores_current();
     let gets_a_snapshot = |story: &Story| {
-        story.has(|output| matches!(output, LeaderOutput::StreamSnapshot { link } if *link == LinkId(2)))
+        story.has(
+            |output| matches!(output, LeaderOutput::ToLearner(link, LinkOutput::StreamSnapshot) if *link == LinkId(2)),
+        )
     };
     assert!(!gets_a_snapshot(&story), "{}", story.text);
     story.acks(1, zxid(2, 0));
@@ -413,7 +421,9 @@ fn a_server_without_its_disk_gets_a_history_from_an_established_leader_only() {
 #[test]
 fn a_server_without_its_disk_gets_no_history_from_a_leader_of_yesterday() {
     let gets_a_snapshot = |story: &Story| {
-        story.has(|output| matches!(output, LeaderOutput::StreamSnapshot { link } if *link == LinkId(2)))
+        story.has(
+            |output| matches!(output, LeaderOutput::ToLearner(link, LinkOutput::StreamSnapshot) if *link == LinkId(2)),
+        )
     };
     for observes in [false, true] {
         let mut story = match observes {

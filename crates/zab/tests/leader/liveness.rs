@@ -3,7 +3,7 @@
 use rookeeper_proto::{MonotonicMs, ServerId};
 use rookeeper_zab::leader::LeaderOutput;
 use rookeeper_zab::reasons::Lacks;
-use rookeeper_zab::{LeaderEvent, LinkId, Memberships, StepDownReason};
+use rookeeper_zab::{LeaderEvent, LinkId, LinkOutput, Memberships, StepDownReason};
 
 use crate::golden::assert_golden;
 use crate::story::{INIT_TICKS, SYNC_TICKS, Story, TICK_MS, history, membership, settings, zxid};
@@ -12,7 +12,9 @@ const INIT_MS: i64 = INIT_TICKS as i64 * TICK_MS;
 const SYNC_MS: i64 = SYNC_TICKS as i64 * TICK_MS;
 
 fn drops(story: &Story, link: u64) -> bool {
-    story.has(|output| matches!(output, LeaderOutput::Drop { link: dropped, .. } if *dropped == LinkId(link)))
+    story.has(
+        |output| matches!(output, LeaderOutput::ToLearner(dropped, LinkOutput::Drop(_)) if *dropped == LinkId(link)),
+    )
 }
 
 fn steps_down(story: &Story) -> Option<StepDownReason> {

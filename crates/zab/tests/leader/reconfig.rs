@@ -3,7 +3,7 @@
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::leader::{LeaderOutput, LeaderPhase};
-use rookeeper_zab::{History, Memberships, Record, Role};
+use rookeeper_zab::{History, LinkOutput, Memberships, Record, Role};
 
 use crate::golden::assert_golden;
 use crate::story::{Story, history, membership, settings, voters, zxid};
@@ -221,7 +221,10 @@ fn an_observer_that_has_a_vote_in_a_change_found_in_the_history_counts() {
     for (last, is_snapshot) in [(zxid(1, 9), false), (zxid(1, 7), true), (zxid(1, 2), true)] {
         let story = comes_as_observer(last, history());
         assert_eq!(story.leader.phase(), LeaderPhase::Broadcast, "{}", story.text);
-        assert_eq!(story.has(|output| matches!(output, LeaderOutput::StreamSnapshot { .. })), is_snapshot);
+        assert_eq!(
+            story.has(|output| matches!(output, LeaderOutput::ToLearner(_, LinkOutput::StreamSnapshot))),
+            is_snapshot
+        );
     }
     // It has more than a snapshot would hold. What it lacks it may have in memory only: it counts when it comes again to vote.
     let mut uncommitted = History::new(zxid(1, 5), 500);

@@ -4,7 +4,7 @@
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{MonotonicMs, ServerId, Zxid};
 use rookeeper_zab::leader::LeaderOutput;
-use rookeeper_zab::{History, LinkId, Membership, Memberships, Record};
+use rookeeper_zab::{History, LinkId, LinkOutput, Membership, Memberships, Record};
 
 use crate::golden;
 use crate::story::{Story, packets, settings};
@@ -74,7 +74,7 @@ impl Exchange {
         }
         let sent: Vec<u8> = story.outputs.iter().fold(Vec::new(), |mut sent, output| {
             match output {
-                LeaderOutput::ToLearner { link: to, bytes } if *to == link => sent.extend_from_slice(bytes),
+                LeaderOutput::ToLearner(to, LinkOutput::Send(bytes)) if *to == link => sent.extend_from_slice(bytes),
                 _ => {}
             }
             sent
@@ -82,7 +82,11 @@ impl Exchange {
         let expected: Vec<u8> = self.leader.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
         assert_eq!(packets(&sent), packets(&expected));
         assert_eq!(sent, expected);
-        assert!(!story.has(|output| matches!(output, LeaderOutput::Drop { .. })), "{}", story.text);
+        assert!(
+            !story.has(|output| matches!(output, LeaderOutput::ToLearner(_, LinkOutput::Drop(_)))),
+            "{}",
+            story.text
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use rookeeper_proto::quorum::{ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderSettings, Rollover, Start};
-use rookeeper_zab::{History, LinkEnd, LinkId, Membership, Memberships, Record, SyncPlan};
+use rookeeper_zab::{History, LinkEnd, LinkId, LinkOutput, Membership, Memberships, Record, SyncPlan};
 
 pub const TICK_MS: i64 = 1000;
 pub const INIT_TICKS: u32 = 10;
@@ -278,7 +278,7 @@ impl Story {
 
     fn tell(&mut self, output: &LeaderOutput) {
         let line = match output {
-            LeaderOutput::ToLearner { link, bytes } => {
+            LeaderOutput::ToLearner(link, LinkOutput::Send(bytes)) => {
                 let shown: Vec<String> = packets(bytes).iter().map(show).collect();
                 let lead = format!("> to {link}: ");
                 // What goes to one link one after another stands in one line.
@@ -290,14 +290,14 @@ impl Story {
                 }
                 format!("to {link}: {}", shown.join(", "))
             }
-            LeaderOutput::PlanSync { link, after, before } => {
+            LeaderOutput::ToLearner(link, LinkOutput::PlanSync { after, before }) => {
                 format!("{link} plan: log after {} and before {}?", at(*after), at(*before))
             }
-            LeaderOutput::StreamLog { link, after, before } => {
+            LeaderOutput::ToLearner(link, LinkOutput::StreamLog { after, before }) => {
                 format!("{link} stream log after {} and before {}", at(*after), at(*before))
             }
-            LeaderOutput::StreamSnapshot { link } => format!("{link} stream snapshot"),
-            LeaderOutput::Drop { link, why } => format!("drop {link}: {why}"),
+            LeaderOutput::ToLearner(link, LinkOutput::StreamSnapshot) => format!("{link} stream snapshot"),
+            LeaderOutput::ToLearner(link, LinkOutput::Drop(why)) => format!("drop {link}: {why}"),
             LeaderOutput::Committed(zxid) => format!("committed {}", at(*zxid)),
             LeaderOutput::Log(event) => format!("log: {event}"),
             LeaderOutput::AcceptedEpoch(epoch) => format!("store acceptedEpoch {epoch}"),
@@ -326,7 +326,7 @@ impl Story {
     /// Everything sent to a link so far.
     pub fn sent_to(&self, link: u64) -> Vec<QuorumPacket<'_>> {
         let to_link = self.outputs.iter().filter_map(|output| match output {
-            LeaderOutput::ToLearner { link: to, bytes } if *to == LinkId(link) => Some(packets(bytes)),
+            LeaderOutput::ToLearner(to, LinkOutput::Send(bytes)) if *to == LinkId(link) => Some(packets(bytes)),
             _ => None,
         });
         to_link.flatten().collect()

@@ -23,7 +23,7 @@ use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 use rookeeper_zab::leader::{Leader, LeaderOutput, LeaderPhase, LeaderSettings, Start};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{DropReason, LinkEnd, LinkId, StepDownReason};
+use rookeeper_zab::{DropReason, LinkEnd, LinkId, LinkOutput, StepDownReason};
 
 use crate::check::{Broken, must};
 use crate::contract::{Output, Store};
@@ -106,7 +106,7 @@ impl Leading {
         core.stop_serving(Vec::new(), self.syncs.abandon());
         core.log(Event::NoLongerLeads(why));
         for link in self.learners {
-            core.put(Output::DropLearner { link, why: DropReason::NoLongerLeading });
+            core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::NoLongerLeading)));
         }
     }
 
@@ -140,7 +140,7 @@ impl Leading {
                     let end = LinkEnd::Dropped(why.clone());
                     leader.learner_gone(now.monotonic_ms, &core.history, link, end.clone());
                     core.log(Event::LearnerDropped { link, why: end });
-                    core.put(Output::DropLearner { link, why });
+                    core.put(Output::ToLearner(link, LinkOutput::Drop(why)));
                     return;
                 }
             }
@@ -233,13 +233,11 @@ impl Leading {
         match output {
             LeaderOutput::AcceptedEpoch(epoch) => member.store(core, Store::AcceptedEpoch(epoch)),
             LeaderOutput::CurrentEpoch(epoch) => member.store_current_epoch(core, epoch),
-            LeaderOutput::ToLearner { link, bytes } => core.put(Output::ToLearner { link, bytes }),
-            LeaderOutput::PlanSync { link, after, before } => core.put(Output::PlanSync { link, after, before }),
-            LeaderOutput::StreamLog { link, after, before } => core.put(Output::StreamLog { link, after, before }),
-            LeaderOutput::StreamSnapshot { link } => core.put(Output::StreamSnapshot { link }),
-            LeaderOutput::Drop { link, why } => {
-                self.learners.remove(&link);
-                core.put(Output::DropLearner { link, why });
+            LeaderOutput::ToLearner(link, output) => {
+                if let LinkOutput::Drop(_) = output {
+                    self.learners.remove(&link);
+                }
+                core.put(Output::ToLearner(link, output));
             }
             LeaderOutput::Activate { epoch } => self.activate(core, member, now, epoch),
             LeaderOutput::Committed(zxid) => self.commit(core, member, now, zxid),

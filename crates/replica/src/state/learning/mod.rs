@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{MonotonicMs, ServerId, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
-use rookeeper_zab::{DropReason, HostPort, LeaveReason, LinkId, Membership, Record};
+use rookeeper_zab::{DropReason, HostPort, LeaveReason, LinkId, LinkOutput, Membership, Record};
 
 use crate::check::{Broken, must};
 use crate::contract::{Output, Store};
@@ -142,7 +142,7 @@ impl Learning {
 
     pub fn take_learner_input(&mut self, core: &mut Core, link: LinkId, input: &LearnerInput) {
         if let LearnerInput::Connected { .. } = input {
-            core.put(Output::DropLearner { link, why: DropReason::NotLeading });
+            core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::NotLeading)));
         }
     }
 

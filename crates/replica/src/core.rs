@@ -111,19 +111,23 @@ impl Core {
         }
     }
 
+    /// The next effect; `None` where everything is handed out.
     pub fn poll(&mut self) -> Option<Output> {
         // Wakes go last: who hears of a commit here and asks another server right away should find it there.
         self.outputs.pop_front().or_else(|| self.to_wake.pop().map(Output::Wake))
     }
 
+    /// Asks for an effect.
     pub fn put(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
 
+    /// Asks for a line in the log.
     pub fn log(&mut self, event: Event) {
         self.put(Output::Log(event));
     }
 
+    /// Who is served at the moment.
     pub fn serving(&self) -> Serving {
         self.shared.status_board.serving()
     }
@@ -239,6 +243,7 @@ impl Core {
         self.answer_read(now, &shared.tree(), connection, read);
     }
 
+    /// Answers a read, or what was sorted among the reads because its turn came with theirs.
     pub fn answer_read(&mut self, now: Time, tree: &Tree, connection: &Arc<Connection>, read: &ReadFrame) {
         let shared = &self.shared;
         shared.serve_deferred_to(connection);
@@ -271,6 +276,7 @@ impl Core {
         }
     }
 
+    /// Counts an answer that is in the outbox, and wakes the connection's task.
     pub fn note_answer(
         &mut self,
         now: Time,

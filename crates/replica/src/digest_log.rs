@@ -3,7 +3,7 @@
 //! What always holds: entries come in the order of their zxids, there are never more than [`KEPT`], and each was taken right after
 //! the transaction of its zxid was applied.
 //!
-//! Counterpart in the original: `DataTree.digestLog`.
+//! Counterpart in the original: `DataTree.digestLog` (ZOOKEEPER-3150).
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,9 @@ use rookeeper_proto::Zxid;
 const INTERVAL: i64 = 128;
 
 /// Entries kept; the oldest go first.
-pub const KEPT: usize = 1024;
+pub(crate) const KEPT: usize = 1024;
 
+/// The newest digests of the tree at regular zxids, for comparing servers.
 #[derive(Debug, Default)]
 pub struct DigestLog {
     entries: VecDeque<(Zxid, i64)>,

@@ -73,6 +73,7 @@ impl Member {
         }
     }
 
+    /// What a member does for its clients by its settings.
     pub fn client_rules(settings: &Settings, ensemble: &EnsembleSettings) -> ClientRules {
         ClientRules {
             local_sessions: ensemble.local_sessions,
@@ -86,6 +87,7 @@ impl Member {
         if self.memberships.is_observer(self.settings.me) { PeerState::Observing } else { PeerState::Following }
     }
 
+    /// Whether this server has a vote by a membership in force or to come.
     pub fn is_voter(&self) -> bool {
         self.memberships.is_voter(self.settings.me)
     }
@@ -95,6 +97,7 @@ impl Member {
         Zxid::new(self.epochs.current, 0)
     }
 
+    /// A link that never was before.
     pub fn next_link(&mut self) -> LinkId {
         let link = LinkId(self.next_link);
         self.next_link += 1;

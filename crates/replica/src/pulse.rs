@@ -5,6 +5,7 @@
 
 use rookeeper_proto::MonotonicMs;
 
+/// When whoever runs the replica woke last, and how often it means to.
 #[derive(Debug)]
 pub struct Pulse {
     beat_ms: i64,

@@ -106,6 +106,7 @@ impl Replica {
         self.core.shared.sessions().stood_still(from_ms, to_ms);
     }
 
+    /// `tickTime` in milliseconds.
     pub fn tick_time_ms(&self) -> i64 {
         self.core.shared.settings.tick_time_ms
     }

@@ -9,6 +9,7 @@ use rookeeper_zab::leader::Rollover;
 /// Far above what recipes and frameworks use.
 pub const MAX_WATCHES_PER_CONNECTION: usize = 1_000_000;
 
+/// What an operator can choose for a server, whether or not it is a member of an ensemble.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The top byte of every session id made here.

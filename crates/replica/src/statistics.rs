@@ -66,6 +66,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// Counts transactions after which the tree had another digest than was predicted; `first` is the first of them.
     pub fn note_digest_mismatches(&self, count: u64, first: Zxid) {
         self.digest_mismatches.fetch_add(count, Relaxed);
         let _ = self.first_digest_mismatch.compare_exchange(0, first.0, Relaxed, Relaxed);
@@ -220,6 +221,7 @@ impl PerNamespace {
         }
     }
 
+    /// The counters by the first component of their paths.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.counts.lock().clone()
     }
@@ -240,6 +242,7 @@ impl Default for Sizes {
 }
 
 impl Sizes {
+    /// Takes in the next size.
     pub fn record(&self, bytes: usize) {
         let bytes = bytes as i64;
         self.last.store(bytes, Relaxed);
@@ -252,18 +255,22 @@ impl Sizes {
         }
     }
 
+    /// The last size in bytes; -1 while there was none.
     pub fn last(&self) -> i64 {
         self.last.load(Relaxed)
     }
 
+    /// The least size in bytes; -1 while there was none.
     pub fn min(&self) -> i64 {
         self.min.load(Relaxed)
     }
 
+    /// The largest size in bytes; -1 while there was none.
     pub fn max(&self) -> i64 {
         self.max.load(Relaxed)
     }
 
+    /// Begins anew, as if there had been none.
     pub fn reset(&self) {
         for size in [&self.last, &self.min, &self.max] {
             size.store(-1, Relaxed);
@@ -298,17 +305,19 @@ impl Default for Summary {
 }
 
 impl Summary {
+    /// Takes in the next value.
     pub fn record(&self, value: u64) {
         self.record_many(value, 1);
     }
 
     /// A measurement that may be negative, and is left out then.
-    pub fn record_unless_negative(&self, value: i64) {
+    pub(crate) fn record_unless_negative(&self, value: i64) {
         if let Ok(value) = u64::try_from(value) {
             self.record(value);
         }
     }
 
+    /// Takes in the same value `count` times.
     pub fn record_many(&self, value: u64, count: u64) {
         self.count.fetch_add(count, Relaxed);
         self.sum.fetch_add(value * count, Relaxed);
@@ -322,6 +331,7 @@ impl Summary {
         self.buckets[bucket(value)].fetch_add(count, Relaxed);
     }
 
+    /// Begins anew, as if there had been no value.
     pub fn reset(&self) {
         self.count.store(0, Relaxed);
         self.sum.store(0, Relaxed);
@@ -332,10 +342,12 @@ impl Summary {
         }
     }
 
+    /// How many values there were.
     pub fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }
 
+    /// The sum of all values.
     pub fn sum(&self) -> u64 {
         self.sum.load(Relaxed)
     }
@@ -348,6 +360,7 @@ impl Summary {
         }
     }
 
+    /// 0 while empty.
     pub fn max(&self) -> u64 {
         self.max.load(Relaxed)
     }

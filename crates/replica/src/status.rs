@@ -82,6 +82,7 @@ pub struct ServerStatus {
 }
 
 impl ServerStatus {
+    /// A server alone, which always serves.
     pub fn standalone() -> ServerStatus {
         ServerStatus {
             role: ServerRole::Standalone,
@@ -108,6 +109,7 @@ impl StatusBoard {
         StatusBoard { serving: AtomicU8::new(Serving::Deciding as u8), status: RwLock::new(ServerStatus::standalone()) }
     }
 
+    /// Who is served at the moment. What was done before that began is visible to whoever asks here.
     pub fn serving(&self) -> Serving {
         match self.serving.load(Ordering::Acquire) {
             0 => Serving::Nobody,
@@ -117,6 +119,7 @@ impl StatusBoard {
         }
     }
 
+    /// A copy of what this server is at the moment.
     pub fn status(&self) -> ServerStatus {
         self.status.read().clone()
     }
@@ -156,10 +159,12 @@ pub(crate) struct RoleStatus {
 }
 
 impl RoleStatus {
+    /// No leader is known.
     pub fn looking() -> RoleStatus {
         RoleStatus { role: ServerRole::Looking, phase: Phase::Election, leader: None, leadership: None }
     }
 
+    /// This server leads, or tries to, since `since_ms`.
     pub fn leading(me: ServerId, proposer: &Proposer, since_ms: MonotonicMs) -> RoleStatus {
         let leader = &proposer.leader;
         let phase = match leader.phase() {
@@ -183,6 +188,7 @@ impl RoleStatus {
         RoleStatus { role: ServerRole::Leading, phase, leader: Some(me), leadership: Some(leadership) }
     }
 
+    /// Another server leads.
     pub fn learning(learner: &Learner, observes: bool) -> RoleStatus {
         let role = if observes { ServerRole::Observing } else { ServerRole::Following };
         let phase = match learner.phase() {

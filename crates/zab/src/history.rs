@@ -2,7 +2,8 @@
 //! those that are not committed yet.
 //!
 //! What always holds here: the records follow one another without a gap; what is committed is never cut off; only what is both
-//! committed and durable here leaves the memory at the old end, so that the log on disk always continues to the left.
+//! committed and durable here leaves the memory at the old end, so that the log on disk always continues to the left. A leader with a gap here
+//! would hand the gap on to its learners (ZOOKEEPER-4925).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

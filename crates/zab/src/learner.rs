@@ -2,7 +2,8 @@
 //!
 //! What always holds here:
 //! - nothing leaves before what it promises is durable: the epoch before ACKEPOCH; the leader's history, then the current epoch, before
-//!   the ACK of NEWLEADER; a transaction before its ACK, which also waits for UPTODATE;
+//!   the ACK of NEWLEADER (ZOOKEEPER-3911, ZOOKEEPER-4646 and ZOOKEEPER-4785 tell what is lost otherwise); a transaction before its ACK,
+//!   which also waits for UPTODATE;
 //! - transactions are taken without a gap and committed in their order; what the leader sent as committed before it was established is
 //!   applied only at UPTODATE, because until then another leader may still decide otherwise;
 //! - anything else ends the connection with a reason, and nothing is lost: the next leader says what is history.

@@ -385,12 +385,12 @@ impl Memberships {
     }
 
     /// Which sets of servers decide by the membership in force.
-    pub fn committed_quorum(&self) -> &Quorum {
+    pub(crate) fn committed_quorum(&self) -> &Quorum {
         &self.committed_quorum
     }
 
     /// Which sets of servers decide by the membership proposed last.
-    pub fn last_seen_quorum(&self) -> &Quorum {
+    pub(crate) fn last_seen_quorum(&self) -> &Quorum {
         &self.last_seen_quorum
     }
 

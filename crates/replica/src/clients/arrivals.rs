@@ -36,6 +36,7 @@ const PER_CALL: usize = 500;
 pub(crate) struct Arrivals(VecDeque<(Arc<Connection>, ConnectRequest)>);
 
 impl Arrivals {
+    /// Whether no client waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -13,10 +13,10 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 /// A buffer that changed by less since it was noted is not noted again.
-pub const GRAIN_BYTES: usize = 4 << 10;
+pub(crate) const GRAIN_BYTES: usize = 4 << 10;
 
 /// No connection may hold more than this, however large the budget is. Large enough for the largest answer a tree can produce in practice.
-pub const MAX_CONNECTION_BYTES: usize = 256 << 20;
+pub(crate) const MAX_CONNECTION_BYTES: usize = 256 << 20;
 
 /// One connection may hold this part of the budget.
 const CONNECTION_SHARE: usize = 4;
@@ -34,6 +34,7 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Nothing is held yet of what all clients together may make the server hold.
     pub fn new(limit_bytes: usize) -> Budget {
         Budget { limit_bytes, buffers: AtomicUsize::new(0), watches: AtomicUsize::new(0), keeper: Mutex::default() }
     }
@@ -43,6 +44,7 @@ impl Budget {
         Budget::new(usize::MAX)
     }
 
+    /// What all clients together may make this server hold.
     pub fn limit_bytes(&self) -> usize {
         self.limit_bytes
     }
@@ -58,10 +60,11 @@ impl Budget {
     }
 
     /// Whether little is left, so that clients should be given less in advance.
-    pub fn is_tight(&self) -> bool {
+    pub(crate) fn is_tight(&self) -> bool {
         self.held_bytes() > self.limit_bytes / 100 * TIGHT_PERCENT
     }
 
+    /// Whether more is held than may be, so that a client has to go.
     pub fn is_exceeded(&self) -> bool {
         self.held_bytes() > self.limit_bytes
     }
@@ -107,14 +110,17 @@ pub struct Account {
 }
 
 impl Account {
+    /// The account of a connection that holds nothing yet.
     pub fn new(budget: Arc<Budget>) -> Account {
         Account { budget, held: AtomicUsize::new(0) }
     }
 
+    /// The budget that this account takes from.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
 
+    /// What this connection makes the server hold, watches aside.
     pub fn held_bytes(&self) -> usize {
         self.held.load(Relaxed)
     }

@@ -16,14 +16,15 @@ use crate::clients::outbox::Outbox;
 use crate::time::Time;
 
 /// Each check of an access control list looks each of them up, so there must not be many.
-pub const MAX_IDENTITIES: usize = 200;
+pub(crate) const MAX_IDENTITIES: usize = 200;
 
 /// And each is kept as long as the connection, and copied into lists.
-pub const MAX_IDENTITY_BYTES: usize = 64 << 10;
+pub(crate) const MAX_IDENTITY_BYTES: usize = 64 << 10;
 
 /// The identities of a connection. A request carries the ones that were there when it arrived.
 pub type Identities = Arc<[Id]>;
 
+/// One client connection, for its task and for the replica. Two are equal where their ids are.
 #[derive(Debug)]
 pub struct Connection {
     pub id: WatcherId,
@@ -152,10 +153,12 @@ impl Connection {
         self.outbox.account()
     }
 
+    /// What all clients of this server make it hold.
     pub fn budget(&self) -> &Budget {
         self.account().budget()
     }
 
+    /// The identities that the client has proved so far, that of its address included.
     pub fn identities(&self) -> Identities {
         self.identities.read().clone()
     }
@@ -179,10 +182,12 @@ impl Connection {
         fits
     }
 
+    /// The session of this connection; [`SessionId::NONE`] until the handshake is answered.
     pub fn session(&self) -> SessionId {
         SessionId(self.session.load(Ordering::Relaxed))
     }
 
+    /// The session timeout that was negotiated, in milliseconds; 0 until the handshake is answered.
     pub fn timeout_ms(&self) -> i32 {
         self.timeout_ms.load(Ordering::Relaxed)
     }
@@ -194,6 +199,7 @@ impl Connection {
         self.established.store(true, Ordering::Release);
     }
 
+    /// Whether the handshake is answered.
     pub fn is_established(&self) -> bool {
         self.established.load(Ordering::Acquire)
     }
@@ -247,6 +253,7 @@ impl Connection {
         self.held_back.store(held_back, Ordering::Relaxed);
     }
 
+    /// Whether nothing is read from the client for the server's sake. Then the client's silence says nothing.
     pub fn is_held_back(&self) -> bool {
         self.held_back.load(Ordering::Relaxed)
     }
@@ -256,6 +263,7 @@ impl Connection {
         self.last_heard_ms.store(now_ms.0, Ordering::Relaxed);
     }
 
+    /// When bytes arrived from the client last; when it connected where none have.
     pub fn last_heard_ms(&self) -> MonotonicMs {
         MonotonicMs(self.last_heard_ms.load(Ordering::Relaxed))
     }

@@ -34,13 +34,14 @@ pub const INPUT_AHEAD_BYTES: usize = 64 << 10;
 pub const AHEAD_BYTES: usize = 4 << 20;
 
 /// Requests that are on their way without being weighed, if they are small.
-pub const UNWEIGHED_REQUESTS: usize = 16;
+pub(crate) const UNWEIGHED_REQUESTS: usize = 16;
 
 /// A request lighter than this is not weighed.
 const LIGHT_BYTES: usize = 4 << 10;
 
 /// A connection that is to end once its last answer is sent gets this long without the client taking anything, and this long in all.
 pub const FINISH_STALL_MS: i64 = 5_000;
+/// See [`FINISH_STALL_MS`].
 pub const FINISH_MS: i64 = 30_000;
 
 /// How much one client may make the server hold before it is not looked at, and how long it may take to introduce itself.
@@ -60,6 +61,7 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The limits of a server, with `sessionless_ms` for a client that has no session.
     pub fn new(sessionless_ms: i64) -> Limits {
         Limits {
             unsent_bytes: UNSENT_BYTES,
@@ -118,6 +120,7 @@ struct Heavy {
     bytes: usize,
 }
 
+/// Which step comes next on a client's connection, and when the connection is over. Whoever has the socket asks it; it has no socket itself.
 #[derive(Debug)]
 pub struct Conversation {
     connection: Arc<Connection>,
@@ -200,6 +203,7 @@ impl Conversation {
         }
     }
 
+    /// Bytes that left the outbox and were not sent.
     pub fn unsent_bytes(&self) -> usize {
         self.unsent_bytes
     }

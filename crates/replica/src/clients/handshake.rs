@@ -50,6 +50,7 @@ impl Core {
         Some(Wish::Resume { is_local })
     }
 
+    /// The session timeout that a client gets, in milliseconds: what it asked for, within what the operator allows.
     pub fn negotiate(&self, request: &ConnectRequest) -> i32 {
         let settings = &self.shared.settings;
         request.timeout_ms.clamp(settings.min_session_timeout_ms, settings.max_session_timeout_ms)

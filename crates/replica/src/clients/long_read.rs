@@ -100,6 +100,7 @@ enum Work<'r> {
 }
 
 impl<'r> LongRead<'r> {
+    /// A read that is answered in portions. A body that can't be decoded is answered with an error.
     pub fn new((xid, op, body): (i32, OpCode, &'r [u8])) -> LongRead<'r> {
         let work = match ReadRequest::decode(op, body) {
             Ok(ReadRequest::MultiRead(ops)) => Work::Reads(ops.into_iter()),

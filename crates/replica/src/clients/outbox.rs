@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::clients::budget::{Account, Budget, Meter};
 
+/// What waits to be sent to a client, in the order of its requests.
 #[derive(Debug)]
 pub struct Outbox {
     /// What this connection makes the server hold, the bytes here included.
@@ -77,6 +78,7 @@ pub enum Drained {
 }
 
 impl Outbox {
+    /// An empty outbox, whose bytes count against `budget`.
     pub fn within(budget: Arc<Budget>) -> Outbox {
         Outbox {
             account: Account::new(budget),
@@ -86,6 +88,7 @@ impl Outbox {
         }
     }
 
+    /// What the connection makes the server hold.
     pub fn account(&self) -> &Account {
         &self.account
     }
@@ -189,6 +192,7 @@ impl Outbox {
         !self.ended.load(Relaxed)
     }
 
+    /// Frames ever appended, whether or not they were sent.
     pub fn frames(&self) -> u64 {
         self.inner.lock().frames
     }
@@ -202,7 +206,7 @@ impl Outbox {
     }
 
     /// Ready when there is something to take or the connection is to end.
-    pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner.lock();
         if !inner.bytes.is_empty() || inner.state != State::Open {
             return Poll::Ready(());
@@ -212,7 +216,7 @@ impl Outbox {
     }
 
     /// Ready when the connection was given up.
-    pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner.lock();
         if inner.state == State::Closed {
             return Poll::Ready(());
@@ -222,7 +226,7 @@ impl Outbox {
     }
 
     /// Ready when the connection is to end. Woken also when there is something to take.
-    pub fn poll_ending(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_ending(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner.lock();
         if inner.state != State::Open {
             return Poll::Ready(());

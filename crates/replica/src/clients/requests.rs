@@ -32,6 +32,7 @@ pub(crate) struct Write {
 }
 
 impl Write {
+    /// Who is to get the answer. The latency of the request counts from `received_ms` on.
     pub fn reply(&self, received_ms: MonotonicMs) -> Reply {
         let (xid, op) = (self.xid, self.op);
         Reply { connection: self.connection.clone(), xid, op, received_ms, handshake: None }

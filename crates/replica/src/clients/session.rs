@@ -26,6 +26,7 @@ pub enum Owner {
     Learner(LinkId),
 }
 
+/// One session, as this server knows it.
 #[derive(Debug)]
 pub struct Session {
     /// As negotiated by the connection that holds it now; the stored one stays that of creation.
@@ -43,7 +44,7 @@ pub struct Session {
 
 impl Session {
     /// Whether a request that comes through `owner` is none of this session any more.
-    pub fn has_left(&self, owner: Owner) -> bool {
+    pub(crate) fn has_left(&self, owner: Owner) -> bool {
         self.owner.is_some_and(|current| current != owner)
     }
 
@@ -62,6 +63,7 @@ impl Session {
     }
 }
 
+/// All sessions that this server knows, and when they expire.
 #[derive(Debug)]
 pub struct Sessions {
     tick_ms: i64,
@@ -86,7 +88,7 @@ struct Standstill {
 }
 
 /// Sessions looked at in one call of [`Sessions::expired`]: each of those that have expired becomes a transaction.
-pub const EXPIRED_AT_ONCE: usize = 1000;
+pub(crate) const EXPIRED_AT_ONCE: usize = 1000;
 
 /// Those before are forgotten: sessions that were silent all the time since then may go.
 const MAX_STANDSTILLS: usize = 64;
@@ -133,7 +135,7 @@ impl Sessions {
     }
 
     /// An id that no living session has.
-    pub fn new_id(&mut self) -> SessionId {
+    pub(crate) fn new_id(&mut self) -> SessionId {
         loop {
             let id = SessionId(self.next_id);
             self.next_id += 1;
@@ -221,13 +223,14 @@ impl Sessions {
     }
 
     /// A local session becomes one that all servers know.
-    pub fn globalize(&mut self, id: SessionId) {
+    pub(crate) fn globalize(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id) {
             self.local_count -= usize::from(session.local);
             session.local = false;
         }
     }
 
+    /// A session; `None` where it does not exist or has ended.
     pub fn get(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id)
     }
@@ -261,16 +264,19 @@ impl Sessions {
         }
     }
 
+    /// Whether nothing more is accepted for a session: its end is on its way, or it does not exist.
     pub fn is_closing(&self, id: SessionId) -> bool {
         self.sessions.get(&id).is_none_or(|session| session.closing)
     }
 
+    /// From now on nothing more is accepted for a session.
     pub fn close(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.closing = true;
         }
     }
 
+    /// Ends a session. Returns what was known of it; `None` where it did not exist.
     pub fn remove(&mut self, id: SessionId) -> Option<Session> {
         // Its entry in a bucket stays behind and is dropped when the bucket falls due.
         let removed = self.sessions.remove(&id)?;
@@ -321,7 +327,7 @@ impl Sessions {
 
     /// Whether a client has been silent for twice the timeout of its session. Where sessions do not expire, nothing else would end its
     /// connection: it may be gone, and its session may go on at another server.
-    pub fn is_abandoned(&self, session: &Session, now_ms: MonotonicMs) -> bool {
+    pub(crate) fn is_abandoned(&self, session: &Session, now_ms: MonotonicMs) -> bool {
         let alive_ms = session.alive_ms(now_ms);
         now_ms > alive_ms + self.still_since_ms(alive_ms) + 2 * i64::from(session.timeout_ms)
     }
@@ -332,10 +338,12 @@ impl Sessions {
         self.sessions.range((begin, Unbounded)).map(|(id, session)| (*id, session))
     }
 
+    /// All sessions in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.behind(None)
     }
 
+    /// How many sessions no other server knows.
     pub fn local_count(&self) -> usize {
         self.local_count
     }
@@ -365,7 +373,7 @@ impl Sessions {
 
 /// Where the ids of this process begin: the server in the top byte, then 40 bits of wall-clock milliseconds, then a counter. Wall time
 /// does not restart at boot, so ids do not repeat while sessions of an earlier process live.
-pub fn first_session_id(server: rookeeper_proto::ServerId, wall_ms: WallMs) -> SessionId {
+pub(crate) fn first_session_id(server: rookeeper_proto::ServerId, wall_ms: WallMs) -> SessionId {
     SessionId((((wall_ms.0 as u64) << 24) >> 8 | (server.0 as u64) << 56) as i64)
 }
 

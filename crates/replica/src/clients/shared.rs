@@ -29,6 +29,7 @@ use crate::status::{Serving, StatusBoard};
 /// So many events of one transaction are put into outboxes while the tree is locked. The others follow right after, in portions.
 const DEFER_ABOVE: usize = 1000;
 
+/// What the replica and the connections' tasks share. The head of this file says in which order its locks are taken.
 #[derive(Debug)]
 pub struct Shared {
     pub settings: Settings,
@@ -67,6 +68,7 @@ struct Event {
 }
 
 impl Shared {
+    /// Around a recovered tree. The ids of new sessions begin at `wall_ms`, so that they do not repeat those of an earlier process.
     pub fn new(settings: Settings, tree: Tree, wall_ms: WallMs) -> Shared {
         let first_id = first_session_id(settings.server, wall_ms);
         let watches = WatchTables::with_seed(settings.seed);
@@ -111,6 +113,7 @@ impl Shared {
         self.sessions.lock()
     }
 
+    /// The watches of all connections.
     pub fn watches(&self) -> MutexGuard<'_, WatchTables> {
         self.watches.lock()
     }
@@ -130,10 +133,12 @@ impl Shared {
         }
     }
 
+    /// How many clients are connected.
     pub fn connection_count(&self) -> usize {
         self.connections.lock().len()
     }
 
+    /// Requests handed to the replica and not answered, over all connections.
     pub fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Relaxed)
     }
@@ -155,6 +160,7 @@ impl Shared {
         self.outstanding.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// A client has connected.
     pub fn add_connection(&self, connection: Arc<Connection>) {
         self.connections.lock().insert(connection.id, connection);
     }

@@ -68,6 +68,7 @@ struct HeldLearner {
 }
 
 impl Looking {
+    /// Looks for a leader from `now_ms` on. An election begins `delay_ms` later at the earliest; none where the next leader is `designated`.
     pub fn new(now_ms: MonotonicMs, designated: Option<Designated>, delay_ms: i64) -> Looking {
         let search = Search::Waits { until_ms: now_ms + delay_ms, designated };
         Looking { since_ms: now_ms, search, held: BTreeMap::new() }
@@ -135,6 +136,7 @@ impl Looking {
         }
     }
 
+    /// Holds what a learner says until this server knows whether it leads.
     pub fn take_learner_input(&mut self, core: &mut Core, now: Time, link: LinkId, input: LearnerInput) {
         match input {
             LearnerInput::Connected { peer } if self.held.len() < MAX_HELD => {
@@ -173,6 +175,7 @@ impl Looking {
         }
     }
 
+    /// What must hold after each event, see [`Replica::check`](crate::Replica::check).
     pub fn check(&self, core: &Core, member: &Member) -> Result<(), Broken> {
         let serves_readers = core.serving() == Serving::ReadOnly && member.settings.read_only_mode;
         must(serves_readers || core.serving() == Serving::Nobody, "without a leader readers are served at most")?;
@@ -181,6 +184,7 @@ impl Looking {
         must(member.election.is_searching() != waits, "an election is under way or waited for")
     }
 
+    /// When there is something to do although nothing happens.
     pub fn deadline_ms(&self, core: &Core, member: &Member) -> Option<MonotonicMs> {
         let held = self.held.values().map(|held| held.since_ms + HOLD_MS).min();
         let look = match self.search {
@@ -197,6 +201,7 @@ impl Looking {
         may.then(|| self.since_ms + READ_ONLY_AFTER_MS.max(core.shared.settings.tick_time_ms))
     }
 
+    /// What a server without a leader tells of itself.
     pub fn status(&self) -> RoleStatus {
         RoleStatus::looking()
     }
@@ -204,6 +209,7 @@ impl Looking {
 
 /// Read-only mode.
 impl Looking {
+    /// A client has connected to a server in read-only mode. Clients that did not ask for such a server are sent away.
     pub fn connect(&mut self, core: &mut Core, now: Time, connection: Arc<Connection>, request: &ConnectRequest) {
         if request.read_only != Some(true) {
             core.hang_up(&connection);
@@ -222,6 +228,7 @@ impl Looking {
         }
     }
 
+    /// What a client of a server in read-only mode asks for.
     pub fn take_client_input(&mut self, core: &mut Core, now: Time, input: ClientInput) {
         match input {
             ClientInput::Write(write) => self.write(core, now, write),

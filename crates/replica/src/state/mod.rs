@@ -114,6 +114,7 @@ impl Ensemble {
         ensemble
     }
 
+    /// Takes one event in, and does what there is to do by now.
     pub fn handle(&mut self, core: &mut Core, now: Time, input: Sorted) {
         self.take(core, now, input);
         self.pump(core, now);
@@ -331,6 +332,7 @@ impl Ensemble {
         must(core.tree_is_exact || !is_led, "clients see nothing that comes after the zxid of the tree")
     }
 
+    /// When there is something to do although nothing happens.
     pub fn deadline(&self, core: &Core) -> Deadline {
         let member = &self.member;
         let role = match &self.role {

@@ -40,6 +40,7 @@ impl Standalone {
         Standalone { proposer: Proposer::new(core, leader, now) }
     }
 
+    /// Takes one event in, and does what there is to do by now.
     pub fn handle(&mut self, core: &mut Core, now: Time, input: Sorted) {
         self.take(core, now, input);
         self.pump(core, now);
@@ -125,6 +126,7 @@ impl Standalone {
         self.proposer.check(core)
     }
 
+    /// When there is something to do although nothing happens.
     pub fn deadline(&self, core: &Core) -> Deadline {
         let reaper = Deadline::At(self.proposer.reaper_deadline_ms());
         reaper.min(core.session_deadline_ms().into()).min(self.proposer.leader.deadline_ms().into())

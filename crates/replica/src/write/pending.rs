@@ -24,6 +24,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// What the node adds to the digest of the tree.
     pub fn digest(&self) -> u64 {
         digest::node(self.content_crc, &self.stat)
     }
@@ -53,11 +54,13 @@ pub(crate) struct Pending {
 pub(crate) type Touched = Vec<Box<str>>;
 
 impl Pending {
+    /// Nothing is on its way.
     pub fn new(tree: &Tree) -> Pending {
         let digest = tree.digest();
         Pending { entries: HashMap::new(), ephemerals: HashMap::new(), digest, undo: Vec::new(), undo_digest: digest }
     }
 
+    /// The digest of the tree after the last prepared transaction.
     pub fn digest(&self) -> i64 {
         self.digest
     }
@@ -72,6 +75,7 @@ impl Pending {
         self.entries.values().all(|entry| zxids.binary_search(&entry.zxid).is_ok())
     }
 
+    /// A node as it will be; `None` where there will be none.
     pub fn node(&self, tree: &Tree, path: &str) -> Option<Node> {
         match self.entries.get(path) {
             Some(entry) => entry.node.clone(),
@@ -85,6 +89,7 @@ impl Pending {
         }
     }
 
+    /// Whether there will be a node.
     pub fn exists(&self, tree: &Tree, path: &str) -> bool {
         match self.entries.get(path) {
             Some(entry) => entry.node.is_some(),

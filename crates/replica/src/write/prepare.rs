@@ -323,7 +323,7 @@ impl Prepare<'_> {
     }
 }
 
-/// The paths that the record of a closing session names: all, or so many that the record stays readable. Whoever applies the record also
+/// The paths that the record of a closing session names: all, or so many that the record stays readable (ZOOKEEPER-4306). Whoever applies the record also
 /// deletes everything else that the session owns, so the tree is the same in the end. One path of each parent comes first: a replay on a
 /// snapshot that was taken meanwhile finds the nodes gone, and has the time of the last change of a parent's children from the record
 /// alone.

@@ -62,6 +62,7 @@ pub(crate) struct Sealed {
 }
 
 impl Proposer {
+    /// Around a leader, with nothing on its way.
     pub fn new(core: &Core, leader: Leader, now: Time) -> Proposer {
         Proposer {
             leader,
@@ -121,7 +122,8 @@ impl Proposer {
         let mut body = Vec::with_capacity(128);
         let mut record = encode(header, txn, shared.settings.digests.then(|| self.pending.digest()), &mut body);
         if body.len() + announced_with(&record.txn) > shared.settings.max_record_bytes {
-            // What servers make themselves always fits, so there is a request to refuse.
+            // A record that no server can read back would end the ensemble (ZOOKEEPER-2101, ZOOKEEPER-3496). What servers make themselves always
+            // fits, so there is a request to refuse.
             self.pending.take_back();
             body.clear();
             record = encode(header, Txn::Error { code: ErrorCode::MarshallingError.number() }, None, &mut body);
@@ -168,6 +170,7 @@ impl Proposer {
         self.reaper.next(now, || core.shared.tree())
     }
 
+    /// When a node may be due for removal.
     pub fn reaper_deadline_ms(&self) -> MonotonicMs {
         self.reaper.deadline_ms()
     }

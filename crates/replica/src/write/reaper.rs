@@ -41,6 +41,7 @@ impl Reaper {
         Reaper { reaping, candidates: VecDeque::new(), round: Round::Over, next_ms: collect_ms, collect_ms }
     }
 
+    /// When [`Reaper::next`] may have something to hand out.
     pub fn deadline_ms(&self) -> MonotonicMs {
         self.next_ms
     }

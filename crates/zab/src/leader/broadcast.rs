@@ -19,12 +19,12 @@ use crate::link::{LinkId, LinkOutput};
 use crate::membership::{Membership, Memberships};
 use crate::reasons::{DropReason, StepDownReason};
 
-/// Where the numbers of an epoch run out another one is begun in good time: at a calm moment, or at last here.
+/// Where the numbers of an epoch run out (ZOOKEEPER-1277) another epoch is begun in good time: at a calm moment, or at last here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rollover {
-    /// From this counter on the epoch ends when nothing is on its way.
+    /// From this counter of a zxid on the epoch ends when nothing is on its way.
     pub calm: u32,
-    /// From this counter on the epoch ends whatever is on its way.
+    /// From this counter of a zxid on the epoch ends whatever is on its way.
     pub last: u32,
 }
 

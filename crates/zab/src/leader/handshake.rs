@@ -65,7 +65,7 @@ impl Leader {
         }
     }
 
-    /// The server at the other end, if its voice counts and it acknowledges proposals.
+    /// The server at the other end, if its voice counts and it acknowledges proposals. Observers do not make up a quorum (ZOOKEEPER-2959).
     pub(super) fn voter(&self, id: LinkId) -> Option<ServerId> {
         self.links.get(&id)?.follower().filter(|server| self.is_voter(*server))
     }

@@ -61,6 +61,7 @@ pub(super) struct Serving {
 }
 
 impl Stage {
+    /// What the learner is at, as a part of a sentence for [`DropReason::OutOfPlace`].
     pub fn name(&self) -> &'static str {
         match self {
             Stage::Greeting => "it has not said who it is",
@@ -89,15 +90,18 @@ pub(super) struct LearnerLink {
 }
 
 impl LearnerLink {
+    /// A link that was just accepted. `peer` is the address that it comes from.
     pub fn new(peer: String, now_ms: MonotonicMs) -> LearnerLink {
         LearnerLink { peer, identity: None, stage: Stage::Greeting, heard_ms: now_ms, asked: None, warned: false }
     }
 
+    /// What the log calls the learner.
     pub fn name(&self) -> LearnerName {
         let identity = self.identity.map(|identity| (identity.server, identity.observer));
         LearnerName { identity, peer: self.peer.clone() }
     }
 
+    /// Whether the learner has said that it comes to listen only.
     pub fn is_observer(&self) -> bool {
         self.identity.is_some_and(|identity| identity.observer)
     }
@@ -112,6 +116,7 @@ impl LearnerLink {
         matches!(self.stage, Stage::Syncing(_) | Stage::AwaitingUpToDate(_) | Stage::Synced(_))
     }
 
+    /// Whether UPTODATE is sent.
     pub fn is_synced(&self) -> bool {
         matches!(self.stage, Stage::Synced(_))
     }

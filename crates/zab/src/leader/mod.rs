@@ -55,8 +55,8 @@ pub struct LeaderSettings {
     pub max_concurrent_snap_syncs: usize,
     /// The same for parts of the log.
     pub max_concurrent_diff_syncs: usize,
-    /// An attempt to lead that has no quorum after this time ends when another voter looks for a leader; half of the init limit where it
-    /// is not set.
+    /// An attempt to lead that has no quorum after this time ends when another voter looks for a leader (ZOOKEEPER-3109); half of the init
+    /// limit where it is not set.
     pub max_time_to_wait_for_epoch_ms: Option<i64>,
     /// Whether a membership written by hand gets a version, which reconfigurations need.
     pub reconfig_enabled: bool,

@@ -51,6 +51,8 @@ impl Proposals {
         self.proposed.next().unwrap_or_else(|| Zxid::new(self.proposed.epoch().next(), 1))
     }
 
+    /// Takes in the next proposal, which needs a quorum of both `memberships`. `membership` is what the proposal makes of the members,
+    /// where it is a reconfiguration.
     pub fn propose(&mut self, record: Record, memberships: Arc<Memberships>, membership: Option<Membership>) {
         assert_eq!(record.zxid, self.next_zxid(), "proposals follow one another");
         self.proposed = record.zxid;
@@ -115,14 +117,17 @@ impl Proposals {
         self.acknowledged.get(&server).copied()
     }
 
+    /// The last transaction proposed; the beginning of the epoch, or before that the end of the history, where there is none yet.
     pub fn proposed(&self) -> Zxid {
         self.proposed
     }
 
+    /// The last transaction committed.
     pub fn committed(&self) -> Zxid {
         self.committed
     }
 
+    /// How many transactions are proposed and not committed.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
     }

@@ -19,6 +19,7 @@ use crate::time::Time;
 use crate::write::proposer::{judged, reconfigured};
 
 impl Leading {
+    /// A client wants a session, or has one.
     pub fn connect(
         &mut self,
         core: &mut Core,
@@ -43,6 +44,7 @@ impl Leading {
         }
     }
 
+    /// What a client of this server asks for.
     pub fn take_client_input(&mut self, core: &mut Core, member: &mut Member, now: Time, input: ClientInput) {
         match self.syncs.hold(input) {
             None => {}

@@ -22,6 +22,7 @@ pub(crate) struct EndedSessions {
 }
 
 impl EndedSessions {
+    /// A session has ended.
     pub fn note(&mut self, session: SessionId) {
         self.recent.insert(session);
         if self.recent.len() >= MAX_REMEMBERED / 2 {
@@ -29,6 +30,7 @@ impl EndedSessions {
         }
     }
 
+    /// Whether a session has ended a short time ago.
     pub fn contains(&self, session: SessionId) -> bool {
         self.recent.contains(&session) || self.older.contains(&session)
     }

@@ -65,6 +65,7 @@ impl Committer for Leading {
 }
 
 impl Leading {
+    /// Begins an attempt to lead. The search that made this server the leader began at `looked_since_ms`.
     pub fn new(core: &Core, member: &Member, now: Time, looked_since_ms: MonotonicMs) -> Leading {
         let settings = &member.settings;
         let mut leader = Leader::new(
@@ -110,6 +111,7 @@ impl Leading {
         }
     }
 
+    /// What comes on the link of a learner.
     pub fn take_learner_input(&mut self, core: &mut Core, now: Time, link: LinkId, input: LearnerInput) {
         let now_ms = now.monotonic_ms;
         let leader = &mut self.proposer.leader;
@@ -159,6 +161,7 @@ impl Leading {
         }
     }
 
+    /// The storage has done what this role, or an earlier one, has asked for.
     pub fn stored(&mut self, now: Time, done: Done) {
         let leader = &mut self.proposer.leader;
         match done {
@@ -169,6 +172,7 @@ impl Leading {
         }
     }
 
+    /// This server has everything up to `zxid` on disk.
     pub fn synced(&mut self, core: &mut Core, now: Time, zxid: Zxid) {
         core.note_acknowledged(now, zxid);
         core.history.synced(zxid);
@@ -205,6 +209,7 @@ impl Leading {
         self.propose(core, member, now, (session, 0), txn, None);
     }
 
+    /// What must hold after each event, see [`Replica::check`](crate::Replica::check).
     pub fn check(&self, core: &Core) -> Result<(), Broken> {
         if !self.decides(core) {
             return must(core.serving() == Serving::Nobody, "a leader decides, or is about to");
@@ -213,6 +218,7 @@ impl Leading {
         self.proposer.check(core)
     }
 
+    /// When there is something to do although nothing happens.
     pub fn deadline_ms(&self, core: &Core) -> Option<MonotonicMs> {
         let reaper = self.decides(core).then(|| self.proposer.reaper_deadline_ms());
         [self.proposer.leader.deadline_ms(), reaper].into_iter().flatten().min()
@@ -223,6 +229,7 @@ impl Leading {
         core.serving() == Serving::Deciding
     }
 
+    /// What a leader tells of itself.
     pub fn status(&self, member: &Member) -> RoleStatus {
         RoleStatus::leading(member.settings.me, &self.proposer, self.since_ms)
     }

@@ -27,6 +27,7 @@ const NO_ANSWER: Zxid = Zxid::ZERO;
 pub(crate) type Resuming = BTreeMap<SessionId, Vec<(Arc<Connection>, ConnectRequest)>>;
 
 impl Learning {
+    /// A client wants a session, which the leader has to create, or has one, which the leader has to know.
     pub fn connect(
         &mut self,
         core: &mut Core,
@@ -48,6 +49,7 @@ impl Learning {
         }
     }
 
+    /// What a client of this server asks for.
     pub fn take_client_input(&mut self, core: &mut Core, now: Time, input: ClientInput) {
         match input {
             ClientInput::Write(write) => self.write(core, now, write),

@@ -51,6 +51,7 @@ pub(crate) struct Forwarded {
 }
 
 impl Forwarded {
+    /// How many requests wait for the leader.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -64,6 +65,7 @@ impl Forwarded {
         self.entries.into_iter().map(waiting).collect()
     }
 
+    /// A request was sent to the leader.
     pub fn push(&mut self, asked: Asked) {
         if let Some(reply) = asked.reply() {
             reply.connection.set_last_forwarded(self.first + self.entries.len() as u64);

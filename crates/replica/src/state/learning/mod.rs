@@ -64,6 +64,7 @@ impl Committer for Learning {
 }
 
 impl Learning {
+    /// Begins to learn from `leader`. The search that found the leader began at `looked_since_ms`.
     pub fn new(
         core: &Core,
         member: &mut Member,
@@ -140,12 +141,14 @@ impl Learning {
         }
     }
 
+    /// A learner that takes this server for a leader is sent away.
     pub fn take_learner_input(&mut self, core: &mut Core, link: LinkId, input: &LearnerInput) {
         if let LearnerInput::Connected { .. } = input {
             core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::NotLeading)));
         }
     }
 
+    /// The storage has done what this role, or an earlier one, has asked for.
     pub fn stored(&mut self, now: Time, done: Done) {
         let now_ms = now.monotonic_ms;
         match done {
@@ -158,6 +161,7 @@ impl Learning {
         }
     }
 
+    /// This server has everything up to `zxid` on disk.
     pub fn synced(&mut self, core: &mut Core, now: Time, zxid: Zxid) {
         if self.follows_broadcast() {
             core.note_acknowledged(now, zxid);
@@ -179,6 +183,7 @@ impl Learning {
         self.look_on(core, now);
     }
 
+    /// What must hold after each event, see [`Replica::check`](crate::Replica::check).
     pub fn check(&self, core: &Core, observes: bool) -> Result<(), Broken> {
         must(self.observes == observes, "the election knows whether this server has a vote")?;
         let has_replies = core.in_flight.iter().any(|next| next.reply.is_some() || !next.reads.is_empty());
@@ -191,6 +196,7 @@ impl Learning {
         must(self.serve_at.is_none(), "what was to be applied before clients come is applied")
     }
 
+    /// When there is something to do although nothing happens.
     pub fn deadline(&self) -> Deadline {
         if self.heard_sessions.is_looking() { Deadline::Now } else { self.learner.deadline_ms().into() }
     }
@@ -204,6 +210,7 @@ impl Learning {
         self.forwarded.len()
     }
 
+    /// What a learner tells of itself.
     pub fn status(&self) -> RoleStatus {
         RoleStatus::learning(&self.learner, self.observes)
     }
@@ -425,7 +432,8 @@ fn truncate(core: &mut Core, member: &mut Member, zxid: Zxid) {
     member.store(core, Store::Truncate { zxid, reload });
 }
 
-/// The snapshot that came is the history up to `zxid`.
+/// The snapshot that came is the history up to `zxid`. No vote is cast before the snapshot is on disk: a server that went on from what only its
+/// memory has would lose all of that with the next start (ZOOKEEPER-3642).
 fn install_snapshot(core: &mut Core, member: &mut Member, zxid: Zxid) {
     core.in_flight.clear();
     core.history.reset(zxid);

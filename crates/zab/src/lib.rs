@@ -23,6 +23,8 @@ pub mod reasons;
 
 pub use history::{Gap, History, Record};
 pub use link::{LinkId, LinkOutput, SyncPlan};
-pub use membership::{Groups, HostPort, Member, MemberAddress, Membership, MembershipError, Memberships, Role};
+pub use membership::{
+    Groups, HostPort, Member, MemberAddress, Membership, MembershipError, MembershipReader, Memberships, Role,
+};
 pub use quorum::Quorum;
 pub use reasons::{Blame, DropReason, LeaderEvent, LearnerEvent, LeaveReason, LinkEnd, StepDownReason};

@@ -185,58 +185,15 @@ impl Membership {
             let (name, value) = line.split_once('=').ok_or_else(|| MembershipError::NotAnEntry(excerpt(line)))?;
             entries.insert(name.trim_end(), value.trim_start());
         }
-        let mut membership = Membership::default();
+        let mut reader = MembershipReader::default();
         for (name, value) in entries {
-            membership.add(name, value, multi_address)?;
+            reader.add(name, value, multi_address)?;
         }
-        membership.complete()?;
+        let membership = reader.complete()?;
         if !membership.has_voter() {
             return Err(MembershipError::NoVoter);
         }
         Ok(membership)
-    }
-
-    /// Adds what one `key=value` says; false where it is about something else.
-    pub fn add(&mut self, name: &str, value: &str, multi_address: bool) -> Result<bool, MembershipError> {
-        if let Some(id) = name.strip_prefix("server.") {
-            let id = ServerId(number(id)?);
-            self.members.insert(id, Member::parse(id, value, multi_address)?);
-        } else if name.starts_with("group") {
-            let groups = self.groups.get_or_insert_default();
-            let group = number(after_dot(name))?;
-            for server in java_split(value, ':') {
-                let server = ServerId(number(server)?);
-                if groups.group_of.insert(server, group).is_some() {
-                    return Err(MembershipError::InSeveralGroups(server));
-                }
-            }
-        } else if name.starts_with("weight") {
-            let groups = self.groups.get_or_insert_default();
-            let (server, weight) = (ServerId(number(after_dot(name))?), number(value)?);
-            if !(0..=MAX_WEIGHT).contains(&weight) {
-                return Err(MembershipError::Weight { server, weight });
-            }
-            groups.weight_of.insert(server, weight);
-        } else if name == "version" {
-            let version = i64::from_str_radix(value, 16).ok().filter(|version| *version >= 0);
-            let version = version.ok_or_else(|| MembershipError::not_a_number(value, "a hexadecimal number"))?;
-            self.version = Zxid(version);
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// To be called after the last entry: every participant is in a group and has a weight, if there are groups.
-    pub fn complete(&mut self) -> Result<(), MembershipError> {
-        let Some(groups) = &mut self.groups else { return Ok(()) };
-        for (id, _) in self.members.iter().filter(|(_, member)| member.role == Role::Participant) {
-            if !groups.group_of.contains_key(id) {
-                return Err(MembershipError::InNoGroup(*id));
-            }
-            groups.weight_of.entry(*id).or_insert(1);
-        }
-        Ok(())
     }
 
     /// Whether anybody's voice counts. Without, there is no quorum.
@@ -274,6 +231,56 @@ impl Membership {
                 Quorum::hierarchical(by_group.into_values())
             }
         }
+    }
+}
+
+/// A membership that is being read, entry by entry, from whichever form of text has them. There is none before the last entry.
+#[derive(Debug, Default)]
+pub struct MembershipReader(Membership);
+
+impl MembershipReader {
+    /// Adds what one `key=value` says; false where it is about something else.
+    pub fn add(&mut self, name: &str, value: &str, multi_address: bool) -> Result<bool, MembershipError> {
+        if let Some(id) = name.strip_prefix("server.") {
+            let id = ServerId(number(id)?);
+            self.0.members.insert(id, Member::parse(id, value, multi_address)?);
+        } else if name.starts_with("group") {
+            let groups = self.0.groups.get_or_insert_default();
+            let group = number(after_dot(name))?;
+            for server in java_split(value, ':') {
+                let server = ServerId(number(server)?);
+                if groups.group_of.insert(server, group).is_some() {
+                    return Err(MembershipError::InSeveralGroups(server));
+                }
+            }
+        } else if name.starts_with("weight") {
+            let groups = self.0.groups.get_or_insert_default();
+            let (server, weight) = (ServerId(number(after_dot(name))?), number(value)?);
+            if !(0..=MAX_WEIGHT).contains(&weight) {
+                return Err(MembershipError::Weight { server, weight });
+            }
+            groups.weight_of.insert(server, weight);
+        } else if name == "version" {
+            let version = i64::from_str_radix(value, 16).ok().filter(|version| *version >= 0);
+            let version = version.ok_or_else(|| MembershipError::not_a_number(value, "a hexadecimal number"))?;
+            self.0.version = Zxid(version);
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// What the entries say together. Every participant is in a group and has a weight, if there are groups.
+    pub fn complete(self) -> Result<Membership, MembershipError> {
+        let mut membership = self.0;
+        let Some(groups) = &mut membership.groups else { return Ok(membership) };
+        for (id, _) in membership.members.iter().filter(|(_, member)| member.role == Role::Participant) {
+            if !groups.group_of.contains_key(id) {
+                return Err(MembershipError::InNoGroup(*id));
+            }
+            groups.weight_of.entry(*id).or_insert(1);
+        }
+        Ok(membership)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use rookeeper_proto::ErrorCode;
-use rookeeper_zab::{Membership, MembershipError};
+use rookeeper_zab::{Membership, MembershipError, MembershipReader};
 
 /// Reads a list of all members.
 pub(crate) fn parse(text: &str, multi_address: bool, standalone_enabled: bool) -> Result<Membership, ErrorCode> {
@@ -25,16 +25,16 @@ pub(crate) fn parse(text: &str, multi_address: bool, standalone_enabled: bool) -
             entries.insert(key, value);
         }
     }
-    let mut new = Membership::default();
+    let mut reader = MembershipReader::default();
     for (key, value) in entries {
         if key == "version" {
             // Its version will be that of its transaction.
             i64::from_str_radix(value, 16).map_err(|_| ErrorCode::MarshallingError)?;
-        } else if !new.add(key, value, multi_address).map_err(|error| error_of(&error))? {
+        } else if !reader.add(key, value, multi_address).map_err(|error| error_of(&error))? {
             return Err(ErrorCode::BadArguments);
         }
     }
-    new.complete().map_err(|error| error_of(&error))?;
+    let new = reader.complete().map_err(|error| error_of(&error))?;
     if let Some(groups) = &new.groups
         && groups.group_of.keys().any(|server| !groups.weight_of.contains_key(server))
     {

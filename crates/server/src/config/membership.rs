@@ -4,21 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rookeeper_proto::ServerId;
-use rookeeper_zab::{HostPort, Membership, MembershipError, Role};
+use rookeeper_zab::{HostPort, Membership, MembershipError, MembershipReader, Role};
 
 use super::error::Fault;
 use super::settings::Found;
 
 /// Reads the lines of a membership; those that are something else are not its business.
 pub(super) fn parse(lines: &[Found], multi_address: bool) -> Result<Membership, Fault> {
-    let mut membership = Membership::default();
+    let mut reader = MembershipReader::default();
     for line in lines {
-        membership
+        reader
             .add(&line.name, &line.value, multi_address)
             .map_err(|error| fault(&error).at(&line.place).about(&line.name, &line.value))?;
     }
-    membership.complete().map_err(|error| fault(&error))?;
-    Ok(membership)
+    reader.complete().map_err(|error| fault(&error))
 }
 
 pub(super) fn count(membership: &Membership, role: Role) -> usize {

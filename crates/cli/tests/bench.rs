@@ -165,6 +165,7 @@ async fn write_frame(writer: &mut OwnedWriteHalf, frame: &[u8]) {
 fn options(server: &str, operation: Operation) -> Options {
     Options {
         server: vec![server.to_owned()],
+        limit: None,
         connections: 3,
         pipeline: 4,
         operation,
@@ -241,6 +242,22 @@ async fn a_lost_connection_is_told_and_its_nodes_are_deleted_by_the_others() {
     assert_eq!(report.cleanup_error, None);
     assert!(report.all.operations > 50, "the others went on: {report}");
     assert!(seen.nodes.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_limit_of_the_machine_is_measured_like_a_server() {
+    let directory = tempfile::tempdir().unwrap();
+    for operation in [Operation::Get, Operation::Set, Operation::Create, Operation::Exists, Operation::Mixed] {
+        let limit = Some(directory.path().to_owned());
+        let report = bench::run(&Options { limit, ..options("nobody:1", operation) }).await.unwrap();
+        assert!(report.is_clean() && report.all.operations > 0, "{report}");
+        assert!(report.to_string().contains("the limit of this machine"), "{report}");
+        // Nothing is left behind, and nothing but the file was needed.
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+    let limit = Some(directory.path().join("missing"));
+    let refused = bench::run(&Options { limit, ..options("nobody:1", Operation::Set) }).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("missing"), "{refused:#}");
 }
 
 #[tokio::test]

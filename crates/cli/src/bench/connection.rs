@@ -20,7 +20,7 @@ use super::wire::{self, Malformed, Reply};
 /// A server that answers nothing for so long is given up.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const SESSION_TIMEOUT_MS: i32 = 30_000;
+pub(super) const SESSION_TIMEOUT_MS: i32 = 30_000;
 /// How often a session that waits for others says that it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const INPUT_BYTES: usize = 64 * 1024;

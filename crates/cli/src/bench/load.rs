@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Lost};
+use super::limit::LimitServer;
 use super::options::{Operation, Options};
 use super::report::Report;
 use super::wire::{self, Mode};
@@ -87,8 +88,18 @@ struct Worker {
     created: u64,
 }
 
-/// Runs the whole benchmark against a live server.
+/// Runs the whole benchmark, against a live server or the limit of the machine.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
+    match &options.limit {
+        None => run_against(options).await,
+        Some(dir) => {
+            let limit = LimitServer::start(dir, options.value_size as usize)?;
+            run_against(&Options { server: vec![limit.address.to_string()], ..options.clone() }).await
+        }
+    }
+}
+
+async fn run_against(options: &Options) -> anyhow::Result<Report> {
     let mut workers = connect(options).await?;
     let root = make_root(&mut workers[0].connection).await?;
     let outcome = measure(options, workers, &root).await;

@@ -3,12 +3,14 @@
 //! Reading order:
 //! - [`options`]: what can be asked for, and the limits of it
 //! - [`load`]: the phases of a run; [`connection`]: one session with its pipeline; [`wire`]: its requests as bytes
+//! - [`limit`]: what the machine allows, measured the same way
 //! - [`report`]: what came out
 //!
 //! What always holds: the loop is closed (a connection sends when an answer comes), which the report says; warm-up is not measured;
 //! every operation sent is accounted for as done, refused (by code) or unanswered.
 
 mod connection;
+mod limit;
 mod load;
 mod options;
 mod report;

@@ -1,5 +1,7 @@
 //! The options of `rookeeper bench`, with their limits: every load is bounded.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -45,6 +47,11 @@ pub struct Options {
     /// HOST:PORT[,HOST:PORT...]: connections are spread over these
     #[arg(long, default_value = "localhost:2181", value_delimiter = ',', value_name = "HOST:PORT")]
     pub server: Vec<String>,
+
+    /// In place of a server, measure what this machine allows: a bare echo for reads; for writes one write and one sync of all that has
+    /// arrived, in a file in this directory
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "server")]
+    pub limit: Option<PathBuf>,
 
     /// Connections, each with its own session [1 to 10000]
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -152,6 +159,7 @@ mod tests {
             "--warmup -1",
             "--threads 0",
             "--operation list",
+            "--limit . --server a:1",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -14,7 +15,11 @@ use super::options::{Operation, Options};
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub load: &'static str,
+    /// Empty where the limit of the machine was measured.
     pub server: Vec<String>,
+    /// Where the file of the limit was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_directory: Option<PathBuf>,
     pub operation: Operation,
     pub connections: u16,
     pub pipeline_requests_per_connection: u16,
@@ -84,7 +89,8 @@ impl Report {
         let mixed = options.operation == Operation::Mixed;
         Report {
             load: "closed loop",
-            server: options.server.clone(),
+            server: if options.limit.is_some() { Vec::new() } else { options.server.clone() },
+            limit_directory: options.limit.clone(),
             operation: options.operation,
             connections: options.connections,
             pipeline_requests_per_connection: options.pipeline,
@@ -118,12 +124,15 @@ impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let operation = format!("{:?}", self.operation).to_lowercase();
         let mix = self.read_ratio.map(|ratio| format!(" (reads {:.0} %)", ratio * 100.0)).unwrap_or_default();
+        let target = match &self.limit_directory {
+            Some(directory) => format!("the limit of this machine (file in {})", directory.display()),
+            None => self.server.join(","),
+        };
         let keys = self.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
         writeln!(
             formatter,
-            "{operation}{mix} on {}: closed loop, {} connections x {} outstanding, {} B values{keys}, {} threads, \
+            "{operation}{mix} on {target}: closed loop, {} connections x {} outstanding, {} B values{keys}, {} threads, \
              {} s after {} s warm-up",
-            self.server.join(","),
             self.connections,
             self.pipeline_requests_per_connection,
             self.value_size_bytes,
@@ -181,6 +190,7 @@ mod tests {
         Report {
             load: "closed loop",
             server: vec!["h:2181".to_owned()],
+            limit_directory: None,
             operation: Operation::Get,
             connections: 10,
             pipeline_requests_per_connection: 20,

@@ -1,4 +1,5 @@
-//! The few requests of a load generator, as bytes: connect, create, delete, exists, getData, setData, ping, closeSession.
+//! The few requests of a load generator, as bytes: connect, create, delete, exists, getData, setData, ping, closeSession; and answers to them,
+//! for a server that keeps no state.
 //!
 //! What always holds: encoding appends one whole frame to a buffer that is reused; decoding borrows from the buffer it reads and
 //! trusts no length in it. Numbers are big-endian; a buffer or string is its length and its bytes.
@@ -23,6 +24,9 @@ const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
 const PING: i32 = 11;
 const CLOSE_SESSION: i32 = -11;
+
+/// The facts about a node of which nothing is known.
+const STAT: [u8; 68] = [0; 68];
 
 /// How a node is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +189,60 @@ pub(super) fn is_session(frame: &[u8]) -> Result<bool, Malformed> {
     let timeout = frame.get(4..8).ok_or(Malformed::Short)?;
     let session = frame.get(8..16).ok_or(Malformed::Short)?;
     Ok(timeout.iter().any(|byte| *byte != 0) && session.iter().any(|byte| *byte != 0))
+}
+
+/// A request as a server sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request<'a> {
+    xid: i32,
+    operation: i32,
+    body: &'a [u8],
+}
+
+impl Request<'_> {
+    pub(super) fn parse(frame: &[u8]) -> Result<Request<'_>, Malformed> {
+        let (xid, rest) = frame.split_first_chunk::<4>().ok_or(Malformed::Short)?;
+        let (operation, body) = rest.split_first_chunk::<4>().ok_or(Malformed::Short)?;
+        Ok(Request { xid: i32::from_be_bytes(*xid), operation: i32::from_be_bytes(*operation), body })
+    }
+
+    pub(super) fn is_write(&self) -> bool {
+        matches!(self.operation, CREATE | DELETE | SET_DATA | CLOSE_SESSION)
+    }
+}
+
+/// The answer to [`connect`].
+pub(super) fn grant_session(out: &mut Vec<u8>, session_timeout_ms: i32) {
+    frame(out, |out| {
+        int(out, 0); // protocol version
+        int(out, session_timeout_ms);
+        out.extend_from_slice(&1_i64.to_be_bytes());
+        buffer(out, &[0; 16]); // its password
+        out.push(0); // no read-only server
+    });
+}
+
+/// Says that a request was done. `value` is what every node holds.
+pub(super) fn answer(out: &mut Vec<u8>, request: &Request<'_>, value: &[u8]) {
+    frame(out, |out| {
+        int(out, request.xid);
+        out.extend_from_slice(&1_i64.to_be_bytes()); // zxid
+        int(out, 0); // no error
+        match request.operation {
+            // The path, which stands first.
+            CREATE => {
+                let length = request.body.first_chunk::<4>().map_or(0, |length| i32::from_be_bytes(*length));
+                let path = request.body.get(4..).unwrap_or_default();
+                buffer(out, path.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default());
+            }
+            GET_DATA => {
+                buffer(out, value);
+                out.extend_from_slice(&STAT);
+            }
+            SET_DATA | EXISTS => out.extend_from_slice(&STAT),
+            _ => {}
+        }
+    });
 }
 
 #[cfg(test)]

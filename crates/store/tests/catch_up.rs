@@ -197,13 +197,14 @@ fn more_log_than_a_snapshot_is_worth_is_not_sent() {
 fn the_log_is_read_while_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let directories = Directories::prepare(&RealDisk, dir.path(), dir.path(), true).unwrap();
-    let (committed, wanted) = mpsc::channel::<Zxid>();
+    // So many commits may be passed over at once, so the reader reads at least every tenth, however fast the writer is.
+    let (committed, wanted) = mpsc::sync_channel::<Zxid>(4);
     let reader = {
         let directories = directories.clone();
         std::thread::spawn(move || {
             let (mut rounds, mut records) = (0, 0);
             while let Ok(last) = wanted.recv() {
-                let last = wanted.try_iter().last().unwrap_or(last);
+                let last = wanted.try_iter().take(4).last().unwrap_or(last);
                 let after = if last.counter() > 1 { zxid(last.epoch(), 1) } else { continue };
                 let before = last.next().unwrap();
                 let options = Some(0.0);
@@ -233,7 +234,7 @@ fn the_log_is_read_while_it_is_written() {
     }
     drop(committed);
     let (rounds, records) = reader.join().unwrap();
-    assert!(rounds > 3 && records > 1000, "{rounds} rounds, {records} records");
+    assert!(rounds >= 90 && records > 1000, "{rounds} rounds, {records} records");
 }
 
 /// A log file of the original's; the flag makes a record that of a failed request.

@@ -267,6 +267,12 @@ impl Ensemble {
         Ok(id)
     }
 
+    /// A line of zoo.cfg that a member has from its next start on, and whoever is given one after it.
+    pub fn set_config(&mut self, id: u64, key: &str, value: &str) -> Result<()> {
+        self.plan.config.insert(key.to_owned(), value.to_owned());
+        self.write_config(id)
+    }
+
     /// SIGKILL: nothing gets the chance to be written any more.
     pub fn kill(&mut self, id: u64) -> Result<()> {
         self.wait_until_logs_have_begun()?;

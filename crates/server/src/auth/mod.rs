@@ -3,6 +3,7 @@
 //! Auth packets are judged here. `jaas` reads the files in which users and passwords stand, `digest_md5` is the SASL mechanism.
 //! What always holds: secrets are compared in constant time and never shown.
 
+pub(crate) mod between_servers;
 pub mod digest_md5;
 pub mod jaas;
 pub(crate) mod sasl;

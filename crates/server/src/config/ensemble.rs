@@ -12,7 +12,9 @@ use rookeeper_zab::{HostPort, Member, Membership, Role};
 use super::error::{ConfigError, Fault, Notice, Place, excerpt};
 use super::membership;
 use super::properties;
+use super::sasl::JaasFile;
 use super::settings::{Found, Settings};
+use crate::auth::between_servers::QuorumAuth;
 
 /// Settings of a member of an ensemble.
 #[derive(Debug, Clone)]
@@ -70,6 +72,8 @@ pub struct Ensemble {
     pub(crate) observer_election_delay_ms: u64,
     /// Whether a member may have several addresses.
     pub(crate) multi_address_enabled: bool,
+    /// What servers prove to each other on the quorum port and the election port.
+    pub(crate) auth: QuorumAuth,
 }
 
 /// Reads a file; the only way in which this module sees the file system.
@@ -89,6 +93,7 @@ pub(super) fn read(
     config_file: Option<&Path>,
     data_dir: &Path,
     client: Option<HostPort>,
+    jaas: Option<&JaasFile>,
     read_file: ReadFile<'_>,
 ) -> Result<Outcome, ConfigError> {
     check_static(settings)?;
@@ -160,7 +165,8 @@ pub(super) fn read(
         (Some(_), Some(config_file)) => read_next(settings, config_file, read_file)?,
         _ => None,
     };
-    let ensemble = ensemble(settings, server_id, membership, last_seen, role);
+    let auth = super::sasl::between_members(settings, jaas)?;
+    let ensemble = ensemble(settings, server_id, membership, last_seen, role, auth);
     Ok(Outcome { ensemble: Some(ensemble), client })
 }
 
@@ -206,7 +212,7 @@ fn check_static(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What SASL between members needs of each other, whether or not it can be done.
+/// What the steps of SASL between members need of each other.
 fn check_sasl(settings: &Settings) -> Result<(), ConfigError> {
     const ENABLE: &str = "quorum.auth.enableSasl";
     const LEARNER: &str = "quorum.auth.learnerRequireSasl";
@@ -439,6 +445,7 @@ fn ensemble(
     membership: Membership,
     last_seen: Option<Membership>,
     role: Role,
+    auth: QuorumAuth,
 ) -> Ensemble {
     const MIN_COMMIT_LOG_COUNT: u32 = 500;
     let mut commit_log_count = settings.whole("commitLogCount");
@@ -483,5 +490,6 @@ fn ensemble(
         leader_connect_delay_ms: settings.whole("leaderConnectDelayDuringRetryMs"),
         observer_election_delay_ms: settings.long("observer.election.DelayMs"),
         multi_address_enabled: settings.flag("multiAddress.enabled"),
+        auth,
     }
 }

@@ -192,8 +192,9 @@ impl Config {
             Source::File(path) => Some(path.as_path()),
             _ => None,
         };
+        let jaas = sasl::JaasFile::read(&settings, environment, read_file)?;
         let ensemble::Outcome { ensemble, client } =
-            ensemble::read(&settings, config_file, &directories.data_dir, client, read_file)?;
+            ensemble::read(&settings, config_file, &directories.data_dir, client, jaas.as_ref(), read_file)?;
         let has_tls_port = settings.setting("secureClientPort").is_some();
         // One with a port for TLS is refused a little later for the port that it does have.
         if client.is_none() && !has_tls_port {
@@ -207,7 +208,6 @@ impl Config {
                     .to_owned(),
             );
         }
-        let jaas = sasl::JaasFile::read(&settings, environment, read_file)?;
         let config = Config {
             client: ClientPort::read(&settings, client.as_ref()),
             sessions,

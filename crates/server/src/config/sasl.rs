@@ -11,7 +11,8 @@ use super::access::sasl_provider;
 use super::ensemble::ReadFile;
 use super::error::{ConfigError, Fault, Place, excerpt};
 use super::settings::Settings;
-use crate::auth::digest_md5::{CLIENT_PORT, Service, Users};
+use crate::auth::between_servers::QuorumAuth;
+use crate::auth::digest_md5::{CLIENT_PORT, Login, QUORUM, Service, Users};
 use crate::auth::jaas::{self, Section};
 
 const DIGEST_LOGIN: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
@@ -104,6 +105,9 @@ fn client_section(settings: &Settings, jaas: Option<&JaasFile>) -> Result<Option
             Err(setting.fault(problem, "Add the section, or remove this line to do without SASL for clients.").into())
         }
         (None, None) => {
+            if settings.flag("quorum.auth.enableSasl") {
+                return Ok(None);
+            }
             settings.warn(format!("{} has no section {name}, so clients cannot come in by SASL", jaas.name));
             Ok(None)
         }
@@ -123,6 +127,48 @@ fn users_file(settings: &Settings, read_file: ReadFile<'_>) -> Result<Option<(St
         )
     })?;
     Ok(Some((path.display().to_string(), bytes)))
+}
+
+/// What members prove to each other, and demand.
+pub(super) fn between_members(settings: &Settings, jaas: Option<&JaasFile>) -> Result<QuorumAuth, ConfigError> {
+    let (is_on, gives_proof) =
+        (settings.flag("quorum.auth.enableSasl"), settings.flag("quorum.auth.learnerRequireSasl"));
+    let is_required = settings.flag("quorum.auth.serverRequireSasl");
+    let contexts = ["quorum.auth.learner.saslLoginContext", "quorum.auth.server.saslLoginContext"];
+    let [learner, server] = contexts.map(|name| settings.text(name).unwrap_or_default());
+    if !is_on {
+        return Ok(QuorumAuth::default());
+    }
+    let find = |name: &str| {
+        let found = jaas.and_then(|jaas| Some((jaas, jaas.section(name)?)));
+        found.ok_or_else(|| {
+            let problem = format!(
+                "SASL-authentication failed because the specified JAAS configuration section '{}' could not be found.",
+                excerpt(name)
+            );
+            let remedy = format!(
+                "Let java.security.auth.login.config name a JAAS file with the sections {} and {}.",
+                excerpt(learner),
+                excerpt(server)
+            );
+            match settings.setting("quorum.auth.enableSasl") {
+                Some(setting) => setting.fault(problem, remedy),
+                None => Fault::new(problem, remedy),
+            }
+        })
+    };
+    // Both must be there, as in the original, so that the next step of a rolling change finds them.
+    let (jaas, learner) = find(learner)?;
+    let login = jaas.login(learner, QUORUM)?;
+    let (jaas, server) = find(server)?;
+    let users = jaas.users(server, QUORUM)?;
+    if users.is_empty() {
+        settings.warn(format!(
+            "section {} has no user_NAME=\"password\", so no other server can authenticate here",
+            excerpt(&server.name)
+        ));
+    }
+    Ok(QuorumAuth { login: gives_proof.then_some(login), users: Some(Arc::new(users)), is_required })
 }
 
 /// The file that `java.security.auth.login.config` names.
@@ -175,6 +221,20 @@ impl JaasFile {
             }
         }
         Ok(users)
+    }
+
+    /// The user that a section logs in as.
+    fn login(&self, section: &Section, service: Service) -> Result<Login, ConfigError> {
+        let modules = self.digest_modules(section)?;
+        let option = |name: &str| modules.iter().find_map(|module| module.option(name));
+        match (option("username"), option("password")) {
+            (Some(user), Some(password)) => Ok(Login::new(service, user, password)),
+            _ => {
+                let problem = format!("section {} has no username or no password", excerpt(&section.name));
+                let place = Place::Line { file: self.name.clone(), line: section.line };
+                Err(Fault::new(problem, "Write username=\"NAME\" password=\"PASSWORD\" into it.").at(&place).into())
+            }
+        }
     }
 
     /// The modules of a section, all of DIGEST-MD5.

@@ -61,11 +61,6 @@ pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<
                            election ports on a private network, or keep Apache ZooKeeper for now.";
             return refuse(setting, "TLS between members", instead);
         }
-        if let Some(setting) = on("quorum.auth.enableSasl") {
-            let instead = "Members without authentication work: remove the quorum.auth lines on all members, and keep the quorum \
-                           and election ports on a private network, or keep Apache ZooKeeper for now.";
-            return refuse(setting, "SASL between members", instead);
-        }
         if let Some(setting) = settings.setting("oraclePath").filter(|setting| !setting.value.is_empty()) {
             let instead = "Majorities work: remove this line and add a third member, which may be small.";
             return refuse(setting, "an oracle for two members", instead);

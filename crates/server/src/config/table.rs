@@ -15,7 +15,6 @@ const WATCHES: Status = NoEffect("there is one watch table, which cleans up afte
 const TLS: Status = NotYet("TLS is not supported yet");
 const KERBEROS: Status = NotYet("Kerberos is not supported yet");
 const QUORUM_TLS: Status = Refused("TLS between members is not supported yet");
-const QUORUM_SASL: Status = Refused("SASL between members is not supported yet");
 const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
@@ -312,21 +311,11 @@ pub(super) static KEYS: &[Key] = &[
     prop("kerberos.canonicalizeHostNames", Switch, "false", KERBEROS),
     prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", KERBEROS),
     prop("security.auth_to_local", Text("rules"), "DEFAULT", KERBEROS),
-    file("quorum.auth.enableSasl", Switch, "false", QUORUM_SASL),
-    file("quorum.auth.learnerRequireSasl", Switch, "false", QUORUM_SASL),
-    file("quorum.auth.serverRequireSasl", Switch, "false", QUORUM_SASL),
-    file(
-        "quorum.auth.learner.saslLoginContext",
-        Text("a section of the JAAS file"),
-        "QuorumLearner",
-        NotYet("SASL between members is not supported yet"),
-    ),
-    file(
-        "quorum.auth.server.saslLoginContext",
-        Text("a section of the JAAS file"),
-        "QuorumServer",
-        NotYet("SASL between members is not supported yet"),
-    ),
+    file("quorum.auth.enableSasl", Switch, "false", Ensemble),
+    file("quorum.auth.learnerRequireSasl", Switch, "false", Ensemble),
+    file("quorum.auth.serverRequireSasl", Switch, "false", Ensemble),
+    file("quorum.auth.learner.saslLoginContext", Text("a section of the JAAS file"), "QuorumLearner", Ensemble),
+    file("quorum.auth.server.saslLoginContext", Text("a section of the JAAS file"), "QuorumServer", Ensemble),
     file("quorum.auth.kerberos.servicePrincipal", Text("a principal"), "zkquorum/localhost", KERBEROS),
     file("quorum.cnxn.threads.size", signed("threads"), "20", JAVA),
     // Java implementation, clients, tests, obsolete

@@ -6,6 +6,7 @@
 //! - `stream.rs`: the connection that comes of either, set up and taken apart
 //! - `seats.rs`: how many connections there may be, in all and of one address
 //! - `door.rs`: whether only members may come in at the ports between servers
+//! - `proof.rs`: what servers prove to each other before they speak
 //! - `disguise.rs`: what a stranger speaks that is not the protocol of the port
 //! - `linger.rs`: how a connection is closed in order
 //! - [`descriptors`]: how many files and connections may be open
@@ -17,5 +18,6 @@ pub(crate) mod dial;
 pub(crate) mod disguise;
 pub(crate) mod door;
 pub(crate) mod linger;
+pub(crate) mod proof;
 pub(crate) mod seats;
 pub(crate) mod stream;

@@ -96,6 +96,7 @@ pub(super) async fn server_ports(
             max_packet_bytes: config.requests.jute_max_buffer as usize + MAX_LEARNER_PACKET_BYTES,
             door: door.clone(),
             greeting_limit: Duration::from_millis(greeting_limit_ms),
+            auth: ensemble.auth.clone(),
             links,
         },
         shared,
@@ -114,6 +115,7 @@ pub(super) async fn server_ports(
             bind_retries: ensemble.election_port_bind_retries,
             multi_address: ensemble.multi_address_enabled,
             door,
+            auth: ensemble.auth.clone(),
         },
         peers.small_inputs(),
     )

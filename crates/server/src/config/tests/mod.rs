@@ -319,7 +319,6 @@ fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
         ),
         (member("sslQuorum=true"), Some("sslQuorum=true")),
         (member("portUnification=true"), Some("portUnification=true")),
-        (member("quorum.auth.enableSasl=true"), Some("quorum.auth.enableSasl=true")),
         (member("oraclePath=/run/oracle"), Some("oraclePath=/run/oracle")),
     ] {
         let error = files.load().unwrap_err();

@@ -1,7 +1,8 @@
 //! Who may come in by SASL, as configured.
 
 use super::*;
-use crate::auth::digest_md5::{CLIENT_PORT, Users};
+use crate::auth::between_servers::QuorumAuth;
+use crate::auth::digest_md5::{CLIENT_PORT, Login, QUORUM, Users};
 
 const JAAS: &str =
     "Server {\n org.apache.zookeeper.server.auth.DigestLoginModule required\n user_super=\"a\" user_bob=\"b\";\n};\n";
@@ -142,4 +143,53 @@ fn what_cannot_be_used_is_refused_with_its_place() {
         assert!(error.to_string().contains(message), "{error}");
         assert!(!error.fault().remedy.is_empty());
     }
+}
+
+const QUORUM_JAAS: &str = "QuorumServer {\n org.apache.zookeeper.server.auth.DigestLoginModule required\n user_zkq=\"quorumpw\";\n};\n\
+                           QuorumLearner {\n org.apache.zookeeper.server.auth.DigestLoginModule required\n username=\"zkq\"\n \
+                           password=\"quorumpw\";\n};\n";
+
+fn secured_member(more: &str) -> Files {
+    member(&format!("autopurge.purgeInterval=0\n{FILE}quorum.auth.enableSasl=true\n{more}"))
+        .with("/etc/jaas.conf", QUORUM_JAAS)
+}
+
+#[test]
+fn members_prove_themselves_in_three_steps() {
+    let mut users = Users::of(QUORUM);
+    users.set_password("zkq", "quorumpw");
+    let users = Some(std::sync::Arc::new(users));
+    let login = Some(Login::new(QUORUM, "zkq", "quorumpw"));
+    let auth = |files: Files| {
+        let (config, notices) = files.load().unwrap();
+        assert_eq!(warnings(&notices), [""; 0]);
+        config.ensemble.unwrap().auth
+    };
+    let understands = QuorumAuth { login: None, users: users.clone(), is_required: false };
+    assert_eq!(auth(secured_member("")), understands);
+    let proves = QuorumAuth { login: login.clone(), users: users.clone(), is_required: false };
+    assert_eq!(auth(secured_member("quorum.auth.learnerRequireSasl=true")), proves);
+    let all = "quorum.auth.learnerRequireSasl=true\nquorum.auth.serverRequireSasl=true\nquorum.cnxn.threads.size=20\n";
+    assert_eq!(auth(secured_member(all)), QuorumAuth { login, users, is_required: true });
+    assert_eq!(auth(member("autopurge.purgeInterval=0")), QuorumAuth::default());
+    // A server without an ensemble has nobody to prove anything to.
+    standalone("quorum.auth.enableSasl=true").load().unwrap();
+}
+
+#[test]
+fn members_without_their_sections_do_not_start() {
+    let missing = "SASL-authentication failed because the specified JAAS configuration section '";
+    for (files, problem) in [
+        (member("quorum.auth.enableSasl=true"), format!("{missing}QuorumLearner' could not be found.")),
+        (secured_member("quorum.auth.server.saslLoginContext=Zoo"), format!("{missing}Zoo' could not be found.")),
+        (
+            secured_member("quorum.auth.learner.saslLoginContext=QuorumServer"),
+            "/etc/jaas.conf:1: section QuorumServer has no username or no password".to_owned(),
+        ),
+    ] {
+        let error = files.load().unwrap_err();
+        assert!(error.to_string().contains(&problem), "{error}");
+    }
+    let nobody = secured_member("quorum.auth.server.saslLoginContext=QuorumLearner").load().unwrap().1;
+    assert!(warnings(&nobody).concat().contains("no other server can authenticate here"), "{nobody:?}");
 }

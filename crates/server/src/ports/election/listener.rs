@@ -200,9 +200,19 @@ async fn greet(shared: &Arc<Shared>, stream: Stream, peer: SocketAddr) -> Option
         stranger("an observer without an id; give it one, and a server line");
     } else if server.0 < 0 {
         stranger(&format!("{server} is no server id"));
+    } else if let Err(why) = proof(shared, &mut link).await {
+        stranger(&format!("server {server}: {why}"));
     } else {
         shared.connected(server, hints(&message.addresses), link, peer);
         return None;
     }
     link.into_stream()
+}
+
+/// What is demanded of whoever connects, within a time limit.
+async fn proof(shared: &Shared, link: &mut Link) -> Result<(), String> {
+    if let Some(user) = link.demand_proof(&shared.auth, shared.handshake_timeout).await? {
+        debug!("a server has shown for elections to be {user}");
+    }
+    Ok(())
 }

@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::auth::between_servers::QuorumAuth;
 use crate::failure::{ExitCode, Failure};
 use crate::logging::limited;
 use crate::net::bind::{CannotBind, Place};
@@ -61,6 +62,7 @@ pub(crate) struct ElectionPortSettings {
     /// Tell the others all addresses of this server, in the form that 3.5 does not read.
     pub multi_address: bool,
     pub door: Arc<Door>,
+    pub auth: QuorumAuth,
 }
 
 /// The port while it is open. Dropped, it closes a moment later; [`ElectionPort::stop`] waits for that.
@@ -91,6 +93,7 @@ impl ElectionPort {
             unknown: Seats::new(MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS),
             farewells: Farewells::new(descriptors::room_for_farewells_of_servers()),
             door: settings.door,
+            auth: settings.auth,
             contacts: Mutex::default(),
             state: Mutex::new(State { directory, peers: BTreeMap::new(), tasks: JoinSet::new(), is_closed: false }),
         });
@@ -217,6 +220,7 @@ struct Shared {
     /// How members are seen from here.
     contacts: Mutex<BTreeMap<ServerId, Contact>>,
     door: Arc<Door>,
+    auth: QuorumAuth,
     state: Mutex<State>,
 }
 

@@ -22,9 +22,10 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use super::wire::{self, FrameReader, FrameWriter, Link, Received};
+use crate::auth::between_servers::QuorumAuth;
 use crate::logging::limited;
-use crate::net::dial;
 use crate::net::stream::{self, KeepAlive};
+use crate::net::{dial, proof};
 use crate::observe::absence::Contact;
 
 /// After the first failed attempt; doubled with every other one.
@@ -247,7 +248,8 @@ impl Peer {
         }
         let (introduction, limit) = (self.shared.introduction(), self.shared.connect_timeout);
         let keeps = self.shared.me > self.server;
-        self.dialing = Some(Box::pin(connect(addresses, introduction, limit, keeps)));
+        let auth = self.shared.auth.clone();
+        self.dialing = Some(Box::pin(connect(addresses, introduction, limit, keeps, auth)));
     }
 
     async fn read_mail(&mut self) {
@@ -385,7 +387,8 @@ impl Peer {
             }
             Ok(Dialed::Announced) => {
                 self.is_waiting_for_call = true;
-                self.pause_end = Some(Instant::now() + pause.max(CALL_BACK));
+                let call_back = CALL_BACK + proof::time_to_begin(&self.shared.auth);
+                self.pause_end = Some(Instant::now() + pause.max(call_back));
             }
             Err(why) => {
                 if self.is_unreachable {
@@ -458,6 +461,7 @@ async fn connect(
     introduction: InitialMessage,
     limit: Duration,
     keeps: bool,
+    auth: QuorumAuth,
 ) -> Result<Dialed, String> {
     let mut stream = dial::connect(addresses, limit).await?;
     let introduce = async {
@@ -470,5 +474,10 @@ async fn connect(
         Ok(result) => result.map_err(|error: io::Error| error.to_string())?,
         Err(_) => return Err(format!("takes no bytes within {} ms", limit.as_millis())),
     };
+    let (mut reader, mut writer) = tokio::io::split(&mut stream);
+    match timeout(limit, proof::give(&auth, &mut reader, &mut writer)).await {
+        Ok(result) => result.map_err(|why| format!("{address}: {why}"))?,
+        Err(_) => return Err(format!("{address}: SASL is not over within {} ms", limit.as_millis())),
+    }
     Ok(if keeps { Dialed::Connected(Link::new(stream), address) } else { Dialed::Announced })
 }

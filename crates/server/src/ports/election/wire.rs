@@ -4,10 +4,13 @@
 //! far is kept.
 
 use std::io;
+use std::time::Duration;
 
 use rookeeper_proto::election::{InitialMessage, MAX_NOTIFICATION_BYTES, Notification};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::auth::between_servers::QuorumAuth;
+use crate::net::proof;
 use crate::net::stream::{self, Reading, Stream, Writing};
 
 /// Asked for from the socket at once.
@@ -27,6 +30,12 @@ impl Link {
     }
 
     /// A connection on which both sides have said who they are.
+    /// Demands a proof of the other end, if there is anything to demand, after its initial message.
+    pub async fn demand_proof(&mut self, auth: &QuorumAuth, limit: Duration) -> Result<Option<String>, String> {
+        let FrameReader { half, buffer } = &mut self.reader;
+        proof::demand(auth, limit, half, &mut self.writer.half, buffer).await
+    }
+
     pub fn new(stream: Stream) -> Link {
         let (reader, writer) = stream::split(stream);
         Link {

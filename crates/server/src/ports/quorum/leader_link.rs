@@ -18,8 +18,10 @@ use tracing::{debug, info};
 use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs};
 use super::packets::{PacketReader, ReadError};
-use crate::net::dial;
+use crate::auth::between_servers::QuorumAuth;
+use crate::logging::limited;
 use crate::net::stream::{self, KeepAlive};
+use crate::net::{dial, proof};
 use crate::server::data_directory::secret_seed;
 
 /// Bytes that may wait for the leader.
@@ -36,6 +38,7 @@ const HEARD_EVERY: Duration = Duration::from_millis(300);
 pub(super) struct LeaderContext {
     pub inputs: PeerInputs,
     pub connect_timeout: Duration,
+    pub auth: QuorumAuth,
 }
 
 /// Which connection the replica wants.
@@ -105,9 +108,10 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
 async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
     let link = wanted.link;
     let connected = dial::connect(wanted.addresses, context.connect_timeout).await;
-    let stream = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
+    let mut stream = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
     stream::configure(&stream, KeepAlive::BySystem)?;
     debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server);
+    prove(context, wanted.server, &mut stream).await?;
     let (reader, writer) = stream::split(stream);
     jobs.connected(stream::socket(&writer));
     context.inputs.send(Input::LeaderConnected { link }).await?;
@@ -115,6 +119,23 @@ async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), 
         end = read(context, link, reader) => end,
         end = write(writer, jobs) => end,
     }
+}
+
+/// Proves who this server is, if it is to.
+async fn prove(
+    context: &LeaderContext,
+    server: ServerId,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Result<(), End> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let giving = proof::give(&context.auth, &mut reader, &mut writer);
+    let why = match tokio::time::timeout(context.connect_timeout, giving).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(why)) => why,
+        Err(_) => format!("SASL is not over within {} ms", context.connect_timeout.as_millis()),
+    };
+    limited!(warn, "leaders that do not let this server in", "can't follow the leader, server {server}: {why}");
+    Err(End::Lost(LinkEnd::NotConnected(why)))
 }
 
 async fn read(context: &LeaderContext, link: LinkId, mut stream: impl AsyncRead + Unpin) -> Result<(), End> {

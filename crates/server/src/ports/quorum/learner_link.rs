@@ -24,8 +24,10 @@ use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs, MAX_WAITING_BYTES};
 use super::packets::{PacketReader, ReadError};
 use super::streams::{self, Portions};
+use crate::auth::between_servers::QuorumAuth;
 use crate::logging::limited;
 use crate::net::door::Door;
+use crate::net::proof;
 
 /// Data of a packet of a stranger: it must say who it is before it may say more.
 const FIRST_PACKET_BYTES: usize = 1 << 10;
@@ -46,6 +48,7 @@ pub(super) struct LearnerContext {
     pub max_packet_bytes: usize,
     pub door: Arc<Door>,
     pub greeting_limit: Duration,
+    pub auth: QuorumAuth,
 }
 
 /// Why the replica's side ends a link.
@@ -103,7 +106,7 @@ pub(super) struct Greeting {
 pub(super) async fn greeting(
     context: &LearnerContext,
     peer: SocketAddr,
-    reader: &mut (impl AsyncRead + Unpin),
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> Option<Greeting> {
     let stranger = |why: &dyn std::fmt::Display| {
         limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the quorum port: {why}");
@@ -113,7 +116,21 @@ pub(super) async fn greeting(
         return stranger(&"it is no member's address, and quorum.membersOnly=true");
     }
     let mut packets = PacketReader::default();
-    let first = match tokio::time::timeout(context.greeting_limit, packets.next(reader, FIRST_PACKET_BYTES)).await {
+    let mut before = Vec::new();
+    let proved = {
+        let (mut reader, mut writer) = tokio::io::split(&mut *stream);
+        proof::demand(&context.auth, context.greeting_limit, &mut reader, &mut writer, &mut before).await
+    };
+    match proved {
+        Err(why) => return stranger(&why),
+        Ok(user) => {
+            if let Some(user) = user {
+                debug!(%peer, "a learner has shown to be {user}");
+            }
+            packets.put_back(&before);
+        }
+    }
+    let first = match tokio::time::timeout(context.greeting_limit, packets.next(stream, FIRST_PACKET_BYTES)).await {
         Err(_) => {
             return stranger(&format_args!("does not say who it is within {} ms", context.greeting_limit.as_millis()));
         }

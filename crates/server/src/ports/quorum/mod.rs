@@ -38,6 +38,7 @@ use tracing::warn;
 use self::leader_link::{LeaderContext, TooSlow, Wanted};
 use self::learner_link::{LearnerContext, Stop};
 use self::outgoing::{Job, JobQueue, Overflow};
+use crate::auth::between_servers::QuorumAuth;
 use crate::failure::Failure;
 use crate::logging::Cause;
 use crate::net::bind::Place;
@@ -66,6 +67,8 @@ pub(crate) struct QuorumPortSettings {
     pub door: Arc<Door>,
     /// How long a learner may take to say who it is.
     pub greeting_limit: Duration,
+    /// What servers prove to each other before they speak.
+    pub auth: QuorumAuth,
     /// Where links are served once it is known that they are such: the replica's thread.
     pub links: Handle,
 }
@@ -129,9 +132,11 @@ impl QuorumPort {
             max_packet_bytes,
             door,
             greeting_limit,
+            auth,
             links,
         } = settings;
-        let context = LearnerContext { inputs: inputs.clone(), shared, files, max_packet_bytes, door, greeting_limit };
+        let leader = Arc::new(LeaderContext { inputs: inputs.clone(), connect_timeout, auth: auth.clone() });
+        let context = LearnerContext { inputs, shared, files, max_packet_bytes, door, greeting_limit, auth };
         let learners =
             Arc::new(Learners { context, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });
         let places = Place::of_server(&addresses_of(&memberships, me), listen_on_all);
@@ -145,7 +150,7 @@ impl QuorumPort {
             snapshot_size_factor,
             learners,
             unflushed: false,
-            leader: Arc::new(LeaderContext { inputs, connect_timeout }),
+            leader,
             leader_link: None,
             listen_on_all,
             places,

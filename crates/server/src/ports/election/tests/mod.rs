@@ -73,6 +73,7 @@ fn settings(me: i64, memberships: &Arc<Memberships>) -> ElectionPortSettings {
         bind_retries: Some(1),
         multi_address: false,
         door: Arc::new(crate::net::door::Door::new(false, memberships)),
+        auth: Default::default(),
     }
 }
 

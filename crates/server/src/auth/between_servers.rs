@@ -1,0 +1,334 @@
+//! What servers prove to each other on the quorum port and the election port (`quorum.auth.*`): SASL in packets of its own.
+//!
+//! State machines without IO: bytes that arrived go in, what is to be done comes out. What always holds: no more is read than the exchange
+//! needs, so that what follows it is left for those behind; a packet is no longer than a token may be, and an exchange has two of each side.
+//!
+//! Counterparts in the original: `SaslQuorumAuthServer`, `SaslQuorumAuthLearner`, `QuorumAuthPacket`.
+
+use std::sync::Arc;
+
+use super::digest_md5::{Client, Login, MAX_TOKEN_BYTES, Progress, Refusal, Server, Users};
+
+/// With these bytes a packet begins, and nothing else on either port does.
+const MAGIC: [u8; 8] = 0x5f24_3501_3501_edcc_u64.to_be_bytes();
+
+/// Magic, status, and the length of the token.
+const HEAD_BYTES: usize = 16;
+
+const IN_PROGRESS: i32 = 0;
+const SUCCESS: i32 = 1;
+const ERROR: i32 = -1;
+
+/// How this server proves itself, and what it demands of others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct QuorumAuth {
+    /// Who to be where this server dials; none to prove nothing.
+    pub login: Option<Login>,
+    /// Who others may be; none to demand nothing and understand no proof.
+    pub users: Option<Arc<Users>>,
+    /// Whether others must prove themselves.
+    pub is_required: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Read up to so many bytes; no more may be.
+    Read(usize),
+    /// Send this, and go on.
+    Send(Vec<u8>),
+    /// The exchange is over. The user is none where nothing was proved and nothing had to be.
+    Done(Option<String>),
+}
+
+/// Why an exchange failed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Said by the side that accepts.
+    #[error(
+        "does not authenticate by SASL, and quorum.auth.serverRequireSasl=true; set quorum.auth.learnerRequireSasl=true there"
+    )]
+    NotAuthenticating,
+    /// Of either side.
+    #[error("SASL: {0}")]
+    Refused(#[from] Refusal),
+    /// The dialling side asks to act as somebody else.
+    #[error("SASL: asks to act as another user")]
+    OtherUser,
+    /// It is no packet of SASL.
+    #[error("SASL: what comes is no packet of it; set quorum.auth.enableSasl=true there")]
+    NoPacket,
+    /// Said by the side that dials.
+    #[error("SASL: the user or password of this server's section for learners is refused there")]
+    NotLetIn,
+}
+
+/// What the accepting side sends before it closes a connection; nothing to somebody who speaks no SASL.
+pub(crate) fn last_words(failure: &Failure) -> Option<Vec<u8>> {
+    (*failure != Failure::NotAuthenticating).then(|| packet(ERROR, &[]))
+}
+
+fn packet(status: i32, token: &[u8]) -> Vec<u8> {
+    let length = i32::try_from(token.len()).unwrap_or(i32::MAX);
+    [&MAGIC[..], &status.to_be_bytes(), &length.to_be_bytes(), token].concat()
+}
+
+/// Takes the packet at the head of the buffer, its status and token; or how many bytes are missing yet.
+fn take(buffer: &mut Vec<u8>) -> Result<Result<(i32, Vec<u8>), usize>, Failure> {
+    let (Some(head), Some(status), Some(length)) = (buffer.get(..8), number(buffer, 8), number(buffer, 12)) else {
+        return Ok(Err(HEAD_BYTES - buffer.len()));
+    };
+    if head != MAGIC {
+        return Err(Failure::NoPacket);
+    }
+    let length = usize::try_from(length).map_err(|_| Failure::NoPacket)?;
+    if length > MAX_TOKEN_BYTES {
+        return Err(Refusal::TooLong(length).into());
+    }
+    let end = HEAD_BYTES + length;
+    if buffer.len() < end {
+        return Ok(Err(end - buffer.len()));
+    }
+    let token = buffer[HEAD_BYTES..end].to_vec();
+    buffer.drain(..end);
+    Ok(Ok((status, token)))
+}
+
+fn number(buffer: &[u8], start: usize) -> Option<i32> {
+    buffer.get(start..)?.first_chunk().map(|bytes| i32::from_be_bytes(*bytes))
+}
+
+/// The side that accepted the connection.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    server: Server,
+    is_required: bool,
+    /// Whether the other side has begun as somebody who authenticates.
+    has_begun: bool,
+    /// What is said once the last packet is sent.
+    done: Option<String>,
+}
+
+impl Acceptor {
+    /// `nonce` must be unpredictable and never be used again.
+    pub fn new(users: Arc<Users>, is_required: bool, nonce: String) -> Acceptor {
+        Acceptor { server: Server::new(users, nonce), is_required, has_begun: false, done: None }
+    }
+
+    /// Whether somebody who says nothing more may come in.
+    pub fn lets_silence_in(&self) -> bool {
+        !self.is_required && !self.has_begun
+    }
+
+    /// Call again after what it asks for is done; `buffer` has what arrived and was not taken.
+    pub fn step(&mut self, buffer: &mut Vec<u8>) -> Result<Step, Failure> {
+        if self.done.is_some() {
+            return Ok(Step::Done(self.done.take()));
+        }
+        if !self.has_begun {
+            let length = buffer.len().min(MAGIC.len());
+            if buffer[..length] != MAGIC[..length] {
+                return if self.is_required { Err(Failure::NotAuthenticating) } else { Ok(Step::Done(None)) };
+            }
+            if length < MAGIC.len() {
+                return Ok(Step::Read(MAGIC.len() - length));
+            }
+            self.has_begun = true;
+        }
+        let token = match take(buffer)? {
+            Err(missing) => return Ok(Step::Read(missing)),
+            Ok((_, token)) => token,
+        };
+        match self.server.handle(&token)? {
+            Progress::Challenge(token) => Ok(Step::Send(packet(IN_PROGRESS, &token))),
+            Progress::Authenticated { user, authorization_id, token } => {
+                if authorization_id.is_some_and(|id| id != user) {
+                    return Err(Failure::OtherUser);
+                }
+                self.done = Some(user);
+                Ok(Step::Send(packet(SUCCESS, &token)))
+            }
+        }
+    }
+}
+
+/// The side that made the connection.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    client: Client,
+    has_begun: bool,
+}
+
+impl Dialer {
+    /// `cnonce` must be unpredictable.
+    pub fn new(login: Login, cnonce: String) -> Dialer {
+        Dialer { client: Client::new(login, cnonce), has_begun: false }
+    }
+
+    /// Call again after what it asks for is done; `buffer` has what arrived and was not taken.
+    pub fn step(&mut self, buffer: &mut Vec<u8>) -> Result<Step, Failure> {
+        if !self.has_begun {
+            self.has_begun = true;
+            return Ok(Step::Send(packet(IN_PROGRESS, &[])));
+        }
+        let (status, token) = match take(buffer)? {
+            Err(missing) => return Ok(Step::Read(missing)),
+            Ok(packet) => packet,
+        };
+        if status == ERROR {
+            return Err(Failure::NotLetIn);
+        }
+        match (self.client.handle(&token)?, status) {
+            (Some(answer), IN_PROGRESS) => Ok(Step::Send(packet(IN_PROGRESS, &answer))),
+            (None, SUCCESS) => Ok(Step::Done(None)),
+            _ => Err(Failure::NoPacket),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest_md5::QUORUM;
+    use super::*;
+
+    const NONCE: &str = "BghkVP8R40zGvddSuviIptJKHODE9tgR77AWwm92";
+    const CNONCE: &str = "GvWar9eqLzchw3Xi6czJQ4OuPxPao7AqrLsPicI+";
+
+    /// What server 3 and server 2 of the original said on the election port, from first to last.
+    fn recorded() -> [Vec<u8>; 4] {
+        let token = [
+            String::new(),
+            format!("realm=\"zk-quorum-sasl-md5\",nonce=\"{NONCE}\",charset=utf-8,algorithm=md5-sess"),
+            format!(
+                "charset=utf-8,username=\"zkq\",realm=\"zk-quorum-sasl-md5\",nonce=\"{NONCE}\",nc=00000001,cnonce=\"{CNONCE}\",\
+                 digest-uri=\"zookeeper-quorum/zk-quorum-sasl-md5\",maxbuf=65536,response=d1dfeb8a72479e643ecbceefb03d47ee,qop=auth,\
+                 authzid=\"zkq\""
+            ),
+            "rspauth=214ad09264d8333a2818659912031c07".to_owned(),
+        ];
+        let packet = |number: usize, status| {
+            let mut bytes = vec![0x5f, 0x24, 0x35, 1, 0x35, 1, 0xed, 0xcc, 0, 0, 0, status];
+            bytes.extend((token[number].len() as u32).to_be_bytes());
+            bytes.extend(token[number].as_bytes());
+            bytes
+        };
+        [packet(0, 0), packet(1, 0), packet(2, 0), packet(3, 1)]
+    }
+
+    fn acceptor(is_required: bool) -> Acceptor {
+        let mut users = Users::of(QUORUM);
+        users.set_password("zkq", "quorumpw");
+        Acceptor::new(Arc::new(users), is_required, NONCE.to_owned())
+    }
+
+    fn dialer(password: &str) -> Dialer {
+        Dialer::new(Login::new(QUORUM, "zkq", password), CNONCE.to_owned())
+    }
+
+    #[test]
+    fn the_recorded_exchange_byte_by_byte() {
+        let [first, challenge, answer, last] = recorded();
+        assert_eq!(first, [0x5f, 0x24, 0x35, 1, 0x35, 1, 0xed, 0xcc, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut acceptor = acceptor(true);
+        let mut dialer = dialer("quorumpw");
+        let feed = |step: &mut dyn FnMut(&mut Vec<u8>) -> Result<Step, Failure>, bytes: &[u8]| {
+            let mut buffer = Vec::new();
+            for byte in bytes {
+                assert!(matches!(step(&mut buffer), Ok(Step::Read(missing)) if missing > 0));
+                buffer.push(*byte);
+            }
+            let next = step(&mut buffer);
+            assert_eq!(buffer, [0; 0], "all of the packet is taken");
+            next
+        };
+        assert_eq!(dialer.step(&mut Vec::new()), Ok(Step::Send(first.clone())));
+        assert_eq!(feed(&mut |buffer| acceptor.step(buffer), &first), Ok(Step::Send(challenge.clone())));
+        assert_eq!(feed(&mut |buffer| dialer.step(buffer), &challenge), Ok(Step::Send(answer.clone())));
+        assert_eq!(feed(&mut |buffer| acceptor.step(buffer), &answer), Ok(Step::Send(last.clone())));
+        assert_eq!(feed(&mut |buffer| dialer.step(buffer), &last), Ok(Step::Done(None)));
+        // What follows stays for those behind.
+        let mut behind = b"more".to_vec();
+        assert_eq!(acceptor.step(&mut behind), Ok(Step::Done(Some("zkq".to_owned()))));
+        assert_eq!(behind, b"more");
+    }
+
+    #[test]
+    fn whoever_does_not_authenticate_comes_in_only_where_that_is_allowed() {
+        for bytes in [&b"\0\0\0\x28\0\0\0\0"[..], b"\x5f\x24\x36", b"x"] {
+            let mut buffer = bytes.to_vec();
+            assert_eq!(acceptor(false).step(&mut buffer), Ok(Step::Done(None)));
+            assert_eq!(buffer, bytes, "all is left for those behind");
+            assert_eq!(acceptor(true).step(&mut buffer), Err(Failure::NotAuthenticating));
+        }
+        assert!(acceptor(false).lets_silence_in() && !acceptor(true).lets_silence_in());
+        let mut begun = acceptor(false);
+        begun.step(&mut recorded()[0].clone()).unwrap();
+        assert!(!begun.lets_silence_in());
+    }
+
+    #[test]
+    fn whoever_fails_is_refused_also_where_authentication_is_not_required() {
+        let [first, challenge, answer, last] = recorded();
+        for is_required in [false, true] {
+            let verdict = |second: Vec<u8>| {
+                let mut acceptor = acceptor(is_required);
+                acceptor.step(&mut first.clone()).unwrap();
+                acceptor.step(&mut { second }).unwrap_err()
+            };
+            let text = String::from_utf8_lossy(&answer[16..]).into_owned();
+            let with = |token: &str| packet(IN_PROGRESS, token.as_bytes());
+            assert_eq!(verdict(with(&text.replace("=d1d", "=d1e"))), Refusal::Wrong.into());
+            assert_eq!(verdict(with(&text.replace(",authzid=\"zkq\"", ",authzid=\"other\""))), Refusal::Wrong.into());
+            assert_eq!(verdict(first.clone()), Refusal::Malformed("no username").into());
+            assert_eq!(verdict(last.clone()), Refusal::Malformed("no username").into());
+            assert_eq!(verdict(challenge.clone()), Refusal::Malformed("no username").into());
+            assert_eq!(verdict(b"\0\0\0\x04abcd\0\0\0\0\0\0\0\0".to_vec()), Failure::NoPacket);
+            let mut long = packet(IN_PROGRESS, &[]);
+            long[12..].copy_from_slice(&0x7fff_ffff_i32.to_be_bytes());
+            assert_eq!(verdict(long.clone()), Refusal::TooLong(0x7fff_ffff).into());
+            long[12] = 0xff;
+            assert_eq!(verdict(long), Failure::NoPacket);
+        }
+    }
+
+    /// The mechanism itself lets a user ask for that: the name is a part of the proof.
+    #[test]
+    fn nobody_acts_as_another_user() {
+        use md5::{Digest as _, Md5};
+        let hash = |parts: &[&[u8]]| Md5::digest(parts.concat());
+        let hex = |parts: &[&[u8]]| hash(parts).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let session = hex(&[&hash(&[b"zkq:zk-quorum-sasl-md5:quorumpw"]), b":", NONCE.as_bytes(), b":c:boss"]);
+        let request = hex(&[b"AUTHENTICATE:zookeeper-quorum/zk-quorum-sasl-md5"]);
+        let response = hex(&[format!("{session}:{NONCE}:00000001:c:auth:{request}").as_bytes()]);
+        let token = format!(
+            "username=\"zkq\",realm=\"zk-quorum-sasl-md5\",nonce=\"{NONCE}\",nc=00000001,cnonce=\"c\",\
+             digest-uri=\"zookeeper-quorum/zk-quorum-sasl-md5\",response={response},authzid=\"boss\""
+        );
+        let mut acceptor = acceptor(true);
+        acceptor.step(&mut recorded()[0].clone()).unwrap();
+        assert_eq!(acceptor.step(&mut packet(IN_PROGRESS, token.as_bytes())), Err(Failure::OtherUser));
+    }
+
+    #[test]
+    fn a_dialer_is_not_taken_in() {
+        let [_, challenge, _, last] = recorded();
+        let verdict = |password: &str, packets: &[Vec<u8>]| {
+            let mut dialer = dialer(password);
+            dialer.step(&mut Vec::new()).unwrap();
+            packets.iter().map(|packet| dialer.step(&mut packet.clone())).last().unwrap().unwrap_err()
+        };
+        assert_eq!(verdict("quorumpw", &[packet(ERROR, &[])]), Failure::NotLetIn);
+        assert_eq!(verdict("quorumpw", &[challenge.clone(), packet(ERROR, &[])]), Failure::NotLetIn);
+        assert_eq!(verdict("other", &[challenge.clone(), last.clone()]), Refusal::Wrong.into());
+        assert_eq!(verdict("quorumpw", &[packet(SUCCESS, &challenge[16..])]), Failure::NoPacket);
+        assert_eq!(verdict("quorumpw", &[challenge, packet(IN_PROGRESS, &last[16..])]), Failure::NoPacket);
+        assert_eq!(verdict("quorumpw", &[b"\0\0\0\x28\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()]), Failure::NoPacket);
+    }
+
+    #[test]
+    fn the_last_words_are_for_those_who_understand_them() {
+        assert_eq!(last_words(&Failure::NotAuthenticating), None);
+        let error = [&MAGIC[..], &[0xff; 4], &[0; 4]].concat();
+        assert_eq!(last_words(&Refusal::Wrong.into()), Some(error));
+    }
+}

@@ -80,7 +80,7 @@ impl Default for Settings {
 }
 
 /// A member's part of the settings. Times of the protocol count in ticks of [`Settings::tick_time_ms`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnsembleSettings {
     pub me: ServerId,
     pub memberships: Memberships,

@@ -54,7 +54,7 @@ impl Context {
         client_port: u16,
         figures: Arc<Figures>,
     ) -> Context {
-        let local_sessions = config.ensemble.as_ref().is_some_and(|ensemble| ensemble.local_sessions_enabled);
+        let local_sessions = config.ensemble.as_ref().is_some_and(|ensemble| ensemble.settings.local_sessions);
         let tokens = ConnectionTokens::new(&config.connections.throttle, local_sessions, clock.monotonic_ms());
         Context {
             max_frame_bytes: config.requests.jute_max_buffer as usize,
@@ -81,7 +81,7 @@ impl Context {
     /// Whether this is a leader that leaves clients to the other servers (`leaderServes=no`). Without a leader it is not known yet.
     pub fn turns_clients_away(&self) -> bool {
         self.shared.status_board.serving() == Serving::Deciding
-            && self.config.ensemble.as_ref().is_some_and(|ensemble| !ensemble.leader_serves)
+            && self.config.ensemble.as_ref().is_some_and(|ensemble| !ensemble.settings.leader_serves)
     }
 
     /// The connection throttle: whether a session may be opened or resumed now.

@@ -41,11 +41,12 @@ impl Config {
             line("serverId", &0);
             return text;
         };
-        let me = facts.membership.unwrap_or(&ensemble.membership).members.get(&ensemble.server_id);
+        let (ensemble, configured) = (&ensemble.settings, &ensemble.settings.memberships.committed);
+        let me = facts.membership.unwrap_or(configured).members.get(&ensemble.me);
         // One that was removed is still what its configuration says.
-        let me = me.or_else(|| ensemble.membership.members.get(&ensemble.server_id));
+        let me = me.or_else(|| configured.members.get(&ensemble.me));
         let address = me.and_then(|member| member.addresses.first());
-        line("serverId", &ensemble.server_id.0);
+        line("serverId", &ensemble.me.0);
         line("initLimit", &ensemble.init_limit_ticks);
         line("syncLimit", &ensemble.sync_limit_ticks);
         line("electionAlg", &3);

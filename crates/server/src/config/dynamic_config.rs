@@ -187,6 +187,8 @@ fn replace_with(path: &Path, bytes: &[u8], rights: Rights<'_>) -> io::Result<()>
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use rookeeper_zab::Memberships;
+
     use super::*;
     use crate::config::{Config, Environment, Source};
 
@@ -222,6 +224,10 @@ mod tests {
             Config::load(Source::File(self.file.clone()), &environment).unwrap().0
         }
 
+        fn memberships(&self) -> Memberships {
+            self.load().ensemble.unwrap().settings.memberships
+        }
+
         fn names(&self) -> Vec<String> {
             let entries = fs::read_dir(self.directory.path()).unwrap();
             let mut names: Vec<_> =
@@ -245,7 +251,7 @@ mod tests {
     fn the_first_activation_moves_the_members_and_keeps_comments_and_order() {
         let member = Member::new();
         let before = member.read("zoo.cfg");
-        let mut active = member.load().ensemble.unwrap().membership;
+        let mut active = member.memberships().committed;
         active.version = Zxid::new(1, 0);
         store_active(&member.file, ME, &active).unwrap();
         let dynamic = fs::canonicalize(member.directory.path().join("zoo.cfg.dynamic.100000000")).unwrap();
@@ -266,13 +272,13 @@ mod tests {
         );
         assert_eq!(member.read("zoo.cfg.bak"), before);
         assert_eq!(member.names(), ["data", "zoo.cfg", "zoo.cfg.bak", "zoo.cfg.dynamic.100000000"]);
-        assert_eq!(member.load().ensemble.unwrap().membership, active);
+        assert_eq!(member.memberships().committed, active);
     }
 
     #[test]
     fn a_reconfiguration_is_proposed_then_active() {
         let member = Member::new();
-        let mut first = member.load().ensemble.unwrap().membership;
+        let mut first = member.memberships().committed;
         first.version = Zxid(5);
         store_active(&member.file, ME, &first).unwrap();
         let second = membership(
@@ -280,14 +286,12 @@ mod tests {
              group.1=2:3\nweight.3=0\nversion=a00000001",
         );
         store_proposed(&member.file, &second).unwrap();
-        let ensemble = member.load().ensemble.unwrap();
-        assert_eq!((ensemble.membership, ensemble.last_seen), (first, Some(second.clone())));
+        assert_eq!(member.memberships(), Memberships::new(first, second.clone()));
 
         store_active(&member.file, ME, &second).unwrap();
         let config = member.load();
         assert_eq!(config.client.port, Some(2182));
-        let ensemble = config.ensemble.unwrap();
-        assert_eq!((ensemble.membership, ensemble.last_seen), (second.clone(), None));
+        assert_eq!(config.ensemble.unwrap().settings.memberships, Memberships::settled(second.clone()));
         let edited = member.read("zoo.cfg");
         assert!(!edited.contains("clientPort=") && edited.contains("clientPortListenBacklog=7"), "{edited}");
         // The server lines of the beginning are still there for whoever needs them.
@@ -300,18 +304,17 @@ mod tests {
     #[test]
     fn a_newer_proposal_outlives_the_activation_of_an_older_membership() {
         let member = Member::new();
-        let version = |version| Membership { version, ..member.load().ensemble.unwrap().membership };
+        let version = |version| Membership { version, ..member.memberships().committed };
         let (older, newer) = (version(Zxid(0xa)), version(Zxid(0xb)));
         store_proposed(&member.file, &newer).unwrap();
         store_active(&member.file, ME, &older).unwrap();
-        let ensemble = member.load().ensemble.unwrap();
-        assert_eq!((ensemble.membership, ensemble.last_seen), (older, Some(newer)));
+        assert_eq!(member.memberships(), Memberships::new(older, newer));
     }
 
     #[test]
     fn whatever_step_is_the_last_one_the_server_starts_again() {
         let member = Member::new();
-        let mut active = member.load().ensemble.unwrap().membership;
+        let mut active = member.memberships().committed;
         active.version = Zxid(9);
         store_proposed(&member.file, &active).unwrap();
         let (old, next) = (member.read("zoo.cfg"), member.read("zoo.cfg.dynamic.next"));
@@ -319,13 +322,11 @@ mod tests {
         store_active(&member.file, ME, &active).unwrap();
         fs::write(&member.file, old).unwrap();
         fs::write(with_ending(&member.file, ".tmp"), "half of a li").unwrap();
-        assert_eq!(member.load().ensemble.unwrap().membership.version, Zxid::ZERO);
+        assert_eq!(member.memberships().committed.version, Zxid::ZERO);
         // After all but the last step.
         store_active(&member.file, ME, &active).unwrap();
         fs::write(with_ending(&member.file, ".dynamic.next"), next).unwrap();
-        let config = member.load();
-        let ensemble = config.ensemble.as_ref().unwrap();
-        assert_eq!(ensemble.settings(&config).memberships, rookeeper_zab::Memberships::settled(active));
+        assert_eq!(member.memberships(), Memberships::settled(active));
     }
 
     #[test]
@@ -335,7 +336,7 @@ mod tests {
         fs::rename(&member.file, &real).unwrap();
         fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real.cfg", &member.file).unwrap();
-        let mut active = member.load().ensemble.unwrap().membership;
+        let mut active = member.memberships().committed;
         active.version = Zxid(9);
         store_active(&member.file, ME, &active).unwrap();
         assert!(fs::symlink_metadata(&member.file).unwrap().is_symlink());
@@ -343,7 +344,7 @@ mod tests {
             let mode = fs::metadata(member.directory.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o640, "{name}");
         }
-        assert_eq!(member.load().ensemble.unwrap().membership, active);
+        assert_eq!(member.memberships().committed, active);
     }
 
     #[test]

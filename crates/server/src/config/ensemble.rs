@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use rookeeper_proto::{ServerId, Zxid};
-use rookeeper_zab::{HostPort, Member, Membership, Role};
+use rookeeper_replica::EnsembleSettings;
+use rookeeper_zab::leader::Rollover;
+use rookeeper_zab::{HostPort, Member, Membership, Memberships, Role};
 
 use super::error::{ConfigError, Fault, Notice, Place, excerpt};
 use super::membership;
@@ -20,58 +22,22 @@ use crate::auth::between_servers::QuorumAuth;
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(PartialEq))]
 pub struct Ensemble {
-    /// The number in the file `myid`.
-    pub(crate) server_id: ServerId,
-    /// All members, this one included.
-    pub(crate) membership: Membership,
-    /// The membership that a reconfiguration proposed and may not have activated, from `<zoo.cfg>.dynamic.next`.
-    pub(crate) last_seen: Option<Membership>,
+    /// What the replica needs to know; its server is the number in the file `myid`.
+    pub(crate) settings: EnsembleSettings,
     /// This server's part, by the server lines.
     pub(crate) role: Role,
-    /// Whether a single voter runs outside of an ensemble; with it a reconfiguration must leave two.
-    pub(crate) standalone_enabled: bool,
-    /// Ticks a learner may take to connect and to catch up; too few, and a big database never gets into the ensemble.
-    pub(crate) init_limit_ticks: u32,
-    /// Ticks without a sign of life after which a learner or the leader is given up.
-    pub(crate) sync_limit_ticks: u32,
-    /// Ticks a learner may take to connect to the leader; none for `init_limit_ticks`.
-    pub(crate) connect_to_learner_master_limit_ticks: Option<u32>,
     /// Whether quorum and election ports listen on all addresses rather than on those of the server line.
     pub(crate) quorum_listen_on_all_ips: bool,
     /// Whether only members' addresses are let in at the quorum port and the election port.
     pub(crate) only_members: bool,
-    /// Whether sessions start as known to one server only, which spares the leader.
-    pub(crate) local_sessions_enabled: bool,
-    /// Whether such a session becomes a global one when it needs to.
-    pub(crate) local_sessions_upgrading_enabled: bool,
-    /// Whether the leader accepts clients.
-    pub(crate) leader_serves: bool,
-    /// Transactions kept in memory for learners that fell behind a little. At least 500.
-    pub(crate) commit_log_count: u32,
     /// The log is sent instead of a snapshot up to this part of the snapshot's size; none for never.
     pub(crate) snapshot_size_factor: Option<f64>,
-    /// Whether learners always get a whole snapshot.
-    pub(crate) force_snapshot_sync: bool,
     /// Milliseconds to connect to another member for an election.
     pub(crate) connect_timeout_ms: u32,
-    /// Milliseconds a server may take to say who it is when it connects; none for `sync_limit_ticks`, but five seconds at most.
+    /// Milliseconds a server may take to say who it is when it connects; none for `syncLimit`, but five seconds at most.
     pub(crate) quorum_connection_timeout_ms: Option<u32>,
     /// How often binding the election port is tried; none for no end.
     pub(crate) election_port_bind_retries: Option<u32>,
-    /// First and longest wait in milliseconds for notifications in an election.
-    pub(crate) notification_interval_ms: (u32, u32),
-    /// Milliseconds a would-be leader waits for a quorum to accept its epoch; none for `init_limit_ticks`.
-    pub(crate) max_time_to_wait_for_epoch_ms: Option<u32>,
-    /// Most learners that get a snapshot at once.
-    pub(crate) max_concurrent_snap_syncs: u32,
-    /// Most learners that get a part of the log at once.
-    pub(crate) max_concurrent_diff_syncs: u32,
-    /// Milliseconds between a learner's attempts to reach the leader.
-    pub(crate) leader_connect_delay_ms: u32,
-    /// Milliseconds an observer waits before it joins an election, so that participants have their say first.
-    pub(crate) observer_election_delay_ms: u64,
-    /// Whether a member may have several addresses.
-    pub(crate) multi_address_enabled: bool,
     /// What servers prove to each other on the quorum port and the election port.
     pub(crate) auth: QuorumAuth,
 }
@@ -166,7 +132,17 @@ pub(super) fn read(
         _ => None,
     };
     let auth = super::sasl::between_members(settings, jaas)?;
-    let ensemble = ensemble(settings, server_id, membership, last_seen, role, auth);
+    let ensemble = Ensemble {
+        settings: ensemble_settings(settings, server_id, memberships(membership, last_seen)),
+        role,
+        quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
+        only_members: settings.flag("quorum.membersOnly"),
+        snapshot_size_factor: snapshot_size_factor(settings),
+        connect_timeout_ms: settings.whole("cnxTimeout"),
+        quorum_connection_timeout_ms: settings.positive("quorumCnxnTimeoutMs"),
+        election_port_bind_retries: settings.positive("electionPortBindRetry"),
+        auth,
+    };
     Ok(Outcome { ensemble: Some(ensemble), client })
 }
 
@@ -439,57 +415,58 @@ fn java_address(address: &HostPort) -> String {
     }
 }
 
-fn ensemble(
-    settings: &Settings,
-    server_id: ServerId,
-    membership: Membership,
-    last_seen: Option<Membership>,
-    role: Role,
-    auth: QuorumAuth,
-) -> Ensemble {
+/// A proposed membership that is not newer was activated, and the server ended before its file was deleted.
+fn memberships(committed: Membership, proposed: Option<Membership>) -> Memberships {
+    match proposed.filter(|proposed| proposed.version > committed.version) {
+        Some(proposed) => Memberships::new(committed, proposed),
+        None => Memberships::settled(committed),
+    }
+}
+
+fn ensemble_settings(settings: &Settings, me: ServerId, memberships: Memberships) -> EnsembleSettings {
     const MIN_COMMIT_LOG_COUNT: u32 = 500;
     let mut commit_log_count = settings.whole("commitLogCount");
     if commit_log_count < MIN_COMMIT_LOG_COUNT {
         settings.notice(Notice::warn(format!("commitLogCount={commit_log_count} is raised to {MIN_COMMIT_LOG_COUNT}")));
         commit_log_count = MIN_COMMIT_LOG_COUNT;
     }
-    let mut snapshot_size_factor = settings.ratio("snapshotSizeFactor");
-    if snapshot_size_factor > 1.0 {
-        settings.warn(format!("snapshotSizeFactor={snapshot_size_factor} is more than 1, 0.33 is used"));
-        snapshot_size_factor = 0.33;
-    }
-    let not_negative = |name: &str| u32::try_from(settings.number(name)).ok();
     let limit = |name: &str| settings.number_if_any(name).and_then(|ticks| u32::try_from(ticks).ok()).unwrap_or(0);
-    Ensemble {
-        server_id,
-        membership,
-        last_seen,
-        role,
-        standalone_enabled: settings.flag("standaloneEnabled"),
+    let milliseconds = |name: &str| i64::from(settings.whole(name));
+    EnsembleSettings {
+        me,
+        memberships,
         init_limit_ticks: limit("initLimit"),
         sync_limit_ticks: limit("syncLimit"),
-        connect_to_learner_master_limit_ticks: settings.positive("connectToLearnerMasterLimit"),
-        quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
-        only_members: settings.flag("quorum.membersOnly"),
-        local_sessions_enabled: settings.flag("localSessionsEnabled"),
-        local_sessions_upgrading_enabled: settings.flag("localSessionsUpgradingEnabled"),
-        leader_serves: settings.flag("leaderServes"),
-        commit_log_count,
-        snapshot_size_factor: (snapshot_size_factor >= 0.0).then_some(snapshot_size_factor),
-        force_snapshot_sync: settings.flag("forceSnapshotSync"),
-        connect_timeout_ms: settings.whole("cnxTimeout"),
-        quorum_connection_timeout_ms: settings.positive("quorumCnxnTimeoutMs"),
-        election_port_bind_retries: settings.positive("electionPortBindRetry"),
+        connect_limit_ticks: settings.positive("connectToLearnerMasterLimit"),
+        connect_retry_ms: milliseconds("leaderConnectDelayDuringRetryMs"),
         notification_interval_ms: (
-            settings.whole("fastleader.minNotificationInterval"),
-            settings.whole("fastleader.maxNotificationInterval"),
+            milliseconds("fastleader.minNotificationInterval"),
+            milliseconds("fastleader.maxNotificationInterval"),
         ),
-        max_time_to_wait_for_epoch_ms: not_negative("leader.maxTimeToWaitForEpoch"),
-        max_concurrent_snap_syncs: settings.whole("leader.maxConcurrentSnapSyncs"),
-        max_concurrent_diff_syncs: settings.whole("leader.maxConcurrentDiffSyncs"),
-        leader_connect_delay_ms: settings.whole("leaderConnectDelayDuringRetryMs"),
-        observer_election_delay_ms: settings.long("observer.election.DelayMs"),
-        multi_address_enabled: settings.flag("multiAddress.enabled"),
-        auth,
+        observer_election_delay_ms: i64::try_from(settings.long("observer.election.DelayMs")).unwrap_or(i64::MAX),
+        leader_serves: settings.flag("leaderServes"),
+        local_sessions: settings.flag("localSessionsEnabled"),
+        local_sessions_upgrading: settings.flag("localSessionsUpgradingEnabled"),
+        read_only_mode: settings.flag("readonlymode.enabled"),
+        commit_log_count: commit_log_count as usize,
+        force_snapshot_sync: settings.flag("forceSnapshotSync"),
+        max_concurrent_snap_syncs: settings.whole("leader.maxConcurrentSnapSyncs") as usize,
+        max_concurrent_diff_syncs: settings.whole("leader.maxConcurrentDiffSyncs") as usize,
+        max_time_to_wait_for_epoch_ms: u32::try_from(settings.number("leader.maxTimeToWaitForEpoch"))
+            .ok()
+            .map(i64::from),
+        standalone_enabled: settings.flag("standaloneEnabled"),
+        multi_address: settings.flag("multiAddress.enabled"),
+        rollover: Rollover::default(),
     }
+}
+
+/// At most the whole snapshot; none where the log is never preferred.
+fn snapshot_size_factor(settings: &Settings) -> Option<f64> {
+    let mut factor = settings.ratio("snapshotSizeFactor");
+    if factor > 1.0 {
+        settings.warn(format!("snapshotSizeFactor={factor} is more than 1, 0.33 is used"));
+        factor = 0.33;
+    }
+    (factor >= 0.0).then_some(factor)
 }

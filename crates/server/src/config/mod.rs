@@ -8,8 +8,8 @@
 //!
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
 //! counts, is it valid) → `storage`, `limits`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
-//! refused or mentioned) → `replica_settings` (what the replica needs of it), `conf` (the four-letter word). Errors and notices are
-//! in `error`.
+//! refused or mentioned) → `replica_settings` (what the replica needs of it besides `Ensemble::settings`), `conf` (the four-letter
+//! word). Errors and notices are in `error`.
 //!
 //! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
 
@@ -128,8 +128,6 @@ pub struct Config {
     pub(crate) access: Access,
     /// Which four-letter words are answered.
     pub(crate) four_letter_words: FourLetterWords,
-    /// Whether a member without a quorum serves readers. Without an ensemble it only adds `isro` to the words.
-    pub(crate) read_only_mode_enabled: bool,
     /// Whether the membership can be changed at run time. Without an ensemble it only changes the error of `reconfig`.
     pub(crate) reconfig_enabled: bool,
     /// The ensemble to be a member of; none for a standalone server.
@@ -138,7 +136,9 @@ pub struct Config {
 
 impl Config {
     /// Reads the configuration. A setting that nobody reads does not compile: no field is seen outside of this crate, so the compiler
-    /// reports the field, and the key is marked in `table` as one without effect. The notices are for the log, in the order in which they came up.
+    /// reports the field, and the key is marked in `table` as one without effect. The compiler does not watch the fields of
+    /// [`EnsembleSettings`](rookeeper_replica::EnsembleSettings), which belong to another crate. The notices are for the log, in the order
+    /// in which they came up.
     pub fn load(source: Source, environment: &Environment) -> Result<(Config, Vec<Notice>), ConfigError> {
         Config::load_with(source, environment, &read_file)
     }
@@ -221,7 +221,6 @@ impl Config {
             containers: Containers::read(&settings),
             access: Access::read(&settings, sasl::Sasl::read(&settings, jaas.as_ref(), read_file)?)?,
             four_letter_words: FourLetterWords::read(&settings),
-            read_only_mode_enabled: settings.flag("readonlymode.enabled"),
             reconfig_enabled: settings.flag("reconfigEnabled"),
             ensemble,
             source,

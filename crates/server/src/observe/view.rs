@@ -72,7 +72,7 @@ impl View {
 
     /// Whether there may be sessions that no other server knows of. Sessions of readers without a quorum always are of that kind.
     pub fn has_local_sessions(&self, context: &Context) -> bool {
-        let enabled = context.config.ensemble.as_ref().is_some_and(|ensemble| ensemble.local_sessions_enabled);
+        let enabled = context.config.ensemble.as_ref().is_some_and(|ensemble| ensemble.settings.local_sessions);
         enabled || self.serving == Serving::ReadOnly
     }
 }

@@ -53,7 +53,7 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
         membership: FoundMembership::in_tree(
             &recovered.tree,
             recovered.report.membership_before.as_deref(),
-            config.ensemble.as_ref().is_some_and(|ensemble| ensemble.multi_address_enabled),
+            config.ensemble.as_ref().is_some_and(|ensemble| ensemble.settings.multi_address),
         ),
         start,
         files,
@@ -116,7 +116,7 @@ pub(crate) fn secret_seed() -> u64 {
 /// Where a member keeps the members of its ensemble.
 pub(crate) fn config_files(config: &Config, files: &Files) -> Option<ConfigFiles> {
     let Source::File(config_file) = &config.source else { return None };
-    let me = config.ensemble.as_ref()?.server_id;
+    let me = config.ensemble.as_ref()?.settings.me;
     Some(ConfigFiles { config_file: config_file.clone(), me, mark: membership_at_start::mark(files.data_dir()) })
 }
 

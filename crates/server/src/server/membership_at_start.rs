@@ -22,11 +22,12 @@ pub(crate) fn mark(data_dir: &Path) -> PathBuf {
 pub(crate) fn correct(config: &mut Config, found: Option<FoundMembership>) -> Result<(), Failure> {
     let Source::File(config_file) = config.source.clone() else { return Ok(()) };
     let Some(ensemble) = config.ensemble.as_ref().filter(|_| config.reconfig_enabled) else { return Ok(()) };
-    let (me, files, mark) = (ensemble.server_id, ensemble.memberships(), mark(&config.directories.data_dir));
+    let (me, files) = (ensemble.settings.me, &ensemble.settings.memberships);
+    let mark = mark(&config.directories.data_dir);
     if files.committed.version == Zxid::ZERO && !mark.exists() {
         return Ok(());
     }
-    let Some(memberships) = found.and_then(|found| found.corrects(&files)) else { return Ok(()) };
+    let Some(memberships) = found.and_then(|found| found.corrects(files)) else { return Ok(()) };
     let (committed, last_seen) = (&memberships.committed, &memberships.last_seen);
     let way_out = format!("to go by the files alone, set reconfigEnabled=false or remove {}", mark.display());
     let Some(member) = committed.members.get(&me) else {
@@ -59,8 +60,7 @@ pub(crate) fn correct(config: &mut Config, found: Option<FoundMembership>) -> Re
     }
     if let Some(ensemble) = &mut config.ensemble {
         ensemble.role = role;
-        ensemble.membership = memberships.committed;
-        ensemble.last_seen = (!settled).then_some(memberships.last_seen);
+        ensemble.settings.memberships = memberships;
     }
     Ok(())
 }

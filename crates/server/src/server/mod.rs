@@ -91,7 +91,7 @@ impl Server {
                 let ports = (client_port, links);
                 let ports =
                     open::server_ports(&config, ensemble, shared.clone(), files.clone(), ports, &starting).await?;
-                let replica = Replica::member(shared.clone(), ensemble.settings(&config), epochs, clock.now());
+                let replica = Replica::member(shared.clone(), ensemble.settings.clone(), epochs, clock.now());
                 (replica, Some(ports))
             }
         };

@@ -80,15 +80,15 @@ pub(super) async fn server_ports(
     starting: &Starting,
 ) -> Result<EnsemblePorts, Failure> {
     let (peers, queue) = quorum::peer_queue();
-    let memberships = Arc::new(ensemble.memberships());
-    let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.sync_limit_ticks);
+    let memberships = Arc::new(ensemble.settings.memberships.clone());
+    let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.settings.sync_limit_ticks);
     let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
     let greeting_limit_ms = ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms.min(GREETING_MS), u64::from);
     let door = Arc::new(Door::new(ensemble.only_members, &memberships));
     starting.at(Step::OpeningQuorumPort);
     let quorum_port = QuorumPort::open(
         QuorumPortSettings {
-            me: ensemble.server_id,
+            me: ensemble.settings.me,
             memberships: (*memberships).clone(),
             listen_on_all: ensemble.quorum_listen_on_all_ips,
             connect_timeout: Duration::from_millis(connect_timeout_ms),
@@ -107,13 +107,13 @@ pub(super) async fn server_ports(
     starting.at(Step::OpeningElectionPort);
     let election_port = ElectionPort::start(
         ElectionPortSettings {
-            me: ensemble.server_id,
+            me: ensemble.settings.me,
             memberships: memberships.clone(),
             listen_on_all: ensemble.quorum_listen_on_all_ips,
             connect_timeout_ms,
             handshake_timeout_ms: greeting_limit_ms,
             bind_retries: ensemble.election_port_bind_retries,
-            multi_address: ensemble.multi_address_enabled,
+            multi_address: ensemble.settings.multi_address,
             door,
             auth: ensemble.auth.clone(),
         },
@@ -122,7 +122,7 @@ pub(super) async fn server_ports(
     .await?;
     info!(
         "server {} of {} in the membership of version {:x}; quorum port on {}",
-        ensemble.server_id,
+        ensemble.settings.me,
         memberships.committed.members.len(),
         memberships.committed.version,
         quorum_port.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -132,6 +132,6 @@ pub(super) async fn server_ports(
         election_port: Arc::new(election_port),
         quorum_port,
         client_port,
-        me: ensemble.server_id,
+        me: ensemble.settings.me,
     })
 }

@@ -158,7 +158,6 @@ fn without_any_configuration_a_server_can_start() {
             sasl: Sasl::default(),
         },
         four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
-        read_only_mode_enabled: false,
         reconfig_enabled: false,
         ensemble: None,
     };
@@ -239,11 +238,11 @@ fn flags_add_to_the_file_and_yield_to_it() {
         ("SERVER_JVMFLAGS", "-Xmx4g -Djute.maxbuffer=4194304 -Dzookeeper.snapCount=5"),
         ("JVMFLAGS", "-Dzookeeper.4lw.commands.whitelist='*' -Dreadonlymode.enabled=true"),
     ]);
-    let (config, _) = standalone("snapCount=7").load_in(&environment).unwrap();
+    let (config, _) = member("snapCount=7").load_in(&environment).unwrap();
     assert_eq!(config.requests.jute_max_buffer, 4_194_304);
     assert_eq!(config.snapshots.snap_count, 7);
     assert_eq!(config.four_letter_words, FourLetterWords::All);
-    assert!(config.read_only_mode_enabled);
+    assert!(config.ensemble.unwrap().settings.read_only_mode);
 }
 
 #[test]
@@ -385,16 +384,35 @@ fn an_ensemble_is_read_completely() {
     .with("zoo.cfg.dynamic.next", &format!("{THREE}version=200000000\n"))
     .with("/data/myid", "1");
     let (config, notices) = files.load().unwrap();
-    let ensemble = config.ensemble.unwrap();
-    assert_eq!((ensemble.server_id, ensemble.role), (ServerId(1), Role::Participant));
-    assert_eq!(ensemble.membership.version, Zxid::new(1, 0));
-    assert_eq!(ensemble.membership.members[&ServerId(4)].to_string(), "127.0.0.1:33314:33324:observer");
-    assert_eq!(ensemble.membership.members.len(), 4);
-    assert_eq!(ensemble.last_seen.map(|membership| membership.version), Some(Zxid::new(2, 0)));
+    let Ensemble { settings: ensemble, role, .. } = config.ensemble.unwrap();
+    assert_eq!((ensemble.me, role), (ServerId(1), Role::Participant));
+    let committed = &ensemble.memberships.committed;
+    assert_eq!(committed.version, Zxid::new(1, 0));
+    assert_eq!(committed.members[&ServerId(4)].to_string(), "127.0.0.1:33314:33324:observer");
+    assert_eq!(committed.members.len(), 4);
+    assert_eq!(ensemble.memberships.last_seen.version, Zxid::new(2, 0));
     assert_eq!((ensemble.init_limit_ticks, ensemble.sync_limit_ticks), (10, 5));
     assert_eq!((ensemble.max_concurrent_snap_syncs, ensemble.commit_log_count), (3, 500));
     assert!(config.reconfig_enabled);
     assert!(texts(&notices).contains(&"zoo.cfg:9: peerType=observer is overridden by the server line: participant"));
+}
+
+#[test]
+fn a_proposed_membership_counts_where_it_is_newer() {
+    for (version, last_seen) in [("4", 5), ("5", 5), ("6", 6)] {
+        let files = standalone(
+            "initLimit=10\nsyncLimit=5\ndynamicConfigFile=/zoo.cfg.dynamic.5\nfastleader.minNotificationInterval=50\n\
+             leader.maxTimeToWaitForEpoch=900\nreadonlymode.enabled=true\n",
+        )
+        .with("/zoo.cfg.dynamic.5", "server.2=a:1:2\nserver.3=b:1:2\n")
+        .with("zoo.cfg.dynamic.next", &format!("server.2=a:1:2\nversion={version}\n"))
+        .with("/data/myid", "2");
+        let settings = files.load().unwrap().0.ensemble.unwrap().settings;
+        assert_eq!(settings.memberships.committed.version, Zxid(5));
+        assert_eq!(settings.memberships.last_seen.version, Zxid(last_seen));
+        assert_eq!((settings.me, settings.notification_interval_ms), (ServerId(2), (50, 60_000)));
+        assert_eq!((settings.max_time_to_wait_for_epoch_ms, settings.read_only_mode), (Some(900), true));
+    }
 }
 
 #[test]
@@ -438,7 +456,7 @@ fn limits_of_an_ensemble_may_be_negative_where_there_is_none() {
         assert!(error.to_string().contains(&format!("{key}=-1: out of range")), "{error}");
     }
     let (config, _) = member("connectToLearnerMasterLimit=-1").load().unwrap();
-    assert_eq!(config.ensemble.unwrap().connect_to_learner_master_limit_ticks, None);
+    assert_eq!(config.ensemble.unwrap().settings.connect_limit_ticks, None);
 }
 
 #[test]

@@ -25,8 +25,6 @@ pub(crate) struct Context {
     pub clock: Clock,
     /// To the replica. Bounded: a full queue makes connections wait.
     pub inputs: mpsc::Sender<Input>,
-    /// `jute.maxbuffer`.
-    pub max_frame_bytes: usize,
     /// The port that is really open; the configured one may be 0, and a reconfiguration may move it.
     pub client_port: AtomicU16,
     /// The number that `gtmk` and `stmk` show and set. Nothing traces by it.
@@ -57,7 +55,6 @@ impl Context {
         let local_sessions = config.ensemble.as_ref().is_some_and(|ensemble| ensemble.settings.local_sessions);
         let tokens = ConnectionTokens::new(&config.connections.throttle, local_sessions, clock.monotonic_ms());
         Context {
-            max_frame_bytes: config.requests.jute_max_buffer as usize,
             shared,
             clock,
             inputs,

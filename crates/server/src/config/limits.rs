@@ -128,9 +128,9 @@ impl ConnectionThrottle {
 pub struct Requests {
     /// Largest packet from a client in bytes; a larger one closes the connection. Clients have the same limit for
     /// answers.
-    pub(crate) jute_max_buffer: u32,
+    pub(crate) jute_max_buffer: usize,
     /// By so many bytes the record of a transaction may be longer than the largest request.
-    pub(crate) extra_size: u32,
+    pub(crate) extra_size: usize,
     /// When more requests than this are in process, a connection that has one among them is not read.
     pub(crate) global_outstanding_limit: u32,
 }
@@ -138,7 +138,7 @@ pub struct Requests {
 impl Requests {
     pub(super) fn read(settings: &Settings) -> Self {
         Requests {
-            jute_max_buffer: settings.whole("jute.maxbuffer"),
+            jute_max_buffer: settings.whole("jute.maxbuffer") as usize,
             extra_size: extra_size(settings),
             global_outstanding_limit: settings.whole("globalOutstandingLimit"),
         }
@@ -146,10 +146,10 @@ impl Requests {
 }
 
 /// As much as the largest request where nothing is set; the original allows no less than 1024 bytes.
-fn extra_size(settings: &Settings) -> u32 {
+fn extra_size(settings: &Settings) -> usize {
     let set = settings.number_if_any("jute.maxbuffer.extrasize");
     let bytes = set.unwrap_or_else(|| settings.number("jute.maxbuffer")).max(1024);
-    u32::try_from(bytes).unwrap_or(u32::MAX)
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// Removal of empty containers and of TTL nodes past their time.

@@ -26,9 +26,12 @@ impl Config {
             seed,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
             max_client_bytes: self.connections.memory_limit_bytes.unwrap_or(default_client_bytes),
-            max_record_bytes: (self.requests.jute_max_buffer as usize + self.requests.extra_size as usize)
+            max_record_bytes: self
+                .requests
+                .jute_max_buffer
+                .saturating_add(self.requests.extra_size)
                 .min(rookeeper_store::MAX_RECORD_BYTES),
-            max_multi_read_bytes: MULTI_READ_ANSWERS * self.requests.jute_max_buffer as usize,
+            max_multi_read_bytes: MULTI_READ_ANSWERS * self.requests.jute_max_buffer,
             access: AccessConfig {
                 skip_acl: self.access.skip_acl,
                 digest_enabled: self.access.digest_enabled,

@@ -93,7 +93,7 @@ pub(super) async fn server_ports(
             listen_on_all: ensemble.quorum_listen_on_all_ips,
             connect_timeout: Duration::from_millis(connect_timeout_ms),
             snapshot_size_factor: ensemble.snapshot_size_factor,
-            max_packet_bytes: config.requests.jute_max_buffer as usize + MAX_LEARNER_PACKET_BYTES,
+            max_packet_bytes: config.requests.jute_max_buffer + MAX_LEARNER_PACKET_BYTES,
             door: door.clone(),
             greeting_limit: Duration::from_millis(greeting_limit_ms),
             auth: ensemble.auth.clone(),

@@ -42,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             self.conversation.opened();
             return Ok(Opening::Command(command, argument));
         }
-        let limit = self.context.max_frame_bytes;
+        let limit = self.context.config.requests.jute_max_buffer;
         let (request, length) = loop {
             if let Some((payload, length)) = frame::split(self.input.pending(), limit)? {
                 break (ConnectRequest::decode(payload).map_err(|_| End::Undecodable("ConnectRequest"))?, length);

@@ -27,7 +27,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         shared.serve_deferred_to(&self.connection);
         let (mut frames, mut reads, mut last) = (0, 0, (OpCode::Ping, 0));
         while self.scratch.len() < BATCH_BYTES && reads < BATCH_READS {
-            let Ok(Some((payload, length))) = frame::split(self.input.pending(), self.context.max_frame_bytes) else {
+            let Ok(Some((payload, length))) =
+                frame::split(self.input.pending(), self.context.config.requests.jute_max_buffer)
+            else {
                 break;
             };
             let Some((header, body)) = RequestHeader::split(payload) else { break };
@@ -77,7 +79,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 
     /// Answers the read at the head of the input, which looks at many nodes, with the tree locked for a portion at a time.
     pub(super) async fn answer_in_portions(&mut self) -> Result<(), End> {
-        let Some((payload, length)) = frame::split(self.input.pending(), self.context.max_frame_bytes)? else {
+        let Some((payload, length)) = frame::split(self.input.pending(), self.context.config.requests.jute_max_buffer)?
+        else {
             return Ok(());
         };
         let payload = payload.to_vec();

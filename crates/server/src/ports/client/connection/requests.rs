@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         if !self.conversation.may_look(self.context.shared.outstanding() > limit) {
             return Ok(Some(Next::Settle));
         }
-        let limit = self.context.max_frame_bytes;
+        let limit = self.context.config.requests.jute_max_buffer;
         let Some((payload, length)) = frame::split(self.input.pending(), limit)? else { return Ok(Some(Next::Read)) };
         let (header, body) = RequestHeader::split(payload).ok_or(End::Undecodable("request header"))?;
         let xid = header.xid;

@@ -10,7 +10,7 @@
 //! - `observe`: what the server knows of itself
 //! - `commands`: the four-letter words, which tell it
 //! - [`logging`]: the log, and how often strangers can make it grow
-//! - `context.rs`, `clock.rs`, `failure.rs`, `version.rs`: what everybody needs
+//! - `context.rs`, `clock.rs`, `failure.rs`, `seed.rs`, `version.rs`: what everybody needs
 //!
 //! The life of a request: `ports/client/connection/` reads a frame. A read is answered there, from the shared tree. A write goes through a bounded
 //! queue to the replica thread, from there to the storage thread, comes back as durable, is applied, and its answer is in the
@@ -26,6 +26,7 @@ pub mod logging;
 mod net;
 mod observe;
 mod ports;
+mod seed;
 mod server;
 mod threads;
 mod version;

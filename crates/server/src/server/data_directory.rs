@@ -1,21 +1,19 @@
 //! The data directory: opened once at start, then written by the storage thread and the snapshot thread, and read for learners.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rookeeper_replica::FoundMembership;
 use rookeeper_storage::{FileOptions, Files, Start};
 use rookeeper_store::{
-    Compression, Directories, DirectoryLock, Disk, LogOptions, MAX_RECORD_BYTES, PurgeOptions, RealDisk,
-    RecoveryOptions, RollLimits, SnapshotOptions, StoreError,
+    Compression, Directories, DirectoryLock, Disk, LogOptions, MAX_RECORD_BYTES, RealDisk, RecoveryOptions, RollLimits,
+    SnapshotOptions, StoreError,
 };
 use tracing::info;
 
-use super::membership_at_start;
-use crate::config::{Config, OnMismatch, SnapshotCompression, Source};
+use crate::config::{Config, OnMismatch, SnapshotCompression};
 use crate::failure::Failure;
-use crate::threads::storage_driver::ConfigFiles;
+use crate::seed::secret_seed;
 
 /// Bytes of the tree encoded under one lock: readers and the apply step wait no longer than this takes, about a tenth of a millisecond.
 pub(crate) const PORTION_BYTES: usize = 64 << 10;
@@ -61,21 +59,6 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     })
 }
 
-/// The rules by which old files are kept.
-pub(crate) fn purge_options(config: &Config) -> PurgeOptions {
-    PurgeOptions {
-        retain_snapshots: config.purge.snap_retain_count as usize,
-        min_age: Duration::from_secs(3600 * u64::from(config.purge.min_age_hours)),
-        max_record_bytes: MAX_RECORD_BYTES,
-    }
-}
-
-/// How often old files are removed; none where they are kept.
-pub(crate) fn purge_interval(config: &Config) -> Option<Duration> {
-    let hours = config.purge.interval_hours;
-    (hours > 0).then(|| Duration::from_secs(3600 * u64::from(hours)))
-}
-
 fn file_options(config: &Config) -> FileOptions {
     FileOptions {
         log: LogOptions {
@@ -106,18 +89,6 @@ fn file_options(config: &Config) -> FileOptions {
             ..RecoveryOptions::default()
         },
     }
-}
-
-/// A number nobody outside this process can know, for tables whose keys clients choose and for choices at random.
-pub(crate) fn secret_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// Where a member keeps the members of its ensemble.
-pub(crate) fn config_files(config: &Config, files: &Files) -> Option<ConfigFiles> {
-    let Source::File(config_file) = &config.source else { return None };
-    let me = config.ensemble.as_ref()?.settings.me;
-    Some(ConfigFiles { config_file: config_file.clone(), me, mark: membership_at_start::mark(files.data_dir()) })
 }
 
 /// Files in a directory of a test, written with default settings.

@@ -37,6 +37,7 @@ use crate::observe::figures::Figures;
 use crate::observe::report::{self, ReportSources};
 use crate::ports::client::{listener, memory};
 use crate::ports::election::{Contacts, ElectionPort};
+use crate::seed::secret_seed;
 use crate::threads::client_threads::ClientThreads;
 use crate::threads::replica_thread::ReplicaRuntime;
 use crate::version;
@@ -76,7 +77,7 @@ impl Server {
         let figures = Arc::new(Figures::default());
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
-        let settings = config.replica_settings(data_directory::secret_seed(), memory::default_limit_bytes());
+        let settings = config.replica_settings(secret_seed(), memory::default_limit_bytes());
         let shared = Arc::new(Shared::new(settings, tree, wall_ms()));
         if let Some((count, first)) = mismatches {
             shared.statistics.note_digest_mismatches(count, first);

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rookeeper_proto::Zxid;
 use rookeeper_replica::{Input, Replica, Shared};
 use rookeeper_storage::{Batching, Files, Snapshotter, StorageWorker};
-use rookeeper_store::WrittenSnapshot;
+use rookeeper_store::{MAX_RECORD_BYTES, PurgeOptions, WrittenSnapshot};
 use tokio::sync::mpsc;
 
-use super::data_directory;
+use super::membership_at_start;
 use crate::clock::Clock;
-use crate::config::{Config, OnMismatch};
+use crate::config::{Config, OnMismatch, Source};
 use crate::failure::{ExitCode, Failure, Failures};
 use crate::observe::activity::Activities;
 use crate::observe::figures::Figures;
@@ -21,7 +21,7 @@ use crate::observe::report::ReportSources;
 use crate::threads::log_position::LogPosition;
 use crate::threads::replica_thread::{self, EnsemblePorts, INPUT_QUEUE, ReplicaRuntime, ReplicaThread};
 use crate::threads::snapshot_thread::{self, SnapshotRequests, SnapshotThread};
-use crate::threads::storage_driver::{LastSync, StorageDriver};
+use crate::threads::storage_driver::{ConfigFiles, LastSync, StorageDriver};
 use crate::threads::storage_thread;
 
 /// The parts that all threads share.
@@ -66,11 +66,11 @@ pub(super) fn spawn(
     let position = Arc::new(LogPosition::new(zxid));
     let (snapshots, snapshot_requests) = SnapshotRequests::new();
     let written = first_snapshot.as_ref().map(|(written, _)| written);
-    let purge_options = data_directory::purge_options(config);
+    let purge_options = purge_options(config);
     let snapshot_thread = SnapshotThread {
         snapshotter: Snapshotter::new(files.clone(), shared.clone(), purge_options, written),
         position: position.clone(),
-        purge_interval: data_directory::purge_interval(config),
+        purge_interval: purge_interval(config),
         figures: figures.clone(),
         failures: failures.clone(),
         activities: activities.clone(),
@@ -81,7 +81,7 @@ pub(super) fn spawn(
         snapshots.request(0);
     }
     let driver = StorageDriver {
-        config_files: data_directory::config_files(config, &files),
+        config_files: config_files(config, &files),
         worker: StorageWorker::new(files.clone(), shared.clone(), zxid, batching(config)),
         position: position.clone(),
         snapshots,
@@ -127,4 +127,26 @@ fn batching(config: &Config) -> Batching {
         flush_delay_us: i64::try_from(config.log.flush_delay_ms).unwrap_or(i64::MAX).saturating_mul(1000),
         max_records: config.log.max_batch_size.map(|limit| limit as usize),
     }
+}
+
+/// The rules by which old files are kept.
+fn purge_options(config: &Config) -> PurgeOptions {
+    PurgeOptions {
+        retain_snapshots: config.purge.snap_retain_count as usize,
+        min_age: Duration::from_secs(3600 * u64::from(config.purge.min_age_hours)),
+        max_record_bytes: MAX_RECORD_BYTES,
+    }
+}
+
+/// How often old files are removed; none where they are kept.
+fn purge_interval(config: &Config) -> Option<Duration> {
+    let hours = config.purge.interval_hours;
+    (hours > 0).then(|| Duration::from_secs(3600 * u64::from(hours)))
+}
+
+/// Where a member keeps the members of its ensemble.
+fn config_files(config: &Config, files: &Files) -> Option<ConfigFiles> {
+    let Source::File(config_file) = &config.source else { return None };
+    let me = config.ensemble.as_ref()?.settings.me;
+    Some(ConfigFiles { config_file: config_file.clone(), me, mark: membership_at_start::mark(files.data_dir()) })
 }

@@ -22,7 +22,7 @@ use crate::auth::between_servers::QuorumAuth;
 use crate::logging::limited;
 use crate::net::stream::{self, KeepAlive};
 use crate::net::{dial, proof};
-use crate::server::data_directory::secret_seed;
+use crate::seed::secret_seed;
 
 /// Bytes that may wait for the leader.
 pub(super) const MAX_WAITING_BYTES: usize = 256 << 20;

@@ -54,7 +54,7 @@ impl Access {
     pub(super) fn read(settings: &Settings, sasl: Sasl) -> Result<Self, ConfigError> {
         let digest_enabled = settings.flag("DigestAuthenticationProvider.enabled");
         let ensemble_names =
-            providers(settings).then(|| settings.text("ensembleAuthName").map(names).unwrap_or_default());
+            providers(settings)?.then(|| settings.text("ensembleAuthName").map(names).unwrap_or_default());
         let super_digest = settings.setting("DigestAuthenticationProvider.superDigest").map(|setting| {
             if !setting.value.contains(':') {
                 settings.warn(format!(
@@ -77,6 +77,12 @@ impl Access {
             enforce_quota: settings.flag("enforceQuota"),
             sasl,
         })
+    }
+
+    /// Whether every client must show who it is. An address shows nothing, nor does the name of the ensemble.
+    pub(crate) fn requires_authentication(&self) -> bool {
+        let shows_nothing = |scheme: &String| matches!(scheme.as_str(), "ip" | "ensemble");
+        self.enforced_schemes.as_ref().is_some_and(|schemes| !schemes.iter().any(shows_nothing))
     }
 
     /// Whether every client must come in by SASL.
@@ -121,8 +127,8 @@ fn provider(setting: &Setting) -> Provider {
     }
 }
 
-/// Reports the configured providers; the answer is whether the one for `ensemble` is among them.
-fn providers(settings: &Settings) -> bool {
+/// Judges the configured providers; the answer is whether the one for `ensemble` is among them.
+fn providers(settings: &Settings) -> Result<bool, ConfigError> {
     let mut ensemble = false;
     for setting in settings.family("authProvider.*") {
         let (place, name, class) = (&setting.place, &setting.name, excerpt(&setting.value));
@@ -132,12 +138,16 @@ fn providers(settings: &Settings) -> bool {
             Provider::X509 => settings.warn(format!(
                 "{place}: {name}={class} has no effect: TLS is not supported yet, so no client has a certificate"
             )),
-            Provider::Unknown => settings.warn(format!(
-                "{place}: {name}={class} has no effect: classes cannot be loaded; identities of its scheme will not match"
-            )),
+            Provider::Unknown => {
+                let problem = format!("the authentication provider {class} is not known, and classes cannot be loaded");
+                let remedy = "Identities of its scheme could not be checked. Allowed: DigestAuthenticationProvider, \
+                              IPAuthenticationProvider, SASLAuthenticationProvider, X509AuthenticationProvider and \
+                              EnsembleAuthenticationProvider of org.apache.zookeeper.server.auth.";
+                return Err(setting.fault(problem, remedy).into());
+            }
         }
     }
-    ensemble
+    Ok(ensemble)
 }
 
 /// The `authProvider.NAME` that asks for SASL, if any.

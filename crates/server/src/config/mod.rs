@@ -8,8 +8,8 @@
 //!
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
 //! counts, is it valid) → `storage`, `limits`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
-//! refused or mentioned) → `replica_settings` (what the replica needs of it besides `Ensemble::settings`), `conf` (the four-letter
-//! word). Errors and notices are in `error`.
+//! refused or mentioned) → `replica_settings` (what the replica needs of it besides `Ensemble::settings`), `exposure` (what strangers can
+//! do), `conf` (the four-letter word). Errors and notices are in `error`.
 //!
 //! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
 
@@ -19,6 +19,7 @@ pub(crate) mod dynamic_config;
 mod ensemble;
 mod environment;
 mod error;
+mod exposure;
 mod keys;
 mod limits;
 mod membership;

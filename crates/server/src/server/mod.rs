@@ -116,6 +116,7 @@ impl Server {
         let accepting =
             tokio::spawn(listener::accept(listener, context.clone(), client_threads.clone(), stopped, wanted_port));
         tell_ready(&context, address, &found);
+        context.config.exposure().iter().for_each(|line| warn!("{line}"));
         let starting = context.config.ensemble.is_some().then_some(starting);
         if let Some(starting) = &starting {
             starting.until_served(context.shared.clone());

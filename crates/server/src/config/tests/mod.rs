@@ -345,16 +345,12 @@ fn what_has_no_effect_is_mentioned_once_per_reason() {
     let notices = standalone(
         "autopurge.purgeInterval=1\nadmin.serverPort=8081\nadmin.idleTimeout=1\nnio.numWorkerThreads=8\naudit.enable=false\n\
          metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
-         metricsProvider.httpPort=7000\nauthProvider.1=com.example.Mine\n",
+         metricsProvider.httpPort=7000\n",
     )
     .load()
     .unwrap()
     .1;
     let expected = [
-        Notice::warn(
-            "zoo.cfg:12: authProvider.1=com.example.Mine has no effect: classes cannot be loaded; identities of its scheme \
-             will not match",
-        ),
         Notice::info("nio.numWorkerThreads has no effect: it tunes the Java implementation"),
         Notice::warn("admin.idleTimeout, admin.serverPort have no effect: the HTTP admin server is not supported yet"),
         Notice::warn(

@@ -193,3 +193,38 @@ fn members_without_their_sections_do_not_start() {
     let nobody = secured_member("quorum.auth.server.saslLoginContext=QuorumLearner").load().unwrap().1;
     assert!(warnings(&nobody).concat().contains("no other server can authenticate here"), "{nobody:?}");
 }
+
+#[test]
+fn an_unknown_provider_is_refused_by_its_name() {
+    for class in ["com.example.Mine", "org.apache.zookeeper.server.auth.KeyAuthenticationProvider"] {
+        let error = standalone(&format!("authProvider.7={class}")).load().unwrap_err().to_string();
+        let expected = format!("zoo.cfg:5: authProvider.7={class}: the authentication provider {class} is not known");
+        assert!(error.contains(&expected) && error.contains("SASLAuthenticationProvider"), "{error}");
+    }
+    for class in ["Digest", "IP", "SASL", "Ensemble"] {
+        let class = format!("org.apache.zookeeper.server.auth.{class}AuthenticationProvider");
+        standalone(&format!("authProvider.7={class}")).load().unwrap();
+    }
+}
+
+/// What is said of the ports at the start, by its first words.
+fn exposed(files: Files) -> Vec<String> {
+    let lines = files.load().unwrap().0.exposure();
+    lines.iter().map(|line| line.split(" need not").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_server_that_anybody_reaches_says_so_unless_all_show_who_they_are() {
+    let open = "clientPortAddress=0.0.0.0\n";
+    assert_eq!(exposed(standalone("")), [""; 0]);
+    assert_eq!(exposed(standalone(open)), ["clients"]);
+    assert_eq!(exposed(standalone(&format!("{open}enforce.auth.enabled=true\nenforce.auth.schemes=ip"))), ["clients"]);
+    assert_eq!(exposed(standalone(&format!("{open}enforce.auth.enabled=true\nenforce.auth.schemes=digest"))), [""; 0]);
+    assert_eq!(exposed(secured(&format!("{open}sessionRequireClientSASLAuth=true"))), [""; 0]);
+    assert_eq!(exposed(member("")), [""; 0]);
+    assert_eq!(exposed(member("quorumListenOnAllIPs=true")), ["servers"]);
+    assert_eq!(exposed(member("server.1=10.0.0.1:33311:33321\nclientPortAddress=zoo1")), ["clients", "servers"]);
+    let more = "server.1=10.0.0.1:33311:33321\nquorum.auth.learnerRequireSasl=true\n";
+    assert_eq!(exposed(secured_member(more)), ["servers"]);
+    assert_eq!(exposed(secured_member(&format!("{more}quorum.auth.serverRequireSasl=true"))), [""; 0]);
+}

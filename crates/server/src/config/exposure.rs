@@ -1,0 +1,63 @@
+//! What strangers can do who reach this server, by its configuration alone.
+//!
+//! What always holds: a server that listens on this machine alone, or lets in only those who show who they are, is said nothing of.
+
+use std::net::IpAddr;
+
+use super::Config;
+
+impl Config {
+    /// Lines for the log of a start: which port is open to whom, what that means, and what to do.
+    pub(crate) fn exposure(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(port) = self.client.port
+            && is_reached_from_elsewhere(self.client.host.as_deref())
+            && !self.access.requires_authentication()
+        {
+            lines.push(format!(
+                "clients need not show who they are, and the client port {port} is open beyond this machine: whoever reaches it can read and \
+                 change every node without an access control list; let a firewall admit your clients alone, or require passwords (SECURITY.md)"
+            ));
+        }
+        let Some(ensemble) = &self.ensemble else { return lines };
+        let members = &ensemble.settings.memberships.committed.members;
+        let mine = members.get(&ensemble.settings.me);
+        let addresses = mine.map(|member| member.addresses.as_slice()).unwrap_or_default();
+        let is_reached = |host: &str| ensemble.quorum_listen_on_all_ips || is_reached_from_elsewhere(Some(host));
+        if let Some(address) = addresses.iter().find(|address| is_reached(&address.host))
+            && !ensemble.auth.is_required
+        {
+            lines.push(format!(
+                "servers need not show who they are, and the ports {} and {} are open beyond this machine: whoever reaches them can be a server, \
+                 and read and write everything; let a firewall admit the members alone, or set quorum.auth.serverRequireSasl=true (SECURITY.md)",
+                address.quorum_port, address.election_port
+            ));
+        }
+        lines
+    }
+}
+
+/// A name may be that of any address, unless it is the one of this machine.
+fn is_reached_from_elsewhere(host: Option<&str>) -> bool {
+    let Some(host) = host.filter(|host| !host.is_empty()) else { return true };
+    match host.parse::<IpAddr>() {
+        Ok(address) => !address.to_canonical().is_loopback(),
+        Err(_) => !host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_reaches_a_loopback_address() {
+        for host in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST"] {
+            assert!(!is_reached_from_elsewhere(Some(host)), "{host}");
+        }
+        for host in ["0.0.0.0", "::", "10.0.0.1", "zoo1", ""] {
+            assert!(is_reached_from_elsewhere(Some(host)), "{host}");
+        }
+        assert!(is_reached_from_elsewhere(None));
+    }
+}

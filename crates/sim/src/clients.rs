@@ -1,4 +1,4 @@
-//! Clients: what they ask, and where they go when a server fails them. `answers.rs` has what they make of what they hear.
+//! Clients: their requests, and the servers they go to when one fails them. `answers.rs` is how clients take answers.
 //!
 //! What always holds here: frames of a line arrive in order.
 
@@ -23,7 +23,7 @@ use crate::world::{Event, MS, World};
 pub(crate) const AUTH_XID: i32 = -4;
 /// Requests a client sends without waiting.
 const PIPELINE: usize = 4;
-/// What a client takes that reads a little now and then.
+/// Bytes that a slow reader takes at a time: a client that reads a little now and then.
 const SIP_BYTES: usize = 40;
 pub(crate) const PATHS: [&str; 9] = ["/a", "/b", "/c", "/d", "/d/a", "/d/b", "/d/c", "/d/d", "/d/e"];
 
@@ -64,16 +64,16 @@ pub(crate) enum Asked {
     Close,
 }
 
-/// What a client does not do for a while.
+/// How a client misbehaves for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pause {
-    /// It sends nothing, not even pings.
+    /// The client sends nothing, not even pings.
     Silent,
-    /// It sends nothing, and takes a little of its answers now and then.
+    /// The client sends nothing, and takes a little of its answers now and then.
     Sipping,
-    /// It neither sends nor reads.
+    /// The client neither sends nor reads.
     Absent,
-    /// It asks and asks, and does not read.
+    /// The client sends request after request, and does not read.
     Deaf,
 }
 
@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// Whether it has a session here and now.
+    /// Whether the client has a session on its connection now.
     pub fn is_welcome(&self) -> bool {
         self.line.is_some() && self.welcomed
     }
@@ -154,7 +154,7 @@ impl Client {
         self.timeout_ms
     }
 
-    /// It was served since everything was healed, and waits for nothing.
+    /// Whether the client was served since everything was healed, and waits for nothing.
     pub fn is_content(&self) -> bool {
         self.healed_writes >= 2 && self.pending.is_empty()
     }
@@ -201,7 +201,7 @@ impl World {
                 }
             }
             Some(_) if !this.pending.is_empty() && now_us > this.heard_us + timeout_us * 2 / 3 => self.leave(client),
-            // After the healing everybody says two things more, and then waits for the end.
+            // After the healing each client makes two more requests, and then waits for the end.
             Some(_) if self.healed && this.healed_writes >= 2 => {
                 if now_us > this.heard_us + timeout_us / 3 {
                     self.ask(client, PING_XID, OpCode::Ping, &[], None);
@@ -253,7 +253,7 @@ impl World {
         });
     }
 
-    /// Gives its connection up; the session may go on elsewhere.
+    /// Gives the client's connection up; the session may go on elsewhere.
     pub(crate) fn leave(&mut self, client: usize) {
         let Some(line) = self.part(client) else { return };
         let delay_us = self.network_delay_us();
@@ -264,13 +264,13 @@ impl World {
         }
     }
 
-    /// Forgets its connection, and whatever was on its way there.
+    /// Forgets the client's connection, and everything that was on its way there.
     pub(crate) fn part(&mut self, client: usize) -> Option<u64> {
         let this = &mut self.clients[client];
         this.pending.clear();
         this.synced_floor = None;
         if this.is_read_only {
-            // What it saw need not be committed anywhere.
+            // The state that the client saw need not be committed anywhere.
             this.forget_session();
         }
         this.line.take()
@@ -407,7 +407,7 @@ fn create(path: String, data: Vec<u8>, flags: i32) -> CreateRequest {
     CreateRequest { path: Some(path), data: Some(ByteBuf(data)), acl: Some(vec![acl]), flags }
 }
 
-/// Sets two nodes together, or fails.
+/// A multi that sets two nodes together, or fails.
 fn multi(path: String, other: String, data: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     for path in [path, other] {

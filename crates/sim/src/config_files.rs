@@ -1,9 +1,9 @@
-//! The files of the configuration in which servers keep the members, where those change: they can't be written, or are those of an earlier day.
-//! Each appears whole or not at all, so there are no torn ones.
+//! The files of the configuration in which servers keep the members, in lives where the members change. Two faults strike them: a file can't
+//! be written, or a server starts with an older file. A file appears whole or not at all, so no file is torn.
 //!
 //! What always holds here:
-//! - a server that could not write its files knows so at its next start;
-//! - files written by hand are not replaced by older ones: what an operator writes counts, whatever the log says.
+//! - a server that could not write its files knows this at its next start;
+//! - files written by hand are not replaced by older files, because an operator's files count against any log.
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::FoundMembership;
@@ -14,13 +14,13 @@ use crate::checkers::{Verdict, durability};
 use crate::faults::Sabotage;
 use crate::world::World;
 
-/// One file of so many can't be written, or is an old one at a start.
+/// One write in so many fails, and one start in so many finds an old file.
 const ONE_IN: u64 = 4;
 
-/// What lies beside the configuration of a server.
+/// The files beside the configuration of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigFiles {
-    /// What the last write has replaced.
+    /// The memberships that the last write replaced.
     before: Option<Memberships>,
     /// A write has failed since the members in force were written last.
     is_behind: bool,
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// What a server begins with, by its files and its log. None where it does not begin at all.
+    /// The memberships with which a server begins, by its files and its log. None where the server does not begin at all.
     pub(crate) fn begins_with(
         &mut self,
         server: usize,
@@ -95,7 +95,8 @@ impl World {
         Some(corrected)
     }
 
-    /// What a server takes for being in force is so, or is about to be as soon as somebody leads: quorums of those before it and its own have it.
+    /// Checks a membership that a server takes for being in force. The membership is in force, or will be as soon as a server leads: a quorum
+    /// of the membership before and a quorum of its own have it.
     fn is_in_force(&self, membership: &Membership) -> Verdict {
         let Some(before) = &self.membership else { return Ok(()) };
         // The first leader gives those that were written by hand a version.

@@ -1,4 +1,4 @@
-//! What goes wrong: the plan of a life, drawn from its seed, and how each fault is carried out.
+//! Faults: the plan of a life, drawn from its seed, and how each fault is carried out.
 //!
 //! The plan is made before the life begins, so that a shrinker can leave parts of it out.
 
@@ -42,7 +42,7 @@ pub struct Plan {
     pub reconfigures: bool,
     /// Lines of groups and weights; none where each participant has one voice.
     pub groups: String,
-    /// Whether the files of the configuration now and then can't be written, or are those of an earlier day at a start.
+    /// Whether writing the files of the configuration fails now and then, and starts now and then find older files.
     pub files_fail: bool,
     /// `db.autocreate`.
     pub empty_is_expected: bool,
@@ -66,7 +66,7 @@ pub enum Sabotage {
     AcksBeforeSync,
     /// The leader hears acknowledgements that no follower sent.
     AcksNobodySent,
-    /// The leader hears those acknowledge a change of the members who are to join with it, and they have not even got it.
+    /// The leader counts acknowledgements of a change of the members from the servers that join by it, before they have received the change.
     CountsJoinersUnheard,
     /// The last transaction of the log is gone after a start.
     LosesOnRecovery,
@@ -88,48 +88,48 @@ pub enum Sabotage {
     WrongState,
     /// The network never heals.
     NeverHeals,
-    /// What a learner has acknowledged counts on when it is brought to the leader's history anew.
+    /// A learner's acknowledgements still count after the learner is brought to the leader's history anew.
     KeepsAcknowledgements,
     /// A leader does not turn away a learner that is ahead.
     FollowsWhoIsBehind,
     /// A leader goes on without a quorum that has acknowledged its epoch.
     LeadsWithoutPromises,
-    /// A leader counts who had promised its epoch before, maybe to another.
+    /// A leader counts servers that had promised its epoch before, maybe to another leader.
     CountsRepeatedPromises,
     /// A learner follows into an epoch that is older than one it has accepted.
     ForgetsPromises,
-    /// A server that has lost its disk votes as if it had never had anything, although nobody said that it may.
+    /// A server that has lost its disk votes as if the disk had always been empty, although its configuration does not allow that.
     VotesWithoutItsDisk,
     /// A learner gets a snapshot although it has more than that.
     SnapshotsWhoHasMore,
     /// A log that was cut because the leader said so is not synced.
     TruncatesUnsynced,
-    /// A snapshot is taken of what is not in the log on disk yet.
+    /// A snapshot holds transactions that are not in the log on disk yet.
     SnapshotAheadOfLog,
-    /// The digest of a tree does not count a list of rights that was set, until the tree is read from disk.
+    /// The digest of a tree leaves out a list of rights that was set, until the tree is read from disk.
     UndigestedRights,
-    /// The server takes it for a sign of life that it has sent something.
+    /// The server takes its own sending for a sign of life of the client.
     HearsItself,
     /// The end of a client is not seen while bytes wait to be sent to it.
     IgnoresHangUps,
-    /// A client that does not take its answers is excused as if it were the server that does not read.
+    /// A client that does not take its answers is excused as if the server did not read.
     ExcusesWhoDoesNotRead,
-    /// The leader takes what comes for a session from wherever it comes.
+    /// The leader takes a session's requests from any server, also from one that the session has left.
     TakesFromAnybody,
-    /// The leader does not note through whom a session is resumed.
+    /// The leader does not note through which server a session is resumed.
     ForgetsOwners,
-    /// Sessions expire as soon as anybody looks.
+    /// Sessions expire at the first look at the time.
     ExpiresAtOnce,
     /// After an election sessions expire after a tenth of their time.
     ExpiresEarly,
     NeverExpires,
-    /// The leader does not listen to what learners have heard of sessions.
+    /// The leader ignores the sessions that learners report as alive.
     IgnoresTouches,
-    /// A request is refused for another reason than there is.
+    /// A request is refused with a wrong reason.
     WrongRefusal,
-    /// A client is told another reason than its request was refused for.
+    /// A client is told another reason than the history has.
     MisreportsRefusals,
-    /// A sync is answered when a round of pings ends that had begun before it came.
+    /// A sync is answered by a round of pings that had begun before the sync came.
     JoinsRoundInFlight,
     /// Servers count heads where voices have weights.
     IgnoresWeights,
@@ -143,13 +143,13 @@ pub struct PlannedFault {
     pub at_us: i64,
     pub target: Target,
     pub kind: Fault,
-    /// How long it lasts, or how long the server is down.
+    /// How long the fault lasts, or how long the server is down.
     pub lasts_us: i64,
-    /// For whatever else is to be chosen.
+    /// Seed of all other choices about the fault.
     pub draw: u64,
 }
 
-/// Whom it hits; who that is shows when it happens.
+/// The servers that a fault hits, as a role: which server has the role shows when the fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     Server(usize),
@@ -170,24 +170,24 @@ pub enum Fault {
     Freeze,
     /// The server is cut off from all others.
     Isolate,
-    /// It hears others, but they do not hear it.
+    /// The server hears others, but they do not hear the server.
     Mute,
-    /// Others hear it, but it does not hear them.
+    /// Others hear the server, but the server does not hear them.
     Deaf,
     /// The ensemble falls apart into two.
     Partition,
-    /// All its connections break.
+    /// All connections of the server break.
     CutLinks,
     SlowNetwork,
     SlowDisk,
-    /// An operation on the disk takes very long, longer perhaps than others wait for its outcome, and then ends well.
+    /// An operation on the disk takes very long and then ends well; others may not wait that long for its outcome.
     HungDisk,
     FullDisk,
     /// One operation on the disk fails.
     BrokenDisk,
     /// The wall clock jumps.
     ClockJump,
-    /// The connections of its clients break.
+    /// The connections of the server's clients break.
     CutClients,
 }
 
@@ -320,7 +320,7 @@ impl Plan {
         self
     }
 
-    /// Brings about what chance alone brings too seldom.
+    /// Adds chains of events that chance alone brings too seldom.
     fn aim(&mut self, random: &mut Random) {
         if random.one_in(8) {
             let calm = random.between(20, 200) as u32;
@@ -328,8 +328,8 @@ impl Plan {
         }
         self.darkens_after_cuts = random.one_in(2);
         self.stumbles = random.one_in(4);
-        // A leader that can't be heard goes on logging what its clients ask for, until it gives up; the others elect one that does not have
-        // it, and it must take it back.
+        // A leader that can't be heard goes on logging requests of its clients until it gives up. The others elect a leader that does not have
+        // these transactions, so the old leader must take them back.
         for _ in 0..random.below(3) {
             let kind = *random.pick(&[Fault::Mute, Fault::Isolate, Fault::CutLinks, Fault::Freeze]);
             self.faults.push(PlannedFault {
@@ -474,11 +474,11 @@ impl World {
     pub(crate) fn fault_over(&mut self, index: usize, server: usize) {
         let fault = self.plan.faults[index].clone();
         if self.healed {
-            // Everything was put right at once.
+            // The healing has put everything right at once.
             return;
         }
         match fault.kind {
-            // One from an operation that is never reached is none.
+            // A fault of an operation that is never reached does not count.
             Fault::FullDisk => self.servers[server].disk.inject(DiskFault::Broken { at: 0 }),
             Fault::SlowDisk => self.servers[server].slowness = 1,
             Fault::SlowNetwork => self.network.slowness = 1,
@@ -514,7 +514,7 @@ impl World {
         self.flush_held();
     }
 
-    /// All faults end, and whoever is down starts.
+    /// All faults end, and all servers that are down start.
     pub(crate) fn heal(&mut self) {
         self.note(22, 0, 0, || "HEALED".to_owned());
         self.end_scene();
@@ -536,7 +536,7 @@ impl World {
         for server in 0..self.servers.len() {
             self.servers[server].slowness = 1;
             self.servers[server].disk_hangs_until_us = 0;
-            // Also of one that is no member, whose process does not start: clients that try it are refused, and need not wait.
+            // This includes a server that is no member, whose process does not start: clients that try the server are refused, and need not wait.
             self.servers[server].powered = true;
             self.servers[server].disk.inject(DiskFault::Broken { at: 0 });
             self.thaw(server);

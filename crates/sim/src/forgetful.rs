@@ -1,4 +1,4 @@
-//! Planted bugs of servers that keep sessions: what they would do if they forgot who has a session, or when it was heard of.
+//! Planted bugs in how servers keep sessions: a server forgets which server has a session, or when the session was heard of.
 //!
 //! What always holds: without such a bug in the plan nothing is changed.
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::faults::Sabotage;
 use crate::world::World;
 
-/// What a planted bug puts back after an input.
+/// The state that a planted bug puts back after an input.
 #[derive(Debug, Default)]
 pub(crate) struct Before {
     owners: Vec<(SessionId, Owner)>,
@@ -78,7 +78,7 @@ impl World {
         }
         for (session, timeout_ms) in known {
             match sabotage {
-                // As if it had been heard of a timeout ago.
+                // As if the session had been heard of a timeout ago.
                 Sabotage::ExpiresAtOnce => sessions.touch(session, 1, now_ms - i64::from(timeout_ms)),
                 Sabotage::NeverExpires => sessions.touch(session, timeout_ms, now_ms),
                 _ => {}
@@ -99,7 +99,7 @@ impl World {
     }
 }
 
-/// A planted bug: a request is refused for another reason than there is.
+/// A planted bug: a request is refused with a wrong reason.
 pub(crate) fn refuse_wrongly(body: &[u8]) -> Arc<[u8]> {
     if let Ok(mut record) = TxnRecord::decode(body)
         && let Txn::Error { code } = &mut record.txn

@@ -1,5 +1,5 @@
-//! What clients do besides reading, writing and watching once: lists of rights, quotas, nodes that pass by themselves, watches that stay,
-//! several operations at once, large values; and how they misbehave: they fall silent, or do not read.
+//! Habits of clients besides reading, writing and watching once: lists of rights, quotas, nodes that end by themselves, watches that stay,
+//! several operations at once, large values. Bad manners are habits too: clients fall silent, or do not read.
 //!
 //! What always holds here: which habits a life has is part of its plan; a client under a habit is judged as any other.
 
@@ -25,7 +25,7 @@ const CONTAINERS: [&str; 2] = ["/k", "/d/k"];
 const IN_CONTAINERS: [&str; 3] = ["/k/a", "/k/b", "/d/k/a"];
 const MORTAL: [&str; 2] = ["/t", "/d/t"];
 
-/// What the clients of one life do besides plain reads and writes.
+/// The habits of the clients of one life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Habits {
     /// Clients are users, and some nodes are not for all of them.
@@ -48,14 +48,14 @@ pub struct Habits {
 }
 
 impl Habits {
-    /// Those of a seed. A draw of their own keeps the rest of its plan as it is.
+    /// The habits of a seed. They have a draw of their own, which keeps the rest of the plan as it is.
     pub(crate) fn of_seed(seed: u64, reconfigures: bool) -> Habits {
         let mut random = Random::new(seed ^ 0x6861_6269_7473);
         let read_only = random.one_in(8);
         // Without a leader only local sessions begin.
         let local_sessions = random.one_in(if read_only { 2 } else { 8 });
         Habits {
-            // Who changes the members may do anything in these lives.
+            // The client that changes the members may do anything in these lives.
             users: random.one_in(2) && !reconfigures,
             quotas: random.one_in(4),
             passing_nodes: random.one_in(3),
@@ -81,7 +81,7 @@ impl Habits {
 }
 
 impl World {
-    /// One of the things that this life's clients do now and then. False if none was drawn.
+    /// Lets a client follow one of this life's habits. False if none was drawn.
     pub(crate) fn ask_by_habit(&mut self, client: usize) -> bool {
         let habits = self.plan.habits;
         if !self.random.one_in(4) {
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// For everybody, for oneself, for oneself and to be read by all, or whoever asks.
+    /// A list of rights: for everybody, for the client alone, for the client with reading for all, or for any user who asks.
     fn some_list(&mut self, user: User) -> Vec<AclRequest> {
         let entry = |permissions, id: Id| AclRequest { permissions, scheme: Some(id.scheme), id: Some(id.id) };
         let own = |permissions| entry(permissions, rights::identity(user.max(1)));
@@ -303,7 +303,7 @@ impl World {
         self.clients[client].pause = Some((pause, until_us));
     }
 
-    /// The client's host is gone, so that nobody says so. It is back soon, or after its session is over.
+    /// The client's host is gone, so the server is not told. The host is back soon, or after the client's session is over.
     fn vanish(&mut self, client: usize) {
         let Some(line) = self.part(client) else { return };
         self.figures.note("clients that vanish");
@@ -317,7 +317,7 @@ impl World {
         }
     }
 
-    /// Whether whoever has just connected says nothing.
+    /// Whether a client that has just connected says nothing.
     pub(crate) fn forgets_to_speak(&mut self) -> bool {
         let forgets = self.plan.habits.pauses && !self.healed && self.random.one_in(30);
         if forgets {
@@ -326,7 +326,7 @@ impl World {
         forgets
     }
 
-    /// What it does not do still. One that reads again finds what has gathered, and its server goes on sending.
+    /// The misbehaviour that goes on. A client that reads again finds the answers that have gathered, and its server goes on sending.
     pub(crate) fn pause_of(&mut self, client: usize) -> Option<Pause> {
         let (pause, until_us) = self.clients[client].pause?;
         if self.now_us < until_us && !self.healed {
@@ -339,7 +339,7 @@ impl World {
 
     /// Reads and pings of a client that does not take the answers.
     pub(crate) fn ask_without_reading(&mut self, client: usize) {
-        // More than this could take longer to answer than a life lasts where values are large.
+        // Where values are large, more requests than this could take longer to answer than a life lasts.
         if !self.clients[client].is_welcome() || self.clients[client].is_waiting_for_more_than(60) {
             return;
         }

@@ -5,10 +5,10 @@
 //! - `world.rs`: one life, its events and its clock
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs`, `storage.rs`, `snapshots.rs`: a server on a simulated disk; `network.rs`: what lies between servers
-//! - `clients.rs`: who uses them; `habits.rs`: what they do now and then; `lines.rs`, `tasks.rs`: how they are connected
-//! - `operator.rs`: who changes the members; `config_files.rs`: where servers keep them
-//! - `stumbles.rs`: who stumbles while an epoch begins
-//! - [`scenes`]: what chance brings about too seldom
+//! - `clients.rs`: the clients; `habits.rs`: what they do now and then; `lines.rs`, `tasks.rs`: how clients are connected
+//! - `operator.rs`: the operator, who changes the members; `config_files.rs`: where servers keep the members
+//! - `stumbles.rs`: servers that stumble while an epoch begins
+//! - [`scenes`]: chains of events that chance brings about too seldom
 //! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say; `forgetful.rs`: in how they keep
 //!   sessions
 //! - `testimony.rs`: what the checkers of sessions are told

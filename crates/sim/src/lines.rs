@@ -1,7 +1,10 @@
-//! Connections of clients: what lies between a client and the task that serves it (`tasks.rs`).
+//! Connections of clients: the line between a client and the task that serves the client (`tasks.rs`).
 //!
-//! What always holds here: bytes of a line arrive in order, and no more are on their way to a client that does not read than sockets hold;
-//! a client that closes is heard of behind everything that it has sent, one that is gone without a word never.
+//! What always holds here:
+//! - bytes of a line arrive in order;
+//! - no more bytes are on their way to a client that does not read than sockets hold;
+//! - the end of a client that closes arrives behind everything that the client has sent;
+//! - the end of a client that is gone without a word never arrives.
 
 use crate::checkers::connections::Lingering;
 use crate::scenes::Cue;
@@ -30,9 +33,9 @@ pub(crate) struct Line {
     pub kept_back: Option<Vec<u8>>,
     /// Sent by the server and not read by the client, wherever it is.
     pub unread_bytes: usize,
-    /// What of that has arrived.
+    /// The part of those bytes that has arrived.
     pub arrived: Vec<u8>,
-    /// What the client has read of an answer that is not there as a whole.
+    /// The bytes that the client has read of an answer that is not there as a whole.
     pub begun: Vec<u8>,
     pub lingering: Lingering,
 }
@@ -77,7 +80,7 @@ impl World {
         let Some(state) = self.lines.get_mut(&line) else { return };
         let this = &self.servers[state.server];
         let Some(task) = state.task.as_mut().filter(|_| state.life == this.life) else {
-            // Whoever is there now has not accepted this connection.
+            // The process that runs now has not accepted this connection.
             if this.powered && this.process.is_some() && (state.life != this.life || !state.closed_by_server) {
                 self.lose_line(line);
             }
@@ -115,7 +118,7 @@ impl World {
         self.schedule(at_us, Event::LineLost { line });
     }
 
-    /// What the sockets of a line take.
+    /// The bytes that the sockets of a line take.
     pub(crate) fn room_in(&self, state: &Line) -> usize {
         let all = if self.plan.habits.large_values { LARGE_SOCKET_BYTES } else { SOCKET_BYTES };
         all.saturating_sub(state.unread_bytes)

@@ -1,10 +1,10 @@
 //! Disks that are lost: the process ends, and its host comes back with an empty disk and the same configuration.
 //!
-//! What always holds here: what is lost is no more than an ensemble bears.
-//! - Where an empty database is not expected (`db.autocreate=false`), that is at a time no more of the voters than a quorum can do without: one that lost its disk is not
-//!   counted until it has everything again.
-//! - Where it is, such a server votes as if it had never had anything. An ensemble bears that only while all others have everything that
-//!   was acknowledged, and have promised nothing since.
+//! What always holds here: no more disks are lost than an ensemble bears.
+//! - Where an empty database is not expected (`db.autocreate=false`), a voter that lost its disk is not counted until it has everything again.
+//!   So at most as many voters are without their disks at a time as a quorum can do without.
+//! - Where an empty database is expected, such a voter votes as if it had never had anything. An ensemble bears that only while all other
+//!   servers have everything that was acknowledged, and have promised nothing since.
 
 use std::collections::BTreeSet;
 
@@ -82,7 +82,7 @@ impl World {
     fn bears_loss_of(&self, server: usize) -> bool {
         let alone = BTreeSet::from([self.servers[server].id]);
         if self.membership.as_ref().is_none_or(|membership| membership.quorum().is_reached_by(&alone)) {
-            // By its weight it decides alone, and what nobody else was asked for is lost.
+            // A server of this weight decides alone, and transactions that no other server was asked to log are lost.
             return false;
         }
         let voters = self.plan.servers;
@@ -107,7 +107,7 @@ impl World {
             })
     }
 
-    /// One that lost its disk has everything again.
+    /// A server that lost its disk has everything again.
     pub(crate) fn note_recovery(&mut self, server: usize) {
         let last = self.chronicle.last();
         let this = &mut self.servers[server];

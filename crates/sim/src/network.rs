@@ -1,9 +1,10 @@
 //! The network between servers: election links and quorum links, with delays, partitions and connections that are dead on one side only.
-//! Here are the quorum links; `elections.rs` has the others, `streams.rs` what a leader sends at length, `trouble.rs` what faults do.
+//! Here are the quorum links; `elections.rs` has the election links, `streams.rs` logs and snapshots for learners, `trouble.rs` the work of
+//! faults.
 //!
 //! What always holds here:
-//! - bytes of a link arrive in order, and are lost only together with the link; a partition holds them back, it does not drop them;
-//! - a process that is killed is noticed by its peers, a host that lost its power only when something is sent to it after it is back.
+//! - bytes of a link arrive in order, and are lost only together with the link; a partition holds bytes back and drops none;
+//! - peers notice a killed process at once; they notice a host that lost its power only when they send to the host after it is back.
 
 mod elections;
 mod streams;
@@ -60,7 +61,7 @@ pub(crate) enum Payload {
     Close(LinkEnd),
 }
 
-/// What waits to be sent to a learner.
+/// Bytes and streams that wait to be sent to a learner.
 #[derive(Debug)]
 pub(crate) enum Item {
     Bytes(Arc<[u8]>),
@@ -83,7 +84,7 @@ struct Link {
     arrive_us: [i64; 2],
     /// Held back by a partition, towards each side.
     held: [VecDeque<Payload>; 2],
-    /// Something towards a side is lost: nothing behind it may arrive, but that the link has ended.
+    /// Whether bytes towards a side are lost: nothing behind them may arrive but the end of the link.
     has_gap: [bool; 2],
     outgoing: VecDeque<Item>,
     stream: Option<Stream>,
@@ -111,7 +112,7 @@ pub(crate) struct Network {
     dialing: BTreeSet<(usize, usize)>,
     /// The last acknowledgement of each server, for a planted bug.
     pub acknowledged: BTreeMap<usize, Zxid>,
-    /// Where an answer to a ping is being taken in, for another.
+    /// Where an answer to a ping is being taken in, for another planted bug.
     pub echoed_at: Option<usize>,
     /// How many partitions keep bytes of one server from another.
     blocked: BTreeMap<(usize, usize), u32>,
@@ -217,7 +218,7 @@ impl World {
         }
     }
 
-    /// One side ends the connection; the other hears of it behind everything that is on its way.
+    /// One side ends the connection; the other side hears of the end behind everything that is on its way.
     pub(crate) fn hang_up(&mut self, server: usize, link: LinkId) {
         match self.end_of(server, link) {
             Some((number, side)) => self.close(number, side, LinkEnd::Closed),
@@ -264,7 +265,7 @@ impl World {
         self.deliver(number, towards, payload);
     }
 
-    /// What was held back arrives, and behind it what came meanwhile.
+    /// Bytes that were held back arrive, and behind them the bytes that came meanwhile.
     pub(crate) fn release(&mut self, number: u64, towards: Side) {
         let Some(link) = self.network.links.get_mut(&number) else { return };
         let (to, from) = (link.ends[towards as usize], link.ends[towards.other() as usize]);
@@ -329,7 +330,8 @@ impl World {
         }
     }
 
-    /// A planted bug: a learner seems to have what it was only just sent; or only one that joins, the change with which it does.
+    /// Two planted bugs. Either every learner seems to have a proposal that was only just sent to it, or only a joining learner seems to have
+    /// the change by which it joins.
     fn sabotage_acks(&mut self, number: u64, bytes: &[u8]) {
         let only_joiners = match self.plan.sabotage {
             Some(Sabotage::AcksNobodySent) => false,

@@ -1,12 +1,12 @@
-//! The operator of a simulated ensemble: asks for other members, and does by hand what that takes: configurations, disks, processes.
+//! The operator of a simulated ensemble: asks for other members, and prepares configurations, disks and processes for them by hand.
 //!
 //! What always holds here:
 //! - a disk is emptied, and a configuration replaced, only of a server that no other server's configuration names any more, so that nobody
 //!   counts with what it had;
 //! - a server joins with a configuration that names the members in force and itself, or while it follows already;
-//! - whoever is a member, or may become one by a change that is on its way, is not kept out of service.
+//! - a server that is a member, or may become a member by a change on its way, is not kept out of service.
 //!
-//! Whether a change is possible is the ensemble's to decide, and it refuses some of them.
+//! The ensemble decides whether a change is possible, and refuses some changes.
 
 use std::collections::BTreeSet;
 
@@ -19,11 +19,11 @@ use crate::config_files::ConfigFiles;
 use crate::faults::member_line;
 use crate::world::{Event, MS, World};
 
-/// What the operator thinks of asking for.
+/// Requests that the operator considers.
 enum Wish {
     Role(usize, &'static str),
     Leaving(usize),
-    /// One goes, the other comes.
+    /// One server goes, another server comes.
     Replacing(usize, usize, &'static str),
     Joining(usize, &'static str),
     /// The whole list.
@@ -52,12 +52,12 @@ impl World {
         observes && leader.is_some_and(|leader| leader.promises.accepted < self.servers[server].promises.accepted)
     }
 
-    /// What a server goes by after its next start.
+    /// The memberships that a server goes by after its next start.
     pub(crate) fn configured(&self, server: usize) -> Option<Memberships> {
         self.servers[server].memberships.clone().or_else(|| self.plan.membership())
     }
 
-    /// Whether it starts: a server whose configuration does not name it does not.
+    /// Whether the server starts: a server that its own configuration does not name does not start.
     pub(crate) fn is_configured(&self, server: usize) -> bool {
         let me = &self.servers[server].id;
         self.configured(server).is_none_or(|memberships| memberships.committed.members.contains_key(me))
@@ -101,7 +101,7 @@ impl World {
             if !self.prepare_to_join(server) {
                 return None;
             }
-            // One may be added while it is still starting, or when it has had time to catch up.
+            // A server may be added while it is still starting, or when it has had time to catch up.
             wait |= !self.servers[server].serves() && self.random.one_in(2);
         }
         if wait {
@@ -154,7 +154,7 @@ impl World {
         if self.find_each_other(&stay) { wish } else { Wish::Role(server, role) }
     }
 
-    /// This one, or the leader, or one that is down.
+    /// This server, or the leader, or a server that is down.
     fn whom_to_remove(&mut self, server: usize) -> usize {
         let leader = self.leader().filter(|leader| self.is_member(*leader));
         let down = self.in_force().into_iter().find(|server| self.servers[*server].process.is_none());
@@ -162,7 +162,7 @@ impl World {
         choice.unwrap_or(server)
     }
 
-    /// Most of those who are members, some of those who are not.
+    /// Most of the members, and some servers that are no members.
     fn whole_list(&mut self) -> Wish {
         let mut list = Vec::new();
         for server in 0..self.servers.len() {
@@ -175,7 +175,7 @@ impl World {
         Wish::Members(list)
     }
 
-    /// A member that missed a change finds the others by those it knows of.
+    /// A member that missed a change finds the others by the members that it knows.
     fn find_each_other(&self, stay: &BTreeSet<usize>) -> bool {
         let knows_another = |server: &usize| {
             self.configured(*server).is_some_and(|memberships| {
@@ -259,7 +259,7 @@ impl World {
         }
     }
 
-    /// One that can't start without the operator.
+    /// A server that can't start without the operator.
     pub(crate) fn wait_for_operator(&mut self, server: usize) {
         self.note(43, server as u64, 0, || {
             format!("server {} does not start: it is no member by its own configuration", server + 1)

@@ -1,6 +1,6 @@
 //! How often the checkers see each planted bug, and as what: a table that says what the simulator is worth.
 //!
-//! A bug that no life shows may be one that no checker looks for, or one that no life brings about.
+//! A bug that no life shows has one of two causes: no checker looks for the bug, or no life brings it about.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -68,7 +68,7 @@ impl Sabotage {
             Sabotage::TruncatesUnsynced => {
                 plan = plan.playing(Play::Stray);
                 plan.darkens_after_cuts = true;
-                // Behind a snapshot nobody reads what was cut.
+                // Behind a snapshot nobody reads the part of the log that was cut.
                 plan.snap_count = 1000;
             }
             Sabotage::IgnoresWeights => plan = plan.weighted(),
@@ -98,7 +98,7 @@ impl Sabotage {
     }
 }
 
-/// What became of the lives with one bug.
+/// The outcome of the lives with one bug.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub lives: u64,

@@ -1,4 +1,5 @@
-//! Scenes: what chance brings about too seldom, because several things must be so at once. A scene waits for the moment and sees to the rest.
+//! Scenes: chains of events that chance brings about too seldom, because several conditions must hold at once. A scene waits for the moment
+//! and sees to the rest.
 //!
 //! What always holds here:
 //! - no scene does what faults and clients could not do by themselves: connections are cut, processes stopped, disks made slow, requests sent;
@@ -28,21 +29,21 @@ pub struct Scene {
 /// The scenes, each a chain of events that chance seldom brings about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Play {
-    /// A leader that nobody hears logs what nobody else has, and ends or stands still. The others elect another one, and the first comes back while that one
-    /// brings them to its history, or before it has decided anything.
+    /// A leader that nobody hears logs transactions that no other server has, and then ends or stands still. The others elect a second leader. The
+    /// first leader comes back while the second brings the others to its history, or before the second has decided anything.
     Stray,
-    /// A leader stands still in the middle of a round of pings, until another one has decided something. When it goes on, a client asks for a
-    /// sync before the answers to those pings are read.
+    /// A leader stands still in the middle of a round of pings, until another leader has decided something. When the first leader goes on, a
+    /// client asks for a sync before the answers to those pings are read.
     Standstill,
-    /// A follower has acknowledged what is not committed, because all other disks hang. It loses its leader and comes back to it, must give that
-    /// up to get it anew, and in between the leader's disk goes on.
+    /// A follower has acknowledged a transaction that is not committed, because all other disks hang. The follower loses its leader and comes
+    /// back to the same leader. It must give the transaction up to get it anew, and in between the leader's disk goes on.
     Relapse,
 }
 
 /// All scenes.
 pub const PLAYS: [Play; 3] = [Play::Stray, Play::Standstill, Play::Relapse];
 
-/// What a scene may wait for.
+/// Events that a scene may wait for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cue {
     /// A follower acknowledges a transaction.
@@ -165,7 +166,7 @@ impl World {
             Play::Stray => (Act::Acknowledgement, 12),
             Play::Standstill => {
                 let Some(asker) = self.asker(leader, draw) else { return false };
-                // What they wrote here would have to be committed before any sync is answered.
+                // Writes of these clients would have to be committed before any sync is answered.
                 for client in self.clients_of(leader) {
                     self.clients[client].pause = Some((Pause::Silent, self.now_us + 16 * tick_us));
                 }
@@ -214,8 +215,8 @@ impl World {
         (0..self.clients.len()).filter(is_here).collect()
     }
 
-    /// A client of this server that can ask for a sync, where there is another one that waits for nothing. One that is with another server comes
-    /// here.
+    /// A client of this server that can ask for a sync, where there is a further client that waits for nothing. That client comes here if it is
+    /// with another server.
     fn asker(&mut self, leader: usize, draw: u64) -> Option<usize> {
         let is_free = |world: &World, client: &usize| {
             let this = &world.clients[*client];
@@ -333,7 +334,7 @@ impl World {
         }
     }
 
-    /// Until somebody knows of what another leader has decided.
+    /// Keeps the leader frozen until a client knows of a decision of another leader.
     fn watch_standstill(&mut self, leader: usize) {
         let tick_us = self.plan.tick_ms * MS;
         if !self.servers[leader].frozen {
@@ -388,7 +389,7 @@ impl World {
         }
     }
 
-    /// Whatever the scene has made other than it was is put right.
+    /// Puts right everything that the scene has changed.
     pub(crate) fn end_scene(&mut self) {
         let Some(stage) = self.stage.take() else { return };
         self.note(52, stage.leader as u64, 0, || format!("SCENE over: {:?}", stage.act));

@@ -1,8 +1,10 @@
 //! One simulated server: the shipping replica on a simulated disk, with a storage that does what it is asked in order and takes its time.
-//! `boot.rs` is its start and its end, `inputs.rs` what waits for it, `observe.rs` judges what it does.
+//! `boot.rs` is the server's start and end, `inputs.rs` the queues before its replica; `observe.rs` judges its outputs.
 //!
-//! What always holds here: outputs are carried out in the order in which they are polled, after all inputs of a round; the storage answers in the order in which it
-//! was asked, and only for what it has done; a process that ended takes nothing with it but what its disk has.
+//! What always holds here:
+//! - outputs are carried out in the order in which they are polled, after all inputs of a round;
+//! - the storage answers in the order in which it was asked, and only for work that is done;
+//! - of a process that ended only the contents of its disk remain.
 
 mod boot;
 pub(crate) mod inputs;
@@ -47,7 +49,7 @@ pub(crate) struct Server {
     /// False while the whole host is off.
     pub powered: bool,
     pub frozen: bool,
-    /// What waits for a frozen process.
+    /// Events that wait for a frozen process.
     pub deferred: VecDeque<Event>,
     /// How far its wall clock is off.
     pub wall_offset_ms: i64,
@@ -60,16 +62,16 @@ pub(crate) struct Server {
     /// The transactions of its log, durable or not.
     pub log: BTreeMap<Zxid, Arc<[u8]>>,
     start_failures: u32,
-    /// What the files of its configuration say, once they were changed.
+    /// The contents of the files of its configuration, once they were changed.
     pub memberships: Option<Memberships>,
     pub config_files: ConfigFiles,
     /// Where the last snapshot of a leader ended that took the place of its history.
     pub installed: Zxid,
     /// A leader's snapshot is on its disk that it has not served behind yet.
     pub has_foreign_snapshot: bool,
-    /// Its operator has taken it out of service.
+    /// Whether the operator has taken the server out of service.
     pub retired: bool,
-    /// It has lost its disk, which had everything up to here, and has not everything again.
+    /// Set while a server that lost its disk does not have everything again: the end of the history that the lost disk had.
     pub lost: Option<Zxid>,
 }
 
@@ -77,7 +79,7 @@ pub(crate) struct Server {
 pub(crate) struct Process {
     pub shared: Arc<Shared>,
     pub replica: Replica,
-    /// What waits for the replica, where its thread is busy.
+    /// Inputs that wait for the replica while its thread is busy.
     pub inputs: Inputs,
     /// Sessions whose clients were not read when the round began.
     pub not_read: BTreeSet<SessionId>,
@@ -87,7 +89,7 @@ pub(crate) struct Process {
     pulse: Pulse,
     pub serving: Serving,
     pub applied: Zxid,
-    /// What the replica goes by, where it has said so.
+    /// The memberships that the replica goes by, where it has told them.
     pub memberships: Option<Arc<Memberships>>,
 }
 
@@ -141,7 +143,7 @@ impl Server {
         self.process.as_ref().is_some_and(|process| matches!(process.serving, Serving::Deciding | Serving::Forwarding))
     }
 
-    /// What a power cut right now would leave, read as the next boot would.
+    /// The state that a power cut right now would leave, read as the next boot would read it.
     fn after_power_cut(&self, seed: u64) -> SimDisk {
         self.disk.restart(seed)
     }
@@ -218,8 +220,8 @@ impl World {
         if let Some((from_ms, to_ms)) = process.pulse.woken(now.monotonic_ms) {
             process.replica.stood_still(from_ms, to_ms);
         }
-        // In a round of several a session may expire by one input before a later one tells of it, and a connection that was not read may
-        // end by one input before what an earlier one asked for is sent.
+        // In a round of several inputs a session may expire by one input before a later input tells of the session. Likewise a connection that was
+        // not read may end by one input before the answer to an earlier input is sent.
         let is_round = inputs.len() > 1;
         process.not_read = if is_round { held_back(&process.shared) } else { BTreeSet::new() };
         let mut heard = Vec::new();

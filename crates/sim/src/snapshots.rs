@@ -1,7 +1,7 @@
 //! Snapshots that servers take of themselves: the shipping snapshotter, step by step, while the tree changes between the steps.
 //!
-//! What always holds here: a snapshot under way has the history held from its first step to its last; when it can't be written the process
-//! ends, as the shipping server does.
+//! What always holds here: the history is held from the first step of a snapshot to the last; when a snapshot can't be written, the process
+//! ends as the shipping server does.
 
 use std::time::SystemTime;
 
@@ -21,7 +21,7 @@ pub(crate) struct Snapshots {
     /// Bytes logged, where somebody has asked for a snapshot. One request waits while a snapshot is being taken.
     request: Option<u64>,
     stage: Stage,
-    /// It is looked after later.
+    /// Whether an event that looks after the snapshots is scheduled.
     is_due: bool,
 }
 
@@ -147,7 +147,7 @@ impl World {
                 // Old files that can't be removed are in nobody's way.
                 let _ = snapshots.snapshotter.purge(&hold, SystemTime::UNIX_EPOCH);
                 position.release(hold);
-                // Unless the power went.
+                // The process does not end here where the power went.
                 if self.servers[server].disk.has_crashed() {
                     self.end_for_want_of_a_disk(server);
                     return Ok(None);

@@ -1,7 +1,7 @@
 //! The storage of a simulated server: the shipping worker on a simulated disk, in its own time.
 //!
 //! Jobs wait in a queue, as they do before the thread of the shipping server. The worker takes them as soon as it has time, and each of its
-//! steps that reaches the disk ends a while after it was begun; what comes meanwhile is for the next one.
+//! steps that reaches the disk ends a while after it was begun; jobs that come meanwhile are for the next step.
 //!
 //! What always holds here: the worker says which step comes next; when the disk fails the process ends, as the shipping server does.
 
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// What the storage was at is done, or there may be something to do.
+    /// The storage's step is done, or there may be a next step.
     pub(crate) fn storage_step(&mut self, server: usize) {
         let (now_us, hangs_until_us) = (self.now_us, self.servers[server].disk_hangs_until_us);
         let Some(process) = &mut self.servers[server].process else { return };
@@ -98,7 +98,7 @@ impl World {
         }
         process.storage.due_us = None;
         if process.storage.is_storing && now_us < hangs_until_us {
-            // It may end early.
+            // The step may end before the longest time.
             return self.look_after_storage(server, hangs_until_us.min(now_us + 10 * MS));
         }
         let done = if std::mem::take(&mut process.storage.is_storing) { self.end_step(server) } else { Ok(()) };
@@ -292,7 +292,7 @@ impl World {
         }
         let is_given_up = zxid <= end;
         for (zxid, body) in lost.into_iter().filter(|_| is_given_up) {
-            // Committed without this server, it is sent again. There must be enough that have it.
+            // A transaction that was committed without this server is sent again. Enough servers must have it.
             self.check_quorum(zxid, &body);
         }
         self.note(12, server as u64, 0, || format!("server {} has stored {text}", server + 1));

@@ -1,7 +1,7 @@
-//! Servers that stumble while an epoch is being found and a history taken over: at any packet of that the sender or the receiver may end, stand
-//! still, or lose its connections.
+//! Servers that stumble while an epoch is being found and a history taken over. At any packet of these phases the sender or the receiver may
+//! end, stand still, or lose its connections.
 //!
-//! What always holds: a life whose plan does not say so has no such stumbles.
+//! What always holds: a life has stumbles only where its plan says so.
 
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
@@ -9,7 +9,7 @@ use rookeeper_zab::link::MAX_PACKET_BYTES;
 use crate::faults::{Fault, PlannedFault, Target};
 use crate::world::{Event, MS, World};
 
-/// One packet of so many is stumbled over.
+/// A server stumbles over one packet in so many.
 const ONE_IN: u64 = 6;
 
 impl World {

@@ -1,4 +1,5 @@
-//! Planted bugs of those who find an epoch and synchronise: what leaders and learners would hear and send if they had them.
+//! Planted bugs of the phases in which an epoch is found and learners synchronise. They change the packets that leaders and learners hear and
+//! send.
 //!
 //! What always holds: without such a bug in the plan nothing is changed.
 
@@ -16,7 +17,7 @@ use crate::world::World;
 const NOBODYS_LINKS: u64 = 1 << 40;
 
 impl World {
-    /// What a learner sends.
+    /// Changes a packet of a learner.
     pub(crate) fn tamper_to_leader(&mut self, server: usize, bytes: Vec<u8>) -> Vec<u8> {
         let Some(sabotage) = self.plan.sabotage else { return bytes };
         let mut changed = Vec::with_capacity(bytes.len());
@@ -39,7 +40,7 @@ impl World {
         changed
     }
 
-    /// What a leader sends on a link from one server to another.
+    /// Changes a packet of a leader on a link from one server to another.
     pub(crate) fn tamper_to_learner(&mut self, number: u64, item: Item, (learner, leader): (usize, usize)) -> Item {
         let Some(sabotage) = self.plan.sabotage else { return item };
         let first = match &item {
@@ -78,7 +79,7 @@ impl World {
             for _ in 0..3 {
                 QuorumPacket::Ping { zxid, touches: Some(Vec::new()) }.append(&mut packets);
             }
-            // Before the leader hears that there is nobody any more who could answer.
+            // This comes before the leader hears that no learner is left to answer.
             self.inbox.push_front((leader, Input::FromLearner { link, packets }));
         }
     }

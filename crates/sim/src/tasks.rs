@@ -2,7 +2,8 @@
 //! cut, with the bytes of a line.
 //!
 //! What always holds here: requests of a line are taken in in order; a read runs at once only where nothing of its line is on its way.
-//! Whatever the rules do not decide is done as the shipping task does it: look at what may be looked at, send, ask whether it is over, wait.
+//! Where the rules decide nothing, the task goes on as the shipping task does: look at the frames that may be looked at, send, ask whether the
+//! connection is over, wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,9 +35,9 @@ const SYNC_LIMIT: i64 = 5;
 pub(crate) struct Task {
     connection: Arc<Connection>,
     conversation: Conversation,
-    /// What has arrived and was not read; `None` is the end.
+    /// Bytes that have arrived and were not read; `None` is the end.
     socket: VecDeque<Option<Vec<u8>>>,
-    /// What was read and not looked at.
+    /// Bytes that were read and not looked at.
     input: VecDeque<Vec<u8>>,
     has_asked_to_connect: bool,
     /// Taken from the outbox and not sent.
@@ -58,12 +59,12 @@ impl Task {
         self.sending.len()
     }
 
-    /// What a checker may know of it.
+    /// The facts that a checker may know of the connection.
     pub fn facts(&self, process: &Process, plan: &Plan) -> Facts {
         let session = self.connection.session();
         let has_session = self.connection.is_established();
         let timeout_ms = if has_session { i64::from(self.connection.timeout_ms()) } else { sessionless_ms(plan) };
-        // Whoever has said that nothing more will come from it may still read its last answers.
+        // A client that has ended its side of the connection may still read its last answers.
         let timeout_ms = if self.connection.outbox.is_open() { timeout_ms } else { timeout_ms.max(FINISH_STALL_MS) };
         let is_known = || plan.habits.local_sessions || process.shared.tree().session_timeout_ms(session).is_some();
         Facts {
@@ -88,7 +89,7 @@ fn sessionless_ms(plan: &Plan) -> i64 {
     5 * plan.tick_ms
 }
 
-/// Those of a server, in proportion to what is said in these lives.
+/// The limits of a server, in proportion to the traffic of these lives.
 fn limits(plan: &Plan) -> Limits {
     let scale = if plan.habits.large_values { 64 } else { 1 };
     Limits {
@@ -187,7 +188,7 @@ impl World {
             self.feed(server, Input::Write { connection, xid, op, request, body, identities });
             return;
         }
-        // What a sync waits for is decided by the replica of a member.
+        // The replica of a member decides for what a sync waits.
         let is_local =
             connection.in_flight() == 0 && (op != OpCode::Sync || self.plan.sabotage == Some(Sabotage::SkipsSync));
         if is_local {
@@ -365,7 +366,7 @@ fn tamper(sabotage: Sabotage, bytes: Vec<u8>, kept_back: &mut Option<Vec<u8>>, c
         }
         _ => {}
     }
-    // What is no frame of a length that clients take stays as it is.
+    // Bytes that are no frame of a length that clients take stay as they are.
     frames.push(rest.to_vec());
     frames.concat()
 }

@@ -1,6 +1,6 @@
-//! What the checkers of sessions are told: what clients ask for, what servers hear of sessions, what leaders propose.
+//! Evidence for the checkers of sessions: requests of clients, signs of life that servers hear, proposals of leaders.
 //!
-//! What always holds here: nothing is believed that a server says of itself; whoever arrives, and when, is seen from outside.
+//! What always holds here: a server's word about itself is not believed; every arrival and its time are seen from outside.
 
 use std::collections::BTreeSet;
 
@@ -36,10 +36,10 @@ impl World {
         }
     }
 
-    /// Whoever decides gives a transaction its place in the order.
+    /// The leader gives a transaction its place in the order.
     pub(crate) fn note_proposal(&mut self, server: usize, proposal: &Record) {
         let Some(process) = &self.servers[server].process else { return };
-        // A leader may step down in the same step as its last proposal: what it was before that step counts as well.
+        // A leader may step down in the same step as its last proposal, so its role before that step counts as well.
         if ![process.serving, process.shared.status_board.serving()].contains(&Serving::Deciding) {
             return;
         }
@@ -54,7 +54,7 @@ impl World {
         self.chronicle.refusals.proposed(record.header.zxid, applied);
     }
 
-    /// A leader takes in what a learner says. What waited while the link was dropped, or until then, is perhaps not looked at any more.
+    /// A leader takes in a learner's packet. A packet that waited until the link was dropped, or while it was, may never be looked at.
     pub(crate) fn note_heard(&mut self, server: usize, link: LinkId, packets: &[u8]) {
         let now_ms = self.now_ms();
         let note = if self.end_of(server, link).is_some() { Expiry::told } else { Expiry::excuses };
@@ -65,7 +65,7 @@ impl World {
                 QuorumPacket::Ping { touches: Some(touches), .. } => {
                     touches.iter().for_each(|touch| note(&mut self.expiry, server, now_ms, touch.session));
                 }
-                // Of a session that only this server knows no other can tell anything.
+                // No other server can tell anything of a session that only this server knows.
                 QuorumPacket::Revalidate { session, .. } if !self.is_local_at(server, session) => {
                     note(&mut self.expiry, server, now_ms, session);
                 }
@@ -124,7 +124,7 @@ impl World {
         }
     }
 
-    /// A server has looked at the time: whoever is overdue must be on its way out.
+    /// A server has looked at the time: each overdue session must be about to end.
     pub(crate) fn judge_overdue(&mut self, server: usize) {
         let now_ms = self.now_ms();
         let Some(process) = self.servers[server].process.as_ref() else { return };

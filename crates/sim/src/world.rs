@@ -1,7 +1,7 @@
 //! One life: an ensemble, its clients, its faults, and everything that watches them, in virtual time.
 //!
-//! What always holds: events happen in the order of their times, those of one time in the order in which they were scheduled; whatever
-//! is chosen follows from the seed, so the same plan gives the same life, told by the hash of its trace.
+//! What always holds: events happen in the order of their times, and events of one time in the order in which they were scheduled. Every
+//! choice follows from the seed, so the same plan gives the same life; the hash of its trace shows that.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -193,7 +193,7 @@ impl Ord for Scheduled {
     }
 }
 
-/// What a life was like.
+/// Figures of a life.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     pub virtual_us: i64,
@@ -268,7 +268,7 @@ impl Figures {
 #[derive(Debug)]
 pub struct Outcome {
     pub seed: u64,
-    /// What was wrong first, and when.
+    /// The first violation, and when it was seen.
     pub violation: Option<String>,
     pub figures: Figures,
     pub trace_hash: u64,
@@ -276,7 +276,7 @@ pub struct Outcome {
     pub trace: Vec<String>,
 }
 
-/// One life: all servers and clients, what lies between them, and the checkers that look on.
+/// One life: all servers and clients, the network between them, and the checkers that look on.
 #[derive(Debug)]
 pub struct World {
     pub(crate) plan: Plan,
@@ -300,7 +300,7 @@ pub struct World {
     pub(crate) figures: Figures,
     /// The one in force.
     pub(crate) membership: Option<Membership>,
-    /// Nobody can tell any more what should be.
+    /// Set where nobody can tell any more what is right.
     pub(crate) is_blind: bool,
     violation: Option<String>,
     hash: u64,
@@ -502,7 +502,7 @@ impl World {
                 return self.violated(format!("progress: server {} is down although there are no faults", number + 1));
             };
             if !self.is_member(number) {
-                // It may follow, or look for a leader, for ever. It must not lead.
+                // Such a server may follow, or look for a leader, for ever. The server must not lead.
                 if process.serving == Serving::Deciding {
                     return self.violated(format!("progress: server {}, which is no member, leads", number + 1));
                 }
@@ -556,7 +556,7 @@ impl World {
         }
     }
 
-    /// The process an event is for, which may be frozen. What comes from other servers waits in its link.
+    /// The process that an event is for, which may be frozen. Packets from other servers wait in their links.
     fn concerned(&self, event: &Event) -> Option<usize> {
         match event {
             Event::Tick { server, .. }

@@ -1,17 +1,17 @@
-//! A connection does not outlive its client: one that has hung up, or is silent, or takes nothing of what waits for it, or whose session is
-//! over, is given up in time.
+//! A connection does not outlive its client. The server gives up in time a client that has hung up, is silent, or takes nothing of its waiting
+//! answers, and a client whose session is over.
 //!
-//! Nor is its silence excused, as where the server is not reading, while it is the client that does not take its answers.
+//! A client's silence is excused while the server does not read it, but not while the client does not take its answers.
 //!
-//! One value per connection: since when something of that is so. A server that stands still sees nothing; nothing is held against it. What
-//! is on its way in the server may take as long as the ensemble takes, so a connection is looked at only while it has no request there.
+//! One value per connection: since when each of these conditions holds. Nothing is held against a server that stands still, because it sees
+//! nothing. A request on its way in the server may take as long as the ensemble takes, so a connection is looked at only without requests.
 
 use super::Verdict;
 
-/// What is known of a connection at one moment.
+/// The facts of a connection at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// That of its session, or of a client without one.
+    /// The timeout of its session, or of a client without a session.
     pub timeout_us: i64,
     /// Requests wait for their answers.
     pub is_answering: bool,
@@ -19,15 +19,15 @@ pub struct Facts {
     pub has_unsent: bool,
     /// More waits to be sent than lets another request be looked at.
     pub is_clogged: bool,
-    /// Silence counts for nothing, because the server says that it is the one who does not read.
+    /// Silence counts for nothing, because the server says that it does not read the client.
     pub is_excused: bool,
     /// The server knows the session no more.
     pub is_over: bool,
-    /// Silence ends the connection here. Where sessions expire it is the session that ends, which takes as long as a commit does.
+    /// Whether silence ends the connection here. Where sessions expire, the session ends instead, which takes as long as a commit.
     pub counts_silence: bool,
     /// How long after its time a connection may be seen.
     pub grace_us: i64,
-    /// The same for silence.
+    /// How long after its time a silent connection may be seen.
     pub silence_grace_us: i64,
 }
 

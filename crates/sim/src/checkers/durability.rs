@@ -1,5 +1,5 @@
-//! What a server says about its disk is true: acknowledged transactions, promised epochs, votes; and what is committed is on the disks of
-//! a quorum.
+//! A server's word about its disk is true: acknowledged transactions, promised epochs, votes. Committed transactions are on the disks of a
+//! quorum.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use rookeeper_zab::{Membership, Memberships, Quorum};
 
 use super::Verdict;
 
-/// What one server has made durable, as its storage said, and what it told others on the strength of that.
+/// The data that one server has made durable, as its storage said, and its promises to others that rest on that.
 #[derive(Debug, Default, Clone)]
 pub struct Promises {
     pub durable: Zxid,
@@ -16,7 +16,7 @@ pub struct Promises {
     pub acknowledged: Zxid,
     pub accepted: Epoch,
     pub current: Epoch,
-    /// Votes for it that others sent it since it started.
+    /// Votes for this server that others sent to it since its start.
     votes_heard: BTreeSet<(Round, Zxid)>,
 }
 
@@ -57,13 +57,13 @@ impl Promises {
         Ok(())
     }
 
-    /// A vote for it arrives.
+    /// A vote for this server arrives.
     pub fn hears_vote(&mut self, round: Round, zxid: Zxid) {
         self.votes_heard.insert((round, zxid));
     }
 
-    /// A vote for itself leaves. It may be what others still think of it, as in the original, when its log was cut and its process ended
-    /// since: who leads because of that asks its followers what they have before it does anything.
+    /// The server votes for itself. As in the original the vote may repeat an older opinion of others, from before the server's log was cut and its
+    /// process ended. A server that leads because of such a vote asks its followers for their histories before it does anything.
     pub fn votes(&self, server: usize, round: Round, zxid: Zxid) -> Verdict {
         if self.votes_heard.contains(&(round, zxid)) { Ok(()) } else { self.claims(server, zxid) }
     }

@@ -1,10 +1,10 @@
-//! A session does not expire while its client talks, as far as whoever decides can know, and does not outlive the silence of its client.
+//! A session does not expire while its client talks, as far as the deciding server can know, and does not outlive its client's silence.
 //!
 //! Owns what each server has heard of each session since it began to serve: from its clients, and from its learners if it leads.
 //! - A leader lets a session expire only when it has heard nothing of the session for the timeout, since it began to lead at the earliest.
 //! - A session of which a leader has heard nothing for its timeout and one tick, the rounding of due times, ends. The time for which the
 //!   leader itself stood still does not count.
-//! - A learner's answer to a ping names those sessions that were heard of since the last one, and no others. So what the leader knows is true.
+//! - A learner's answer to a ping names the sessions that were heard of since the last answer, and no others. So the leader's knowledge is true.
 //!
 //! A sign of life is a request or ping that arrives, and the moment in which a client is told that it has its session.
 
@@ -21,14 +21,14 @@ const SLACK_MS: i64 = 2;
 #[derive(Debug)]
 pub struct Expiry {
     tick_ms: i64,
-    /// How long what was heard may wait until the replica looks at it.
+    /// How long a sign of life may wait until the replica looks at it.
     waits_ms: i64,
     timeouts_ms: BTreeMap<SessionId, i64>,
     /// By server.
     ears: BTreeMap<usize, Ears>,
 }
 
-/// What one server has heard since it began to serve.
+/// The signs of life that one server has heard since it began to serve.
 #[derive(Debug, Default)]
 struct Ears {
     since_ms: i64,
@@ -55,7 +55,7 @@ impl Ears {
         heard.into_iter().flatten().copied().max().unwrap_or(i64::MIN)
     }
 
-    /// What a server that stood still may add: it notices that no more exactly than within a tick.
+    /// The time that a server which stood still may add: the server measures its standstill no more exactly than within a tick.
     fn grace_ms(&self, alive_ms: i64, tick_ms: i64) -> i64 {
         let later = self.still_ms.iter().filter(|(_, to_ms)| *to_ms >= alive_ms);
         later.map(|(from_ms, to_ms)| to_ms - from_ms + tick_ms).sum()
@@ -63,7 +63,7 @@ impl Ears {
 }
 
 impl Expiry {
-    /// `waits_ms`: how long what was heard may wait until the replica looks at it.
+    /// `waits_ms`: how long a sign of life may wait until the replica looks at it.
     pub fn new(tick_ms: i64, waits_ms: i64) -> Expiry {
         Expiry { tick_ms, waits_ms, timeouts_ms: BTreeMap::new(), ears: BTreeMap::new() }
     }
@@ -73,7 +73,7 @@ impl Expiry {
         self.ears.entry(server).or_default().still_since_ms = Some(now_ms);
     }
 
-    /// It goes on, if it is still the same process.
+    /// The process goes on, if it is still the same process.
     pub fn thaws(&mut self, server: usize, now_ms: i64) {
         let ears = self.ears.entry(server).or_default();
         let from_ms = ears.still_since_ms.take();
@@ -174,7 +174,7 @@ impl Expiry {
                 server + 1
             ));
         }
-        // One that was heard of in the moment of the last answer may have been named there.
+        // A session that was heard of in the moment of the last answer may have been named there.
         let is_due = |session: &SessionId| ears.clients.get(session).is_some_and(|heard_ms| *heard_ms > since_ms);
         let forgotten = |session: &&SessionId| is_due(session) && !touched.contains(session) && is_alive(**session);
         if let Some(forgotten) = ears.clients.keys().find(forgotten) {

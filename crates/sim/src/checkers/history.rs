@@ -33,7 +33,7 @@ pub struct Entry {
     pub body: Arc<[u8]>,
     pub session: i64,
     pub cxid: i32,
-    /// What the request was refused with, or 0. A multi that failed is none that was refused.
+    /// The error code with which the request was refused, or 0. A multi that failed does not count as refused.
     pub err: i32,
     /// Virtual microseconds.
     pub first_applied_us: i64,
@@ -74,7 +74,7 @@ impl Chronicle {
         Ok(())
     }
 
-    /// What follows the last one known as committed without a gap, within its epoch.
+    /// The transactions that follow the last committed one without a gap, within its epoch.
     pub fn missing_up_to(&self, zxid: Zxid) -> Vec<(Zxid, Arc<[u8]>)> {
         let mut found = Vec::new();
         let mut next = self.last().next();
@@ -87,7 +87,7 @@ impl Chronicle {
         found
     }
 
-    /// A server has applied this one. Returns whether it is the first.
+    /// A server has applied this transaction. Returns whether it is the first server to do so.
     pub fn applied(&mut self, server: usize, now_us: i64, zxid: Zxid, body: &[u8]) -> Result<bool, String> {
         if let Some(entry) = self.committed.get(&zxid) {
             if *entry.body != *body {

@@ -1,6 +1,7 @@
 //! For each epoch at most one server decides, and the epochs in which a server does only grow.
 //!
-//! One that stood still may begin to decide after a newer leader has: it had been acknowledged before. Nobody follows it any more.
+//! A leader that stood still may begin to decide after a newer leader has, because it had been acknowledged before. No server follows the old
+//! leader any more.
 
 use std::collections::BTreeMap;
 

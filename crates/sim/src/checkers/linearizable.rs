@@ -1,7 +1,7 @@
 //! Writes and reads behind a sync take effect between request and answer, in one order for all; every read shows what was written.
 //!
-//! The zxids are the witness: that order is the order of effects. What is left to check is that it respects real time, and that each
-//! answer is what the state at its zxid gives.
+//! The order of zxids is the order of effects. Two checks are left: that this order respects real time, and that each answer is what the state
+//! at its zxid gives.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +77,7 @@ pub fn shows(chronicle: &Chronicle, path: &str, zxid: Zxid, found: Option<(&[u8]
     Ok(())
 }
 
-/// A read was refused because its user may not read the node, or was not.
+/// Judges whether a read was rightly refused, or rightly answered, by the user's right to read the node.
 pub fn permitted(chronicle: &Chronicle, path: &str, zxid: Zxid, user: User, refused: bool) -> Verdict {
     // Nodes that no transaction has made are open to all.
     let readable = chronicle.model.at(path, zxid).is_none_or(|node| rights::may_read(&node.acl, user));
@@ -88,7 +88,7 @@ pub fn permitted(chronicle: &Chronicle, path: &str, zxid: Zxid, user: User, refu
     Ok(())
 }
 
-/// The list of a node as one sees it who may replace it.
+/// The list of a node as a user sees it who may replace the list.
 pub fn acl(chronicle: &Chronicle, path: &str, zxid: Zxid, user: User, found: (&[Acl], i32)) -> Verdict {
     let Some(node) = chronicle.model.at(path, zxid) else {
         return Err(format!("linearizable: the list of {path} was read at {zxid}, but it is not there"));

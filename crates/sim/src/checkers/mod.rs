@@ -1,4 +1,5 @@
-//! What must hold of every life, one property a file. Each says what it found in words that begin with the property's name.
+//! Properties that must hold of every life, one property a file. Each checker reports a violation in words that begin with the property's
+//! name.
 //!
 //! - [`history`]: the same transactions in the same order everywhere, the same state at the same zxid
 //! - [`model`]: what that history means for each path; sessions and their ephemeral nodes
@@ -29,5 +30,5 @@ pub mod rights;
 pub mod session_order;
 pub mod watches;
 
-/// What is wrong, if something is.
+/// The violation, if there is one.
 pub type Verdict = Result<(), String>;

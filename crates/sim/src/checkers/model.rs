@@ -1,4 +1,4 @@
-//! What every path held at every zxid, told by the committed transactions alone: written without a look at the product's tree.
+//! The contents of every path at every zxid, told by the committed transactions alone: written without a look at the product's tree.
 //!
 //! Checks on the way what no server may let through: a transaction of a session that is over, an ephemeral node of a session that is not
 //! there, an ephemeral node that survives its session or goes with another one's, a node reaped that is not to be.
@@ -37,16 +37,16 @@ enum Passing {
     },
 }
 
-/// What watchers of a path may hear of.
+/// A change that watchers of a path may hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happened {
     pub zxid: Zxid,
     pub what: Happening,
-    /// Who may read the node, which says who hears of it.
+    /// The list of the node: users who may read the node hear of its change.
     pub acl: Arc<[Acl]>,
 }
 
-/// What a transaction does to a node, by the kinds of events that watchers get.
+/// Kinds of changes of a node, by the kinds of events that watchers get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Happening {
     Created,
@@ -149,7 +149,7 @@ impl Model {
         self.states.values().filter_map(|states| states.last()?.1.as_ref()).map(|node| i64::from(node.aversion)).sum()
     }
 
-    /// What happened to a path after `after`, in order.
+    /// The changes of a path after `after`, in order.
     pub fn happenings(&self, path: &str, after: Zxid) -> &[Happened] {
         let Some(all) = self.happenings.get(path) else { return &[] };
         since(all, after)

@@ -1,8 +1,8 @@
-//! A session that another connection has taken over has left the older one: nothing that arrives over that is applied any more. Only a
-//! request of a session that tried another connection is refused as one that has moved.
+//! A session that another connection has taken over has left the older connection: no request from the older connection is applied any more.
+//! A request is refused for a moved session only where the session has tried another connection.
 //!
 //! Owns which connections of a session were tried and granted, and which proposals were made too late. A proposal of a leader that has
-//! been deposed may be late: what counts is whether it is committed.
+//! been deposed may be late: only committing it would be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 

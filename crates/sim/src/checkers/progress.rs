@@ -20,7 +20,7 @@ pub fn portrait(tree: &Tree) -> Vec<String> {
     lines
 }
 
-/// One server at the end.
+/// The state of one server at the end of a life.
 #[derive(Debug)]
 pub struct Standpoint {
     pub server: usize,

@@ -18,7 +18,7 @@ use super::model::Model;
 use super::requests::{Request, is_refused_unread};
 use super::rights::{self, User};
 
-/// What a request wants of a node.
+/// Whether an operation may be done, or the error that refuses it.
 type Checked = Result<(), ErrorCode>;
 
 /// Nodes that are there from the beginning.
@@ -35,7 +35,7 @@ pub struct Rules {
 #[derive(Debug, Default)]
 pub struct Refusals {
     pub rules: Rules,
-    /// What the leader had applied when it proposed each transaction, at least and at most.
+    /// The last transactions that the leader had applied when it proposed each transaction, at least and at most.
     applied: BTreeMap<Zxid, (Zxid, Zxid)>,
 }
 
@@ -125,7 +125,7 @@ struct Stage<'a> {
     applied: (Zxid, Zxid),
     /// The state behind which the request stands.
     before: Zxid,
-    /// What the operations before have made of it.
+    /// The nodes that the operations before have changed.
     changed: BTreeMap<String, Option<Found>>,
     is_unsure: bool,
 }
@@ -302,7 +302,7 @@ fn limit(text: &str, name: &str) -> Option<i64> {
     words.nth(1)?.parse().ok().filter(|limit| *limit >= 0)
 }
 
-/// What a list means that a client sends.
+/// The meaning of a list that a client sends.
 fn list(acl: Option<&[AclRequest]>) -> Result<Vec<Acl>, ErrorCode> {
     let entries = acl.filter(|acl| !acl.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     let entry = |entry: &AclRequest| {

@@ -1,4 +1,4 @@
-//! What clients asked for, and on which of their connections: what is committed is judged by that.
+//! Requests of clients, and the connection of each: committed transactions are judged by them.
 //!
 //! Owns the requests for changes that are not in the history yet. The writes of a session are in the history in the order in which the
 //! session sent them, across all its connections, and each at most once: an acknowledged write is never overtaken by an older one.

@@ -1,4 +1,4 @@
-//! Who may do what with a node, told by its list alone: written without a look at the product's rules.
+//! The rights of each user on a node, told by the node's list alone: written without a look at the product's rules.
 
 use rookeeper_proto::{Acl, Id, Permissions};
 
@@ -11,7 +11,7 @@ pub const USERS: User = 2;
 /// The user that shows nothing to servers.
 pub const ANYBODY: User = 0;
 
-/// What a user shows to a server.
+/// The credentials that a user shows to a server.
 pub fn identity(user: User) -> Id {
     Id::new("digest", format!("user{user}:secret"))
 }

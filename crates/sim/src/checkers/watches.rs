@@ -1,7 +1,7 @@
 //! A watch event reaches the client before any answer that shows the change, bears the zxid of the change, and comes once. A change of a
-//! node that the client may not read reaches it never; where it waited for one event only, it waits no more.
+//! node that the client may not read never reaches the client; a watch for one event is used up by such a change.
 //!
-//! One value per client: what it waits for, and since which zxid.
+//! One value per client: the client's watches, and since which zxid each waits.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::Verdict;
 use super::model::{Happened, Happening, Model, is_at_or_below};
 use super::rights::{self, User};
 
-/// What a watch that is told once waits for.
+/// The change that a watch for one event waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Of a node that was there: it changes or goes.
@@ -52,7 +52,7 @@ impl Lasting {
         }
     }
 
-    /// What it should have told.
+    /// The changes behind `after` of which the watch has to tell.
     fn due<'a>(&'a self, model: &'a Model, after: Zxid) -> impl Iterator<Item = (&'a str, &'a Happened)> {
         let all = model.happenings_below(&self.path, after);
         all.filter(move |(path, happened)| self.hears(path, happened.what))
@@ -66,7 +66,7 @@ pub struct Watches {
     /// The zxid after which a change is to be told.
     pending: BTreeMap<(String, Kind), Zxid>,
     lasting: BTreeMap<Lasting, Zxid>,
-    /// What was told and no answer has shown yet, and how often: several operations of one transaction are each told.
+    /// Events that were told and that no answer has shown yet, and how often: each operation of a transaction is told.
     told: BTreeMap<(Zxid, String, Happening), usize>,
 }
 
@@ -89,7 +89,7 @@ impl Watches {
         self.lasting.entry(watch).or_insert(zxid);
     }
 
-    /// It was removed, or there was none.
+    /// The watch was removed, or there was none.
     pub fn removed(&mut self, watch: &Lasting, was_there: bool) -> Verdict {
         if self.lasting.remove(watch).is_some() == was_there {
             Ok(())
@@ -98,7 +98,7 @@ impl Watches {
         }
     }
 
-    /// What a client names when it reconnects.
+    /// The watches that a client names when it reconnects.
     pub fn of_kind(&self, kind: Kind) -> Vec<String> {
         self.pending.keys().filter(|(_, other)| *other == kind).map(|(path, _)| path.clone()).collect()
     }
@@ -128,7 +128,7 @@ impl Watches {
             let first = after.iter().find(|happened| kind.hears(happened.what));
             let is_another = |first: &&Happened| first.zxid <= zxid && (first.zxid, first.what) != (zxid, happening);
             if first.filter(is_another).is_some_and(|first| zxid.0 > 0 && !rights::may_read(&first.acl, user)) {
-                // It fired when the client might not hear of it.
+                // The watch fired at a change of which the client might not hear.
                 return false;
             }
             waited = true;
@@ -149,7 +149,7 @@ impl Watches {
             false
         });
         verdict?;
-        // What a reconnecting client missed is told for each of its lists.
+        // A change that a reconnecting client missed is told for each of its lists.
         if zxid.0 <= 0 {
             return Ok(());
         }
@@ -222,11 +222,11 @@ impl Watches {
         self.pending.retain(|(path, kind), since| {
             let now = model.at(path, zxid);
             let missed = match kind {
-                // One that came and went again is as it was.
+                // A node that came and went again is as it was.
                 Kind::Exist => now.is_some(),
                 _ => model.happenings(path, *since).iter().any(|one| one.zxid <= zxid && kind.hears(one.what)),
             };
-            // Of a node that went everybody hears; of one that is there, those who may read it.
+            // Every watcher hears of a node that went; only those who may read a node hear of a node that is there.
             if missed && now.is_none_or(|node| rights::may_read(&node.acl, user)) {
                 verdict = Err(format!(
                     "watches: a change of {path} after {since} was missed when watches were renewed at {zxid}"

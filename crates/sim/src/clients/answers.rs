@@ -1,4 +1,4 @@
-//! What clients make of the answers that they get.
+//! How clients take the answers that they get.
 //!
 //! What always holds here: a client believes nothing that the checkers do not confirm.
 
@@ -89,8 +89,8 @@ impl World {
             self.figures.note("sessions without a leader");
             return;
         }
-        // Where one server knows a session it stays with that, and what was asked for goes to the leader on one link, in order. And whoever
-        // follows a leader that is none any more, or is one, can't speak for the one that decides.
+        // A session that only one server knows stays with that server, and its requests go to the leader on one link, in order. A server that
+        // follows a deposed leader, or is one, can't speak for the leader that decides.
         let newest = self.leaders.newest();
         let is_granted_now = |line: &u64| {
             let server = self.lines.get(line).map(|line| &self.servers[line.server]);
@@ -246,7 +246,7 @@ impl World {
         Ok(())
     }
 
-    /// Without a leader nothing is changed; what is read may not be committed.
+    /// Without a leader nothing is changed, and reads may show transactions that are not committed.
     fn answer_without_leader(&mut self, client: usize, asked: &Asked, err: i32) -> Result<(), String> {
         match asked {
             Asked::Write { .. } if err == 0 => Err("read-only: a server without a leader took a write".to_owned()),
@@ -260,7 +260,7 @@ impl World {
     }
 }
 
-/// Results of several reads: each is one of the state at `zxid`.
+/// Results of several reads: each shows the state at `zxid`.
 fn several(chronicle: &Chronicle, reads: &[(bool, String)], body: &[u8], zxid: Zxid, user: User) -> Result<(), String> {
     let mut input = Deserializer::new(body);
     let damaged = |error: jute::Error| format!("linearizable: several reads can't be read: {error}");

@@ -99,7 +99,7 @@ impl World {
         self.feed(to, Input::Notified { from: self.servers[from].id, notification });
     }
 
-    /// One side hears that the other is gone.
+    /// One side of a link hears that the other side is gone.
     pub(crate) fn election_reset(&mut self, server: usize, life: u32, peer: usize, generation: u64) {
         let current = self.network.elections.get(&pair(server, peer)).is_some_and(|link| link.generation == generation);
         if !current || self.network.is_blocked(peer, server) {

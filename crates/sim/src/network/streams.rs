@@ -1,6 +1,6 @@
-//! What a leader sends to a learner that needs more than packets: a part of its log, or a snapshot.
+//! Streams to a learner that needs more than packets: a part of the leader's log, or a snapshot.
 //!
-//! What always holds here: what waits behind a stream is sent behind it; whoever ends the connection does not wait for it.
+//! What always holds here: packets that wait behind a stream are sent behind it; ending the connection does not wait for a stream.
 
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_replica::Input;
@@ -19,12 +19,12 @@ const SNAPSHOT_PORTION_BYTES: usize = 256;
 const LARGE_PORTION_BYTES: usize = 64 << 10;
 
 impl World {
-    /// Sends what waits, up to the next stream.
+    /// Sends the packets that wait, up to the next stream.
     pub(super) fn advance(&mut self, number: u64) {
         loop {
             let Some(link) = self.network.links.get_mut(&number) else { return };
             if link.stream.is_some() {
-                // Whoever ends the connection does not wait for a stream.
+                // Ending the connection does not wait for a stream.
                 if !matches!(link.outgoing.back(), Some(Item::End(_))) {
                     return;
                 }

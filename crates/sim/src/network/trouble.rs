@@ -1,4 +1,4 @@
-//! What faults do to links: what they held back goes on, connections break, processes are gone.
+//! The work of faults on links: bytes that were held back go on, connections break, processes are gone.
 
 use rookeeper_zab::LinkEnd;
 
@@ -6,7 +6,7 @@ use super::{Payload, Side};
 use crate::world::{Event, World};
 
 impl World {
-    /// What a partition or a frozen receiver held back goes on its way.
+    /// Bytes that a partition or a frozen receiver held back go on their way.
     pub(crate) fn flush_held(&mut self) {
         let numbers: Vec<u64> = self.network.links.keys().copied().collect();
         for number in numbers {
@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    /// What a partition has held back of a server will not arrive any more: it never left the server.
+    /// Bytes of a server that a partition has held back will not arrive any more, because they never left the server.
     pub(crate) fn lose_held(&mut self, server: usize) {
         for link in self.network.links.values_mut() {
             for towards in [Side::Learner, Side::Leader] {
@@ -92,7 +92,7 @@ impl World {
         }
         self.network.links.retain(|_, link| link.alive[0] || link.alive[1]);
         self.network.waiting.retain(|(from, _), _| *from != server);
-        // Also those whose outcome was on its way to a frozen process, which never hears of it.
+        // This includes attempts whose outcome was on its way to a frozen process, which never hears of it.
         self.network.dialing.retain(|(from, _)| *from != server);
         if told {
             self.reset_elections(server);

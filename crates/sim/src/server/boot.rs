@@ -1,6 +1,6 @@
 //! How a simulated server starts, from what its disk has, and how it ends.
 //!
-//! What always holds here: what recovery finds is judged before the process says anything.
+//! What always holds here: the result of recovery is judged before the process says anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::snapshots::{PORTION_BYTES, Snapshots};
 use crate::storage::Storage;
 use crate::world::{Event, MS, World};
 
-/// A server may fail to start this often before it is a bug; a disk without room is one reason.
+/// A server may fail to start this often, for instance because its disk has no room; more failures are a bug.
 const MAX_START_FAILURES: u32 = 200;
 
 impl World {
@@ -95,7 +95,7 @@ impl World {
         let (last, wants_snapshot) = (secured.recovered.tree.last_zxid(), secured.wants_snapshot);
         this.log = read_log(&*disk, &this.directories)?;
         if this.has_foreign_snapshot && this.log.is_empty() {
-            // This start has finished what a failure of the disk had cut off, perhaps.
+            // This start may have finished work that a failure of the disk had cut off.
             this.installed = this.installed.max(last);
         }
         let digest = secured.recovered.tree.digest();
@@ -175,7 +175,7 @@ impl World {
         Ok(())
     }
 
-    /// The process ends. `power`: so does everything that its disk was not made to keep.
+    /// The process ends. With `power` everything ends that the disk was not made to keep.
     pub(crate) fn stop(&mut self, server: usize, power: bool) {
         if self.servers[server].process.take().is_some() {
             self.process_gone(server, !power);
@@ -224,7 +224,7 @@ fn read_log(disk: &dyn Disk, directories: &Directories) -> Result<BTreeMap<Zxid,
     Ok(log)
 }
 
-/// Whether the error says that what is on disk can't be right.
+/// Whether the error says that the data on disk can't be right.
 fn is_damage(error: &StoreError) -> bool {
     matches!(error, StoreError::Damaged { .. } | StoreError::Misuse(_) | StoreError::Newer { .. })
 }

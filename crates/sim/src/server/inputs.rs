@@ -1,6 +1,6 @@
-//! What waits for the replica of a server whose thread is busy. As in the shipping server there is a queue for the storage's answers, one for
-//! what comes from other servers and one for what comes from clients; a round takes one answer, or what has gathered in one of the others,
-//! and only then is carried out what all of it has caused.
+//! Inputs that wait for the replica of a server whose thread is busy. As in the shipping server there are three queues: for the storage's answers,
+//! for other servers, and for clients. A round takes one answer, or the inputs that have gathered in one of the other queues. Only then the
+//! outputs of all these inputs are carried out.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What the last input has made of a server, and what it tells others: both are judged here, against its disk and the disks of others.
+//! A server's state after the last input, and its words to others: both are judged here, against its disk and the disks of others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::forgetful::refuse_wrongly;
 use crate::scenes::Cue;
 use crate::world::World;
 
-/// One commit in so many is checked by reading the disks of a quorum.
+/// For one commit in so many the disks of a quorum are read.
 const DEEP_CHECK: u64 = 400;
 
 impl World {
@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    /// What the last input has made of the server.
+    /// Judges the server's state after the last input.
     pub(super) fn observe(&mut self, server: usize) {
         let Some(process) = &self.servers[server].process else { return };
         let serving = process.shared.status_board.serving();
@@ -116,7 +116,7 @@ impl World {
         if self.servers[server].promises.durable >= applied {
             self.servers[server].has_foreign_snapshot = false;
         }
-        // What a server that serves has applied is committed.
+        // Transactions that a serving server has applied are committed.
         let new: Vec<(Zxid, Arc<[u8]>)> = self.servers[server]
             .log
             .iter()
@@ -125,7 +125,7 @@ impl World {
             .take_while(|(zxid, _)| began || **zxid > before)
             .map(|(zxid, body)| (*zxid, body.clone()))
             .collect();
-        // Of what came in snapshots only, nobody's log has the records any more.
+        // Where transactions came in snapshots only, no log has their records any more.
         let installed = self.servers[server].installed.min(applied);
         let in_snapshots = self.chronicle.missing_up_to(installed);
         let known = in_snapshots.last().map_or(self.chronicle.last(), |(zxid, _)| *zxid);
@@ -154,7 +154,7 @@ impl World {
         }
         self.note_recovery(server);
         if self.chronicle.last() < applied {
-            // They can't be told from what another leader gave up: this life can't be judged any further.
+            // These records can't be told from records that another leader gave up, so this life can't be judged any further.
             self.is_blind = true;
             return;
         }
@@ -204,11 +204,11 @@ impl World {
         Some(FoundMembership::in_tree(&found.tree, None, false)?.newest.version)
     }
 
-    /// Who has a transaction on disk that was just committed.
+    /// The servers that have a transaction on disk that was just committed.
     pub(crate) fn check_quorum(&mut self, zxid: Zxid, body: &[u8]) {
         let has = |server: &&Server| {
             let has = server.promises.durable >= zxid && server.log.get(&zxid).is_none_or(|own| **own == *body);
-            // What was on a disk that is lost was acknowledged all the same. No more of them are lost than an ensemble bears.
+            // The transactions of a lost disk count, because they were acknowledged. No more disks are lost than an ensemble bears.
             has || server.lost >= Some(zxid)
         };
         let mut holders: BTreeSet<ServerId> = self.servers.iter().filter(has).map(|server| server.id).collect();
@@ -230,7 +230,7 @@ impl World {
         if let Some(membership) = reconfigured(body)
             && self.membership.as_ref().is_some_and(|before| before.version < membership.version)
         {
-            // It takes quorums of both.
+            // A reconfiguration takes quorums of both memberships.
             let verdict = durability::committed(&membership.quorum(), &holders, zxid);
             self.judge(verdict);
             self.members_change(membership);

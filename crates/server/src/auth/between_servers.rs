@@ -188,6 +188,8 @@ impl Dialer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::super::digest_md5::QUORUM;
     use super::*;
 
@@ -330,5 +332,53 @@ mod tests {
         assert_eq!(last_words(&Failure::NotAuthenticating), None);
         let error = [&MAGIC[..], &[0xff; 4], &[0; 4]].concat();
         assert_eq!(last_words(&Refusal::Wrong.into()), Some(error));
+    }
+
+    /// Drives one side with these bytes, as many at a time as it asks for, to the end. Returns whether it was satisfied, and what it left.
+    fn fed(mut step: impl FnMut(&mut Vec<u8>) -> Result<Step, Failure>, bytes: &[u8]) -> (bool, Vec<u8>) {
+        let (mut buffer, mut rest) = (Vec::new(), bytes);
+        loop {
+            match step(&mut buffer) {
+                Ok(Step::Read(count)) => {
+                    assert!(count > 0 && buffer.len() + count <= HEAD_BYTES + MAX_TOKEN_BYTES, "{count} more bytes");
+                    let (taken, behind) = rest.split_at(count.min(rest.len()));
+                    if taken.is_empty() {
+                        return (false, buffer);
+                    }
+                    buffer.extend_from_slice(taken);
+                    rest = behind;
+                }
+                Ok(Step::Send(bytes)) => assert!(bytes.len() <= HEAD_BYTES + MAX_TOKEN_BYTES),
+                Ok(Step::Done(user)) => return (user.is_none(), [&buffer, rest].concat()),
+                Err(_) => return (false, buffer),
+            }
+        }
+    }
+
+    proptest::proptest! {
+        /// Whoever lacks the password is never believed, and bytes of no exchange are all left where none is required.
+        #[test]
+        fn any_bytes_are_refused_or_left(
+            parts in proptest::collection::vec(
+                proptest::prop_oneof![
+                    proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+                    (0..4_usize).prop_map(|number| recorded()[number].clone()),
+                    (-2..3_i32, proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40))
+                        .prop_map(|(status, token)| packet(status, &token)),
+                ],
+                0..6,
+            ),
+        ) {
+            let bytes = parts.concat();
+            let users = || { let mut users = Users::of(QUORUM); users.set_password("zkq", "another"); Arc::new(users) };
+            for is_required in [false, true] {
+                let mut acceptor = Acceptor::new(users(), is_required, NONCE.to_owned());
+                let (comes_in, left) = fed(|buffer| acceptor.step(buffer), &bytes);
+                let speaks_sasl = bytes.len() >= MAGIC.len() && bytes.starts_with(&MAGIC);
+                proptest::prop_assert!(!comes_in || (!is_required && !speaks_sasl && left == bytes));
+            }
+            let mut dialer = dialer("another");
+            proptest::prop_assert!(!fed(|buffer| dialer.step(buffer), &bytes).0);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! does not end within its deadline is killed and the test fails.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -39,6 +40,20 @@ pub fn java_program(source: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// The same over TLS, which in the Java client is Netty's. `stores` are options of Java that name them.
+pub fn java_program_with_tls(source: &str, stores: &[String]) -> Result<Command> {
+    const NETTY: &[&str] =
+        &["buffer", "codec", "common", "handler", "resolver", "transport", "transport-native-unix-common"];
+    let netty: Vec<PathBuf> = NETTY.iter().map(|part| format!("/usr/share/java/netty-{part}.jar").into()).collect();
+    let mut command = java_with(&netty)?;
+    command.args([
+        "-Dzookeeper.client.secure=true",
+        "-Dzookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty",
+    ]);
+    command.args(stores).arg(repository().join("tests/clients/java").join(source));
+    Ok(command)
+}
+
 /// The shell of the original, as its script starts it.
 pub fn zk_cli() -> Result<Command> {
     let mut command = java()?;
@@ -47,7 +62,12 @@ pub fn zk_cli() -> Result<Command> {
 }
 
 fn java() -> Result<Command> {
-    let jars: Vec<PathBuf> = JARS.iter().map(|name| format!("/usr/share/java/{name}.jar").into()).collect();
+    java_with(&[])
+}
+
+fn java_with(more: &[PathBuf]) -> Result<Command> {
+    let mut jars: Vec<PathBuf> = JARS.iter().map(|name| format!("/usr/share/java/{name}.jar").into()).collect();
+    jars.extend_from_slice(more);
     for jar in &jars {
         ensure!(jar.exists(), "{} is missing: run tests/provision", jar.display());
     }
@@ -58,8 +78,13 @@ fn java() -> Result<Command> {
 }
 
 /// Runs the program against the server until it ends; fails if it does.
-pub fn run(mut command: Command, server: &mut Server) -> Result<()> {
-    command.arg(server.address().to_string());
+pub fn run(command: Command, server: &mut Server) -> Result<()> {
+    run_at(command, server.address(), server)
+}
+
+/// The same at another port of the server.
+pub fn run_at(mut command: Command, address: SocketAddr, server: &mut Server) -> Result<()> {
+    command.arg(address.to_string());
     let mut program = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -9,6 +9,7 @@
 //! - [`tree`]: a whole tree fetched through a client, compared with what it should be
 //! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
 //! - [`foreign`]: programs in Python, Java and C that use a server under test
+//! - [`certificates`]: an authority that issues them
 //! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them,
 //!   [`namespaces`] networks that can be cut
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
@@ -19,6 +20,7 @@
 //! `ROOKEEPER_ACCEPTANCE_SERVER=apache` runs the same tests against Debian's Apache ZooKeeper 3.8.0. That is how the tests
 //! themselves are tested; what fails then must be explained by its age or by a line of COMPAT.md.
 
+pub mod certificates;
 pub mod client;
 pub mod ensemble;
 pub mod fixture;

@@ -179,6 +179,11 @@ impl Server {
         self.setup.data_dir.clone().unwrap_or_else(|| self.home.path().join("data"))
     }
 
+    /// Where its log is.
+    pub fn log_file(&self) -> PathBuf {
+        self.log_path()
+    }
+
     pub fn process_id(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }

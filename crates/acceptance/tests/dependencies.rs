@@ -10,7 +10,7 @@ use serde_json::Value;
 use spdx::{Expression, LicenseItem, ParseMode};
 
 /// Licences that ask for no more than that their text goes along.
-const LICENCES: &[&str] = &["MIT", "Apache-2.0", "Zlib", "BSD-3-Clause", "BSL-1.0", "Unicode-3.0"];
+const LICENCES: &[&str] = &["MIT", "Apache-2.0", "Zlib", "BSD-3-Clause", "BSL-1.0", "Unicode-3.0", "ISC"];
 
 /// Libraries that are built in several versions, by whose doing. Each costs time and space, so a new one is a decision.
 const SEVERAL_VERSIONS: &[(&str, &str)] = &[
@@ -19,9 +19,11 @@ const SEVERAL_VERSIONS: &[(&str, &str)] = &[
     ("getrandom", "zookeeper-client: ahash 0.7"),
     ("hashbrown", "zookeeper-client: 0.12, and 0.14 by hashlink; indexmap is ahead"),
     ("heck", "zookeeper-client: strum 0.23"),
+    ("rand_core", "pkcs5, by its encryption: 0.6; rand of proptest is ahead"),
     ("syn", "zookeeper-client: num_enum 0.5 and strum 0.23; the rest is between two major versions"),
     ("thiserror", "zookeeper-client: 1"),
     ("thiserror-impl", "zookeeper-client: thiserror 1"),
+    ("windows-sys", "ring, which rustls-webpki could be built with and is not: 0.52"),
 ];
 
 /// All that a core crate, or one of those that work on files, may be built of.

@@ -61,6 +61,12 @@ fn sensible(message: &str) {
 }
 
 fn keeps_its_promises(config: &Config) {
-    let conf = config.conf(ConfFacts { client_port: 2181, data_dir_size: 0, data_log_size: 0, membership: None });
+    let conf = config.conf(ConfFacts {
+        client_port: 2181,
+        secure_client_port: None,
+        data_dir_size: 0,
+        data_log_size: 0,
+        membership: None,
+    });
     assert!(conf.starts_with("clientPort=2181\n"));
 }

@@ -51,6 +51,12 @@ pub struct Statistics {
     pub first_digest_mismatch: AtomicI64,
     /// Beyond a limit on connections, or refused by the connection throttle.
     pub connections_rejected: AtomicU64,
+    /// Handshakes of TLS that failed, whoever refused.
+    pub tls_handshakes_failed: AtomicU64,
+    /// Connections that were closed because too many handshakes of TLS were under way.
+    pub tls_handshakes_beyond_limit: AtomicU64,
+    /// Connections with TLS that were closed before their handshake because nobody was served.
+    pub tls_connections_not_served: AtomicU64,
     /// Handshakes that arrived, whatever became of them.
     pub connection_requests: AtomicU64,
     /// Connections that their clients ended.
@@ -102,6 +108,9 @@ impl Statistics {
             &self.sessions_expired,
             &self.digest_mismatches,
             &self.connections_rejected,
+            &self.tls_handshakes_failed,
+            &self.tls_handshakes_beyond_limit,
+            &self.tls_connections_not_served,
             &self.connection_requests,
             &self.connections_dropped,
             &self.sessions_presented,

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::descriptors;
 use crate::observe::figures::Figures;
+use crate::ports::client::secure::SecureClients;
 use crate::ports::client::throttle::ConnectionTokens;
 
 /// Answers to four-letter words that are made at the same time, besides a long one.
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub inputs: mpsc::Sender<Input>,
     /// The port that is really open; the configured one may be 0, and a reconfiguration may move it.
     pub client_port: AtomicU16,
+    /// What clients that speak TLS are received with; none where no port for clients does.
+    pub secure_clients: Option<SecureClients>,
     /// The number that `gtmk` and `stmk` show and set. Nothing traces by it.
     pub trace_mask: AtomicI64,
     /// Figures of the log and the snapshots.
@@ -59,6 +62,7 @@ impl Context {
             clock,
             inputs,
             client_port: AtomicU16::new(client_port),
+            secure_clients: None,
             trace_mask: AtomicI64::new(crate::config::DEFAULT_TRACE_MASK),
             figures,
             next_connection: AtomicU64::new(1),

@@ -1,4 +1,5 @@
 """What every script here starts with: a connected client, waiting with a deadline, a restart of the server."""
+import os
 import sys
 import threading
 import time
@@ -14,9 +15,17 @@ def client(**options):
     options.setdefault('timeout', 20)
     options.setdefault('connection_retry', {'max_tries': -1, 'max_delay': 1})
     options.setdefault('command_retry', {'max_tries': -1, 'max_delay': 1})
-    zk = KazooClient(hosts=ADDRESS, **options)
+    zk = KazooClient(hosts=ADDRESS, **tls(), **options)
     zk.start(timeout=DEADLINE)
     return zk
+
+
+def tls():
+    """How to connect with TLS, where the environment says so."""
+    if 'TLS_TRUST' not in os.environ:
+        return {}
+    key = os.environ.get('TLS_KEY')
+    return {'use_ssl': True, 'ca': os.environ['TLS_TRUST'], 'certfile': key, 'keyfile': key}
 
 
 def stop(*clients):

@@ -2,7 +2,7 @@
 from kazoo import exceptions
 from kazoo.security import ACL, CREATOR_ALL_ACL, Id, make_acl, make_digest_acl
 
-from common import client, equal, eventually, raises, stop
+from common import client, equal, eventually, raises, stop, tls
 
 zk = client()
 
@@ -90,5 +90,6 @@ pairs = [(zk.set_async('/order', str(n).encode()), zk.get_async('/order')) for n
 equal([int(read.get(60)[0]) for _, read in pairs], list(range(200)))
 
 equal(zk.sync('/order'), '/order')
-assert zk.server_version() >= (3, 5), zk.server_version()
+# kazoo cannot send a word over TLS: it takes the port for the name of the host.
+assert tls() or zk.server_version() >= (3, 5), zk.server_version()
 stop(zk)

@@ -86,6 +86,8 @@ mod tests {
             super_digest: None,
             enforced_schemes: None,
             ensemble_names: None,
+            x509_enabled: false,
+            x509_super_user: None,
             skip_acl: false,
             enable_eager_acl_check: false,
             enforce_quota: false,

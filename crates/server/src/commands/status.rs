@@ -66,6 +66,7 @@ pub(super) fn conf(page: &mut Page<'_>, question: &Question<'_>) -> fmt::Result 
     let Question { context, view, .. } = question;
     let sizes = DirectorySizes::gather(context);
     page.write_str(&context.config.conf(ConfFacts {
+        secure_client_port: context.secure_clients.as_ref().and_then(|clients| clients.port),
         membership: view.status.membership.as_ref().filter(|_| view.serving != Serving::ReadOnly),
         client_port: context.client_port.load(Relaxed),
         data_dir_size: sizes.snapshot_bytes,

@@ -23,6 +23,10 @@ pub struct Access {
     /// Names accepted by the scheme `ensemble`, whose provider is configured; a client that names another one is
     /// disconnected, and an empty set accepts all. None if there is no such scheme.
     pub(crate) ensemble_names: Option<BTreeSet<String>>,
+    /// Whether a certificate that a client showed is an identity, of the scheme `x509`.
+    pub(crate) x509_enabled: bool,
+    /// Whoever shows a certificate with this subject may do anything.
+    pub(crate) x509_super_user: Option<String>,
     /// No ACL is checked at all.
     pub(crate) skip_acl: bool,
     /// ACLs of writes are checked before the leader sees the request; without an ensemble it changes nothing.
@@ -42,6 +46,8 @@ impl std::fmt::Debug for Access {
             .field("super_digest", &self.super_digest.as_ref().map(|_| "…"))
             .field("enforced_schemes", &self.enforced_schemes)
             .field("ensemble_names", &self.ensemble_names)
+            .field("x509_enabled", &self.x509_enabled)
+            .field("x509_super_user", &self.x509_super_user)
             .field("skip_acl", &self.skip_acl)
             .field("enable_eager_acl_check", &self.enable_eager_acl_check)
             .field("enforce_quota", &self.enforce_quota)
@@ -51,10 +57,13 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    pub(super) fn read(settings: &Settings, sasl: Sasl) -> Result<Self, ConfigError> {
+    /// `has_tls`: whether clients can come with a certificate.
+    pub(super) fn read(settings: &Settings, sasl: Sasl, has_tls: bool) -> Result<Self, ConfigError> {
         let digest_enabled = settings.flag("DigestAuthenticationProvider.enabled");
-        let ensemble_names =
-            providers(settings)?.then(|| settings.text("ensembleAuthName").map(names).unwrap_or_default());
+        let Providers { ensemble, x509 } = providers(settings)?;
+        let ensemble_names = ensemble.then(|| settings.text("ensembleAuthName").map(names).unwrap_or_default());
+        // As in the original, a port with TLS brings the provider along.
+        let x509_enabled = x509 || has_tls;
         let super_digest = settings.setting("DigestAuthenticationProvider.superDigest").map(|setting| {
             if !setting.value.contains(':') {
                 settings.warn(format!(
@@ -70,8 +79,16 @@ impl Access {
             digest_enabled,
             digest_algorithm: digest_algorithm(settings)?,
             super_digest,
-            enforced_schemes: enforced_schemes(settings, digest_enabled, ensemble_names.is_some(), &sasl)?,
+            enforced_schemes: enforced_schemes(
+                settings,
+                digest_enabled,
+                ensemble_names.is_some(),
+                x509_enabled,
+                &sasl,
+            )?,
             ensemble_names,
+            x509_enabled,
+            x509_super_user: settings.text("X509AuthenticationProvider.superUser").map(str::to_owned),
             skip_acl: settings.flag("skipACL"),
             enable_eager_acl_check: settings.flag("enableEagerACLCheck"),
             enforce_quota: settings.flag("enforceQuota"),
@@ -127,17 +144,22 @@ fn provider(setting: &Setting) -> Provider {
     }
 }
 
-/// Judges the configured providers; the answer is whether the one for `ensemble` is among them.
-fn providers(settings: &Settings) -> Result<bool, ConfigError> {
-    let mut ensemble = false;
+/// Which providers are configured that are not always there.
+#[derive(Default)]
+struct Providers {
+    ensemble: bool,
+    x509: bool,
+}
+
+/// Judges the configured providers.
+fn providers(settings: &Settings) -> Result<Providers, ConfigError> {
+    let mut found = Providers::default();
     for setting in settings.family("authProvider.*") {
-        let (place, name, class) = (&setting.place, &setting.name, excerpt(&setting.value));
+        let class = excerpt(&setting.value);
         match provider(setting) {
-            Provider::Ensemble => ensemble = true,
+            Provider::Ensemble => found.ensemble = true,
+            Provider::X509 => found.x509 = true,
             Provider::AlwaysThere | Provider::Sasl => {}
-            Provider::X509 => settings.warn(format!(
-                "{place}: {name}={class} has no effect: TLS is not supported yet, so no client has a certificate"
-            )),
             Provider::Unknown => {
                 let problem = format!("the authentication provider {class} is not known, and classes cannot be loaded");
                 let remedy = "Identities of its scheme could not be checked. Allowed: DigestAuthenticationProvider, \
@@ -147,7 +169,7 @@ fn providers(settings: &Settings) -> Result<bool, ConfigError> {
             }
         }
     }
-    Ok(ensemble)
+    Ok(found)
 }
 
 /// The `authProvider.NAME` that asks for SASL, if any.
@@ -159,6 +181,7 @@ fn enforced_schemes(
     settings: &Settings,
     digest_enabled: bool,
     ensemble_enabled: bool,
+    x509_enabled: bool,
     sasl: &Sasl,
 ) -> Result<Option<BTreeSet<String>>, ConfigError> {
     const REMEDY: &str = "List schemes in enforce.auth.schemes, separated by commas; available are";
@@ -167,6 +190,7 @@ fn enforced_schemes(
     let mut available = vec!["ip"];
     available.extend(digest_enabled.then_some("digest"));
     available.extend(ensemble_enabled.then_some("ensemble"));
+    available.extend(x509_enabled.then_some("x509"));
     available.extend(sasl.is_registered.then_some("sasl"));
     let remedy = format!("{REMEDY} {}.", available.join(", "));
     let requires_sasl = settings.setting("sessionRequireClientSASLAuth");

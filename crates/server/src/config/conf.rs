@@ -13,6 +13,8 @@ pub struct ConfFacts<'a> {
     pub membership: Option<&'a Membership>,
     /// The port that clients connect to, which is not the configured one if that was 0.
     pub client_port: u16,
+    /// The same for clients that speak TLS; none where there is no such port.
+    pub secure_client_port: Option<u16>,
     /// Bytes in the snapshot directory.
     pub data_dir_size: u64,
     /// Bytes in the log directory.
@@ -27,7 +29,7 @@ impl Config {
             let _ = writeln!(text, "{key}={value}");
         };
         line("clientPort", &facts.client_port);
-        line("secureClientPort", &-1);
+        line("secureClientPort", &facts.secure_client_port.map_or(-1, i32::from));
         line("dataDir", &self.directories.snapshot_dir().display());
         line("dataDirSize", &facts.data_dir_size);
         line("dataLogDir", &self.directories.log_dir().display());

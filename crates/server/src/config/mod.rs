@@ -7,7 +7,7 @@
 //! writes the files in which the membership stands.
 //!
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
-//! counts, is it valid) → `storage`, `limits`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
+//! counts, is it valid) → `storage`, `limits`, `tls`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
 //! refused or mentioned) → `replica_settings` (what the replica needs of it besides `Ensemble::settings`), `exposure` (what strangers can
 //! do), `conf` (the four-letter word). Errors and notices are in `error`.
 //!
@@ -32,6 +32,7 @@ mod supported;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ pub use keys::compat_table;
 pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
 pub use sasl::Sasl;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
+pub(crate) use tls::Store;
+pub use tls::{ClientAuth, ClientTls, Tls};
 
 use rookeeper_zab::HostPort;
 use settings::{Found, Settings};
@@ -107,6 +110,8 @@ pub struct Config {
     pub(crate) source: Source,
     /// Where clients connect.
     pub(crate) client: ClientPort,
+    /// Where clients connect that speak TLS; none where no port for clients does.
+    pub(crate) client_tls: Option<ClientTls>,
     /// Time and sessions.
     pub(crate) sessions: Sessions,
     /// Where the files are.
@@ -184,10 +189,7 @@ impl Config {
         let directories = DataDirectories::read(&settings, environment, from_file)?;
         let sessions = read_sessions(&settings)?;
         let client = read_client(&settings, from_file)?;
-        if settings.setting("secureClientPortAddress").is_some() && settings.setting("secureClientPort").is_none() {
-            let problem = "secureClientPortAddress is set but secureClientPort is not set";
-            return Err(Fault::new(problem, "Add secureClientPort, or remove secureClientPortAddress.").into());
-        }
+        let client_tls = ClientTls::read(&settings)?;
         supported::check_classes(&settings)?;
         let config_file = match &source {
             Source::File(path) => Some(path.as_path()),
@@ -196,8 +198,7 @@ impl Config {
         let jaas = sasl::JaasFile::read(&settings, environment, read_file)?;
         let ensemble::Outcome { ensemble, client } =
             ensemble::read(&settings, config_file, &directories.data_dir, client, jaas.as_ref(), read_file)?;
-        let has_tls_port = settings.setting("secureClientPort").is_some();
-        // One with a port for TLS is refused a little later for the port that it does have.
+        let has_tls_port = client_tls.as_ref().is_some_and(|tls| tls.port.is_some());
         if client.is_none() && !has_tls_port {
             if ensemble.is_none() {
                 let remedy = "Add a line clientPort=2181, or clients cannot connect.";
@@ -220,7 +221,12 @@ impl Config {
             connections: Connections::read(&settings),
             requests: Requests::read(&settings),
             containers: Containers::read(&settings),
-            access: Access::read(&settings, sasl::Sasl::read(&settings, jaas.as_ref(), read_file)?)?,
+            access: Access::read(
+                &settings,
+                sasl::Sasl::read(&settings, jaas.as_ref(), read_file)?,
+                client_tls.is_some(),
+            )?,
+            client_tls,
             four_letter_words: FourLetterWords::read(&settings),
             reconfig_enabled: settings.flag("reconfigEnabled"),
             ensemble,

@@ -37,7 +37,8 @@ impl Config {
                 digest_enabled: self.access.digest_enabled,
                 sasl_enabled: self.access.sasl.is_registered,
                 any_sasl_user: self.access.sasl.any_user.clone(),
-                ..AccessConfig::default()
+                x509_enabled: self.access.x509_enabled,
+                x509_super_user: self.access.x509_super_user.clone(),
             },
             reaping: Reaping {
                 interval_ms: i64::from(self.containers.check_interval_ms),

@@ -38,22 +38,8 @@ pub(super) fn check_classes(settings: &Settings) -> Result<(), ConfigError> {
 
 /// Refuses what must not be ignored.
 pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<(), ConfigError> {
-    const PLAIN: &str = "Plain connections on clientPort work: remove this line, and let a TLS proxy in front of the port \
-                         take the encrypted ones, or keep Apache ZooKeeper on this host for now.";
     let refuse =
         |setting: &Setting, what: &str, instead: &str| Err(ConfigError::Unsupported(setting.fault(what, instead)));
-    for name in ["secureClientPort", "secureClientPortAddress"] {
-        if let Some(setting) = settings.setting(name) {
-            return refuse(setting, "TLS for clients", PLAIN);
-        }
-    }
-    // Only the Netty factory of the original looks at it.
-    if settings.flag("client.portUnification")
-        && settings.text("serverCnxnFactory") == Some(NETTY)
-        && let Some(setting) = settings.setting("client.portUnification")
-    {
-        return refuse(setting, "TLS on the client port", PLAIN);
-    }
     if ensemble.is_some() {
         let on = |name: &str| settings.setting(name).filter(|_| settings.flag(name));
         if let Some(setting) = on("sslQuorum").or_else(|| on("portUnification")) {

@@ -12,9 +12,9 @@ const RANDOM_DROP: Status =
     NotYet("the connection throttle refuses when its tokens are used up, and drops nobody at random");
 const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
-const TLS: Status = NotYet("TLS is not supported yet");
 const KERBEROS: Status = NotYet("Kerberos is not supported yet");
 const QUORUM_TLS: Status = Refused("TLS between members is not supported yet");
+const QUORUM_TLS_KEY: Status = NotYet("TLS between members is not supported yet");
 const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
@@ -83,6 +83,7 @@ const FRACTION: Kind = Ratio { min: 0.0, max: 1.0 };
 const PATH: Kind = Text("a path");
 const HOST: Kind = Text("a host name or address");
 const CLASS: Kind = Text("a class name");
+const STORE_TYPE: Kind = Text("JKS, PKCS12 or PEM");
 
 const fn file(name: &'static str, kind: Kind, default: &'static str, status: Status) -> Key {
     Key { name, spelling: Spelling::File, kind, default, status }
@@ -285,18 +286,84 @@ pub(super) static KEYS: &[Key] = &[
         NotYet("the last packets of a learner are not kept yet"),
     ),
     // TLS and SASL
-    file("secureClientPort", PORT, "", Refused("TLS is not supported yet")),
-    file("secureClientPortAddress", HOST, "all addresses", Refused("TLS is not supported yet")),
-    prop("client.portUnification", Switch, "false", Refused("TLS is not supported yet")),
-    prop("client.certReload", Switch, "false", TLS),
+    file("secureClientPort", PORT, "", Used),
+    file("secureClientPortAddress", HOST, "all addresses", Used),
+    prop("client.portUnification", Switch, "false", Used),
+    prop("client.certReload", Switch, "true", Used),
+    prop("netty.server.outstandingHandshake.limit", signed("handshakes, 0 or less for 1024"), "-1", Used),
+    prop("netty.server.earlyDropSecureConnectionHandshakes", Switch, "false", Used),
+    prop("ssl.keyStore.location", PATH, "", Used),
+    prop("ssl.keyStore.password", Secret("a password"), "", Used),
+    prop("ssl.keyStore.passwordPath", PATH, "", Used),
+    prop("ssl.keyStore.type", STORE_TYPE, "by the suffix of the file", Used),
+    prop("ssl.trustStore.location", PATH, "", Used),
+    prop("ssl.trustStore.password", Secret("a password"), "", Used),
+    prop("ssl.trustStore.passwordPath", PATH, "", Used),
+    prop("ssl.trustStore.type", STORE_TYPE, "by the suffix of the file", Used),
+    prop("ssl.protocol", Text("TLSv1.2, TLSv1.3 or TLS"), "TLSv1.3 and TLSv1.2", Used),
+    prop("ssl.enabledProtocols", Text("protocols, separated by commas"), "TLSv1.3 and TLSv1.2", Used),
+    prop(
+        "ssl.ciphersuites",
+        Text("names of suites as Java has them, separated by commas"),
+        "all that are supported",
+        Used,
+    ),
+    prop("ssl.clientAuth", Text("none, want or need"), "need", Used),
+    prop("ssl.hostnameVerification", Switch, "true", Used),
+    prop("ssl.clientHostnameVerification", Switch, "false", Used),
+    prop("ssl.allowReverseDnsLookup", Switch, "false", Used),
+    prop("ssl.crl", Switch, "false", Used),
+    prop(
+        "ssl.crl.location",
+        Text("a path of a file of lists of revoked certificates (only here, not in Apache ZooKeeper)"),
+        "the trust store",
+        Used,
+    ),
+    prop("ssl.ocsp", Switch, "false", Refused("only lists of revoked certificates are supported, see `ssl.crl`")),
+    prop("ssl.context.supplier.class", CLASS, "", Refused("classes cannot be loaded")),
+    prop("ssl.handshakeDetectionTimeoutMillis", whole(1, "milliseconds"), "5000", Used),
+    prop("ssl.authProvider", Text("x509"), "x509", Used),
+    prop(
+        "ssl.sslProvider",
+        Text("JDK, OPENSSL or OPENSSL_REFCNT"),
+        "JDK",
+        NoEffect("there is one implementation of TLS"),
+    ),
+    prop("fips-mode", Switch, "true", NoEffect("hosts are compared whether it is on or not, by the keys above")),
+    prop("X509AuthenticationProvider.superUser", Text("a certificate subject"), "", Used),
     file("sslQuorum", Switch, "false", QUORUM_TLS),
     file("portUnification", Switch, "false", QUORUM_TLS),
-    file("sslQuorumReloadCertFiles", Switch, "false", TLS),
-    prop("ssl.*", Secret("depends on the key"), "", TLS),
-    prop("fips-mode", Switch, "true", TLS),
-    prop("X509AuthenticationProvider.superUser", Text("a certificate subject"), "", TLS),
-    prop("netty.server.outstandingHandshake.limit", signed("handshakes"), "-1", TLS),
-    prop("netty.server.earlyDropSecureConnectionHandshakes", Switch, "false", TLS),
+    file("sslQuorumReloadCertFiles", Switch, "false", QUORUM_TLS_KEY),
+    prop("ssl.quorum.keyStore.location", PATH, "", QUORUM_TLS_KEY),
+    prop("ssl.quorum.keyStore.password", Secret("a password"), "", QUORUM_TLS_KEY),
+    prop("ssl.quorum.keyStore.passwordPath", PATH, "", QUORUM_TLS_KEY),
+    prop("ssl.quorum.keyStore.type", STORE_TYPE, "by the suffix of the file", QUORUM_TLS_KEY),
+    prop("ssl.quorum.trustStore.location", PATH, "", QUORUM_TLS_KEY),
+    prop("ssl.quorum.trustStore.password", Secret("a password"), "", QUORUM_TLS_KEY),
+    prop("ssl.quorum.trustStore.passwordPath", PATH, "", QUORUM_TLS_KEY),
+    prop("ssl.quorum.trustStore.type", STORE_TYPE, "by the suffix of the file", QUORUM_TLS_KEY),
+    prop("ssl.quorum.protocol", Text("TLSv1.2, TLSv1.3 or TLS"), "TLSv1.3 and TLSv1.2", QUORUM_TLS_KEY),
+    prop("ssl.quorum.enabledProtocols", Text("protocols, separated by commas"), "TLSv1.3 and TLSv1.2", QUORUM_TLS_KEY),
+    prop(
+        "ssl.quorum.ciphersuites",
+        Text("names of suites as Java has them, separated by commas"),
+        "all that are supported",
+        QUORUM_TLS_KEY,
+    ),
+    prop("ssl.quorum.clientAuth", Text("none, want or need"), "need", QUORUM_TLS_KEY),
+    prop("ssl.quorum.hostnameVerification", Switch, "true", QUORUM_TLS_KEY),
+    prop("ssl.quorum.clientHostnameVerification", Switch, "true", QUORUM_TLS_KEY),
+    prop("ssl.quorum.allowReverseDnsLookup", Switch, "true", QUORUM_TLS_KEY),
+    prop("ssl.quorum.crl", Switch, "false", QUORUM_TLS_KEY),
+    prop(
+        "ssl.quorum.crl.location",
+        Text("a path of a file of lists of revoked certificates (only here, not in Apache ZooKeeper)"),
+        "the trust store",
+        QUORUM_TLS_KEY,
+    ),
+    prop("ssl.quorum.ocsp", Switch, "false", QUORUM_TLS_KEY),
+    prop("ssl.quorum.context.supplier.class", CLASS, "", QUORUM_TLS_KEY),
+    prop("ssl.quorum.handshakeDetectionTimeoutMillis", whole(1, "milliseconds"), "5000", QUORUM_TLS_KEY),
     bare("java.security.auth.login.config", PATH, "", Used),
     prop("sessionRequireClientSASLAuth", Switch, "false", Used),
     prop("allowSaslFailedClients", Switch, "false", Used),

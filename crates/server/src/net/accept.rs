@@ -61,7 +61,9 @@ async fn next<T, A: Future<Output = io::Result<T>>>(
 /// Of a connection that was closed because there is no descriptor, and of one that can't be accepted.
 fn causes(port: Port) -> (Cause, Cause) {
     let (refused, failed) = match port {
-        Port::Client => ("clients for which there are no file descriptors", "connections that can't be accepted"),
+        Port::Client | Port::SecureClient => {
+            ("clients for which there are no file descriptors", "connections that can't be accepted")
+        }
         Port::Quorum => (
             "learners for which there are no file descriptors",
             "connections on the quorum port that can't be accepted",

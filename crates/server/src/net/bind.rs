@@ -15,6 +15,7 @@ use tokio::net::TcpSocket;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Port {
     Client,
+    SecureClient,
     Quorum,
     Election,
 }
@@ -23,6 +24,7 @@ impl fmt::Display for Port {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Port::Client => "client port",
+            Port::SecureClient => "secure client port",
             Port::Quorum => "quorum port",
             Port::Election => "election port",
         })
@@ -151,20 +153,30 @@ pub(crate) struct CannotBind {
 pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
     match (error.kind(), port) {
         (io::ErrorKind::AddrInUse, Port::Client) => "another process has it: stop that one, or set another clientPort",
+        (io::ErrorKind::AddrInUse, Port::SecureClient) => {
+            "another process has it: stop that one, or set another secureClientPort"
+        }
         (io::ErrorKind::AddrInUse, _) => {
             "another process has it: stop that one, or correct the ports of this server's line"
         }
         (io::ErrorKind::PermissionDenied, Port::Client) => "ports below 1024 need privileges: set another clientPort",
+        (io::ErrorKind::PermissionDenied, Port::SecureClient) => {
+            "ports below 1024 need privileges: set another secureClientPort"
+        }
         (io::ErrorKind::PermissionDenied, _) => {
             "ports below 1024 need privileges: choose another in this server's line"
         }
         (io::ErrorKind::AddrNotAvailable, Port::Client) => {
             "this machine has no such address: correct clientPortAddress"
         }
+        (io::ErrorKind::AddrNotAvailable, Port::SecureClient) => {
+            "this machine has no such address: correct secureClientPortAddress"
+        }
         (io::ErrorKind::AddrNotAvailable, _) => {
             "this machine has no such address: correct this server's line or the file myid, or set quorumListenOnAllIPs=true"
         }
         (_, Port::Client) => "check clientPort and clientPortAddress",
+        (_, Port::SecureClient) => "check secureClientPort and secureClientPortAddress",
         (_, _) => "check this server's line",
     }
 }

@@ -8,6 +8,7 @@
 //! - `door.rs`: whether only members may come in at the ports between servers
 //! - `proof.rs`: what servers prove to each other before they speak
 //! - `disguise.rs`: what a stranger speaks that is not the protocol of the port
+//! - `tls`: certificates, keys, handshakes, for every port that takes encrypted connections
 //! - `linger.rs`: how a connection is closed in order
 //! - [`descriptors`]: how many files and connections may be open
 
@@ -21,3 +22,4 @@ pub(crate) mod linger;
 pub(crate) mod proof;
 pub(crate) mod seats;
 pub(crate) mod stream;
+pub mod tls;

@@ -164,6 +164,9 @@ pub(crate) struct Facts<'a> {
     pub uptime_ms: i64,
     pub connections: usize,
     pub outstanding: usize,
+    pub tls_handshakes: usize,
+    /// Days until this server's certificate for clients is over; none without one.
+    pub certificate_days_left: Option<i64>,
     pub watches: usize,
     pub client_memory_bytes: usize,
     pub client_memory_limit_bytes: usize,
@@ -197,6 +200,8 @@ impl<'a> Facts<'a> {
             uptime_ms: context.clock.uptime_ms(),
             connections: shared.connection_count(),
             outstanding: shared.outstanding(),
+            tls_handshakes: context.secure_clients.as_ref().map_or(0, |clients| clients.handshakes()),
+            certificate_days_left: context.secure_clients.as_ref().map(|clients| clients.tls.days_left()),
             watches: shared.watches().watch_count(),
             client_memory_bytes: shared.budget.held_bytes(),
             client_memory_limit_bytes: shared.budget.limit_bytes(),

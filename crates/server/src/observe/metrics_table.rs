@@ -65,7 +65,7 @@ const fn absent(name: &'static str, kind: Kind, why: &'static str) -> Metric {
 }
 
 const NO_OBSERVER_MASTER: &str = "observers are served by the leader only";
-const NO_TLS: &str = "there is no TLS";
+const NOT_COUNTED: &str = "connections are not counted by whether they are encrypted";
 const NO_CACHE: &str = "answers are not cached, they are encoded straight from the tree";
 const NO_CLEANER: &str = "watches of a closed connection are removed at once";
 const NO_STAGE: &str = "there is no such stage or queue";
@@ -74,7 +74,7 @@ const NO_THROTTLE: &str = "requests are not throttled; connections are read more
 const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(crate) const ORIGINALS: usize = METRICS.len() - 10;
+pub(crate) const ORIGINALS: usize = METRICS.len() - 11;
 
 #[rustfmt::skip]
 pub(crate) const METRICS: &[Metric] = &[
@@ -101,7 +101,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge("outstanding_requests", |facts| facts.outstanding as i64),
     gauge("znode_count", |facts| shown_node_count(facts.nodes) as i64),
     gauge("global_sessions", |facts| facts.sessions as i64),
-    absent("non_mtls_remote_conn_count", Kind::Gauge, NO_TLS),
+    absent("non_mtls_remote_conn_count", Kind::Gauge, NOT_COUNTED),
     gauge("last_client_response_size", |facts| facts.statistics.answer_bytes.last()),
     gauge("packets_sent", |facts| facts.statistics.packets_sent.load(Relaxed) as i64),
     gauge("packets_received", |facts| facts.statistics.packets_received.load(Relaxed) as i64),
@@ -123,10 +123,10 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge("local_sessions", |facts| facts.local_sessions as i64),
     gauge("uptime", |facts| facts.uptime_ms),
     gauge("max_latency", |facts| facts.statistics.request_latency_ms.max() as i64),
-    never("outstanding_tls_handshake", Kind::Gauge, NO_TLS),
+    gauge("outstanding_tls_handshake", |facts| facts.tls_handshakes as i64),
     leader_gauge("learners", |facts| facts.as_leader(|leadership| leadership.learners)),
     gauge("min_client_response_size", |facts| facts.statistics.answer_bytes.min()),
-    absent("non_mtls_local_conn_count", Kind::Gauge, NO_TLS),
+    absent("non_mtls_local_conn_count", Kind::Gauge, NOT_COUNTED),
     member_gauge("quorum_size", |facts| {
         let membership = facts.view.status.membership.as_ref().filter(|_| facts.is_member())?;
         Some(Value::Whole(membership.participants().count() as i64))
@@ -158,7 +158,7 @@ pub(crate) const METRICS: &[Metric] = &[
     counter("connection_revalidate_count", |statistics| &statistics.sessions_presented),
     counter("quit_leading_due_to_disloyal_voter", |statistics| &statistics.member.disloyal_voters),
     never("unrecoverable_error_count", Kind::Counter, "the first one ends the process"),
-    never("unsuccessful_handshake", Kind::Counter, NO_TLS),
+    counter("unsuccessful_handshake", |statistics| &statistics.tls_handshakes_failed),
     counter("commit_count", |statistics| &statistics.member.commits),
     counter("outstanding_changes_queued", |statistics| &statistics.changes_queued),
     absent("request_commit_queued", Kind::Counter, NO_STAGE),
@@ -168,7 +168,7 @@ pub(crate) const METRICS: &[Metric] = &[
     never("large_requests_rejected", Kind::Counter, "`jute.maxbuffer` is the only limit on the size of a request"),
     counter("outstanding_changes_removed", |statistics| &statistics.changes_removed),
     never("restore_error_count", Kind::Counter, NO_RESTORE),
-    never("cnxn_closed_without_zk_server_running", Kind::Counter, NO_TLS),
+    counter("cnxn_closed_without_zk_server_running", |statistics| &statistics.tls_connections_not_served),
     counter("looking_count", |statistics| &statistics.member.searches),
     never("snapshot_rate_limited_count", Kind::Counter, "there is no snapshot command"),
     counter("learner_proposal_received_count", |statistics| &statistics.member.proposals_received),
@@ -184,7 +184,7 @@ pub(crate) const METRICS: &[Metric] = &[
     never("restore_rate_limited_count", Kind::Counter, NO_RESTORE),
     absent("response_packet_get_children_cache_hits", Kind::Counter, NO_CACHE),
     absent("sync_processor_request_queued", Kind::Counter, NO_STAGE),
-    never("tls_handshake_exceeded", Kind::Counter, NO_TLS),
+    counter("tls_handshake_exceeded", |statistics| &statistics.tls_handshakes_beyond_limit),
     counter("revalidate_count", |statistics| &statistics.member.revalidations),
     per_namespace("quota_exceeded_error_per_namespace", Kind::CounterPerNamespace, |facts| {
         facts.statistics.quota_exceeded.counts().into_iter().map(|(name, count)| (name, count as i64)).collect()
@@ -275,6 +275,11 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge("client_memory_bytes", |facts| facts.client_memory_bytes as i64),
     gauge("client_memory_limit_bytes", |facts| i64::try_from(facts.client_memory_limit_bytes).unwrap_or(i64::MAX)),
     counter("connections_cut_for_memory", |statistics| &statistics.connections_cut_for_memory),
+    Metric {
+        name: "client_certificate_days_left",
+        kind: Kind::Gauge,
+        source: Source::Only("servers whose clients may use TLS", |facts| facts.certificate_days_left.map(Value::Whole)),
+    },
     member_gauge("epoch", |facts| facts.is_member().then(|| Value::Whole(i64::from(facts.view.status.epoch.0)))),
     member_gauge("leader_id", |facts| {
         let leader = facts.view.status.leader.filter(|_| facts.is_member())?;

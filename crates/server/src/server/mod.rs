@@ -32,9 +32,13 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::failure::{Failure, Failures};
 use crate::logging;
+use crate::net::bind::Port;
+use crate::net::tls::reload;
 use crate::observe::absence::Absence;
 use crate::observe::figures::Figures;
 use crate::observe::report::{self, ReportSources};
+use crate::ports::client::listener::Entrance;
+use crate::ports::client::secure::SecureClients;
 use crate::ports::client::{listener, memory};
 use crate::ports::election::{Contacts, ElectionPort};
 use crate::seed::secret_seed;
@@ -55,7 +59,10 @@ pub struct Server {
     address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     failures: mpsc::UnboundedReceiver<Failure>,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: Vec<tokio::task::JoinHandle<()>>,
+    /// Follows the files of TLS.
+    following: Option<tokio::task::JoinHandle<()>>,
+    secure_address: Option<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
     client_threads: ClientThreads,
     /// None for a standalone server.
@@ -73,7 +80,12 @@ impl Server {
     pub async fn start(config: Config) -> Result<Server, Failure> {
         let clock = Clock::start();
         let starting = Starting::begin();
-        let reserved = open::reserve(config.client.clone()).await?;
+        let reserved = open::reserve(Port::Client, config.client.clone()).await?;
+        let secure_reserved = open::reserve(Port::SecureClient, open::secure_port(&config)).await?;
+        let client_tls = match &config.client_tls {
+            Some(settings) => Some(open::read_tls(settings.tls.clone()).await?),
+            None => None,
+        };
         let figures = Arc::new(Figures::default());
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
@@ -109,13 +121,21 @@ impl Server {
         starting.at(Step::OpeningClientPort);
         let (address, listener) = reserved.open()?.unzip();
         let port = address.map_or(0, |address: SocketAddr| address.port());
-        let context = Arc::new(Context::new(config, shared, clock, inputs, port, figures));
+        let (secure_address, secure_listener) = secure_reserved.open()?.unzip();
+        let mut context = Context::new(config, shared, clock, inputs, port, figures);
+        context.secure_clients = client_tls.zip(context.config.client_tls.as_ref()).map(|(tls, settings)| {
+            SecureClients::new(tls, secure_address.map(|address: SocketAddr| address.port()), settings)
+        });
+        let context = Arc::new(context);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(memory::keep(context.shared.clone()));
         let client_threads = ClientThreads::start().map_err(spawn::failure)?;
-        let accepting =
-            tokio::spawn(listener::accept(listener, context.clone(), client_threads.clone(), stopped, wanted_port));
-        tell_ready(&context, address, &found);
+        let entrance = Arc::new(Entrance::new(context.clone(), client_threads.clone(), stopped));
+        let mut accepting = vec![tokio::spawn(listener::accept(listener, entrance.clone(), wanted_port))];
+        accepting.extend(secure_listener.map(|listener| tokio::spawn(listener::accept_secure(listener, entrance))));
+        let following =
+            context.secure_clients.as_ref().map(|clients| tokio::spawn(reload::follow(clients.tls.clone())));
+        tell_ready(&context, address, secure_address, &found);
         context.config.exposure().iter().for_each(|line| warn!("{line}"));
         let starting = context.config.ensemble.is_some().then_some(starting);
         if let Some(starting) = &starting {
@@ -129,6 +149,8 @@ impl Server {
             stop,
             failures: failure_reports,
             accepting,
+            following,
+            secure_address,
             threads,
             client_threads,
             election_port,
@@ -154,6 +176,11 @@ impl Server {
         self.address
     }
 
+    /// The same for clients that speak TLS, where they have a port of their own.
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure_address
+    }
+
     /// Returns when something failed that the server can't go on without.
     pub async fn failed(&mut self) -> Failure {
         match self.failures.recv().await {
@@ -170,6 +197,7 @@ impl Server {
             stop,
             mut failures,
             accepting,
+            following,
             threads,
             client_threads,
             election_port,
@@ -179,8 +207,11 @@ impl Server {
         } = self;
         let begin = Instant::now();
         reminding.abort();
+        following.iter().for_each(tokio::task::JoinHandle::abort);
         let _ = stop.send(true);
-        let _ = accepting.await;
+        for accepting in accepting {
+            let _ = accepting.await;
+        }
         for connection in context.shared.connections() {
             connection.outbox.close();
             connection.outbox.wake();
@@ -206,11 +237,15 @@ impl Server {
     }
 }
 
-fn tell_ready(context: &Context, address: Option<SocketAddr>, found: &Found) {
-    let serves = match (&context.config.ensemble, address) {
-        (_, None) => "is a member without a client port".to_owned(),
-        (None, Some(address)) => format!("serves clients on {address}"),
-        (Some(_), Some(address)) => format!("will serve clients, once it has a leader, on {address}"),
+fn tell_ready(context: &Context, address: Option<SocketAddr>, secure: Option<SocketAddr>, found: &Found) {
+    let is_unified = context.config.client_tls.as_ref().is_some_and(|tls| tls.unified);
+    let plain = address.map(|address| format!("{address}{}", if is_unified { " with or without TLS" } else { "" }));
+    let places: Vec<String> = plain.into_iter().chain(secure.map(|address| format!("{address} with TLS"))).collect();
+    let places = places.join(" and on ");
+    let serves = match &context.config.ensemble {
+        _ if places.is_empty() => "is a member without a client port".to_owned(),
+        None => format!("serves clients on {places}"),
+        Some(_) => format!("will serve clients, once it has a leader, on {places}"),
     };
     let Found { zxid, node_count, replayed, took } = found;
     info!(

@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::starting::{Starting, Step};
-use crate::config::{ClientPort, Config, Ensemble};
+use crate::config::{ClientPort, Config, Ensemble, Tls};
 use crate::failure::{ExitCode, Failure};
 use crate::net::bind::{CannotBind, Port};
 use crate::net::door::Door;
+use crate::net::tls::context::TlsContext;
 use crate::ports::client::{listener, moving};
 use crate::ports::election::{ElectionPort, ElectionPortSettings};
 use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
@@ -34,39 +35,55 @@ const MAX_LEARNER_PACKET_BYTES: usize = 64 << 20;
 
 /// A client port that nobody else can have, and nobody can connect to yet. None of a member without a client port.
 pub(super) struct Reserved {
+    port: Port,
     client: ClientPort,
     socket: Option<TcpSocket>,
 }
 
-/// Resolves and binds the client port.
-pub(super) async fn reserve(client: ClientPort) -> Result<Reserved, Failure> {
+/// Resolves and binds a port of clients.
+pub(super) async fn reserve(port: Port, client: ClientPort) -> Result<Reserved, Failure> {
     let socket = match client.port {
         Some(_) => {
             let place = moving::place_of(&client);
             let addresses =
-                place.addresses().await.map_err(|error| failure(&client, error, ExitCode::Misconfigured))?;
-            Some(place.bind_first(&addresses).map_err(|error| failure(&client, error, ExitCode::Failed))?)
+                place.addresses().await.map_err(|error| failure(port, &client, error, ExitCode::Misconfigured))?;
+            Some(place.bind_first(&addresses).map_err(|error| failure(port, &client, error, ExitCode::Failed))?)
         }
         None => None,
     };
-    Ok(Reserved { client, socket })
+    Ok(Reserved { port, client, socket })
+}
+
+/// The port of clients that speak TLS, as a port of clients.
+pub(super) fn secure_port(config: &Config) -> ClientPort {
+    let tls = config.client_tls.as_ref();
+    let (host, port) = (tls.and_then(|tls| tls.host.clone()), tls.and_then(|tls| tls.port));
+    ClientPort { host, port, ..config.client.clone() }
+}
+
+/// Reads the keys and certificates of one side.
+pub(super) async fn read_tls(settings: Tls) -> Result<Arc<TlsContext>, Failure> {
+    let reading = tokio::task::spawn_blocking(move || TlsContext::open(settings)).await;
+    let opened =
+        reading.map_err(|error| Failure::new(ExitCode::Failed, format!("the start was broken off: {error}")))?;
+    opened.map(Arc::new).map_err(|error| Failure::new(ExitCode::Misconfigured, error.to_string()))
 }
 
 impl Reserved {
     /// Opens the port, and says where it is.
     pub fn open(self) -> Result<Option<(SocketAddr, TcpListener)>, Failure> {
-        let Reserved { client, socket } = self;
+        let Reserved { port, client, socket } = self;
         let listen = |socket| {
             let listener = listener::listen(socket, client.backlog)?;
             Ok((listener.local_addr()?, listener))
         };
-        socket.map(listen).transpose().map_err(|error| failure(&client, error, ExitCode::Failed))
+        socket.map(listen).transpose().map_err(|error| failure(port, &client, error, ExitCode::Failed))
     }
 }
 
-fn failure(client: &ClientPort, error: io::Error, exit_code: ExitCode) -> Failure {
-    let (address, port) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
-    let failed = CannotBind { port: Port::Client, place: format!("{address}:{port}"), error };
+fn failure(port: Port, client: &ClientPort, error: io::Error, exit_code: ExitCode) -> Failure {
+    let (address, number) = (client.host.as_deref().unwrap_or("0.0.0.0"), client.port.unwrap_or(0));
+    let failed = CannotBind { port, place: format!("{address}:{number}"), error };
     Failure::new(exit_code, failed.to_string())
 }
 

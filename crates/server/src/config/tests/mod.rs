@@ -3,6 +3,7 @@
 
 mod recorded;
 mod sasl;
+mod tls;
 
 use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_tree::DigestAlgorithm;
@@ -104,6 +105,7 @@ fn without_any_configuration_a_server_can_start() {
             tcp_keep_alive: false,
             sessionless_connection_timeout_ms: 10_000,
         },
+        client_tls: None,
         sessions: Sessions { tick_time_ms: 3000, min_timeout_ms: 6000, max_timeout_ms: 60_000 },
         directories: DataDirectories {
             data_dir: PathBuf::from("/home/zoe/.local/share/rookeeper"),
@@ -152,6 +154,8 @@ fn without_any_configuration_a_server_can_start() {
             super_digest: None,
             enforced_schemes: None,
             ensemble_names: None,
+            x509_enabled: false,
+            x509_super_user: None,
             skip_acl: false,
             enable_eager_acl_check: false,
             enforce_quota: false,
@@ -308,14 +312,6 @@ fn a_standalone_server_too_refuses_a_wrong_myid() {
 #[test]
 fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
     for (files, setting) in [
-        (standalone("secureClientPort=2281"), Some("secureClientPort=2281")),
-        (zoo_cfg("dataDir=/data\nsecureClientPort=2281"), Some("secureClientPort=2281")),
-        (
-            standalone(
-                "client.portUnification=true\nserverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
-            ),
-            Some("client.portUnification=true"),
-        ),
         (member("sslQuorum=true"), Some("sslQuorum=true")),
         (member("portUnification=true"), Some("portUnification=true")),
         (member("oraclePath=/run/oracle"), Some("oraclePath=/run/oracle")),
@@ -466,7 +462,13 @@ fn an_empty_directory_of_the_log_is_refused() {
 fn conf_shows_limits_as_they_are_written() {
     let (config, _) = standalone("maxClientCnxns=-1\nclientPortListenBacklog=-5").load().unwrap();
     assert_eq!((config.connections.max_per_address, config.client.backlog), (None, None));
-    let facts = ConfFacts { membership: None, client_port: 33300, data_dir_size: 0, data_log_size: 0 };
+    let facts = ConfFacts {
+        membership: None,
+        client_port: 33300,
+        secure_client_port: None,
+        data_dir_size: 0,
+        data_log_size: 0,
+    };
     let conf = config.conf(facts);
     assert!(conf.contains("\nmaxClientCnxns=-1\n") && conf.contains("\nclientPortListenBacklog=-5\n"), "{conf}");
 }
@@ -495,7 +497,7 @@ fn a_follower_that_shall_serve_observers_is_told_that_it_does_not() {
 fn every_key_marked_as_used_is_used_and_no_other() {
     let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\n\
                 authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
-    let (config, settings) = member(more).read_only().unwrap();
+    let (config, settings) = member(&format!("{more}\n{}", tls::TLS)).read_only().unwrap();
     supported::check(&settings, config.ensemble.as_ref()).unwrap();
     let asked = settings.asked();
     for key in table::KEYS {
@@ -510,8 +512,13 @@ fn every_key_marked_as_used_is_used_and_no_other() {
 fn conf_is_written_as_recorded() {
     let files = zoo_cfg("tickTime=2000\ndataDir=/var/lib/zookeeper\nclientPort=33000\n");
     let config = files.load().unwrap().0;
-    let facts =
-        ConfFacts { membership: None, client_port: 33000, data_dir_size: 67_109_358, data_log_size: 67_109_358 };
+    let facts = ConfFacts {
+        membership: None,
+        client_port: 33000,
+        secure_client_port: None,
+        data_dir_size: 67_109_358,
+        data_log_size: 67_109_358,
+    };
     assert_eq!(
         config.conf(facts),
         "clientPort=33000\nsecureClientPort=-1\ndataDir=/var/lib/zookeeper/version-2\ndataDirSize=67109358\n\

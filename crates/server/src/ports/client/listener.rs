@@ -22,6 +22,7 @@ use crate::net::seats::{Full, Seat, Seats};
 use crate::net::stream::{self, KeepAlive, Stream};
 use crate::ports::client::connection;
 use crate::ports::client::moving;
+use crate::ports::client::secure::{self, Beginning, Begun};
 use crate::threads::client_threads::ClientThreads;
 
 /// The accept backlog where none is configured.
@@ -40,20 +41,94 @@ enum Happened {
     Moves(Option<HostPort>),
 }
 
-/// Accepts until `stop` says so, and where `wanted` says; nowhere while there is no listener. Tasks of connections end by themselves when their outboxes are closed.
-pub(crate) async fn accept(
-    mut listener: Option<TcpListener>,
+/// What the connections of all ports of clients go through.
+#[derive(Debug)]
+pub(crate) struct Entrance {
     context: Arc<Context>,
     threads: ClientThreads,
-    mut stop: watch::Receiver<bool>,
+    seats: Seats,
+    farewells: Farewells,
+    keep_alive: KeepAlive,
+    stop: watch::Receiver<bool>,
+}
+
+impl Entrance {
+    pub fn new(context: Arc<Context>, threads: ClientThreads, stop: watch::Receiver<bool>) -> Entrance {
+        let keep_alive = if context.config.client.tcp_keep_alive { KeepAlive::BySystem } else { KeepAlive::Never };
+        let limits = &context.config.connections;
+        let of_one = limits.max_per_address.map_or(usize::MAX, |limit| limit as usize);
+        let seats = Seats::new(context.room_for_clients, of_one);
+        let farewells = Farewells::new(descriptors::room_for_farewells());
+        Entrance { context, threads, seats, farewells, keep_alive, stop }
+    }
+
+    /// Gives a connection a task, or closes it.
+    fn let_in(&self, stream: Stream, peer: SocketAddr, beginning: Beginning) {
+        let Some(seat) = seat(&self.seats, peer.ip(), &self.context) else {
+            self.farewells.bid(stream);
+            return;
+        };
+        if let Err(error) = stream::configure(&stream, self.keep_alive) {
+            debug!(client = %peer, %error, "connection lost before it began");
+            return;
+        }
+        let context = self.context.clone();
+        if beginning == Beginning::Plain {
+            let connection = connection(&context, peer);
+            self.threads.serve(stream, move |stream| async move {
+                match stream {
+                    Ok(stream) => connection::serve(context, stream, connection).await,
+                    Err(error) => {
+                        debug!(client = %connection.peer, %error, "connection lost before it began");
+                        context.shared.remove_connection(&connection);
+                    }
+                }
+                drop(seat);
+            });
+            return;
+        }
+        let stop = self.stop.clone();
+        self.threads.serve(stream, move |stream| async move {
+            let Ok(stream) = stream else { return };
+            match secure::begin(&context, stream, peer, beginning, stop).await {
+                Some(Begun::Plain(stream)) => {
+                    let connection = connection(&context, peer);
+                    connection::serve(context, stream, connection).await;
+                }
+                Some(Begun::Secure(stream, shown)) => {
+                    let connection = connection(&context, peer);
+                    if !connection.add_identities(secure::identities(&context.config.access, &shown)) {
+                        debug!(client = %peer, "the subject of its certificate is too long to be an identity");
+                    }
+                    connection::serve(context, stream, connection).await;
+                }
+                None => {}
+            }
+            drop(seat);
+        });
+    }
+}
+
+/// A connection that everybody can see from now on.
+fn connection(context: &Context, peer: SocketAddr) -> Arc<Connection> {
+    let id = WatcherId(context.next_connection.fetch_add(1, Relaxed));
+    let connection = Arc::new(Connection::within(context.shared.budget.clone(), id, peer, context.clock.now()));
+    context.shared.add_connection(connection.clone());
+    connection
+}
+
+/// Accepts until the server stops, and where `wanted` says; nowhere while there is no listener. Tasks of connections end by themselves when
+/// their outboxes are closed.
+pub(crate) async fn accept(
+    mut listener: Option<TcpListener>,
+    entrance: Arc<Entrance>,
     mut wanted: watch::Receiver<Option<HostPort>>,
 ) {
+    let context = &entrance.context;
+    let mut stop = entrance.stop.clone();
     let mut place = context.config.client.clone();
-    let keep_alive = if context.config.client.tcp_keep_alive { KeepAlive::BySystem } else { KeepAlive::Never };
-    let limits = &context.config.connections;
-    let of_one = limits.max_per_address.map_or(usize::MAX, |limit| limit as usize);
-    let seats = Seats::new(context.room_for_clients, of_one);
-    let farewells = Farewells::new(descriptors::room_for_farewells());
+    let is_unified = context.config.client_tls.as_ref().is_some_and(|tls| tls.unified);
+    let beginning = if is_unified { Beginning::Either } else { Beginning::Plain };
     let mut acceptor = Acceptor::new(Port::Client);
     loop {
         let happened = tokio::select! {
@@ -61,40 +136,32 @@ pub(crate) async fn accept(
             Ok(()) = wanted.changed() => Happened::Moves(wanted.borrow_and_update().clone()),
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        let (stream, peer) = match happened {
-            Happened::Accepted(Some(accepted)) => accepted,
+        match happened {
+            Happened::Accepted(Some((stream, peer))) => entrance.let_in(stream, peer, beginning),
             Happened::Accepted(None) => {
                 context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
-                continue;
             }
-            Happened::Moves(Some(wanted)) => {
-                listener = moving::moved(listener, &mut place, &wanted, &context).await;
-                continue;
-            }
-            Happened::Moves(None) => continue,
-        };
-        let Some(seat) = seat(&seats, peer.ip(), &context) else {
-            farewells.bid(stream);
-            continue;
-        };
-        if let Err(error) = stream::configure(&stream, keep_alive) {
-            debug!(client = %peer, %error, "connection lost before it began");
-            continue;
+            Happened::Moves(Some(wanted)) => listener = moving::moved(listener, &mut place, &wanted, context).await,
+            Happened::Moves(None) => {}
         }
-        let id = WatcherId(context.next_connection.fetch_add(1, Relaxed));
-        let connection = Arc::new(Connection::within(context.shared.budget.clone(), id, peer, context.clock.now()));
-        context.shared.add_connection(connection.clone());
-        let serving = context.clone();
-        threads.serve(stream, move |stream| async move {
-            match stream {
-                Ok(stream) => connection::serve(serving, stream, connection).await,
-                Err(error) => {
-                    debug!(client = %connection.peer, %error, "connection lost before it began");
-                    serving.shared.remove_connection(&connection);
-                }
+    }
+}
+
+/// The same on the port for TLS, which does not move.
+pub(crate) async fn accept_secure(listener: TcpListener, entrance: Arc<Entrance>) {
+    let mut stop = entrance.stop.clone();
+    let mut acceptor = Acceptor::new(Port::SecureClient);
+    loop {
+        let accepted = tokio::select! {
+            accepted = acceptor.next(&listener) => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Some((stream, peer)) => entrance.let_in(stream, peer, Beginning::Secure),
+            None => {
+                entrance.context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
             }
-            drop(seat);
-        });
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The client port: where clients connect, and what becomes of each connection.
 //!
 //! - `listener.rs`: accepts within the limits and gives each connection a task
+//! - `secure.rs`: what clients that speak TLS go through before that
 //! - `moving.rs`: the port of another membership, opened while the server runs
 //! - `connection/`: one connection from its first byte to its last
 //! - `throttle.rs`: how many sessions may begin in a time
@@ -14,4 +15,5 @@ pub(crate) mod listener;
 pub(crate) mod memory;
 pub(crate) mod moving;
 pub(crate) mod requests_table;
+pub(crate) mod secure;
 pub(crate) mod throttle;

@@ -140,7 +140,11 @@ impl Received {
         }
         let room = READ_BYTES.min(self.bytes.len().max(4 << 10));
         self.bytes.reserve(room);
-        pin!(stream.read_buf(&mut self.bytes)).poll(context)
+        match pin!(stream.read_buf(&mut self.bytes)).poll(context) {
+            // An encrypted stream whose client did not say goodbye first. Frames say where they end, so nothing is taken for whole that was cut.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+            read => read,
+        }
     }
 }
 
@@ -161,12 +165,18 @@ impl Unsent {
         Ok(count)
     }
 
-    /// Sends some of what there is. Pending where there is nothing, or the stream takes nothing.
+    /// Sends some of what there is. Pending where there is nothing, or the stream takes nothing. An encrypted stream may still hold what it took.
     fn poll_send(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        if self.sent == self.bytes.len() {
+            return match Pin::new(stream).poll_flush(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            };
+        }
         self.poll_write(stream, context).map_ok(|count| {
             self.tidy_up();
             count

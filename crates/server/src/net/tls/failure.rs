@@ -1,0 +1,239 @@
+//! Why a handshake failed: which side refused, for what, and what to do.
+//!
+//! What always holds here: what comes from the peer is shortened and made printable before it stands in a message.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+use super::certificate::{Facts, printable};
+
+tokio::task_local! {
+    /// The certificate that the handshake of this task looks at, for a message.
+    static SHOWN: RefCell<Option<Shown>>;
+}
+
+/// Whose certificate was shown.
+#[derive(Debug, Clone)]
+struct Shown {
+    subject: String,
+    issuer: String,
+}
+
+/// Remembers the certificate of the peer while `handshake` runs, so that a failure can name it.
+pub(super) async fn remembering<T>(
+    handshake: impl Future<Output = Result<T, io::Error>>,
+) -> Result<T, (io::Error, Option<String>)> {
+    let noting = async {
+        let result = handshake.await;
+        let shown = SHOWN.with(|shown| shown.borrow_mut().take());
+        result.map_err(|error| (error, shown.map(|shown| shown.to_string())))
+    };
+    SHOWN.scope(RefCell::new(None), noting).await
+}
+
+/// Called where a certificate is looked at.
+pub(super) fn note_shown(certificate: &CertificateDer<'_>) {
+    let _ = SHOWN.try_with(|shown| {
+        *shown.borrow_mut() = Some(match Facts::of(certificate) {
+            Some(facts) => Shown { subject: printable(&facts.subject), issuer: printable(&facts.issuer) },
+            None => Shown { subject: "nobody".to_owned(), issuer: "nobody".to_owned() },
+        });
+    });
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "certificate of {}, issued by {}", self.subject, self.issuer)
+    }
+}
+
+/// A handshake that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The peer, or what it sent, was refused, or refused this server.
+    #[error("{why}")]
+    Refused {
+        /// For the limit of lines in the log: those of one kind do not hide those of another.
+        kind: &'static str,
+        why: String,
+    },
+    #[error("the handshake was not over within {0:?}")]
+    TooSlow(Duration),
+    #[error(
+        "the peer ended the connection during the handshake; it may not trust this server's certificate, its own log says why"
+    )]
+    Gone,
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+/// What keys of the configuration begin with, and what the peer is called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wording {
+    pub prefix: &'static str,
+    pub peer: &'static str,
+}
+
+impl Failure {
+    pub(super) fn of(error: io::Error, shown: Option<String>, wording: Wording) -> Failure {
+        let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+            return match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                    Failure::Gone
+                }
+                _ => Failure::Io(error),
+            };
+        };
+        Failure::Refused { kind: kind(cause), why: explain(cause, shown.as_deref(), wording) }
+    }
+}
+
+/// Of certificates that this end refused.
+pub(super) const CERTIFICATES: &str = "certificates that were refused";
+
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::NoCertificatesPresented => "handshakes without a certificate",
+        Error::InvalidCertificate(_) => CERTIFICATES,
+        Error::AlertReceived(_) => "peers that refused this server",
+        Error::InvalidMessage(_) => "connections that were no TLS",
+        _ => "handshakes that were refused",
+    }
+}
+
+fn explain(error: &Error, shown: Option<&str>, Wording { prefix, peer }: Wording) -> String {
+    match error {
+        Error::NoCertificatesPresented => format!(
+            "this server refused the {peer}, which showed no certificate: {prefix}clientAuth=need asks for one; give the {peer} a key store, or \
+             set {prefix}clientAuth to want or none"
+        ),
+        Error::InvalidCertificate(reason) => {
+            let whose = shown.map(|shown| format!(" ({shown})")).unwrap_or_default();
+            format!("this server refused the certificate of the {peer}{whose}: {}", judged(reason, prefix))
+        }
+        Error::AlertReceived(alert) => format!("the {peer} refused this server: {}", told(*alert)),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            format!(
+                "what the {peer} sent is no TLS; it must connect with TLS, or to a port that takes plain connections"
+            )
+        }
+        Error::PeerIncompatible(what) => format!(
+            "this server and the {peer} have no protocol, suite or kind of key in common ({what:?}); compare {prefix}enabledProtocols and \
+             {prefix}ciphersuites with what the {peer} is set up for"
+        ),
+        other => format!("this server refused what the {peer} sent: {}", printable(&other.to_string())),
+    }
+}
+
+fn days(later: UnixTime, earlier: UnixTime) -> u64 {
+    later.as_secs().saturating_sub(earlier.as_secs()) / (24 * 60 * 60)
+}
+
+/// Why a certificate was refused.
+pub(crate) fn judged(reason: &CertificateError, prefix: &str) -> String {
+    match reason {
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!("it expired {} days ago; renew it, or correct the clock of this machine", days(*time, *not_after))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!(
+                "it is not valid before {} days from now; correct the clock of this machine, or wait",
+                days(*not_before, *time)
+            )
+        }
+        CertificateError::Revoked => "it was revoked; give the peer another one".to_owned(),
+        CertificateError::UnknownIssuer => format!(
+            "no authority of the trust store issued it; put the certificate of its authority into {prefix}trustStore.location, and let the \
+             peer send those in between"
+        ),
+        CertificateError::UnknownRevocationStatus => format!(
+            "no list of revoked certificates speaks for its authority; put that list into {prefix}crl.location, or remove {prefix}crl"
+        ),
+        CertificateError::ExpiredRevocationListContext { time, next_update } => format!(
+            "the list of revoked certificates of its authority should have been renewed {} days ago; put the new list into {prefix}crl.location",
+            days(*time, *next_update)
+        ),
+        CertificateError::InvalidPurpose => {
+            "it is not for this end of a connection (extended key usage); issue it for both serverAuth and clientAuth"
+                .to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "it is for {} and not for {}; issue it for that host too, or set {prefix}hostnameVerification=false",
+            presented.join(", "),
+            expected.to_str()
+        ),
+        other => printable(&format!("{other:?}")),
+    }
+}
+
+/// What an alert of the peer says.
+fn told(alert: AlertDescription) -> String {
+    let text = match alert {
+        AlertDescription::CertificateUnknown | AlertDescription::BadCertificate => {
+            "it does not accept this server's certificate, perhaps because of the host in it; its own log says why"
+        }
+        AlertDescription::UnknownCA => {
+            "it does not know the authority of this server's certificate; put the certificate of the authority into its trust store"
+        }
+        AlertDescription::CertificateExpired => {
+            "it found this server's certificate expired; renew that, or correct the clocks"
+        }
+        AlertDescription::CertificateRevoked => "it found this server's certificate revoked; renew that",
+        AlertDescription::ProtocolVersion => "it speaks none of the enabled protocols",
+        AlertDescription::HandshakeFailure => "it found no suite or key that it accepts",
+        other => return format!("it sent the alert {other:?}"),
+    };
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENTS: Wording = Wording { prefix: "ssl.", peer: "client" };
+
+    #[test]
+    fn each_failure_says_who_refused_and_what_to_do() {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(10 * 24 * 60 * 60));
+        let other = UnixTime::since_unix_epoch(Duration::from_secs(7 * 24 * 60 * 60));
+        let refused =
+            |reason: CertificateError| explain(&reason.into(), Some("certificate of CN=a, issued by CN=b"), CLIENTS);
+        for (text, parts) in [
+            (explain(&Error::NoCertificatesPresented, None, CLIENTS), ["this server refused", "ssl.clientAuth=need"]),
+            (
+                refused(CertificateError::ExpiredContext { time: now, not_after: other }),
+                ["CN=a, issued by CN=b", "expired 3 days ago"],
+            ),
+            (
+                refused(CertificateError::NotValidYetContext { time: other, not_before: now }),
+                ["this server refused", "not valid before 3 days from now"],
+            ),
+            (refused(CertificateError::UnknownIssuer), ["no authority", "ssl.trustStore.location"]),
+            (refused(CertificateError::Revoked), ["this server refused", "revoked"]),
+            (refused(CertificateError::UnknownRevocationStatus), ["no list", "ssl.crl.location"]),
+            (
+                explain(&Error::AlertReceived(AlertDescription::UnknownCA), None, CLIENTS),
+                ["the client refused this server", "its trust store"],
+            ),
+            (
+                explain(&Error::InvalidMessage(InvalidMessage::InvalidContentType), None, CLIENTS),
+                ["is no TLS", "plain connections"],
+            ),
+        ] {
+            for part in parts {
+                assert!(text.contains(part), "{part:?} in {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_nobodys_refusal() {
+        let gone = Failure::of(io::ErrorKind::UnexpectedEof.into(), None, CLIENTS);
+        assert!(matches!(gone, Failure::Gone));
+    }
+}

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use rookeeper_proto::{Epoch, Txn};
+use rookeeper_proto::{Epoch, Txn, Zxid};
 use rookeeper_zab::{Membership, Memberships};
 
 use crate::contract::{Output, Store};
@@ -79,6 +79,15 @@ impl Member {
         self.write_config_node(core, now);
     }
 
+    /// Whether a membership that a vote tells of is older than one in this server's own history. Files written by hand have no version, so
+    /// whatever is voted looks newer than they do. With the members of an earlier day, servers that were removed since could lead beside those
+    /// that are in force.
+    pub fn has_left_behind(&self, core: &Core, membership: &Membership) -> bool {
+        let tree = core.shared.tree();
+        self.memberships.committed.version == Zxid::ZERO
+            && tree.node(rookeeper_proto::path::CONFIG).is_some_and(|node| node.stat().mzxid > membership.version)
+    }
+
     /// The membership as a node of the tree.
     pub fn write_config_node(&self, core: &Core, now: Time) {
         let membership = &self.memberships.committed;
@@ -111,7 +120,7 @@ fn is_in_history(core: &Core, membership: &Membership) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rookeeper_proto::{ServerId, Zxid};
+    use rookeeper_proto::ServerId;
     use rookeeper_tree::Tree;
 
     use super::*;

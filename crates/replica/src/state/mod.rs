@@ -252,7 +252,9 @@ impl Ensemble {
         match output {
             ElectionOutput::Send { to, notification } => core.put(Output::Notify { to, notification }),
             ElectionOutput::NewerMembership(text) => {
-                if let Ok(membership) = Membership::parse_text(text, member.settings.multi_address) {
+                if let Ok(membership) = Membership::parse_text(text, member.settings.multi_address)
+                    && !member.has_left_behind(core, &membership)
+                {
                     member.activate_membership(core, now, membership);
                 }
             }

@@ -1,7 +1,7 @@
 //! Clients over TLS: kazoo, the Java client and openssl, with certificates as they should be and as they should not.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -97,8 +97,11 @@ fn kazoo_with_and_without_a_certificate() {
 #[test]
 fn the_java_client_with_stores_of_java() {
     let house = House::new();
+    // The program has the server restarted, so the port must be the same afterwards.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let mut server = house
         .setup()
+        .config("secureClientPort", &port.to_string())
         .property("-Dzookeeper.extendedTypesEnabled=true")
         .property("-Dznode.container.checkIntervalMs=500")
         // Else all its clients would have the identity of the one certificate.

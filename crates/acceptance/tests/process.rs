@@ -67,7 +67,8 @@ fn quit_asks_for_a_report_and_others_for_nothing() {
 
 #[test]
 fn a_terminal_that_is_gone_ends_the_server_in_order() {
-    let mut server = Setup::new().start().expect("the server starts");
+    // Whoever started the tests may ignore the signal, and that is inherited.
+    let mut server = Setup::new().script(r#"exec env --default-signal=HUP "$@""#).start().expect("the server starts");
     server.signal(Signal::HUP).expect("it takes signals");
     let status = server.wait_exit().expect("it ends");
     assert!(!of_rookeeper() || status.success(), "{status}");

@@ -52,23 +52,25 @@ pub(crate) async fn accept(
     wording: Wording,
 ) -> Result<(server::TlsStream<TcpStream>, Shown), Failure> {
     let acceptor = TlsAcceptor::from(context.loaded().server.clone());
+    let mut refused = None;
     let handshake = async {
         let accepting = acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(WAITING_BYTES)));
         let accepted = failure::remembering(async {
-            match accepting.into_fallible().await {
-                Ok(stream) => Ok(stream),
-                Err((error, stream)) => {
-                    // The alert that says why is lost where the connection is cut at once.
-                    tokio::spawn(linger(stream));
-                    Err(error)
-                }
-            }
+            accepting.into_fallible().await.map_err(|(error, stream)| {
+                refused = Some(stream);
+                error
+            })
         });
         let stream = accepted.await.map_err(|(error, shown)| Failure::of(error, shown, wording))?;
         let shown = judge(context, stream.get_ref().1.peer_certificates(), peer.ip(), wording).await?;
         Ok((stream, shown))
     };
-    timeout(limit, handshake).await.unwrap_or(Err(Failure::TooSlow(limit)))
+    let accepted = timeout(limit, handshake).await.unwrap_or(Err(Failure::TooSlow(limit)));
+    if let Some(stream) = refused {
+        // The alert that says why is lost where the connection is cut at once. The caller's seat is kept meanwhile, as the file descriptor is.
+        linger(stream).await;
+    }
+    accepted
 }
 
 /// What a handshake does not look at: a resumed session brings its certificate along, and whose address it is for nobody has asked.

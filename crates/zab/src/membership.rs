@@ -396,11 +396,6 @@ impl Memberships {
         &self.committed_quorum
     }
 
-    /// Which sets of servers decide by the membership proposed last.
-    pub(crate) fn last_seen_quorum(&self) -> &Quorum {
-        &self.last_seen_quorum
-    }
-
     /// A voter in either.
     pub fn is_voter(&self, server: ServerId) -> bool {
         self.committed.is_participant(server) || self.last_seen.is_participant(server)

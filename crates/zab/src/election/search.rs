@@ -143,11 +143,11 @@ impl Election {
         self.may_lead(vote.leader) && rank(vote) > rank(other)
     }
 
-    /// Whether there is such a server, and it has a weight. A voter may have none.
+    /// Whether the server is a voter with a weight by the membership in force; a voter may have none. A server that votes only by a change to
+    /// come is not elected: members that never heard of the change would not follow it, and without them the change can't be committed. Where
+    /// the change is in force after all, the votes of such a server carry that membership, which is taken before the vote is weighed.
     fn may_lead(&self, server: Option<ServerId>) -> bool {
-        server.is_some_and(|server| {
-            self.memberships.committed_quorum().is_voter(server) || self.memberships.last_seen_quorum().is_voter(server)
-        })
+        server.is_some_and(|server| self.memberships.committed_quorum().is_voter(server))
     }
 
     /// Tells everybody the new proposal.

@@ -221,6 +221,9 @@ def main():
         put("config", name, content)
     for name, content in SASL.items():
         put("sasl", name, content)
+    for path in sorted((FIXTURES / "tls").iterdir()):
+        if path.suffix in (".pem", ".p12", ".jks", ".jceks") and path.stat().st_size < 3000:
+            put("stores", path.name, (b"\0" if path.suffix == ".pem" else b"\1") + path.read_bytes())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 //! - [`log`] and [`snapshot`]: the files, on a simulated disk
 //! - [`config`]: `zoo.cfg` and everything else an operator can say
 //! - [`sasl`]: the files of users and passwords, and the tokens by which they prove themselves
+//! - [`stores`]: key stores and trust stores of TLS
 //! - [`mutation`]: from a seed to its neighbours, the same in every run
 
 pub mod config;
@@ -22,6 +23,7 @@ pub mod records;
 pub mod replay;
 pub mod sasl;
 pub mod snapshot;
+pub mod stores;
 
 /// A target by its name, which is also its folder in the corpus.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "snapshot", run: snapshot::run },
     Target { name: "config", run: config::run },
     Target { name: "sasl", run: sasl::run },
+    Target { name: "stores", run: stores::run },
 ];
 
 /// The largest input a target is asked to bear; longer ones say nothing new.

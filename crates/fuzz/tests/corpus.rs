@@ -130,3 +130,8 @@ fn the_allocation_of_a_run_is_measured() {
 fn sasl() {
     run("sasl", 20_000);
 }
+
+#[test]
+fn stores() {
+    run("stores", 1000);
+}

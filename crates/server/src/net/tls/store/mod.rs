@@ -114,6 +114,13 @@ pub(crate) struct Entries {
     pub revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
+/// How many keys and certificates a store holds; or why it can't be read.
+pub fn count(bytes: &[u8], kind: StoreType, password: &str) -> Result<(usize, usize), Problem> {
+    let entries = read(bytes, kind, password)?;
+    let in_chains: usize = entries.keys.iter().map(|key| key.chain.len()).sum();
+    Ok((entries.keys.len(), entries.trusted.len() + in_chains))
+}
+
 /// The key of this server and its certificates.
 pub(crate) fn key_of(bytes: &[u8], kind: StoreType, password: &str) -> Result<KeyEntry, Problem> {
     let entry = read(bytes, kind, password)?.keys.into_iter().next().ok_or(Problem::NoKey)?;

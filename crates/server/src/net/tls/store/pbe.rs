@@ -18,10 +18,10 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 use super::Problem;
 
 /// Rounds of a derivation; keytool and OpenSSL write 10,000 and 2,048, careful people a million.
-pub(super) const MAX_ROUNDS: u32 = 5_000_000;
+pub(super) const MAX_ROUNDS: u32 = 2_000_000;
 
 /// Memory of a derivation by scrypt.
-const MAX_SCRYPT_BYTES: u64 = 64 << 20;
+const MAX_SCRYPT_BYTES: u64 = 16 << 20;
 
 /// Parameters of the schemes of PKCS#12.
 #[derive(Debug, Sequence)]

@@ -1,8 +1,10 @@
 //! An authority that issues certificates, made with openssl for one test: good ones, and those that must be refused.
 
 use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 
@@ -177,6 +179,18 @@ pub fn java_store(pem: &Path, kind: &str, password: &str) -> Result<PathBuf> {
         return Ok(store);
     }
     Ok(p12)
+}
+
+/// What openssl sees and says as a client that sends this text.
+pub fn openssl_client(address: SocketAddr, text: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address.to_string(), "-ign_eof"]).args(arguments);
+    let mut openssl =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("openssl");
+    // It may have been refused before it reads.
+    let _ = openssl.stdin.take().expect("an input").write_all(text.as_bytes());
+    let output = openssl.wait_with_output().expect("openssl ends");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -14,7 +14,7 @@
 //!   [`namespaces`] networks that can be cut
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
 //! - [`linearizable`]: whether a history can be that of one single register, [`promise`] where the original promises less
-//! - [`verdict`]: everything that must hold at the end of a load
+//! - [`verdict`]: everything that must hold at the end of a load; [`rounds`]: members are restarted one after the other under it
 //! - [`random`]: seeds that are printed, so that a failure can be repeated
 //!
 //! `ROOKEEPER_ACCEPTANCE_SERVER=apache` runs the same tests against Debian's Apache ZooKeeper 3.8.0. That is how the tests
@@ -33,6 +33,7 @@ pub mod namespaces;
 pub mod promise;
 pub mod random;
 pub mod replay;
+pub mod rounds;
 pub mod roving;
 pub mod server;
 pub mod tree;

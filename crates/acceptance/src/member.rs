@@ -21,7 +21,10 @@ use crate::server::{Product, rookeeper_binary};
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const SHOWN_LINES: usize = 120;
 /// Debian's 3.8.0; `ROOKEEPER_APACHE_CLASSPATH` names another one.
-const APACHE_CLASSPATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar";
+/// Debian's package does not name two parts of Netty that the original needs to tell TLS from plain bytes: without them its listener dies of the
+/// first connection.
+const APACHE_CLASSPATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar:/usr/share/java/netty-codec.jar:\
+                                /usr/share/java/netty-resolver.jar";
 
 /// A process that is being started has a copy of every socket for a moment: none may be one that looks for a port.
 static FORK: Mutex<()> = Mutex::new(());
@@ -172,7 +175,8 @@ impl Member {
 
     pub fn show_log(&self) {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
+        // The original tells of each question of a test that waits.
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("Processing srvr command")).collect();
         let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
         eprintln!("--- log of member {} ({:?}), last {} of {} lines", self.id, self.product, shown.len(), lines.len());
         for line in shown {

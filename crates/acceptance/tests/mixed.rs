@@ -11,6 +11,7 @@ use rookeeper_acceptance::client::{Client, refusal};
 use rookeeper_acceptance::ensemble::{Ensemble, Plan};
 use rookeeper_acceptance::load::{AskedAhead, KEYS, Load};
 use rookeeper_acceptance::random::Random;
+use rookeeper_acceptance::rounds::each_is_killed;
 use rookeeper_acceptance::server::Product::{self, Apache};
 use rookeeper_acceptance::verdict::{assert_equal_trees, judge};
 use rookeeper_acceptance::wire::{self, Acl, Body};
@@ -28,17 +29,7 @@ fn led_by_last(products: &[Product]) -> Ensemble {
 
 /// Each server is killed and comes back, the leader first, under load.
 fn one_after_the_other(products: &[Product], name: &str) {
-    let mut random = Random::from_environment(name);
-    let mut ensemble = led_by_last(products);
-    let load = Load::start(&ensemble.addresses(), &mut random).expect("clients are served");
-    for id in ensemble.ids().into_iter().rev() {
-        ensemble.kill(id).expect("it runs");
-        load.wait_progress().expect("two of three go on");
-        ensemble.start(id).expect("it starts again");
-        ensemble.wait_formed().expect("all serve");
-        load.wait_progress().expect("three go on");
-    }
-    judge(&mut ensemble, load).expect("nothing is lost and nothing contradicts");
+    each_is_killed(&mut led_by_last(products), name).expect("nothing is lost and nothing contradicts");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use rookeeper_acceptance::client::DEADLINE;
 use rookeeper_acceptance::ensemble::{Ensemble, Plan};
 use rookeeper_acceptance::load::Load;
 use rookeeper_acceptance::random::Random;
+use rookeeper_acceptance::rounds::{each_is_configured, each_is_killed};
 use rookeeper_acceptance::server::Product::{self, Apache};
 use rookeeper_acceptance::verdict::judge;
 use tempfile::NamedTempFile;
@@ -42,17 +43,8 @@ fn secured(products: &[Product], jaas: &NamedTempFile) -> Plan {
 /// Each server is killed and comes back, the leader first, under load.
 fn one_after_the_other(products: &[Product], name: &str) {
     let jaas = jaas();
-    let mut random = Random::from_environment(name);
     let mut ensemble = secured(products, &jaas).start_led_by_last().expect("an ensemble forms, and the last one leads");
-    let load = Load::start(&ensemble.addresses(), &mut random).expect("clients are served");
-    for id in ensemble.ids().into_iter().rev() {
-        ensemble.kill(id).expect("it runs");
-        load.wait_progress().expect("two of three go on");
-        ensemble.start(id).expect("it starts again");
-        ensemble.wait_formed().expect("all serve");
-        load.wait_progress().expect("three go on");
-    }
-    judge(&mut ensemble, load).expect("nothing is lost and nothing contradicts");
+    each_is_killed(&mut ensemble, name).expect("nothing is lost and nothing contradicts");
 }
 
 #[test]
@@ -83,13 +75,7 @@ fn switched_on(products: &[Product], name: &str) {
     let mut ensemble = plan(products, &jaas).start().expect("an ensemble forms");
     let load = Load::start(&ensemble.addresses(), &mut random).expect("clients are served");
     for key in STEPS {
-        for id in ensemble.ids() {
-            ensemble.kill(id).expect("it runs");
-            ensemble.set_config(id, key, "true").expect("its file can be written");
-            ensemble.start(id).expect("it starts again");
-            ensemble.wait_formed().expect("all serve");
-            load.wait_progress().expect("they go on");
-        }
+        each_is_configured(&mut ensemble, &load, &[(key, "true")]).expect("they go on");
     }
     judge(&mut ensemble, load).expect("nothing is lost and nothing contradicts");
     assert!(is_closed_to_strangers(ensemble.quorum_address(1), FOLLOWER_INFO));

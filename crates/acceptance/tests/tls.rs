@@ -3,10 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rookeeper_acceptance::certificates::{Authority, Issued, Wish, java_store};
+use rookeeper_acceptance::certificates::{Authority, Issued, Wish, java_store, openssl_client};
 use rookeeper_acceptance::client::four_letter_word_within;
 use rookeeper_acceptance::foreign::{java_program_with_tls, python, run_at};
 use rookeeper_acceptance::server::{Server, Setup};
@@ -50,18 +49,6 @@ fn secure_address(server: &Server) -> SocketAddr {
     let conf = four_letter_word_within(server.address(), "conf", LIMIT).expect("conf is answered");
     let port = conf.lines().find_map(|line| line.strip_prefix("secureClientPort=")).expect("there is such a line");
     SocketAddr::new([127, 0, 0, 1].into(), port.parse().expect("a port"))
-}
-
-/// What openssl sees and says that sends a four-letter word.
-fn ask(address: SocketAddr, word: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new("openssl");
-    command.args(["s_client", "-connect", &address.to_string(), "-ign_eof"]).args(arguments);
-    let mut openssl =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("openssl");
-    // It may have been refused before it reads.
-    let _ = openssl.stdin.take().expect("an input").write_all(word.as_bytes());
-    let output = openssl.wait_with_output().expect("openssl ends");
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 fn metric(server: &Server, name: &str) -> i64 {
@@ -175,7 +162,7 @@ fn openssl_sees_a_server_with_each_kind_of_store() {
         let address = secure_address(&server);
         for protocol in ["-tls1_2", "-tls1_3"] {
             let arguments = [protocol, "-cert", &key, "-key", &key, "-CAfile", &trust, "-verify_return_error"];
-            let answer = ask(address, "srvr", &arguments);
+            let answer = openssl_client(address, "srvr", &arguments);
             assert!(answer.contains("Mode: standalone"), "{kind} {protocol}: {answer}");
         }
     }
@@ -198,7 +185,7 @@ fn certificates_that_must_be_refused_are_and_the_log_says_why() {
     let address = secure_address(&server);
     let ask_with = |key: &Issued| {
         let key = shown(&key.pem);
-        ask(address, "srvr", &["-cert", &key, "-key", &key])
+        openssl_client(address, "srvr", &["-cert", &key, "-key", &key])
     };
     assert!(ask_with(&house.client).contains("Mode: standalone"));
     for (key, line) in [
@@ -224,7 +211,7 @@ fn certificates_that_must_be_refused_are_and_the_log_says_why() {
         assert!(!answer.contains("Mode: "), "{line}: {answer}");
         server.wait_log(line).expect("the log says why");
     }
-    let without = ask(address, "srvr", &[]);
+    let without = openssl_client(address, "srvr", &[]);
     assert!(!without.contains("Mode: "), "{without}");
     server.wait_log("showed no certificate: ssl.clientAuth=need asks for one").expect("the log says why");
     assert_eq!(metric(&server, "zk_unsuccessful_handshake"), 6);
@@ -240,7 +227,7 @@ fn one_port_takes_both_where_that_is_wanted() {
         .config("ssl.handshakeDetectionTimeoutMillis", "100")
         .start()
         .expect("the server starts");
-    assert!(ask(server.address(), "srvr", &[]).contains("Mode: standalone"));
+    assert!(openssl_client(server.address(), "srvr", &[]).contains("Mode: standalone"));
     // One that says nothing for a while is taken for a plain one.
     let mut slow = TcpStream::connect(server.address()).expect("connected");
     std::thread::sleep(Duration::from_millis(300));
@@ -284,7 +271,7 @@ fn strangers_at_the_port_hurt_nobody() {
     // The plain port is as fast as ever, and the others are let in when the time of the half ones is over.
     assert!(four_letter_word_within(server.address(), "srvr", LIMIT).expect("served").contains("Mode: "));
     server.wait_log("the handshake was not over within 3s").expect("the log says so");
-    eventually("a client is served", || ask(address, "srvr", &[]).contains("Mode: standalone"));
+    eventually("a client is served", || openssl_client(address, "srvr", &[]).contains("Mode: standalone"));
     drop(half);
 
     // A plain client at the port for TLS, and the other way round.
@@ -293,7 +280,7 @@ fn strangers_at_the_port_hurt_nobody() {
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
     server.wait_log("what the client sent is no TLS").expect("the log says so");
-    let refused = ask(server.address(), "srvr", &[]);
+    let refused = openssl_client(server.address(), "srvr", &[]);
     assert!(!refused.contains("Mode: "), "{refused}");
     server.wait_log("it speaks TLS, which this port does not speak").expect("the log says so");
 
@@ -302,5 +289,5 @@ fn strangers_at_the_port_hurt_nobody() {
     let record = [&[0x16, 0x03, 0x01, 0x40, 0x00][..], &[0; 0x4000]].concat();
     let sent = (0..10_000).take_while(|_| endless.write_all(&record).is_ok()).count();
     assert!(sent < 10_000, "somebody read {sent} records of nonsense");
-    assert!(ask(address, "srvr", &[]).contains("Mode: standalone"));
+    assert!(openssl_client(address, "srvr", &[]).contains("Mode: standalone"));
 }

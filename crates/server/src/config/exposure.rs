@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::Config;
+use super::{Config, QuorumTls};
 
 impl Config {
     /// Lines for the log of a start: which port is open to whom, what that means, and what to do.
@@ -26,10 +26,11 @@ impl Config {
         let is_reached = |host: &str| ensemble.quorum_listen_on_all_ips || is_reached_from_elsewhere(Some(host));
         if let Some(address) = addresses.iter().find(|address| is_reached(&address.host))
             && !ensemble.auth.is_required
+            && !self.quorum_tls.as_ref().is_some_and(QuorumTls::keeps_strangers_out)
         {
             lines.push(format!(
                 "servers need not show who they are, and the ports {} and {} are open beyond this machine: whoever reaches them can be a server, \
-                 and read and write everything; let a firewall admit the members alone, or set quorum.auth.serverRequireSasl=true (SECURITY.md)",
+                 and read and write everything; let a firewall admit the members alone, or set sslQuorum=true or quorum.auth.serverRequireSasl=true (SECURITY.md)",
                 address.quorum_port, address.election_port
             ));
         }

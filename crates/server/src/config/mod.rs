@@ -47,7 +47,7 @@ pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Reques
 pub use sasl::Sasl;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
 pub(crate) use tls::Store;
-pub use tls::{ClientAuth, ClientTls, Tls};
+pub use tls::{ClientAuth, ClientTls, QuorumTls, Tls};
 
 use rookeeper_zab::HostPort;
 use settings::{Found, Settings};
@@ -112,6 +112,8 @@ pub struct Config {
     pub(crate) client: ClientPort,
     /// Where clients connect that speak TLS; none where no port for clients does.
     pub(crate) client_tls: Option<ClientTls>,
+    /// How members speak TLS with each other; none where they do not.
+    pub(crate) quorum_tls: Option<QuorumTls>,
     /// Time and sessions.
     pub(crate) sessions: Sessions,
     /// Where the files are.
@@ -227,6 +229,7 @@ impl Config {
                 client_tls.is_some(),
             )?,
             client_tls,
+            quorum_tls: if ensemble.is_some() { QuorumTls::read(&settings)? } else { None },
             four_letter_words: FourLetterWords::read(&settings),
             reconfig_enabled: settings.flag("reconfigEnabled"),
             ensemble,

@@ -40,17 +40,11 @@ pub(super) fn check_classes(settings: &Settings) -> Result<(), ConfigError> {
 pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<(), ConfigError> {
     let refuse =
         |setting: &Setting, what: &str, instead: &str| Err(ConfigError::Unsupported(setting.fault(what, instead)));
-    if ensemble.is_some() {
-        let on = |name: &str| settings.setting(name).filter(|_| settings.flag(name));
-        if let Some(setting) = on("sslQuorum").or_else(|| on("portUnification")) {
-            let instead = "Plain connections between members work: remove this line on all members, and keep the quorum and \
-                           election ports on a private network, or keep Apache ZooKeeper for now.";
-            return refuse(setting, "TLS between members", instead);
-        }
-        if let Some(setting) = settings.setting("oraclePath").filter(|setting| !setting.value.is_empty()) {
-            let instead = "Majorities work: remove this line and add a third member, which may be small.";
-            return refuse(setting, "an oracle for two members", instead);
-        }
+    if ensemble.is_some()
+        && let Some(setting) = settings.setting("oraclePath").filter(|setting| !setting.value.is_empty())
+    {
+        let instead = "Majorities work: remove this line and add a third member, which may be small.";
+        return refuse(setting, "an oracle for two members", instead);
     }
     Ok(())
 }

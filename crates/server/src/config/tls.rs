@@ -41,6 +41,8 @@ pub struct Tls {
     pub(crate) detection_limit: Duration,
     /// Whether changed files are read again while the server runs.
     pub(crate) reloads: bool,
+    /// Whether sessions can be resumed without a whole handshake. Members connect too rarely for that.
+    pub(crate) resumes: bool,
     /// What all keys begin with, for messages.
     pub(crate) prefix: &'static str,
 }
@@ -284,6 +286,7 @@ impl Tls {
                 settings.whole(&reader.name("handshakeDetectionTimeoutMillis")),
             )),
             reloads,
+            resumes: side == Side::Clients,
             prefix,
         };
         Ok(Some(tls))
@@ -329,6 +332,33 @@ impl ClientTls {
             handshake_limit: settings.positive("netty.server.outstandingHandshake.limit"),
             drops_early: settings.flag("netty.server.earlyDropSecureConnectionHandshakes"),
         }))
+    }
+}
+
+/// How members speak TLS with each other.
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub struct QuorumTls {
+    /// How it is spoken.
+    pub(crate) tls: Tls,
+    /// Whether other members are dialled with TLS (`sslQuorum`).
+    pub(crate) dials: bool,
+    /// Whether members may connect without TLS (`portUnification`).
+    pub(crate) takes_plain: bool,
+}
+
+impl QuorumTls {
+    pub(super) fn read(settings: &Settings) -> Result<Option<QuorumTls>, ConfigError> {
+        let (dials, takes_plain) = (settings.flag("sslQuorum"), settings.flag("portUnification"));
+        let why = settings.setting("sslQuorum").filter(|_| dials);
+        let why = why.or_else(|| settings.setting("portUnification").filter(|_| takes_plain));
+        let tls = Tls::read(settings, Side::Quorum, why)?;
+        Ok(tls.map(|tls| QuorumTls { tls, dials, takes_plain }))
+    }
+
+    /// Whether those who connect must show a certificate that is trusted.
+    pub(crate) fn keeps_strangers_out(&self) -> bool {
+        !self.takes_plain && self.tls.client_auth == ClientAuth::Need
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rookeeper_zab::HostPort;
@@ -13,7 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::net::bind::resolve;
-use crate::net::stream::Stream;
+use crate::net::stream::{PeerStream, Stream};
+use crate::net::tls::context::TlsContext;
+use crate::net::tls::peers;
 
 /// The head start of one address over the next.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -21,21 +24,33 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// Most addresses of one name that are tried.
 const MAX_ADDRESSES_PER_NAME: usize = 8;
 
-/// A connection, or what went wrong at each address. Resolving a name and connecting to an address have `limit` each.
-pub(crate) async fn connect(addresses: Vec<HostPort>, limit: Duration) -> Result<Stream, String> {
+/// A connection, or what went wrong at each address. Resolving a name, connecting to an address and a handshake have `limit` each.
+pub(crate) async fn connect(
+    addresses: Vec<HostPort>,
+    limit: Duration,
+    tls: Option<&Arc<TlsContext>>,
+) -> Result<PeerStream, String> {
     if addresses.is_empty() {
         return Err("no address is known".to_owned());
     }
-    race(addresses.into_iter().map(|address| connect_by_name(address, limit)).collect()).await
+    race(addresses.into_iter().map(|address| connect_by_name(address, limit, tls.cloned())).collect()).await
 }
 
-async fn connect_by_name(address: HostPort, limit: Duration) -> Result<Stream, String> {
+async fn connect_by_name(
+    address: HostPort,
+    limit: Duration,
+    tls: Option<Arc<TlsContext>>,
+) -> Result<PeerStream, String> {
     let resolved = match timeout(limit, resolve(&address.host, address.port)).await {
         Ok(Ok(resolved)) => resolved.into_iter().take(MAX_ADDRESSES_PER_NAME),
         Ok(Err(error)) => return Err(format!("can't resolve {}: {error}", address.host)),
         Err(_) => return Err(format!("can't resolve {} within {} ms", address.host, limit.as_millis())),
     };
-    race(resolved.map(|address| connect_to(address, limit)).collect()).await
+    let stream = race(resolved.map(|address| connect_to(address, limit)).collect()).await?;
+    match tls {
+        None => Ok(PeerStream::Plain(stream)),
+        Some(tls) => peers::connect(&tls, stream, &address, limit).await,
+    }
 }
 
 async fn connect_to(address: SocketAddr, limit: Duration) -> Result<Stream, String> {
@@ -56,9 +71,10 @@ fn not_to_itself(stream: Stream, address: SocketAddr) -> Result<Stream, String> 
 }
 
 /// The first success. Each attempt starts when the one before has failed, or after a moment.
-async fn race<F>(attempts: Vec<F>) -> Result<Stream, String>
+async fn race<F, T>(attempts: Vec<F>) -> Result<T, String>
 where
-    F: Future<Output = Result<Stream, String>> + Send + 'static,
+    F: Future<Output = Result<T, String>> + Send + 'static,
+    T: Send + 'static,
 {
     let mut waiting = attempts.into_iter();
     let mut running = JoinSet::new();
@@ -120,11 +136,11 @@ mod tests {
         let (_second, second) = nobody();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let answers = listener.local_addr().unwrap();
-        let stream = connect(vec![at(first), at(answers)], LIMIT).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), answers);
-        let failed = connect(vec![at(first), at(second)], LIMIT).await.unwrap_err();
+        let stream = connect(vec![at(first), at(answers)], LIMIT, None).await.unwrap();
+        assert_eq!(stream.tcp().peer_addr().unwrap(), answers);
+        let failed = connect(vec![at(first), at(second)], LIMIT, None).await.unwrap_err();
         assert!(failed.contains(&format!("{first}: ")) && failed.contains(&format!("; {second}: ")), "{failed}");
-        assert_eq!(connect(Vec::new(), LIMIT).await.unwrap_err(), "no address is known");
+        assert_eq!(connect(Vec::new(), LIMIT, None).await.unwrap_err(), "no address is known");
     }
 
     type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<Stream, String>> + Send>>;

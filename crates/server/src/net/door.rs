@@ -49,6 +49,11 @@ impl Door {
         *self.hosts.lock() = hosts.collect();
     }
 
+    /// The hosts of all members.
+    pub fn hosts(&self) -> Vec<String> {
+        self.hosts.lock().iter().cloned().collect()
+    }
+
     /// Whether somebody at this address is let in. Names are looked up where that may change the answer.
     pub async fn admits(&self, peer: IpAddr) -> bool {
         if !self.only_members {

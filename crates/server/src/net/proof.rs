@@ -1,5 +1,6 @@
 //! Servers prove themselves to each other on a connection that was just made. What is said is decided in `auth::between_servers`.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -31,7 +32,7 @@ pub(crate) async fn demand(
         match step {
             Ok(Step::Done(user)) => return Ok(user),
             Ok(Step::Send(bytes)) => {
-                let sent = timeout_at(deadline, writer.write_all(&bytes)).await.map_err(too_late)?;
+                let sent = timeout_at(deadline, send(writer, &bytes)).await.map_err(too_late)?;
                 sent.map_err(|error| error.to_string())?;
             }
             Ok(Step::Read(count)) => {
@@ -45,7 +46,7 @@ pub(crate) async fn demand(
             }
             Err(failure) => {
                 if let Some(words) = last_words(&failure) {
-                    let _ = timeout_at(deadline, writer.write_all(&words)).await;
+                    let _ = timeout_at(deadline, send(writer, &words)).await;
                 }
                 return Err(failure.to_string());
             }
@@ -69,10 +70,16 @@ pub(crate) async fn give(
     loop {
         match dialer.step(&mut buffer).map_err(|failure: Failure| failure.to_string())? {
             Step::Done(_) => return Ok(()),
-            Step::Send(bytes) => writer.write_all(&bytes).await.map_err(|error| error.to_string())?,
+            Step::Send(bytes) => send(writer, &bytes).await.map_err(|error| error.to_string())?,
             Step::Read(count) => fill(reader, &mut buffer, count).await?,
         }
     }
+}
+
+/// What is written to an encrypted connection may wait in it until it is flushed.
+async fn send(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await?;
+    writer.flush().await
 }
 
 /// Appends some bytes, at most this many.

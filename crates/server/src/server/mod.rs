@@ -28,11 +28,12 @@ use self::recover::{Found, Recovered};
 use self::spawn::{Common, OnDisk, Running};
 use self::starting::{Starting, Step};
 use crate::clock::{Clock, wall_ms};
-use crate::config::Config;
+use crate::config::{Config, QuorumTls};
 use crate::context::Context;
 use crate::failure::{Failure, Failures};
 use crate::logging;
 use crate::net::bind::Port;
+use crate::net::tls::peers::PeerTls;
 use crate::net::tls::reload;
 use crate::observe::absence::Absence;
 use crate::observe::figures::Figures;
@@ -61,7 +62,7 @@ pub struct Server {
     failures: mpsc::UnboundedReceiver<Failure>,
     accepting: Vec<tokio::task::JoinHandle<()>>,
     /// Follows the files of TLS.
-    following: Option<tokio::task::JoinHandle<()>>,
+    following: Vec<tokio::task::JoinHandle<()>>,
     secure_address: Option<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
     client_threads: ClientThreads,
@@ -86,6 +87,13 @@ impl Server {
             Some(settings) => Some(open::read_tls(settings.tls.clone()).await?),
             None => None,
         };
+        let peer_tls = match &config.quorum_tls {
+            Some(QuorumTls { tls, dials, takes_plain }) => {
+                let context = open::read_tls(tls.clone()).await?;
+                Some(PeerTls { context, dials: *dials, takes_plain: *takes_plain })
+            }
+            None => None,
+        };
         let figures = Arc::new(Figures::default());
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
@@ -102,8 +110,9 @@ impl Server {
             None => (Replica::new(shared.clone(), clock.now()), None),
             Some((ensemble, epochs)) => {
                 let ports = (client_port, links);
+                let tls = peer_tls.clone();
                 let ports =
-                    open::server_ports(&config, ensemble, shared.clone(), files.clone(), ports, &starting).await?;
+                    open::server_ports(&config, ensemble, shared.clone(), files.clone(), ports, tls, &starting).await?;
                 let replica = Replica::member(shared.clone(), ensemble.settings.clone(), epochs, clock.now());
                 (replica, Some(ports))
             }
@@ -133,8 +142,9 @@ impl Server {
         let entrance = Arc::new(Entrance::new(context.clone(), client_threads.clone(), stopped));
         let mut accepting = vec![tokio::spawn(listener::accept(listener, entrance.clone(), wanted_port))];
         accepting.extend(secure_listener.map(|listener| tokio::spawn(listener::accept_secure(listener, entrance))));
-        let following =
-            context.secure_clients.as_ref().map(|clients| tokio::spawn(reload::follow(clients.tls.clone())));
+        let contexts = context.secure_clients.as_ref().map(|clients| clients.tls.clone());
+        let contexts = contexts.into_iter().chain(peer_tls.map(|tls| tls.context));
+        let following = contexts.map(|context| tokio::spawn(reload::follow(context))).collect();
         tell_ready(&context, address, secure_address, &found);
         context.config.exposure().iter().for_each(|line| warn!("{line}"));
         let starting = context.config.ensemble.is_some().then_some(starting);

@@ -21,6 +21,7 @@ use crate::failure::{ExitCode, Failure};
 use crate::net::bind::{CannotBind, Port};
 use crate::net::door::Door;
 use crate::net::tls::context::TlsContext;
+use crate::net::tls::peers::PeerTls;
 use crate::ports::client::{listener, moving};
 use crate::ports::election::{ElectionPort, ElectionPortSettings};
 use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
@@ -94,6 +95,7 @@ pub(super) async fn server_ports(
     shared: Arc<Shared>,
     files: Arc<Files>,
     (client_port, links): (watch::Sender<Option<HostPort>>, Handle),
+    tls: Option<PeerTls>,
     starting: &Starting,
 ) -> Result<EnsemblePorts, Failure> {
     let (peers, queue) = quorum::peer_queue();
@@ -114,6 +116,7 @@ pub(super) async fn server_ports(
             door: door.clone(),
             greeting_limit: Duration::from_millis(greeting_limit_ms),
             auth: ensemble.auth.clone(),
+            tls: tls.clone(),
             links,
         },
         shared,
@@ -133,6 +136,7 @@ pub(super) async fn server_ports(
             multi_address: ensemble.settings.multi_address,
             door,
             auth: ensemble.auth.clone(),
+            tls,
         },
         peers.small_inputs(),
     )

@@ -227,4 +227,10 @@ fn a_server_that_anybody_reaches_says_so_unless_all_show_who_they_are() {
     let more = "server.1=10.0.0.1:33311:33321\nquorum.auth.learnerRequireSasl=true\n";
     assert_eq!(exposed(secured_member(more)), ["servers"]);
     assert_eq!(exposed(secured_member(&format!("{more}quorum.auth.serverRequireSasl=true"))), [""; 0]);
+    let stores = "ssl.quorum.keyStore.location=/k.pem\nssl.quorum.trustStore.location=/t.pem\nsslQuorum=true\n";
+    let more = "server.1=10.0.0.1:33311:33321\n";
+    assert_eq!(exposed(member(&format!("{more}{stores}"))), [""; 0]);
+    for more_open in ["portUnification=true", "ssl.quorum.clientAuth=want"] {
+        assert_eq!(exposed(member(&format!("{more}{stores}{more_open}"))), ["servers"], "{more_open}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::tls::{ClientAuth, ClientTls, Store, Tls};
+use crate::config::tls::{ClientAuth, ClientTls, QuorumTls, Store, Tls};
 use crate::net::tls::{Protocol, StoreType};
 
 /// What is said of TLS.
@@ -54,6 +54,7 @@ fn with_the_least_of_settings_the_rest_is_as_in_the_original_but_for_versions_an
             revocation_lists: None,
             detection_limit: Duration::from_secs(5),
             reloads: true,
+            resumes: true,
             prefix: "ssl.",
         },
         port: Some(2281),
@@ -186,4 +187,56 @@ fn the_plain_port_takes_both_where_the_factory_or_a_key_store_says_so() {
     let error =
         config("client.portUnification=true\nserverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory");
     assert!(error.unwrap_err().fault().problem.starts_with("Keystore is required"));
+}
+
+/// The least that members with TLS need.
+pub(super) const QUORUM_TLS: &str =
+    "ssl.quorum.keyStore.location=/tls/key.pem\nssl.quorum.trustStore.location=/tls/trust.pem\n";
+
+fn quorum_tls(more: &str) -> Option<QuorumTls> {
+    member(&format!("{QUORUM_TLS}{more}")).load().unwrap().0.quorum_tls
+}
+
+#[test]
+fn members_speak_tls_by_the_two_keys_of_the_three_rounds() {
+    assert_eq!(quorum_tls(""), None);
+    for (keys, dials, takes_plain) in [
+        ("portUnification=true", false, true),
+        ("portUnification=true\nsslQuorum=true", true, true),
+        ("sslQuorum=true", true, false),
+    ] {
+        let found = quorum_tls(keys).unwrap();
+        assert_eq!((found.dials, found.takes_plain), (dials, takes_plain), "{keys}");
+    }
+    let found = quorum_tls("sslQuorum=true").unwrap().tls;
+    assert!(found.verifies_servers && found.verifies_clients && found.looks_up_names, "as the original documents");
+    assert_eq!((found.client_auth, found.detection_limit), (ClientAuth::Need, Duration::from_secs(5)));
+    assert!(found.reloads && !found.resumes);
+    let other = "sslQuorum=true\nssl.quorum.hostnameVerification=false\nssl.quorum.handshakeDetectionTimeoutMillis=100\n\
+                 ssl.quorum.crl=true\nsslQuorumReloadCertFiles=false\nssl.hostnameVerification=true";
+    let found = quorum_tls(other).unwrap().tls;
+    assert!(!found.verifies_servers && !found.verifies_clients && found.checks_revocation && !found.reloads);
+    assert_eq!(found.detection_limit, Duration::from_millis(100));
+    // Who is alone has nobody to speak with.
+    assert_eq!(standalone(&format!("{QUORUM_TLS}sslQuorum=true")).load().unwrap().0.quorum_tls, None);
+}
+
+#[test]
+fn members_need_both_stores_whatever_is_asked_of_those_who_connect() {
+    for (lines, key) in [
+        ("sslQuorum=true", "ssl.quorum.keyStore.location"),
+        ("portUnification=true", "ssl.quorum.keyStore.location"),
+        ("sslQuorum=true\nssl.quorum.keyStore.location=/k.pem", "ssl.quorum.trustStore.location"),
+        (
+            "sslQuorum=true\nssl.quorum.clientAuth=none\nssl.quorum.keyStore.location=/k.pem",
+            "ssl.quorum.trustStore.location",
+        ),
+    ] {
+        let error = member(lines).load().unwrap_err().to_string();
+        assert!(error.contains(key), "{lines}: {error}");
+    }
+    for lines in ["ssl.quorum.ocsp=true", "ssl.quorum.context.supplier.class=com.example.Mine"] {
+        let error = member(&format!("{QUORUM_TLS}sslQuorum=true\n{lines}")).load().unwrap_err();
+        assert!(matches!(error, ConfigError::Unsupported(_)), "{lines}: {error}");
+    }
 }

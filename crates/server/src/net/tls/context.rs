@@ -4,21 +4,23 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::{ClientConfig, ServerConfig};
 
 use super::certificate::Facts;
 use super::store::{self, KeyEntry};
 use super::suites;
-use super::trust::{Clients, Servers, Trust};
+use super::trust::{Clients, Dialled, Servers, Trust};
 use crate::config::{ClientAuth, Store, Tls};
 
 /// No honest store is larger. Lists of revoked certificates may be long.
@@ -32,12 +34,29 @@ pub(crate) struct Loaded {
     /// For those who connect here.
     pub server: Arc<ServerConfig>,
     /// For servers that are dialled; none where nobody is trusted.
-    #[expect(dead_code, reason = "connections between members come next")]
-    pub client: Option<Arc<ClientConfig>>,
+    client: Option<Dialing>,
     /// Of this server's own certificate.
     pub own: Facts,
     /// The files as they were.
     pub files: Vec<Identity>,
+}
+
+/// What servers are dialled with.
+struct Dialing {
+    config: ClientConfig,
+    trust: Arc<Trust>,
+    verifies_host: bool,
+}
+
+impl Loaded {
+    /// What a server is dialled with as `host` at this address; none where nobody is trusted.
+    pub fn for_dialing(&self, host: &str, address: IpAddr) -> Option<ClientConfig> {
+        let Dialing { config, trust, verifies_host } = self.client.as_ref()?;
+        let mut config = config.clone();
+        let dialled = verifies_host.then(|| Dialled { host: host.to_owned(), address });
+        config.dangerous().set_certificate_verifier(Arc::new(Servers { trust: trust.clone(), dialled }));
+        Some(config)
+    }
 }
 
 impl std::fmt::Debug for Loaded {
@@ -153,17 +172,25 @@ fn load(settings: &Tls) -> Result<Loaded, LoadError> {
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain.clone(), key.clone_key())
         .map_err(mismatch)?;
-    server.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
+    if settings.resumes {
+        server.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
+    } else {
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        // A ticket that nobody reads would make the system answer the end of a short connection with a reset.
+        server.send_tls13_tickets = 0;
+    }
 
     let client = match trust {
         None => None,
         Some(trust) => {
-            let verifier: Arc<dyn ServerCertVerifier> =
-                Arc::new(Servers { trust, verifies_host: settings.verifies_servers });
+            let verifier: Arc<dyn ServerCertVerifier> = Arc::new(Servers { trust: trust.clone(), dialled: None });
             let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&versions);
             let builder = builder.map_err(|error| key_fault(error.to_string()))?;
             let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-            Some(Arc::new(builder.with_client_auth_cert(chain, key).map_err(mismatch)?))
+            let mut config = builder.with_client_auth_cert(chain, key).map_err(mismatch)?;
+            // A server that is resumed shows no certificate, and so none that has expired or been revoked meanwhile.
+            config.resumption = Resumption::disabled();
+            Some(Dialing { config, trust, verifies_host: settings.verifies_servers })
         }
     };
     Ok(Loaded { server: Arc::new(server), client, own, files })

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 use super::certificate::{Facts, printable};
+use crate::logging::Cause;
 
 tokio::task_local! {
     /// The certificate that the handshake of this task looks at, for a message.
@@ -57,11 +58,7 @@ impl fmt::Display for Shown {
 pub(crate) enum Failure {
     /// The peer, or what it sent, was refused, or refused this server.
     #[error("{why}")]
-    Refused {
-        /// For the limit of lines in the log: those of one kind do not hide those of another.
-        kind: &'static str,
-        why: String,
-    },
+    Refused { kind: Kind, why: String },
     #[error("the handshake was not over within {0:?}")]
     TooSlow(Duration),
     #[error(
@@ -70,6 +67,49 @@ pub(crate) enum Failure {
     Gone,
     #[error("{0}")]
     Io(io::Error),
+}
+
+/// For the limit of lines in the log: failures of one kind do not hide those of another, nor those of clients those of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The peer showed no certificate.
+    NoCertificate,
+    /// This end refused the certificate of the peer.
+    Certificate,
+    /// The peer refused this end.
+    Alert,
+    /// What was sent is no TLS.
+    NoTls,
+    /// Another reason of this end.
+    Other,
+    TooSlow,
+    BrokenOff,
+}
+
+impl Kind {
+    pub fn of_clients(self) -> Cause {
+        Cause::Named(match self {
+            Kind::NoCertificate => "handshakes without a certificate",
+            Kind::Certificate => "certificates that were refused",
+            Kind::Alert => "clients that refused this server",
+            Kind::NoTls => "connections that were no TLS",
+            Kind::Other => "handshakes that were refused",
+            Kind::TooSlow => "handshakes that took too long",
+            Kind::BrokenOff => "handshakes that were broken off",
+        })
+    }
+
+    pub fn of_servers(self) -> Cause {
+        Cause::Named(match self {
+            Kind::NoCertificate => "handshakes of servers without a certificate",
+            Kind::Certificate => "certificates of servers that were refused",
+            Kind::Alert => "servers that refused this one",
+            Kind::NoTls => "connections on the ports between servers that were no TLS",
+            Kind::Other => "handshakes of servers that were refused",
+            Kind::TooSlow => "handshakes of servers that took too long",
+            Kind::BrokenOff => "handshakes of servers that were broken off",
+        })
+    }
 }
 
 /// What keys of the configuration begin with, and what the peer is called.
@@ -91,18 +131,23 @@ impl Failure {
         };
         Failure::Refused { kind: kind(cause), why: explain(cause, shown.as_deref(), wording) }
     }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Failure::Refused { kind, .. } => *kind,
+            Failure::TooSlow(_) => Kind::TooSlow,
+            Failure::Gone | Failure::Io(_) => Kind::BrokenOff,
+        }
+    }
 }
 
-/// Of certificates that this end refused.
-pub(super) const CERTIFICATES: &str = "certificates that were refused";
-
-fn kind(error: &Error) -> &'static str {
+fn kind(error: &Error) -> Kind {
     match error {
-        Error::NoCertificatesPresented => "handshakes without a certificate",
-        Error::InvalidCertificate(_) => CERTIFICATES,
-        Error::AlertReceived(_) => "peers that refused this server",
-        Error::InvalidMessage(_) => "connections that were no TLS",
-        _ => "handshakes that were refused",
+        Error::NoCertificatesPresented => Kind::NoCertificate,
+        Error::InvalidCertificate(_) => Kind::Certificate,
+        Error::AlertReceived(_) => Kind::Alert,
+        Error::InvalidMessage(_) => Kind::NoTls,
+        _ => Kind::Other,
     }
 }
 

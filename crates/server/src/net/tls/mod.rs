@@ -10,6 +10,7 @@
 //! - `context.rs`: all of this as the files say now, and again when they change
 //! - `reload.rs`: when they do
 //! - `handshake.rs`: from a connection to an encrypted one; which of the two a stranger begins
+//! - `peers.rs`: which of that members of an ensemble do with each other
 //! - `records.rs`: an encrypted connection of a client
 //! - `failure.rs`: why that did not work, and what to do
 //!
@@ -19,6 +20,7 @@ pub(crate) mod certificate;
 pub(crate) mod context;
 pub(crate) mod failure;
 pub(crate) mod handshake;
+pub(crate) mod peers;
 pub(crate) mod records;
 pub(crate) mod reload;
 pub mod store;

@@ -7,6 +7,7 @@
 //! Counterpart in the original: Java's PKIX trust manager, and `ZKTrustManager` around it. The names of hosts are compared in `handshake.rs`
 //! and here, where a server is dialled.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -202,8 +203,17 @@ impl ClientCertVerifier for Clients {
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub trust: Arc<Trust>,
-    /// Whether the certificate must be for the host that was dialled.
-    pub verifies_host: bool,
+    /// The server that the certificate must be for; none where that does not matter.
+    pub dialled: Option<Dialled>,
+}
+
+/// A server that was dialled.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    /// As it is configured: a name or an address.
+    pub host: String,
+    /// Where the host was found.
+    pub address: IpAddr,
 }
 
 impl ServerCertVerifier for Servers {
@@ -217,9 +227,10 @@ impl ServerCertVerifier for Servers {
     ) -> Result<ServerCertVerified, Error> {
         note_shown(end_entity);
         self.trust.check(end_entity, intermediates, now, PeerIs::Server)?;
-        if self.verifies_host {
+        if let Some(Dialled { host, address }) = &self.dialled {
             let facts = Facts::of(end_entity).ok_or(CertificateError::BadEncoding)?;
-            if !facts.hosts.has(&server_name.to_str()) {
+            // As in the original, a certificate for the address is one for the host that was found there.
+            if !facts.hosts.has(host) && !facts.hosts.has_address(*address) {
                 let presented = vec![facts.hosts.written()];
                 let expected = server_name.to_owned();
                 return Err(CertificateError::NotValidForNameContext { expected, presented }.into());

@@ -14,12 +14,12 @@ use tokio::sync::watch;
 
 use crate::config::{Access, ClientTls};
 use crate::context::Context;
-use crate::logging::{Cause, PER_MINUTE, limited};
+use crate::logging::{PER_MINUTE, limited};
 use crate::net::linger::linger;
 use crate::net::stream::Stream;
 use crate::net::tls::context::TlsContext;
 use crate::net::tls::failure::{Failure, Wording};
-use crate::net::tls::handshake::{self, Places, Shown};
+use crate::net::tls::handshake::{self, Peer, Places, Shown};
 use crate::net::tls::records::FrameRecords;
 
 /// Handshakes under way at a time where nothing else is configured: each holds some ten kilobytes, and the work of one is a millisecond or two.
@@ -123,7 +123,7 @@ async fn receive(
         return None;
     };
     let limit = Duration::from_millis(u64::from(context.config.client.sessionless_connection_timeout_ms));
-    match handshake::accept(&clients.tls, stream, peer, limit, WORDING).await {
+    match handshake::accept(&clients.tls, stream, &Peer::at(peer), limit, WORDING).await {
         Ok((stream, shown)) => Some(Begun::Secure(Box::new(FrameRecords::new(stream)), shown)),
         Err(failure) => {
             statistics.tls_handshakes_failed.fetch_add(1, Relaxed);
@@ -142,10 +142,5 @@ pub(crate) fn identities(access: &Access, shown: &Shown) -> Vec<Id> {
 }
 
 fn tell(peer: SocketAddr, failure: &Failure) {
-    let kind = match failure {
-        Failure::Refused { kind, .. } => kind,
-        Failure::TooSlow(_) => "handshakes that took too long",
-        Failure::Gone | Failure::Io(_) => "handshakes that were broken off",
-    };
-    limited!(warn, Cause::Named(kind), PER_MINUTE; "no connection with the client {peer}: {failure}");
+    limited!(warn, failure.kind().of_clients(), PER_MINUTE; "no connection with the client {peer}: {failure}");
 }

@@ -16,11 +16,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::logging::{Cause, limited};
+use crate::logging::{Cause, PER_MINUTE, limited};
 use crate::net::accept::Acceptor;
 use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::linger::linger;
-use crate::net::stream::{self, KeepAlive, Stream};
+use crate::net::stream::{self, KeepAlive, PeerStream, Stream};
+use crate::net::tls::peers;
 
 use super::Shared;
 use super::hints::hints;
@@ -164,7 +165,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// Learns who connected. Returns a connection that is refused and still to be closed.
-async fn greet(shared: &Arc<Shared>, stream: Stream, peer: SocketAddr) -> Option<Stream> {
+async fn greet(shared: &Arc<Shared>, stream: Stream, peer: SocketAddr) -> Option<PeerStream> {
     if let Err(error) = stream::configure(&stream, KeepAlive::Soon(shared.connect_timeout)) {
         debug!(%peer, %error, "election connection lost before it began");
         return None;
@@ -172,8 +173,17 @@ async fn greet(shared: &Arc<Shared>, stream: Stream, peer: SocketAddr) -> Option
     let stranger = |why: &str| limited!(warn, STRANGERS, 1; "closes an election connection from {peer}: {why}");
     if !shared.door.admits(peer.ip()).await {
         stranger("it is no member's address, and quorum.membersOnly=true");
-        return Some(stream);
+        return Some(PeerStream::Plain(stream));
     }
+    let names = shared.door.hosts();
+    let stream = match peers::receive(shared.tls.as_ref(), stream, peer, names, shared.handshake_timeout).await {
+        Ok(stream) => stream,
+        Err(failure) => {
+            let cause = failure.kind().of_servers();
+            limited!(warn, cause, PER_MINUTE; "closed an election connection from {peer}: {failure}");
+            return None;
+        }
+    };
     let mut link = Link::new(stream);
     let message = match timeout(shared.handshake_timeout, link.reader.initial_message()).await {
         Ok(Ok(message)) => message,

@@ -38,6 +38,7 @@ use crate::net::descriptors;
 use crate::net::door::Door;
 use crate::net::linger::Farewells;
 use crate::net::seats::Seats;
+use crate::net::tls::peers::PeerTls;
 use crate::observe::absence::{self, Contact};
 use listener::{Listeners, MAX_UNKNOWN, MAX_UNKNOWN_PER_ADDRESS};
 use peer::{Mailbox, Peer};
@@ -63,6 +64,8 @@ pub(crate) struct ElectionPortSettings {
     pub multi_address: bool,
     pub door: Arc<Door>,
     pub auth: QuorumAuth,
+    /// How members speak TLS; none where they do not.
+    pub tls: Option<PeerTls>,
 }
 
 /// The port while it is open. Dropped, it closes a moment later; [`ElectionPort::stop`] waits for that.
@@ -94,6 +97,7 @@ impl ElectionPort {
             farewells: Farewells::new(descriptors::room_for_farewells_of_servers()),
             door: settings.door,
             auth: settings.auth,
+            tls: settings.tls,
             contacts: Mutex::default(),
             state: Mutex::new(State { directory, peers: BTreeMap::new(), tasks: JoinSet::new(), is_closed: false }),
         });
@@ -221,6 +225,7 @@ struct Shared {
     contacts: Mutex<BTreeMap<ServerId, Contact>>,
     door: Arc<Door>,
     auth: QuorumAuth,
+    tls: Option<PeerTls>,
     state: Mutex<State>,
 }
 

@@ -16,6 +16,7 @@ use rookeeper_proto::ServerId;
 use rookeeper_proto::election::{InitialMessage, Notification};
 use rookeeper_replica::Input;
 use rookeeper_zab::HostPort;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
@@ -24,7 +25,9 @@ use super::Shared;
 use super::wire::{self, FrameReader, FrameWriter, Link, Received};
 use crate::auth::between_servers::QuorumAuth;
 use crate::logging::limited;
-use crate::net::stream::{self, KeepAlive};
+use crate::net::stream::{self, KeepAlive, PeerStream};
+use crate::net::tls::context::TlsContext;
+use crate::net::tls::peers::PeerTls;
 use crate::net::{dial, proof};
 use crate::observe::absence::Contact;
 
@@ -43,6 +46,9 @@ const CROSSING: Duration = Duration::from_millis(250);
 
 /// How long after the end of a connection another one from elsewhere is strange. A machine that got another address takes longer.
 const TWINS: Duration = Duration::from_secs(10);
+
+/// How long the end of an encrypted connection may take that is no longer wanted.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The messages of other tasks to a peer's task.
 #[derive(Debug, Default)]
@@ -198,7 +204,12 @@ impl Peer {
                     if std::mem::take(&mut self.is_waiting_for_call) && self.link.is_none() {
                         debug!("server {} did not call back", self.server);
                         let mine = self.shared.own_addresses();
-                        self.seen(Contact::Failed(format!("was asked to call back at {mine}, and has not")));
+                        // With TLS 1.3 a refusal of names that had to be looked up comes too late to be told.
+                        let why = match PeerTls::for_dialing(self.shared.tls.as_ref()) {
+                            Some(_) => "; its own log says whether it refused the certificate of this server",
+                            None => "",
+                        };
+                        self.seen(Contact::Failed(format!("was asked to call back at {mine}, and has not{why}")));
                         self.tell_down().await;
                     }
                 }
@@ -248,8 +259,8 @@ impl Peer {
         }
         let (introduction, limit) = (self.shared.introduction(), self.shared.connect_timeout);
         let keeps = self.shared.me > self.server;
-        let auth = self.shared.auth.clone();
-        self.dialing = Some(Box::pin(connect(addresses, introduction, limit, keeps, auth)));
+        let (auth, tls) = (self.shared.auth.clone(), PeerTls::for_dialing(self.shared.tls.as_ref()));
+        self.dialing = Some(Box::pin(connect(addresses, introduction, limit, keeps, (auth, tls))));
     }
 
     async fn read_mail(&mut self) {
@@ -461,12 +472,12 @@ async fn connect(
     introduction: InitialMessage,
     limit: Duration,
     keeps: bool,
-    auth: QuorumAuth,
+    (auth, tls): (QuorumAuth, Option<Arc<TlsContext>>),
 ) -> Result<Dialed, String> {
-    let mut stream = dial::connect(addresses, limit).await?;
+    let mut stream = dial::connect(addresses, limit, tls.as_ref()).await?;
     let introduce = async {
-        let address = stream.peer_addr()?;
-        stream::configure(&stream, KeepAlive::Soon(limit))?;
+        let address = stream.tcp().peer_addr()?;
+        stream::configure(stream.tcp(), KeepAlive::Soon(limit))?;
         wire::introduce(&mut stream, &introduction).await?;
         Ok(address)
     };
@@ -479,5 +490,26 @@ async fn connect(
         Ok(result) => result.map_err(|why| format!("{address}: {why}"))?,
         Err(_) => return Err(format!("{address}: SASL is not over within {} ms", limit.as_millis())),
     }
-    Ok(if keeps { Dialed::Connected(Link::new(stream), address) } else { Dialed::Announced })
+    if keeps {
+        return Ok(Dialed::Connected(Link::new(stream), address));
+    }
+    if matches!(stream, PeerStream::Secure(_)) {
+        heard_out(stream).await.map_err(|why| format!("{address}: {why}"))?;
+    }
+    Ok(Dialed::Announced)
+}
+
+/// Closes an encrypted connection that has said what was to be said. The other end looks at this server's certificate only now, and may refuse it;
+/// and where a rest of the handshake is not read, the system takes back what was sent.
+async fn heard_out(mut stream: PeerStream) -> Result<(), String> {
+    let refusal = async {
+        stream.shutdown().await?;
+        let mut rest = [0; 512];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    match timeout(FAREWELL, refusal).await {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.to_string()),
+        Ok(Ok(()) | Err(_)) | Err(_) => Ok(()),
+    }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::auth::between_servers::QuorumAuth;
 use crate::net::proof;
-use crate::net::stream::{self, Reading, Stream, Writing};
+use crate::net::stream::{self, PeerStream, Reading, Writing};
 
 /// Asked for from the socket at once.
 const READ_BYTES: usize = 4 << 10;
@@ -25,7 +25,7 @@ pub(super) struct Link {
 
 impl Link {
     /// The connection as a whole, for its end.
-    pub fn into_stream(self) -> Option<Stream> {
+    pub fn into_stream(self) -> Option<PeerStream> {
         stream::whole(self.reader.half, self.writer.half)
     }
 
@@ -36,20 +36,21 @@ impl Link {
         proof::demand(auth, limit, half, &mut self.writer.half, buffer).await
     }
 
-    pub fn new(stream: Stream) -> Link {
+    pub fn new(stream: PeerStream) -> Link {
         let (reader, writer) = stream::split(stream);
         Link {
             reader: FrameReader { half: reader, buffer: Vec::new() },
-            writer: FrameWriter { half: writer, frame: Vec::new(), sent: 0 },
+            writer: FrameWriter { half: writer, frame: Vec::new(), sent: 0, is_flushed: true },
         }
     }
 }
 
 /// The whole message in one write: the original reads it with one read.
-pub(super) async fn introduce(stream: &mut Stream, message: &InitialMessage) -> io::Result<()> {
+pub(super) async fn introduce(stream: &mut PeerStream, message: &InitialMessage) -> io::Result<()> {
     let mut bytes = Vec::new();
     message.append(&mut bytes);
-    stream.write_all(&bytes).await
+    stream.write_all(&bytes).await?;
+    stream.flush().await
 }
 
 /// The content of a frame.
@@ -120,12 +121,14 @@ pub(super) struct FrameWriter {
     half: Writing,
     frame: Vec<u8>,
     sent: usize,
+    /// Whether what was written has left an encrypted connection, too.
+    is_flushed: bool,
 }
 
 impl FrameWriter {
     /// Whether nothing is left to send.
     pub fn is_idle(&self) -> bool {
-        self.sent == self.frame.len()
+        self.sent == self.frame.len() && self.is_flushed
     }
 
     /// Makes this the frame to send; the one before must be out.
@@ -137,13 +140,16 @@ impl FrameWriter {
         let length = (self.frame.len() - 4) as u32;
         self.frame[..4].copy_from_slice(&length.to_be_bytes());
         self.sent = 0;
+        self.is_flushed = false;
     }
 
     /// Returns when the frame is handed over to the system.
     pub async fn flush(&mut self) -> io::Result<()> {
-        while !self.is_idle() {
+        while self.sent < self.frame.len() {
             self.sent += self.half.write(&self.frame[self.sent..]).await?;
         }
+        self.half.flush().await?;
+        self.is_flushed = true;
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ use super::packets::{PacketReader, ReadError};
 use crate::auth::between_servers::QuorumAuth;
 use crate::logging::limited;
 use crate::net::stream::{self, KeepAlive};
+use crate::net::tls::peers::PeerTls;
 use crate::net::{dial, proof};
 use crate::seed::secret_seed;
 
@@ -39,6 +40,7 @@ pub(super) struct LeaderContext {
     pub inputs: PeerInputs,
     pub connect_timeout: Duration,
     pub auth: QuorumAuth,
+    pub tls: Option<PeerTls>,
 }
 
 /// Which connection the replica wants.
@@ -107,10 +109,11 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
 
 async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
     let link = wanted.link;
-    let connected = dial::connect(wanted.addresses, context.connect_timeout).await;
+    let tls = PeerTls::for_dialing(context.tls.as_ref());
+    let connected = dial::connect(wanted.addresses, context.connect_timeout, tls.as_ref()).await;
     let mut stream = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
-    stream::configure(&stream, KeepAlive::BySystem)?;
-    debug!(peer = ?stream.peer_addr(), "connection {link} to the leader, server {}", wanted.server);
+    stream::configure(stream.tcp(), KeepAlive::BySystem)?;
+    debug!(peer = ?stream.tcp().peer_addr(), "connection {link} to the leader, server {}", wanted.server);
     prove(context, wanted.server, &mut stream).await?;
     let (reader, writer) = stream::split(stream);
     jobs.connected(stream::socket(&writer));

@@ -51,6 +51,18 @@ pub(super) struct LearnerContext {
     pub auth: QuorumAuth,
 }
 
+impl LearnerContext {
+    /// Whether somebody at this address may speak at all. Who may not is told of.
+    pub async fn admits(&self, peer: SocketAddr) -> bool {
+        let is_admitted = self.door.admits(peer.ip()).await;
+        if !is_admitted {
+            let why = "it is no member's address, and quorum.membersOnly=true";
+            limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the quorum port: {why}");
+        }
+        is_admitted
+    }
+}
+
 /// Why the replica's side ends a link.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -112,9 +124,6 @@ pub(super) async fn greeting(
         limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the quorum port: {why}");
         None
     };
-    if !context.door.admits(peer.ip()).await {
-        return stranger(&"it is no member's address, and quorum.membersOnly=true");
-    }
     let mut packets = PacketReader::default();
     let mut before = Vec::new();
     let proved = {
@@ -252,7 +261,10 @@ async fn write(
                 let portions = streams::snapshot(context.shared.clone());
                 send(context, name, &mut stream, portions, Stream::Snapshot).await?;
             }
-            Job::Bytes(bytes) => stream.write_all(&bytes).await?,
+            Job::Bytes(bytes) => {
+                stream.write_all(&bytes).await?;
+                stream.flush().await?;
+            }
         }
     }
 }
@@ -281,6 +293,7 @@ async fn send(
             context.inputs.send(Input::StreamProgressed { link }).await?;
         }
     }
+    stream.flush().await?;
     let took_ms = begin.elapsed().as_millis();
     match what {
         Stream::Log { after, before } => info!(

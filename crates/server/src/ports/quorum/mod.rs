@@ -40,12 +40,13 @@ use self::learner_link::{LearnerContext, Stop};
 use self::outgoing::{Job, JobQueue, Overflow};
 use crate::auth::between_servers::QuorumAuth;
 use crate::failure::Failure;
-use crate::logging::Cause;
+use crate::logging::{Cause, PER_MINUTE, limited};
 use crate::net::bind::Place;
 use crate::net::door::Door;
 use crate::net::linger::linger;
 use crate::net::seats::Seat;
 use crate::net::stream::{self, Stream};
+use crate::net::tls::peers::{self, PeerTls};
 
 pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};
 
@@ -69,6 +70,8 @@ pub(crate) struct QuorumPortSettings {
     pub greeting_limit: Duration,
     /// What servers prove to each other before they speak.
     pub auth: QuorumAuth,
+    /// How members speak TLS; none where they do not.
+    pub tls: Option<PeerTls>,
     /// Where links are served once it is known that they are such: the replica's thread.
     pub links: Handle,
 }
@@ -95,6 +98,7 @@ pub(crate) struct QuorumPort {
 #[derive(Debug)]
 struct Learners {
     context: LearnerContext,
+    tls: Option<PeerTls>,
     links: Mutex<HashMap<LinkId, LearnerHandle>>,
     next_link: AtomicU64,
     /// The replica's thread.
@@ -133,12 +137,14 @@ impl QuorumPort {
             door,
             greeting_limit,
             auth,
+            tls,
             links,
         } = settings;
-        let leader = Arc::new(LeaderContext { inputs: inputs.clone(), connect_timeout, auth: auth.clone() });
+        let leader =
+            Arc::new(LeaderContext { inputs: inputs.clone(), connect_timeout, auth: auth.clone(), tls: tls.clone() });
         let context = LearnerContext { inputs, shared, files, max_packet_bytes, door, greeting_limit, auth };
         let learners =
-            Arc::new(Learners { context, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });
+            Arc::new(Learners { context, tls, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });
         let places = Place::of_server(&addresses_of(&memberships, me), listen_on_all);
         let (places, wanted) = watch::channel(places);
         let accepting = learners.clone();
@@ -309,13 +315,25 @@ impl LinkView {
 }
 
 impl Learners {
-    fn serve(self: Arc<Learners>, mut stream: Stream, peer: SocketAddr, seat: Seat) {
+    fn serve(self: Arc<Learners>, stream: Stream, peer: SocketAddr, seat: Seat) {
         tokio::spawn(async move {
+            if !self.context.admits(peer).await {
+                return linger(stream).await;
+            }
+            let (names, limit) = (self.context.door.hosts(), self.context.greeting_limit);
+            let mut stream = match peers::receive(self.tls.as_ref(), stream, peer, names, limit).await {
+                Ok(stream) => stream,
+                Err(failure) => {
+                    let cause = failure.kind().of_servers();
+                    limited!(warn, cause, PER_MINUTE; "closed a connection of {peer} to the quorum port: {failure}");
+                    return;
+                }
+            };
             // The replica never hears of those who do not begin as a learner does, and its thread does not read what they send.
             let Some(greeting) = learner_link::greeting(&self.context, peer, &mut stream).await else {
                 return linger(stream).await;
             };
-            let Ok(detached) = stream::detach(stream) else { return };
+            let Ok(detached) = stream::detach_peer(stream) else { return };
             self.serving.clone().spawn(async move {
                 let Ok(stream) = detached.attach() else { return };
                 let (reader, writer) = stream::split(stream);

@@ -147,9 +147,9 @@ impl JobQueue {
 impl Jobs {
     /// From now on the replica's thread may send to this socket while nothing waits for the link's task. The socket is closed with the last of the
     /// two that hold it, so the task drops this where the link ends.
-    pub fn connected(&self, socket: BorrowedFd<'_>) {
+    pub fn connected(&self, socket: Option<BorrowedFd<'_>>) {
         // Without a second descriptor the task sends everything.
-        *self.state.socket.lock() = socket.try_clone_to_owned().ok();
+        *self.state.socket.lock() = socket.and_then(|socket| socket.try_clone_to_owned().ok());
     }
 
     /// Sends bytes as they come and returns the next job that is something else; [`Job::End`] also where the replica is gone. The job before
@@ -168,6 +168,7 @@ impl Jobs {
                     Job::Bytes(bytes) => {
                         self.write_gathered(stream).await?;
                         stream.write_all(&bytes).await?;
+                        stream.flush().await?;
                         self.done(weight);
                     }
                     job => {
@@ -187,6 +188,7 @@ impl Jobs {
 
     async fn write_gathered(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         stream.write_all(&self.gathered).await?;
+        stream.flush().await?;
         self.done(self.gathered.len());
         self.gathered.clear();
         Ok(())
@@ -260,7 +262,7 @@ mod tests {
         // Not connected yet.
         queue.push(bytes(2, 1)).unwrap();
         queue.flush().unwrap();
-        jobs.connected(ours.as_fd());
+        jobs.connected(Some(ours.as_fd()));
         queue.push(bytes(2, 2)).unwrap();
         queue.push(Job::Snapshot).unwrap();
         queue.flush().unwrap();
@@ -293,7 +295,7 @@ mod tests {
         let (ours, mut theirs) = sockets();
         ours.set_nonblocking(true).unwrap();
         let (mut queue, mut jobs) = queue(1 << 20);
-        jobs.connected(ours.as_fd());
+        jobs.connected(Some(ours.as_fd()));
         let mut pushed = Vec::new();
         while queue.state.waiting_bytes.load(Acquire) == 0 {
             let value = pushed.len() as u8;

@@ -59,6 +59,7 @@ impl Fixture {
             door: Arc::new(Door::new(only_members, &memberships("127.0.0.1:0"))),
             greeting_limit,
             auth: Default::default(),
+            tls: None,
             links: tokio::runtime::Handle::current(),
         };
         let port = QuorumPort::open(settings, shared.clone(), files.clone(), sender).await.unwrap();
@@ -453,6 +454,7 @@ async fn the_port_follows_the_membership() {
         door: Arc::new(Door::new(false, &memberships("127.0.0.1:0"))),
         greeting_limit: LIMIT,
         auth: Default::default(),
+        tls: None,
         links: tokio::runtime::Handle::current(),
     };
     let failure = QuorumPort::open(settings, fixture.shared.clone(), fixture.files.clone(), sender).await.unwrap_err();

@@ -74,6 +74,7 @@ fn settings(me: i64, memberships: &Arc<Memberships>) -> ElectionPortSettings {
         multi_address: false,
         door: Arc::new(crate::net::door::Door::new(false, memberships)),
         auth: Default::default(),
+        tls: None,
     }
 }
 

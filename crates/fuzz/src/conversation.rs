@@ -363,7 +363,8 @@ impl Script {
                     connection.outbox.append_frames(frames, |output| output.append(&mut answer));
                 } else {
                     self.shared.submit(&connection);
-                    let read = ReadFrame { xid, op, body: body.to_vec(), identities, received_ms: self.now_ms };
+                    let read =
+                        ReadFrame { xid, op, body: body.to_vec(), identities, received_ms: self.now_ms, audited: None };
                     self.handle(Input::Read { connection, read });
                 }
                 self.receive(client);

@@ -12,6 +12,7 @@ use rookeeper_proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use rookeeper_tree::Tree;
 use rookeeper_zab::{HostPort, LinkEnd, LinkId, LinkOutput, Membership, Memberships, Record, SyncPlan};
 
+use crate::audit::{Audited, Fate};
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
 use crate::reasons::Event;
@@ -153,6 +154,8 @@ pub enum Output {
         session: SessionId,
         timeout_ms: i32,
         connection: Arc<Connection>,
+        /// Whether the session was there before.
+        resumed: bool,
     },
     SessionExpired {
         session: SessionId,
@@ -160,6 +163,16 @@ pub enum Output {
     },
     SessionClosed {
         session: SessionId,
+    },
+    /// For an audit log: what became of a client's request. Only with [`Settings::audits`](crate::Settings::audits), as the next.
+    Audited {
+        request: Arc<Audited>,
+        fate: Fate,
+    },
+    /// For an audit log: these nodes went because the session ended that they belonged to.
+    EphemeralsDeleted {
+        session: SessionId,
+        paths: Vec<Arc<str>>,
     },
     /// This server computed another digest than it predicted for the same transaction: its state can't be trusted any more.
     DigestMismatch {

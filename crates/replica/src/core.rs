@@ -18,6 +18,7 @@ use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, SessionId, Txn, TxnHeader,
 use rookeeper_tree::Tree;
 use rookeeper_zab::{History, Membership, Record};
 
+use crate::audit::{Audited, Fate};
 use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
 use crate::clients::read::{self, ReadFrame};
@@ -53,6 +54,8 @@ pub(crate) struct Reply {
     pub received_ms: MonotonicMs,
     /// The answer to a handshake is a record of its own.
     pub handshake: Option<Handshake>,
+    /// For the audit log, where there is one.
+    pub audited: Option<Arc<Audited>>,
 }
 
 /// The answer to a handshake that waits for the transaction of its session.
@@ -198,6 +201,7 @@ impl Core {
         }
         for (reply, reads) in waiting {
             let Some(reply) = reply else { continue };
+            self.audit(reply.audited.as_ref(), Fate::Unknown);
             for _ in 0..=reads.len() {
                 self.shared.settle(&reply.connection);
             }
@@ -267,6 +271,7 @@ impl Core {
         let shared = self.shared.clone();
         let tree = shared.tree();
         shared.serve_deferred_to(&reply.connection);
+        self.audit(reply.audited.as_ref(), Fate::Failed);
         let header = ReplyHeader { xid: reply.xid, zxid: tree.last_zxid(), err: code.number() };
         reply.connection.outbox.append(|output| frame::append_reply::<()>(output, header, None));
         let latency_ms = (now.monotonic_ms - reply.received_ms).max(0);

@@ -11,6 +11,7 @@ use rookeeper_zab::{LinkEnd, LinkId, SyncPlan};
 use crate::clients::connection::Connection;
 use crate::clients::requests::{ClientInput, Write};
 use crate::contract::{Input, Stored};
+use crate::core::Core;
 
 /// An [`Input`], by its sender.
 #[derive(Debug)]
@@ -54,11 +55,12 @@ pub(crate) enum LeaderInput {
     Gone { why: LinkEnd },
 }
 
-pub(crate) fn sort(input: Input) -> Sorted {
+pub(crate) fn sort(core: &Core, input: Input) -> Sorted {
     match input {
         Input::Connect { connection, request } => Sorted::Connect(connection, request),
         Input::Write { connection, xid, op, request, body, identities } => {
-            Sorted::Client(ClientInput::Write(Write { connection, xid, op, request, body, identities }))
+            let audited = core.audited(&connection, &identities, op, request.as_ref());
+            Sorted::Client(ClientInput::Write(Write { connection, xid, op, request, body, identities, audited }))
         }
         Input::Read { connection, read } => Sorted::Client(ClientInput::Read { connection, read }),
         Input::Disconnected { connection } => Sorted::Client(ClientInput::Disconnected { connection }),

@@ -28,8 +28,10 @@
 //!   has a session, and when it ends; [`read`]: reads, which do not pass the replica while their session has nothing on its way;
 //!   [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share; [`conversation`], [`budget`], `relief.rs`:
 //!   when a client is read, heard and cut, and what clients together make a server hold
+//! - [`audit`]: what an audit log is told of requests
 //! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`time`], [`pulse`], [`digest_log`]
 
+pub mod audit;
 pub mod contract;
 pub mod digest_log;
 pub mod found_membership;
@@ -53,6 +55,7 @@ mod write;
 
 pub use clients::{budget, connection, conversation, long_read, outbox, read, session, shared};
 
+pub use audit::{Audited, Fate, Operation};
 pub use budget::Budget;
 pub use check::Broken;
 pub use clients::relief::Relief;

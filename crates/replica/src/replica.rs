@@ -62,7 +62,8 @@ impl Replica {
 
     /// Takes one event in. Never blocks.
     pub fn handle(&mut self, now: Time, input: Input) {
-        let (core, input) = (&mut self.core, inputs::sort(input));
+        let input = inputs::sort(&self.core, input);
+        let core = &mut self.core;
         match &mut self.state {
             State::Standalone(standalone) => standalone.handle(core, now, input),
             State::Ensemble(ensemble) => ensemble.handle(core, now, input),

@@ -29,6 +29,8 @@ pub struct Settings {
     pub digests: bool,
     /// Without it `reconfig` is refused as disabled.
     pub reconfig: bool,
+    /// With it the fate of every request for a change is told, and each ephemeral node that goes with its session: outputs for an audit log.
+    pub audits: bool,
     /// A multiRead whose answer grows beyond this is refused: a small request can name a large node many times.
     pub max_multi_read_bytes: usize,
     /// The longest record of a transaction, in bytes. The original refuses to read a longer one, from its log and from its leader: it
@@ -68,6 +70,7 @@ impl Default for Settings {
             eager_acl_check: false,
             digests: true,
             reconfig: false,
+            audits: false,
             max_multi_read_bytes: 4 << 20,
             max_record_bytes: 2 * DEFAULT_MAX_BUFFER_BYTES,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,

@@ -1,14 +1,17 @@
 //! The parts that all connections of this server share.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64};
 
 use parking_lot::Mutex;
+use rookeeper_proto::SessionId;
 use rookeeper_proto::connect::ConnectRequest;
-use rookeeper_replica::{Connection, Input, Serving, Shared};
+use rookeeper_replica::{Connection, Identities, Input, Serving, Shared};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::descriptors;
@@ -30,6 +33,8 @@ pub(crate) struct Context {
     pub client_port: AtomicU16,
     /// What clients that speak TLS are received with; none where no port for clients does.
     pub secure_clients: Option<SecureClients>,
+    /// Where it is told who changed what; none where it is not.
+    pub audit: Option<Audit>,
     /// The number that `gtmk` and `stmk` show and set. Nothing traces by it.
     pub trace_mask: AtomicI64,
     /// Figures of the log and the snapshots.
@@ -63,6 +68,7 @@ impl Context {
             inputs,
             client_port: AtomicU16::new(client_port),
             secure_clients: None,
+            audit: None,
             trace_mask: AtomicI64::new(crate::config::DEFAULT_TRACE_MASK),
             figures,
             next_connection: AtomicU64::new(1),
@@ -97,6 +103,14 @@ impl Context {
             self.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
         }
         admitted
+    }
+
+    /// Tells the audit log of a client that did not show who it is.
+    pub fn audit_refusal(&self, session: SessionId, client: SocketAddr, identities: Option<&Identities>) {
+        if let Some(audit) = &self.audit {
+            let (client, identities) = (client.ip().to_canonical(), identities.cloned());
+            audit.tell(Event::NotAuthenticated { session, client, identities });
+        }
     }
 
     /// Counts the frames that a task took from its outbox. `noted` is what was counted before; the statistics can be reset meanwhile.

@@ -16,6 +16,7 @@
 //! queue to the replica thread, from there to the storage thread, comes back as durable, is applied, and its answer is in the
 //! connection's outbox, which the same task sends.
 
+mod audit;
 pub mod auth;
 mod clock;
 mod commands;

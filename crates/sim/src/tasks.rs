@@ -204,7 +204,8 @@ impl World {
             };
             task.conversation.submitted(weight(payload) + answer);
             shared.submit(&connection);
-            let read = ReadFrame { xid, op, body: body.to_vec(), identities, received_ms: now.monotonic_ms };
+            let read =
+                ReadFrame { xid, op, body: body.to_vec(), identities, received_ms: now.monotonic_ms, audited: None };
             self.feed(server, Input::Read { connection, read });
         }
     }

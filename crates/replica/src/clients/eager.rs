@@ -12,6 +12,7 @@ use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Id, Permissions, path};
 use rookeeper_tree::{Tree, access};
 
+use crate::audit::Fate;
 use crate::clients::connection::Connection;
 use crate::clients::read::ReadFrame;
 use crate::clients::requests::Write;
@@ -57,6 +58,7 @@ impl Core {
             read.body.first_chunk().map_or(ErrorCode::RuntimeInconsistency.number(), |code| i32::from_be_bytes(*code));
         let header = ReplyHeader { xid: read.xid, zxid: tree.last_zxid(), err };
         connection.outbox.append(|output| frame::append_reply::<()>(output, header, None));
+        self.audit(read.audited.as_ref(), Fate::Failed);
         let latency_ms = (now.monotonic_ms - read.received_ms).max(0);
         self.note_answer(now, connection, (read.op, read.xid), tree.last_zxid(), latency_ms);
     }
@@ -64,7 +66,7 @@ impl Core {
 
 /// A request of a leader's own client that is refused behind what the client asked for before: as a read of the code.
 pub(crate) fn refused_behind(now: Time, code: ErrorCode, write: Write) -> (Arc<Connection>, ReadFrame) {
-    let Write { connection, xid, op, identities, .. } = write;
+    let Write { connection, xid, op, identities, audited, .. } = write;
     let body = code.number().to_be_bytes().to_vec();
-    (connection, ReadFrame { xid, op, body, identities, received_ms: now.monotonic_ms })
+    (connection, ReadFrame { xid, op, body, identities, received_ms: now.monotonic_ms, audited })
 }

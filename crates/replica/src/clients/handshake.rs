@@ -10,6 +10,7 @@ use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::frame;
 use rookeeper_proto::{OpCode, SessionId, Zxid};
 
+use crate::audit::{Audited, Fate, Operation};
 use crate::clients::connection::Connection;
 use crate::contract::Output;
 use crate::core::{Core, Handshake, Reply};
@@ -43,11 +44,20 @@ impl Core {
         self.shared.statistics.sessions_presented.fetch_add(1, Relaxed);
         // The password first: whoever does not know it must not be able to cut the connection of someone else's session.
         if request.password != session.password() {
+            self.audit_wrong_password(connection, session);
             self.refuse_session(connection, request);
             return None;
         }
         let is_local = self.shared.sessions().get(session).is_some_and(|known| known.local);
         Some(Wish::Resume { is_local })
+    }
+
+    fn audit_wrong_password(&mut self, connection: &Connection, session: SessionId) {
+        if self.shared.settings.audits {
+            let (client, identities) = (connection.peer.ip().to_canonical(), connection.identities());
+            let operation = Operation::ResumeSession;
+            self.audit(Some(&Arc::new(Audited { session, client, identities, operation })), Fate::Failed);
+        }
     }
 
     /// The session timeout that a client gets, in milliseconds: what it asked for, within what the operator allows.
@@ -71,7 +81,7 @@ impl Core {
         let session = self.shared.sessions().new_id();
         let response = self.response(session, request);
         self.shared.sessions().add_local(session, response.timeout_ms, connection.clone(), now.monotonic_ms);
-        self.establish(now, connection, &response);
+        self.establish(now, connection, &response, false);
     }
 
     /// The id and the timeout of a session for all servers, which a transaction is to make, and who waits for that. With `attach` it
@@ -92,7 +102,7 @@ impl Core {
         }
         let handshake = Some(Handshake { response, attach });
         let op = OpCode::CreateSession;
-        (session, timeout_ms, Reply { connection, xid: 0, op, received_ms: now.monotonic_ms, handshake })
+        (session, timeout_ms, Reply { connection, xid: 0, op, received_ms: now.monotonic_ms, handshake, audited: None })
     }
 
     /// Hands a session to this connection, unless it is over.
@@ -119,7 +129,7 @@ impl Core {
         if let Some(before) = before.filter(|before| before != connection) {
             self.hang_up(&before);
         }
-        self.establish(now, connection, &response);
+        self.establish(now, connection, &response, true);
     }
 
     /// Tells a client that its session has expired.
@@ -130,13 +140,13 @@ impl Core {
         self.to_wake.push(connection.clone());
     }
 
-    /// Answers a handshake; from here on requests are read.
-    pub fn establish(&mut self, now: Time, connection: &Arc<Connection>, response: &ConnectResponse) {
+    /// Answers a handshake, for a session that was there before (`resumed`) or not; from here on requests are read.
+    pub fn establish(&mut self, now: Time, connection: &Arc<Connection>, response: &ConnectResponse, resumed: bool) {
         connection.heard(now.monotonic_ms);
         connection.establish(response.session, response.timeout_ms);
         connection.outbox.append(|output| frame::append(output, |output| response.append(output)));
         self.to_wake.push(connection.clone());
         let (session, timeout_ms) = (response.session, response.timeout_ms);
-        self.put(Output::SessionOpened { session, timeout_ms, connection: connection.clone() });
+        self.put(Output::SessionOpened { session, timeout_ms, connection: connection.clone(), resumed });
     }
 }

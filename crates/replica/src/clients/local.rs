@@ -10,9 +10,11 @@ use rookeeper_proto::frame::{self, ReplyHeader};
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, SessionId, Zxid};
+use rookeeper_tree::Outcome;
 
-use crate::clients::connection::{Connection, Identities};
+use crate::clients::connection::Connection;
 use crate::clients::read::ReadFrame;
+use crate::clients::requests::Write;
 use crate::clients::session::Owner;
 use crate::core::{Core, Reply};
 use crate::status::Serving;
@@ -26,24 +28,21 @@ impl Core {
 
     /// The end of a local session is no transaction; it waits for the requests before it as a read does. None where the session goes on
     /// without this connection.
-    pub(crate) fn close_local(
-        &mut self,
-        now_ms: MonotonicMs,
-        connection: &Arc<Connection>,
-        xid: i32,
-        identities: &Identities,
-    ) -> Option<ReadFrame> {
+    pub(crate) fn close_local(&mut self, now_ms: MonotonicMs, write: &Write) -> Option<ReadFrame> {
+        let Write { connection, xid, identities, audited, .. } = write;
         let session = connection.session();
         let mut sessions = self.shared.sessions();
         let owner = Owner::Client(connection.id);
         if sessions.get(session).is_none_or(|known| known.closing || known.has_left(owner)) {
-            self.shared.settle(connection);
+            drop(sessions);
+            self.leave(write);
             return None;
         }
         // Its turn comes later, and until then nobody may resume the session.
         sessions.close(session);
         let (op, identities) = (OpCode::CloseSession, identities.clone());
-        Some(ReadFrame { xid, op, body: Vec::new(), identities, received_ms: now_ms })
+        let audited = audited.clone();
+        Some(ReadFrame { xid: *xid, op, body: Vec::new(), identities, received_ms: now_ms, audited })
     }
 
     /// Answers the end of a local session.
@@ -52,6 +51,7 @@ impl Core {
         let header = ReplyHeader { xid: read.xid, zxid, err: 0 };
         connection.outbox.append(|output| frame::append_reply::<()>(output, header, None));
         connection.outbox.finish();
+        self.audit_outcome(read.audited.as_ref(), &Outcome::SessionClosed);
         self.note_answer(now, connection, (read.op, read.xid), zxid, 0);
     }
 

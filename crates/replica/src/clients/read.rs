@@ -5,6 +5,7 @@
 //! and an event of that change cannot overtake the answer.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::event::{AddWatchMode, EventType, WatcherType};
@@ -16,6 +17,7 @@ use rookeeper_proto::response::{ErrorResponse, GetAclResponse, GetDataResponse, 
 use rookeeper_proto::{ErrorCode, Id, MonotonicMs, OpCode, Permissions, Zxid, acl::ClientInfo, path};
 use rookeeper_tree::{DescendantCount, Mark, NodeRef, Tree, Verdicts, WatchKind, access};
 
+use crate::audit::Audited;
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::outbox::Excess;
 use crate::clients::shared::{Shared, put_event};
@@ -29,6 +31,9 @@ pub struct ReadFrame {
     pub identities: Identities,
     /// Monotonic milliseconds of its arrival.
     pub received_ms: MonotonicMs,
+    /// None for a read. A change that takes its turn among the reads, because it is refused or concerns this server only, is told to the audit
+    /// log in its turn.
+    pub audited: Option<Arc<Audited>>,
 }
 
 /// A name, a path or an identity in a list, about.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode};
 
+use crate::audit::{Audited, Fate};
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
 use crate::clients::session::Owner;
@@ -29,13 +30,16 @@ pub(crate) struct Write {
     /// As the client sent it, for a leader elsewhere.
     pub body: Vec<u8>,
     pub identities: Identities,
+    /// For the audit log, where there is one.
+    pub audited: Option<Arc<Audited>>,
 }
 
 impl Write {
     /// Who is to get the answer. The latency of the request counts from `received_ms` on.
     pub fn reply(&self, received_ms: MonotonicMs) -> Reply {
         let (xid, op) = (self.xid, self.op);
-        Reply { connection: self.connection.clone(), xid, op, received_ms, handshake: None }
+        let (connection, audited) = (self.connection.clone(), self.audited.clone());
+        Reply { connection, xid, op, received_ms, handshake: None, audited }
     }
 }
 
@@ -56,20 +60,26 @@ pub(crate) enum Sorted {
 }
 
 impl Core {
+    /// Nothing is done for a write: its client has left, or nobody is served.
+    pub fn leave(&mut self, write: &Write) {
+        self.audit(write.audited.as_ref(), Fate::Failed);
+        self.shared.settle(&write.connection);
+    }
+
     /// Says what a client's write is, for a server that serves.
     pub fn sort(&mut self, now_ms: MonotonicMs, write: &Write) -> Sorted {
-        let Write { connection, xid, op, request, identities, .. } = write;
+        let Write { connection, op, request, identities, .. } = write;
         if connection.is_cut() {
-            self.shared.settle(connection);
+            self.leave(write);
             return Sorted::Left;
         }
         // Only a local session can be over before what its connection has sent is looked at; no other server could tell.
         if self.rules.local_sessions && self.shared.sessions().get(connection.session()).is_none() {
-            self.shared.settle(connection);
+            self.leave(write);
             return Sorted::Left;
         }
         if *op == OpCode::CloseSession && self.is_local(connection.session()) {
-            return match self.close_local(now_ms, connection, *xid, identities) {
+            return match self.close_local(now_ms, write) {
                 Some(read) => Sorted::ClosesLocal(read),
                 None => Sorted::Left,
             };

@@ -253,7 +253,7 @@ impl Looking {
             core.shared.settle(&connection);
         } else if read.op == OpCode::Sync {
             let (xid, op) = (read.xid, read.op);
-            let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None };
+            let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None, audited: None };
             core.refuse(now, ErrorCode::NotReadOnly, &reply, &[]);
         } else {
             core.answer_read_now(now, &connection, read);

@@ -383,7 +383,7 @@ fn observer_delay_ms(member: &Member) -> i64 {
 /// Nobody is served, so the client's connection is cut or gone, and nobody waits for an answer.
 fn turn_away(core: &mut Core, input: ClientInput) {
     match input {
-        ClientInput::Write(write) => core.shared.settle(&write.connection),
+        ClientInput::Write(write) => core.leave(&write),
         ClientInput::Read { connection, .. } => core.shared.settle(&connection),
         ClientInput::Disconnected { connection } => core.detach(&connection),
     }

@@ -87,11 +87,11 @@ impl Standalone {
 
     fn write(&mut self, core: &mut Core, now: Time, write: Write) {
         if write.connection.is_cut() {
-            core.shared.settle(&write.connection);
+            core.leave(&write);
             return;
         }
         let (reply, session) = (write.reply(now.monotonic_ms), write.connection.session());
-        let Some(request) = judged(core, &reply.connection, write.request) else { return };
+        let Some(request) = judged(core, &reply, write.request) else { return };
         let txn = match request {
             Ok(request) => {
                 self.proposer.prepare(core, now, session, &write.identities, |prepare| prepare.write(request))

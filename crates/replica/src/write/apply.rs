@@ -96,6 +96,7 @@ impl Core {
                 // The rest goes with the transaction itself, and with it what has just changed is told.
                 break;
             }
+            self.audit_ephemerals(header.session, changes);
             self.shared.fire(changes, header.zxid, &mut self.to_wake);
             RwLockWriteGuard::bump(tree);
         }
@@ -159,6 +160,9 @@ impl Core {
         self.shared.statistics.propagation_latency_ms.record(since_proposed_ms as u64);
         self.note_written(tree, changes);
         self.shared.fire(changes, header.zxid, &mut self.to_wake);
+        if let Some(session) = closed {
+            self.audit_ephemerals(session, changes);
+        }
         let owner = closed.and_then(|session| {
             self.put(Output::SessionClosed { session });
             if self.rules.local_sessions {
@@ -182,6 +186,17 @@ impl Core {
             self.to_wake.push(reply.connection.clone());
             if let Some(other) = owner.filter(|other| *other != reply.connection) {
                 self.hang_up(&other);
+            }
+        }
+    }
+
+    /// Nodes went with the session that they belonged to.
+    fn audit_ephemerals(&mut self, session: SessionId, changes: &[Change]) {
+        if self.shared.settings.audits {
+            let gone = changes.iter().filter(|change| change.kind == EventType::NodeDeleted);
+            let paths: Vec<_> = gone.map(|change| change.path.clone()).collect();
+            if !paths.is_empty() {
+                self.put(Output::EphemeralsDeleted { session, paths });
             }
         }
     }
@@ -223,13 +238,14 @@ impl Core {
     fn answer(&mut self, now: Time, tree: &Tree, reply: &Reply, zxid: Zxid, outcome: Outcome, member_ops: &[OpCode]) {
         let connection = &reply.connection;
         self.shared.serve_deferred_to(connection);
+        self.audit_outcome(reply.audited.as_ref(), &outcome);
         match &reply.handshake {
             Some(Handshake { response, attach }) => {
                 if *attach {
                     let (session, timeout_ms) = (response.session, response.timeout_ms);
                     self.shared.sessions().attach(session, connection.clone(), timeout_ms, now.monotonic_ms);
                 }
-                self.establish(now, connection, response);
+                self.establish(now, connection, response, false);
             }
             // The client is served by another server now; what it hears there must not be contradicted here.
             None if is_moved(&outcome) => self.hang_up(connection),

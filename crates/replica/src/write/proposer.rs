@@ -13,8 +13,8 @@ use rookeeper_tree::Verdicts;
 use rookeeper_zab::leader::Leader;
 use rookeeper_zab::{Membership, Record};
 
+use crate::audit::Fate;
 use crate::check::{Broken, must};
-use crate::clients::connection::Connection;
 use crate::clients::session::Owner;
 use crate::core::{Core, InFlight, Reply};
 use crate::time::Time;
@@ -184,10 +184,11 @@ impl Proposer {
 /// What becomes of a client's request: it goes on, or is refused with an error that takes its place in the order. None where the client has
 /// left its connection, and nobody waits for an answer.
 pub(crate) fn judged(
-    core: &Core,
-    connection: &Connection,
+    core: &mut Core,
+    reply: &Reply,
     request: Option<WriteRequest>,
 ) -> Option<Result<WriteRequest, ErrorCode>> {
+    let connection = &reply.connection;
     let session = connection.session();
     let mut sessions = core.shared.sessions();
     let Some(request) = request else {
@@ -197,6 +198,8 @@ pub(crate) fn judged(
     match sessions.check(session, Owner::Client(connection.id), &request) {
         Ok(()) => Some(Ok(request)),
         Err(ErrorCode::SessionMoved) => {
+            drop(sessions);
+            core.audit(reply.audited.as_ref(), Fate::Failed);
             core.shared.settle(connection);
             None
         }

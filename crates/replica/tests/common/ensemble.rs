@@ -33,6 +33,8 @@ pub struct Node {
     replica: Replica,
     alive: bool,
     pub disk: Disk,
+    /// What it told the audit log.
+    pub audit: Vec<String>,
     /// What it said of itself.
     pub log: Vec<String>,
     /// Whom it told of commits, in this order.
@@ -159,6 +161,7 @@ impl World {
             tick_time_ms: TICK_MS,
             min_session_timeout_ms: 2000,
             reconfig: true,
+            audits: true,
             eager_acl_check: self.eager,
             access,
             ..Settings::default()
@@ -166,7 +169,16 @@ impl World {
         let shared = Arc::new(Shared::new(settings, tree, WallMs(1_000_000)));
         let settings = EnsembleSettings { me, memberships: disk.memberships.clone(), ..self.settings.clone() };
         let replica = Replica::member(shared.clone(), settings, disk.epochs, self.now());
-        Node { shared, replica, alive: true, disk, log: Vec::new(), told: Vec::new(), pongs: Vec::new() }
+        Node {
+            shared,
+            replica,
+            alive: true,
+            disk,
+            audit: Vec::new(),
+            log: Vec::new(),
+            told: Vec::new(),
+            pongs: Vec::new(),
+        }
     }
 
     fn link_up(&mut self, node: usize) {
@@ -392,6 +404,9 @@ impl World {
             | Output::SessionOpened { .. }
             | Output::SessionExpired { .. }
             | Output::SessionClosed { .. } => {}
+            Output::Audited { .. } | Output::EphemeralsDeleted { .. } => {
+                self.nodes[node].audit.push(super::audit_line(&output))
+            }
         }
     }
 
@@ -581,7 +596,7 @@ impl World {
         connection.heard(self.now_ms);
         self.nodes[client.node].shared.submit(&connection);
         let identities = connection.identities();
-        let read = ReadFrame { xid, op, body, identities, received_ms: self.now_ms };
+        let read = ReadFrame { xid, op, body, identities, received_ms: self.now_ms, audited: None };
         self.queue.push_back((client.node, Input::Read { connection, read }));
         xid
     }

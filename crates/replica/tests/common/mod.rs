@@ -29,6 +29,8 @@ pub struct World {
     unsynced: VecDeque<Zxid>,
     next_connection: u64,
     pub notices: Vec<String>,
+    /// What it told the audit log.
+    pub audit: Vec<String>,
 }
 
 pub struct Client {
@@ -47,7 +49,7 @@ impl World {
         let shared = Arc::new(Shared::new(settings, tree, now.wall_ms));
         let replica = Replica::new(shared.clone(), now);
         let (log, unsynced, notices) = Default::default();
-        World { now_ms: MonotonicMs(0), replica, shared, log, unsynced, next_connection: 1, notices }
+        World { now_ms: MonotonicMs(0), replica, shared, log, unsynced, next_connection: 1, notices, audit: Vec::new() }
     }
 
     pub fn now(&self) -> Time {
@@ -63,6 +65,7 @@ impl World {
                     self.log.push(TxnRecord::decode(record.body()).expect("the replica writes records it can read"));
                 }
                 Output::Wake(_) | Output::SessionOpened { .. } => {}
+                Output::Audited { .. } | Output::EphemeralsDeleted { .. } => self.audit.push(audit_line(&output)),
                 other => self.notices.push(format!("{other:?}")),
             }
         }
@@ -158,7 +161,7 @@ impl World {
             return;
         }
         self.shared.submit(&connection);
-        let read = ReadFrame { xid, op, body, identities, received_ms: self.now_ms };
+        let read = ReadFrame { xid, op, body, identities, received_ms: self.now_ms, audited: None };
         self.handle(Input::Read { connection, read });
     }
 
@@ -262,5 +265,14 @@ fn describe(payload: &[u8]) -> String {
     match ErrorCode::from_i32(header.err) {
         None => format!("{} ok at {}", header.xid, header.zxid),
         Some(code) => format!("{} {code:?} at {}", header.xid, header.zxid),
+    }
+}
+
+/// What the audit log is told, without the parts that are the same for all requests of a client.
+pub fn audit_line(output: &Output) -> String {
+    match output {
+        Output::Audited { request, fate } => format!("{:?}: {fate:?}", request.operation),
+        Output::EphemeralsDeleted { paths, .. } => format!("ephemerals gone: {paths:?}"),
+        other => panic!("the audit log has no use for {other:?}"),
     }
 }

@@ -148,6 +148,8 @@ fn mntr_has_the_recorded_names_of_each_part_in_the_recorded_order() {
         own.extend(rest.cloned());
         let known = [
             "zk_log_lines_missing",
+            "zk_audit_lines_written",
+            "zk_audit_lines_dropped",
             "zk_fsync_threshold_exceed_count",
             "zk_snapshots_purged",
             "zk_logs_purged",
@@ -157,7 +159,7 @@ fn mntr_has_the_recorded_names_of_each_part_in_the_recorded_order() {
             "zk_epoch",
             "zk_leader_id",
         ];
-        let of_part = if part == "read-only" { &known[..7] } else { &known };
+        let of_part = if part == "read-only" { &known[..9] } else { &known };
         assert_eq!(own, of_part, "{part}");
         for name in METRICS.iter().filter(|metric| matches!(metric.source, Source::Only(..))).map(|metric| metric.name)
         {

@@ -14,6 +14,7 @@
 //! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
 
 mod access;
+mod audit;
 mod conf;
 pub(crate) mod dynamic_config;
 mod ensemble;
@@ -38,6 +39,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use access::{Access, FourLetterWords};
+pub(crate) use audit::{AuditFormat, AuditLog};
 pub use conf::ConfFacts;
 pub use ensemble::Ensemble;
 pub use environment::{DataDirectoryChoice, Environment};
@@ -138,6 +140,8 @@ pub struct Config {
     pub(crate) four_letter_words: FourLetterWords,
     /// Whether the membership can be changed at run time. Without an ensemble it only changes the error of `reconfig`.
     pub(crate) reconfig_enabled: bool,
+    /// Where it is told who changed what; none where it is not.
+    pub(crate) audit: Option<AuditLog>,
     /// The ensemble to be a member of; none for a standalone server.
     pub(crate) ensemble: Option<Ensemble>,
 }
@@ -232,6 +236,7 @@ impl Config {
             quorum_tls: if ensemble.is_some() { QuorumTls::read(&settings)? } else { None },
             four_letter_words: FourLetterWords::read(&settings),
             reconfig_enabled: settings.flag("reconfigEnabled"),
+            audit: AuditLog::read(&settings)?,
             ensemble,
             source,
         };

@@ -23,6 +23,7 @@ impl Config {
             eager_acl_check: self.access.enable_eager_acl_check,
             digests: self.formats.digest_enabled,
             reconfig: self.reconfig_enabled,
+            audits: self.audit.is_some(),
             seed,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
             max_client_bytes: self.connections.memory_limit_bytes.unwrap_or(default_client_bytes),

@@ -1,11 +1,11 @@
-//! Figures that the log and the snapshots produce, for commands and metrics.
+//! Figures that the log, the snapshots and the audit log produce, for commands and metrics.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use rookeeper_replica::Summary;
 
-/// Counters and times of the log and the snapshots. The storage thread and the snapshot thread write them, commands read them.
+/// Counters and times of the log, the snapshots and the audit log. The threads for these write them, commands read them.
 #[derive(Debug)]
 pub struct Figures {
     /// Milliseconds of each fdatasync of the log.
@@ -27,6 +27,9 @@ pub struct Figures {
     pub transactions_loaded: AtomicU64,
     pub snapshots_purged: AtomicU64,
     pub logs_purged: AtomicU64,
+    /// Lines of the audit log, and those that it lost because they came too fast or could not be written.
+    pub audit_lines_written: AtomicU64,
+    pub audit_lines_dropped: AtomicU64,
 }
 
 impl Figures {
@@ -54,6 +57,8 @@ impl Default for Figures {
             transactions_loaded: AtomicU64::new(0),
             snapshots_purged: AtomicU64::new(0),
             logs_purged: AtomicU64::new(0),
+            audit_lines_written: AtomicU64::new(0),
+            audit_lines_dropped: AtomicU64::new(0),
         }
     }
 }

@@ -74,7 +74,7 @@ const NO_THROTTLE: &str = "requests are not throttled; connections are read more
 const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(crate) const ORIGINALS: usize = METRICS.len() - 11;
+pub(crate) const ORIGINALS: usize = METRICS.len() - 13;
 
 #[rustfmt::skip]
 pub(crate) const METRICS: &[Metric] = &[
@@ -269,6 +269,8 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         source: Source::Whole(|_| i64::try_from(crate::logging::missing_lines()).unwrap_or(i64::MAX)),
     },
+    storage_counter("audit_lines_written", |figures| &figures.audit_lines_written),
+    storage_counter("audit_lines_dropped", |figures| &figures.audit_lines_dropped),
     storage_counter("fsync_threshold_exceed_count", |figures| &figures.slow_syncs),
     storage_counter("snapshots_purged", |figures| &figures.snapshots_purged),
     storage_counter("logs_purged", |figures| &figures.logs_purged),

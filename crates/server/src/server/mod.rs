@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use self::recover::{Found, Recovered};
 use self::spawn::{Common, OnDisk, Running};
 use self::starting::{Starting, Step};
+use crate::audit::{Audit, AuditEnd};
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, QuorumTls};
 use crate::context::Context;
@@ -70,6 +71,8 @@ pub struct Server {
     election_port: Option<Arc<ElectionPort>>,
     report: Arc<ReportSources>,
     reminding: tokio::task::JoinHandle<()>,
+    /// None where it is not told who changed what.
+    audit_end: Option<AuditEnd>,
     /// A member's, until it serves.
     _starting: Option<Starting>,
     /// Keeps a second server out of the data directory for as long as this one lives.
@@ -79,6 +82,23 @@ pub struct Server {
 impl Server {
     /// Starts with a checked configuration. Returns once clients can connect.
     pub async fn start(config: Config) -> Result<Server, Failure> {
+        let figures = Arc::new(Figures::default());
+        let audit = config.audit.as_ref().map(|settings| Audit::start(settings, figures.clone())).transpose()?;
+        let end = audit.clone().map(AuditEnd::new);
+        match Server::start_audited(config, figures, audit).await {
+            Ok(mut server) => {
+                end.iter().for_each(AuditEnd::started);
+                server.audit_end = end;
+                Ok(server)
+            }
+            Err(failure) => {
+                end.into_iter().for_each(AuditEnd::not_started);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn start_audited(config: Config, figures: Arc<Figures>, audit: Option<Audit>) -> Result<Server, Failure> {
         let clock = Clock::start();
         let starting = Starting::begin();
         let reserved = open::reserve(Port::Client, config.client.clone()).await?;
@@ -94,7 +114,6 @@ impl Server {
             }
             None => None,
         };
-        let figures = Arc::new(Figures::default());
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
         let settings = config.replica_settings(secret_seed(), memory::default_limit_bytes());
@@ -118,7 +137,14 @@ impl Server {
             }
         };
         let election_port = ensemble.as_ref().map(|ensemble| ensemble.election_port.clone());
-        let common = Common { config: &config, clock, shared: shared.clone(), figures: figures.clone(), failures };
+        let common = Common {
+            config: &config,
+            clock,
+            shared: shared.clone(),
+            figures: figures.clone(),
+            failures,
+            audit: audit.clone(),
+        };
         let disk = OnDisk {
             files,
             zxid: found.zxid,
@@ -135,6 +161,7 @@ impl Server {
         context.secure_clients = client_tls.zip(context.config.client_tls.as_ref()).map(|(tls, settings)| {
             SecureClients::new(tls, secure_address.map(|address: SocketAddr| address.port()), settings)
         });
+        context.audit = audit;
         let context = Arc::new(context);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(memory::keep(context.shared.clone()));
@@ -166,6 +193,7 @@ impl Server {
             election_port,
             report,
             reminding,
+            audit_end: None,
             _starting: starting,
             _lock: lock,
         })
@@ -212,10 +240,12 @@ impl Server {
             client_threads,
             election_port,
             reminding,
+            mut audit_end,
             _lock,
             ..
         } = self;
         let begin = Instant::now();
+        audit_end.iter_mut().for_each(AuditEnd::stopping);
         reminding.abort();
         following.iter().for_each(tokio::task::JoinHandle::abort);
         let _ = stop.send(true);
@@ -238,6 +268,8 @@ impl Server {
             }
         };
         let joined = tokio::time::timeout(STOP_LIMIT, joined).await;
+        // The last lines are those of clients that were answered while the server stopped.
+        drop(audit_end);
         logging::tell_all_suppressed();
         match joined {
             Ok(()) => info!("stopped in {} ms", begin.elapsed().as_millis()),

@@ -12,6 +12,7 @@ use rookeeper_store::{MAX_RECORD_BYTES, PurgeOptions, WrittenSnapshot};
 use tokio::sync::mpsc;
 
 use super::membership_at_start;
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::{Config, OnMismatch, Source};
 use crate::failure::{ExitCode, Failure, Failures};
@@ -31,6 +32,7 @@ pub(super) struct Common<'a> {
     pub shared: Arc<Shared>,
     pub figures: Arc<Figures>,
     pub failures: Failures,
+    pub audit: Option<Audit>,
 }
 
 /// The state from which the threads for the disk begin.
@@ -58,7 +60,7 @@ pub(super) fn spawn(
     ensemble: Option<EnsemblePorts>,
     disk: OnDisk,
 ) -> Result<Running, Failure> {
-    let Common { config, clock, shared, figures, failures } = common;
+    let Common { config, clock, shared, figures, failures, audit } = common;
     let OnDisk { files, zxid, first_snapshot, wants_snapshot } = disk;
     let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
     let (answers, answer_queue) = mpsc::unbounded_channel();
@@ -105,6 +107,7 @@ pub(super) fn spawn(
         answers: answer_queue,
         storage,
         activities: activities.clone(),
+        audit,
         ensemble,
         stops_on_mismatch: config.formats.on_digest_mismatch == OnMismatch::Stop,
         failures,

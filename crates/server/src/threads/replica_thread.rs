@@ -19,6 +19,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
+use crate::audit::{Audit, Event, SessionEvent};
 use crate::clock::Clock;
 use crate::failure::{ExitCode, Failure, Failures};
 use crate::logging::{Cause, limited};
@@ -57,6 +58,8 @@ pub(crate) struct ReplicaThread {
     pub answers: mpsc::UnboundedReceiver<Input>,
     pub storage: StorageQueue,
     pub activities: Arc<Activities>,
+    /// None where it is not told who changed what.
+    pub audit: Option<Audit>,
     /// None for a standalone server.
     pub ensemble: Option<EnsemblePorts>,
     /// `digest.onMismatch=stop`.
@@ -209,13 +212,21 @@ impl ReplicaThread {
                     }
                     connection.outbox.wake();
                 }
-                Output::SessionOpened { session, timeout_ms, connection } => {
+                Output::SessionOpened { session, timeout_ms, connection, resumed } => {
                     debug!(%session, timeout_ms, client = %connection.peer, "session opened");
+                    if let Some(audit) = &self.audit {
+                        let event = if resumed { SessionEvent::Resumed } else { SessionEvent::Opened };
+                        let (client, identities) = (connection.peer.ip().to_canonical(), connection.identities());
+                        audit.tell(Event::Session { event, session, client, identities });
+                    }
                 }
                 Output::SessionExpired { session, timeout_ms } => {
+                    self.tell_audit(Event::Expired { session });
                     let cause = Cause::Named("sessions that expire");
                     limited!(info, cause, EXPIRIES_PER_MINUTE; "Expiring session {session}, timeout of {timeout_ms}ms exceeded");
                 }
+                Output::Audited { request, fate } => self.tell_audit(Event::Request { request, fate }),
+                Output::EphemeralsDeleted { session, paths } => self.tell_audit(Event::Ephemerals { session, paths }),
                 Output::SessionClosed { session } => debug!(%session, "session closed"),
                 Output::Log(event) => {
                     let text = event.to_string();
@@ -257,6 +268,12 @@ impl ReplicaThread {
         true
     }
 
+    fn tell_audit(&self, event: Event) {
+        if let Some(audit) = &self.audit {
+            audit.tell(event);
+        }
+    }
+
     fn flush(&mut self) {
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.quorum_port.flush();
@@ -292,6 +309,8 @@ impl EnsemblePorts {
             | Output::SessionOpened { .. }
             | Output::SessionExpired { .. }
             | Output::SessionClosed { .. }
+            | Output::Audited { .. }
+            | Output::EphemeralsDeleted { .. }
             | Output::DigestMismatch { .. } => unreachable!("the replica thread carries these out itself"),
         }
     }

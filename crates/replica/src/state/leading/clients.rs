@@ -70,7 +70,7 @@ impl Leading {
             }
         }
         let (reply, identities) = (write.reply(now.monotonic_ms), write.identities);
-        let Some(request) = judged(core, &reply.connection, write.request) else { return };
+        let Some(request) = judged(core, &reply, write.request) else { return };
         let txn = match request {
             Ok(request) => self.prepare_write(core, member, now, session, &identities, request),
             Err(code) => Txn::Error { code: code.number() },

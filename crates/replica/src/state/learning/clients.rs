@@ -124,7 +124,7 @@ impl Learning {
         let (xid, op) = (read.xid, OpCode::Sync);
         let request = ForwardedRequest { session, cxid: xid, op: op.number(), body: &read.body, identities };
         self.learner.send(&QuorumPacket::Request(request));
-        let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None };
+        let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None, audited: None };
         self.forwarded.push(Asked::Sync { read, reply });
     }
 

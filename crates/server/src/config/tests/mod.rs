@@ -163,6 +163,7 @@ fn without_any_configuration_a_server_can_start() {
             sasl: Sasl::default(),
         },
         four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
+        audit: None,
         reconfig_enabled: false,
         ensemble: None,
     };
@@ -490,7 +491,7 @@ fn a_follower_that_shall_serve_observers_is_told_that_it_does_not() {
 
 #[test]
 fn every_key_marked_as_used_is_used_and_no_other() {
-    let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\n\
+    let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\naudit.enable=true\n\
                 authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
     let (config, settings) =
         member(&format!("{more}\n{}{}sslQuorum=true", tls::TLS, tls::QUORUM_TLS)).read_only().unwrap();
@@ -501,6 +502,35 @@ fn every_key_marked_as_used_is_used_and_no_other() {
         // These two only decide whether the others of their topic are worth a warning.
         let decides = matches!(key.name, "metricsProvider.className" | "admin.enableServer");
         assert_eq!(asked.contains(key.name) && !decides, used, "{}", key.name);
+    }
+}
+
+#[test]
+fn the_audit_log_is_as_it_is_asked_for_and_nothing_is_asked_of_one_that_is_off() {
+    let audit = |text: &str| standalone(text).load().map(|(config, _)| config.audit);
+    let default =
+        AuditLog { file: None, format: AuditFormat::Text, file_size_limit_bytes: 10 << 20, file_retain_count: 10 };
+    assert_eq!(audit("audit.enable=false\naudit.impl.class=com.example.Mine\naudit.format=xml").unwrap(), None);
+    assert_eq!(audit("audit.enable=true").unwrap(), Some(default.clone()));
+    for class in ["Slf4jAuditLogger", "Log4jAuditLogger"] {
+        let class = format!("audit.enable=true\naudit.impl.class=org.apache.zookeeper.audit.{class}");
+        assert_eq!(audit(&class).unwrap(), Some(default.clone()));
+    }
+    let all = "audit.enable=true\naudit.file=/var/log/audit\naudit.format=JSON\naudit.fileSizeLimitInKb=5\naudit.fileRetainCount=0";
+    let expected = AuditLog {
+        file: Some("/var/log/audit".into()),
+        format: AuditFormat::Json,
+        file_size_limit_bytes: 5 << 10,
+        file_retain_count: 0,
+    };
+    assert_eq!(audit(all).unwrap(), Some(expected));
+    for (line, part) in [
+        ("audit.impl.class=com.example.Mine", "audit.impl.class=com.example.Mine"),
+        ("audit.format=xml", "text or json"),
+    ] {
+        let error = audit(&format!("audit.enable=true\n{line}")).unwrap_err();
+        assert_eq!(error.exit_code().number(), 2);
+        assert!(error.to_string().contains(part), "{error}");
     }
 }
 

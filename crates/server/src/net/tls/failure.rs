@@ -139,6 +139,11 @@ impl Failure {
             Failure::Gone | Failure::Io(_) => Kind::BrokenOff,
         }
     }
+
+    /// Whether the peer did not show who it is: it had no certificate, or one that was refused.
+    pub fn is_of_identity(&self) -> bool {
+        matches!(self.kind(), Kind::NoCertificate | Kind::Certificate)
+    }
 }
 
 fn kind(error: &Error) -> Kind {

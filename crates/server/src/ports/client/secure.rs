@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rookeeper_proto::Id;
+use rookeeper_proto::{Id, SessionId};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -127,6 +127,9 @@ async fn receive(
         Ok((stream, shown)) => Some(Begun::Secure(Box::new(FrameRecords::new(stream)), shown)),
         Err(failure) => {
             statistics.tls_handshakes_failed.fetch_add(1, Relaxed);
+            if failure.is_of_identity() {
+                context.audit_refusal(SessionId::NONE, peer, None);
+            }
             tell(peer, &failure);
             None
         }

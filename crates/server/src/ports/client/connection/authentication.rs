@@ -42,6 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             Verdict::Accepted(_) | Verdict::Refused => {
                 statistics.authentications_refused.fetch_add(1, Relaxed);
                 let client = self.connection.peer;
+                self.audit_refusal();
                 limited!(warn, "refused authentications", "authentication of {client} refused");
                 self.refuse(xid, Zxid::ZERO, ErrorCode::AuthFailed);
                 return Ok(Some(Next::Settle));
@@ -49,6 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             Verdict::OtherEnsemble => {
                 statistics.ensemble_names_wrong.fetch_add(1, Relaxed);
                 statistics.authentications_refused.fetch_add(1, Relaxed);
+                self.audit_refusal();
                 return Err(End::OtherEnsemble);
             }
             Verdict::Undecodable => return Err(End::Undecodable("auth packet")),
@@ -66,9 +68,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 debug!(%client, %session, ?gained, "authenticated by SASL");
                 (None, Some(token))
             }
-            sasl::Verdict::Gained(..) => (Some(ErrorCode::AuthFailed), None),
+            sasl::Verdict::Gained(..) => {
+                self.audit_refusal();
+                (Some(ErrorCode::AuthFailed), None)
+            }
             sasl::Verdict::Failed(refusal, code) => {
                 self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
+                self.audit_refusal();
                 let consequence = match code {
                     Some(_) => "its connection is closed",
                     None => "it goes on without an identity",
@@ -97,6 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     pub(super) fn may_request(&self) -> bool {
         let schemes = self.context.config.access.enforced_schemes.as_ref();
         schemes.is_none_or(|schemes| self.identities.iter().any(|id| schemes.contains(&id.scheme)))
+    }
+
+    /// Tells the audit log that the client did not show who it is.
+    pub(super) fn audit_refusal(&self) {
+        self.context.audit_refusal(self.connection.session(), self.connection.peer, Some(&self.identities));
     }
 
     fn accept(&self, xid: i32, body: &[u8]) {

@@ -54,6 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return self.answer_sasl(xid, verdict);
             }
             _ if !self.may_request() => {
+                self.audit_refusal();
                 self.refuse(xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
                 return Ok(Some(Next::Settle));
             }
@@ -113,6 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             body: body.to_vec(),
             identities: self.identities.clone(),
             received_ms: self.context.clock.monotonic_ms(),
+            audited: None,
         }
     }
 

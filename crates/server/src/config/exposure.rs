@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{Config, QuorumTls};
+use super::{ClientAuth, Config, QuorumTls};
 
 impl Config {
     /// Lines for the log of a start: which port is open to whom, what that means, and what to do.
@@ -17,6 +17,16 @@ impl Config {
             lines.push(format!(
                 "clients need not show who they are, and the client port {port} is open beyond this machine: whoever reaches it can read and \
                  change every node without an access control list; let a firewall admit your clients alone, or require passwords (SECURITY.md)"
+            ));
+        }
+        if let Some(secure) = &self.client_tls
+            && let Some(port) = secure.port
+            && is_reached_from_elsewhere(secure.host.as_deref())
+            && secure.tls.client_auth != ClientAuth::Need
+            && !self.access.requires_authentication()
+        {
+            lines.push(format!(
+                "clients need not show who they are, and the client port {port} for TLS is open beyond this machine: TLS hides what is sent, but                  whoever reaches the port can read and change every node without an access control list; set ssl.clientAuth=need, let a firewall                  admit your clients alone, or require passwords (SECURITY.md)"
             ));
         }
         let Some(ensemble) = &self.ensemble else { return lines };

@@ -207,6 +207,27 @@ fn an_unknown_provider_is_refused_by_its_name() {
     }
 }
 
+#[test]
+fn a_port_for_tls_that_asks_for_no_certificate_is_open_and_a_plain_port_beside_it_stays_what_it_is() {
+    let lines = |more: &str| {
+        let files = zoo_cfg(&format!("dataDir=/data\n{}{more}", tls::TLS));
+        let lines = files.load().unwrap().0.exposure();
+        let port = |line: &String| {
+            line.split(" is open").next().and_then(|start| start.split("client port ").nth(1)).map(str::to_owned)
+        };
+        lines.iter().filter_map(port).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(""), [""; 0], "a certificate is demanded");
+    assert_eq!(lines("ssl.clientAuth=none"), ["2281 for TLS"]);
+    assert_eq!(lines("ssl.clientAuth=want"), ["2281 for TLS"]);
+    assert_eq!(lines("ssl.clientAuth=none\nsecureClientPortAddress=127.0.0.1"), [""; 0]);
+    assert_eq!(lines("ssl.clientAuth=want\nenforce.auth.enabled=true\nenforce.auth.schemes=x509"), [""; 0]);
+    assert_eq!(lines("clientPort=2181"), ["2181"], "certificates are demanded at the other port only");
+    assert_eq!(lines("clientPort=2181\nclient.portUnification=true"), ["2181"], "it takes plain connections too");
+    assert_eq!(lines("clientPort=2181\nssl.clientAuth=none"), ["2181", "2281 for TLS"]);
+    assert_eq!(lines("clientPort=2181\nclientPortAddress=localhost\nssl.clientAuth=none"), ["2281 for TLS"]);
+}
+
 /// What is said of the ports at the start, by its first words.
 fn exposed(files: Files) -> Vec<String> {
     let lines = files.load().unwrap().0.exposure();

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::client::{Client, Hello, four_letter_word_within};
-use crate::member::{self, Member, State};
+use crate::member::{self, Member, State, apache_classpath};
 use crate::namespaces::Namespaces;
 use crate::random::Random;
 use crate::server::Product;
@@ -60,6 +60,7 @@ pub struct Plan {
     properties: Vec<String>,
     client_in_server_line: bool,
     fast_jvm: bool,
+    debians_apache: bool,
     in_namespaces: bool,
 }
 
@@ -73,6 +74,7 @@ impl Plan {
             properties: Vec::new(),
             client_in_server_line: false,
             fast_jvm: false,
+            debians_apache: false,
             in_namespaces: false,
         };
         plan.config("tickTime", "300")
@@ -118,6 +120,12 @@ impl Plan {
     pub fn reconfigurable(mut self) -> Plan {
         self.client_in_server_line = true;
         self.config("reconfigEnabled", "true").config("standaloneEnabled", "false").with_super_user()
+    }
+
+    /// Members that are Apache are Debian's 3.8.0.
+    pub fn debians_apache(mut self) -> Plan {
+        self.debians_apache = true;
+        self
     }
 
     /// Each member in a network of its own, so that it can be cut off. Needs [`Namespaces::are_available`].
@@ -327,9 +335,9 @@ impl Ensemble {
     }
 
     pub fn start(&mut self, id: u64) -> Result<()> {
-        let fast_jvm = self.plan.fast_jvm;
+        let (fast_jvm, classpath) = (self.plan.fast_jvm, apache_classpath(self.plan.debians_apache));
         let properties = self.plan.properties.clone();
-        self.member_mut(id).spawn(&properties, fast_jvm)
+        self.member_mut(id).spawn(&properties, fast_jvm, &classpath)
     }
 
     /// Starts a member as this product from now on, on the directory and configuration it has.

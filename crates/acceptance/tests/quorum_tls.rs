@@ -157,7 +157,7 @@ fn is_closed_to_plain(address: SocketAddr, words: &[u8]) -> bool {
 }
 
 #[test]
-fn plain_bytes_are_refused_where_members_speak_tls() {
+fn whoever_speaks_without_tls_or_without_a_certificate_is_refused_where_members_speak_tls() {
     let house = House::new();
     let mut ensemble = house.furnished(house.secured(&[ours(); 3]));
     ensemble.start_all().expect("all start");
@@ -170,6 +170,9 @@ fn plain_bytes_are_refused_where_members_speak_tls() {
         ensemble.wait_log(leader, 0, &["what the other server sent is no TLS; it must connect with TLS"]).expect(port);
         ensemble.wait_log(leader, 0, &[port]).expect(port);
     }
+    // Nor does TLS without a certificate help.
+    openssl_client(ensemble.election_address(leader), "?", &[]);
+    ensemble.wait_log(leader, 0, &["showed no certificate: ssl.quorum.clientAuth=need asks for one"]).expect("told");
     assert_eq!(ensemble.leader().expect("one leads"), leader);
 }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use super::certificate::{Facts, printable};
+use super::certificate::{Facts, Hosts, printable};
 use super::context::TlsContext;
 use super::failure::{self, Failure, Kind, Wording};
 use super::trust::check_dates;
@@ -124,7 +124,7 @@ pub(crate) async fn connect(
 }
 
 /// What a handshake does not look at: a resumed session brings its certificate along, and whose address it is for nobody has asked.
-async fn judge(
+pub(super) async fn judge(
     context: &TlsContext,
     certificates: Option<&[CertificateDer<'static>]>,
     peer: &Peer,
@@ -139,7 +139,7 @@ async fn judge(
         return refuse(failure::judged(&reason, prefix));
     }
     let Some(facts) = Facts::of(certificate) else { return refuse("it makes no sense".to_owned()) };
-    if context.settings.verifies_clients && !is_for(&facts, peer, context.settings.looks_up_names).await {
+    if context.settings.verifies_clients && !is_for(&facts.hosts, peer, context.settings.looks_up_names).await {
         return refuse(format!(
             "the certificate of {} is for {} and not for the address {}; issue it for that address too, or set \
              {prefix}clientHostnameVerification=false",
@@ -152,15 +152,15 @@ async fn judge(
 }
 
 /// Whether the certificate is for this address, or for a name that leads there.
-async fn is_for(facts: &Facts, peer: &Peer, looks_up_names: bool) -> bool {
-    if facts.hosts.has_address(peer.address) {
+pub(super) async fn is_for(hosts: &Hosts, peer: &Peer, looks_up_names: bool) -> bool {
+    if hosts.has_address(peer.address) {
         return true;
     }
     if !looks_up_names {
         return false;
     }
-    let known = peer.names.iter().filter(|name| facts.hosts.has(name));
-    let shown = facts.hosts.names.iter().filter(|name| !name.contains('*') && !peer.names.contains(name));
+    let known = peer.names.iter().filter(|name| hosts.has(name));
+    let shown = hosts.names.iter().filter(|name| !name.contains('*') && !peer.names.contains(name));
     for name in known.chain(shown.take(MAX_LOOKUPS)) {
         if let Ok(addresses) = resolve(name, 0).await
             && addresses.iter().any(|address| address.ip().to_canonical() == peer.address.to_canonical())

@@ -27,5 +27,8 @@ pub mod store;
 pub(crate) mod suites;
 pub(crate) mod trust;
 
+#[cfg(test)]
+mod tests;
+
 pub use store::StoreType;
 pub use suites::Protocol;

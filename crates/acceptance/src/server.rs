@@ -52,6 +52,7 @@ pub struct Setup {
     port: Option<u16>,
     user_id: Option<u32>,
     script: Option<String>,
+    has_plain_port: bool,
 }
 
 impl Setup {
@@ -62,11 +63,20 @@ impl Setup {
 
     pub fn of(product: Product) -> Setup {
         let (config, properties) = (Vec::new(), Vec::new());
-        Setup { product, config, properties, data_dir: None, port: None, user_id: None, script: None }
-            .config("tickTime", "2000")
-            .config("preAllocSize", "64")
-            .config("admin.enableServer", "false")
-            .property("-Dzookeeper.preAllocSize=64")
+        Setup {
+            product,
+            config,
+            properties,
+            data_dir: None,
+            port: None,
+            user_id: None,
+            script: None,
+            has_plain_port: true,
+        }
+        .config("tickTime", "2000")
+        .config("preAllocSize", "64")
+        .config("admin.enableServer", "false")
+        .property("-Dzookeeper.preAllocSize=64")
     }
 
     /// A line of zoo.cfg; a later one takes the place of an earlier one.
@@ -109,6 +119,12 @@ impl Setup {
     /// Start by this script of bash, in the server's own directory; `exec "$@"` in it becomes the server.
     pub fn script(mut self, script: &str) -> Setup {
         self.script = Some(script.to_owned());
+        self
+    }
+
+    /// Without a port for clients that do not speak TLS. Only Rookeeper says when it serves them.
+    pub fn without_plain_port(mut self) -> Setup {
+        self.has_plain_port = false;
         self
     }
 
@@ -159,6 +175,8 @@ pub struct Server {
     ip: Ipv4Addr,
     port: u16,
     process: Option<Child>,
+    /// Bytes of the log from before the last start.
+    log_before: usize,
 }
 
 impl Server {
@@ -168,7 +186,7 @@ impl Server {
         let mut random = Random::from_clock();
         let [second, third, fourth] = [0; 3].map(|_| 1 + random.below(253) as u8);
         let ip = if setup.port.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(127, second, third, fourth) };
-        Server { setup, home, ip, port: 0, process: None }
+        Server { setup, home, ip, port: 0, process: None, log_before: 0 }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -246,8 +264,11 @@ impl Server {
     fn spawn(&mut self) -> Result<()> {
         self.kill()?;
         let data_dir = self.data_dir();
-        let mut text = format!("clientPortAddress={}\ndataDir={}\n", self.ip, data_dir.display());
-        if !self.setup.config.iter().any(|(key, _)| key == "clientPort") {
+        let mut text = format!("dataDir={}\n", data_dir.display());
+        if self.setup.has_plain_port {
+            writeln!(text, "clientPortAddress={}", self.ip)?;
+        }
+        if self.setup.has_plain_port && !self.setup.config.iter().any(|(key, _)| key == "clientPort") {
             writeln!(text, "clientPort={}", self.port)?;
         }
         for (key, value) in &self.setup.config {
@@ -280,6 +301,7 @@ impl Server {
             command = wrapped;
         }
         let log = File::options().create(true).append(true).open(self.log_path())?;
+        self.log_before = log.metadata()?.len() as usize;
         command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(spawn(&mut command).with_context(|| format!("cannot start {command:?}"))?);
         Ok(())
@@ -298,6 +320,14 @@ impl Server {
         Ok(copy)
     }
 
+    fn serves(&self) -> bool {
+        if self.setup.has_plain_port {
+            let answer = four_letter_word_within(self.address(), "srvr", PROBE_DEADLINE);
+            return answer.is_ok_and(|text| text.contains("Mode: "));
+        }
+        self.log()[self.log_before..].contains(" serves clients on ")
+    }
+
     fn wait_ready(&mut self) -> Result<()> {
         let until = Instant::now() + DEADLINE;
         while Instant::now() < until {
@@ -305,8 +335,7 @@ impl Server {
             if let Some(status) = process.try_wait()? {
                 bail!("the server ended with {status} before it served:\n{}", self.log());
             }
-            if four_letter_word_within(self.address(), "srvr", PROBE_DEADLINE).is_ok_and(|text| text.contains("Mode: "))
-            {
+            if self.serves() {
                 // The answer may have come from somebody else's server on the same port.
                 thread::sleep(POLL_INTERVAL);
                 let process = self.process.as_mut().context("the server is not running")?;

@@ -240,6 +240,20 @@ fn one_port_takes_both_where_that_is_wanted() {
 #[test]
 fn a_server_may_take_tls_alone() {
     let house = House::new();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let setup = house.setup().config("secureClientPort", &port.to_string()).config("ssl.clientAuth", "none");
+    let mut server = setup.without_plain_port().start().expect("the server starts");
+    let mut program = python("operations.py").expect("kazoo is installed");
+    program.env("TLS_TRUST", house.authority.trust());
+    run_at(program, SocketAddr::new([127, 0, 0, 1].into(), port), &mut server)
+        .unwrap_or_else(|error| panic!("{error:#}"));
+    server.wait_log(&format!(":{port} with TLS; data in ")).expect("and says where");
+    assert!(!server.log().contains(" and on "), "nowhere else");
+}
+
+#[test]
+fn a_server_that_would_let_in_any_certificate_is_refused() {
+    let house = House::new();
     let failure = house.setup().config("clientPort", "0").config("ssl.trustStore.location", "").start_and_fail();
     let failure = failure.expect("the server refuses");
     assert_eq!(failure.code, Some(2), "{}", failure.log);

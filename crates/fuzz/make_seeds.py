@@ -8,6 +8,7 @@ import collections
 import hashlib
 import json
 import pathlib
+import ssl
 import struct
 import tarfile
 
@@ -94,6 +95,32 @@ def put(target, name, content):
     folder = CORPUS / target
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"seed-{name}").write_bytes(content)
+
+
+def client_hello(setup):
+    """What a client of Python's sends first. It is another one each time."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    setup(context)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        context.wrap_bio(incoming, outgoing, server_hostname="zoo1.example.com").do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
+def tls_12(context):
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+
+def tls_13(context):
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+
+
+def one_suite(context):
+    tls_12(context)
+    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
 
 
 def exchanges():
@@ -221,6 +248,21 @@ def main():
         put("config", name, content)
     for name, content in SASL.items():
         put("sasl", name, content)
+    hello = client_hello(tls_13)
+    for name, content in {
+        "tls-13": hello,
+        "tls-12": client_hello(tls_12),
+        "one-suite": client_hello(one_suite),
+        "half": hello[: len(hello) // 2],
+        "alert-behind": hello + b"\x15\x03\x03\x00\x02\x02\x2a",
+        "twice": hello + hello,
+        "empty-record": b"\x16\x03\x01\x00\x00",
+        "longest-record": b"\x16\x03\x01\x40\x00" + bytes(0x4000),
+        "learner": b"\0\0\0\x0b\0\0\0\0\0\0\0\0\0\0\0\x14\0\0\0\0\0\0\0\x03",
+        "election": b"\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\x03\0\0\0\x0f127.0.0.3:32388",
+        "http": b"GET / HTTP/1.1\r\nHost: zoo1\r\n\r\n",
+    }.items():
+        put("first_bytes", name, content)
     for path in sorted((FIXTURES / "tls").iterdir()):
         if path.suffix in (".pem", ".p12", ".jks", ".jceks") and path.stat().st_size < 3000:
             put("stores", path.name, (b"\0" if path.suffix == ".pem" else b"\1") + path.read_bytes())

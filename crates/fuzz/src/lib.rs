@@ -12,10 +12,12 @@
 //! - [`config`]: `zoo.cfg` and everything else an operator can say
 //! - [`sasl`]: the files of users and passwords, and the tokens by which they prove themselves
 //! - [`stores`]: key stores and trust stores of TLS
+//! - [`first_bytes`]: the beginning of a connection that may be one with TLS
 //! - [`mutation`]: from a seed to its neighbours, the same in every run
 
 pub mod config;
 pub mod conversation;
+pub mod first_bytes;
 pub mod frames;
 pub mod log;
 pub mod mutation;
@@ -42,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run },
     Target { name: "sasl", run: sasl::run },
     Target { name: "stores", run: stores::run },
+    Target { name: "first_bytes", run: first_bytes::run },
 ];
 
 /// The largest input a target is asked to bear; longer ones say nothing new.

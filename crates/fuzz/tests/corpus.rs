@@ -135,3 +135,8 @@ fn sasl() {
 fn stores() {
     run("stores", 1000);
 }
+
+#[test]
+fn first_bytes() {
+    run("first_bytes", 5_000);
+}

@@ -29,11 +29,16 @@ const WAITING_BYTES: usize = 64 << 10;
 /// Names in a certificate that are looked up at most.
 const MAX_LOOKUPS: usize = 8;
 
+/// Whether what begins so is TLS.
+pub(super) fn is_handshake(first: u8) -> bool {
+    first == HANDSHAKE_RECORD
+}
+
 /// Whether the peer begins with TLS. One that says nothing within the limit is taken for a plain one.
 pub(crate) async fn begins_with_tls(stream: &TcpStream, limit: Duration) -> bool {
     let mut first = [0];
     match timeout(limit, stream.peek(&mut first)).await {
-        Ok(Ok(1)) => first[0] == HANDSHAKE_RECORD,
+        Ok(Ok(1)) => is_handshake(first[0]),
         _ => false,
     }
 }

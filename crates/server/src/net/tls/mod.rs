@@ -11,6 +11,7 @@
 //! - `reload.rs`: when they do
 //! - `handshake.rs`: from a connection to an encrypted one; which of the two a stranger begins
 //! - `peers.rs`: which of that members of an ensemble do with each other
+//! - [`strangers`]: what becomes of a connection that begins with any bytes
 //! - `records.rs`: an encrypted connection of a client
 //! - `failure.rs`: why that did not work, and what to do
 //!
@@ -24,6 +25,7 @@ pub(crate) mod peers;
 pub(crate) mod records;
 pub(crate) mod reload;
 pub mod store;
+pub mod strangers;
 pub(crate) mod suites;
 pub(crate) mod trust;
 

@@ -176,7 +176,7 @@ fn whoever_speaks_without_tls_or_without_a_certificate_is_refused_where_members_
     assert_eq!(ensemble.leader().expect("one leads"), leader);
 }
 
-/// A stranger takes all the places that one address may have, with handshakes that do not end or without a word.
+/// A stranger takes many of the places that one address may have, with handshakes that do not end or without a word.
 #[test]
 fn half_handshakes_and_silence_end_in_time_and_hold_nobody_up() {
     let house = House::new();

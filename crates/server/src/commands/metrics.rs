@@ -50,7 +50,8 @@ pub fn compat_table() -> String {
     let mut text = String::from(
         "A summary `m` is printed as `zk_avg_m`, `zk_min_m`, `zk_max_m`, `zk_cnt_m` and `zk_sum_m`; one with quantiles also as\n\
          `zk_p50_m`, `zk_p95_m`, `zk_p99_m` and `zk_p999_m`, which are exact up to 4 and within 25 % above. What is absent is not\n\
-         printed at all.\n\n\
+         printed at all. On the port of Prometheus a metric has the same name without `zk_`, one of our own with `rookeeper_` in its place,\n\
+         and a summary the quantile 0.5, or 0.5, 0.9 and 0.99, as in the original; the figures `process_*` are there, `jvm_*` are not.\n\n\
          | metric | kind | status |\n| --- | --- | --- |\n",
     );
     for (index, Metric { name, kind, source }) in METRICS.iter().enumerate() {

@@ -24,6 +24,7 @@ mod exposure;
 mod keys;
 mod limits;
 mod membership;
+mod metrics;
 mod properties;
 mod replica_settings;
 mod sasl;
@@ -46,6 +47,7 @@ pub use environment::{DataDirectoryChoice, Environment};
 pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
 pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
+pub(crate) use metrics::MetricsPort;
 pub use sasl::Sasl;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
 pub(crate) use tls::Store;
@@ -142,6 +144,8 @@ pub struct Config {
     pub(crate) reconfig_enabled: bool,
     /// Where it is told who changed what; none where it is not.
     pub(crate) audit: Option<AuditLog>,
+    /// Where Prometheus asks for metrics; none where it can't.
+    pub(crate) metrics: Option<MetricsPort>,
     /// The ensemble to be a member of; none for a standalone server.
     pub(crate) ensemble: Option<Ensemble>,
 }
@@ -237,6 +241,7 @@ impl Config {
             four_letter_words: FourLetterWords::read(&settings),
             reconfig_enabled: settings.flag("reconfigEnabled"),
             audit: AuditLog::read(&settings)?,
+            metrics: MetricsPort::read(&settings),
             ensemble,
             source,
         };

@@ -12,7 +12,7 @@ use super::settings::{Setting, Settings};
 
 const DEFAULT_METRICS: &str = "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider";
 const NULL_METRICS: &str = "org.apache.zookeeper.metrics.impl.NullMetricsProvider";
-const PROMETHEUS_METRICS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+pub(super) const PROMETHEUS_METRICS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 const NIO: &str = "org.apache.zookeeper.server.NIOServerCnxnFactory";
 const NETTY: &str = "org.apache.zookeeper.server.NettyServerCnxnFactory";
 

@@ -17,7 +17,7 @@ const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only"
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
 const ADMIN: Status = NotYet("the HTTP admin server is not supported yet");
-const METRICS: Status = NotYet("the metrics endpoint is not supported yet; mntr has the metrics");
+const METRICS: Status = NoEffect("metrics are counted as they happen, and told when they are asked for");
 const PATH_STATS: Status = NotYet("statistics per path are not supported yet");
 const CLIENT: Status = NoEffect("only clients read it");
 const LOGGING: Status = NoEffect("the log goes to standard error; its level is set with ROOKEEPER_LOG");
@@ -215,7 +215,10 @@ pub(super) static KEYS: &[Key] = &[
         "10",
         Used,
     ),
-    file("metricsProvider.className", CLASS, "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider", METRICS),
+    file("metricsProvider.className", CLASS, "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider", Used),
+    file("metricsProvider.httpHost", HOST, "0.0.0.0", Used),
+    file("metricsProvider.httpPort", PORT, "7000", Used),
+    file("metricsProvider.exportJvmInfo", Switch, "true", Used),
     file("metricsProvider.*", Text("depends on the provider"), "", METRICS),
     prop("admin.enableServer", UnlessWord("false"), "true", ADMIN),
     prop("admin.serverAddress", HOST, "0.0.0.0", ADMIN),

@@ -18,6 +18,7 @@ pub(crate) enum Port {
     SecureClient,
     Quorum,
     Election,
+    Metrics,
 }
 
 impl fmt::Display for Port {
@@ -27,6 +28,7 @@ impl fmt::Display for Port {
             Port::SecureClient => "secure client port",
             Port::Quorum => "quorum port",
             Port::Election => "election port",
+            Port::Metrics => "metrics port",
         })
     }
 }
@@ -156,12 +158,18 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (io::ErrorKind::AddrInUse, Port::SecureClient) => {
             "another process has it: stop that one, or set another secureClientPort"
         }
+        (io::ErrorKind::AddrInUse, Port::Metrics) => {
+            "another process has it: stop that one, or set another metricsProvider.httpPort"
+        }
         (io::ErrorKind::AddrInUse, _) => {
             "another process has it: stop that one, or correct the ports of this server's line"
         }
         (io::ErrorKind::PermissionDenied, Port::Client) => "ports below 1024 need privileges: set another clientPort",
         (io::ErrorKind::PermissionDenied, Port::SecureClient) => {
             "ports below 1024 need privileges: set another secureClientPort"
+        }
+        (io::ErrorKind::PermissionDenied, Port::Metrics) => {
+            "ports below 1024 need privileges: set another metricsProvider.httpPort"
         }
         (io::ErrorKind::PermissionDenied, _) => {
             "ports below 1024 need privileges: choose another in this server's line"
@@ -172,11 +180,15 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (io::ErrorKind::AddrNotAvailable, Port::SecureClient) => {
             "this machine has no such address: correct secureClientPortAddress"
         }
+        (io::ErrorKind::AddrNotAvailable, Port::Metrics) => {
+            "this machine has no such address: correct metricsProvider.httpHost"
+        }
         (io::ErrorKind::AddrNotAvailable, _) => {
             "this machine has no such address: correct this server's line or the file myid, or set quorumListenOnAllIPs=true"
         }
         (_, Port::Client) => "check clientPort and clientPortAddress",
         (_, Port::SecureClient) => "check secureClientPort and secureClientPortAddress",
+        (_, Port::Metrics) => "check metricsProvider.httpHost and metricsProvider.httpPort",
         (_, _) => "check this server's line",
     }
 }

@@ -97,10 +97,15 @@ pub(crate) struct Series {
     pub sum: u64,
     /// By [`QUANTILES`], for the metrics that have some.
     pub quantiles: Option<[u64; QUANTILES.len()]>,
+    /// By [`SCRAPED_QUANTILES`], for all metrics.
+    pub scraped: [u64; SCRAPED_QUANTILES.len()],
 }
 
 /// The quantiles that are told, by the names that the original has for them.
 pub(crate) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)];
+
+/// The quantiles that Prometheus is told. A summary without quantiles tells the first one.
+pub(crate) const SCRAPED_QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 
 impl Series {
     fn of(summary: &Summary, kind: Kind) -> Series {
@@ -112,11 +117,20 @@ impl Series {
             count: summary.count(),
             sum: summary.sum(),
             quantiles: has_quantiles.then(|| QUANTILES.map(|(_, share)| summary.quantile(share))),
+            scraped: SCRAPED_QUANTILES.map(|share| summary.quantile(share)),
         }
     }
 
     fn of_one(value: u64) -> Series {
-        Series { mean: value as f64, min: value, max: value, count: 1, sum: value, quantiles: None }
+        Series {
+            mean: value as f64,
+            min: value,
+            max: value,
+            count: 1,
+            sum: value,
+            quantiles: None,
+            scraped: [value; 3],
+        }
     }
 }
 

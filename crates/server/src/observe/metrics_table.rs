@@ -258,6 +258,7 @@ pub(crate) const METRICS: &[Metric] = &[
     absent("read_per_namespace", Kind::SummaryPerNamespace, "every read would pay for it"),
     series_per_namespace("write_per_namespace", |statistics| &statistics.written_bytes),
     absent("learner_handler_qp_time_ms", Kind::SummaryPerLearner, NO_STAGE),
+    absent("ack_latency", Kind::SummaryPerLearner, "`quorum_ack_latency` is told, and for each learner `learner_behind_ms`"),
     // Our own.
     Metric {
         name: "learner_behind_ms",

@@ -21,6 +21,39 @@ pub(crate) fn max_file_descriptors() -> i64 {
     limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX)
 }
 
+/// What this process took so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Usage {
+    /// Processor time, in seconds.
+    pub cpu_s: f64,
+    /// Since 1970, in seconds.
+    pub started_s: f64,
+    pub virtual_bytes: u64,
+    pub resident_bytes: u64,
+}
+
+impl Usage {
+    /// What the system says in `/proc`; none where it does not say it.
+    pub fn of_this_process() -> Option<Usage> {
+        let boot = read("/proc/stat")?.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
+        let (ticks, page) = (rustix::param::clock_ticks_per_second(), rustix::param::page_size());
+        Usage::parse(&read("/proc/self/stat")?, boot, ticks as f64, page as u64)
+    }
+
+    fn parse(stat: &str, boot_s: u64, ticks_per_s: f64, page_bytes: u64) -> Option<Usage> {
+        // The name of the program stands in brackets, and may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        // The manual counts fields from 1, and the name is the second.
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        Some(Usage {
+            cpu_s: (field(14)? + field(15)?) as f64 / ticks_per_s,
+            started_s: boot_s as f64 + field(22)? as f64 / ticks_per_s,
+            virtual_bytes: field(23)?,
+            resident_bytes: field(24)?.checked_mul(page_bytes)?,
+        })
+    }
+}
+
 /// Memory of the machine in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
@@ -77,6 +110,18 @@ mod tests {
         for damaged in ["", "MemTotal: 2048 kB\n", "MemTotal: x kB\nMemAvailable: 1 kB\n", "MemTotal\nMemAvailable"] {
             assert_eq!(Memory::parse(damaged), None, "{damaged:?}");
         }
+    }
+
+    #[test]
+    fn the_usage_is_found_behind_a_name_that_may_hold_anything() {
+        let fields: Vec<String> = (3..=52).map(|number: u32| (number * 100).to_string()).collect();
+        let stat = format!("17 (a) b ( c) {}", fields.join(" "));
+        let usage = Usage { cpu_s: 29.0, started_s: 29.0, virtual_bytes: 2300, resident_bytes: 2400 * 4096 };
+        assert_eq!(Usage::parse(&stat, 7, 100.0, 4096), Some(usage));
+        for damaged in ["", "17 (a", "17 (a) S 1", ") "] {
+            assert_eq!(Usage::parse(damaged, 7, 100.0, 4096), None, "{damaged:?}");
+        }
+        assert!(Usage::of_this_process().is_some_and(|usage| usage.resident_bytes > 0));
     }
 
     #[test]

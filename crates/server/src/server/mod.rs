@@ -43,6 +43,7 @@ use crate::ports::client::listener::Entrance;
 use crate::ports::client::secure::SecureClients;
 use crate::ports::client::{listener, memory};
 use crate::ports::election::{Contacts, ElectionPort};
+use crate::ports::metrics;
 use crate::seed::secret_seed;
 use crate::threads::client_threads::ClientThreads;
 use crate::threads::replica_thread::ReplicaRuntime;
@@ -103,6 +104,7 @@ impl Server {
         let starting = Starting::begin();
         let reserved = open::reserve(Port::Client, config.client.clone()).await?;
         let secure_reserved = open::reserve(Port::SecureClient, open::secure_port(&config)).await?;
+        let metrics_reserved = open::reserve(Port::Metrics, open::metrics_port(&config)).await?;
         let client_tls = match &config.client_tls {
             Some(settings) => Some(open::read_tls(settings.tls.clone()).await?),
             None => None,
@@ -157,6 +159,7 @@ impl Server {
         let (address, listener) = reserved.open()?.unzip();
         let port = address.map_or(0, |address: SocketAddr| address.port());
         let (secure_address, secure_listener) = secure_reserved.open()?.unzip();
+        let (metrics_address, metrics_listener) = metrics_reserved.open()?.unzip();
         let mut context = Context::new(config, shared, clock, inputs, port, figures);
         context.secure_clients = client_tls.zip(context.config.client_tls.as_ref()).map(|(tls, settings)| {
             SecureClients::new(tls, secure_address.map(|address: SocketAddr| address.port()), settings)
@@ -166,13 +169,18 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(memory::keep(context.shared.clone()));
         let client_threads = ClientThreads::start().map_err(spawn::failure)?;
-        let entrance = Arc::new(Entrance::new(context.clone(), client_threads.clone(), stopped));
+        let entrance = Arc::new(Entrance::new(context.clone(), client_threads.clone(), stopped.clone()));
         let mut accepting = vec![tokio::spawn(listener::accept(listener, entrance.clone(), wanted_port))];
         accepting.extend(secure_listener.map(|listener| tokio::spawn(listener::accept_secure(listener, entrance))));
+        accepting
+            .extend(metrics_listener.map(|listener| tokio::spawn(metrics::serve(listener, context.clone(), stopped))));
         let contexts = context.secure_clients.as_ref().map(|clients| clients.tls.clone());
         let contexts = contexts.into_iter().chain(peer_tls.map(|tls| tls.context));
         let following = contexts.map(|context| tokio::spawn(reload::follow(context))).collect();
         tell_ready(&context, address, secure_address, &found);
+        if let Some(address) = metrics_address {
+            info!("tells Prometheus its metrics at http://{address}/metrics");
+        }
         context.config.exposure().iter().for_each(|line| warn!("{line}"));
         let starting = context.config.ensemble.is_some().then_some(starting);
         if let Some(starting) = &starting {

@@ -62,6 +62,13 @@ pub(super) fn secure_port(config: &Config) -> ClientPort {
     ClientPort { host, port, ..config.client.clone() }
 }
 
+/// The port of metrics, as a port of clients.
+pub(super) fn metrics_port(config: &Config) -> ClientPort {
+    let metrics = config.metrics.as_ref();
+    let (host, port) = (metrics.and_then(|metrics| metrics.host.clone()), metrics.map(|metrics| metrics.port));
+    ClientPort { host, port, ..config.client.clone() }
+}
+
 /// Reads the keys and certificates of one side.
 pub(super) async fn read_tls(settings: Tls) -> Result<Arc<TlsContext>, Failure> {
     let reading = tokio::task::spawn_blocking(move || TlsContext::open(settings)).await;

@@ -163,6 +163,7 @@ fn without_any_configuration_a_server_can_start() {
             sasl: Sasl::default(),
         },
         four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
+        metrics: None,
         audit: None,
         reconfig_enabled: false,
         ensemble: None,
@@ -337,7 +338,7 @@ fn what_has_no_effect_is_mentioned_once_per_reason() {
     let notices = standalone(
         "autopurge.purgeInterval=1\nadmin.serverPort=8081\nadmin.idleTimeout=1\nnio.numWorkerThreads=8\naudit.enable=false\n\
          metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
-         metricsProvider.httpPort=7000\n",
+         metricsProvider.httpPort=7000\nmetricsProvider.maxQueueSize=1\n",
     )
     .load()
     .unwrap()
@@ -345,9 +346,8 @@ fn what_has_no_effect_is_mentioned_once_per_reason() {
     let expected = [
         Notice::info("nio.numWorkerThreads has no effect: it tunes the Java implementation"),
         Notice::warn("admin.idleTimeout, admin.serverPort have no effect: the HTTP admin server is not supported yet"),
-        Notice::warn(
-            "metricsProvider.className, metricsProvider.httpPort have no effect: the metrics endpoint is not supported \
-             yet; mntr has the metrics",
+        Notice::info(
+            "metricsProvider.maxQueueSize has no effect: metrics are counted as they happen, and told when they are asked for",
         ),
     ];
     let sorted = |mut notices: Vec<Notice>| {
@@ -494,15 +494,28 @@ fn every_key_marked_as_used_is_used_and_no_other() {
     let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\naudit.enable=true\n\
                 authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
     let (config, settings) =
-        member(&format!("{more}\n{}{}sslQuorum=true", tls::TLS, tls::QUORUM_TLS)).read_only().unwrap();
+        member(&format!("{more}\n{PROMETHEUS}{}{}sslQuorum=true", tls::TLS, tls::QUORUM_TLS)).read_only().unwrap();
     supported::check(&settings, config.ensemble.as_ref()).unwrap();
     let asked = settings.asked();
     for key in table::KEYS {
         let used = matches!(key.status, Status::Used | Status::Ensemble | Status::Refused(_));
-        // These two only decide whether the others of their topic are worth a warning.
-        let decides = matches!(key.name, "metricsProvider.className" | "admin.enableServer");
+        // This one only decides whether the others of its topic are worth a warning.
+        let decides = key.name == "admin.enableServer";
         assert_eq!(asked.contains(key.name) && !decides, used, "{}", key.name);
     }
+}
+
+const PROMETHEUS: &str =
+    "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n";
+
+#[test]
+fn metrics_have_a_port_where_the_provider_is_that_for_prometheus() {
+    let metrics = |text: &str| standalone(text).load().unwrap().0.metrics;
+    assert_eq!(metrics("metricsProvider.httpPort=7001"), None);
+    assert_eq!(metrics(PROMETHEUS), Some(MetricsPort { host: None, port: 7000, tells_process: true }));
+    let more = "metricsProvider.httpHost=localhost\nmetricsProvider.httpPort=0\nmetricsProvider.exportJvmInfo=false\n";
+    let host = Some("localhost".to_owned());
+    assert_eq!(metrics(&format!("{PROMETHEUS}{more}")), Some(MetricsPort { host, port: 0, tells_process: false }));
 }
 
 #[test]

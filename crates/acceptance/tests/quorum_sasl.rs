@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use rookeeper_acceptance::certificates::{Authority, Wish};
 use rookeeper_acceptance::client::DEADLINE;
 use rookeeper_acceptance::ensemble::{Ensemble, Plan};
 use rookeeper_acceptance::load::Load;
@@ -66,6 +67,28 @@ fn an_observer_proves_itself_too() {
     let mut random = Random::from_environment("an_observer_proves_itself_too");
     let products = [ours(), ours(), ours(), ours()];
     let mut ensemble = secured(&products, &jaas).observer(4).start().expect("an ensemble forms");
+    let load = Load::start(&[ensemble.address(4)], &mut random).expect("the observer serves clients");
+    load.wait_progress().expect("it goes on");
+    judge(&mut ensemble, load).expect("nothing is lost and nothing contradicts");
+}
+
+/// An observer too, and both products: what proves a server goes over the encrypted connection as over a plain one.
+#[test]
+fn servers_prove_themselves_within_tls() {
+    let (jaas, folder) = (jaas(), tempfile::tempdir().expect("a folder"));
+    let authority = Authority::new(folder.path(), "authority").expect("openssl works");
+    let mut random = Random::from_environment("servers_prove_themselves_within_tls");
+    let plan =
+        secured(&[ours(), Apache, ours(), ours()], &jaas).debians_apache().observer(4).config("sslQuorum", "true");
+    let plan = plan.config("ssl.quorum.trustStore.location", &authority.trust().display().to_string());
+    let key_store = folder.path().join("authority/member.pem");
+    let plan = plan.config("ssl.quorum.keyStore.location", &key_store.display().to_string());
+    let mut ensemble = plan.prepare().expect("folders");
+    let hosts = ensemble.ids().into_iter().map(|id| format!("IP:{},", ensemble.quorum_address(id).ip()));
+    let hosts = hosts.collect::<String>() + "IP:127.0.0.1";
+    authority.issue("member", &Wish::of("member").hosts(&hosts)).expect("a certificate");
+    ensemble.start_all().expect("all start");
+    ensemble.wait_formed().expect("all serve");
     let load = Load::start(&[ensemble.address(4)], &mut random).expect("the observer serves clients");
     load.wait_progress().expect("it goes on");
     judge(&mut ensemble, load).expect("nothing is lost and nothing contradicts");

@@ -69,6 +69,9 @@ pub(crate) struct Handshake {
 /// Who waits for an answer, and the reads that wait behind it.
 pub(crate) type Waiting = (Option<Reply>, Vec<ReadFrame>);
 
+/// A client that waits for nothing any more, with what the audit log is to hear of its request.
+pub(crate) type Abandoned = (Arc<Connection>, Option<Arc<Audited>>);
+
 /// What a member of an ensemble does for its clients; a standalone server does nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ClientRules {
@@ -195,22 +198,24 @@ impl Core {
 
     /// Cuts the clients, and forgets what they wait for: `waiting`, and what is on its way. Those who have not got further than a handshake
     /// that can be answered later, or to a four-letter word, are left alone.
-    pub fn stop_serving(&mut self, mut waiting: Vec<Waiting>, held: Vec<Arc<Connection>>) {
+    pub fn stop_serving(&mut self, mut waiting: Vec<Waiting>, held: Vec<Abandoned>) {
         for next in &mut self.in_flight {
             waiting.push((next.reply.take(), std::mem::take(&mut next.reads)));
         }
         for (reply, reads) in waiting {
             let Some(reply) = reply else { continue };
             self.audit(reply.audited.as_ref(), Fate::Unknown);
-            for _ in 0..=reads.len() {
-                self.shared.settle(&reply.connection);
+            self.shared.settle(&reply.connection);
+            for read in &reads {
+                self.leave_read(&reply.connection, read);
             }
             // The session may have been created, or may still be.
             if reply.handshake.is_some() {
                 self.hang_up(&reply.connection);
             }
         }
-        for connection in held {
+        for (connection, audited) in held {
+            self.audit(audited.as_ref(), Fate::Failed);
             self.shared.settle(&connection);
         }
         for connection in self.shared.connections().into_iter().filter(|connection| connection.is_established()) {
@@ -228,6 +233,12 @@ impl Core {
     /// The connection is gone; its session lives on.
     pub fn detach(&mut self, connection: &Connection) {
         self.shared.sessions().detach(connection.session(), connection);
+    }
+
+    /// Nothing is done for what was sorted among the reads: its client has left, or nobody is served.
+    pub fn leave_read(&mut self, connection: &Connection, read: &ReadFrame) {
+        self.audit(read.audited.as_ref(), Fate::Failed);
+        self.shared.settle(connection);
     }
 
     /// A read behind a write of its connection waits with it. Given back where that was answered in the meantime.

@@ -8,7 +8,7 @@ use common::ensemble::{self, is_commit, membership, settings};
 use common::{World, create, path_version};
 use rookeeper_proto::acl::AclRequest;
 use rookeeper_proto::multi::WriteOp;
-use rookeeper_proto::request::{SetAclRequest, SetDataRequest, WriteRequest};
+use rookeeper_proto::request::{CreateRequest, SetAclRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::{Id, OpCode, Permissions, SessionId, Zxid};
 use rookeeper_replica::{Input, Output, Settings};
 use rookeeper_tree::Tree;
@@ -216,4 +216,41 @@ fn a_request_whose_leader_is_lost_may_be_done_or_not() {
     world.settle();
     assert_eq!(world.nodes[follower].audit, ["Create { path: Some(\"/a\"), flags: 0 }: Unknown"]);
     assert_ne!(client.session, SessionId::NONE);
+}
+
+#[test]
+fn a_leader_that_is_left_alone_tells_of_what_waited_for_it() {
+    let mut world = ensemble::World::with_access(settings(membership(3, &[])), true);
+    world.pass_ms(1000);
+    let leader = world.leader();
+    let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+    let mut client = world.connect(leader);
+    let entry = AclRequest { permissions: Permissions::READ, scheme: Some("world".into()), id: Some("anyone".into()) };
+    let read_only = CreateRequest { acl: Some(vec![entry]), ..create("/ro", b"", 0) };
+    world.write(&mut client, OpCode::Create, WriteRequest::Create(read_only));
+    world.settle();
+    let mut behind_sync = world.connect(leader);
+    others.iter().for_each(|node| world.kill(*node));
+    world.nodes[leader].audit.clear();
+    // On its way, and refused behind it.
+    world.create(&mut client, "/a", 0);
+    world.set(&mut client, "/ro", b"x");
+    // Waits behind a sync that nobody confirms.
+    world.sync(&mut behind_sync);
+    world.create(&mut behind_sync, "/b", 0);
+    world.settle();
+    assert_eq!(world.nodes[leader].audit, Vec::<String>::new());
+    world.pass_ms(60_000);
+    let mut told = world.nodes[leader].audit.clone();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "Create { path: Some(\"/a\"), flags: 0 }: Unknown",
+            "Create { path: Some(\"/b\"), flags: 0 }: Failed",
+            "SetData { path: Some(\"/ro\") }: Failed",
+        ],
+        "{}",
+        world.logs()
+    );
 }

@@ -250,7 +250,7 @@ impl Looking {
 
     fn read(&mut self, core: &mut Core, now: Time, connection: Arc<Connection>, read: &ReadFrame) {
         if connection.is_cut() {
-            core.shared.settle(&connection);
+            core.leave_read(&connection, read);
         } else if read.op == OpCode::Sync {
             let (xid, op) = (read.xid, read.op);
             let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None, audited: None };

@@ -81,7 +81,7 @@ impl Leading {
     /// A sync asks the others whether this server still leads.
     fn read(&mut self, core: &mut Core, now: Time, connection: Arc<Connection>, read: ReadFrame) {
         if connection.is_cut() {
-            core.shared.settle(&connection);
+            core.leave_read(&connection, &read);
         } else if read.op == OpCode::Sync {
             self.take_client_sync(now, connection, read);
         } else if let Some(read) = core.wait_with_write(&connection, read) {

@@ -15,6 +15,7 @@ use rookeeper_zab::LinkId;
 use crate::clients::connection::Connection;
 use crate::clients::read::ReadFrame;
 use crate::clients::requests::ClientInput;
+use crate::core::Abandoned;
 use crate::state::leading::learner_requests::Request;
 
 /// Who asked.
@@ -74,17 +75,17 @@ pub(crate) struct Syncs {
 }
 
 impl Syncs {
-    /// Gives back the clients whose syncs and requests will not be answered.
-    pub fn abandon(self) -> Vec<Arc<Connection>> {
+    /// Gives back the clients whose syncs and requests will not be answered, with what the audit log is to hear of these.
+    pub fn abandon(self) -> Vec<Abandoned> {
         let clients = self.waiting.into_iter().filter_map(|sync| match sync.asked {
-            Asked::Client(connection, _) => Some(connection),
+            Asked::Client(connection, _) => Some((connection, None)),
             Asked::Learner(_) => None,
         });
         let mut clients: Vec<_> = clients.collect();
         for hold in self.holds.into_values() {
             clients.extend(hold.queue.into_iter().filter_map(|held| match held {
-                Held::Client(ClientInput::Write(write)) => Some(write.connection),
-                Held::Client(ClientInput::Read { connection, .. }) => Some(connection),
+                Held::Client(ClientInput::Write(write)) => Some((write.connection, write.audited)),
+                Held::Client(ClientInput::Read { connection, .. }) => Some((connection, None)),
                 _ => None,
             }));
         }

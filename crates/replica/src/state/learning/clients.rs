@@ -110,7 +110,7 @@ impl Learning {
     /// A sync comes back behind everything the leader had proposed.
     fn read(&mut self, core: &mut Core, now: Time, connection: Arc<Connection>, read: ReadFrame) {
         if connection.is_cut() {
-            core.shared.settle(&connection);
+            core.leave_read(&connection, &read);
         } else if read.op == OpCode::Sync {
             self.forward_sync(now, connection, read);
         } else if let Some(read) = self.forwarded.wait(&connection, read) {

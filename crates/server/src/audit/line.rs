@@ -28,6 +28,8 @@ pub(super) struct Lines {
     zone: TimeZone,
     /// Who runs this server.
     server_user: Option<String>,
+    /// The last time that was written, in milliseconds, and as it was: many events share one.
+    stamp: (i64, String),
 }
 
 /// The fields of a line, in their order.
@@ -44,22 +46,25 @@ struct Fields<'a> {
 
 impl Lines {
     pub fn new(format: AuditFormat, server_user: Option<String>) -> Lines {
-        Lines { format, zone: TimeZone::system(), server_user }
+        Lines { format, zone: TimeZone::system(), server_user, stamp: (i64::MIN, String::new()) }
     }
 
     #[cfg(test)]
     pub fn in_zone(format: AuditFormat, server_user: Option<String>, zone: TimeZone) -> Lines {
-        Lines { format, zone, server_user }
+        Lines { format, zone, server_user, stamp: (i64::MIN, String::new()) }
     }
 
     /// Appends the lines of an event that happened at this time.
-    pub fn append(&self, at: Timestamp, event: &Event, output: &mut String) {
-        let stamp = match self.format {
-            AuditFormat::Text => at.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S,%3f").to_string(),
-            AuditFormat::Json => format!("{at:.3}"),
-        };
+    pub fn append(&mut self, at: Timestamp, event: &Event, output: &mut String) {
+        if self.stamp.0 != at.as_millisecond() {
+            self.stamp = (at.as_millisecond(), self.stamp_of(at));
+        }
+        self.append_lines(event, output);
+    }
+
+    fn append_lines(&self, event: &Event, output: &mut String) {
         let server_user = self.server_user.as_deref();
-        let mut put = |fields: Fields<'_>, result| self.put(&stamp, &fields, result, output);
+        let mut put = |fields: Fields<'_>, result| self.put(&fields, result, output);
         match event {
             Event::Server { operation, result } => {
                 put(Fields { user: server_user, operation, ..Fields::default() }, *result);
@@ -129,7 +134,15 @@ impl Lines {
         }
     }
 
-    fn put(&self, stamp: &str, fields: &Fields<'_>, result: Result, output: &mut String) {
+    fn stamp_of(&self, at: Timestamp) -> String {
+        match self.format {
+            AuditFormat::Text => at.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S,%3f").to_string(),
+            AuditFormat::Json => format!("{at:.3}"),
+        }
+    }
+
+    fn put(&self, fields: &Fields<'_>, result: Result, output: &mut String) {
+        let stamp = self.stamp.1.as_str();
         let level = if result == Result::Failure { "ERROR" } else { "INFO" };
         let result = match result {
             Result::Success => "success",

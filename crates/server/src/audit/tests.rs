@@ -45,7 +45,7 @@ fn failed(operation: Operation) -> Event {
 }
 
 fn written(format: AuditFormat, event: &Event) -> String {
-    let lines = Lines::in_zone(format, Some("zookeeper".to_owned()), TimeZone::UTC);
+    let mut lines = Lines::in_zone(format, Some("zookeeper".to_owned()), TimeZone::UTC);
     let mut text = String::new();
     lines.append(Timestamp::from_millisecond(1_795_400_991_922).unwrap(), event, &mut text);
     assert_eq!(text.lines().count() as u64, event.lines(), "{text}");
@@ -92,6 +92,19 @@ fn lines_are_those_of_the_original() {
              {head} INFO audit.Slf4jAuditLogger: {of_session}\tznode=/e2\tresult=success\n"
         )
     );
+}
+
+#[test]
+fn each_line_has_the_time_of_its_event() {
+    let berlin = TimeZone::fixed(jiff::tz::offset(1));
+    let mut lines = Lines::in_zone(AuditFormat::Text, None, berlin);
+    let mut text = String::new();
+    for millisecond in [1_795_400_991_922, 1_795_400_991_922, 1_795_400_991_923, 1_795_400_991_922] {
+        lines.append(Timestamp::from_millisecond(millisecond).unwrap(), &Event::stopping(), &mut text);
+    }
+    let stamps: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let [one, next] = ["2026-11-23T03:29:51,922", "2026-11-23T03:29:51,923"];
+    assert_eq!(stamps, [one, one, next, one]);
 }
 
 #[test]

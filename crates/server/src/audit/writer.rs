@@ -19,13 +19,13 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Writes what comes through the queue until that is closed and empty.
 pub(super) fn spawn(queue: Arc<Queue>, destination: Destination, lines: Lines) -> io::Result<()> {
     thread::Builder::new().name("audit".into()).spawn(move || {
-        run(&queue, destination, &lines);
+        run(&queue, destination, lines);
         queue.end();
     })?;
     Ok(())
 }
 
-fn run(queue: &Queue, mut destination: Destination, lines: &Lines) {
+fn run(queue: &Queue, mut destination: Destination, mut lines: Lines) {
     let (mut batch, mut text) = (Batch::new(), String::new());
     let mut told = 0;
     while queue.take(&mut batch) {

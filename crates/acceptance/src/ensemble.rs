@@ -58,6 +58,7 @@ pub struct Plan {
     observers: Vec<u64>,
     config: BTreeMap<String, String>,
     properties: Vec<String>,
+    variables: Vec<(String, String)>,
     client_in_server_line: bool,
     fast_jvm: bool,
     debians_apache: bool,
@@ -72,6 +73,7 @@ impl Plan {
             observers: Vec::new(),
             config: BTreeMap::new(),
             properties: Vec::new(),
+            variables: Vec::new(),
             client_in_server_line: false,
             fast_jvm: false,
             debians_apache: false,
@@ -107,6 +109,12 @@ impl Plan {
     /// A system property of every member as operators write it: `-Dkey=value`.
     pub fn property(mut self, flag: &str) -> Plan {
         self.properties.push(flag.to_owned());
+        self
+    }
+
+    /// A variable of every member's environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Plan {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -336,8 +344,8 @@ impl Ensemble {
 
     pub fn start(&mut self, id: u64) -> Result<()> {
         let (fast_jvm, classpath) = (self.plan.fast_jvm, apache_classpath(self.plan.debians_apache));
-        let properties = self.plan.properties.clone();
-        self.member_mut(id).spawn(&properties, fast_jvm, &classpath)
+        let (properties, variables) = (self.plan.properties.clone(), self.plan.variables.clone());
+        self.member_mut(id).spawn(&properties, &variables, fast_jvm, &classpath)
     }
 
     /// Starts a member as this product from now on, on the directory and configuration it has.

@@ -9,7 +9,7 @@
 //! - [`tree`]: a whole tree fetched through a client, compared with what it should be
 //! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
 //! - [`foreign`]: programs in Python, Java and C that use a server under test
-//! - [`certificates`]: an authority that issues them
+//! - [`certificates`]: an authority that issues them; [`kerberos`] a Kerberos server
 //! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them,
 //!   [`namespaces`] networks that can be cut
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
@@ -26,6 +26,7 @@ pub mod ensemble;
 pub mod fixture;
 pub mod foreign;
 pub mod history;
+pub mod kerberos;
 pub mod linearizable;
 pub mod load;
 pub mod member;

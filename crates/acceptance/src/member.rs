@@ -99,7 +99,13 @@ impl Member {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    pub fn spawn(&mut self, properties: &[String], fast_jvm: bool, apache: &str) -> Result<()> {
+    pub fn spawn(
+        &mut self,
+        properties: &[String],
+        variables: &[(String, String)],
+        fast_jvm: bool,
+        apache: &str,
+    ) -> Result<()> {
         self.kill()?;
         let config_file = self.directory.join("zoo.cfg");
         let mut command = match self.product {
@@ -120,6 +126,7 @@ impl Member {
                 command
             }
         };
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let log = File::options().create(true).append(true).open(self.log_path())?;
         command.current_dir(&self.directory).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let _guard = FORK.lock();

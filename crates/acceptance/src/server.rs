@@ -48,6 +48,7 @@ pub struct Setup {
     product: Product,
     config: Vec<(String, String)>,
     properties: Vec<String>,
+    variables: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
     port: Option<u16>,
     user_id: Option<u32>,
@@ -62,11 +63,12 @@ impl Setup {
     }
 
     pub fn of(product: Product) -> Setup {
-        let (config, properties) = (Vec::new(), Vec::new());
+        let (config, properties, variables) = (Vec::new(), Vec::new(), Vec::new());
         Setup {
             product,
             config,
             properties,
+            variables,
             data_dir: None,
             port: None,
             user_id: None,
@@ -89,6 +91,12 @@ impl Setup {
     /// A system property as operators write it: `-Dkey=value`.
     pub fn property(mut self, flag: &str) -> Setup {
         self.properties.push(flag.to_owned());
+        self
+    }
+
+    /// A variable of the environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Setup {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -290,6 +298,7 @@ impl Server {
                 command
             }
         };
+        command.envs(self.setup.variables.iter().map(|(name, value)| (name, value)));
         if let Some(user_id) = self.setup.user_id {
             rustix::fs::chmod(self.home.path(), 0o755.into())?;
             command.uid(user_id).gid(user_id);

@@ -12,6 +12,7 @@ use rookeeper_replica::{Connection, Identities, Input, Serving, Shared};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::audit::{Audit, Event};
+use crate::auth::kerberos::acceptor::Acceptor;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::descriptors;
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub secure_clients: Option<SecureClients>,
     /// Where it is told who changed what; none where it is not.
     pub audit: Option<Audit>,
+    /// Lets clients in by Kerberos; none where that is not configured.
+    pub kerberos: Option<Arc<Acceptor>>,
     /// The number that `gtmk` and `stmk` show and set. Nothing traces by it.
     pub trace_mask: AtomicI64,
     /// Figures of the log and the snapshots.
@@ -69,6 +72,7 @@ impl Context {
             client_port: AtomicU16::new(client_port),
             secure_clients: None,
             audit: None,
+            kerberos: None,
             trace_mask: AtomicI64::new(crate::config::DEFAULT_TRACE_MASK),
             figures,
             next_connection: AtomicU64::new(1),

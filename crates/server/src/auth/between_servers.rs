@@ -5,9 +5,14 @@
 //!
 //! Counterparts in the original: `SaslQuorumAuthServer`, `SaslQuorumAuthLearner`, `QuorumAuthPacket`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::digest_md5::{Client, Login, MAX_TOKEN_BYTES, Progress, Refusal, Server, Users};
+use super::digest_md5::{self, Client, Progress, Server, Users};
+use super::kerberos::acceptor::{Acceptor as Service, Progress as TicketProgress};
+use super::kerberos::initiator::Initiator;
+use super::kerberos::names::Principal;
+use super::kerberos::{self, Login as KerberosLogin};
 
 /// With these bytes a packet begins, and nothing else on either port does.
 const MAGIC: [u8; 8] = 0x5f24_3501_3501_edcc_u64.to_be_bytes();
@@ -15,19 +20,109 @@ const MAGIC: [u8; 8] = 0x5f24_3501_3501_edcc_u64.to_be_bytes();
 /// Magic, status, and the length of the token.
 const HEAD_BYTES: usize = 16;
 
+/// The length of a token that is not there.
+const NULL: i32 = -1;
+
 const IN_PROGRESS: i32 = 0;
 const SUCCESS: i32 = 1;
 const ERROR: i32 = -1;
 
-/// How this server proves itself, and what it demands of others.
+/// How this server proves itself, and what it demands of others, as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct QuorumAuth {
     /// Who to be where this server dials; none to prove nothing.
     pub login: Option<Login>,
     /// Who others may be; none to demand nothing and understand no proof.
-    pub users: Option<Arc<Users>>,
+    pub users: Option<Others>,
     /// Whether others must prove themselves.
     pub is_required: bool,
+}
+
+/// Who this server is where it dials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Login {
+    Password(digest_md5::Login),
+    Ticket {
+        login: KerberosLogin,
+        /// Whom to expect at the other end: `service/host`, where `_HOST` is the host that is dialled.
+        service: String,
+        /// The realm of that, where the name has none.
+        realm: Option<String>,
+    },
+}
+
+/// Who others may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Others {
+    Passwords(Arc<Users>),
+    Tickets { login: KerberosLogin, members: Members },
+}
+
+/// The principals that are members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    /// Hosts of the server lines.
+    pub hosts: BTreeSet<String>,
+    /// The principal that this server has where it dials, which others may share.
+    pub mine: Option<String>,
+}
+
+impl Members {
+    /// Whether a principal may come in: one at the host of a member, as in the original; without a host, only the one of this server.
+    fn admit(&self, principal: &str, default_realm: &str) -> bool {
+        let mine = self.mine.as_ref().map(|mine| match mine.contains('@') {
+            true => mine.clone(),
+            false => format!("{mine}@{default_realm}"),
+        });
+        match Principal::parse(principal) {
+            Some(Principal { host: Some(host), realm: Some(_), .. }) => {
+                self.hosts.iter().any(|member| member.eq_ignore_ascii_case(&host)) || mine.as_deref() == Some(principal)
+            }
+            Some(_) => mine.as_deref() == Some(principal),
+            None => false,
+        }
+    }
+}
+
+/// The same, with the keys and the library that it takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Proofs {
+    pub login: Option<Prover>,
+    pub judge: Option<Judge>,
+    pub is_required: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Prover {
+    Password(digest_md5::Login),
+    Ticket(Arc<Initiator>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Judge {
+    Passwords(Arc<Users>),
+    Tickets(Arc<Service>, Arc<Members>),
+}
+
+impl Proofs {
+    /// Reads keytabs, and asks nobody. An error says what to do.
+    pub fn open(auth: QuorumAuth) -> Result<Proofs, String> {
+        let login = match auth.login {
+            Some(Login::Password(login)) => Some(Prover::Password(login)),
+            Some(Login::Ticket { login, service, realm }) => {
+                Some(Prover::Ticket(Arc::new(Initiator::open(login, service, realm)?)))
+            }
+            None => None,
+        };
+        let judge = match auth.users {
+            Some(Others::Passwords(users)) => Some(Judge::Passwords(users)),
+            Some(Others::Tickets { login, members }) => {
+                Some(Judge::Tickets(Arc::new(Service::open(&login)?), Arc::new(members)))
+            }
+            None => None,
+        };
+        Ok(Proofs { login, judge, is_required: auth.is_required })
+    }
 }
 
 /// What is to be done next.
@@ -37,6 +132,8 @@ pub(crate) enum Step {
     Read(usize),
     /// Send this, and go on.
     Send(Vec<u8>),
+    /// Let Kerberos take this token, and hand over what comes of it.
+    Ask(Vec<u8>),
     /// The exchange is over. The user is none where nothing was proved and nothing had to be.
     Done(Option<String>),
 }
@@ -51,7 +148,16 @@ pub(crate) enum Failure {
     NotAuthenticating,
     /// Of either side.
     #[error("SASL: {0}")]
-    Refused(#[from] Refusal),
+    Refused(#[from] digest_md5::Refusal),
+    /// Of either side.
+    #[error("SASL: Kerberos: {0}")]
+    Ticket(#[from] kerberos::Refusal),
+    /// The principal is sound, but no member.
+    #[error(
+        "SASL: {0} is authenticated by Kerberos, but the server lines name no such host; a member's principal is service/HOST@REALM, or the \
+         same for all members"
+    )]
+    NoMember(String),
     /// The dialling side asks to act as somebody else.
     #[error("SASL: asks to act as another user")]
     OtherUser,
@@ -61,6 +167,9 @@ pub(crate) enum Failure {
     /// Said by the side that dials.
     #[error("SASL: the user or password of this server's section for learners is refused there")]
     NotLetIn,
+    /// The same, by Kerberos.
+    #[error("SASL: the ticket of this server is refused there; the log of that server says why")]
+    TicketNotLetIn,
 }
 
 /// What the accepting side sends before it closes a connection; nothing to somebody who speaks no SASL.
@@ -74,16 +183,17 @@ fn packet(status: i32, token: &[u8]) -> Vec<u8> {
 }
 
 /// Takes the packet at the head of the buffer, its status and token; or how many bytes are missing yet.
-fn take(buffer: &mut Vec<u8>) -> Result<Result<(i32, Vec<u8>), usize>, Failure> {
+fn take(buffer: &mut Vec<u8>, limit: usize) -> Result<Result<(i32, Vec<u8>), usize>, Failure> {
     let (Some(head), Some(status), Some(length)) = (buffer.get(..8), number(buffer, 8), number(buffer, 12)) else {
         return Ok(Err(HEAD_BYTES - buffer.len()));
     };
     if head != MAGIC {
         return Err(Failure::NoPacket);
     }
-    let length = usize::try_from(length).map_err(|_| Failure::NoPacket)?;
-    if length > MAX_TOKEN_BYTES {
-        return Err(Refusal::TooLong(length).into());
+    // Java's server says so to the last token of Kerberos.
+    let length = if length == NULL { 0 } else { usize::try_from(length).map_err(|_| Failure::NoPacket)? };
+    if length > limit {
+        return Err(digest_md5::Refusal::TooLong(length).into());
     }
     let end = HEAD_BYTES + length;
     if buffer.len() < end {
@@ -101,7 +211,7 @@ fn number(buffer: &[u8], start: usize) -> Option<i32> {
 /// The side that accepted the connection.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    server: Server,
+    mechanism: AcceptBy,
     is_required: bool,
     /// Whether the other side has begun as somebody who authenticates.
     has_begun: bool,
@@ -109,10 +219,24 @@ pub(crate) struct Acceptor {
     done: Option<String>,
 }
 
+#[derive(Debug)]
+enum AcceptBy {
+    Password(Box<Server>),
+    Ticket,
+}
+
 impl Acceptor {
     /// `nonce` must be unpredictable and never be used again.
-    pub fn new(users: Arc<Users>, is_required: bool, nonce: String) -> Acceptor {
-        Acceptor { server: Server::new(users, nonce), is_required, has_begun: false, done: None }
+    pub fn by_password(users: Arc<Users>, is_required: bool, nonce: String) -> Acceptor {
+        Acceptor::by(AcceptBy::Password(Box::new(Server::new(users, nonce))), is_required)
+    }
+
+    pub fn by_ticket(is_required: bool) -> Acceptor {
+        Acceptor::by(AcceptBy::Ticket, is_required)
+    }
+
+    fn by(mechanism: AcceptBy, is_required: bool) -> Acceptor {
+        Acceptor { mechanism, is_required, has_begun: false, done: None }
     }
 
     /// Whether somebody who says nothing more may come in.
@@ -135,11 +259,16 @@ impl Acceptor {
             }
             self.has_begun = true;
         }
-        let token = match take(buffer)? {
+        let limit = match self.mechanism {
+            AcceptBy::Password(_) => digest_md5::MAX_TOKEN_BYTES,
+            AcceptBy::Ticket => kerberos::MAX_TOKEN_BYTES,
+        };
+        let token = match take(buffer, limit)? {
             Err(missing) => return Ok(Step::Read(missing)),
             Ok((_, token)) => token,
         };
-        match self.server.handle(&token)? {
+        let AcceptBy::Password(server) = &mut self.mechanism else { return Ok(Step::Ask(token)) };
+        match server.handle(&token)? {
             Progress::Challenge(token) => Ok(Step::Send(packet(IN_PROGRESS, &token))),
             Progress::Authenticated { user, authorization_id, token } => {
                 if authorization_id.is_some_and(|id| id != user) {
@@ -150,39 +279,95 @@ impl Acceptor {
             }
         }
     }
+
+    /// Takes what Kerberos made of a token.
+    pub fn judged(
+        &mut self,
+        progress: TicketProgress,
+        members: &Members,
+        default_realm: &str,
+    ) -> Result<Step, Failure> {
+        match progress {
+            TicketProgress::Challenge(token) => Ok(Step::Send(packet(IN_PROGRESS, &token))),
+            TicketProgress::Authenticated { principal, authorization_id } => {
+                if authorization_id.is_some_and(|id| id != principal) {
+                    return Err(Failure::OtherUser);
+                }
+                if !members.admit(&principal, default_realm) {
+                    return Err(Failure::NoMember(principal));
+                }
+                self.done = Some(principal);
+                Ok(Step::Send(packet(SUCCESS, &[])))
+            }
+        }
+    }
 }
 
 /// The side that made the connection.
 #[derive(Debug)]
 pub(crate) struct Dialer {
-    client: Client,
+    mechanism: DialBy,
     has_begun: bool,
+}
+
+#[derive(Debug)]
+enum DialBy {
+    Password(Client),
+    /// Whether this side has said everything.
+    Ticket {
+        is_complete: bool,
+    },
 }
 
 impl Dialer {
     /// `cnonce` must be unpredictable.
-    pub fn new(login: Login, cnonce: String) -> Dialer {
-        Dialer { client: Client::new(login, cnonce), has_begun: false }
+    pub fn by_password(login: digest_md5::Login, cnonce: String) -> Dialer {
+        Dialer { mechanism: DialBy::Password(Client::new(login, cnonce)), has_begun: false }
+    }
+
+    pub fn by_ticket() -> Dialer {
+        Dialer { mechanism: DialBy::Ticket { is_complete: false }, has_begun: false }
     }
 
     /// Call again after what it asks for is done; `buffer` has what arrived and was not taken.
     pub fn step(&mut self, buffer: &mut Vec<u8>) -> Result<Step, Failure> {
         if !self.has_begun {
             self.has_begun = true;
-            return Ok(Step::Send(packet(IN_PROGRESS, &[])));
+            return Ok(match self.mechanism {
+                DialBy::Password(_) => Step::Send(packet(IN_PROGRESS, &[])),
+                DialBy::Ticket { .. } => Step::Ask(Vec::new()),
+            });
         }
-        let (status, token) = match take(buffer)? {
+        let limit = match self.mechanism {
+            DialBy::Password(_) => digest_md5::MAX_TOKEN_BYTES,
+            DialBy::Ticket { .. } => kerberos::MAX_TOKEN_BYTES,
+        };
+        let (status, token) = match take(buffer, limit)? {
             Err(missing) => return Ok(Step::Read(missing)),
             Ok(packet) => packet,
         };
-        if status == ERROR {
-            return Err(Failure::NotLetIn);
+        match &mut self.mechanism {
+            DialBy::Password(_) if status == ERROR => Err(Failure::NotLetIn),
+            DialBy::Password(client) => match (client.handle(&token)?, status) {
+                (Some(answer), IN_PROGRESS) => Ok(Step::Send(packet(IN_PROGRESS, &answer))),
+                (None, SUCCESS) => Ok(Step::Done(None)),
+                _ => Err(Failure::NoPacket),
+            },
+            DialBy::Ticket { is_complete } => match (*is_complete, status) {
+                (_, ERROR) => Err(Failure::TicketNotLetIn),
+                (false, IN_PROGRESS) => Ok(Step::Ask(token)),
+                (true, SUCCESS) => Ok(Step::Done(None)),
+                _ => Err(Failure::NoPacket),
+            },
         }
-        match (self.client.handle(&token)?, status) {
-            (Some(answer), IN_PROGRESS) => Ok(Step::Send(packet(IN_PROGRESS, &answer))),
-            (None, SUCCESS) => Ok(Step::Done(None)),
-            _ => Err(Failure::NoPacket),
+    }
+
+    /// Takes what Kerberos answers to a token, and whether that is everything.
+    pub fn answered(&mut self, answer: &[u8], is_everything: bool) -> Step {
+        if let DialBy::Ticket { is_complete } = &mut self.mechanism {
+            *is_complete = is_everything;
         }
+        Step::Send(packet(IN_PROGRESS, answer))
     }
 }
 
@@ -190,7 +375,7 @@ impl Dialer {
 mod tests {
     use proptest::strategy::Strategy as _;
 
-    use super::super::digest_md5::QUORUM;
+    use super::super::digest_md5::{Login, MAX_TOKEN_BYTES, QUORUM, Refusal};
     use super::*;
 
     const NONCE: &str = "BghkVP8R40zGvddSuviIptJKHODE9tgR77AWwm92";
@@ -220,11 +405,11 @@ mod tests {
     fn acceptor(is_required: bool) -> Acceptor {
         let mut users = Users::of(QUORUM);
         users.set_password("zkq", "quorumpw");
-        Acceptor::new(Arc::new(users), is_required, NONCE.to_owned())
+        Acceptor::by_password(Arc::new(users), is_required, NONCE.to_owned())
     }
 
     fn dialer(password: &str) -> Dialer {
-        Dialer::new(Login::new(QUORUM, "zkq", password), CNONCE.to_owned())
+        Dialer::by_password(Login::new(QUORUM, "zkq", password), CNONCE.to_owned())
     }
 
     #[test]
@@ -288,7 +473,7 @@ mod tests {
             let mut long = packet(IN_PROGRESS, &[]);
             long[12..].copy_from_slice(&0x7fff_ffff_i32.to_be_bytes());
             assert_eq!(verdict(long.clone()), Refusal::TooLong(0x7fff_ffff).into());
-            long[12] = 0xff;
+            long[12..].copy_from_slice(&(-2_i32).to_be_bytes());
             assert_eq!(verdict(long), Failure::NoPacket);
         }
     }
@@ -350,6 +535,7 @@ mod tests {
                 }
                 Ok(Step::Send(bytes)) => assert!(bytes.len() <= HEAD_BYTES + MAX_TOKEN_BYTES),
                 Ok(Step::Done(user)) => return (user.is_none(), [&buffer, rest].concat()),
+                Ok(Step::Ask(token)) => panic!("passwords ask nobody: {token:?}"),
                 Err(_) => return (false, buffer),
             }
         }
@@ -372,7 +558,7 @@ mod tests {
             let bytes = parts.concat();
             let users = || { let mut users = Users::of(QUORUM); users.set_password("zkq", "another"); Arc::new(users) };
             for is_required in [false, true] {
-                let mut acceptor = Acceptor::new(users(), is_required, NONCE.to_owned());
+                let mut acceptor = Acceptor::by_password(users(), is_required, NONCE.to_owned());
                 let (comes_in, left) = fed(|buffer| acceptor.step(buffer), &bytes);
                 let speaks_sasl = bytes.len() >= MAGIC.len() && bytes.starts_with(&MAGIC);
                 proptest::prop_assert!(!comes_in || (!is_required && !speaks_sasl && left == bytes));
@@ -380,5 +566,67 @@ mod tests {
             let mut dialer = dialer("another");
             proptest::prop_assert!(!fed(|buffer| dialer.step(buffer), &bytes).0);
         }
+    }
+
+    fn members() -> Members {
+        Members { hosts: BTreeSet::from(["zoo1".to_owned(), "Zoo2".to_owned()]), mine: Some("zkquorum@R".to_owned()) }
+    }
+
+    #[test]
+    fn a_principal_is_a_member_by_its_host_or_by_being_the_same_as_this_server() {
+        for (principal, is_member) in [
+            ("zkquorum/zoo1@R", true),
+            ("zkquorum/zoo2@R", true),
+            ("zkquorum/zoo3@R", false),
+            ("zkquorum@R", true),
+            ("bob@R", false),
+            ("zkquorum@S", false),
+            ("a/b/zoo1@R", false),
+            ("x\\/zoo1@R", false),
+            ("x/zoo1", false),
+        ] {
+            assert_eq!(members().admit(principal, "R"), is_member, "{principal}");
+        }
+        let short = Members { mine: Some("zkquorum".to_owned()), ..Members::default() };
+        assert!(short.admit("zkquorum@R", "R") && !short.admit("zkquorum@S", "R"));
+        assert!(!Members::default().admit("zkquorum@R", "R"));
+    }
+
+    #[test]
+    fn tickets_are_asked_of_others_and_packed_here() {
+        let (mut dialer, mut acceptor) = (Dialer::by_ticket(), Acceptor::by_ticket(true));
+        assert_eq!(dialer.step(&mut Vec::new()), Ok(Step::Ask(vec![])));
+        let Step::Send(mut first) = dialer.answered(b"ticket", false) else { panic!() };
+        assert_eq!(acceptor.step(&mut first), Ok(Step::Ask(b"ticket".to_vec())));
+        let challenge = TicketProgress::Challenge(b"offer".to_vec());
+        let Ok(Step::Send(mut offer)) = acceptor.judged(challenge, &members(), "R") else { panic!() };
+        assert_eq!(dialer.step(&mut offer), Ok(Step::Ask(b"offer".to_vec())));
+        assert_eq!(dialer.step(&mut packet(SUCCESS, &[])), Err(Failure::NoPacket), "not before the last token");
+        let Step::Send(mut last) = dialer.answered(b"none", true) else { panic!() };
+        assert_eq!(acceptor.step(&mut last), Ok(Step::Ask(b"none".to_vec())));
+        let done = |principal: &str, id: Option<&str>| TicketProgress::Authenticated {
+            principal: principal.to_owned(),
+            authorization_id: id.map(str::to_owned),
+        };
+        let other = acceptor.judged(done("zkquorum/zoo1@R", Some("zkquorum/zoo2@R")), &members(), "R");
+        assert_eq!(other, Err(Failure::OtherUser));
+        let stranger = acceptor.judged(done("bob@R", Some("bob@R")), &members(), "R");
+        assert_eq!(stranger, Err(Failure::NoMember("bob@R".to_owned())));
+        let verdict = acceptor.judged(done("zkquorum/zoo1@R", Some("zkquorum/zoo1@R")), &members(), "R");
+        assert_eq!(verdict, Ok(Step::Send(packet(SUCCESS, &[]))));
+        assert_eq!(acceptor.step(&mut Vec::new()), Ok(Step::Done(Some("zkquorum/zoo1@R".to_owned()))));
+        // Java's server ends with a token that is null.
+        let mut null = packet(SUCCESS, &[]);
+        null[12..].copy_from_slice(&NULL.to_be_bytes());
+        assert_eq!(dialer.step(&mut null), Ok(Step::Done(None)));
+        assert_eq!(dialer.step(&mut packet(ERROR, &[])), Err(Failure::TicketNotLetIn));
+    }
+
+    #[test]
+    fn tickets_may_be_long_but_not_endless() {
+        let mut long = packet(IN_PROGRESS, &[0; kerberos::MAX_TOKEN_BYTES]);
+        assert!(matches!(Acceptor::by_ticket(true).step(&mut long.clone()), Ok(Step::Ask(_))));
+        long[12..16].copy_from_slice(&65_537_i32.to_be_bytes());
+        assert_eq!(Acceptor::by_ticket(true).step(&mut long), Err(Refusal::TooLong(65_537).into()));
     }
 }

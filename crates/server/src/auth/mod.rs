@@ -1,11 +1,13 @@
 //! Who somebody is: which identities a client gains by what it sends, and what a server proves to another.
 //!
-//! Auth packets are judged here. `jaas` reads the files in which users and passwords stand, `digest_md5` is the SASL mechanism.
+//! Auth packets are judged here. `jaas` reads the files in which users and passwords stand, `digest_md5` and `kerberos` are the mechanisms
+//! of SASL.
 //! What always holds: secrets are compared in constant time and never shown.
 
 pub(crate) mod between_servers;
 pub mod digest_md5;
 pub mod jaas;
+pub(crate) mod kerberos;
 pub(crate) mod sasl;
 
 use std::collections::BTreeSet;

@@ -5,22 +5,54 @@
 //!
 //! Counterpart in the original: `ZooKeeperServer.processSasl`.
 
+use std::sync::Arc;
+
 use rookeeper_proto::{ErrorCode, Id};
 
-use super::digest_md5::{Progress, Refusal, Server};
+use super::digest_md5::{self, Progress, Server};
+use super::kerberos;
+use super::kerberos::acceptor::{self, Acceptor};
 use crate::config::Access;
 
-/// Begins with the first token.
+/// Begins with the first token, which tells the mechanism: the one of a ticket is not empty.
 #[derive(Default)]
-pub(crate) struct Exchange(Option<Box<Server>>);
+pub(crate) enum Exchange {
+    #[default]
+    NotBegun,
+    Password(Box<Server>),
+    /// None while a token is judged, and when it was judged for too long.
+    Ticket(Option<Box<acceptor::Exchange>>),
+}
+
+/// A token that is to be judged apart from the threads that serve clients.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    exchange: Box<acceptor::Exchange>,
+    token: Vec<u8>,
+}
+
+impl Ticket {
+    pub(crate) async fn judge(self) -> acceptor::Outcome {
+        acceptor::judge(self.exchange, self.token).await
+    }
+}
+
+/// Why an exchange failed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Password(#[from] digest_md5::Refusal),
+    #[error("Kerberos: {0}")]
+    Ticket(#[from] kerberos::Refusal),
+}
 
 /// What comes of one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Answered with this token, or with null.
     Answered(Option<Vec<u8>>),
-    /// The connection gains these, and the client is answered with the token.
-    Gained(Vec<Id>, Vec<u8>),
+    /// The connection gains these, and the client is answered with the token, or with null.
+    Gained(Vec<Id>, Option<Vec<u8>>),
     /// It failed. The client is answered with the code, and the connection ends; without a code it is answered as if nothing had been.
     Failed(Refusal, Option<ErrorCode>),
     /// Not a SASL request at all: the connection ends without an answer.
@@ -28,32 +60,80 @@ pub(crate) enum Verdict {
 }
 
 impl Exchange {
-    /// Judges the body of a SASL request. `nonce` must be unpredictable and never be used again.
-    pub(crate) fn judge(&mut self, body: &[u8], config: &Access, nonce: impl FnOnce() -> String) -> Verdict {
-        let Some(token) = token(body) else { return Verdict::Undecodable };
-        let Some(users) = &config.sasl.users else { return Verdict::Answered(None) };
-        let server = self.0.get_or_insert_with(|| Box::new(Server::new(users.clone(), nonce())));
-        match server.handle(token) {
-            Ok(Progress::Challenge(token)) => Verdict::Answered(Some(token)),
+    /// The token in the body of a SASL request, where it is one of Kerberos. What comes of it is for `judged`.
+    pub(crate) fn ticket(&mut self, body: &[u8], access: &Access, acceptor: Option<&Arc<Acceptor>>) -> Option<Ticket> {
+        let (token, acceptor) = (token(body)?, acceptor?);
+        let begins = matches!(self, Exchange::NotBegun) && (access.sasl.users.is_none() || !token.is_empty());
+        if begins {
+            *self = Exchange::Ticket(Some(Box::new(acceptor.exchange())));
+        }
+        let Exchange::Ticket(exchange) = self else { return None };
+        // Longer ones are not even copied.
+        let token = token[..token.len().min(kerberos::MAX_TOKEN_BYTES + 1)].to_vec();
+        exchange.take().map(|exchange| Ticket { exchange, token })
+    }
+
+    /// Judges what came of a ticket.
+    pub(crate) fn judged(
+        &mut self,
+        (exchange, verdict): acceptor::Outcome,
+        access: &Access,
+        acceptor: Option<&Arc<Acceptor>>,
+    ) -> Verdict {
+        *self = Exchange::Ticket(exchange);
+        let naming = access.sasl.kerberos.as_ref().map(|kerberos| &kerberos.naming);
+        match (verdict, naming.zip(acceptor)) {
+            (Ok(acceptor::Progress::Challenge(token)), _) => Verdict::Answered(Some(token)),
             // The wish to act as somebody else is not heard, as in the original.
-            Ok(Progress::Authenticated { user, token, .. }) => {
-                let mut gained = Vec::new();
-                if config.sasl.super_users.contains(&user) {
-                    gained.push(Id::new("super", ""));
+            (Ok(acceptor::Progress::Authenticated { principal, .. }), Some((naming, acceptor))) => {
+                match naming.user(&principal, acceptor.default_realm()) {
+                    Some(user) => Verdict::Gained(gained(user, access), None),
+                    None => failed(kerberos::Refusal::NoUser(principal), access),
                 }
-                gained.push(Id::new("sasl", user));
-                Verdict::Gained(gained, token)
             }
-            Err(refusal) => {
-                let code = match (config.requires_sasl(), config.sasl.allows_failed_clients) {
-                    (true, _) => Some(ErrorCode::SessionClosedRequireSaslAuth),
-                    (false, true) => None,
-                    (false, false) => Some(ErrorCode::AuthFailed),
-                };
-                Verdict::Failed(refusal, code)
+            (Ok(acceptor::Progress::Authenticated { principal, .. }), None) => {
+                failed(kerberos::Refusal::NoUser(principal), access)
             }
+            (Err(refusal), _) => failed(refusal, access),
         }
     }
+
+    /// Judges the body of a SASL request that is not one of Kerberos. `nonce` must be unpredictable and never be used again.
+    pub(crate) fn judge(&mut self, body: &[u8], access: &Access, nonce: impl FnOnce() -> String) -> Verdict {
+        let Some(token) = token(body) else { return Verdict::Undecodable };
+        if matches!(self, Exchange::Ticket(_)) {
+            return failed(kerberos::Refusal::Over, access);
+        }
+        let Some(users) = &access.sasl.users else { return Verdict::Answered(None) };
+        if matches!(self, Exchange::NotBegun) {
+            *self = Exchange::Password(Box::new(Server::new(users.clone(), nonce())));
+        }
+        let Exchange::Password(server) = self else { return Verdict::Answered(None) };
+        match server.handle(token) {
+            Ok(Progress::Challenge(token)) => Verdict::Answered(Some(token)),
+            // As above.
+            Ok(Progress::Authenticated { user, token, .. }) => Verdict::Gained(gained(user, access), Some(token)),
+            Err(refusal) => failed(refusal, access),
+        }
+    }
+}
+
+fn gained(user: String, access: &Access) -> Vec<Id> {
+    let mut gained = Vec::new();
+    if access.sasl.super_users.contains(&user) {
+        gained.push(Id::new("super", ""));
+    }
+    gained.push(Id::new("sasl", user));
+    gained
+}
+
+fn failed(refusal: impl Into<Refusal>, access: &Access) -> Verdict {
+    let code = match (access.requires_sasl(), access.sasl.allows_failed_clients) {
+        (true, _) => Some(ErrorCode::SessionClosedRequireSaslAuth),
+        (false, true) => None,
+        (false, false) => Some(ErrorCode::AuthFailed),
+    };
+    Verdict::Failed(refusal.into(), code)
 }
 
 /// The token in the body of a request. None for null, and where it is longer than the body.
@@ -69,7 +149,7 @@ mod tests {
 
     use rookeeper_tree::DigestAlgorithm;
 
-    use super::super::digest_md5::{CLIENT_PORT, Users};
+    use super::super::digest_md5::{CLIENT_PORT, Refusal, Users};
     use super::*;
     use crate::config::Sasl;
 
@@ -117,10 +197,10 @@ mod tests {
     #[test]
     fn a_user_is_gained_and_a_super_user_more() {
         let bob = Id::new("sasl", "bob");
-        assert_eq!(last(&access(with_bob()), &["", ANSWER]), Verdict::Gained(vec![bob.clone()], PROOF.to_vec()));
+        assert_eq!(last(&access(with_bob()), &["", ANSWER]), Verdict::Gained(vec![bob.clone()], Some(PROOF.to_vec())));
         let super_users = ["bob".to_owned()].into();
         let verdict = last(&access(Sasl { super_users, ..with_bob() }), &["", ANSWER]);
-        assert_eq!(verdict, Verdict::Gained(vec![Id::new("super", ""), bob], PROOF.to_vec()));
+        assert_eq!(verdict, Verdict::Gained(vec![Id::new("super", ""), bob], Some(PROOF.to_vec())));
     }
 
     #[test]
@@ -128,18 +208,21 @@ mod tests {
         let wrong = ANSWER.replace("524f", "0000");
         let failed = |access: &Access| last(access, &["", &wrong]);
         let mut access = access(with_bob());
-        assert_eq!(failed(&access), Verdict::Failed(Refusal::Wrong, Some(ErrorCode::AuthFailed)));
+        assert_eq!(failed(&access), Verdict::Failed(Refusal::Wrong.into(), Some(ErrorCode::AuthFailed)));
         access.sasl.allows_failed_clients = true;
-        assert_eq!(failed(&access), Verdict::Failed(Refusal::Wrong, None));
-        assert_eq!(last(&access, &["", &wrong, ""]), Verdict::Failed(Refusal::Over, None), "no second exchange");
+        assert_eq!(failed(&access), Verdict::Failed(Refusal::Wrong.into(), None));
+        assert_eq!(last(&access, &["", &wrong, ""]), Verdict::Failed(Refusal::Over.into(), None), "no second exchange");
         access.enforced_schemes = Some(BTreeSet::from(["sasl".to_owned()]));
-        assert_eq!(failed(&access), Verdict::Failed(Refusal::Wrong, Some(ErrorCode::SessionClosedRequireSaslAuth)));
+        assert_eq!(
+            failed(&access),
+            Verdict::Failed(Refusal::Wrong.into(), Some(ErrorCode::SessionClosedRequireSaslAuth))
+        );
     }
 
     #[test]
     fn a_success_is_the_end_of_the_exchange() {
         let verdict = last(&access(with_bob()), &["", ANSWER, ANSWER]);
-        assert_eq!(verdict, Verdict::Failed(Refusal::Over, Some(ErrorCode::AuthFailed)));
+        assert_eq!(verdict, Verdict::Failed(Refusal::Over.into(), Some(ErrorCode::AuthFailed)));
     }
 
     #[test]

@@ -218,7 +218,7 @@ fn enforced_schemes(
         };
         return Err(setting.fault(problem, remedy).into());
     }
-    if sasl.users.is_none() && schemes.iter().all(|scheme| scheme == "sasl") {
+    if sasl.users.is_none() && sasl.kerberos.is_none() && schemes.iter().all(|scheme| scheme == "sasl") {
         let problem = "every client must come in by SASL, and no users of SASL are configured";
         return Err(setting.fault(problem, SASL_REMEDY).into());
     }

@@ -131,7 +131,9 @@ pub(super) fn read(
         (Some(_), Some(config_file)) => read_next(settings, config_file, read_file)?,
         _ => None,
     };
-    let auth = super::sasl::between_members(settings, jaas)?;
+    let addresses = membership.members.values().flat_map(|member| &member.addresses);
+    let hosts = addresses.map(|address| address.host.clone()).collect();
+    let auth = super::sasl::between_members(settings, jaas, hosts)?;
     let ensemble = Ensemble {
         settings: ensemble_settings(settings, server_id, memberships(membership, last_seen)),
         role,

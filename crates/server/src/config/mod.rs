@@ -21,6 +21,7 @@ mod ensemble;
 mod environment;
 mod error;
 mod exposure;
+mod kerberos;
 mod keys;
 mod limits;
 mod membership;

@@ -1,6 +1,7 @@
 //! SASL: the JAAS file and the file of users, and what else an operator can say of those who come in by them.
 //!
-//! What always holds: a section that is used has users or a login of DIGEST-MD5, or the start is refused; no password outlives the reading.
+//! What always holds: a section that is used has users or a login of DIGEST-MD5, or one of Kerberos, or the start is refused; no password
+//! outlives the reading.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,12 @@ use super::Environment;
 use super::access::sasl_provider;
 use super::ensemble::ReadFile;
 use super::error::{ConfigError, Fault, Place, excerpt};
+use super::kerberos::{self, KERBEROS_LOGIN, KerberosClients, Purpose};
 use super::settings::Settings;
-use crate::auth::between_servers::QuorumAuth;
-use crate::auth::digest_md5::{CLIENT_PORT, Login, QUORUM, Service, Users};
+use crate::auth::between_servers::{self, Members, Others, QuorumAuth};
+use crate::auth::digest_md5::{self, CLIENT_PORT, QUORUM, Service, Users};
 use crate::auth::jaas::{self, Section};
+use crate::auth::kerberos::Login;
 
 const DIGEST_LOGIN: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
 
@@ -25,6 +28,8 @@ pub struct Sasl {
     pub(crate) is_registered: bool,
     /// Users of DIGEST-MD5; none where SASL is not configured.
     pub(crate) users: Option<Arc<Users>>,
+    /// How clients come in by Kerberos; none where that is not configured.
+    pub(crate) kerberos: Option<KerberosClients>,
     /// Those of them who may do anything.
     pub(crate) super_users: BTreeSet<String>,
     /// Entries of ACLs for this name are for all users of SASL.
@@ -39,10 +44,21 @@ impl Sasl {
         jaas: Option<&JaasFile>,
         read_file: ReadFile<'_>,
     ) -> Result<Sasl, ConfigError> {
-        let by_jaas = client_section(settings, jaas)?;
+        let section = client_section(settings, jaas)?;
+        let kerberos = match section {
+            Some((jaas, section)) => jaas
+                .kerberos(settings, section, Purpose::Accept)?
+                .map(|login| kerberos::naming(settings).map(|naming| KerberosClients { login, naming })),
+            None => None,
+        }
+        .transpose()?;
+        let by_jaas = match section.filter(|_| kerberos.is_none()) {
+            Some((jaas, section)) => Some(jaas.users(section, CLIENT_PORT)?),
+            None => None,
+        };
         let by_file = users_file(settings, read_file)?;
         let has_provider = sasl_provider(settings).is_some();
-        if by_jaas.is_some() && by_file.is_none() && !has_provider {
+        if section.is_some() && by_file.is_none() && !has_provider {
             settings.warn(
                 "there are users of SASL, but ACLs cannot name them; add a line \
                  authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider on all servers"
@@ -76,6 +92,7 @@ impl Sasl {
         Ok(Sasl {
             is_registered,
             users: users.map(Arc::new),
+            kerberos,
             super_users: super_users.map(|setting| setting.value.clone()).filter(|user| !user.is_empty()).collect(),
             any_user: settings.text("letAnySaslUserDoX").map(str::to_owned),
             allows_failed_clients: settings.flag("allowSaslFailedClients"),
@@ -83,8 +100,11 @@ impl Sasl {
     }
 }
 
-/// The users in the section for clients, if there is one.
-fn client_section(settings: &Settings, jaas: Option<&JaasFile>) -> Result<Option<Users>, ConfigError> {
+/// The section for clients, if there is one.
+fn client_section<'a>(
+    settings: &Settings,
+    jaas: Option<&'a JaasFile>,
+) -> Result<Option<(&'a JaasFile, &'a Section)>, ConfigError> {
     let named = settings.setting("sasl.serverconfig");
     let name = settings.text("sasl.serverconfig").unwrap_or("Server");
     let Some(jaas) = jaas else {
@@ -98,7 +118,7 @@ fn client_section(settings: &Settings, jaas: Option<&JaasFile>) -> Result<Option
         };
     };
     match (jaas.section(name), named) {
-        (Some(section), _) => jaas.users(section, CLIENT_PORT).map(Some),
+        (Some(section), _) => Ok(Some((jaas, section))),
         (None, Some(setting)) => {
             let problem =
                 format!("No JAAS configuration section named '{}' was found in '{}'.", excerpt(name), jaas.name);
@@ -130,7 +150,11 @@ fn users_file(settings: &Settings, read_file: ReadFile<'_>) -> Result<Option<(St
 }
 
 /// What members prove to each other, and demand.
-pub(super) fn between_members(settings: &Settings, jaas: Option<&JaasFile>) -> Result<QuorumAuth, ConfigError> {
+pub(super) fn between_members(
+    settings: &Settings,
+    jaas: Option<&JaasFile>,
+    hosts: BTreeSet<String>,
+) -> Result<QuorumAuth, ConfigError> {
     let (is_on, gives_proof) =
         (settings.flag("quorum.auth.enableSasl"), settings.flag("quorum.auth.learnerRequireSasl"));
     let is_required = settings.flag("quorum.auth.serverRequireSasl");
@@ -159,16 +183,48 @@ pub(super) fn between_members(settings: &Settings, jaas: Option<&JaasFile>) -> R
     };
     // Both must be there, as in the original, so that the next step of a rolling change finds them.
     let (jaas, learner) = find(learner)?;
-    let login = jaas.login(learner, QUORUM)?;
+    let login = match jaas.kerberos(settings, learner, Purpose::Initiate)? {
+        Some(login) => between_servers::Login::Ticket {
+            login,
+            service: service_principal(settings)?,
+            realm: settings.text("server.realm").filter(|realm| !realm.is_empty()).map(str::to_owned),
+        },
+        None => between_servers::Login::Password(jaas.password_login(learner, QUORUM)?),
+    };
     let (jaas, server) = find(server)?;
-    let users = jaas.users(server, QUORUM)?;
-    if users.is_empty() {
-        settings.warn(format!(
-            "section {} has no user_NAME=\"password\", so no other server can authenticate here",
-            excerpt(&server.name)
-        ));
+    let users = match jaas.kerberos(settings, server, Purpose::Accept)? {
+        Some(accepting) => {
+            let mine = match &login {
+                between_servers::Login::Ticket { login, .. } => login.principal.clone(),
+                between_servers::Login::Password(_) => None,
+            };
+            Others::Tickets { login: accepting, members: Members { hosts, mine } }
+        }
+        None => {
+            let users = jaas.users(server, QUORUM)?;
+            if users.is_empty() {
+                settings.warn(format!(
+                    "section {} has no user_NAME=\"password\", so no other server can authenticate here",
+                    excerpt(&server.name)
+                ));
+            }
+            Others::Passwords(Arc::new(users))
+        }
+    };
+    Ok(QuorumAuth { login: gives_proof.then_some(login), users: Some(users), is_required })
+}
+
+/// Whom to expect where this server dials.
+fn service_principal(settings: &Settings) -> Result<String, ConfigError> {
+    const NAME: &str = "quorum.auth.kerberos.servicePrincipal";
+    let principal = settings.text(NAME).unwrap_or("zkquorum/localhost");
+    match settings.setting(NAME) {
+        Some(setting) if !kerberos::is_service(principal) => {
+            let remedy = "Write zkquorum/_HOST, where _HOST stands for the host of each server line, or service/host.";
+            Err(setting.fault("it is the principal of no service at a host", remedy).into())
+        }
+        _ => Ok(principal.to_owned()),
     }
-    Ok(QuorumAuth { login: gives_proof.then_some(login), users: Some(Arc::new(users)), is_required })
 }
 
 /// The file that `java.security.auth.login.config` names.
@@ -177,6 +233,8 @@ pub(super) struct JaasFile {
     /// Its path, for messages.
     name: String,
     sections: Vec<Section>,
+    /// The environment variable of this name, which is Kerberos' own.
+    krb5_config: Option<String>,
 }
 
 impl JaasFile {
@@ -203,11 +261,31 @@ impl JaasFile {
             Fault::new(malformed.problem, malformed.remedy)
                 .at(&Place::Line { file: name.clone(), line: malformed.line })
         })?;
-        Ok(Some(JaasFile { name, sections }))
+        Ok(Some(JaasFile { name, sections, krb5_config: environment.variables.get("KRB5_CONFIG").cloned() }))
     }
 
     pub(super) fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// The login by Kerberos in a section, if it has one. As in Java, passwords beside it do not count.
+    pub(super) fn kerberos(
+        &self,
+        settings: &Settings,
+        section: &Section,
+        purpose: Purpose,
+    ) -> Result<Option<Login>, ConfigError> {
+        let is_kerberos = |module: &&jaas::Module| module.class == KERBEROS_LOGIN;
+        let Some(module) = section.modules.iter().find(is_kerberos) else { return Ok(None) };
+        kerberos::check_java_properties(settings, self.krb5_config.as_deref())?;
+        if let Some(other) = section.modules.iter().find(|module| !is_kerberos(module)) {
+            let (name, class) = (excerpt(&section.name), excerpt(&other.class));
+            settings.warn(format!(
+                "{}:{}: section {name} logs in by Kerberos, so its module {class} has no effect",
+                self.name, other.line
+            ));
+        }
+        kerberos::login(module, &section.name, &self.name, purpose).map(Some)
     }
 
     /// The users that a section lists.
@@ -224,11 +302,11 @@ impl JaasFile {
     }
 
     /// The user that a section logs in as.
-    fn login(&self, section: &Section, service: Service) -> Result<Login, ConfigError> {
+    fn password_login(&self, section: &Section, service: Service) -> Result<digest_md5::Login, ConfigError> {
         let modules = self.digest_modules(section)?;
         let option = |name: &str| modules.iter().find_map(|module| module.option(name));
         match (option("username"), option("password")) {
-            (Some(user), Some(password)) => Ok(Login::new(service, user, password)),
+            (Some(user), Some(password)) => Ok(digest_md5::Login::new(service, user, password)),
             _ => {
                 let problem = format!("section {} has no username or no password", excerpt(&section.name));
                 let place = Place::Line { file: self.name.clone(), line: section.line };
@@ -247,22 +325,9 @@ impl JaasFile {
         }
         if let Some(module) = section.modules.iter().find(|module| module.class != DIGEST_LOGIN) {
             let (name, class) = (excerpt(&section.name), excerpt(&module.class));
-            let place = at(module.line);
-            return Err(match class.ends_with(".Krb5LoginModule") {
-                true => ConfigError::Unsupported(
-                    Fault::new(
-                        format!("Kerberos: section {name} logs in with {class}"),
-                        format!("Passwords work: use {DIGEST_LOGIN} here and in the clients, or keep Apache ZooKeeper on this host for now."),
-                    )
-                    .at(&place),
-                ),
-                false => Fault::new(
-                    format!("section {name} has the login module {class}, and classes cannot be loaded"),
-                    format!("Allowed: {DIGEST_LOGIN}."),
-                )
-                .at(&place)
-                .into(),
-            });
+            let problem = format!("section {name} has the login module {class}, and classes cannot be loaded");
+            let remedy = format!("Allowed: {DIGEST_LOGIN} or {KERBEROS_LOGIN}.");
+            return Err(Fault::new(problem, remedy).at(&at(module.line)).into());
         }
         Ok(&section.modules)
     }

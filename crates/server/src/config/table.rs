@@ -12,7 +12,8 @@ const RANDOM_DROP: Status =
     NotYet("the connection throttle refuses when its tokens are used up, and drops nobody at random");
 const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
-const KERBEROS: Status = NotYet("Kerberos is not supported yet");
+const KERBEROS_NAMES: Status = NotYet("members are called as the server lines call them");
+const KERBEROS_LOGINS: Status = NoEffect("tickets are asked for anew whenever they are needed and expire");
 const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
@@ -388,17 +389,20 @@ pub(super) static KEYS: &[Key] = &[
     prop("letAnySaslUserDoX", Text("an ACL id"), "", Used),
     prop("sasl.users.file", Text("a path (only here, not in Apache ZooKeeper)"), "", Used),
     prop("sasl.serverconfig", Text("a section of the JAAS file"), "Server", Used),
-    prop("kerberos.removeHostFromPrincipal", Switch, "false", KERBEROS),
-    prop("kerberos.removeRealmFromPrincipal", Switch, "false", KERBEROS),
-    prop("kerberos.canonicalizeHostNames", Switch, "false", KERBEROS),
-    prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", KERBEROS),
-    prop("security.auth_to_local", Text("rules"), "DEFAULT", KERBEROS),
+    prop("kerberos.removeHostFromPrincipal", Switch, "false", Used),
+    prop("kerberos.removeRealmFromPrincipal", Switch, "false", Used),
+    prop("kerberos.canonicalizeHostNames", Switch, "false", KERBEROS_NAMES),
+    prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", KERBEROS_LOGINS),
+    prop("security.auth_to_local", Text("rules"), "DEFAULT", Used),
+    bare("java.security.krb5.conf", PATH, "", Used),
+    bare("java.security.krb5.realm", Text("a realm"), "", Used),
+    bare("java.security.krb5.kdc", Text("a host"), "", Used),
     file("quorum.auth.enableSasl", Switch, "false", Ensemble),
     file("quorum.auth.learnerRequireSasl", Switch, "false", Ensemble),
     file("quorum.auth.serverRequireSasl", Switch, "false", Ensemble),
     file("quorum.auth.learner.saslLoginContext", Text("a section of the JAAS file"), "QuorumLearner", Ensemble),
     file("quorum.auth.server.saslLoginContext", Text("a section of the JAAS file"), "QuorumServer", Ensemble),
-    file("quorum.auth.kerberos.servicePrincipal", Text("a principal"), "zkquorum/localhost", KERBEROS),
+    file("quorum.auth.kerberos.servicePrincipal", Text("a principal"), "zkquorum/localhost", Ensemble),
     file("quorum.cnxn.threads.size", signed("threads"), "20", JAVA),
     // Java implementation, clients, tests, obsolete
     prop("nio.numSelectorThreads", signed("threads"), "", JAVA),
@@ -454,7 +458,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("sasl.client.canonicalize.hostname", Switch, "true", CLIENT),
     prop("sasl.clientconfig", Text("a section of the JAAS file"), "Client", CLIENT),
     prop("server.principal", Text("a principal"), "", CLIENT),
-    prop("server.realm", Text("a realm"), "", CLIENT),
+    prop("server.realm", Text("a realm"), "", Ensemble),
     prop("requireKerberosConfig", Switch, "false", CLIENT),
     prop("kinit", PATH, "/usr/bin/kinit", CLIENT),
     prop("test.allowDiscontinuousProposals", Switch, "false", TEST),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::auth::between_servers::{Acceptor, Dialer, Failure, QuorumAuth, Step, last_words};
+use crate::auth::between_servers::{Acceptor, Dialer, Failure, Judge, Proofs, Prover, Step, last_words};
+use crate::auth::kerberos::{self, acceptor, initiator};
 use crate::auth::nonce;
 
 /// How long somebody who authenticates may take to begin, where others may come in without. A server of the original needs half a second to
@@ -16,24 +17,41 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Demands a proof of whoever connected, if there is anything to demand, within a time limit. What is in `buffer` has been read before; what
 /// follows the proof is in it afterwards. Returns the user; or why the connection is to be closed.
 pub(crate) async fn demand(
-    auth: &QuorumAuth,
+    auth: &Proofs,
     limit: Duration,
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
     buffer: &mut Vec<u8>,
 ) -> Result<Option<String>, String> {
-    let Some(users) = &auth.users else { return Ok(None) };
     let begin = Instant::now();
-    let mut acceptor = Acceptor::new(users.clone(), auth.is_required, nonce());
+    let (mut acceptor, mut ticket) = match &auth.judge {
+        Some(Judge::Passwords(users)) => (Acceptor::by_password(users.clone(), auth.is_required, nonce()), None),
+        Some(Judge::Tickets(service, members)) => {
+            let judge = (Some(Box::new(service.exchange())), members, service.default_realm());
+            (Acceptor::by_ticket(auth.is_required), Some(judge))
+        }
+        None => return Ok(None),
+    };
+    let mut step = acceptor.step(buffer);
     loop {
         let too_late = |_| format!("does not finish SASL within {} ms", limit.as_millis());
-        let step = acceptor.step(buffer);
         let deadline = begin + if acceptor.lets_silence_in() { limit.min(SILENCE) } else { limit };
         match step {
             Ok(Step::Done(user)) => return Ok(user),
             Ok(Step::Send(bytes)) => {
                 let sent = timeout_at(deadline, send(writer, &bytes)).await.map_err(too_late)?;
                 sent.map_err(|error| error.to_string())?;
+            }
+            Ok(Step::Ask(token)) => {
+                step = match &mut ticket {
+                    Some((exchange, members, default_realm)) => {
+                        let judging = judge(exchange, token);
+                        let progress = timeout_at(deadline, judging).await.map_err(too_late)?;
+                        progress.and_then(|progress| acceptor.judged(progress, members, default_realm))
+                    }
+                    None => Err(kerberos::Refusal::Over.into()),
+                };
+                continue;
             }
             Ok(Step::Read(count)) => {
                 let filled = timeout_at(deadline, fill(reader, buffer, count)).await.map_err(too_late);
@@ -51,28 +69,52 @@ pub(crate) async fn demand(
                 return Err(failure.to_string());
             }
         }
+        step = acceptor.step(buffer);
     }
 }
 
-/// What a connection of another server may take longer because this one waits for a proof.
-pub(crate) fn time_to_begin(auth: &QuorumAuth) -> Duration {
-    if auth.users.is_some() { SILENCE } else { Duration::ZERO }
+/// Lets Kerberos judge a token.
+async fn judge(exchange: &mut Option<Box<acceptor::Exchange>>, token: Vec<u8>) -> Result<acceptor::Progress, Failure> {
+    let (next, verdict) = acceptor::judge(exchange.take().ok_or(kerberos::Refusal::Over)?, token).await;
+    *exchange = next;
+    Ok(verdict?)
 }
 
-/// Proves who this server is, if it is to. Nothing is read that follows the proof.
+/// What a connection of another server may take longer because this one waits for a proof.
+pub(crate) fn time_to_begin(auth: &Proofs) -> Duration {
+    if auth.judge.is_some() { SILENCE } else { Duration::ZERO }
+}
+
+/// Proves who this server is, if it is to, to the server at a host. Nothing is read that follows the proof.
 pub(crate) async fn give(
-    auth: &QuorumAuth,
+    auth: &Proofs,
+    host: &str,
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), String> {
-    let Some(login) = &auth.login else { return Ok(()) };
-    let (mut dialer, mut buffer) = (Dialer::new(login.clone(), nonce()), Vec::new());
+    let (mut dialer, mut ticket) = match &auth.login {
+        Some(Prover::Password(login)) => (Dialer::by_password(login.clone(), nonce()), None),
+        Some(Prover::Ticket(initiator)) => (Dialer::by_ticket(), Some(Box::new(initiator.exchange(host)))),
+        None => return Ok(()),
+    };
+    let text = |failure: Failure| failure.to_string();
+    let mut buffer = Vec::new();
+    let mut step = dialer.step(&mut buffer).map_err(text)?;
     loop {
-        match dialer.step(&mut buffer).map_err(|failure: Failure| failure.to_string())? {
+        match step {
             Step::Done(_) => return Ok(()),
             Step::Send(bytes) => send(writer, &bytes).await.map_err(|error| error.to_string())?,
             Step::Read(count) => fill(reader, &mut buffer, count).await?,
+            Step::Ask(token) => {
+                let exchange = ticket.take().ok_or_else(|| text(kerberos::Refusal::Over.into()))?;
+                let (exchange, answer) =
+                    initiator::answer(exchange, token).await.map_err(|refusal| text(refusal.into()))?;
+                step = dialer.answered(&answer, exchange.is_complete());
+                ticket = Some(exchange);
+                continue;
+            }
         }
+        step = dialer.step(&mut buffer).map_err(text)?;
     }
 }
 
@@ -102,22 +144,23 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    fn auth(password: &str, is_required: bool) -> QuorumAuth {
+    fn auth(password: &str, is_required: bool) -> Proofs {
         let mut users = Users::of(QUORUM);
         users.set_password("zkq", "quorumpw");
-        QuorumAuth { login: Some(Login::new(QUORUM, "zkq", password)), users: Some(Arc::new(users)), is_required }
+        Proofs {
+            login: Some(Prover::Password(Login::new(QUORUM, "zkq", password))),
+            judge: Some(Judge::Passwords(Arc::new(users))),
+            is_required,
+        }
     }
 
     /// What each side makes of it, and what is left for those behind.
-    async fn meet(
-        dialing: QuorumAuth,
-        accepting: QuorumAuth,
-    ) -> (Result<(), String>, Result<Option<String>, String>, Vec<u8>) {
+    async fn meet(dialing: Proofs, accepting: Proofs) -> (Result<(), String>, Result<Option<String>, String>, Vec<u8>) {
         let (mut one, mut other) = duplex(7);
         let given = async {
             let given = {
                 let (mut reader, mut writer) = split(&mut one);
-                give(&dialing, &mut reader, &mut writer).await
+                give(&dialing, "zoo1", &mut reader, &mut writer).await
             };
             if given.is_ok() {
                 let _ = one.write_all(b"what follows").await;
@@ -160,11 +203,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_without_sasl_comes_in_where_that_is_allowed() {
-        let (given, demanded, rest) = meet(QuorumAuth::default(), auth("quorumpw", false)).await;
+        let (given, demanded, rest) = meet(Proofs::default(), auth("quorumpw", false)).await;
         assert_eq!((given, demanded, rest), (Ok(()), Ok(None), b"what follows".to_vec()));
-        let (_, demanded, _) = meet(QuorumAuth::default(), auth("quorumpw", true)).await;
+        let (_, demanded, _) = meet(Proofs::default(), auth("quorumpw", true)).await;
         assert!(demanded.unwrap_err().contains("quorum.auth.serverRequireSasl=true"));
-        let (given, demanded, rest) = meet(QuorumAuth::default(), QuorumAuth::default()).await;
+        let (given, demanded, rest) = meet(Proofs::default(), Proofs::default()).await;
         assert_eq!((given, demanded, rest), (Ok(()), Ok(None), b"what follows".to_vec()));
     }
 

@@ -116,6 +116,7 @@ impl Server {
             }
             None => None,
         };
+        let kerberos = open::kerberos(&config).await?;
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
         let settings = config.replica_settings(secret_seed(), memory::default_limit_bytes());
@@ -165,6 +166,7 @@ impl Server {
             SecureClients::new(tls, secure_address.map(|address: SocketAddr| address.port()), settings)
         });
         context.audit = audit;
+        context.kerberos = kerberos;
         let context = Arc::new(context);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(memory::keep(context.shared.clone()));

@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::starting::{Starting, Step};
+use crate::auth::between_servers::Proofs;
+use crate::auth::kerberos::acceptor::Acceptor;
 use crate::config::{ClientPort, Config, Ensemble, Tls};
 use crate::failure::{ExitCode, Failure};
 use crate::net::bind::{CannotBind, Port};
@@ -77,6 +79,17 @@ pub(super) async fn read_tls(settings: Tls) -> Result<Arc<TlsContext>, Failure> 
     opened.map(Arc::new).map_err(|error| Failure::new(ExitCode::Misconfigured, error.to_string()))
 }
 
+/// Loads what lets clients in by Kerberos, if they may come so.
+pub(super) async fn kerberos(config: &Config) -> Result<Option<Arc<Acceptor>>, Failure> {
+    let Some(login) = config.access.sasl.kerberos.as_ref().map(|kerberos| kerberos.login.clone()) else {
+        return Ok(None);
+    };
+    let opening = tokio::task::spawn_blocking(move || Acceptor::open(&login)).await;
+    let opened =
+        opening.map_err(|error| Failure::new(ExitCode::Failed, format!("the start was broken off: {error}")))?;
+    opened.map(|acceptor| Some(Arc::new(acceptor))).map_err(|why| Failure::new(ExitCode::Misconfigured, why))
+}
+
 impl Reserved {
     /// Opens the port, and says where it is.
     pub fn open(self) -> Result<Option<(SocketAddr, TcpListener)>, Failure> {
@@ -95,6 +108,15 @@ fn failure(port: Port, client: &ClientPort, error: io::Error, exit_code: ExitCod
     Failure::new(exit_code, failed.to_string())
 }
 
+/// Loads what servers prove to each other.
+async fn quorum_auth(ensemble: &Ensemble) -> Result<Proofs, Failure> {
+    let auth = ensemble.auth.clone();
+    let opening = tokio::task::spawn_blocking(move || Proofs::open(auth)).await;
+    let opened =
+        opening.map_err(|error| Failure::new(ExitCode::Failed, format!("the start was broken off: {error}")))?;
+    opened.map_err(|why| Failure::new(ExitCode::Misconfigured, why))
+}
+
 /// Opens the ports for the other servers.
 pub(super) async fn server_ports(
     config: &Config,
@@ -110,6 +132,7 @@ pub(super) async fn server_ports(
     let sync_limit_ms = u64::from(config.sessions.tick_time_ms) * u64::from(ensemble.settings.sync_limit_ticks);
     let connect_timeout_ms = u64::from(ensemble.connect_timeout_ms);
     let greeting_limit_ms = ensemble.quorum_connection_timeout_ms.map_or(sync_limit_ms.min(GREETING_MS), u64::from);
+    let auth = quorum_auth(ensemble).await?;
     let door = Arc::new(Door::new(ensemble.only_members, &memberships));
     starting.at(Step::OpeningQuorumPort);
     let quorum_port = QuorumPort::open(
@@ -122,7 +145,7 @@ pub(super) async fn server_ports(
             max_packet_bytes: config.requests.jute_max_buffer + MAX_LEARNER_PACKET_BYTES,
             door: door.clone(),
             greeting_limit: Duration::from_millis(greeting_limit_ms),
-            auth: ensemble.auth.clone(),
+            auth: auth.clone(),
             tls: tls.clone(),
             links,
         },
@@ -142,7 +165,7 @@ pub(super) async fn server_ports(
             bind_retries: ensemble.election_port_bind_retries,
             multi_address: ensemble.settings.multi_address,
             door,
-            auth: ensemble.auth.clone(),
+            auth,
             tls,
         },
         peers.small_inputs(),

@@ -1,6 +1,7 @@
 //! Whole configurations, compared in full or by what they are refused for. Those whose outcome was recorded from the
 //! original are in `recorded`.
 
+mod kerberos;
 mod recorded;
 mod sasl;
 mod tls;
@@ -492,9 +493,11 @@ fn a_follower_that_shall_serve_observers_is_told_that_it_does_not() {
 #[test]
 fn every_key_marked_as_used_is_used_and_no_other() {
     let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\naudit.enable=true\n\
-                authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
-    let (config, settings) =
-        member(&format!("{more}\n{PROMETHEUS}{}{}sslQuorum=true", tls::TLS, tls::QUORUM_TLS)).read_only().unwrap();
+                authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n\
+                java.security.auth.login.config=/etc/jaas.conf\nquorum.auth.enableSasl=true\nsslQuorum=true";
+    let files = member(&format!("{more}\n{PROMETHEUS}{}{}", tls::TLS, tls::QUORUM_TLS))
+        .with("/etc/jaas.conf", &kerberos::jaas());
+    let (config, settings) = files.read_only().unwrap();
     supported::check(&settings, config.ensemble.as_ref()).unwrap();
     let asked = settings.asked();
     for key in table::KEYS {

@@ -1,8 +1,8 @@
 //! Who may come in by SASL, as configured.
 
 use super::*;
-use crate::auth::between_servers::QuorumAuth;
-use crate::auth::digest_md5::{CLIENT_PORT, Login, QUORUM, Users};
+use crate::auth::between_servers::{Login, Others, QuorumAuth};
+use crate::auth::digest_md5::{self, CLIENT_PORT, QUORUM, Users};
 
 const JAAS: &str =
     "Server {\n org.apache.zookeeper.server.auth.DigestLoginModule required\n user_super=\"a\" user_bob=\"b\";\n};\n";
@@ -33,6 +33,7 @@ fn a_jaas_file_as_the_original_wants_it() {
     let expected = Sasl {
         is_registered: true,
         users: users(&[("super", "c"), ("bob", "b")]),
+        kerberos: None,
         super_users: ["ann".to_owned(), "bob".to_owned()].into(),
         any_user: Some("anybody".to_owned()),
         allows_failed_clients: true,
@@ -118,7 +119,10 @@ fn what_cannot_be_used_is_refused_with_its_place() {
             "zoo.cfg:5: java.security.auth.login.config=/etc/jaas.conf: /etc/jaas.conf cannot be read: ",
         ),
         (secured("").with("/etc/jaas.conf", "Server {\n"), "/etc/jaas.conf:2: expected the class of a login module"),
-        (secured("").with("/etc/jaas.conf", kerberos), "not supported yet: /etc/jaas.conf:2: Kerberos: section Server"),
+        (
+            secured("").with("/etc/jaas.conf", kerberos),
+            "/etc/jaas.conf:2: section Server: keyTab without useKeyTab=true",
+        ),
         (
             secured("").with("/etc/jaas.conf", "Server { a.B required; };"),
             "/etc/jaas.conf:1: section Server has the login module a.B",
@@ -158,8 +162,8 @@ fn secured_member(more: &str) -> Files {
 fn members_prove_themselves_in_three_steps() {
     let mut users = Users::of(QUORUM);
     users.set_password("zkq", "quorumpw");
-    let users = Some(std::sync::Arc::new(users));
-    let login = Some(Login::new(QUORUM, "zkq", "quorumpw"));
+    let users = Some(Others::Passwords(users.into()));
+    let login = Some(Login::Password(digest_md5::Login::new(QUORUM, "zkq", "quorumpw")));
     let auth = |files: Files| {
         let (config, notices) = files.load().unwrap();
         assert_eq!(warnings(&notices), [""; 0]);

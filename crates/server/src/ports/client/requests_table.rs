@@ -58,7 +58,7 @@ fn status(op: OpCode) -> Option<&'static str> {
         }
         OpCode::Auth => "schemes digest, ip, ensemble",
         OpCode::SetWatches | OpCode::SetWatches2 => "as the original; permissions: stricter than the original",
-        OpCode::Sasl => "as the original, by DIGEST-MD5; Kerberos is not offered yet",
+        OpCode::Sasl => "as the original, by DIGEST-MD5 and GSSAPI (Kerberos)",
         OpCode::Notification | OpCode::Error => return None,
     })
 }

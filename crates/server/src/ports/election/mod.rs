@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::auth::between_servers::QuorumAuth;
+use crate::auth::between_servers::Proofs;
 use crate::failure::{ExitCode, Failure};
 use crate::logging::limited;
 use crate::net::bind::{CannotBind, Place};
@@ -63,7 +63,7 @@ pub(crate) struct ElectionPortSettings {
     /// Tell the others all addresses of this server, in the form that 3.5 does not read.
     pub multi_address: bool,
     pub door: Arc<Door>,
-    pub auth: QuorumAuth,
+    pub auth: Proofs,
     /// How members speak TLS; none where they do not.
     pub tls: Option<PeerTls>,
 }
@@ -224,7 +224,7 @@ struct Shared {
     /// How members are seen from here.
     contacts: Mutex<BTreeMap<ServerId, Contact>>,
     door: Arc<Door>,
-    auth: QuorumAuth,
+    auth: Proofs,
     tls: Option<PeerTls>,
     state: Mutex<State>,
 }

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use super::wire::{self, FrameReader, FrameWriter, Link, Received};
-use crate::auth::between_servers::QuorumAuth;
+use crate::auth::between_servers::Proofs;
 use crate::logging::limited;
 use crate::net::stream::{self, KeepAlive, PeerStream};
 use crate::net::tls::context::TlsContext;
@@ -472,8 +472,9 @@ async fn connect(
     introduction: InitialMessage,
     limit: Duration,
     keeps: bool,
-    (auth, tls): (QuorumAuth, Option<Arc<TlsContext>>),
+    (auth, tls): (Proofs, Option<Arc<TlsContext>>),
 ) -> Result<Dialed, String> {
+    let host = addresses.first().map(|address| address.host.clone()).unwrap_or_default();
     let mut stream = dial::connect(addresses, limit, tls.as_ref()).await?;
     let introduce = async {
         let address = stream.tcp().peer_addr()?;
@@ -486,7 +487,7 @@ async fn connect(
         Err(_) => return Err(format!("takes no bytes within {} ms", limit.as_millis())),
     };
     let (mut reader, mut writer) = tokio::io::split(&mut stream);
-    match timeout(limit, proof::give(&auth, &mut reader, &mut writer)).await {
+    match timeout(limit, proof::give(&auth, &host, &mut reader, &mut writer)).await {
         Ok(result) => result.map_err(|why| format!("{address}: {why}"))?,
         Err(_) => return Err(format!("{address}: SASL is not over within {} ms", limit.as_millis())),
     }

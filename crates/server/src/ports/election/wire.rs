@@ -9,7 +9,7 @@ use std::time::Duration;
 use rookeeper_proto::election::{InitialMessage, MAX_NOTIFICATION_BYTES, Notification};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::auth::between_servers::QuorumAuth;
+use crate::auth::between_servers::Proofs;
 use crate::net::proof;
 use crate::net::stream::{self, PeerStream, Reading, Writing};
 
@@ -31,7 +31,7 @@ impl Link {
 
     /// A connection on which both sides have said who they are.
     /// Demands a proof of the other end, if there is anything to demand, after its initial message.
-    pub async fn demand_proof(&mut self, auth: &QuorumAuth, limit: Duration) -> Result<Option<String>, String> {
+    pub async fn demand_proof(&mut self, auth: &Proofs, limit: Duration) -> Result<Option<String>, String> {
         let FrameReader { half, buffer } = &mut self.reader;
         proof::demand(auth, limit, half, &mut self.writer.half, buffer).await
     }

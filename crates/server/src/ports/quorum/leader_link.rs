@@ -18,7 +18,7 @@ use tracing::{debug, info};
 use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs};
 use super::packets::{PacketReader, ReadError};
-use crate::auth::between_servers::QuorumAuth;
+use crate::auth::between_servers::Proofs;
 use crate::logging::limited;
 use crate::net::stream::{self, KeepAlive};
 use crate::net::tls::peers::PeerTls;
@@ -39,7 +39,7 @@ const HEARD_EVERY: Duration = Duration::from_millis(300);
 pub(super) struct LeaderContext {
     pub inputs: PeerInputs,
     pub connect_timeout: Duration,
-    pub auth: QuorumAuth,
+    pub auth: Proofs,
     pub tls: Option<PeerTls>,
 }
 
@@ -109,12 +109,13 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
 
 async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
     let link = wanted.link;
+    let host = wanted.addresses.first().map(|address| address.host.clone()).unwrap_or_default();
     let tls = PeerTls::for_dialing(context.tls.as_ref());
     let connected = dial::connect(wanted.addresses, context.connect_timeout, tls.as_ref()).await;
     let mut stream = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
     stream::configure(stream.tcp(), KeepAlive::BySystem)?;
     debug!(peer = ?stream.tcp().peer_addr(), "connection {link} to the leader, server {}", wanted.server);
-    prove(context, wanted.server, &mut stream).await?;
+    prove(context, (wanted.server, &host), &mut stream).await?;
     let (reader, writer) = stream::split(stream);
     jobs.connected(stream::socket(&writer));
     context.inputs.send(Input::LeaderConnected { link }).await?;
@@ -127,11 +128,11 @@ async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), 
 /// Proves who this server is, if it is to.
 async fn prove(
     context: &LeaderContext,
-    server: ServerId,
+    (server, host): (ServerId, &str),
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> Result<(), End> {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let giving = proof::give(&context.auth, &mut reader, &mut writer);
+    let giving = proof::give(&context.auth, host, &mut reader, &mut writer);
     let why = match tokio::time::timeout(context.connect_timeout, giving).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(why)) => why,

@@ -24,7 +24,7 @@ use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs, MAX_WAITING_BYTES};
 use super::packets::{PacketReader, ReadError};
 use super::streams::{self, Portions};
-use crate::auth::between_servers::QuorumAuth;
+use crate::auth::between_servers::Proofs;
 use crate::logging::limited;
 use crate::net::door::Door;
 use crate::net::proof;
@@ -48,7 +48,7 @@ pub(super) struct LearnerContext {
     pub max_packet_bytes: usize,
     pub door: Arc<Door>,
     pub greeting_limit: Duration,
-    pub auth: QuorumAuth,
+    pub auth: Proofs,
 }
 
 impl LearnerContext {

@@ -38,7 +38,7 @@ use tracing::warn;
 use self::leader_link::{LeaderContext, TooSlow, Wanted};
 use self::learner_link::{LearnerContext, Stop};
 use self::outgoing::{Job, JobQueue, Overflow};
-use crate::auth::between_servers::QuorumAuth;
+use crate::auth::between_servers::Proofs;
 use crate::failure::Failure;
 use crate::logging::{Cause, PER_MINUTE, limited};
 use crate::net::bind::Place;
@@ -69,7 +69,7 @@ pub(crate) struct QuorumPortSettings {
     /// How long a learner may take to say who it is.
     pub greeting_limit: Duration,
     /// What servers prove to each other before they speak.
-    pub auth: QuorumAuth,
+    pub auth: Proofs,
     /// How members speak TLS; none where they do not.
     pub tls: Option<PeerTls>,
     /// Where links are served once it is known that they are such: the replica's thread.

@@ -58,6 +58,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         Ok(None)
     }
 
+    /// Waits for what Kerberos says to a token, within a limit.
+    pub(super) async fn judge_ticket(&mut self, ticket: sasl::Ticket) -> sasl::Verdict {
+        self.conversation.waits_for_server(true);
+        let outcome = ticket.judge().await;
+        self.conversation.waits_for_server(false);
+        self.sasl.judged(outcome, &self.context.config.access, self.context.kerberos.as_ref())
+    }
+
     /// Answers a SASL token. Returns what the task waits for where no frame behind it is looked at.
     pub(super) fn answer_sasl(&mut self, xid: i32, verdict: sasl::Verdict) -> Result<Option<Next>, End> {
         let (client, session) = (self.connection.peer, self.connection.session());
@@ -66,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             sasl::Verdict::Gained(gained, token) if self.connection.add_identities(gained.iter().cloned()) => {
                 self.identities = self.connection.identities();
                 debug!(%client, %session, ?gained, "authenticated by SASL");
-                (None, Some(token))
+                (None, token)
             }
             sasl::Verdict::Gained(..) => {
                 self.audit_refusal();

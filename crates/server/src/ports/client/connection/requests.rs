@@ -49,7 +49,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return self.answer_auth(xid, verdict);
             }
             OpCode::Sasl => {
-                let verdict = self.sasl.judge(body, &self.context.config.access, auth::nonce);
+                let (access, kerberos) = (&self.context.config.access, self.context.kerberos.as_ref());
+                if let Some(ticket) = self.sasl.ticket(body, access, kerberos) {
+                    self.consume(length);
+                    let verdict = self.judge_ticket(ticket).await;
+                    return self.answer_sasl(xid, verdict);
+                }
+                let verdict = self.sasl.judge(body, access, auth::nonce);
                 self.consume(length);
                 return self.answer_sasl(xid, verdict);
             }

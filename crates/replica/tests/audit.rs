@@ -229,6 +229,16 @@ fn a_leader_that_is_left_alone_tells_of_what_waited_for_it() {
     let read_only = CreateRequest { acl: Some(vec![entry]), ..create("/ro", b"", 0) };
     world.write(&mut client, OpCode::Create, WriteRequest::Create(read_only));
     world.settle();
+    // Refused at once by this server's own list.
+    world.set(&mut client, "/ro", b"x");
+    world.settle();
+    assert_eq!(
+        world.nodes[leader].audit,
+        [
+            "Create { path: Some(\"/ro\"), flags: 0 }: Done { sequential: [] }",
+            "SetData { path: Some(\"/ro\") }: Failed"
+        ]
+    );
     let mut behind_sync = world.connect(leader);
     others.iter().for_each(|node| world.kill(*node));
     world.nodes[leader].audit.clear();

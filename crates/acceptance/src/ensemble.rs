@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::client::{Client, Hello, four_letter_word_within};
-use crate::member::{self, Member, State, apache_classpath};
+use crate::member::{self, Member, State};
 use crate::namespaces::Namespaces;
 use crate::random::Random;
 use crate::server::Product;
@@ -61,7 +61,6 @@ pub struct Plan {
     variables: Vec<(String, String)>,
     client_in_server_line: bool,
     fast_jvm: bool,
-    debians_apache: bool,
     in_namespaces: bool,
 }
 
@@ -76,7 +75,6 @@ impl Plan {
             variables: Vec::new(),
             client_in_server_line: false,
             fast_jvm: false,
-            debians_apache: false,
             in_namespaces: false,
         };
         plan.config("tickTime", "300")
@@ -128,12 +126,6 @@ impl Plan {
     pub fn reconfigurable(mut self) -> Plan {
         self.client_in_server_line = true;
         self.config("reconfigEnabled", "true").config("standaloneEnabled", "false").with_super_user()
-    }
-
-    /// Members that are Apache are Debian's 3.8.0.
-    pub fn debians_apache(mut self) -> Plan {
-        self.debians_apache = true;
-        self
     }
 
     /// Each member in a network of its own, so that it can be cut off. Needs [`Namespaces::are_available`].
@@ -343,9 +335,9 @@ impl Ensemble {
     }
 
     pub fn start(&mut self, id: u64) -> Result<()> {
-        let (fast_jvm, classpath) = (self.plan.fast_jvm, apache_classpath(self.plan.debians_apache));
+        let fast_jvm = self.plan.fast_jvm;
         let (properties, variables) = (self.plan.properties.clone(), self.plan.variables.clone());
-        self.member_mut(id).spawn(&properties, &variables, fast_jvm, &classpath)
+        self.member_mut(id).spawn(&properties, &variables, fast_jvm)
     }
 
     /// Starts a member as this product from now on, on the directory and configuration it has.

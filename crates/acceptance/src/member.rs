@@ -20,26 +20,12 @@ use crate::server::{Product, rookeeper_binary};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const SHOWN_LINES: usize = 120;
-/// The 3.9.5 that `tests/provision` fetches, with libraries of Debian's.
-const APACHE: &str = concat!(
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../../.apache/zookeeper-3.9.5.jar:"),
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../../.apache/zookeeper-jute-3.9.5.jar:"),
-    "/usr/share/java/slf4j-api.jar:/usr/share/java/slf4j-simple.jar:/usr/share/java/metrics-core.jar:",
-    "/usr/share/java/snappy-java.jar:/usr/share/java/commons-cli.jar:/usr/share/java/commons-io.jar:",
-    "/usr/share/java/netty-buffer.jar:/usr/share/java/netty-common.jar:/usr/share/java/netty-handler.jar:",
-    "/usr/share/java/netty-transport.jar",
+/// The 3.9.5 that `tests/provision` fetches, with libraries of Debian's; `ROOKEEPER_APACHE_CLASSPATH` names another one.
+const APACHE_CLASSPATH: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../.apache/*:/usr/share/java/slf4j-api.jar:/usr/share/java/slf4j-simple.jar:/usr/share/java/metrics-core.jar:",
+    "/usr/share/java/snappy-java.jar:/usr/share/java/commons-cli.jar:/usr/share/java/commons-io.jar",
 );
-
-/// Debian's package does not name two parts of Netty that the original needs to tell TLS from plain bytes: without them its listener dies of the
-/// first connection.
-const DEBIANS_APACHE: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar:\
-                              /usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar";
-
-/// Where the original is: 3.9.5, or Debian's 3.8.0, unless `ROOKEEPER_APACHE_CLASSPATH` names another one.
-pub(crate) fn apache_classpath(debians: bool) -> String {
-    std::env::var("ROOKEEPER_APACHE_CLASSPATH")
-        .unwrap_or_else(|_| if debians { DEBIANS_APACHE } else { APACHE }.to_owned())
-}
 
 /// A process that is being started has a copy of every socket for a moment: none may be one that looks for a port.
 static FORK: Mutex<()> = Mutex::new(());
@@ -99,13 +85,7 @@ impl Member {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    pub fn spawn(
-        &mut self,
-        properties: &[String],
-        variables: &[(String, String)],
-        fast_jvm: bool,
-        apache: &str,
-    ) -> Result<()> {
+    pub fn spawn(&mut self, properties: &[String], variables: &[(String, String)], fast_jvm: bool) -> Result<()> {
         self.kill()?;
         let config_file = self.directory.join("zoo.cfg");
         let mut command = match self.product {
@@ -115,13 +95,14 @@ impl Member {
                 command
             }
             Product::Apache => {
+                let classpath = std::env::var("ROOKEEPER_APACHE_CLASSPATH");
                 let mut command = self.command(Path::new("java"));
                 let heap = if fast_jvm { "-Xmx1g" } else { "-Xmx256m" };
                 command.args([heap, "-Dzookeeper.admin.enableServer=false"]).args(properties);
                 if !fast_jvm {
                     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
                 }
-                command.args(["-cp", apache]);
+                command.args(["-cp", classpath.as_deref().unwrap_or(APACHE_CLASSPATH)]);
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&config_file);
                 command
             }

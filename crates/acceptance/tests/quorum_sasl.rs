@@ -78,8 +78,7 @@ fn servers_prove_themselves_within_tls() {
     let (jaas, folder) = (jaas(), tempfile::tempdir().expect("a folder"));
     let authority = Authority::new(folder.path(), "authority").expect("openssl works");
     let mut random = Random::from_environment("servers_prove_themselves_within_tls");
-    let plan =
-        secured(&[ours(), Apache, ours(), ours()], &jaas).debians_apache().observer(4).config("sslQuorum", "true");
+    let plan = secured(&[ours(), Apache, ours(), ours()], &jaas).observer(4).config("sslQuorum", "true");
     let plan = plan.config("ssl.quorum.trustStore.location", &authority.trust().display().to_string());
     let key_store = folder.path().join("authority/member.pem");
     let plan = plan.config("ssl.quorum.keyStore.location", &key_store.display().to_string());

@@ -34,11 +34,9 @@ impl House {
         House { folder, authority }
     }
 
-    /// A plan with the stores of all members, which does not use them yet. With Debian's Netty the election
-    /// listener of 3.9.5 ends at its first connection over TLS, so the Apache members are 3.8.0.
+    /// A plan with the stores of all members, which does not use them yet.
     fn plan(&self, products: &[Product]) -> Plan {
         Plan::of(products)
-            .debians_apache()
             .config("ssl.quorum.keyStore.location", "member.pem")
             .config("ssl.quorum.trustStore.location", &self.authority.trust().display().to_string())
             .config("sslQuorumReloadCertFiles", "true")

@@ -24,33 +24,38 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// Most addresses of one name that are tried.
 const MAX_ADDRESSES_PER_NAME: usize = 8;
 
+/// A connection that was made.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub stream: PeerStream,
+    /// Which of the hosts asked for it leads to. A ticket of Kerberos is made out for that one.
+    pub host: String,
+}
+
 /// A connection, or what went wrong at each address. Resolving a name, connecting to an address and a handshake have `limit` each.
 pub(crate) async fn connect(
     addresses: Vec<HostPort>,
     limit: Duration,
     tls: Option<&Arc<TlsContext>>,
-) -> Result<PeerStream, String> {
+) -> Result<Dialed, String> {
     if addresses.is_empty() {
         return Err("no address is known".to_owned());
     }
     race(addresses.into_iter().map(|address| connect_by_name(address, limit, tls.cloned())).collect()).await
 }
 
-async fn connect_by_name(
-    address: HostPort,
-    limit: Duration,
-    tls: Option<Arc<TlsContext>>,
-) -> Result<PeerStream, String> {
+async fn connect_by_name(address: HostPort, limit: Duration, tls: Option<Arc<TlsContext>>) -> Result<Dialed, String> {
     let resolved = match timeout(limit, resolve(&address.host, address.port)).await {
         Ok(Ok(resolved)) => resolved.into_iter().take(MAX_ADDRESSES_PER_NAME),
         Ok(Err(error)) => return Err(format!("can't resolve {}: {error}", address.host)),
         Err(_) => return Err(format!("can't resolve {} within {} ms", address.host, limit.as_millis())),
     };
     let stream = race(resolved.map(|address| connect_to(address, limit)).collect()).await?;
-    match tls {
-        None => Ok(PeerStream::Plain(stream)),
-        Some(tls) => peers::connect(&tls, stream, &address, limit).await,
-    }
+    let stream = match tls {
+        None => PeerStream::Plain(stream),
+        Some(tls) => peers::connect(&tls, stream, &address, limit).await?,
+    };
+    Ok(Dialed { stream, host: address.host })
 }
 
 async fn connect_to(address: SocketAddr, limit: Duration) -> Result<Stream, String> {
@@ -134,10 +139,10 @@ mod tests {
     async fn the_address_that_answers_is_taken_and_every_failure_is_told() {
         let (_first, first) = nobody();
         let (_second, second) = nobody();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
         let answers = listener.local_addr().unwrap();
-        let stream = connect(vec![at(first), at(answers)], LIMIT, None).await.unwrap();
-        assert_eq!(stream.tcp().peer_addr().unwrap(), answers);
+        let Dialed { stream, host } = connect(vec![at(first), at(answers)], LIMIT, None).await.unwrap();
+        assert_eq!((stream.tcp().peer_addr().unwrap(), host.as_str()), (answers, "127.0.0.2"));
         let failed = connect(vec![at(first), at(second)], LIMIT, None).await.unwrap_err();
         assert!(failed.contains(&format!("{first}: ")) && failed.contains(&format!("; {second}: ")), "{failed}");
         assert_eq!(connect(Vec::new(), LIMIT, None).await.unwrap_err(), "no address is known");

@@ -474,8 +474,7 @@ async fn connect(
     keeps: bool,
     (auth, tls): (Proofs, Option<Arc<TlsContext>>),
 ) -> Result<Dialed, String> {
-    let host = addresses.first().map(|address| address.host.clone()).unwrap_or_default();
-    let mut stream = dial::connect(addresses, limit, tls.as_ref()).await?;
+    let dial::Dialed { mut stream, host } = dial::connect(addresses, limit, tls.as_ref()).await?;
     let introduce = async {
         let address = stream.tcp().peer_addr()?;
         stream::configure(stream.tcp(), KeepAlive::Soon(limit))?;

@@ -109,10 +109,9 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
 
 async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
     let link = wanted.link;
-    let host = wanted.addresses.first().map(|address| address.host.clone()).unwrap_or_default();
     let tls = PeerTls::for_dialing(context.tls.as_ref());
     let connected = dial::connect(wanted.addresses, context.connect_timeout, tls.as_ref()).await;
-    let mut stream = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
+    let dial::Dialed { mut stream, host } = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
     stream::configure(stream.tcp(), KeepAlive::BySystem)?;
     debug!(peer = ?stream.tcp().peer_addr(), "connection {link} to the leader, server {}", wanted.server);
     prove(context, (wanted.server, &host), &mut stream).await?;

@@ -79,23 +79,8 @@ impl Authority {
                       policy=any\nunique_subject=no\n[any]\ncommonName=optional\norganizationName=optional\ncountryName=optional\n";
         fs::write(folder.join("ca.cnf"), config)?;
         let authority = Authority { folder };
-        authority.openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "authority.pem",
-            "-days",
-            "3650",
-            "-subj",
-            &format!("/O=Example/CN={name}"),
-        ])?;
+        let subject = format!("/O=Example/CN={name}");
+        authority.with_new_key("key.pem", "authority.pem", &subject, &["-x509", "-days", "3650"])?;
         Ok(authority)
     }
 
@@ -107,21 +92,7 @@ impl Authority {
     pub fn issue(&self, name: &str, wish: &Wish) -> Result<Issued> {
         let [key, request, certificate, extensions] =
             ["key", "request", "certificate", "extensions"].map(|kind| format!("{name}-{kind}"));
-        self.openssl(&[
-            "req",
-            "-new",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-keyout",
-            &key,
-            "-out",
-            &request,
-            "-subj",
-            &wish.subject,
-        ])?;
+        self.with_new_key(&key, &request, &wish.subject, &["-new"])?;
         fs::write(self.folder.join(&extensions), format!("subjectAltName={}\n", wish.hosts))?;
         self.openssl(&[
             "ca",
@@ -154,6 +125,13 @@ impl Authority {
         }
         self.openssl(&["ca", "-config", "ca.cnf", "-gencrl", "-out", "list.crl"])?;
         Ok(self.folder.join("list.crl"))
+    }
+
+    /// Makes a key, and what `openssl req` makes with it.
+    fn with_new_key(&self, key: &str, output: &str, subject: &str, more: &[&str]) -> Result<()> {
+        let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let names = ["-keyout", key, "-out", output, "-subj", subject];
+        self.openssl(&[&["req"], &curve[..], &names, more].concat())
     }
 
     fn openssl(&self, arguments: &[&str]) -> Result<()> {

@@ -7,10 +7,8 @@ use std::path::Path;
 
 use rookeeper_acceptance::ensemble::{Ensemble, Plan};
 use rookeeper_acceptance::kerberos::{Kdc, REALM};
-use rookeeper_acceptance::load::Load;
-use rookeeper_acceptance::random::Random;
+use rookeeper_acceptance::rounds::each_is_killed;
 use rookeeper_acceptance::server::Product::{self, Apache};
-use rookeeper_acceptance::verdict::judge;
 
 const KEYS: [&str; 3] = ["quorum.auth.enableSasl", "quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl"];
 
@@ -68,18 +66,9 @@ fn append(kdc: &Kdc, text: &str) {
 /// Each server is killed and comes back, the leader first, under load.
 fn one_after_the_other(products: &[Product], name: &str) {
     let kdc = Kdc::start().expect("a Kerberos server");
-    let mut random = Random::from_environment(name);
     let mut ensemble = prepared(&kdc, products);
     ensemble.start_led_by_last().expect("an ensemble forms, and the last one leads");
-    let load = Load::start(&ensemble.addresses(), &mut random).expect("clients are served");
-    for id in ensemble.ids().into_iter().rev() {
-        ensemble.kill(id).expect("it runs");
-        load.wait_progress().expect("two of three go on");
-        ensemble.start(id).expect("it starts again");
-        ensemble.wait_formed().expect("all serve");
-        load.wait_progress().expect("three go on");
-    }
-    judge(&mut ensemble, load).expect("nothing is lost and nothing contradicts");
+    each_is_killed(&mut ensemble, name).expect("nothing is lost and nothing contradicts");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::gss::{Context, Credential, Library, Side, library};
-use super::{Desk, Keys, Login, MAX_STEPS, MAX_TOKEN_BYTES, Refusal, apart, layer};
+use super::{Desk, Keys, Login, Refusal, apart, count_token, layer};
 
 /// A service with its keys.
 #[derive(Debug)]
@@ -34,9 +34,8 @@ impl Acceptor {
         // The library would say that the key is not there.
         std::fs::File::open(&keytab)
             .map_err(|error| format!("Kerberos: {whose}: {keytab} cannot be read: {error}; {}", io_remedy(&error)))?;
-        let store = [("keytab", format!("FILE:{keytab}"))];
-        let store: Vec<(&str, &str)> = store.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let credential = library.credential(Side::Acceptor, name.as_ref(), &store).map_err(failed)?;
+        let store = format!("FILE:{keytab}");
+        let credential = library.credential(Side::Acceptor, name.as_ref(), &[("keytab", &store)]).map_err(failed)?;
         Ok(Acceptor { library, credential, whose, default_realm: default_realm(library) })
     }
 
@@ -123,13 +122,7 @@ impl Exchange {
         if step == Step::Over {
             return Err(Refusal::Over);
         }
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(Refusal::TooLong(token.len()));
-        }
-        self.tokens += 1;
-        if self.tokens > MAX_STEPS {
-            return Err(Refusal::Malformed("it has more steps than any honest one"));
-        }
+        count_token(&mut self.tokens, token)?;
         match step {
             Step::Tickets => {
                 if token.is_empty() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::acceptor::{io_remedy, whose};
 use super::gss::{Context, Library, Side, library};
-use super::{Desk, Keys, Login, MAX_STEPS, MAX_TOKEN_BYTES, Refusal, apart, layer};
+use super::{Desk, Keys, Login, Refusal, apart, count_token, layer};
 
 /// In the name of the service, it stands for the host that is dialled.
 const HOST: &str = "_HOST";
@@ -140,13 +140,7 @@ impl Exchange {
 
     /// Takes the next token of the other side and returns the answer, which may be empty. Blocks while the library asks for tickets.
     fn handle(&mut self, token: &[u8]) -> Result<Vec<u8>, Refusal> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(Refusal::TooLong(token.len()));
-        }
-        self.tokens += 1;
-        if self.tokens > MAX_STEPS {
-            return Err(Refusal::Malformed("it has more steps than any honest one"));
-        }
+        count_token(&mut self.tokens, token)?;
         match self.step {
             Step::Tickets => {
                 let credential = self.initiator.credential()?;

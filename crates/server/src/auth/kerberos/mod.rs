@@ -101,6 +101,18 @@ impl Refusal {
     }
 }
 
+/// Lets a token of the other side through, unless it is too long or one too many. `tokens` are those so far.
+fn count_token(tokens: &mut u32, token: &[u8]) -> Result<(), Refusal> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Refusal::TooLong(token.len()));
+    }
+    *tokens += 1;
+    match *tokens > MAX_STEPS {
+        true => Err(Refusal::Malformed("it has more steps than any honest one")),
+        false => Ok(()),
+    }
+}
+
 /// Which queue a call belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Desk {
@@ -140,6 +152,17 @@ async fn apart_at<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_that_is_too_long_or_one_too_many_never_reaches_the_library() {
+        let (longest, longer) = (vec![0; MAX_TOKEN_BYTES], vec![0; MAX_TOKEN_BYTES + 1]);
+        let mut tokens = 0;
+        assert_eq!(count_token(&mut tokens, &longer), Err(Refusal::TooLong(MAX_TOKEN_BYTES + 1)));
+        for _ in 0..MAX_STEPS {
+            assert_eq!(count_token(&mut tokens, &longest), Ok(()));
+        }
+        assert!(matches!(count_token(&mut tokens, b""), Err(Refusal::Malformed(_))));
+    }
 
     #[tokio::test]
     async fn the_library_is_called_by_a_few_at_a_time_and_waited_for_no_longer_than_the_limit() {

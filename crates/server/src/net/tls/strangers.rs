@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
 
@@ -33,32 +34,36 @@ pub enum Beginning {
     Secure,
 }
 
+/// As members have it where nothing else is configured, with these stores of the type PEM.
+pub(super) fn of_member(key_store: &Path, trust_store: &Path) -> Tls {
+    let store = |location: &Path| Store {
+        location: location.to_owned(),
+        kind: StoreType::Pem,
+        password: None,
+        password_path: None,
+    };
+    Tls {
+        key_store: store(key_store),
+        trust_store: Some(store(trust_store)),
+        client_auth: ClientAuth::Need,
+        protocols: Protocol::ALL.to_vec(),
+        suites: Vec::new(),
+        verifies_servers: true,
+        verifies_clients: true,
+        looks_up_names: false,
+        checks_revocation: false,
+        revocation_lists: None,
+        detection_limit: Duration::from_secs(5),
+        reloads: false,
+        resumes: false,
+        prefix: "ssl.quorum.",
+    }
+}
+
 impl Port {
     /// With stores of the type PEM, the trusted of which alone are let in. Says why they can't be used.
     pub fn open(key_store: &Path, trust_store: &Path) -> Result<Port, String> {
-        let store = |location: &Path| Store {
-            location: location.to_owned(),
-            kind: StoreType::Pem,
-            password: None,
-            password_path: None,
-        };
-        let settings = Tls {
-            key_store: store(key_store),
-            trust_store: Some(store(trust_store)),
-            client_auth: ClientAuth::Need,
-            protocols: Protocol::ALL.to_vec(),
-            suites: Vec::new(),
-            verifies_servers: true,
-            verifies_clients: true,
-            looks_up_names: false,
-            checks_revocation: false,
-            revocation_lists: None,
-            detection_limit: std::time::Duration::from_secs(5),
-            reloads: false,
-            resumes: false,
-            prefix: "ssl.quorum.",
-        };
-        let context = TlsContext::open(settings).map_err(|error| error.to_string())?;
+        let context = TlsContext::open(of_member(key_store, trust_store)).map_err(|error| error.to_string())?;
         Ok(Port(context.loaded().server.clone()))
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::context::TlsContext;
 use super::failure::{Failure, Kind, Wording};
 use super::handshake::{self, Peer};
+use super::strangers::of_member;
 use super::{Protocol, StoreType};
 use crate::config::{ClientAuth, Store, Tls};
 
@@ -31,22 +32,7 @@ fn store(name: &str) -> Store {
 
 /// As members have it where nothing else is configured, with this key.
 fn tls(key: &str) -> Tls {
-    Tls {
-        key_store: store(key),
-        trust_store: Some(store("authority.pem")),
-        client_auth: ClientAuth::Need,
-        protocols: Protocol::ALL.to_vec(),
-        suites: Vec::new(),
-        verifies_servers: true,
-        verifies_clients: true,
-        looks_up_names: false,
-        checks_revocation: false,
-        revocation_lists: None,
-        detection_limit: Duration::from_secs(5),
-        reloads: false,
-        resumes: false,
-        prefix: "ssl.quorum.",
-    }
+    of_member(&file(key), &file("authority.pem"))
 }
 
 /// Both ends of a connection on loopback.

@@ -508,9 +508,7 @@ impl World {
         let now_ms = self.now_ms();
         self.expiry.thaws(server, now_ms);
         let deferred = std::mem::take(&mut self.servers[server].deferred);
-        for event in deferred {
-            self.schedule(self.now_us, event);
-        }
+        self.catch_up(deferred);
         self.flush_held();
     }
 

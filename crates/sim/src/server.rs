@@ -49,8 +49,8 @@ pub(crate) struct Server {
     /// False while the whole host is off.
     pub powered: bool,
     pub frozen: bool,
-    /// Events that wait for a frozen process.
-    pub deferred: VecDeque<Event>,
+    /// Events that wait for a frozen process, with their places in the order of all events.
+    pub deferred: VecDeque<(u64, Event)>,
     /// How far its wall clock is off.
     pub wall_offset_ms: i64,
     monotonic_offset_ms: i64,

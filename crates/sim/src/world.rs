@@ -366,6 +366,13 @@ impl World {
         self.queue.push(Scheduled { at_us, number: self.next_number, event });
     }
 
+    /// What waited for a server that stood still happens now, in the order in which it was to happen, and before what is due now and was
+    /// scheduled later: the frames of a connection stay in their order.
+    pub(crate) fn catch_up(&mut self, deferred: impl IntoIterator<Item = (u64, Event)>) {
+        let at_us = self.now_us;
+        self.queue.extend(deferred.into_iter().map(|(number, event)| Scheduled { at_us, number, event }));
+    }
+
     pub(crate) fn feed(&mut self, server: usize, input: Input) {
         if self.plan.busy_us == 0 {
             return self.inbox.push_back((server, input));
@@ -424,7 +431,7 @@ impl World {
         let end_us = self.plan.safety_us + self.plan.healed_us;
         let mut settled_us = None;
         while self.violation.is_none() && !self.is_blind {
-            let Some(Scheduled { at_us, event, .. }) = self.queue.pop() else { break };
+            let Some(Scheduled { at_us, number, event }) = self.queue.pop() else { break };
             if at_us > end_us {
                 self.now_us = end_us;
                 break;
@@ -434,7 +441,7 @@ impl World {
             if self.figures.events > MAX_EVENTS {
                 self.violated("progress: somebody turns in circles".to_owned());
             }
-            self.dispatch(event);
+            self.dispatch(number, event);
             self.run_inbox();
             // The healed phase need not last longer than it takes.
             if self.healed && self.figures.events.is_multiple_of(64) {
@@ -576,11 +583,11 @@ impl World {
         }
     }
 
-    fn dispatch(&mut self, event: Event) {
+    fn dispatch(&mut self, number: u64, event: Event) {
         if let Some(server) = self.concerned(&event)
             && self.servers[server].frozen
         {
-            self.servers[server].deferred.push_back(event);
+            self.servers[server].deferred.push_back((number, event));
             return;
         }
         let alive = |world: &World, server: usize, life: u32| {

@@ -199,27 +199,29 @@ impl Core {
     /// Cuts the clients, and forgets what they wait for: `waiting`, and what is on its way. Those who have not got further than a handshake
     /// that can be answered later, or to a four-letter word, are left alone.
     pub fn stop_serving(&mut self, mut waiting: Vec<Waiting>, held: Vec<Abandoned>) {
+        // Before anything of theirs is settled: a connection's own task answers a read itself when nothing is on its way any more, and would put
+        // that answer where the one to an earlier request is due.
+        for connection in self.shared.connections().into_iter().filter(|connection| connection.is_established()) {
+            self.hang_up(&connection);
+        }
         for next in &mut self.in_flight {
             waiting.push((next.reply.take(), std::mem::take(&mut next.reads)));
         }
         for (reply, reads) in waiting {
             let Some(reply) = reply else { continue };
+            // The session may have been created, or may still be.
+            if reply.handshake.is_some() {
+                self.hang_up(&reply.connection);
+            }
             self.audit(reply.audited.as_ref(), Fate::Unknown);
             self.shared.settle(&reply.connection);
             for read in &reads {
                 self.leave_read(&reply.connection, read);
             }
-            // The session may have been created, or may still be.
-            if reply.handshake.is_some() {
-                self.hang_up(&reply.connection);
-            }
         }
         for (connection, audited) in held {
             self.audit(audited.as_ref(), Fate::Failed);
             self.shared.settle(&connection);
-        }
-        for connection in self.shared.connections().into_iter().filter(|connection| connection.is_established()) {
-            self.hang_up(&connection);
         }
     }
 

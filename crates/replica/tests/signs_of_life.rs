@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::ensemble::{Client, World, is_ping};
+use common::ensemble::{Client, World, is_ping, is_proposal};
 use rookeeper_proto::Zxid;
 
 fn lives(world: &World, client: &Client) -> bool {
@@ -35,6 +35,38 @@ fn a_client_that_comes_back_keeps_its_session_although_a_sync_is_in_the_way() {
         assert_eq!(lives(&world, &client), comes_back, "4 s is its timeout");
         assert!(again.is_none_or(|again| again.is_open() && again.connection.is_established()));
     }
+}
+
+/// Found in simulation: a question that waited behind two syncs counted as a sign of life again when the first of them was answered.
+#[test]
+fn a_question_that_waits_again_is_no_new_sign_of_life() {
+    let mut world = World::new(3, &[]);
+    world.pass_ms(1000);
+    let (leader, follower) = (world.leader(), world.follower());
+    let mut asker = world.connect(follower);
+    // A follower has nothing to say of the session.
+    let client = world.connect(leader);
+    let followers = (0..3).filter(|node| *node != leader);
+    // No sync is confirmed.
+    followers.clone().for_each(|node| world.hold_back(node, is_ping));
+    world.sync(&mut asker);
+    world.set(&mut asker, "/", b"1");
+    world.sync(&mut asker);
+    world.settle();
+    world.disconnect(&client);
+    world.dial(follower, client.session, Zxid(0));
+    world.pass_ms(3000);
+    // The first sync is answered. The second waits for the write before it.
+    world.let_go();
+    followers.for_each(|node| world.hold_back(node, is_proposal));
+    world.settle();
+    assert_eq!(world.nodes[leader].replica.in_flight(), 1, "the write is proposed");
+    assert!(lives(&world, &client));
+    world.pass_ms(3000);
+    assert!(
+        world.nodes[leader].shared.sessions().is_closing(client.session),
+        "the session was last heard of 6 s ago, and 4 s is its timeout"
+    );
 }
 
 /// Found in simulation: a session lived on at a new leader from when a follower answered its first ping, although nobody had heard of it since

@@ -230,6 +230,11 @@ impl Sessions {
         }
     }
 
+    /// Whether a client may come back to a session through a learner: that session lives, and other servers know of it.
+    pub(crate) fn is_resumable(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| !session.closing && !session.local)
+    }
+
     /// A session; `None` where it does not exist or has ended.
     pub fn get(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id)

@@ -30,7 +30,7 @@ pub type Kind = fn(&Input) -> bool;
 
 pub struct Node {
     pub shared: Arc<Shared>,
-    replica: Replica,
+    pub replica: Replica,
     alive: bool,
     pub disk: Disk,
     /// What it told the audit log.

@@ -75,23 +75,40 @@ impl Leading {
         if is_foreign { Ok(()) } else { sessions.check(session, Owner::Learner(link), request) }
     }
 
-    /// A learner's client wants to resume a session.
-    pub(super) fn revalidate(&mut self, core: &mut Core, now: Time, link: LinkId, session: SessionId, timeout_ms: i32) {
+    /// A learner's client wants to resume a session, which is a sign of life of that session.
+    pub(super) fn take_revalidation(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        link: LinkId,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
+        {
+            let mut sessions = core.shared.sessions();
+            if sessions.is_resumable(session) {
+                sessions.touch(session, timeout_ms, now.monotonic_ms);
+            }
+        }
+        self.revalidate(core, now, link, session, timeout_ms);
+    }
+
+    /// Says whether a session lives, once it is this question's turn: what came before it was asked by those who had the session until now.
+    /// A question that must wait again is no new sign of life.
+    fn revalidate(&mut self, core: &mut Core, now: Time, link: LinkId, session: SessionId, timeout_ms: i32) {
         if let Some(queue) = self.syncs.queue_of(link) {
-            // In its turn: what came before it was asked by those who had the session until now. It is a sign of life now.
-            core.shared.sessions().touch(session, timeout_ms, now.monotonic_ms);
             queue.push_back(Held::Revalidate { link, session, timeout_ms });
             return;
         }
         let (valid, before) = {
             let mut sessions = core.shared.sessions();
-            match sessions.get(session).is_some_and(|session| !session.closing && !session.local) {
-                true => {
-                    sessions.touch(session, timeout_ms, now.monotonic_ms);
-                    (true, sessions.move_to(session, link))
-                }
-                false => (false, None),
-            }
+            let valid = sessions.is_resumable(session);
+            let before = valid.then(|| {
+                // The answer gives the client its full timeout.
+                sessions.touch(session, timeout_ms, now.monotonic_ms);
+                sessions.move_to(session, link)
+            });
+            (valid, before.flatten())
         };
         if let Some(before) = before {
             core.hang_up(&before);

@@ -258,7 +258,7 @@ impl Leading {
             }
             LeaderOutput::Revalidate { link, session, timeout_ms } => {
                 core.shared.statistics.member.revalidations.fetch_add(1, Relaxed);
-                self.revalidate(core, now, link, session, timeout_ms);
+                self.take_revalidation(core, now, link, session, timeout_ms);
             }
             LeaderOutput::SyncBegan { by_snapshot, under_way } => note_sync_began(core, by_snapshot, under_way),
             LeaderOutput::SyncEnded { by_snapshot, under_way } => note_syncs_under_way(core, by_snapshot, under_way),

@@ -5,6 +5,7 @@
 //!
 //! Reading order:
 //! - [`server`]: a server process under test: start, wait until it serves, kill, log
+//! - [`script`]: the scripts under `bin`
 //! - [`client`]: a bare client that sends what it is told, [`wire`] the bytes for it
 //! - [`tree`]: a whole tree fetched through a client, compared with what it should be
 //! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
@@ -36,6 +37,7 @@ pub mod random;
 pub mod replay;
 pub mod rounds;
 pub mod roving;
+pub mod script;
 pub mod server;
 pub mod tree;
 pub mod verdict;

@@ -3,10 +3,15 @@
 //! Reading order:
 //! - `main.rs`: the subcommands, and nothing else
 //! - [`shell`]: `rookeeper cli`, the interactive client in zkCli's syntax, on the crate `zookeeper-client`
+//! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
+//! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
 //! - [`mod@bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
 
 pub mod bench;
+pub mod config_file;
+pub mod java;
 pub mod print;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod toolkit;

@@ -8,9 +8,9 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rookeeper_cli::bench;
 #[cfg(feature = "shell")]
 use rookeeper_cli::shell;
+use rookeeper_cli::{bench, toolkit};
 
 #[derive(Parser, Debug)]
 #[command(name = "rookeeper", version, about = "A distributed coordination service, compatible with Apache ZooKeeper")]
@@ -30,6 +30,15 @@ enum Command {
     Check(check_command::Options),
     /// Look at the epochs of a stopped member, and give it room again where they are used up
     Epochs(epochs_command::Options),
+    /// Print a transaction log, repair its checksums or cut it, in TxnLogToolkit's syntax (`rookeeper log -h`)
+    #[command(disable_help_flag = true)]
+    Log(Foreign),
+    /// Print a snapshot, `compare` two, or give a `summary` of one, in the syntax of the original's tools
+    #[command(disable_help_flag = true)]
+    Snapshot(Foreign),
+    /// Remove snapshots and logs that no recovery needs, in PurgeTxnLog's syntax
+    #[command(disable_help_flag = true)]
+    Cleanup(Foreign),
     #[cfg(feature = "shell")]
     /// Talk to a server: one command, or an interactive shell in zkCli's syntax (`rookeeper cli -help`)
     #[command(disable_help_flag = true)]
@@ -45,11 +54,21 @@ enum Command {
     Bench(bench::Options),
 }
 
+/// Arguments in the syntax of one of the original's tools, which that tool reads itself.
+#[derive(clap::Args, Debug)]
+struct Foreign {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
         Command::Server { arguments } => server_command::main(&arguments),
         Command::Check(options) => check_command::main(&options).into(),
         Command::Epochs(options) => epochs_command::main(&options).into(),
+        Command::Log(foreign) => ExitCode::from(toolkit::log::main(&foreign.arguments)),
+        Command::Snapshot(foreign) => ExitCode::from(toolkit::snapshot::main(&foreign.arguments)),
+        Command::Cleanup(foreign) => ExitCode::from(toolkit::cleanup::main(&foreign.arguments)),
         #[cfg(feature = "shell")]
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),

@@ -150,7 +150,8 @@ impl Txn {
         }
     }
 
-    fn append(&self, output: &mut Vec<u8>) {
+    /// Its record alone, as it stands behind the header in a log body, and in a multi.
+    pub fn append(&self, output: &mut Vec<u8>) {
         match self {
             Txn::Create(create) => {
                 let data = create.data.as_deref().map(Buffer);

@@ -10,7 +10,7 @@
 //! - [`recovery`] with [`report`]: from the files to the tree
 //! - for members of an ensemble: [`member`], [`epoch_files`]; [`truncate`], giving up history for a leader's; [`catch_up`] and
 //!   [`snapshot_stream`], handing history on to learners
-//! - [`purge`], [`repair`]
+//! - [`purge`], [`repair`]; [`log_copy`], a log written anew from another's records
 //! - [`error`]: what can go wrong, and whose fault it is
 //!
 //! The life of a transaction: [`LogWriter::append`] encodes it behind the others that wait, [`LogWriter::commit`] writes them with one
@@ -29,6 +29,7 @@ pub mod epoch_files;
 pub mod epochs;
 pub mod error;
 pub mod lock;
+pub mod log_copy;
 pub mod log_reader;
 pub mod log_writer;
 pub mod member;
@@ -59,6 +60,7 @@ pub use repair::{CheckReport, Repaired, check, repair_log};
 pub use report::{LogEnd, LogReport, Origin, RecoveryReport};
 pub use roll_policy::RollLimits;
 pub use sim_disk::{Fault, SimDisk};
+pub use snapshot_body::{Listed, ListedNode};
 pub use snapshot_writer::{OngoingSnapshot, SnapshotOptions, SnapshotStep, Whole, WrittenSnapshot, write_snapshot};
 
 /// The version of the formats of logs and snapshots, in their headers and in the name of their directory.

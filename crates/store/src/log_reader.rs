@@ -73,6 +73,25 @@ pub enum Next<'a> {
     },
 }
 
+/// What stands at the reader's position, for somebody who looks at damaged files: a record by its frame alone.
+#[derive(Debug)]
+pub enum Framed<'a> {
+    Record {
+        offset: u64,
+        /// As it stands in the file.
+        checksum: u64,
+        /// Whether that is the one of the body.
+        is_sound: bool,
+        body: &'a [u8],
+        /// `None` where the file ends before it.
+        end_mark: Option<u8>,
+    },
+    /// Zeros, or the exact end of the file.
+    End { offset: u64 },
+    /// No frame can be made out.
+    Bad { offset: u64, fault: RecordFault },
+}
+
 /// What lies behind the place where reading stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tail {
@@ -90,7 +109,7 @@ pub struct LogReader {
     length: u64,
     /// See [`durable_mark`].
     durable: Option<u64>,
-    has_header: bool,
+    header: Option<FileHeader>,
     position: u64,
     limit: usize,
     window: Vec<u8>,
@@ -108,7 +127,7 @@ impl LogReader {
             path: path.to_owned(),
             length,
             durable: None,
-            has_header: false,
+            header: None,
             position: FileHeader::LENGTH as u64,
             limit,
             window: Vec::new(),
@@ -127,14 +146,19 @@ impl LogReader {
         if header.version > crate::FORMAT_VERSION {
             return Err(StoreError::Newer { path: path.to_owned(), version: header.version });
         }
-        reader.has_header = true;
+        reader.header = Some(header);
         reader.durable = durable_mark(header.dbid);
         Ok(reader)
     }
 
     /// False for a file that was created and never got its first record.
     pub fn has_header(&self) -> bool {
-        self.has_header
+        self.header.is_some()
+    }
+
+    /// As it stands in the file, with the mark of [`LogReader::durable`] in its database id.
+    pub fn header(&self) -> Option<FileHeader> {
+        self.header
     }
 
     /// Everything before this offset was durable when the last batch was written; known of our own logs.
@@ -155,7 +179,7 @@ impl LogReader {
     /// Reads what stands next. After anything but a record it says the same again.
     pub fn next_record(&mut self) -> Result<Next<'_>> {
         let offset = self.position;
-        if !self.has_header {
+        if self.header.is_none() {
             return Ok(Next::End { offset });
         }
         match self.check(offset)? {
@@ -169,25 +193,63 @@ impl LogReader {
         }
     }
 
+    /// Reads what stands next and goes on behind it, whatever its checksum and its end mark are. The body may be as long as the limit: only a
+    /// length is believed that the file has room for. After anything but a record it says the same again.
+    pub fn next_framed(&mut self) -> Result<Framed<'_>> {
+        let offset = self.position;
+        if self.header.is_none() {
+            return Ok(Framed::End { offset });
+        }
+        let (checksum, length) = match self.frame(offset)? {
+            Frame::End => return Ok(Framed::End { offset }),
+            Frame::Bad(fault) => return Ok(Framed::Bad { offset, fault }),
+            Frame::Record { checksum, length } => (checksum, length),
+        };
+        let body_start = offset + RECORD_HEAD as u64;
+        let record = self.bytes(body_start, length + 1)?;
+        if record.len() < length {
+            return Ok(Framed::Bad { offset, fault: RecordFault::EndsEarly });
+        }
+        self.position = offset + (length + RECORD_OVERHEAD) as u64;
+        // Borrowed again, because the position had to be moved in between; the bytes are held already.
+        let record = self.bytes(body_start, length + 1)?;
+        let (body, end_mark) = (&record[..length], record.get(length).copied());
+        let is_sound = u64::from(simd_adler32::adler32(&body)) == checksum;
+        Ok(Framed::Record { offset, checksum, is_sound, body, end_mark })
+    }
+
     /// The body of a record once more that [`LogReader::next_record`] has just found at `offset`.
     pub(crate) fn body_at(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
         self.bytes(offset + RECORD_HEAD as u64, length)
     }
 
-    fn check(&mut self, offset: u64) -> Result<Checked> {
+    /// What the head of a record says, as far as the file has room for it; the end mark need not be there.
+    fn frame(&mut self, offset: u64) -> Result<Frame> {
         let (left, limit) = (self.length.saturating_sub(offset), self.limit);
         let head = self.bytes(offset, RECORD_HEAD)?;
         if head.len() < RECORD_HEAD {
             let end = head.iter().all(|byte| *byte == 0);
-            return Ok(if end { Checked::End } else { Checked::Bad(RecordFault::EndsEarly) });
+            return Ok(if end { Frame::End } else { Frame::Bad(RecordFault::EndsEarly) });
         }
         let (checksum, length) = split_head(head);
         if length == 0 {
-            return Ok(if checksum == 0 { Checked::End } else { Checked::Bad(RecordFault::NoLength) });
+            return Ok(if checksum == 0 { Frame::End } else { Frame::Bad(RecordFault::NoLength) });
         }
-        let body_length = match usize::try_from(length) {
-            Ok(body_length) if (TXN_HEADER..=limit).contains(&body_length) => body_length,
-            _ => return Ok(Checked::Bad(RecordFault::Length(length))),
+        Ok(match usize::try_from(length) {
+            Ok(length) if (TXN_HEADER..=limit).contains(&length) => {
+                let has_room = left >= (RECORD_HEAD + length) as u64;
+                if has_room { Frame::Record { checksum, length } } else { Frame::Bad(RecordFault::EndsEarly) }
+            }
+            _ => Frame::Bad(RecordFault::Length(length)),
+        })
+    }
+
+    fn check(&mut self, offset: u64) -> Result<Checked> {
+        let left = self.length.saturating_sub(offset);
+        let (checksum, body_length) = match self.frame(offset)? {
+            Frame::End => return Ok(Checked::End),
+            Frame::Bad(fault) => return Ok(Checked::Bad(fault)),
+            Frame::Record { checksum, length } => (checksum, length),
         };
         if left < (body_length + RECORD_OVERHEAD) as u64 {
             return Ok(Checked::Bad(RecordFault::EndsEarly));
@@ -304,6 +366,12 @@ impl LogReader {
 /// Logs of the original may hold such records; they are never written here.
 pub(crate) fn repeats(last: Zxid, zxid: Zxid, body: &[u8]) -> bool {
     zxid == last && TxnRecord::is_error(body)
+}
+
+enum Frame {
+    Record { checksum: u64, length: usize },
+    End,
+    Bad(RecordFault),
 }
 
 enum Checked {

@@ -23,6 +23,15 @@ impl Compression {
     /// All forms a snapshot may have.
     pub const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Snappy];
 
+    /// What the end of any file's name says, as the original goes by it.
+    pub fn of_name(path: &Path) -> Compression {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz") => Compression::Gzip,
+            Some("snappy") => Compression::Snappy,
+            _ => Compression::None,
+        }
+    }
+
     fn suffix(self) -> &'static str {
         match self {
             Compression::None => "",

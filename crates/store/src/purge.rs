@@ -18,7 +18,7 @@ use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::names::{self, Compression, Listing};
-use crate::snapshot_reader;
+use crate::{snapshot_reader, truncate};
 
 /// What stays.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +64,23 @@ impl Purger {
         options: &PurgeOptions,
         now: SystemTime,
     ) -> Result<Purged> {
+        self.purge_and_tell(disk, directories, options, now, &mut |_, _| {})
+    }
+
+    /// [`Purger::purge`], which tells of each file before it is removed, with the time of the last change of it.
+    pub fn purge_and_tell(
+        &mut self,
+        disk: &dyn Disk,
+        directories: &Directories,
+        options: &PurgeOptions,
+        now: SystemTime,
+        tell: &mut dyn FnMut(&Path, SystemTime),
+    ) -> Result<Purged> {
+        // The newest snapshots are those that a truncation is about to remove, so an older one is what recovery needs.
+        if truncate::is_unfinished(disk, directories)? {
+            warn!("nothing is purged while the history is being cut or replaced; a start of the server finishes that");
+            return Ok(Purged::default());
+        }
         let snapshots = Listing::read(disk, &directories.snapshot_dir)?.snapshots;
         let logs = Listing::read(disk, &directories.log_dir)?.logs;
         self.verified.retain(|verified| snapshots.contains(verified));
@@ -74,7 +91,7 @@ impl Purger {
         // Older snapshots first, logs last: whatever is left in between can be recovered from.
         for (zxid, compression) in snapshots.iter().rev().filter(|(zxid, _)| *zxid < oldest_kept) {
             let path = directories.snapshot_dir.join(names::snapshot(*zxid, *compression));
-            purged.snapshots += usize::from(remove_if_old(disk, &path, options.min_age, now)?);
+            purged.snapshots += usize::from(remove_if_old(disk, &path, options.min_age, now, tell)?);
         }
         // A snapshot that comes back with the power must find its logs.
         sync_dir(disk, &directories.snapshot_dir)?;
@@ -85,7 +102,7 @@ impl Purger {
         for log in logs.iter().filter(|log| first_needed.is_some_and(|needed| *log < needed)) {
             let path = directories.log_dir.join(names::log(*log));
             // One that is too young keeps those behind it.
-            if !remove_if_old(disk, &path, options.min_age, now)? {
+            if !remove_if_old(disk, &path, options.min_age, now, tell)? {
                 break;
             }
             sync_dir(disk, &directories.log_dir)?;
@@ -125,12 +142,19 @@ impl Purger {
     }
 }
 
-fn remove_if_old(disk: &dyn Disk, path: &Path, min_age: Duration, now: SystemTime) -> Result<bool> {
+fn remove_if_old(
+    disk: &dyn Disk,
+    path: &Path,
+    min_age: Duration,
+    now: SystemTime,
+    tell: &mut dyn FnMut(&Path, SystemTime),
+) -> Result<bool> {
     let modified = disk.modified(path).map_err(|error| StoreError::disk("look at", path, error))?;
     // A clock that was set back makes files young, and so keeps them.
     if !min_age.is_zero() && now.duration_since(modified).is_ok_and(|age| age < min_age) | (modified > now) {
         return Ok(false);
     }
+    tell(path, modified);
     disk.remove(path).map_err(|error| StoreError::disk("remove", path, error))?;
     Ok(true)
 }

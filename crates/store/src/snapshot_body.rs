@@ -8,6 +8,7 @@
 
 use rookeeper_proto::jute;
 use rookeeper_proto::snapshot::{END_OF_NODES, NodeEntry, SessionEntry};
+use rookeeper_proto::stat::StatPersisted;
 use rookeeper_proto::{Acl, Zxid};
 use rookeeper_tree::{RestoreError, Tree, TreeBuilder};
 
@@ -19,11 +20,36 @@ const LIST_HEAD: usize = 12;
 /// What a node has behind its data: the id of its list, and the stat.
 const NODE_END: usize = 68;
 
+/// Everything that a body says of sessions and nodes, in the order of the file.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub sessions: Vec<SessionEntry>,
+    /// Parents first, as written; that each of them is there is for the reader to check.
+    pub nodes: Vec<ListedNode>,
+}
+
+/// A node as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedNode {
+    /// Empty for the root.
+    pub path: String,
+    pub data: Option<Vec<u8>>,
+    pub stat: StatPersisted,
+}
+
+/// What is made of a body.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Only its form is looked at.
+    Nothing,
+    Tree(Box<TreeBuilder>),
+    List(Listed),
+}
+
 /// A body that is being parsed.
 #[derive(Debug)]
 pub(crate) struct SnapshotBody {
-    /// `None` where only the form is looked at.
-    builder: Option<TreeBuilder>,
+    target: Target,
     /// Of a string, a buffer or a whole list, in bytes.
     limit: usize,
     next: Part,
@@ -61,9 +87,9 @@ pub(crate) struct WrongBody {
 type Result<T> = std::result::Result<T, String>;
 
 impl SnapshotBody {
-    /// Parses into a tree that is being built, or into nothing. `limit`: the largest string, buffer or list, in bytes.
-    pub fn new(builder: Option<TreeBuilder>, limit: usize) -> SnapshotBody {
-        SnapshotBody { builder, limit, next: Part::SessionCount, needed: INT, sessions: 0, nodes: 0 }
+    /// Parses into a tree that is being built, into a list, or into nothing. `limit`: the largest string, buffer or list, in bytes.
+    pub fn new(target: Target, limit: usize) -> SnapshotBody {
+        SnapshotBody { target, limit, next: Part::SessionCount, needed: INT, sessions: 0, nodes: 0 }
     }
 
     /// Takes what is whole off the head of the input and returns the number of bytes taken; what is left is to be given again, with more
@@ -87,10 +113,22 @@ impl SnapshotBody {
         matches!(self.next, Part::Over)
     }
 
-    /// The tree as of `zxid`; none where there was no builder.
+    /// The tree as of `zxid`; none where the target was another.
     pub fn finish(self, zxid: Zxid) -> std::result::Result<Option<Tree>, RestoreError> {
         assert!(self.is_over(), "a tree comes out of a whole body only");
-        self.builder.map(|builder| builder.finish(zxid)).transpose()
+        match self.target {
+            Target::Tree(builder) => builder.finish(zxid).map(Some),
+            Target::Nothing | Target::List(_) => Ok(None),
+        }
+    }
+
+    /// What was listed; nothing where the target was another.
+    pub fn into_list(self) -> Listed {
+        assert!(self.is_over(), "a list comes out of a whole body only");
+        match self.target {
+            Target::List(list) => list,
+            Target::Nothing | Target::Tree(_) => Listed::default(),
+        }
     }
 
     /// Takes one thing off the input, which has at least four bytes.
@@ -102,11 +140,13 @@ impl SnapshotBody {
             }
             Part::Sessions { left } => {
                 let Some(bytes) = input.get(..SESSION) else { return Ok(Step::Needs(SESSION)) };
-                let SessionEntry { session, timeout_ms } = decode(bytes)?;
+                let entry: SessionEntry = decode(bytes)?;
                 self.next = after_sessions(*left - 1);
                 self.sessions += 1;
-                if let Some(builder) = &mut self.builder {
-                    builder.add_session(session, timeout_ms);
+                match &mut self.target {
+                    Target::Nothing => {}
+                    Target::Tree(builder) => builder.add_session(entry.session, entry.timeout_ms),
+                    Target::List(list) => list.sessions.push(entry),
                 }
                 Ok(Step::Used(SESSION))
             }
@@ -153,9 +193,9 @@ impl SnapshotBody {
 
     fn add_list(&mut self, acl_id: i64, list: Vec<Acl>, lists_left: usize) -> Result<()> {
         self.next = after_lists(lists_left - 1);
-        match &mut self.builder {
-            Some(builder) => builder.add_acl(acl_id, list).map_err(|error| error.to_string()),
-            None => Ok(()),
+        match &mut self.target {
+            Target::Tree(builder) => builder.add_acl(acl_id, list).map_err(|error| error.to_string()),
+            Target::Nothing | Target::List(_) => Ok(()),
         }
     }
 
@@ -175,10 +215,18 @@ impl SnapshotBody {
         let end = data_end + NODE_END;
         let Some(bytes) = input.get(..end) else { return Ok(Step::Needs(end)) };
         self.nodes += 1;
-        if let Some(builder) = &mut self.builder {
-            let NodeEntry { path, data, acl_id, stat } = decode(bytes)?;
-            let added = builder.add_node(&path, data.map(|data| data.0), acl_id, stat);
-            added.map_err(|error| error.to_string())?;
+        match &mut self.target {
+            Target::Nothing => {}
+            Target::Tree(builder) => {
+                let NodeEntry { path, data, acl_id, stat } = decode(bytes)?;
+                let added = builder.add_node(&path, data.map(|data| data.0), acl_id, stat);
+                added.map_err(|error| error.to_string())?;
+            }
+            Target::List(list) => {
+                let NodeEntry { path, data, stat, .. } = decode(bytes)?;
+                let (path, data) = (path.to_string(), data.map(|data| data.0.to_vec()));
+                list.nodes.push(ListedNode { path, data, stat });
+            }
         }
         Ok(Step::Used(end))
     }

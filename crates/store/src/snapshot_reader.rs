@@ -19,7 +19,7 @@ use rookeeper_tree::{Tree, TreeBuilder};
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::names::{self, Compression};
-use crate::snapshot_body::{SnapshotBody, WrongBody};
+use crate::snapshot_body::{Listed, SnapshotBody, Target, WrongBody};
 use crate::snapshot_file;
 
 /// How much is read at a time, in bytes.
@@ -68,7 +68,7 @@ pub(crate) fn load_into(
     limit: usize,
 ) -> Result<LoadedSnapshot> {
     let path = dir.join(names::snapshot(zxid, compression));
-    let (info, body) = read(disk, &path, compression, SnapshotBody::new(Some(builder), limit))?;
+    let (info, body) = read(disk, &path, compression, SnapshotBody::new(Target::Tree(Box::new(builder)), limit))?;
     let tree = body.finish(zxid).map_err(|error| StoreError::damaged(&path, None, error.to_string()))?;
     Ok(LoadedSnapshot { tree: tree.expect("this body has a builder"), info })
 }
@@ -76,7 +76,17 @@ pub(crate) fn load_into(
 /// Reads a snapshot for its seals alone.
 pub fn verify(disk: &dyn Disk, dir: &Path, zxid: Zxid, compression: Compression, limit: usize) -> Result<SnapshotInfo> {
     let path = dir.join(names::snapshot(zxid, compression));
-    Ok(read(disk, &path, compression, SnapshotBody::new(None, limit))?.0)
+    Ok(read(disk, &path, compression, SnapshotBody::new(Target::Nothing, limit))?.0)
+}
+
+/// Lists what a snapshot of any name holds, for somebody who looks at it: the suffix of the name tells the compression. Where all nodes are
+/// there and a seal behind them is wrong or missing, the error comes beside the list. `limit`: the largest string or buffer, in bytes.
+pub fn list(disk: &dyn Disk, path: &Path, limit: usize) -> Result<(Listed, Option<StoreError>)> {
+    let mut input = open(disk, path, Compression::of_name(path))?;
+    let mut body = SnapshotBody::new(Target::List(Listed::default()), limit);
+    input.body(&mut body)?;
+    let sealed = read_trailers(&mut input, &mut SnapshotInfo::default());
+    Ok((body.into_list(), sealed.err()))
 }
 
 fn read(
@@ -85,6 +95,15 @@ fn read(
     compression: Compression,
     mut body: SnapshotBody,
 ) -> Result<(SnapshotInfo, SnapshotBody)> {
+    let mut input = open(disk, path, compression)?;
+    input.body(&mut body)?;
+    let mut info = SnapshotInfo { nodes: body.nodes, sessions: body.sessions, ..SnapshotInfo::default() };
+    read_trailers(&mut input, &mut info)?;
+    Ok((info, body))
+}
+
+/// The input behind its header, which is right.
+fn open(disk: &dyn Disk, path: &Path, compression: Compression) -> Result<Input> {
     let stream = snapshot_file::reader(disk, path, compression).map_err(|error| of_stream(path, 0, error))?;
     let mut input = Input::new(stream, path);
     let magic_offset = input.position();
@@ -95,10 +114,7 @@ fn read(
     if header.version > crate::FORMAT_VERSION {
         return Err(StoreError::Newer { path: path.to_owned(), version: header.version });
     }
-    input.body(&mut body)?;
-    let mut info = SnapshotInfo { nodes: body.nodes, sessions: body.sessions, ..SnapshotInfo::default() };
-    read_trailers(&mut input, &mut info)?;
-    Ok((info, body))
+    Ok(input)
 }
 
 fn read_trailers(input: &mut Input, info: &mut SnapshotInfo) -> Result<()> {

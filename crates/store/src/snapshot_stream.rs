@@ -17,7 +17,7 @@ use rookeeper_proto::snapshot::{AclEntry, END_OF_NODES, SessionEntry};
 use rookeeper_proto::{Zxid, jute};
 use rookeeper_tree::{AccessList, SnapshotStart, SnapshotWalk, Tree, TreeBuilder};
 
-use crate::snapshot_body::{SnapshotBody, WrongBody};
+use crate::snapshot_body::{SnapshotBody, Target, WrongBody};
 use crate::snapshot_writer::ENTRIES_AT_ONCE;
 
 /// The signature with its length in front, in bytes.
@@ -173,7 +173,7 @@ pub struct SnapshotReceiver {
 impl SnapshotReceiver {
     /// A receiver for the stream behind `SNAP(zxid)`; for the seed see [`Tree::with_seed`].
     pub fn new(zxid: Zxid, seed: u64) -> SnapshotReceiver {
-        let body = SnapshotBody::new(Some(TreeBuilder::with_seed(seed)), crate::MAX_RECORD_BYTES);
+        let body = SnapshotBody::new(Target::Tree(Box::new(TreeBuilder::with_seed(seed))), crate::MAX_RECORD_BYTES);
         SnapshotReceiver { zxid, body: Some(body), buffer: Vec::new(), offset: 0 }
     }
 

@@ -365,6 +365,31 @@ fn damaged_snapshots_do_not_count_as_kept() {
 }
 
 #[test]
+fn nothing_is_purged_while_the_history_is_being_cut() {
+    let history = History::new(5, RECORDS);
+    let disk = disk_to_purge(&history);
+    // The power went just before a truncation removed what is newer, so a start will need what a purge takes for old.
+    disk.put(&snapshot_path(".truncate.3c"), b"");
+    let before = names(&disk);
+    assert_eq!(purge(&disk, 3, Duration::ZERO, SystemTime::UNIX_EPOCH), Purged::default());
+    assert_eq!(names(&disk), before);
+    assert_eq!(everything(&start(&disk).unwrap().tree), everything(&history.tree_at(Zxid(0x3c))));
+}
+
+#[test]
+fn each_file_is_told_before_it_is_purged() {
+    let disk = disk_to_purge(&History::new(5, RECORDS));
+    let (mut told, options) = (Vec::new(), PurgeOptions::default());
+    let mut tell = |path: &std::path::Path, _| {
+        assert!(rookeeper_store::Disk::exists(&disk, path), "{path:?} is told before it goes");
+        told.push(path.file_name().unwrap().to_string_lossy().into_owned());
+    };
+    let purged = Purger::new().purge_and_tell(&disk, &directories(), &options, SystemTime::UNIX_EPOCH, &mut tell);
+    assert_eq!(purged.unwrap(), Purged { snapshots: 2, logs: 2 });
+    assert_eq!(told, ["snapshot.0", "snapshot.32", "log.1", "log.29"]);
+}
+
+#[test]
 fn young_files_stay() {
     let history = History::new(5, RECORDS);
     let disk = disk_to_purge(&history);

@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zookeeper_client::{Acl, Permission, SessionState, Stat};
+
+use crate::java;
 
 /// The eleven lines of a node's stat. Times are printed in `zone`.
 pub(crate) fn stat(stat: &Stat, zone: &TimeZone) -> String {
@@ -14,9 +15,9 @@ pub(crate) fn stat(stat: &Stat, zone: &TimeZone) -> String {
         "cZxid = 0x{:x}\nctime = {}\nmZxid = 0x{:x}\nmtime = {}\npZxid = 0x{:x}\ncversion = {}\ndataVersion = {}\n\
          aclVersion = {}\nephemeralOwner = 0x{:x}\ndataLength = {}\nnumChildren = {}",
         stat.czxid,
-        time(stat.ctime, zone),
+        java::date(stat.ctime, zone),
         stat.mzxid,
-        time(stat.mtime, zone),
+        java::date(stat.mtime, zone),
         stat.pzxid,
         stat.cversion,
         stat.version,
@@ -27,15 +28,6 @@ pub(crate) fn stat(stat: &Stat, zone: &TimeZone) -> String {
     )
 }
 
-/// `Mon Nov 23 02:27:12 UTC 2026`, the form of Java's `Date`.
-fn time(milliseconds: i64, zone: &TimeZone) -> String {
-    match Timestamp::from_millisecond(milliseconds) {
-        Ok(timestamp) => timestamp.to_zoned(zone.clone()).strftime("%a %b %d %H:%M:%S %Z %Y").to_string(),
-        // Not a date any calendar has; the number is all there is to say.
-        Err(_) => format!("{milliseconds} ms"),
-    }
-}
-
 /// `[a, b]`
 pub(crate) fn list(names: &[String]) -> String {
     format!("[{}]", names.join(", "))
@@ -43,7 +35,7 @@ pub(crate) fn list(names: &[String]) -> String {
 
 /// Two lines for each entry: `'scheme,'id` and `: cdrwa`.
 pub(crate) fn acl(acl: &Acl) -> String {
-    format!("'{},'{}\n: {}", escaped(acl.scheme()), escaped(acl.id()), permissions(acl.permission()))
+    format!("'{},'{}\n: {}", java::escaped(acl.scheme()), java::escaped(acl.id()), permissions(acl.permission()))
 }
 
 fn permissions(permission: Permission) -> String {
@@ -58,18 +50,6 @@ pub(crate) const LETTERS: [(char, Permission); 5] = [
     ('w', Permission::WRITE),
     ('a', Permission::ADMIN),
 ];
-
-/// The original prints ids in jute's comma-separated text form.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\0' | '\n' | '\r' | '%' | ',' | '}' => escaped.push_str(&format!("%{:02X}", character as u32)),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
 
 /// The text without what would control a terminal or turn the direction of writing, so that it looks like what it is.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
@@ -146,7 +126,6 @@ mod tests {
              pZxid = 0x1a\ncversion = 8\ndataVersion = 3\naclVersion = 1\nephemeralOwner = 0xffffffffffffffff\n\
              dataLength = 4\nnumChildren = 2"
         );
-        assert_eq!(time(i64::MAX, &TimeZone::UTC), "9223372036854775807 ms");
     }
 
     #[test]

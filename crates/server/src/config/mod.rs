@@ -26,7 +26,7 @@ mod keys;
 mod limits;
 mod membership;
 mod metrics;
-mod properties;
+pub mod properties;
 mod replica_settings;
 mod sasl;
 mod settings;

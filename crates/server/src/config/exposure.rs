@@ -26,7 +26,18 @@ impl Config {
             && !self.access.requires_authentication()
         {
             lines.push(format!(
-                "clients need not show who they are, and the client port {port} for TLS is open beyond this machine: TLS hides what is sent, but                  whoever reaches the port can read and change every node without an access control list; set ssl.clientAuth=need, let a firewall                  admit your clients alone, or require passwords (SECURITY.md)"
+                "clients need not show who they are, and the client port {port} for TLS is open beyond this machine: TLS hides what is sent, but \
+                 whoever reaches the port can read and change every node without an access control list; set ssl.clientAuth=need, let a firewall \
+                 admit your clients alone, or require passwords (SECURITY.md)"
+            ));
+        }
+        if let Some(metrics) = &self.metrics
+            && is_reached_from_elsewhere(metrics.host.as_deref())
+        {
+            lines.push(format!(
+                "those who ask for metrics need not show who they are, and the metrics port {} is open beyond this machine: whoever reaches it can \
+                 read the figures of this server and the first components of paths; set metricsProvider.httpHost=127.0.0.1, or let a firewall admit your Prometheus alone (SECURITY.md)",
+                metrics.port
             ));
         }
         let Some(ensemble) = &self.ensemble else { return lines };

@@ -245,6 +245,10 @@ fn a_server_that_anybody_reaches_says_so_unless_all_show_who_they_are() {
     assert_eq!(exposed(standalone(open)), ["clients"]);
     assert_eq!(exposed(standalone(&format!("{open}enforce.auth.enabled=true\nenforce.auth.schemes=ip"))), ["clients"]);
     assert_eq!(exposed(standalone(&format!("{open}enforce.auth.enabled=true\nenforce.auth.schemes=digest"))), [""; 0]);
+    let metrics = "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n";
+    assert_eq!(exposed(standalone(metrics)), ["those who ask for metrics"]);
+    assert_eq!(exposed(standalone(&format!("{open}{metrics}"))), ["clients", "those who ask for metrics"]);
+    assert_eq!(exposed(standalone(&format!("{metrics}metricsProvider.httpHost=127.0.0.1"))), [""; 0]);
     assert_eq!(exposed(secured(&format!("{open}sessionRequireClientSASLAuth=true"))), [""; 0]);
     assert_eq!(exposed(member("")), [""; 0]);
     assert_eq!(exposed(member("quorumListenOnAllIPs=true")), ["servers"]);

@@ -201,6 +201,13 @@ impl Server {
         (self.ip, self.port).into()
     }
 
+    /// Where it takes TLS, on all addresses; the certificates of tests are for this one. Needs the word `conf`.
+    pub fn secure_address(&self) -> Result<SocketAddr> {
+        let conf = four_letter_word_within(self.address(), "conf", DEADLINE)?;
+        let port = conf.lines().find_map(|line| line.strip_prefix("secureClientPort=")).context("no port for TLS")?;
+        Ok(SocketAddr::new([127, 0, 0, 1].into(), port.parse()?))
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.setup.data_dir.clone().unwrap_or_else(|| self.home.path().join("data"))
     }

@@ -68,7 +68,17 @@ const CORE: &[(&str, &[&str])] = &[
 ];
 
 /// Libraries of the shell. A binary of the server alone has none of them.
-const OF_THE_SHELL: &[&str] = &["zookeeper-client", "rustyline", "async-io", "async-net", "polling", "hashlink"];
+const OF_THE_SHELL: &[&str] = &[
+    "zookeeper-client",
+    "rustyline",
+    "async-io",
+    "async-net",
+    "polling",
+    "hashlink",
+    "futures-rustls",
+    "rsasl",
+    "md5",
+];
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))

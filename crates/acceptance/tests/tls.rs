@@ -46,9 +46,7 @@ fn shown(path: &Path) -> String {
 
 /// Where a server takes TLS, on all addresses; the certificates are for this one.
 fn secure_address(server: &Server) -> SocketAddr {
-    let conf = four_letter_word_within(server.address(), "conf", LIMIT).expect("conf is answered");
-    let port = conf.lines().find_map(|line| line.strip_prefix("secureClientPort=")).expect("there is such a line");
-    SocketAddr::new([127, 0, 0, 1].into(), port.parse().expect("a port"))
+    server.secure_address().expect("it says where")
 }
 
 fn metric(server: &Server, name: &str) -> i64 {

@@ -46,7 +46,7 @@ enum Command {
         #[arg(
             trailing_var_arg = true,
             allow_hyphen_values = true,
-            help = "[-server HOST:PORT[,HOST:PORT...][/chroot]] [-timeout MILLISECONDS] [-r] [COMMAND [ARGUMENTS...]]"
+            help = "[-server HOST:PORT[,HOST:PORT...][/chroot]] [-timeout MILLISECONDS] [-r] [--tls-ca FILE] [--user NAME] [COMMAND [ARGUMENTS...]]"
         )]
         arguments: Vec<String>,
     },

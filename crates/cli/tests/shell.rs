@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rookeeper_cli::shell::{self, Input, Output, Start, transcript};
+use rookeeper_server::config::ClientFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -116,6 +117,9 @@ async fn run(server: &str, command: &[&str], lines: &str) -> (u8, String, String
         session_timeout: Duration::from_secs(30),
         read_only: false,
         wait: false,
+        client: ClientFlags::default(),
+        user: None,
+        password_file: None,
         command: command.iter().map(|word| (*word).to_owned()).collect(),
     };
     let output = Output::new(Box::new(out.clone()), Box::new(err.clone()));

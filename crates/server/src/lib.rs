@@ -35,6 +35,7 @@ mod version;
 pub use commands::{compat_table as metrics_table, words_table};
 pub use failure::{ExitCode, Failure};
 pub use net::descriptors;
+pub use net::tls::dial;
 pub use net::tls::store as key_stores;
 pub use net::tls::strangers;
 pub use ports::client::requests_table::requests_table;

@@ -2,7 +2,10 @@
 //!
 //! zkCli's long options have a single dash and end at the first word without one, so they are parsed here and not by clap.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use rookeeper_server::config::ClientFlags;
 
 /// The arguments of `rookeeper cli`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,12 @@ pub struct Start {
     pub read_only: bool,
     /// Try until a server gives a session, for as long as the session timeout.
     pub wait: bool,
+    /// Whether TLS is spoken and with what, and where that is written.
+    pub client: ClientFlags,
+    /// The user to come in as, by SASL; its password is in `password_file`, or asked for.
+    pub user: Option<String>,
+    /// A file with the password of `user`.
+    pub password_file: Option<PathBuf>,
     /// The command and its arguments; empty means: an interactive shell.
     pub command: Vec<String>,
 }
@@ -22,7 +31,7 @@ pub struct Start {
 /// What to do with the arguments of `rookeeper cli`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
-    Run(Start),
+    Run(Box<Start>),
     Help,
 }
 
@@ -37,6 +46,21 @@ Options:
   -r                                         accept a server in read-only mode
   -waitforconnection                         try again until a server gives a session, for as long as -timeout
 
+Encrypted connections, each of these in place of a property of zkCli:
+  --tls                   speak TLS (zookeeper.client.secure)
+  --tls-ca FILE           speak TLS, and trust the certificates in FILE: PEM, PKCS#12 or JKS (zookeeper.ssl.trustStore.location)
+  --tls-cert FILE         show the certificate in FILE, which has its key too (zookeeper.ssl.keyStore.location)
+  --tls-key FILE          the key of --tls-cert, where it has a file of its own (PEM)
+  --tls-password-file F   the password of these files stands in F (zookeeper.ssl.keyStore.passwordPath, …)
+  --tls-any-host          take a server's certificate for another host (zookeeper.ssl.hostnameVerification=false)
+
+A user of SASL (DIGEST-MD5):
+  --user NAME             come in as NAME; the password is asked for on the terminal
+  --password-file FILE    its password stands on the first line of FILE
+
+As zkCli has it: -client-configuration FILE names a file of properties; CLIENT_JVMFLAGS and JVMFLAGS may hold -D options, such as
+-Dzookeeper.client.secure=true and -Djava.security.auth.login.config=JAAS_FILE, whose section Client names user and password.
+
 Exit code of a single command: 0 done, 1 failed, 127 no such command.
 
 Commands:
@@ -49,6 +73,9 @@ pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
         session_timeout: Duration::from_millis(30_000),
         read_only: false,
         wait: false,
+        client: ClientFlags::default(),
+        user: None,
+        password_file: None,
         command: Vec::new(),
     };
     let mut words = arguments.iter();
@@ -59,17 +86,20 @@ pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
             "-timeout" | "--timeout" => start.session_timeout = parse_timeout(value()?)?,
             "-r" => start.read_only = true,
             "-waitforconnection" => start.wait = true,
-            "-client-configuration" => {
-                value()?;
-                return Err(
-                    "Error: -client-configuration is not supported: TLS and SASL are not available in this client"
-                        .into(),
-                );
-            }
+            "-client-configuration" | "--client-configuration" => start.client.properties = Some(value()?.into()),
+            "--tls" => start.client.tls = true,
+            "--tls-ca" => start.client.authorities = Some(value()?.into()),
+            "--tls-cert" => start.client.certificate = Some(value()?.into()),
+            "--tls-key" => start.client.key = Some(value()?.into()),
+            "--tls-password-file" => start.client.store_password = Some(value()?.into()),
+            "--tls-any-host" => start.client.any_host = true,
+            "--user" => start.user = Some(value()?.clone()),
+            "--password-file" => start.password_file = Some(value()?.into()),
             "-h" | "-help" | "--help" => return Ok(Invocation::Help),
             option if option.starts_with('-') => {
                 return Err(format!(
-                    "Error: unknown option {option} (known: -server, -timeout, -r, -waitforconnection)"
+                    "Error: unknown option {option} (known: -server, -timeout, -r, -waitforconnection, -client-configuration, --tls, \
+                     --tls-ca, --tls-cert, --tls-key, --tls-password-file, --tls-any-host, --user, --password-file)"
                 ));
             }
             _ => {
@@ -79,7 +109,10 @@ pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
             }
         }
     }
-    Ok(Invocation::Run(start))
+    if start.password_file.is_some() && start.user.is_none() {
+        return Err("Error: --password-file names a password without a user: add --user NAME".to_owned());
+    }
+    Ok(Invocation::Run(Box::new(start)))
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
@@ -122,13 +155,16 @@ mod tests {
     }
 
     fn run(server: &str, timeout_ms: u64, read_only: bool, command: &[&str]) -> Result<Invocation, String> {
-        Ok(Invocation::Run(Start {
+        Ok(Invocation::Run(Box::new(Start {
             server: server.to_owned(),
             session_timeout: Duration::from_millis(timeout_ms),
             read_only,
             wait: false,
+            client: ClientFlags::default(),
+            user: None,
+            password_file: None,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
-        }))
+        })))
     }
 
     #[test]
@@ -137,8 +173,29 @@ mod tests {
         assert_eq!(parse("-server a:1,b:2/c -timeout 500 -r"), run("a:1,b:2/c", 500, true, &[]));
         assert_eq!(parse("-server a:1 ls -R -r /"), run("a:1", 30_000, false, &["ls", "-R", "-r", "/"]));
         let waiting = parse("-waitforconnection get /a");
-        assert!(matches!(waiting, Ok(Invocation::Run(Start { wait: true, command, .. })) if command == ["get", "/a"]));
+        assert!(matches!(waiting, Ok(Invocation::Run(start)) if start.wait && start.command == ["get", "/a"]));
         assert_eq!(parse("-help"), Ok(Invocation::Help));
+    }
+
+    #[test]
+    fn options_of_tls_and_sasl_are_read() {
+        let line = "-client-configuration c --tls --tls-ca a --tls-cert b --tls-key d --tls-password-file e --tls-any-host --user bob --password-file f \
+                    ls /";
+        let Ok(Invocation::Run(start)) = parse(line) else { panic!("{:?}", parse(line)) };
+        let file = |name: &str| Some(PathBuf::from(name));
+        let client = ClientFlags {
+            properties: file("c"),
+            tls: true,
+            authorities: file("a"),
+            certificate: file("b"),
+            key: file("d"),
+            store_password: file("e"),
+            any_host: true,
+        };
+        assert_eq!(start.client, client);
+        assert_eq!((start.user.as_deref(), start.password_file), (Some("bob"), file("f")));
+        assert_eq!(start.command, ["ls", "/"]);
+        assert!(parse("--password-file f ls /").expect_err("no user").contains("--user NAME"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! - [`arguments`]: the arguments of the program, and the words of a line
 //! - [`commands`]: the table of commands; [`options`]: the options of each
 //! - [`nodes`], [`access`], [`watches`], [`quota`], [`ensemble`], [`history`]: what the commands do
-//! - [`session`]: connecting and closing; [`terminal`]: where lines come from; [`prompt`]: what stands before them;
+//! - [`entry`]: TLS and the user; [`session`]: connecting and closing; [`terminal`]: where lines come from; [`prompt`]: what stands before them;
 //!   [`output`]: where results go
 //! - [`format`], [`path`], [`failure`]: how things are printed, checked and refused
 //! - [`transcript`]: how a recorded session is compared with another
@@ -18,6 +18,7 @@ mod access;
 mod arguments;
 mod commands;
 mod ensemble;
+mod entry;
 mod failure;
 mod format;
 mod history;
@@ -42,6 +43,7 @@ use zookeeper_client::Client;
 use crate::print;
 pub use arguments::{Invocation, Start, parse_start};
 use commands::Command;
+use entry::Entry;
 pub use failure::Failure;
 use history::History;
 pub use output::Output;
@@ -57,7 +59,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Runs `rookeeper cli` with the arguments after `cli` and returns the exit code.
 pub fn main(arguments: &[String]) -> u8 {
     let start = match parse_start(arguments) {
-        Ok(Invocation::Run(start)) => start,
+        Ok(Invocation::Run(start)) => *start,
         Ok(Invocation::Help) => {
             let list = commands::usage_list();
             let list = list.split_once('\n').map_or("", |(_, list)| list);
@@ -87,8 +89,13 @@ pub fn main(arguments: &[String]) -> u8 {
 /// Runs one command, or a whole session of commands, and returns the exit code.
 pub async fn run(start: Start, output: Output, input: Input) -> u8 {
     let mut shell = Shell::new(&start, output);
-    let ended =
-        if start.command.is_empty() { shell.converse(input).await } else { shell.run_one(&start.command).await };
+    let ended = match Entry::open(&start, &shell.output) {
+        Err(failure) => Err(failure),
+        Ok(entry) => {
+            shell.entry = entry;
+            if start.command.is_empty() { shell.converse(input).await } else { shell.run_one(&start.command).await }
+        }
+    };
     match ended {
         Ok(code) => code,
         Err(failure) => {
@@ -107,6 +114,7 @@ pub(crate) struct Shell {
     pub(crate) watches: Watches,
     pub(crate) history: History,
     server: String,
+    entry: Entry,
     session_timeout: Duration,
     read_only: bool,
     wait: bool,
@@ -121,6 +129,7 @@ impl Shell {
             watches: Watches::new(&output),
             history: History::default(),
             server: start.server.clone(),
+            entry: Entry::default(),
             session_timeout: start.session_timeout,
             read_only: start.read_only,
             wait: start.wait,
@@ -208,7 +217,8 @@ impl Shell {
         self.output.flush()?;
         let until = Instant::now() + self.session_timeout;
         loop {
-            match Session::connect(&self.server, self.session_timeout, self.read_only, &self.output).await {
+            match Session::connect(&self.server, self.session_timeout, self.read_only, &self.entry, &self.output).await
+            {
                 Ok(session) => {
                     self.session = Some(session);
                     return Ok(());

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Error, SessionState};
 
+use super::entry::{self, Entry};
 use super::failure::Failure;
 use super::format;
 use super::output::Output;
@@ -33,16 +34,22 @@ impl Session {
         server: &str,
         session_timeout: Duration,
         read_only: bool,
+        entry: &Entry,
         output: &Arc<Output>,
     ) -> Result<Session, Failure> {
+        if let Some(address) = addresses(server).iter().find(|address| entry.refuses_host(entry::host_of(address))) {
+            return Err(Failure::Refused(format!(
+                "-server {address}: no certificate can be for this host; TLS needs the name of a host, or an address"
+            )));
+        }
         let connector = Client::connector()
             .with_session_timeout(session_timeout)
             .with_readonly(read_only)
             // Without this a server that is not there costs a whole session timeout.
             .with_fail_eagerly();
-        let client = match connector.connect(server).await {
+        let client = match entry.connect(connector, server).await {
             Ok(client) => client,
-            Err(error) => return Err(Failure::Refused(unreachable(server, &error).await)),
+            Err(error) => return Err(Failure::Refused(unreachable(server, entry, &error).await)),
         };
         let mut watcher = client.state_watcher();
         print_state(output, client.state());
@@ -72,13 +79,16 @@ fn print_state(output: &Output, state: SessionState) {
 }
 
 /// Why there is no session, found out by trying each address once more.
-async fn unreachable(server: &str, error: &Error) -> String {
+async fn unreachable(server: &str, entry: &Entry, error: &Error) -> String {
+    if matches!(error, Error::AuthFailed) {
+        return format!("Cannot come in at {server}: {}", entry.unauthenticated());
+    }
     if let Error::BadArguments(reason) = error {
         return format!("-server {server}: {reason}; expected HOST:PORT[,HOST:PORT...][/chroot]");
     }
     let mut lines = Vec::new();
     for address in addresses(server) {
-        lines.push(format!("Cannot connect to {address}: {}", probe(&address).await));
+        lines.push(format!("Cannot connect to {address}: {}", probe(&address, entry).await));
     }
     lines.push(
         "Check the address (-server HOST:PORT[,HOST:PORT...][/chroot]) and that a server runs there; \
@@ -100,7 +110,8 @@ fn addresses(server: &str) -> Vec<String> {
         .collect()
 }
 
-async fn probe(address: &str) -> String {
+async fn probe(address: &str, entry: &Entry) -> String {
+    let host = entry::host_of(address);
     let addresses = match lookup_host(address).await {
         Ok(addresses) => addresses,
         Err(error) => return format!("the name does not resolve ({error})"),
@@ -108,11 +119,7 @@ async fn probe(address: &str) -> String {
     let mut reason = "the name has no address".to_owned();
     for address in addresses {
         reason = match timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => {
-                return "something listens there but gives no session: a server without a quorum, one with too many \
-                        connections, or not the client port"
-                    .to_owned();
-            }
+            Ok(Ok(stream)) => return entry.probe(stream, host, PROBE_TIMEOUT).await,
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 "connection refused, nothing listens there".to_owned()
             }
@@ -139,8 +146,9 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let output = Arc::new(Output::new(Box::new(io::sink()), Box::new(io::sink())));
-        let refusal =
-            Session::connect(&address, Duration::from_secs(5), false, &output).await.expect_err("nobody listens");
+        let refusal = Session::connect(&address, Duration::from_secs(5), false, &Entry::default(), &output)
+            .await
+            .expect_err("nobody listens");
         let text = refusal.to_string();
         assert!(text.starts_with(&format!("Cannot connect to {address}: connection refused")), "{text}");
         assert!(text.contains("-server HOST:PORT"), "{text}");

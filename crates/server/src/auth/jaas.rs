@@ -235,7 +235,7 @@ impl Reader<'_> {
                     return Err(Malformed {
                         line,
                         problem: "an option refers to a property that is not set".to_owned(),
-                        remedy: "Set what stands between ${ and } with -D in SERVER_JVMFLAGS, or write the value itself.",
+                        remedy: "Set what stands between ${ and } with -D in JVMFLAGS, or write the value itself.",
                     });
                 }
             }

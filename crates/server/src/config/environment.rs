@@ -11,7 +11,13 @@ use super::error::{Fault, Notice};
 const SYSTEM_DATA_DIR: &str = "/var/lib/rookeeper";
 
 /// The variables that the original's start script passes to Java, in that order: a later `-D` overrides an earlier one.
-const FLAG_VARIABLES: [&str; 2] = ["SERVER_JVMFLAGS", "JVMFLAGS"];
+const SERVER_VARIABLES: [&str; 2] = ["SERVER_JVMFLAGS", "JVMFLAGS"];
+
+/// The same of its script `zkCli.sh`.
+const CLIENT_VARIABLES: [&str; 2] = ["CLIENT_JVMFLAGS", "JVMFLAGS"];
+
+/// A `-D` option: the variable that it stands in, its key, its value.
+pub(super) type Flag = (&'static str, String, String);
 
 /// Set to anything, this variable makes the original's start script pass `-Dzookeeper.datadir.autocreate=false`.
 const AUTOCREATE_VARIABLE: &str = "ZOO_DATADIR_AUTOCREATE_DISABLE";
@@ -70,13 +76,24 @@ impl Environment {
 
     /// All `-D` options that an operator passes to the original's start script, as (variable, key, value). Other flags
     /// speak to the Java machine; they are named in one notice.
-    pub(super) fn flags(&self, notices: &mut Vec<Notice>) -> Vec<(&'static str, String, String)> {
+    pub(super) fn flags(&self, notices: &mut Vec<Notice>) -> Vec<Flag> {
         let mut flags = Vec::new();
-        let mut without_meaning = Vec::new();
         if self.variable(AUTOCREATE_VARIABLE).is_some() {
             flags.push((AUTOCREATE_VARIABLE, "zookeeper.datadir.autocreate".to_owned(), "false".to_owned()));
         }
-        for variable in FLAG_VARIABLES {
+        flags.extend(self.flags_in(SERVER_VARIABLES, notices));
+        flags
+    }
+
+    /// The same of those that a user passes to the original's `zkCli.sh`.
+    pub(super) fn client_flags(&self, notices: &mut Vec<Notice>) -> Vec<Flag> {
+        self.flags_in(CLIENT_VARIABLES, notices)
+    }
+
+    fn flags_in(&self, variables: [&'static str; 2], notices: &mut Vec<Notice>) -> Vec<Flag> {
+        let mut flags = Vec::new();
+        let mut without_meaning = Vec::new();
+        for variable in variables {
             let Some(text) = self.variable(variable) else { continue };
             let (words, closed) = split_words(text);
             if !closed {

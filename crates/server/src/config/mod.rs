@@ -9,12 +9,14 @@
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
 //! counts, is it valid) → `storage`, `limits`, `tls`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
 //! refused or mentioned) → `replica_settings` (what the replica needs of it besides `Ensemble::settings`), `exposure` (what strangers can
-//! do), `conf` (the four-letter word). Errors and notices are in `error`.
+//! do), `conf` (the four-letter word), `client_side` (what a client of
+//! this software is told, by the same keys). Errors and notices are in `error`.
 //!
 //! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
 
 mod access;
 mod audit;
+mod client_side;
 mod conf;
 pub(crate) mod dynamic_config;
 mod ensemble;
@@ -42,6 +44,7 @@ use std::path::{Path, PathBuf};
 
 pub use access::{Access, FourLetterWords};
 pub(crate) use audit::{AuditFormat, AuditLog};
+pub use client_side::{ClientFlags, ClientSide};
 pub use conf::ConfFacts;
 pub use ensemble::Ensemble;
 pub use environment::{DataDirectoryChoice, Environment};
@@ -52,7 +55,7 @@ pub(crate) use metrics::MetricsPort;
 pub use sasl::Sasl;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
 pub(crate) use tls::Store;
-pub use tls::{ClientAuth, ClientTls, QuorumTls, Tls};
+pub use tls::{ClientAuth, ClientTls, DialTls, QuorumTls, Tls};
 
 use rookeeper_zab::HostPort;
 use settings::{Found, Settings};
@@ -189,12 +192,9 @@ impl Config {
         read_file: ensemble::ReadFile<'_>,
     ) -> Result<(Config, Settings), ConfigError> {
         let mut notices = Vec::new();
-        let flags = environment
-            .flags(&mut notices)
-            .into_iter()
-            .map(|(variable, name, value)| Found { name, value, place: Place::Flag(variable) })
-            .collect();
-        let settings = Settings::gather(flags, source_settings(&source, read_file, &mut notices)?, notices)?;
+        let flags = environment.flags(&mut notices);
+        let found = flags.iter().map(Found::from).collect();
+        let settings = Settings::gather(found, source_settings(&source, read_file, &mut notices)?, notices)?;
         let from_file = matches!(source, Source::File(_));
 
         let directories = DataDirectories::read(&settings, environment, from_file)?;
@@ -206,7 +206,7 @@ impl Config {
             Source::File(path) => Some(path.as_path()),
             _ => None,
         };
-        let jaas = sasl::JaasFile::read(&settings, environment, read_file)?;
+        let jaas = sasl::JaasFile::read(&settings, environment, &flags, read_file)?;
         let ensemble::Outcome { ensemble, client } =
             ensemble::read(&settings, config_file, &directories.data_dir, client, jaas.as_ref(), read_file)?;
         let has_tls_port = client_tls.as_ref().is_some_and(|tls| tls.port.is_some());

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::Environment;
 use super::access::sasl_provider;
 use super::ensemble::ReadFile;
+use super::environment::Flag;
 use super::error::{ConfigError, Fault, Place, excerpt};
 use super::kerberos::{self, KERBEROS_LOGIN, KerberosClients, Purpose};
 use super::settings::Settings;
@@ -231,7 +232,7 @@ fn service_principal(settings: &Settings) -> Result<String, ConfigError> {
 #[derive(Debug)]
 pub(super) struct JaasFile {
     /// Its path, for messages.
-    name: String,
+    pub(super) name: String,
     sections: Vec<Section>,
     /// The environment variable of this name, which is Kerberos' own.
     krb5_config: Option<String>,
@@ -242,6 +243,7 @@ impl JaasFile {
     pub(super) fn read(
         settings: &Settings,
         environment: &Environment,
+        flags: &[Flag],
         read_file: ReadFile<'_>,
     ) -> Result<Option<JaasFile>, ConfigError> {
         let named = settings.setting("java.security.auth.login.config");
@@ -249,9 +251,8 @@ impl JaasFile {
         let path = path(&setting.value);
         let name = path.display().to_string();
         let bytes = read_file(&path).map_err(|error| {
-            setting.fault(format!("{name} cannot be read: {error}"), "It must be a JAAS file that the server can read.")
+            setting.fault(format!("{name} cannot be read: {error}"), "It must be a JAAS file that can be read here.")
         })?;
-        let flags = environment.flags(&mut Vec::new());
         let property = |wanted: &str| {
             let of_flags = flags.iter().rev().find(|(_, name, _)| name == wanted).map(|(_, _, value)| value.clone());
             let home = || environment.home.as_ref().map(|home| home.display().to_string());
@@ -303,10 +304,16 @@ impl JaasFile {
 
     /// The user that a section logs in as.
     fn password_login(&self, section: &Section, service: Service) -> Result<digest_md5::Login, ConfigError> {
+        let (user, password) = self.user_and_password(section)?;
+        Ok(digest_md5::Login::new(service, user, password))
+    }
+
+    /// The same, for others who prove it.
+    pub(super) fn user_and_password<'a>(&self, section: &'a Section) -> Result<(&'a str, &'a str), ConfigError> {
         let modules = self.digest_modules(section)?;
         let option = |name: &str| modules.iter().find_map(|module| module.option(name));
         match (option("username"), option("password")) {
-            (Some(user), Some(password)) => Ok(digest_md5::Login::new(service, user, password)),
+            (Some(user), Some(password)) => Ok((user, password)),
             _ => {
                 let problem = format!("section {} has no username or no password", excerpt(&section.name));
                 let place = Place::Line { file: self.name.clone(), line: section.line };

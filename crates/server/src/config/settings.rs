@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::environment::Flag;
 use super::error::{ConfigError, Fault, Notice, Place, excerpt};
 use super::keys::{self, Key, Kind, Remark, Spelling, Status};
 
@@ -20,6 +21,12 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) value: String,
     pub(super) place: Place,
+}
+
+impl From<&Flag> for Found {
+    fn from((variable, name, value): &Flag) -> Found {
+        Found { name: name.clone(), value: value.clone(), place: Place::Flag(variable) }
+    }
 }
 
 /// A recognised setting.

@@ -293,6 +293,49 @@ impl Tls {
     }
 }
 
+/// What a client of an ensemble needs to speak TLS.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub struct DialTls {
+    /// The key of the client and its certificates. None for one that shows none.
+    pub(crate) key_store: Option<Store>,
+    /// A file with the key alone, where it does not stand with its certificates; all in PEM.
+    pub(crate) key_file: Option<PathBuf>,
+    /// Whose certificates are trusted.
+    pub(crate) trust_store: Option<Store>,
+    /// Whether a server must show a certificate for its host.
+    pub(crate) verifies_servers: bool,
+    /// Whether revoked certificates are refused, by the lists of the trust store and of `revocation_lists`.
+    pub(crate) checks_revocation: bool,
+    /// A file of lists of revoked certificates, besides those of the trust store.
+    pub(crate) revocation_lists: Option<PathBuf>,
+}
+
+impl DialTls {
+    /// What keys of the configuration begin with, for messages.
+    pub(crate) const PREFIX: &'static str = "zookeeper.ssl.";
+
+    pub(super) fn read(settings: &Settings) -> Result<DialTls, ConfigError> {
+        let reader = Reader { settings, side: Side::Clients };
+        reader.refuse()?;
+        for key in ["protocol", "enabledProtocols", "ciphersuites"] {
+            if let Some(setting) = reader.setting(key) {
+                let (place, name) = (&setting.place, &setting.name);
+                settings
+                    .warn(format!("{place}: {name} has no effect here: TLS 1.3 and 1.2 are spoken, with all suites"));
+            }
+        }
+        Ok(DialTls {
+            key_store: reader.store("keyStore")?,
+            key_file: None,
+            trust_store: reader.store("trustStore")?,
+            verifies_servers: reader.flag("hostnameVerification"),
+            checks_revocation: reader.flag("crl"),
+            revocation_lists: reader.text("crl.location").map(PathBuf::from),
+        })
+    }
+}
+
 /// Where clients connect that speak TLS.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(PartialEq, Eq))]

@@ -18,7 +18,7 @@ use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiCli
 use rustls::{ClientConfig, ServerConfig};
 
 use super::certificate::Facts;
-use super::store::{self, KeyEntry};
+use super::store::{self, Entries, KeyEntry, Problem};
 use super::suites;
 use super::trust::{Clients, Dialled, Servers, Trust};
 use crate::config::{ClientAuth, Store, Tls};
@@ -85,10 +85,10 @@ impl Identity {
 /// A file that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} ({key}) can't be used: {problem}", path.display())]
-pub(crate) struct LoadError {
-    path: PathBuf,
-    key: String,
-    problem: String,
+pub struct LoadError {
+    pub(super) path: PathBuf,
+    pub(super) key: String,
+    pub(super) problem: String,
 }
 
 /// TLS of one side.
@@ -202,12 +202,26 @@ fn trust(
     fault: &dyn Fn(&Path, &str, String) -> LoadError,
 ) -> Result<Option<Arc<Trust>>, LoadError> {
     let Some(trust_store) = &settings.trust_store else { return Ok(None) };
+    let lists = settings.checks_revocation.then_some(settings.revocation_lists.as_deref());
+    let entries = trusted(trust_store, lists, settings.prefix)?;
+    let trust = Trust::of(entries, settings.checks_revocation, provider.signature_verification_algorithms);
+    let trust_fault = |problem: Problem| fault(&trust_store.location, "trustStore.location", problem.to_string());
+    Ok(Some(Arc::new(trust.map_err(trust_fault)?)))
+}
+
+/// What is in a trust store. `lists`: revoked certificates are looked for, in a file of lists too if there is one.
+pub(super) fn trusted(trust_store: &Store, lists: Option<Option<&Path>>, prefix: &str) -> Result<Entries, LoadError> {
+    let fault = |path: &Path, key: &str, problem: String| LoadError {
+        path: path.to_owned(),
+        key: format!("{prefix}{key}"),
+        problem,
+    };
     let trust_fault = |problem: String| fault(&trust_store.location, "trustStore.location", problem);
-    let (bytes, password) = contents(trust_store, settings.prefix, "trustStore")?;
+    let (bytes, password) = contents(trust_store, prefix, "trustStore")?;
     let mut entries =
         store::trust_of(&bytes, trust_store.kind, &password).map_err(|problem| trust_fault(problem.to_string()))?;
-    if settings.checks_revocation {
-        if let Some(path) = &settings.revocation_lists {
+    if let Some(file) = lists {
+        if let Some(path) = file {
             let list_fault = |problem: String| fault(path, "crl.location", problem);
             let bytes = read(path).map_err(|error| list_fault(error.to_string()))?;
             entries.revoked.extend(store::revoked_of(&bytes).map_err(|problem| list_fault(problem.to_string()))?);
@@ -216,16 +230,15 @@ fn trust(
             return Err(trust_fault(format!(
                 "{0}crl=true, and there is no list of revoked certificates; put the lists of the authorities into a PEM file, and name it in \
                  {0}crl.location",
-                settings.prefix
+                prefix
             )));
         }
     }
-    let trust = Trust::of(entries, settings.checks_revocation, provider.signature_verification_algorithms);
-    Ok(Some(Arc::new(trust.map_err(|problem| trust_fault(problem.to_string()))?)))
+    Ok(entries)
 }
 
 /// What is in a store, and its password.
-fn contents(store: &Store, prefix: &str, which: &str) -> Result<(Vec<u8>, String), LoadError> {
+pub(super) fn contents(store: &Store, prefix: &str, which: &str) -> Result<(Vec<u8>, String), LoadError> {
     let fault = |path: &Path, key: &str, error: io::Error| LoadError {
         path: path.to_owned(),
         key: format!("{prefix}{which}.{key}"),
@@ -242,7 +255,7 @@ fn contents(store: &Store, prefix: &str, which: &str) -> Result<(Vec<u8>, String
     Ok((bytes, password))
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -112,10 +112,11 @@ impl Kind {
     }
 }
 
-/// What keys of the configuration begin with, and what the peer is called.
+/// What keys of the configuration begin with, what this end is called, and what the peer is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wording {
     pub prefix: &'static str,
+    pub own: &'static str,
     pub peer: &'static str,
 }
 
@@ -156,27 +157,27 @@ fn kind(error: &Error) -> Kind {
     }
 }
 
-fn explain(error: &Error, shown: Option<&str>, Wording { prefix, peer }: Wording) -> String {
+fn explain(error: &Error, shown: Option<&str>, Wording { prefix, own, peer }: Wording) -> String {
     match error {
         Error::NoCertificatesPresented => format!(
-            "this server refused the {peer}, which showed no certificate: {prefix}clientAuth=need asks for one; give the {peer} a key store, or \
+            "{own} refused the {peer}, which showed no certificate: {prefix}clientAuth=need asks for one; give the {peer} a key store, or \
              set {prefix}clientAuth to want or none"
         ),
         Error::InvalidCertificate(reason) => {
             let whose = shown.map(|shown| format!(" ({shown})")).unwrap_or_default();
-            format!("this server refused the certificate of the {peer}{whose}: {}", judged(reason, prefix))
+            format!("{own} refused the certificate of the {peer}{whose}: {}", judged(reason, prefix))
         }
-        Error::AlertReceived(alert) => format!("the {peer} refused this server: {}", told(*alert)),
+        Error::AlertReceived(alert) => format!("the {peer} refused {own}: {}", told(*alert, own)),
         Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             format!(
                 "what the {peer} sent is no TLS; it must connect with TLS, or to a port that takes plain connections"
             )
         }
         Error::PeerIncompatible(what) => format!(
-            "this server and the {peer} have no protocol, suite or kind of key in common ({what:?}); compare {prefix}enabledProtocols and \
+            "{own} and the {peer} have no protocol, suite or kind of key in common ({what:?}); compare {prefix}enabledProtocols and \
              {prefix}ciphersuites with what the {peer} is set up for"
         ),
-        other => format!("this server refused what the {peer} sent: {}", printable(&other.to_string())),
+        other => format!("{own} refused what the {peer} sent: {}", printable(&other.to_string())),
     }
 }
 
@@ -222,30 +223,30 @@ pub(crate) fn judged(reason: &CertificateError, prefix: &str) -> String {
 }
 
 /// What an alert of the peer says.
-fn told(alert: AlertDescription) -> String {
-    let text = match alert {
+fn told(alert: AlertDescription, own: &str) -> String {
+    match alert {
         AlertDescription::CertificateUnknown | AlertDescription::BadCertificate => {
-            "it does not accept this server's certificate, perhaps because of the host in it; its own log says why"
+            format!("it does not accept {own}'s certificate, perhaps because of the host in it; its own log says why")
         }
-        AlertDescription::UnknownCA => {
-            "it does not know the authority of this server's certificate; put the certificate of the authority into its trust store"
-        }
+        AlertDescription::CertificateRequired => format!("it asks for a certificate, and {own} showed none"),
+        AlertDescription::UnknownCA => format!(
+            "it does not know the authority of {own}'s certificate; put the certificate of the authority into its trust store"
+        ),
         AlertDescription::CertificateExpired => {
-            "it found this server's certificate expired; renew that, or correct the clocks"
+            format!("it found {own}'s certificate expired; renew that, or correct the clocks")
         }
-        AlertDescription::CertificateRevoked => "it found this server's certificate revoked; renew that",
-        AlertDescription::ProtocolVersion => "it speaks none of the enabled protocols",
-        AlertDescription::HandshakeFailure => "it found no suite or key that it accepts",
-        other => return format!("it sent the alert {other:?}"),
-    };
-    text.to_owned()
+        AlertDescription::CertificateRevoked => format!("it found {own}'s certificate revoked; renew that"),
+        AlertDescription::ProtocolVersion => "it speaks none of the enabled protocols".to_owned(),
+        AlertDescription::HandshakeFailure => "it found no suite or key that it accepts".to_owned(),
+        other => format!("it sent the alert {other:?}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CLIENTS: Wording = Wording { prefix: "ssl.", peer: "client" };
+    const CLIENTS: Wording = Wording { prefix: "ssl.", own: "this server", peer: "client" };
 
     #[test]
     fn each_failure_says_who_refused_and_what_to_do() {

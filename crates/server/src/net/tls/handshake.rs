@@ -133,11 +133,11 @@ pub(super) async fn judge(
     context: &TlsContext,
     certificates: Option<&[CertificateDer<'static>]>,
     peer: &Peer,
-    Wording { prefix, peer: who }: Wording,
+    Wording { prefix, own, peer: who }: Wording,
 ) -> Result<Shown, Failure> {
     let Some(certificate) = certificates.and_then(|chain| chain.first()) else { return Ok(Shown::default()) };
     let refuse = |why: String| {
-        let why = format!("this server refused the certificate of the {who}: {why}");
+        let why = format!("{own} refused the certificate of the {who}: {why}");
         Err(Failure::Refused { kind: Kind::Certificate, why })
     };
     if let Err(reason) = check_dates(certificate, UnixTime::now()) {

@@ -10,6 +10,7 @@
 //! - `context.rs`: all of this as the files say now, and again when they change
 //! - `reload.rs`: when they do
 //! - `handshake.rs`: from a connection to an encrypted one; which of the two a stranger begins
+//! - [`dial`]: the same for a client of our own, which stands on a library with its own TLS
 //! - `peers.rs`: which of that members of an ensemble do with each other
 //! - [`strangers`]: what becomes of a connection that begins with any bytes
 //! - `records.rs`: an encrypted connection of a client
@@ -19,6 +20,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod context;
+pub mod dial;
 pub(crate) mod failure;
 pub(crate) mod handshake;
 pub(crate) mod peers;

@@ -4,7 +4,7 @@
 //! of the list.
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{SupportedCipherSuite, SupportedProtocolVersion, version};
+use rustls::{NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 /// A version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub(crate) fn all_names() -> String {
 /// What encrypts, with these suites, or with all where none are named.
 pub(crate) fn provider(suites: &[String]) -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
+    // The library of the shell switches on that these come first. What a server does must not depend on whether the shell is built in.
+    provider.kx_groups.sort_by_key(|group| group.name() == NamedGroup::X25519MLKEM768);
     if !suites.is_empty() {
         provider.cipher_suites = suites.iter().filter_map(|name| find(name)).collect();
     }

@@ -48,6 +48,14 @@ impl StoreType {
         }
     }
 
+    /// What a file holds, where nobody says: all that is Java's begins with other bytes than text does.
+    pub(crate) fn of_contents(bytes: &[u8]) -> StoreType {
+        match bytes.first() {
+            Some(first) if !first.is_ascii() || *first == 0x30 => StoreType::Java,
+            _ => StoreType::Pem,
+        }
+    }
+
     /// What a configured type names; none for a name that the original does not know.
     pub(crate) fn of_name(name: &str) -> Option<Result<StoreType, UnsupportedType>> {
         match name.to_ascii_uppercase().as_str() {

@@ -3,7 +3,7 @@
 //! Reading order:
 //! - [`config`]: what an operator can say; `config/dynamic_config.rs` writes the files in which the membership stands
 //! - `server`: from a configuration to a running server, and back; `server/data_directory.rs` opens the files
-//! - `ports`: the three ports, `client` first; a connection of a client is `ports/client/connection/`
+//! - `ports`: the ports, `client` first; a connection of a client is `ports/client/connection/`
 //! - `net`: what the ports have in common, from the limits of descriptors to an orderly end of a connection
 //! - [`auth`]: which identities a client gains, and how servers prove theirs
 //! - `threads`: the threads that do the work
@@ -38,5 +38,6 @@ pub use net::descriptors;
 pub use net::tls::dial;
 pub use net::tls::store as key_stores;
 pub use net::tls::strangers;
+pub use ports::admin::compat_table as admin_table;
 pub use ports::client::requests_table::requests_table;
 pub use server::Server;

@@ -18,6 +18,7 @@ fn the_tables_are_the_ones_in_the_code() {
     let tables = [
         ("requests", rookeeper_server::requests_table()),
         ("words", rookeeper_server::words_table()),
+        ("admin", rookeeper_server::admin_table()),
         ("configuration", rookeeper_server::config::compat_table()),
         ("metrics", rookeeper_server::metrics_table()),
     ];

@@ -33,6 +33,8 @@ pub struct Connection {
     pub statistics: Statistics,
     /// Written by the task, when an auth packet is accepted.
     identities: RwLock<Identities>,
+    /// Written by the task, once, before the first frame: TLS is spoken on it.
+    secure: AtomicBool,
     /// Written by the replica, once, before the ConnectResponse.
     session: AtomicI64,
     /// Written by the replica, once: the negotiated session timeout.
@@ -134,6 +136,7 @@ impl Connection {
             outbox: Outbox::within(budget),
             statistics: Statistics::new(now.wall_ms),
             identities: RwLock::new(Arc::new([address])),
+            secure: AtomicBool::new(false),
             session: AtomicI64::new(0),
             timeout_ms: AtomicI32::new(0),
             established: AtomicBool::new(false),
@@ -197,6 +200,16 @@ impl Connection {
         self.session.store(session.0, Ordering::Relaxed);
         self.timeout_ms.store(timeout_ms, Ordering::Relaxed);
         self.established.store(true, Ordering::Release);
+    }
+
+    /// From now on it counts as one on which TLS is spoken.
+    pub fn note_secure(&self) {
+        self.secure.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether TLS is spoken on it.
+    pub fn is_secure(&self) -> bool {
+        self.secure.load(Ordering::Relaxed)
     }
 
     /// Whether the handshake is answered.

@@ -43,14 +43,8 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(body: &[u8], config: &Access, address: &Id) -> Verdict {
     let Ok(request) = jute::from_slice::<AuthRequest<'_>>(body) else { return Verdict::Undecodable };
     match (request.scheme.as_deref(), request.auth) {
-        (Some("digest"), Some(user_and_password)) if config.digest_enabled => {
-            let id = access::digest_id(&user_and_password, config.digest_algorithm);
-            let mut gained = Vec::new();
-            if config.super_digest.as_ref().is_some_and(|digest| is_same_secret(digest.as_bytes(), id.as_bytes())) {
-                gained.push(Id::new("super", ""));
-            }
-            gained.push(Id::new("digest", id));
-            Verdict::Accepted(gained)
+        (Some("digest"), Some(user_and_password)) => {
+            by_password(&user_and_password, config).map_or(Verdict::Refused, Verdict::Accepted)
         }
         (Some("ip"), _) => Verdict::Accepted(vec![address.clone()]),
         // Not an identity: it only keeps clients from talking to the wrong ensemble.
@@ -64,6 +58,16 @@ pub(crate) fn judge(body: &[u8], config: &Access, address: &Id) -> Verdict {
         },
         _ => Verdict::Refused,
     }
+}
+
+/// The identities of whoever says `user:password`; none where the scheme is off.
+pub(crate) fn by_password(user_and_password: &[u8], config: &Access) -> Option<Vec<Id>> {
+    config.digest_enabled.then(|| {
+        let id = access::digest_id(user_and_password, config.digest_algorithm);
+        let is_super = |digest: &String| is_same_secret(digest.as_bytes(), id.as_bytes());
+        let super_user = config.super_digest.as_ref().filter(|digest| is_super(digest)).map(|_| Id::new("super", ""));
+        super_user.into_iter().chain([Id::new("digest", id.clone())]).collect()
+    })
 }
 
 /// None where there is nothing to compare.

@@ -20,12 +20,12 @@ const MEMBERS: &str = "server.1=127.0.0.1:33021:33031:participant\nserver.2=127.
                        server.3=127.0.0.1:33023:33033:participant\nserver.4=127.0.0.1:33024:33034:observer\n";
 
 /// A member of the recorded ensemble.
-fn member(id: i64, more: &str) -> World {
+pub(crate) fn member(id: i64, more: &str) -> World {
     let text = format!("clientPort={}\ninitLimit=10\nsyncLimit=5\n{MEMBERS}{more}", 33_010 + id);
     World::configured(&text, Some(&id.to_string()))
 }
 
-fn view(serving: Serving, role: ServerRole) -> View {
+pub(crate) fn view(serving: Serving, role: ServerRole) -> View {
     let membership = Membership::parse_text(format!("{MEMBERS}version=100000000"), false).unwrap();
     let status = ServerStatus {
         role,
@@ -52,7 +52,7 @@ fn leading() -> View {
 }
 
 /// Every part in which clients are served, by the name of its recording, with a server that plays it.
-fn parts() -> [(&'static str, World, View); 4] {
+pub(crate) fn parts() -> [(&'static str, World, View); 4] {
     let mut read_only = view(Serving::ReadOnly, ServerRole::Looking);
     read_only.status.phase = Phase::Election;
     read_only.status.leader = None;
@@ -243,7 +243,8 @@ fn the_time_as_a_leader_is_counted_from_its_beginning() {
     assert!((5000..=world.context.clock.now().monotonic_ms - since_ms).contains(&uptime_ms), "{uptime_ms}");
 }
 
-const SESSIONS: [i64; 4] = [0x100_0014_a4c3_0000, 0x200_0014_a4dd_0000, 0x300_0014_a7de_0000, 0x400_0014_adc0_0000];
+pub(crate) const SESSIONS: [i64; 4] =
+    [0x100_0014_a4c3_0000, 0x200_0014_a4dd_0000, 0x300_0014_a7de_0000, 0x400_0014_adc0_0000];
 
 /// The part of `dump` about sessions, with dates masked.
 fn sessions_of(dump: &str) -> String {

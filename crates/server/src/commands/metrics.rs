@@ -4,45 +4,16 @@ use std::fmt::{self, Write as _};
 
 use super::status::ratio;
 use super::{Page, Question};
-use crate::observe::metrics::{Facts, Kind, METRICS, Metric, ORIGINALS, QUANTILES, Series, Source, Value};
+use crate::observe::metrics::{Facts, Figure, Kind, METRICS, Metric, ORIGINALS, Source, flattened};
 
 pub(super) fn mntr(page: &mut Page<'_>, question: &Question<'_>) -> fmt::Result {
     let facts = Facts::gather(question.context, question.view);
-    METRICS.iter().try_for_each(|metric| match metric.value(&facts) {
-        Some(value) => write_value(page, metric.name, &value),
-        None => Ok(()),
+    flattened(&facts, |name, figure| match figure {
+        Figure::Text(text) => writeln!(page, "zk_{name}\t{text}"),
+        Figure::Whole(number) => writeln!(page, "zk_{name}\t{number}"),
+        Figure::Count(number) => writeln!(page, "zk_{name}\t{number}"),
+        Figure::Ratio(number) => writeln!(page, "zk_{name}\t{}", ratio(number)),
     })
-}
-
-fn write_value(page: &mut Page<'_>, name: &str, value: &Value<'_>) -> fmt::Result {
-    match value {
-        Value::Text(text) => writeln!(page, "zk_{name}\t{text}"),
-        Value::Whole(number) => writeln!(page, "zk_{name}\t{number}"),
-        Value::Ratio(number) => writeln!(page, "zk_{name}\t{}", ratio(*number)),
-        Value::PerLearner(values) => {
-            values.iter().try_for_each(|(server, value)| writeln!(page, "zk_{name}_{server}\t{value}"))
-        }
-        Value::PerNamespace(values) => {
-            values.iter().try_for_each(|(namespace, value)| writeln!(page, "zk_{namespace}_{name}\t{value}"))
-        }
-        Value::Series(series) => write_series(page, name, series),
-        Value::SeriesPerNamespace(all) => {
-            all.iter().try_for_each(|(namespace, series)| write_series(page, &format!("{namespace}_{name}"), series))
-        }
-    }
-}
-
-fn write_series(page: &mut Page<'_>, name: &str, series: &Series) -> fmt::Result {
-    writeln!(page, "zk_avg_{name}\t{}", ratio(series.mean))?;
-    writeln!(page, "zk_min_{name}\t{}", series.min)?;
-    writeln!(page, "zk_max_{name}\t{}", series.max)?;
-    writeln!(page, "zk_cnt_{name}\t{}", series.count)?;
-    writeln!(page, "zk_sum_{name}\t{}", series.sum)?;
-    let quantiles = series.quantiles.iter().flat_map(|values| QUANTILES.iter().zip(values));
-    for ((quantile, _), value) in quantiles {
-        writeln!(page, "zk_{quantile}_{name}\t{value}")?;
-    }
-    Ok(())
 }
 
 /// The metrics as a Markdown table, for the list of what is compatible: those of the original first, in its order.

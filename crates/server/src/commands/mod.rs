@@ -19,13 +19,13 @@
 mod connections;
 mod dump;
 #[cfg(test)]
-mod ensemble_tests;
+pub(crate) mod ensemble_tests;
 mod environment;
 mod metrics;
 mod page;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watches;
 
 use std::fmt::{self, Write as _};

@@ -9,7 +9,7 @@ use super::connections::{self, Detail};
 use super::{Page, Question};
 use crate::config::ConfFacts;
 use crate::observe::directories::DirectorySizes;
-use crate::observe::overview::{Overview, ProposalBytes};
+use crate::observe::overview::{self, Overview, ProposalBytes};
 use crate::version;
 
 pub(super) fn srvr(page: &mut Page<'_>, question: &Question<'_>) -> fmt::Result {
@@ -57,8 +57,7 @@ pub(super) fn ratio(value: f64) -> String {
 }
 
 pub(super) fn srst(page: &mut Page<'_>, question: &Question<'_>) -> fmt::Result {
-    question.context.shared.statistics.reset();
-    question.context.figures.reset();
+    overview::reset(question.context);
     page.write_str("Server stats reset.\n")
 }
 

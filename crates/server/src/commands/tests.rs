@@ -34,7 +34,7 @@ fn recorded(word: &str) -> String {
 }
 
 /// A server with a replica whose disk answers at once.
-pub(super) struct World {
+pub(crate) struct World {
     pub context: Context,
     replica: Replica,
     /// The connection that asks.
@@ -44,7 +44,7 @@ pub(super) struct World {
 
 impl World {
     /// Empty but for the connection that asks. All words are allowed.
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         World::configured("clientPort=33000\n", None)
     }
 
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, id: u64, port: u16, timeout_ms: i32) -> Arc<Connection> {
+    pub(crate) fn connect(&mut self, id: u64, port: u16, timeout_ms: i32) -> Arc<Connection> {
         let connection = self.accept(id, port);
         let request = ConnectRequest {
             protocol_version: 0,
@@ -119,7 +119,7 @@ impl World {
         self.handle(Input::Write { connection, xid: 1, op, request: Some(request), body: Vec::new(), identities });
     }
 
-    fn create(&mut self, connection: &Arc<Connection>, path: &str, flags: i32) {
+    pub(crate) fn create(&mut self, connection: &Arc<Connection>, path: &str, flags: i32) {
         let anyone =
             AclRequest { permissions: Permissions::ALL, scheme: Some("world".into()), id: Some("anyone".into()) };
         let (path, data) = (Some(path.into()), Some(ByteBuf::default()));
@@ -133,7 +133,7 @@ impl World {
     }
 
     /// Two sessions with their nodes, as when most of the recordings were made.
-    fn recorded() -> (World, [Arc<Connection>; 2]) {
+    pub(crate) fn recorded() -> (World, [Arc<Connection>; 2]) {
         let mut world = World::new();
         let first = world.connect(1, 59_374, 40_000);
         let second = world.connect(2, 59_380, 20_000);
@@ -150,7 +150,7 @@ impl World {
         (world, [first, second])
     }
 
-    fn ask(&self, word: &str) -> String {
+    pub(crate) fn ask(&self, word: &str) -> String {
         self.ask_with(word, 0)
     }
 
@@ -161,7 +161,7 @@ impl World {
 }
 
 /// `dump` with the dates of the recordings.
-pub(super) fn dump_of(world: &World, view: &View) -> String {
+pub(crate) fn dump_of(world: &World, view: &View) -> String {
     let mut page = Page::new(&world.asking);
     let question = Question { context: &world.context, view, asking: &world.asking, argument: [0; 8] };
     dump::dump_at(&mut page, &question, world.now, &TimeZone::UTC).unwrap();
@@ -174,7 +174,7 @@ fn connection(shared: &Shared, id: u64, port: u16, now: Time) -> Arc<Connection>
 }
 
 /// The recorded version is another one, of course.
-pub(super) fn with_our_version(recorded: &str) -> String {
+pub(crate) fn with_our_version(recorded: &str) -> String {
     recorded.replace("3.9.3-c26634f34490bb0ea7a09cc51e05ede3b4e320ee, built on 2024-10-17 23:21 UTC", &version::full())
 }
 
@@ -503,7 +503,7 @@ fn hash_tells_every_128th_zxid() {
 }
 
 /// The names in a line of `mntr`.
-pub(super) fn names(text: &str) -> Vec<&str> {
+pub(crate) fn names(text: &str) -> Vec<&str> {
     text.lines().map(|line| line.split_once('\t').unwrap().0).collect()
 }
 

@@ -40,6 +40,17 @@ impl Config {
                 metrics.port
             ));
         }
+        if let Some(admin) = &self.admin
+            && admin.is_reached_from_elsewhere()
+            && !admin.keeps_strangers_out()
+        {
+            lines.push(format!(
+                "the admin port {} is open beyond this machine: whoever reaches it can read metrics, roles and addresses of members, and where no TLS is \
+                 spoken whoever listens can read the passwords of those who ask for more; let a firewall admit your monitoring alone, or set \
+                 admin.forceHttps=true and admin.needClientAuth=true (SECURITY.md)",
+                admin.port
+            ));
+        }
         let Some(ensemble) = &self.ensemble else { return lines };
         let members = &ensemble.settings.memberships.committed.members;
         let mine = members.get(&ensemble.settings.me);
@@ -60,7 +71,7 @@ impl Config {
 }
 
 /// A name may be that of any address, unless it is the one of this machine.
-fn is_reached_from_elsewhere(host: Option<&str>) -> bool {
+pub(super) fn is_reached_from_elsewhere(host: Option<&str>) -> bool {
     let Some(host) = host.filter(|host| !host.is_empty()) else { return true };
     match host.parse::<IpAddr>() {
         Ok(address) => !address.to_canonical().is_loopback(),

@@ -67,10 +67,7 @@ pub(super) struct Key {
 impl Key {
     /// The name of its `-D` option; what it is in the original, or would be by its rule.
     pub(super) fn flag(&self) -> String {
-        match self.spelling {
-            Spelling::Bare => self.name.to_owned(),
-            Spelling::File | Spelling::Property => format!("zookeeper.{}", self.name),
-        }
+        flag_of(self, self.name)
     }
 
     fn matches(&self, name: &str) -> bool {
@@ -125,6 +122,14 @@ pub(super) enum Remark {
     OnlyInFile,
     /// As `-Dzookeeper.…`, while the original takes it without the prefix.
     WithoutPrefix,
+}
+
+/// The name of the `-D` option of a setting; `name` is that in `zoo.cfg`, whole also where the key ends in `*`.
+pub(super) fn flag_of(key: &Key, name: &str) -> String {
+    match key.spelling {
+        Spelling::Bare => name.to_owned(),
+        Spelling::File | Spelling::Property => format!("zookeeper.{name}"),
+    }
 }
 
 /// The key of the table with this exact name, `*` included.

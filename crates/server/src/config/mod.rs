@@ -15,6 +15,7 @@
 //! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
 
 mod access;
+mod admin;
 mod audit;
 mod client_side;
 mod conf;
@@ -32,6 +33,7 @@ pub mod properties;
 mod replica_settings;
 mod sasl;
 mod settings;
+mod shown;
 mod storage;
 mod supported;
 mod table;
@@ -43,6 +45,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use access::{Access, FourLetterWords};
+pub(crate) use admin::{AdminPort, AdminTls};
 pub(crate) use audit::{AuditFormat, AuditLog};
 pub use client_side::{ClientFlags, ClientSide};
 pub use conf::ConfFacts;
@@ -53,6 +56,7 @@ pub use keys::compat_table;
 pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
 pub(crate) use metrics::MetricsPort;
 pub use sasl::Sasl;
+pub(crate) use shown::Shown;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
 pub(crate) use tls::Store;
 pub use tls::{ClientAuth, ClientTls, DialTls, QuorumTls, Tls};
@@ -150,6 +154,10 @@ pub struct Config {
     pub(crate) audit: Option<AuditLog>,
     /// Where Prometheus asks for metrics; none where it can't.
     pub(crate) metrics: Option<MetricsPort>,
+    /// The configuration as it is shown, without secrets.
+    pub(crate) shown: Shown,
+    /// Where admin commands are asked for; none where they can't be.
+    pub(crate) admin: Option<AdminPort>,
     /// The ensemble to be a member of; none for a standalone server.
     pub(crate) ensemble: Option<Ensemble>,
 }
@@ -193,8 +201,9 @@ impl Config {
     ) -> Result<(Config, Settings), ConfigError> {
         let mut notices = Vec::new();
         let flags = environment.flags(&mut notices);
-        let found = flags.iter().map(Found::from).collect();
-        let settings = Settings::gather(found, source_settings(&source, read_file, &mut notices)?, notices)?;
+        let from_flags = flags.iter().map(Found::from).collect();
+        let (found, bytes) = source_settings(&source, read_file, &mut notices)?;
+        let settings = Settings::gather(from_flags, found, notices)?;
         let from_file = matches!(source, Source::File(_));
 
         let directories = DataDirectories::read(&settings, environment, from_file)?;
@@ -243,6 +252,8 @@ impl Config {
             reconfig_enabled: settings.flag("reconfigEnabled"),
             audit: AuditLog::read(&settings)?,
             metrics: MetricsPort::read(&settings),
+            shown: Shown::read(&settings, config_file.and_then(Path::to_str).zip(bytes.as_deref()))?,
+            admin: AdminPort::read(&settings)?,
             ensemble,
             source,
         };
@@ -271,13 +282,14 @@ pub(crate) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The settings, and the bytes of the file in which they stand.
 fn source_settings(
     source: &Source,
     read_file: ensemble::ReadFile<'_>,
     notices: &mut Vec<Notice>,
-) -> Result<Vec<Found>, ConfigError> {
+) -> Result<(Vec<Found>, Option<Vec<u8>>), ConfigError> {
     match source {
-        Source::Defaults => Ok(Vec::new()),
+        Source::Defaults => Ok((Vec::new(), None)),
         Source::Positional { client_port, data_dir, tick_time, max_client_connections } => {
             let given = |name: &str, value: &str| Found {
                 name: name.to_owned(),
@@ -287,7 +299,7 @@ fn source_settings(
             let mut found = vec![given("clientPort", client_port), given("dataDir", data_dir)];
             found.extend(tick_time.as_ref().map(|tick_time| given("tickTime", tick_time)));
             found.push(given("maxClientCnxns", max_client_connections.as_deref().unwrap_or("0")));
-            Ok(found)
+            Ok((found, None))
         }
         Source::File(path) => {
             let name = path.display().to_string();
@@ -326,7 +338,7 @@ fn source_settings(
                 value: property.value,
                 place: Place::Line { file: name.clone(), line: property.line },
             };
-            Ok(properties.into_iter().map(found).collect())
+            Ok((properties.into_iter().map(found).collect(), Some(bytes)))
         }
     }
 }

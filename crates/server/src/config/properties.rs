@@ -38,6 +38,11 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Property>, Fault> {
 
 /// `bytes` without the entries whose key `drop` wants gone. Comments, blank lines and everything else stay as they are.
 pub fn without(file: &str, bytes: &[u8], drop: impl Fn(&str) -> bool) -> Result<Vec<u8>, Fault> {
+    edited(file, bytes, |key| drop(key).then(Vec::new))
+}
+
+/// `bytes` with something else in the place of those entries for whose key `edit` has it. Everything else stays as it is.
+pub fn edited(file: &str, bytes: &[u8], edit: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Vec<u8>, Fault> {
     let mut kept = Vec::with_capacity(bytes.len());
     let mut lines = Lines { bytes, line: 1 };
     let properties = parse(file, bytes)?;
@@ -50,9 +55,10 @@ pub fn without(file: &str, bytes: &[u8], drop: impl Fn(&str) -> bool) -> Result<
         } else {
             lines.next_natural();
         }
-        let dropped = is_entry && properties.next().is_some_and(|property| drop(&property.key));
-        if !dropped {
-            kept.extend_from_slice(&before[..before.len() - lines.bytes.len()]);
+        let entry = properties.next_if(|_| is_entry);
+        match entry.and_then(|property| edit(&property.key)) {
+            Some(other) => kept.extend_from_slice(&other),
+            None => kept.extend_from_slice(&before[..before.len() - lines.bytes.len()]),
         }
     }
     Ok(kept)

@@ -17,7 +17,8 @@ const KERBEROS_LOGINS: Status = NoEffect("tickets are asked for anew whenever th
 const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
-const ADMIN: Status = NotYet("the HTTP admin server is not supported yet");
+const HTTP_VERSION: Status = NoEffect("HTTP/1.1 is spoken, as by default in Apache ZooKeeper");
+const RESTORE: Status = NotYet("the admin command restore answers as if it were disabled");
 const METRICS: Status = NoEffect("metrics are counted as they happen, and told when they are asked for");
 const PATH_STATS: Status = NotYet("statistics per path are not supported yet");
 const CLIENT: Status = NoEffect("only clients read it");
@@ -221,19 +222,19 @@ pub(super) static KEYS: &[Key] = &[
     file("metricsProvider.httpPort", PORT, "7000", Used),
     file("metricsProvider.exportJvmInfo", Switch, "true", Used),
     file("metricsProvider.*", Text("depends on the provider"), "", METRICS),
-    prop("admin.enableServer", UnlessWord("false"), "true", ADMIN),
-    prop("admin.serverAddress", HOST, "0.0.0.0", ADMIN),
-    prop("admin.serverPort", PORT, "8080", ADMIN),
-    prop("admin.commandURL", PATH, "/commands", ADMIN),
-    prop("admin.idleTimeout", whole(0, "milliseconds"), "30000", ADMIN),
-    prop("admin.httpVersion", signed(""), "11", ADMIN),
-    prop("admin.portUnification", Switch, "false", ADMIN),
-    prop("admin.forceHttps", Switch, "false", ADMIN),
-    prop("admin.needClientAuth", Switch, "false", ADMIN),
-    prop("admin.rateLimiterIntervalInMS", long(0, "milliseconds"), "300000", ADMIN),
-    prop("admin.snapshot.enabled", Switch, "true", ADMIN),
-    prop("admin.restore.enabled", Switch, "true", ADMIN),
-    prop("IPAuthenticationProvider.usexforwardedfor", Switch, "false", ADMIN),
+    prop("admin.enableServer", UnlessWord("false"), "true", Used),
+    prop("admin.serverAddress", HOST, "127.0.0.1", Used),
+    prop("admin.serverPort", PORT, "8080", Used),
+    prop("admin.commandURL", PATH, "/commands", Used),
+    prop("admin.idleTimeout", whole(0, "milliseconds"), "30000", Used),
+    prop("admin.httpVersion", signed(""), "11", HTTP_VERSION),
+    prop("admin.portUnification", Switch, "false", Used),
+    prop("admin.forceHttps", Switch, "false", Used),
+    prop("admin.needClientAuth", Switch, "false", Used),
+    prop("admin.rateLimiterIntervalInMS", long(0, "milliseconds"), "300000", Used),
+    prop("admin.snapshot.enabled", Switch, "true", Used),
+    prop("admin.restore.enabled", Switch, "true", RESTORE),
+    prop("IPAuthenticationProvider.usexforwardedfor", Switch, "false", Used),
     prop("pathStats.enabled", Switch, "false", PATH_STATS),
     prop("pathStats.slotCapacity", signed("slots"), "60", PATH_STATS),
     prop("pathStats.slotDuration", signed("seconds"), "15", PATH_STATS),

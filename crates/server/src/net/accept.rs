@@ -72,6 +72,10 @@ fn causes(port: Port) -> (Cause, Cause) {
             "scrapes for which there are no file descriptors",
             "connections on the metrics port that can't be accepted",
         ),
+        Port::Admin => (
+            "admin commands for which there are no file descriptors",
+            "connections on the admin port that can't be accepted",
+        ),
         Port::Election => {
             ("election connections without file descriptors", "election connections that can't be accepted")
         }

@@ -19,6 +19,7 @@ pub(crate) enum Port {
     Quorum,
     Election,
     Metrics,
+    Admin,
 }
 
 impl fmt::Display for Port {
@@ -29,6 +30,7 @@ impl fmt::Display for Port {
             Port::Quorum => "quorum port",
             Port::Election => "election port",
             Port::Metrics => "metrics port",
+            Port::Admin => "admin port",
         })
     }
 }
@@ -161,6 +163,9 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (io::ErrorKind::AddrInUse, Port::Metrics) => {
             "another process has it: stop that one, or set another metricsProvider.httpPort"
         }
+        (io::ErrorKind::AddrInUse, Port::Admin) => {
+            "another process has it: stop that one, or set another admin.serverPort, or admin.enableServer=false"
+        }
         (io::ErrorKind::AddrInUse, _) => {
             "another process has it: stop that one, or correct the ports of this server's line"
         }
@@ -170,6 +175,9 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         }
         (io::ErrorKind::PermissionDenied, Port::Metrics) => {
             "ports below 1024 need privileges: set another metricsProvider.httpPort"
+        }
+        (io::ErrorKind::PermissionDenied, Port::Admin) => {
+            "ports below 1024 need privileges: set another admin.serverPort"
         }
         (io::ErrorKind::PermissionDenied, _) => {
             "ports below 1024 need privileges: choose another in this server's line"
@@ -183,12 +191,16 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (io::ErrorKind::AddrNotAvailable, Port::Metrics) => {
             "this machine has no such address: correct metricsProvider.httpHost"
         }
+        (io::ErrorKind::AddrNotAvailable, Port::Admin) => {
+            "this machine has no such address: correct admin.serverAddress"
+        }
         (io::ErrorKind::AddrNotAvailable, _) => {
             "this machine has no such address: correct this server's line or the file myid, or set quorumListenOnAllIPs=true"
         }
         (_, Port::Client) => "check clientPort and clientPortAddress",
         (_, Port::SecureClient) => "check secureClientPort and secureClientPortAddress",
         (_, Port::Metrics) => "check metricsProvider.httpHost and metricsProvider.httpPort",
+        (_, Port::Admin) => "check admin.serverAddress and admin.serverPort",
         (_, _) => "check this server's line",
     }
 }

@@ -17,6 +17,12 @@ pub struct Figures {
     /// Milliseconds that snapshots took.
     pub snapshot_time_ms: Summary,
     pub snapshot_errors: AtomicU64,
+    /// Snapshots that an admin command asked for too soon after another one.
+    pub snapshots_rate_limited: AtomicU64,
+    /// Connections without TLS to an admin port that takes both.
+    pub insecure_admin_connections: AtomicU64,
+    /// The last transaction that is durable in the log.
+    pub synced_zxid: AtomicI64,
     /// The zxid of the last snapshot, -1 before the first.
     pub last_snapshot_zxid: AtomicI64,
     /// Milliseconds that recovery took at start.
@@ -38,7 +44,9 @@ impl Figures {
         for summary in [&self.fsync_time_ms, &self.sync_batch_size, &self.snapshot_time_ms] {
             summary.reset();
         }
-        self.snapshot_errors.store(0, Relaxed);
+        for counter in [&self.snapshot_errors, &self.snapshots_rate_limited, &self.insecure_admin_connections] {
+            counter.store(0, Relaxed);
+        }
     }
 }
 
@@ -50,6 +58,9 @@ impl Default for Figures {
             slow_syncs: AtomicU64::new(0),
             snapshot_time_ms: Summary::default(),
             snapshot_errors: AtomicU64::new(0),
+            snapshots_rate_limited: AtomicU64::new(0),
+            insecure_admin_connections: AtomicU64::new(0),
+            synced_zxid: AtomicI64::new(0),
             last_snapshot_zxid: AtomicI64::new(-1),
             recovery_time_ms: AtomicU64::new(0),
             snapshot_load_time_ms: AtomicU64::new(0),

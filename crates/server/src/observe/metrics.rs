@@ -167,6 +167,55 @@ impl Metric {
     }
 }
 
+/// A number or a text that a metric is told by, where summaries and labels are parts of names.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Figure {
+    Text(String),
+    Whole(i64),
+    Count(u64),
+    Ratio(f64),
+}
+
+/// Every metric that is there, a summary as several figures, by the names that the original has for them behind `zk_`.
+pub(crate) fn flattened<E>(facts: &Facts<'_>, mut tell: impl FnMut(&str, Figure) -> Result<(), E>) -> Result<(), E> {
+    METRICS.iter().try_for_each(|metric| match metric.value(facts) {
+        Some(value) => flatten(metric.name, value, &mut tell),
+        None => Ok(()),
+    })
+}
+
+fn flatten<E>(name: &str, value: Value<'_>, tell: &mut impl FnMut(&str, Figure) -> Result<(), E>) -> Result<(), E> {
+    match value {
+        Value::Text(text) => tell(name, Figure::Text(text)),
+        Value::Whole(number) => tell(name, Figure::Whole(number)),
+        Value::Ratio(number) => tell(name, Figure::Ratio(number)),
+        Value::PerLearner(values) => {
+            values.iter().try_for_each(|(server, value)| tell(&format!("{name}_{server}"), Figure::Whole(*value)))
+        }
+        Value::PerNamespace(values) => values
+            .into_iter()
+            .try_for_each(|(namespace, value)| tell(&format!("{namespace}_{name}"), Figure::Whole(value))),
+        Value::Series(series) => flatten_series(name, &series, tell),
+        Value::SeriesPerNamespace(all) => {
+            all.iter().try_for_each(|(namespace, series)| flatten_series(&format!("{namespace}_{name}"), series, tell))
+        }
+    }
+}
+
+fn flatten_series<E>(
+    name: &str,
+    series: &Series,
+    tell: &mut impl FnMut(&str, Figure) -> Result<(), E>,
+) -> Result<(), E> {
+    tell(&format!("avg_{name}"), Figure::Ratio(series.mean))?;
+    let counts = [("min", series.min), ("max", series.max), ("cnt", series.count), ("sum", series.sum)];
+    counts.into_iter().try_for_each(|(what, value)| tell(&format!("{what}_{name}"), Figure::Count(value)))?;
+    let quantiles = series.quantiles.iter().flat_map(|values| QUANTILES.iter().zip(values));
+    quantiles
+        .into_iter()
+        .try_for_each(|((quantile, _), value)| tell(&format!("{quantile}_{name}"), Figure::Count(*value)))
+}
+
 /// Facts that are read once for all metrics, so that the metrics agree with each other.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {

@@ -29,6 +29,12 @@ pub(crate) struct Overview {
     pub first_digest_mismatch: Option<Zxid>,
     /// Of a leader.
     pub proposal_bytes: Option<ProposalBytes>,
+    pub answer_bytes: AnswerBytes,
+    /// Syncs of the log slower than `fsync.warningthresholdms`.
+    pub slow_syncs: u64,
+    /// Clients that did not show who they are.
+    pub refused_authentications: u64,
+    pub uptime_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,6 +47,14 @@ pub(crate) struct Latency {
 /// The sizes of the transactions proposed; -1 before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProposalBytes {
+    pub last: i64,
+    pub min: i64,
+    pub max: i64,
+}
+
+/// The sizes of the answers to reads; -1 before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AnswerBytes {
     pub last: i64,
     pub min: i64,
     pub max: i64,
@@ -73,8 +87,22 @@ impl Overview {
                 min: leadership.min_proposal_bytes,
                 max: leadership.max_proposal_bytes,
             }),
+            answer_bytes: AnswerBytes {
+                last: statistics.answer_bytes.last(),
+                min: statistics.answer_bytes.min(),
+                max: statistics.answer_bytes.max(),
+            },
+            slow_syncs: context.figures.slow_syncs.load(Relaxed),
+            refused_authentications: statistics.authentications_refused.load(Relaxed),
+            uptime_ms: context.clock.uptime_ms(),
         }
     }
+}
+
+/// Lets the statistics of requests, of the log and of snapshots begin anew.
+pub(crate) fn reset(context: &Context) {
+    context.shared.statistics.reset();
+    context.figures.reset();
 }
 
 /// The original counts the root twice.

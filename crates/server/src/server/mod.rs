@@ -39,11 +39,12 @@ use crate::net::tls::reload;
 use crate::observe::absence::Absence;
 use crate::observe::figures::Figures;
 use crate::observe::report::{self, ReportSources};
+use crate::ports::admin::Admin;
 use crate::ports::client::listener::Entrance;
 use crate::ports::client::secure::SecureClients;
 use crate::ports::client::{listener, memory};
 use crate::ports::election::{Contacts, ElectionPort};
-use crate::ports::metrics;
+use crate::ports::{http, metrics};
 use crate::seed::secret_seed;
 use crate::threads::client_threads::ClientThreads;
 use crate::threads::replica_thread::ReplicaRuntime;
@@ -117,6 +118,16 @@ impl Server {
             None => None,
         };
         let kerberos = open::kerberos(&config).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut accepting = Vec::new();
+        let admin_tls = open::admin_tls(&config, &figures).await?;
+        let admin_context = admin_tls.as_ref().map(|tls| tls.context.clone());
+        let admin = Admin::new(&config, &figures).zip(open::admin_port(&config).await);
+        let admin = admin.map(|(admin, (address, listener))| {
+            // Probes want an answer also while a large database is read.
+            accepting.push(tokio::spawn(http::serve(admin.clone().port(admin_tls), listener, stopped.clone())));
+            (admin, address)
+        });
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
         let settings = config.replica_settings(secret_seed(), memory::default_limit_bytes());
@@ -154,7 +165,7 @@ impl Server {
             first_snapshot: recovered.first_snapshot,
             wants_snapshot: recovered.wants_snapshot,
         };
-        let Running { threads, inputs, report } = spawn::spawn(common, (replica, runtime), ensemble, disk)?;
+        let Running { threads, inputs, report, snapshots } = spawn::spawn(common, (replica, runtime), ensemble, disk)?;
 
         starting.at(Step::OpeningClientPort);
         let (address, listener) = reserved.open()?.unzip();
@@ -168,20 +179,23 @@ impl Server {
         context.audit = audit;
         context.kerberos = kerberos;
         let context = Arc::new(context);
-        let (stop, stopped) = watch::channel(false);
         tokio::spawn(memory::keep(context.shared.clone()));
         let client_threads = ClientThreads::start().map_err(spawn::failure)?;
         let entrance = Arc::new(Entrance::new(context.clone(), client_threads.clone(), stopped.clone()));
-        let mut accepting = vec![tokio::spawn(listener::accept(listener, entrance.clone(), wanted_port))];
+        accepting.push(tokio::spawn(listener::accept(listener, entrance.clone(), wanted_port)));
         accepting.extend(secure_listener.map(|listener| tokio::spawn(listener::accept_secure(listener, entrance))));
-        accepting
-            .extend(metrics_listener.map(|listener| tokio::spawn(metrics::serve(listener, context.clone(), stopped))));
+        let serve_metrics = |listener| tokio::spawn(http::serve(metrics::port(context.clone()), listener, stopped));
+        accepting.extend(metrics_listener.map(serve_metrics));
         let contexts = context.secure_clients.as_ref().map(|clients| clients.tls.clone());
-        let contexts = contexts.into_iter().chain(peer_tls.map(|tls| tls.context));
+        let contexts = contexts.into_iter().chain(peer_tls.map(|tls| tls.context)).chain(admin_context);
         let following = contexts.map(|context| tokio::spawn(reload::follow(context))).collect();
         tell_ready(&context, address, secure_address, &found);
         if let Some(address) = metrics_address {
             info!("tells Prometheus its metrics at http://{address}/metrics");
+        }
+        if let Some((admin, address)) = admin {
+            admin.tell_of(context.clone(), snapshots);
+            info!("answers admin commands at {}://{address}{}", admin.scheme(), admin.path());
         }
         context.config.exposure().iter().for_each(|line| warn!("{line}"));
         let starting = context.config.ensemble.is_some().then_some(starting);

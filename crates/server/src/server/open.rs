@@ -13,19 +13,21 @@ use rookeeper_zab::HostPort;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::starting::{Starting, Step};
 use crate::auth::between_servers::Proofs;
 use crate::auth::kerberos::acceptor::Acceptor;
-use crate::config::{ClientPort, Config, Ensemble, Tls};
+use crate::config::{AdminTls, ClientPort, Config, Ensemble, Tls};
 use crate::failure::{ExitCode, Failure};
-use crate::net::bind::{CannotBind, Port};
+use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::door::Door;
 use crate::net::tls::context::TlsContext;
 use crate::net::tls::peers::PeerTls;
+use crate::observe::figures::Figures;
 use crate::ports::client::{listener, moving};
 use crate::ports::election::{ElectionPort, ElectionPortSettings};
+use crate::ports::http::HttpTls;
 use crate::ports::quorum::{self, QuorumPort, QuorumPortSettings};
 use crate::threads::replica_thread::EnsemblePorts;
 
@@ -69,6 +71,33 @@ pub(super) fn metrics_port(config: &Config) -> ClientPort {
     let metrics = config.metrics.as_ref();
     let (host, port) = (metrics.and_then(|metrics| metrics.host.clone()), metrics.map(|metrics| metrics.port));
     ClientPort { host, port, ..config.client.clone() }
+}
+
+/// Opens the port of admin commands, where the configuration wants it. A port that can't be had is told of, and the server does without: several servers of
+/// one machine would otherwise have to be told apart before the first of them starts.
+pub(super) async fn admin_port(config: &Config) -> Option<(SocketAddr, TcpListener)> {
+    let admin = config.admin.as_ref()?;
+    let place = Place { host: admin.host.clone(), port: admin.port };
+    let opened = async {
+        let listener = listener::listen(place.bind_first(&place.addresses().await?)?, None)?;
+        Ok((listener.local_addr()?, listener))
+    };
+    match opened.await {
+        Ok(opened) => Some(opened),
+        Err(error) => {
+            let failed = CannotBind { port: Port::Admin, place: place.to_string(), error };
+            warn!("{failed}; this server goes on without admin commands over HTTP");
+            None
+        }
+    }
+}
+
+/// Reads how TLS is spoken at the port of admin commands.
+pub(super) async fn admin_tls(config: &Config, figures: &Arc<Figures>) -> Result<Option<HttpTls>, Failure> {
+    let Some(AdminTls { tls, takes_plain }) = config.admin.as_ref().and_then(|admin| admin.tls.clone()) else {
+        return Ok(None);
+    };
+    Ok(Some(HttpTls { context: read_tls(tls).await?, takes_plain, figures: figures.clone() }))
 }
 
 /// Reads the keys and certificates of one side.

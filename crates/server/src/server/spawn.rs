@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,7 @@ pub(super) struct Running {
     /// To the replica.
     pub inputs: mpsc::Sender<Input>,
     pub report: Arc<ReportSources>,
+    pub snapshots: SnapshotRequests,
 }
 
 /// Starts all threads. `ensemble` is a member's.
@@ -66,6 +68,7 @@ pub(super) fn spawn(
     let (answers, answer_queue) = mpsc::unbounded_channel();
     let activities = Arc::new(Activities::new(clock));
     let position = Arc::new(LogPosition::new(zxid));
+    figures.synced_zxid.store(zxid.0, Relaxed);
     let (snapshots, snapshot_requests) = SnapshotRequests::new();
     let written = first_snapshot.as_ref().map(|(written, _)| written);
     let purge_options = purge_options(config);
@@ -77,6 +80,7 @@ pub(super) fn spawn(
         failures: failures.clone(),
         activities: activities.clone(),
     };
+    let snapshots_for_all = snapshots.clone();
     if let Some((written, took)) = &first_snapshot {
         snapshot_thread::note_taken(&figures, written, *took);
     } else if wants_snapshot {
@@ -117,7 +121,7 @@ pub(super) fn spawn(
         storage_thread::spawn(storage_thread).map_err(failure)?,
         snapshot_thread::spawn(snapshot_thread, snapshot_requests).map_err(failure)?,
     ];
-    Ok(Running { threads, inputs, report })
+    Ok(Running { threads, inputs, report, snapshots: snapshots_for_all })
 }
 
 /// A thread that the system does not give.

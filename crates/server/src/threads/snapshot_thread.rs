@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rookeeper_storage::{Snapshotter, StorageError, Taking};
 use rookeeper_store::{StoreError, WrittenSnapshot};
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use crate::failure::Failures;
@@ -25,14 +26,28 @@ const BETWEEN_ZXIDS: Duration = Duration::from_millis(1);
 const NICENESS: i32 = 10;
 
 /// Asks for a snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SnapshotRequests(SyncSender<Request>);
 
-/// How many bytes the log has got since the last request.
 #[derive(Debug)]
-pub(crate) struct Request {
-    logged_bytes: u64,
+pub(crate) enum Request {
+    /// If it is time for one. `logged_bytes`: how many bytes the log has got since the last request.
+    IfDue { logged_bytes: u64 },
+    /// In any case, for somebody who waits for it.
+    Now(oneshot::Sender<Result<WrittenSnapshot, NotTaken>>),
 }
+
+/// Why there is no snapshot for somebody who waits for it.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// The server has ceased to know what is committed.
+    GivenUp,
+    Failed(String),
+}
+
+/// The thread ends.
+#[derive(Debug)]
+pub(crate) struct Stopping;
 
 impl SnapshotRequests {
     /// The end for requests, and the end for the thread. One request waits at most.
@@ -43,11 +58,22 @@ impl SnapshotRequests {
 
     /// Returns whether the request was taken; one that was not counts again with the next.
     pub fn request(&self, logged_bytes: u64) -> bool {
-        let taken = self.0.try_send(Request { logged_bytes }).is_ok();
+        let taken = self.0.try_send(Request::IfDue { logged_bytes }).is_ok();
         if !taken {
             info!("Too busy to snap, skipping");
         }
         taken
+    }
+
+    /// Takes a snapshot now, or behind the one that is being taken.
+    pub async fn request_now(&self) -> Result<Result<WrittenSnapshot, NotTaken>, Stopping> {
+        let (answer, taken) = oneshot::channel();
+        let requests = self.0.clone();
+        let asked = tokio::task::spawn_blocking(move || requests.send(Request::Now(answer))).await;
+        match asked {
+            Ok(Ok(())) => taken.await.map_err(|_| Stopping),
+            _ => Err(Stopping),
+        }
     }
 }
 
@@ -77,8 +103,12 @@ impl SnapshotThread {
         loop {
             let wait = next_purge.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             match requests.recv_timeout(wait) {
-                Ok(request) => {
-                    if !self.snapshotter.is_due(request.logged_bytes) {
+                Ok(Request::Now(answer)) => {
+                    // Whoever asked may be gone.
+                    let _ = answer.send(self.take_for_somebody());
+                }
+                Ok(Request::IfDue { logged_bytes }) => {
+                    if !self.snapshotter.is_due(logged_bytes) {
                         continue;
                     }
                     if let Err(error) = self.take() {
@@ -125,6 +155,25 @@ impl SnapshotThread {
             Err(error) => {
                 self.figures.snapshot_errors.fetch_add(1, Relaxed);
                 Err(StorageError::Snapshot(error))
+            }
+        }
+    }
+
+    /// Takes a snapshot that this server does not need, so a failure is nothing that must end it.
+    fn take_for_somebody(&mut self) -> Result<WrittenSnapshot, NotTaken> {
+        let start = Instant::now();
+        self.activities.snapshot.begin(self.activities.clock.monotonic_ms());
+        let taken = self.take_steps();
+        self.activities.snapshot.end();
+        match taken {
+            Ok(Some(written)) => {
+                note_taken(&self.figures, &written, start.elapsed());
+                Ok(written)
+            }
+            Ok(None) => Err(NotTaken::GivenUp),
+            Err(error) => {
+                self.figures.snapshot_errors.fetch_add(1, Relaxed);
+                Err(NotTaken::Failed(error.to_string()))
             }
         }
     }

@@ -129,6 +129,7 @@ impl StorageDriver {
             );
         }
         self.position.advance(synced.zxid);
+        self.figures.synced_zxid.store(synced.zxid.0, Relaxed);
         self.figures.sync_batch_size.record(synced.records as u64);
         answer(synced.answer(), synced.bytes);
         Ok(())
@@ -159,6 +160,7 @@ impl StorageDriver {
         let permit = self.position.rewrite();
         let rewritten = self.worker.rewrite(&permit)?;
         self.position.rewritten(permit, rewritten.zxid);
+        self.figures.synced_zxid.store(rewritten.zxid.0, Relaxed);
         if let Some(WrittenSnapshot { zxid, bytes, .. }) = rewritten.installed {
             self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
             info!(bytes, "the leader's snapshot at {zxid} was stored in {} ms", begin.elapsed().as_millis());

@@ -11,6 +11,7 @@ use rookeeper_tree::DigestAlgorithm;
 use rookeeper_zab::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Duration;
 
 use super::keys::Status;
 use super::*;
@@ -165,6 +166,8 @@ fn without_any_configuration_a_server_can_start() {
         },
         four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
         metrics: None,
+        admin: Some(admin_port()),
+        shown: Shown::default(),
         audit: None,
         reconfig_enabled: false,
         ensemble: None,
@@ -337,7 +340,7 @@ fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
 #[test]
 fn what_has_no_effect_is_mentioned_once_per_reason() {
     let notices = standalone(
-        "autopurge.purgeInterval=1\nadmin.serverPort=8081\nadmin.idleTimeout=1\nnio.numWorkerThreads=8\naudit.enable=false\n\
+        "autopurge.purgeInterval=1\nadmin.serverPort=8081\nadmin.httpVersion=20\nnio.numWorkerThreads=8\naudit.enable=false\n\
          metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
          metricsProvider.httpPort=7000\nmetricsProvider.maxQueueSize=1\n",
     )
@@ -346,7 +349,7 @@ fn what_has_no_effect_is_mentioned_once_per_reason() {
     .1;
     let expected = [
         Notice::info("nio.numWorkerThreads has no effect: it tunes the Java implementation"),
-        Notice::warn("admin.idleTimeout, admin.serverPort have no effect: the HTTP admin server is not supported yet"),
+        Notice::info("admin.httpVersion has no effect: HTTP/1.1 is spoken, as by default in Apache ZooKeeper"),
         Notice::info(
             "metricsProvider.maxQueueSize has no effect: metrics are counted as they happen, and told when they are asked for",
         ),
@@ -502,9 +505,7 @@ fn every_key_marked_as_used_is_used_and_no_other() {
     let asked = settings.asked();
     for key in table::KEYS {
         let used = matches!(key.status, Status::Used | Status::Ensemble | Status::Refused(_));
-        // This one only decides whether the others of its topic are worth a warning.
-        let decides = key.name == "admin.enableServer";
-        assert_eq!(asked.contains(key.name) && !decides, used, "{}", key.name);
+        assert_eq!(asked.contains(key.name), used, "{}", key.name);
     }
 }
 
@@ -519,6 +520,73 @@ fn metrics_have_a_port_where_the_provider_is_that_for_prometheus() {
     let more = "metricsProvider.httpHost=localhost\nmetricsProvider.httpPort=0\nmetricsProvider.exportJvmInfo=false\n";
     let host = Some("localhost".to_owned());
     assert_eq!(metrics(&format!("{PROMETHEUS}{more}")), Some(MetricsPort { host, port: 0, tells_process: false }));
+}
+
+/// Without a word in the configuration.
+fn admin_port() -> AdminPort {
+    AdminPort {
+        host: Some("127.0.0.1".to_owned()),
+        port: 8080,
+        command_path: "/commands".to_owned(),
+        silence_limit: Some(Duration::from_secs(30)),
+        tls: None,
+        takes_snapshots: true,
+        rate_limit_ms: 300_000,
+        trusts_forwarded_for: false,
+    }
+}
+
+#[test]
+fn admin_commands_have_a_port_on_this_machine_unless_the_configuration_says_otherwise() {
+    let admin = |text: &str| standalone(text).load().unwrap().0.admin;
+    let default = admin_port();
+    assert_eq!(admin(""), Some(default.clone()));
+    assert!(!default.is_reached_from_elsewhere());
+    assert_eq!(admin("admin.enableServer=false"), None);
+    let told = |text: &str| {
+        let lines = standalone(text).load().unwrap().0.exposure();
+        lines.iter().any(|line| line.starts_with("the admin port 8080 is open beyond this machine"))
+    };
+    assert!(
+        told("admin.serverAddress=0.0.0.0")
+            && !told("")
+            && !told("admin.serverAddress=0.0.0.0\nadmin.enableServer=false")
+    );
+    for (everywhere, host) in [("0.0.0.0", None), ("[::]", None), ("", None), ("zoo1", Some("zoo1".to_owned()))] {
+        let found = admin(&format!("admin.serverAddress={everywhere}\n")).unwrap();
+        assert!(found.host == host && found.is_reached_from_elsewhere(), "{everywhere}: {found:?}");
+    }
+    let more = "admin.serverPort=0\nadmin.commandURL=/\nadmin.idleTimeout=0\nadmin.snapshot.enabled=false\n\
+                admin.rateLimiterIntervalInMS=5\nIPAuthenticationProvider.usexforwardedfor=true\n";
+    let expected = AdminPort {
+        port: 0,
+        command_path: String::new(),
+        silence_limit: None,
+        takes_snapshots: false,
+        rate_limit_ms: 5,
+        trusts_forwarded_for: true,
+        ..default
+    };
+    assert_eq!(admin(more), Some(expected));
+}
+
+#[test]
+fn the_admin_port_speaks_tls_with_the_stores_of_members_where_that_is_asked_for() {
+    let with_stores = |text: &str| standalone(&format!("{}{text}", tls::QUORUM_TLS)).load().unwrap().0.admin.unwrap();
+    assert!(with_stores("admin.needClientAuth=true").tls.is_none());
+    for (text, takes_plain, needs) in [
+        ("admin.forceHttps=true", false, false),
+        ("admin.portUnification=true", true, false),
+        ("admin.forceHttps=true\nadmin.portUnification=true\nadmin.needClientAuth=true", false, true),
+    ] {
+        let admin = with_stores(text);
+        let found = admin.tls.clone().unwrap();
+        assert_eq!((found.takes_plain, found.tls.client_auth == ClientAuth::Need), (takes_plain, needs), "{text}");
+        assert!(!found.tls.verifies_clients, "{text}");
+        assert_eq!(admin.keeps_strangers_out(), needs, "{text}");
+    }
+    let refused = standalone("admin.forceHttps=true\n").load().unwrap_err().to_string();
+    assert!(refused.contains("admin.forceHttps=true") && refused.contains("ssl.quorum.keyStore.location"), "{refused}");
 }
 
 #[test]

@@ -97,6 +97,7 @@ impl Entrance {
                 }
                 Some(Begun::Secure(stream, shown)) => {
                     let connection = connection(&context, peer);
+                    connection.note_secure();
                     if !connection.add_identities(secure::identities(&context.config.access, &shown)) {
                         debug!(client = %peer, "the subject of its certificate is too long to be an identity");
                     }

@@ -66,7 +66,7 @@ const HEAD: &str = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 #[test]
 fn what_is_told_is_what_happened() {
-    let server = setup().start().expect("the server starts");
+    let mut server = setup().start().expect("the server starts");
     let url = url(&server);
     let mut client = Client::connect(server.address()).expect("a session");
     client.create("/app", b"").expect("a node");
@@ -88,6 +88,10 @@ fn what_is_told_is_what_happened() {
     let (status, rest) =
         asked("POST", &format!("{url}/restore"), &["Authorization=digest super:admin".to_owned(), "body=9".to_owned()]);
     assert!(status == 503 && rest.contains("restore is disabled"), "{rest}");
+    // Nobody who is connected keeps the server from its end.
+    let _silent = open(address(&url));
+    assert!(server.terminate().expect("an end").success());
+    server.wait_log("stopped in ").expect("an orderly end");
 }
 
 #[test]
@@ -249,6 +253,9 @@ fn tls_is_spoken_with_the_stores_of_members_alone_or_beside_plain_http() {
     let server = with("admin.forceHttps").config("admin.needClientAuth", "true").start().expect("the server starts");
     let secure = format!("{}/ruok", url(&server));
     assert_eq!(asked("GET", &secure, &[cafile.clone(), cert]).0, 200);
+    let without = [cafile.clone()];
+    assert_eq!(asked("GET", &secure, &without).0, 0);
+    server.wait_log("admin.needClientAuth=true asks for one").expect("the key is told");
     for certificate in [vec![cafile.clone()], vec![cafile, wrong]] {
         let (status, told) = asked("GET", &secure, &certificate);
         assert!(status == 0 && told.starts_with("no answer"), "{told}");

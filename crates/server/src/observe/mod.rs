@@ -1,5 +1,5 @@
 //! What this server knows of itself: facts, gathered for whoever asks. How they are written down is the business of those who ask: the
-//! four-letter words (`commands`), the port of Prometheus (`ports/metrics`), the log.
+//! four-letter words (`commands`), the port of Prometheus (`ports/metrics`), the admin port (`ports/admin`), the log.
 //!
 //! - `view.rs`: which part the server plays at that moment
 //! - `overview.rs`: the server as a whole; `directories.rs`: how large its files are; `environment.rs`, `process.rs`: what the system says

@@ -44,7 +44,12 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-const WORDING: Wording = Wording { prefix: "ssl.quorum.", own: "this server", peer: "client of the admin port" };
+const WORDING: Wording = Wording {
+    prefix: "ssl.quorum.",
+    own: "this server",
+    peer: "client of the admin port",
+    demand: Some("admin.needClientAuth=true"),
+};
 
 /// How a port works.
 pub(crate) struct HttpPort {

@@ -30,7 +30,7 @@ use crate::config::DialTls;
 
 const PREFIX: &str = DialTls::PREFIX;
 
-const WORDING: Wording = Wording { prefix: PREFIX, own: "this client", peer: "server" };
+const WORDING: Wording = Wording { prefix: PREFIX, own: "this client", peer: "server", demand: None };
 
 /// Whom a client trusts and what it shows, as the files say.
 pub struct Dial {

@@ -118,6 +118,8 @@ pub(crate) struct Wording {
     pub prefix: &'static str,
     pub own: &'static str,
     pub peer: &'static str,
+    /// The setting by which a certificate is asked for; none for `clientAuth` behind the prefix.
+    pub demand: Option<&'static str>,
 }
 
 impl Failure {
@@ -157,12 +159,22 @@ fn kind(error: &Error) -> Kind {
     }
 }
 
-fn explain(error: &Error, shown: Option<&str>, Wording { prefix, own, peer }: Wording) -> String {
+fn explain(error: &Error, shown: Option<&str>, Wording { prefix, own, peer, demand }: Wording) -> String {
     match error {
-        Error::NoCertificatesPresented => format!(
-            "{own} refused the {peer}, which showed no certificate: {prefix}clientAuth=need asks for one; give the {peer} a key store, or \
-             set {prefix}clientAuth to want or none"
-        ),
+        Error::NoCertificatesPresented => {
+            let (demand, remedy) = match demand {
+                Some(demand) => {
+                    (demand.to_owned(), format!("a certificate of an authority in {prefix}trustStore.location"))
+                }
+                None => (
+                    format!("{prefix}clientAuth=need"),
+                    format!("a key store, or set {prefix}clientAuth to want or none"),
+                ),
+            };
+            format!(
+                "{own} refused the {peer}, which showed no certificate: {demand} asks for one; give the {peer} {remedy}"
+            )
+        }
         Error::InvalidCertificate(reason) => {
             let whose = shown.map(|shown| format!(" ({shown})")).unwrap_or_default();
             format!("{own} refused the certificate of the {peer}{whose}: {}", judged(reason, prefix))
@@ -246,7 +258,7 @@ fn told(alert: AlertDescription, own: &str) -> String {
 mod tests {
     use super::*;
 
-    const CLIENTS: Wording = Wording { prefix: "ssl.", own: "this server", peer: "client" };
+    const CLIENTS: Wording = Wording { prefix: "ssl.", own: "this server", peer: "client", demand: None };
 
     #[test]
     fn each_failure_says_who_refused_and_what_to_do() {

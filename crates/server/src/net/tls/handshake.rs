@@ -133,7 +133,7 @@ pub(super) async fn judge(
     context: &TlsContext,
     certificates: Option<&[CertificateDer<'static>]>,
     peer: &Peer,
-    Wording { prefix, own, peer: who }: Wording,
+    Wording { prefix, own, peer: who, .. }: Wording,
 ) -> Result<Shown, Failure> {
     let Some(certificate) = certificates.and_then(|chain| chain.first()) else { return Ok(Shown::default()) };
     let refuse = |why: String| {

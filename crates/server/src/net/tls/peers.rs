@@ -17,7 +17,7 @@ use super::failure::{Failure, Wording};
 use super::handshake::{self, Peer};
 use crate::net::stream::{PeerStream, Stream};
 
-const WORDING: Wording = Wording { prefix: "ssl.quorum.", own: "this server", peer: "other server" };
+const WORDING: Wording = Wording { prefix: "ssl.quorum.", own: "this server", peer: "other server", demand: None };
 
 /// How this member meets others.
 #[derive(Debug, Clone)]

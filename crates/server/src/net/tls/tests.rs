@@ -20,7 +20,7 @@ use crate::config::{ClientAuth, Store, Tls};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-const WORDING: Wording = Wording { prefix: "ssl.quorum.", own: "this server", peer: "other server" };
+const WORDING: Wording = Wording { prefix: "ssl.quorum.", own: "this server", peer: "other server", demand: None };
 
 fn file(name: &str) -> PathBuf {
     format!("{}/../../tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR")).into()

@@ -25,7 +25,7 @@ use crate::net::tls::records::FrameRecords;
 /// Handshakes under way at a time where nothing else is configured: each holds some ten kilobytes, and the work of one is a millisecond or two.
 const DEFAULT_HANDSHAKES: usize = 1024;
 
-const WORDING: Wording = Wording { prefix: "ssl.", own: "this server", peer: "client" };
+const WORDING: Wording = Wording { prefix: "ssl.", own: "this server", peer: "client", demand: None };
 
 /// What clients that speak TLS are received with.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! - `main.rs`: the subcommands, and nothing else
 //! - [`shell`]: `rookeeper cli`, the interactive client in zkCli's syntax, on the crate `zookeeper-client`
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
+//! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
 //! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
 //! - [`mod@bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
@@ -12,6 +13,8 @@ pub mod bench;
 pub mod config_file;
 pub mod java;
 pub mod print;
+pub mod readiness;
+pub mod service;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod toolkit;

@@ -5,9 +5,11 @@ mod epochs_command;
 mod server_command;
 mod signals;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rookeeper_cli::service::{self, Which};
 #[cfg(feature = "shell")]
 use rookeeper_cli::shell;
 use rookeeper_cli::{bench, toolkit};
@@ -24,6 +26,27 @@ enum Command {
     /// Run a server: without arguments on port 2181, or with a zoo.cfg, or `clientPort dataDir [tickTime] [maxClientCnxns]`
     Server {
         #[arg(help = "[ZOO_CFG | CLIENT_PORT DATA_DIR [TICK_TIME_MS] [MAX_CLIENT_CONNECTIONS]]")]
+        arguments: Vec<String>,
+    },
+    /// Run a server in the background, and wait until it is ready
+    Start(service::start::Options),
+    /// Stop the server that `start` runs in the background
+    Stop(Which),
+    /// Ask the server of a configuration for its mode
+    Status {
+        /// The configuration of the server
+        #[arg(value_name = "ZOO_CFG")]
+        config: PathBuf,
+    },
+    /// Prepare the data directory of a new server, in the syntax of zkServer-initialize.sh
+    #[command(disable_help_flag = true)]
+    Init {
+        /// The configuration, where --configfile names no other
+        #[arg(value_name = "ZOO_CFG")]
+        config: PathBuf,
+        #[arg(long, hide = true, default_value = "rookeeper init ZOO_CFG")]
+        named: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
     /// Look at a data directory without starting a server: what is in each file, and whether a start would succeed
@@ -64,6 +87,10 @@ struct Foreign {
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
         Command::Server { arguments } => server_command::main(&arguments),
+        Command::Start(options) => ExitCode::from(service::start::main(&options)),
+        Command::Stop(which) => ExitCode::from(service::stop::main(&which)),
+        Command::Status { config } => ExitCode::from(service::status::main(&config)),
+        Command::Init { config, named, arguments } => ExitCode::from(service::init::main(&named, &config, &arguments)),
         Command::Check(options) => check_command::main(&options).into(),
         Command::Epochs(options) => epochs_command::main(&options).into(),
         Command::Log(foreign) => ExitCode::from(toolkit::log::main(&foreign.arguments)),

@@ -2,6 +2,7 @@
 
 use std::process;
 
+use rookeeper_cli::readiness;
 use rookeeper_server::config::{Config, Environment, Level, Source};
 use rookeeper_server::{ExitCode, Failure, Server, descriptors, logging};
 use tracing::{info, warn};
@@ -73,6 +74,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
             },
         }
     };
+    readiness::tell(readiness::READY);
     loop {
         let asked = tokio::select! {
             failure = server.failed() => return Err(failure),
@@ -82,6 +84,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
             Asked::Report => server.report(),
             Asked::Stop(name) => {
                 info!("{name}: stopping");
+                readiness::tell(readiness::STOPPING);
                 return server.stop().await.map_or(Ok(()), Err);
             }
         }

@@ -199,6 +199,14 @@ fn strangers_cost_little_and_keep_nobody_out() {
     let mut rest = Vec::new();
     let _ = half.read_to_end(&mut rest);
     assert!((Duration::from_millis(1500)..DEADLINE).contains(&began.elapsed()), "{:?}", began.elapsed());
+    // So does one that goes on with its head, a byte at a time.
+    let mut drip = open(address);
+    drip.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket");
+    drip.write_all(b"GET /commands/ruok HTTP/1.1\r\nX: ").expect("it is sent");
+    let began = Instant::now();
+    while drip.write_all(b"x").is_ok() && !matches!(drip.read(&mut [0; 512]), Ok(0)) {
+        assert!(began.elapsed() < DEADLINE, "a head may take for ever");
+    }
     // Many connections that say nothing: those beyond the limit are closed at once, and all are over after that time.
     let silent: Vec<TcpStream> = (0..60).map(|_| open(address)).collect();
     server.wait_log("there are too many").expect("those beyond the limit are told");
@@ -273,25 +281,35 @@ fn url_of(ensemble: &Ensemble, id: u64) -> String {
 
 #[test]
 fn members_tell_their_parts_and_one_without_a_leader_answers_that_it_does_not_serve() {
-    let plan = Plan::under_test(3).config("admin.enableServer", "true").config("admin.serverPort", "0");
+    let plan = Plan::under_test(4).observer(1).config("admin.enableServer", "true").config("admin.serverPort", "0");
     let mut ensemble = plan.start_led_by_last().expect("an ensemble");
     ensemble.connect(1).expect("a session").create("/a", b"").expect("a node");
-    for id in 1..=3 {
+    for id in 1..=4 {
         let url = url_of(&ensemble, id);
         let (_, leader) = got(&format!("{url}/leader"));
-        assert_eq!((&leader["is_leader"], &leader["leader_id"]), (&(id == 3).into(), &3.into()), "{leader}");
+        assert_eq!((&leader["is_leader"], &leader["leader_id"]), (&(id == 4).into(), &4.into()), "{leader}");
         let (_, state) = got(&format!("{url}/zabstate"));
         assert_eq!(
             (&state["zabstate"], &state["voting"], &state["myid"]),
-            (&"broadcast".into(), &true.into(), &id.into())
+            (&"broadcast".into(), &(id != 1).into(), &id.into())
         );
         let (_, view) = got(&format!("{url}/voting_view"));
         assert_eq!(view["current_config"].as_object().map(serde_json::Map::len), Some(3), "{view}");
         let (status, ready) = got(&url.replace("/commands", "/health/ready"));
-        assert_eq!((status, &ready["leader_id"]), (200, &3.into()), "{ready}");
+        assert_eq!((status, &ready["leader_id"]), (200, &4.into()), "{ready}");
     }
-    ensemble.kill(2).expect("it ends");
-    ensemble.kill(3).expect("it ends");
+    let until = Instant::now() + DEADLINE;
+    let observers = loop {
+        // A leader looks at its learners twice in a tick.
+        let (_, observers) = got(&format!("{}/observers", url_of(&ensemble, 4)));
+        if observers["observers"].as_array().is_some_and(|listed| !listed.is_empty()) || Instant::now() > until {
+            break observers;
+        }
+    };
+    let observer = &observers["observers"][0];
+    assert_eq!((&observers["synced_observers"], &observer["sid"]), (&1.into(), &1.into()), "{observers}");
+    assert!(observer["remote_socket_address"].as_str().is_some_and(|peer| peer.starts_with("/127.")), "{observers}");
+    (2..=4).for_each(|id| ensemble.kill(id).expect("it ends"));
     let url = url_of(&ensemble, 1);
     let until = Instant::now() + DEADLINE;
     while got(&url.replace("/commands", "/health/ready")).0 != 503 {

@@ -194,7 +194,7 @@ impl Server {
             info!("tells Prometheus its metrics at http://{address}/metrics");
         }
         if let Some((admin, address)) = admin {
-            admin.tell_of(context.clone(), snapshots);
+            admin.tell_of(context.clone(), snapshots, report.links.clone());
             info!("answers admin commands at {}://{address}{}", admin.scheme(), admin.path());
         }
         context.config.exposure().iter().for_each(|line| warn!("{line}"));

@@ -11,6 +11,7 @@ use crate::commands::Cost;
 use crate::context::Context;
 use crate::observe::NotWanted;
 use crate::observe::view::View;
+use crate::ports::quorum::LinkedLearner;
 
 use Cost::{AtOnce, Long, Short};
 use Guard::{Open, Private, Root};
@@ -43,6 +44,8 @@ enum Way {
 pub(super) struct Question<'a> {
     pub context: &'a Context,
     pub view: &'a View,
+    /// The links of learners to this server.
+    pub learners: &'a [LinkedLearner],
     /// What stands behind the question mark.
     pub query: &'a str,
     /// Bytes that the answer, and what is gathered for it, may have.

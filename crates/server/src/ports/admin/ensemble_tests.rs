@@ -8,6 +8,7 @@ use super::tests::{ask_as, recorded, without_counts_of_connections, without_numb
 use super::*;
 use crate::commands::ensemble_tests::{SESSIONS, member, parts, view};
 use crate::commands::tests::World;
+use crate::ports::quorum::LinkedLearner;
 
 fn ask(world: &World, view: &View, name: &str) -> String {
     ask_as(world, view, name, "").1
@@ -59,11 +60,25 @@ fn numbers_that_say_which_part_a_server_has_are_right() {
 fn a_leader_lists_its_observers_with_the_recorded_fields() {
     let [(part, world, mut view), ..] = parts();
     view.status.learner_lags_ms = [1, 3, 4].map(|server| (rookeeper_proto::ServerId(server), 7)).into();
-    let ours: Value = serde_json::from_str(&ask(&world, &view, "observers")).unwrap();
+    let learner = |server, port, since_ms| LinkedLearner {
+        server: rookeeper_proto::ServerId(server),
+        peer: ([127, 0, 0, 1], port).into(),
+        since_ms: rookeeper_proto::WallMs(since_ms),
+        waiting_bytes: 5,
+    };
+    // Of a server that comes again the newer link counts.
+    let learners = &[learner(1, 1, 1), learner(4, 2, 2), learner(4, 39028, 1_795_399_247_250)];
+    let (context, command) = (&world.context, commands::find("obsr").unwrap());
+    let question = Question { context, view: &view, learners, query: "", limit: 1 << 20 };
+    let ours: Value = serde_json::from_str(&commands::answer(command, &question).1).unwrap();
     let theirs: Value = serde_json::from_str(&recorded(part, "observers.json")).unwrap();
     let [ours] = &ours["observers"].as_array().unwrap()[..] else { panic!("{ours}") };
     assert_eq!(ours["sid"], 4);
     assert_eq!(ours["behind_ms"], 7);
+    assert_eq!(ours["queued_packets_size"], 5);
+    for name in ["remote_socket_address", "established"] {
+        assert_eq!(ours[name], theirs["observers"][0][name], "{name}");
+    }
     let missing: Vec<_> =
         theirs["observers"][0].as_object().unwrap().keys().filter(|name| ours.get(name).is_none()).collect();
     assert!(missing.is_empty(), "{missing:?}");

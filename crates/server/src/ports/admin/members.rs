@@ -36,13 +36,15 @@ pub(super) fn observers(answer: &mut Object<'_>, question: &Question<'_>) -> Ans
     answer.list("observers", |list| {
         synced.into_iter().try_for_each(|(server, behind_ms)| {
             list.object(|entry| {
-                // Null is what is not counted here for each learner.
-                entry.scalar("remote_socket_address", None::<&str>);
+                let link = question.learners.iter().rfind(|learner| learner.server == *server);
+                let peer = link.map(|link| format!("/{}", link.peer));
+                entry.scalar("remote_socket_address", peer.as_deref());
                 entry.scalar("sid", server.0);
-                for name in ["established", "queued_packets", "queued_packets_size", "packets_received"] {
-                    entry.scalar(name, None::<i64>);
-                }
-                for name in ["packets_sent", "requests", "last_zxid"] {
+                entry.scalar("established", link.map(|link| link.since_ms.0));
+                // Null is what is not counted here for each learner.
+                entry.scalar("queued_packets", None::<i64>);
+                entry.scalar("queued_packets_size", link.map(|link| link.waiting_bytes));
+                for name in ["packets_received", "packets_sent", "requests", "last_zxid"] {
                     entry.scalar(name, None::<i64>);
                 }
                 entry.scalar("behind_ms", *behind_ms);

@@ -52,6 +52,7 @@ use crate::net::bind::Port;
 use crate::observe::figures::Figures;
 use crate::observe::view::View;
 use crate::ports::http::{Caller, HttpPort, HttpTls};
+use crate::ports::quorum::LinkView;
 use crate::threads::snapshot_thread::SnapshotRequests;
 
 /// How long it may take until an answer begins. Also the time that one waits for its turn.
@@ -82,6 +83,8 @@ pub(crate) struct Admin {
     /// Set once clients may be served.
     context: OnceLock<Arc<Context>>,
     requests: OnceLock<SnapshotRequests>,
+    /// Of a member.
+    links: OnceLock<LinkView>,
     snapshots: Snapshots,
     figures: Arc<Figures>,
     /// Whose turn it is to make an answer that is not there at once.
@@ -111,6 +114,7 @@ impl Admin {
             access: config.access.clone(),
             context: OnceLock::new(),
             requests: OnceLock::new(),
+            links: OnceLock::new(),
             snapshots,
             figures: figures.clone(),
             answers,
@@ -120,9 +124,10 @@ impl Admin {
     }
 
     /// From now on there is something to tell.
-    pub fn tell_of(&self, context: Arc<Context>, requests: SnapshotRequests) {
+    pub fn tell_of(&self, context: Arc<Context>, requests: SnapshotRequests, links: Option<LinkView>) {
         // A server starts once.
         let _ = self.requests.set(requests);
+        let _ = links.map(|links| self.links.set(links));
         let _ = self.context.set(context);
     }
 
@@ -244,7 +249,8 @@ impl Admin {
         match self.admitted(command, caller, headers) {
             Ok((context, view)) => {
                 let limit = context.shared.budget.connection_bytes().min(MAX_ANSWER_BYTES);
-                commands::answer(command, &Question { context, view: &view, query, limit })
+                let learners = self.links.get().map(LinkView::learners).unwrap_or_default();
+                commands::answer(command, &Question { context, view: &view, learners: &learners, query, limit })
             }
             Err(refusal) => refusal,
         }

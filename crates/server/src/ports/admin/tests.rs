@@ -24,7 +24,7 @@ pub(super) fn recorded(part: &str, file: &str) -> String {
 /// The answer of a server in this part.
 pub(super) fn ask_as(world: &World, view: &View, name: &str, query: &str) -> (StatusCode, String) {
     let context = &world.context;
-    commands::answer(find(name).unwrap(), &Question { context, view, query, limit: 1 << 20 })
+    commands::answer(find(name).unwrap(), &Question { context, view, learners: &[], query, limit: 1 << 20 })
 }
 
 fn ask(world: &World, name: &str) -> String {
@@ -234,7 +234,8 @@ fn an_answer_that_would_be_too_long_is_not_made() {
     for (limit, expected) in [(1 << 20, StatusCode::OK), (1 << 10, StatusCode::SERVICE_UNAVAILABLE)] {
         for name in ["watches", "watches_by_path"] {
             let (context, view) = (&world.context, &View::of(&world.context));
-            let (status, text) = commands::answer(find(name).unwrap(), &Question { context, view, query: "", limit });
+            let (status, text) =
+                commands::answer(find(name).unwrap(), &Question { context, view, learners: &[], query: "", limit });
             assert_eq!(status, expected, "{name}");
             assert!(serde_json::from_str::<Value>(&text).is_ok(), "{name}: {text}");
         }
@@ -256,7 +257,7 @@ impl Port {
         let world = World::configured(&more, None);
         let admin = Admin::new(&world.context.config, &world.context.figures).unwrap();
         let (requests, _) = SnapshotRequests::new();
-        admin.tell_of(Arc::new(world.context), requests);
+        admin.tell_of(Arc::new(world.context), requests, None);
         Port(admin)
     }
 
@@ -391,7 +392,7 @@ async fn a_server_that_starts_lives_and_is_not_ready() {
     assert!(status == StatusCode::SERVICE_UNAVAILABLE && text.contains("reads its database"), "{text}");
     let (status, text) = port.got("/commands/server_stats").await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, recorded("not-serving", "server_stats.json").trim_end()));
-    port.0.tell_of(Arc::new(world.context), SnapshotRequests::new().0);
+    port.0.tell_of(Arc::new(world.context), SnapshotRequests::new().0, None);
     let (status, text) = port.got("/health/ready").await;
     assert!(status == StatusCode::OK && text.contains("\"server_state\" : \"standalone\""), "{text}");
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::Zxid;
 use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::{Input, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::StoreError;
@@ -110,6 +110,8 @@ impl From<StoreError> for End {
 
 /// The first packet of a learner, and the reader that may have read more.
 pub(super) struct Greeting {
+    /// The server as which it comes. The replica decides whether it may.
+    pub server: ServerId,
     packets: PacketReader,
     first: Vec<u8>,
 }
@@ -147,8 +149,8 @@ pub(super) async fn greeting(
         Ok(Ok(batch)) => batch.packets,
     };
     match QuorumPacket::split(&first, FIRST_PACKET_BYTES) {
-        Ok(Some((QuorumPacket::FollowerInfo { .. } | QuorumPacket::ObserverInfo { .. }, _))) => {
-            Some(Greeting { packets, first })
+        Ok(Some((QuorumPacket::FollowerInfo { info, .. } | QuorumPacket::ObserverInfo { info, .. }, _))) => {
+            Some(Greeting { server: info.server, packets, first })
         }
         _ => stranger(&"it does not begin as a learner does"),
     }
@@ -164,7 +166,7 @@ pub(super) async fn serve(
     jobs: Jobs,
     stop: oneshot::Receiver<Stop>,
 ) {
-    let Greeting { packets, first } = greeting;
+    let Greeting { packets, first, .. } = greeting;
     if context.inputs.send(Input::LearnerConnected { link, peer: peer.to_string() }).await.is_err() {
         return;
     }

@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{ServerId, WallMs, Zxid};
 use rookeeper_replica::{Input, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
@@ -39,6 +39,7 @@ use self::leader_link::{LeaderContext, TooSlow, Wanted};
 use self::learner_link::{LearnerContext, Stop};
 use self::outgoing::{Job, JobQueue, Overflow};
 use crate::auth::between_servers::Proofs;
+use crate::clock::wall_ms;
 use crate::failure::Failure;
 use crate::logging::{Cause, PER_MINUTE, limited};
 use crate::net::bind::Place;
@@ -108,6 +109,8 @@ struct Learners {
 #[derive(Debug)]
 struct LearnerHandle {
     peer: SocketAddr,
+    server: ServerId,
+    since_ms: WallMs,
     jobs: JobQueue,
     stop: oneshot::Sender<Stop>,
 }
@@ -289,8 +292,19 @@ impl Drop for QuorumPort {
     }
 }
 
+/// The link of a learner at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkedLearner {
+    pub server: ServerId,
+    pub peer: SocketAddr,
+    /// Milliseconds since 1970.
+    pub since_ms: WallMs,
+    /// Bytes that wait to be sent to it.
+    pub waiting_bytes: usize,
+}
+
 /// The queues of the links of learners, for reports.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LinkView(Arc<Learners>);
 
 impl LinkView {
@@ -302,6 +316,20 @@ impl LinkView {
     /// How many inputs of other servers may wait for the replica.
     pub fn queue_limit(&self) -> usize {
         inputs::QUEUED_INPUTS
+    }
+
+    /// The links by their servers, of a server that comes twice the newer one last.
+    pub fn learners(&self) -> Vec<LinkedLearner> {
+        let links = self.0.links.lock();
+        let mut learners: Vec<_> = links
+            .iter()
+            .map(|(link, LearnerHandle { peer, server, since_ms, jobs, .. })| {
+                let (server, peer, since_ms) = (*server, *peer, *since_ms);
+                (server, *link, LinkedLearner { server, peer, since_ms, waiting_bytes: jobs.waiting() })
+            })
+            .collect();
+        learners.sort_by_key(|(server, link, _)| (*server, link.0));
+        learners.into_iter().map(|(_, _, learner)| learner).collect()
     }
 
     /// Each link with its peer and the bytes that wait to be sent to it.
@@ -341,7 +369,9 @@ impl Learners {
                 let (jobs, queue) = outgoing::queue(outgoing::MAX_WAITING_BYTES);
                 let (stop, stopped) = oneshot::channel();
                 queue.connected(stream::socket(&writer));
-                self.links.lock().insert(link, LearnerHandle { peer, jobs, stop });
+                self.links
+                    .lock()
+                    .insert(link, LearnerHandle { peer, server: greeting.server, since_ms: wall_ms(), jobs, stop });
                 let stream = (reader, writer);
                 learner_link::serve(&self.context, link, peer, stream, greeting, queue, stopped).await;
                 self.links.lock().remove(&link);

@@ -1,0 +1,162 @@
+//! The entry point of the container image, run in a plain directory: what it makes of the official image's variables, and that a server
+//! starts from that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rookeeper_acceptance::client::four_letter_word_within;
+use rookeeper_acceptance::fixture::repository;
+use rookeeper_acceptance::script::Home;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The directories of an image, and its variables.
+struct Image {
+    home: Home,
+    variables: BTreeMap<String, String>,
+}
+
+impl Image {
+    /// With the variables that the container file sets, their directories in the home.
+    fn new() -> Image {
+        let home = Home::new().expect("a home");
+        let file = fs::read_to_string(repository().join("packaging/container/Containerfile")).expect("the file");
+        let words = file.lines().flat_map(|line| line.strip_prefix("ENV ").unwrap_or(line).split_whitespace());
+        let mut variables: BTreeMap<String, String> = words
+            .filter(|word| word.starts_with("ZOO_"))
+            .filter_map(|word| word.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        for (name, value) in &mut variables {
+            if name.ends_with("_DIR") {
+                *value = format!("{}{value}", home.path().display());
+                fs::create_dir_all(value).expect("a directory");
+            }
+        }
+        Image { home, variables }
+    }
+
+    fn set(mut self, name: &str, value: &str) -> Image {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn path(&self, variable: &str) -> PathBuf {
+        PathBuf::from(&self.variables[variable])
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(repository().join("packaging/container/docker-entrypoint.sh"));
+        let path = format!("{}:/usr/bin:/bin", self.home.path().join("bin").display());
+        command.args(arguments).env_clear().env("PATH", path).envs(&self.variables);
+        command.env("ZOOCFGDIR", &self.variables["ZOO_CONF_DIR"]).current_dir(self.home.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the entry point runs")
+    }
+
+    fn config(&self) -> String {
+        let text = fs::read_to_string(self.path("ZOO_CONF_DIR").join("zoo.cfg")).expect("a configuration");
+        text.replace(&self.home.path().display().to_string(), "")
+    }
+}
+
+#[test]
+fn the_configuration_is_that_of_the_official_image() {
+    let image = Image::new();
+    assert!(image.run(&["true"]).status.success());
+    let defaults = "dataDir=/data\ndataLogDir=/datalog\ntickTime=2000\ninitLimit=5\nsyncLimit=2\nautopurge.snapRetainCount=3\n\
+        autopurge.purgeInterval=0\nmaxClientCnxns=60\nstandaloneEnabled=true\nadmin.enableServer=true\n";
+    assert_eq!(image.config(), format!("{defaults}server.1=localhost:2888:3888;2181\n"));
+    assert_eq!(fs::read_to_string(image.path("ZOO_DATA_DIR").join("myid")).expect("myid"), "1\n");
+
+    // What is there already stays.
+    let image = image.set("ZOO_TICK_TIME", "1").set("ZOO_MY_ID", "5");
+    assert!(image.run(&["true"]).status.success());
+    assert!(image.config().contains("tickTime=2000\n"));
+    assert_eq!(fs::read_to_string(image.path("ZOO_DATA_DIR").join("myid")).expect("myid"), "1\n");
+
+    let image = Image::new()
+        .set("ZOO_MY_ID", "3")
+        .set("ZOO_SERVERS", "server.1=a:1:2;3 server.3=b:1:2;3")
+        .set("ZOO_STANDALONE_ENABLED", "false")
+        .set("ZOO_4LW_COMMANDS_WHITELIST", "srvr,mntr")
+        .set("ZOO_CFG_EXTRA", "snapCount=7 admin.serverAddress=0.0.0.0");
+    assert!(image.run(&["true"]).status.success());
+    let end = "server.1=a:1:2;3\nserver.3=b:1:2;3\n4lw.commands.whitelist=srvr,mntr\nsnapCount=7\nadmin.serverAddress=0.0.0.0\n";
+    let expected = defaults.replace("standaloneEnabled=true", "standaloneEnabled=false") + end;
+    assert_eq!(image.config(), expected);
+    assert_eq!(fs::read_to_string(image.path("ZOO_DATA_DIR").join("myid")).expect("myid"), "3\n");
+}
+
+#[test]
+fn a_container_of_root_goes_on_as_the_user_of_the_service() {
+    let me = Command::new("id").arg("-u").output().expect("a user").stdout;
+    if String::from_utf8_lossy(&me).trim() != "0" {
+        return eprintln!("this user is not root: nobody to become was tried");
+    }
+    let image = Image::new().set("ZOO_USER", "nobody");
+    for directory in [image.home.path(), &image.path("ZOO_CONF_DIR"), &image.home.path().join("bin")] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("rights");
+    }
+    // Nobody may not see the repository.
+    let entry = image.home.path().join("docker-entrypoint.sh");
+    fs::copy(repository().join("packaging/container/docker-entrypoint.sh"), &entry).expect("a copy");
+    let script = image.home.path().join("bin/zkServer.sh");
+    fs::write(&script, "#!/bin/bash\necho \"$(id -un) $*\"\n").expect("a script");
+    let mut command = Command::new(entry);
+    command.args(["zkServer.sh", "start-foreground"]).env_clear().envs(&image.variables);
+    command.env("PATH", format!("{}:/usr/bin:/bin", image.home.path().join("bin").display()));
+    let output = command.output().expect("the entry point runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "nobody start-foreground\n", "{output:?}");
+    let owner = |path: &Path| fs::metadata(path).expect("a path").uid();
+    assert_ne!(owner(&image.path("ZOO_DATA_DIR")), 0);
+    assert_eq!(owner(&image.path("ZOO_DATA_DIR").join("myid")), owner(&image.path("ZOO_DATA_DIR")));
+}
+
+/// Ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+#[test]
+fn a_server_starts_from_the_variables_and_stops_in_order() {
+    let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let [client, quorum, election] = ports.map(|port| port.local_addr().expect("an address"));
+    let image = Image::new().set("ZOO_ADMINSERVER_ENABLED", "false").set(
+        "ZOO_SERVERS",
+        &format!("server.1=127.0.0.1:{}:{};127.0.0.1:{}", quorum.port(), election.port(), client.port()),
+    );
+    let script = image.home.path().join("bin/zkServer.sh");
+    let mut command = image.command(&[script.to_str().expect("a path"), "start-foreground"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the entry point runs");
+    let mut running = Running(child);
+    let begun = Instant::now();
+    let answer = loop {
+        match four_letter_word_within(client, "srvr", DEADLINE) {
+            Ok(answer) if answer.contains("Mode") => break answer,
+            _ => {}
+        }
+        assert!(begun.elapsed() < DEADLINE, "nobody serves");
+        assert!(running.0.try_wait().expect("a process").is_none(), "the server ended");
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert!(answer.contains("Mode: standalone"), "{answer}");
+    assert!(image.path("ZOO_DATA_LOG_DIR").join("version-2").is_dir());
+    // The entry point and the script have become the server, which so gets the signals of the container.
+    let id = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("a signal").success());
+    assert!(running.0.wait().expect("an end").success());
+}

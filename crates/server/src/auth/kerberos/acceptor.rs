@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use super::gss::{Context, Credential, Library, Side, library};
-use super::{Desk, Keys, Login, Refusal, apart, count_token, layer};
+use super::tokens::Tokens;
+use super::{Desk, Keys, Login, Refusal, apart, layer};
 
 /// A service with its keys.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Acceptor {
     /// An exchange with somebody who has just come.
     pub fn exchange(self: &Arc<Self>) -> Exchange {
         let context = self.library.context();
-        Exchange { acceptor: self.clone(), context, step: Step::Tickets, tokens: 0 }
+        Exchange { acceptor: self.clone(), context, step: Step::Tickets, tokens: Tokens::default() }
     }
 }
 
@@ -73,7 +74,7 @@ pub(crate) struct Exchange {
     acceptor: Arc<Acceptor>,
     context: Context,
     step: Step,
-    tokens: u32,
+    tokens: Tokens,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,10 +123,10 @@ impl Exchange {
         if step == Step::Over {
             return Err(Refusal::Over);
         }
-        count_token(&mut self.tokens, token)?;
+        let token = self.tokens.count(token)?;
         match step {
             Step::Tickets => {
-                if token.is_empty() {
+                if token.bytes().is_empty() {
                     return Err(Refusal::Malformed("an empty token in place of a ticket"));
                 }
                 let stepped = self.context.accept(&self.acceptor.credential, token).map_err(|error| self.why(error))?;
@@ -136,7 +137,7 @@ impl Exchange {
                     (false, true) => Err(Refusal::Malformed("a ticket that needs more and gets nothing")),
                 }
             }
-            Step::Established if token.is_empty() => self.offer(),
+            Step::Established if token.bytes().is_empty() => self.offer(),
             Step::Established => Err(Refusal::Malformed("a token where nothing was to be said")),
             Step::Offered | Step::Over => {
                 let answer = self.context.unwrap(token).map_err(|error| self.why(error))?;

@@ -14,6 +14,8 @@ use std::fmt;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
+use super::tokens::Counted;
+
 /// What is loaded, and the packages in which it comes.
 pub(crate) const LIBRARY: &str = "libgssapi_krb5.so.2";
 const PACKAGES: &str = "libgssapi-krb5-2 on Debian and Ubuntu, krb5-libs on Red Hat and Alpine, krb5 on Arch";
@@ -411,7 +413,7 @@ pub(crate) struct Stepped {
 
 impl Context {
     /// Takes a token of the side that begins.
-    pub fn accept(&mut self, credential: &Credential, token: &[u8]) -> Result<Stepped, GssError> {
+    pub fn accept(&mut self, credential: &Credential, token: Counted<'_>) -> Result<Stepped, GssError> {
         let (mut minor, mut output) = (0, Owned::new(self.library));
         // SAFETY: credential and token live for the call; the context is this one's own, or null for a new one; results that are not
         // asked for may be null.
@@ -420,7 +422,7 @@ impl Context {
                 &mut minor,
                 &mut self.handle,
                 credential.handle,
-                &Buffer::of(token),
+                &Buffer::of(token.bytes()),
                 null(),
                 null_mut(),
                 null_mut(),
@@ -434,7 +436,12 @@ impl Context {
     }
 
     /// Makes the next token for this principal; `token` is empty at first.
-    pub fn initiate(&mut self, credential: &Credential, target: &Name, token: &[u8]) -> Result<Stepped, GssError> {
+    pub fn initiate(
+        &mut self,
+        credential: &Credential,
+        target: &Name,
+        token: Counted<'_>,
+    ) -> Result<Stepped, GssError> {
         let (mut minor, mut output, mechanism) = (0, Owned::new(self.library), Oid::of(KERBEROS));
         // SAFETY: as above.
         let major = unsafe {
@@ -447,7 +454,7 @@ impl Context {
                 FLAG_MUTUAL | FLAG_INTEGRITY,
                 0,
                 null(),
-                &Buffer::of(token),
+                &Buffer::of(token.bytes()),
                 null_mut(),
                 &mut output.buffer,
                 null_mut(),
@@ -496,14 +503,14 @@ impl Context {
     }
 
     /// A message of the other side, whose signature was checked.
-    pub fn unwrap(&mut self, message: &[u8]) -> Result<Vec<u8>, GssError> {
+    pub fn unwrap(&mut self, message: Counted<'_>) -> Result<Vec<u8>, GssError> {
         let (mut minor, mut output) = (0, Owned::new(self.library));
         // SAFETY: as above.
         let major = unsafe {
             (self.library.unwrap)(
                 &mut minor,
                 self.handle,
-                &Buffer::of(message),
+                &Buffer::of(message.bytes()),
                 &mut output.buffer,
                 null_mut(),
                 null_mut(),

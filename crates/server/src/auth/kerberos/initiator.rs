@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::acceptor::{io_remedy, whose};
 use super::gss::{Context, Library, Side, library};
-use super::{Desk, Keys, Login, Refusal, apart, count_token, layer};
+use super::tokens::Tokens;
+use super::{Desk, Keys, Login, Refusal, apart, layer};
 
 /// In the name of the service, it stands for the host that is dialled.
 const HOST: &str = "_HOST";
@@ -81,7 +82,7 @@ impl Initiator {
     pub fn exchange(self: &Arc<Self>, host: &str) -> Exchange {
         let target = self.target(host);
         let context = self.library.context();
-        Exchange { initiator: self.clone(), target, context, step: Step::Tickets, tokens: 0 }
+        Exchange { initiator: self.clone(), target, context, step: Step::Tickets, tokens: Tokens::default() }
     }
 }
 
@@ -108,7 +109,7 @@ pub(crate) struct Exchange {
     target: String,
     context: Context,
     step: Step,
-    tokens: u32,
+    tokens: Tokens,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +141,7 @@ impl Exchange {
 
     /// Takes the next token of the other side and returns the answer, which may be empty. Blocks while the library asks for tickets.
     fn handle(&mut self, token: &[u8]) -> Result<Vec<u8>, Refusal> {
-        count_token(&mut self.tokens, token)?;
+        let token = self.tokens.count(token)?;
         match self.step {
             Step::Tickets => {
                 let credential = self.initiator.credential()?;

@@ -1,10 +1,10 @@
 //! SASL GSSAPI (RFC 4752) with the tickets of Kerberos, for clients and between servers.
 //!
 //! Kerberos itself is the system's library: `gss` calls it. `acceptor` is the side that is asked to let somebody in, `initiator` the side
-//! that asks; `layer` has the messages behind the tickets, `names` makes users of principals, `cause` says what to do about a failure.
+//! that asks; `tokens` counts what comes in; `layer` has the messages behind the tickets, `names` makes users of principals, `cause` says what to do about a failure.
 //! What always holds:
 //! - without a section for Kerberos the library is not even looked for;
-//! - a token longer than [`MAX_TOKEN_BYTES`] is refused before the library sees it, and an exchange has at most [`MAX_STEPS`] tokens;
+//! - a token longer than [`MAX_TOKEN_BYTES`] is refused before the library sees it, and an exchange has at most [`MAX_STEPS`](tokens) tokens;
 //! - the library may block, so it is called on threads of its own, of which there are few ([`apart`]), and nobody waits longer than a limit.
 
 pub(crate) mod acceptor;
@@ -13,6 +13,7 @@ mod gss;
 pub(crate) mod initiator;
 mod layer;
 pub mod names;
+mod tokens;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,9 +24,6 @@ use self::gss::GssError;
 
 /// The longest token that is taken. A ticket that lists many groups is that long.
 pub(crate) const MAX_TOKEN_BYTES: usize = 65_536;
-
-/// Tokens of one side in one exchange. An honest one has three, four at most.
-const MAX_STEPS: u32 = 6;
 
 /// How long somebody waits for the library, with everybody before in the queue.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -101,18 +99,6 @@ impl Refusal {
     }
 }
 
-/// Lets a token of the other side through, unless it is too long or one too many. `tokens` are those so far.
-fn count_token(tokens: &mut u32, token: &[u8]) -> Result<(), Refusal> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(Refusal::TooLong(token.len()));
-    }
-    *tokens += 1;
-    match *tokens > MAX_STEPS {
-        true => Err(Refusal::Malformed("it has more steps than any honest one")),
-        false => Ok(()),
-    }
-}
-
 /// Which queue a call belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Desk {
@@ -152,17 +138,6 @@ async fn apart_at<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_that_is_too_long_or_one_too_many_never_reaches_the_library() {
-        let (longest, longer) = (vec![0; MAX_TOKEN_BYTES], vec![0; MAX_TOKEN_BYTES + 1]);
-        let mut tokens = 0;
-        assert_eq!(count_token(&mut tokens, &longer), Err(Refusal::TooLong(MAX_TOKEN_BYTES + 1)));
-        for _ in 0..MAX_STEPS {
-            assert_eq!(count_token(&mut tokens, &longest), Ok(()));
-        }
-        assert!(matches!(count_token(&mut tokens, b""), Err(Refusal::Malformed(_))));
-    }
 
     #[tokio::test]
     async fn the_library_is_called_by_a_few_at_a_time_and_waited_for_no_longer_than_the_limit() {

@@ -413,3 +413,15 @@ async fn long_answers_are_few_until_they_are_sent() {
     drop((first, second));
     assert_eq!(ask().await.status(), StatusCode::OK);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_at_once_waits_for_nobody() {
+    let port = Port::configured("");
+    let _all = port.0.answers.acquire_many(ANSWERS_AT_ONCE as u32).await.unwrap();
+    for path in ["ruok", "isro", "lead", "voting_view", "gtmk"].map(|name| format!("/commands/{name}")) {
+        assert_eq!(port.got(&path).await.0, StatusCode::OK, "{path}");
+    }
+    assert_eq!(port.got("/health/ready").await.0, StatusCode::OK);
+    let (status, text) = port.got("/commands/srvr").await;
+    assert!(status == StatusCode::SERVICE_UNAVAILABLE && text.contains("within 20s"), "{text}");
+}

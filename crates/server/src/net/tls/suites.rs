@@ -95,6 +95,14 @@ mod tests {
         assert!(provider(&[]).cipher_suites.len() > 5);
     }
 
+    /// Fails only where the shell is built too, as it is when the whole workspace is tested.
+    #[test]
+    fn keys_are_exchanged_in_one_order_with_and_without_the_shell() {
+        let names: Vec<NamedGroup> = provider(&[]).kx_groups.iter().map(|group| group.name()).collect();
+        let plain = [NamedGroup::X25519, NamedGroup::secp256r1, NamedGroup::secp384r1];
+        assert_eq!(names, [&plain[..], &[NamedGroup::X25519MLKEM768]].concat());
+    }
+
     #[test]
     fn a_suite_is_for_one_protocol() {
         let of_12 = vec!["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384".to_owned()];

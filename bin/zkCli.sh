@@ -6,4 +6,6 @@ ZOOBINDIR="$(cd "$ZOOBIN" && pwd)" || exit 1
 # shellcheck source=bin/zkEnv.sh
 . "$ZOOBINDIR/zkEnv.sh"
 
+# zookeeper-env.sh and java.env need not export what they set.
+export CLIENT_JVMFLAGS JVMFLAGS
 exec "$ROOKEEPER" cli "$@"

@@ -48,7 +48,9 @@ impl Home {
     pub fn run_with(&self, variables: &[(&str, &str)], script: &str, arguments: &[&str], input: &str) -> Result<Ran> {
         let mut command = Command::new(self.path().join("bin").join(script));
         command.args(arguments).current_dir(self.path()).env("TZ", "UTC").env_remove("ROOKEEPER");
-        for name in ["ZOOCFGDIR", "ZOOCFG", "ZOOPIDFILE", "ZOO_LOG_DIR", "JVMFLAGS", "SERVER_JVMFLAGS"] {
+        for name in
+            ["ZOOCFGDIR", "ZOOCFG", "ZOOPIDFILE", "ZOO_LOG_DIR", "JVMFLAGS", "SERVER_JVMFLAGS", "CLIENT_JVMFLAGS"]
+        {
             command.env_remove(name);
         }
         command.envs(variables.iter().copied());

@@ -10,6 +10,7 @@ use std::process::Command;
 use rookeeper_acceptance::certificates::{Authority, Issued, Wish, java_store};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Output, output};
+use rookeeper_acceptance::script::Home;
 use rookeeper_acceptance::server::{Product, Server, Setup, rookeeper_binary};
 use tempfile::TempDir;
 
@@ -245,6 +246,18 @@ fn what_zk_cli_is_told_is_understood() {
     let house = House::new();
     let server = house.start("need");
     as_zk_cli(&house, &secure(&server));
+}
+
+/// The original's script for the shell reads them too, and they need not export what they set.
+#[test]
+fn the_script_tells_the_shell_what_java_env_sets() {
+    let house = House::new();
+    let server = house.start("none");
+    let home = Home::new().expect("a home");
+    let options = format!("-Dzookeeper.client.secure=true -Dzookeeper.ssl.trustStore.location={}", house.trust());
+    fs::write(home.path().join("conf/java.env"), format!("CLIENT_JVMFLAGS=\"{options}\"\n")).expect("a file");
+    let ran = home.run("zkCli.sh", &["-server", &secure(&server), "ls", "/"]).expect("the script runs");
+    assert!(ran.code == 0 && ran.stdout.contains("zookeeper"), "{ran:?}");
 }
 
 /// 3.9.5, whose TLS and SASL are Java's.

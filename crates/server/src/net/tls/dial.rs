@@ -102,7 +102,8 @@ impl Dial {
             }
             false => {
                 let trust = Trust::of(entries, lists.is_some(), provider.signature_verification_algorithms);
-                let trust = Arc::new(trust.map_err(|problem| trust_fault(problem.to_string()))?);
+                let trust = trust.map_err(|problem| trust_fault(problem.to_string()))?;
+                let trust = Arc::new(trust.of_authorities_only());
                 Arc::new(Servers { trust, dialled: None })
             }
         };

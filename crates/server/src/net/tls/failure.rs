@@ -230,6 +230,12 @@ pub(crate) fn judged(reason: &CertificateError, prefix: &str) -> String {
             presented.join(", "),
             expected.to_str()
         ),
+        CertificateError::Other(other)
+            if matches!(other.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+        {
+            "it is that of an authority (CA:TRUE), which can't be that of one end of a connection; issue another one with it, and trust it"
+                .to_owned()
+        }
         other => printable(&format!("{other:?}")),
     }
 }
@@ -277,6 +283,12 @@ mod tests {
                 ["this server refused", "not valid before 3 days from now"],
             ),
             (refused(CertificateError::UnknownIssuer), ["no authority", "ssl.trustStore.location"]),
+            (
+                refused(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(
+                    webpki::Error::CaUsedAsEndEntity,
+                )))),
+                ["that of an authority", "issue another one"],
+            ),
             (refused(CertificateError::Revoked), ["this server refused", "revoked"]),
             (refused(CertificateError::UnknownRevocationStatus), ["no list", "ssl.crl.location"]),
             (

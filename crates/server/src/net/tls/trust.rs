@@ -68,6 +68,12 @@ impl Trust {
         Ok(Trust { certificates: entries.trusted, anchors, revoked, algorithms })
     }
 
+    /// Trusts authorities alone, and no certificate because it stands in the trust store.
+    pub fn of_authorities_only(mut self) -> Trust {
+        self.certificates.clear();
+        self
+    }
+
     /// The names of those who are trusted, which are told to clients so that they choose a certificate.
     fn subjects(&self) -> Vec<DistinguishedName> {
         self.anchors.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.subject)).collect()

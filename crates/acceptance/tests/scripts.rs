@@ -175,6 +175,18 @@ fn a_start_that_fails_says_so_and_leaves_the_first_server_its_pid_file() {
 }
 
 #[test]
+fn a_server_that_is_started_without_the_script_writes_its_log_beside_the_pid_file() {
+    let site = Site::new();
+    let config = site.home.path().join("conf/zoo.cfg");
+    let ran = Command::new(rookeeper_binary().expect("the program")).arg("start").arg(&config).output();
+    let ran = ran.expect("the program runs");
+    assert!(ran.status.success(), "{ran:?}");
+    let log = site.home.path().join("data/zookeeper_server.out");
+    let log = fs::read_to_string(log).expect("the log is there");
+    assert!(log.contains("serves clients on"), "{log}");
+}
+
+#[test]
 fn a_data_directory_is_prepared_as_by_the_original() {
     let site = Site::new();
     let recording = recorded("scripts/zkserver.txt").expect("the recording");

@@ -30,9 +30,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub struct Options {
     #[command(flatten)]
     which: Which,
-    /// Where the server's log goes
-    #[arg(long, value_name = "FILE", default_value = "/dev/null")]
-    output: PathBuf,
+    /// Where the server's log goes, instead of zookeeper_server.out beside the pid file
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Exit code 0: it runs; 1: it doesn't, or one did already.
@@ -59,21 +59,22 @@ fn start(options: &Options) -> Result<(), String> {
             ));
         }
     }
-    for path in [&pid_file, &options.output] {
+    let log = options.output.clone().unwrap_or_else(|| pid_file.with_file_name("zookeeper_server.out"));
+    for path in [&pid_file, &log] {
         let parent = replace::directory_of(path);
         std::fs::create_dir_all(parent)
             .map_err(|error| format!("FAILED TO START: can't create {}: {error}", parent.display()))?;
     }
     let failed = |error: io::Error| format!("FAILED TO START: {error}");
     let (socket, name) = notifications().map_err(failed)?;
-    let mut child = spawn(options, &name).map_err(failed)?;
+    let mut child = spawn(&options.which.config, &log, &name).map_err(failed)?;
     match wait(&mut child, &socket) {
         Waited::Ready => {}
         Waited::Alive => {
             print::complaint(&format_args!("it is not ready after {} s and goes on with its start", LIMIT.as_secs()))
         }
         Waited::Ended(why) => {
-            print::complaint(&format_args!("the server ended ({why}): see {}", options.output.display()));
+            print::complaint(&format_args!("the server ended ({why}): see {}", log.display()));
             return Err("FAILED TO START".to_owned());
         }
     }
@@ -94,12 +95,12 @@ fn notifications() -> io::Result<(UnixDatagram, String)> {
     Ok((socket, format!("@{name}")))
 }
 
-fn spawn(options: &Options, notify: &str) -> io::Result<Child> {
+fn spawn(config: &Path, log: &Path, notify: &str) -> io::Result<Child> {
     // What the last run said may be needed to see why there is another.
-    let output = File::options().append(true).create(true).open(&options.output)?;
+    let output = File::options().append(true).create(true).open(log)?;
     Command::new(std::env::current_exe()?)
         .arg("server")
-        .arg(&options.which.config)
+        .arg(config)
         .env(readiness::SOCKET, notify)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)

@@ -50,7 +50,7 @@ def raises(kind, call, *args, **kwargs):
         result = call(*args, **kwargs)
     except kind as error:
         return error
-    raise AssertionError('%s was not raised, but %r returned' % (kind.__name__, result))
+    raise AssertionError('%r was not raised, but %r returned' % (kind, result))
 
 
 def restart_server():

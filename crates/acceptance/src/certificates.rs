@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
+use tempfile::TempDir;
+
+use crate::server::Setup;
 
 /// What a certificate is for, and when.
 #[derive(Debug, Clone)]
@@ -175,4 +178,37 @@ fn run(command: &mut Command) -> Result<()> {
     let output = command.output()?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
+}
+
+/// An authority, and the certificates of a server and of a client.
+#[derive(Debug)]
+pub struct House {
+    pub folder: TempDir,
+    pub authority: Authority,
+    pub server: Issued,
+    pub client: Issued,
+}
+
+impl House {
+    pub fn new() -> Result<House> {
+        let folder = tempfile::tempdir()?;
+        let authority = Authority::new(folder.path(), "authority")?;
+        let server = authority.issue("server", &Wish::of("server-1"))?;
+        let client = authority.issue("client", &Wish::of("client"))?;
+        Ok(House { folder, authority, server, client })
+    }
+
+    /// A server with a port for TLS, and a plain one.
+    pub fn setup(&self) -> Setup {
+        Setup::new()
+            .config("4lw.commands.whitelist", "*")
+            .config("secureClientPort", "0")
+            .config("ssl.keyStore.location", &shown(&self.server.pem))
+            .config("ssl.trustStore.location", &shown(&self.authority.trust()))
+    }
+}
+
+/// A path as it stands in a configuration.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
 }

@@ -4,41 +4,32 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::process::Command;
 
-use rookeeper_acceptance::certificates::{Authority, Issued, Wish, java_store};
+use rookeeper_acceptance::certificates::{Authority, House, Wish, java_store, shown};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Output, output};
 use rookeeper_acceptance::script::Home;
 use rookeeper_acceptance::server::{Product, Server, Setup, rookeeper_binary};
-use tempfile::TempDir;
 
-/// An authority, certificates of a server and of a client, and a JAAS file for each.
-struct House {
-    folder: TempDir,
-    authority: Authority,
-    server: Issued,
-    client: Issued,
+/// A house of certificates, and files that are written beside them.
+struct Site {
+    house: House,
 }
 
-impl House {
-    fn new() -> House {
-        let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::new(folder.path(), "authority").expect("openssl works");
-        let server = authority.issue("server", &Wish::of("server-1")).expect("a certificate");
-        let client = authority.issue("client", &Wish::of("client")).expect("a certificate");
-        House { folder, authority, server, client }
+impl Site {
+    fn new() -> Site {
+        Site { house: House::new().expect("openssl works") }
     }
 
     fn write(&self, name: &str, text: &str) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.house.folder.path().join(name);
         fs::write(&path, text).expect("a file");
         shown(&path)
     }
 
     fn trust(&self) -> String {
-        shown(&self.authority.trust())
+        shown(&self.house.authority.trust())
     }
 
     fn server_jaas(&self) -> String {
@@ -48,11 +39,8 @@ impl House {
 
     /// With TLS, a plain port, and users of SASL.
     fn setup(&self, client_auth: &str) -> Setup {
-        Setup::new()
-            .config("4lw.commands.whitelist", "*")
-            .config("secureClientPort", "0")
-            .config("ssl.keyStore.location", &shown(&self.server.pem))
-            .config("ssl.trustStore.location", &self.trust())
+        self.house
+            .setup()
             .config("ssl.clientAuth", client_auth)
             .property(&format!("-Djava.security.auth.login.config={}", self.server_jaas()))
             .property("-Dzookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider")
@@ -61,10 +49,6 @@ impl House {
     fn start(&self, client_auth: &str) -> Server {
         self.setup(client_auth).start().expect("the server starts")
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }
 
 fn secure(server: &Server) -> String {
@@ -94,26 +78,26 @@ fn refused(output: &Output, parts: &[&str]) {
 
 #[test]
 fn flags_name_whom_to_trust_and_what_to_show() {
-    let house = House::new();
-    let server = house.start("need");
-    let (address, trust, key) = (secure(&server), house.trust(), shown(&house.client.pem));
+    let site = Site::new();
+    let server = site.start("need");
+    let (address, trust, key) = (secure(&server), site.trust(), shown(&site.house.client.pem));
     done(&cli(&address, "", &["--tls-ca", &trust, "--tls-cert", &key, "create", "/flags", "x"]), "");
     done(&cli(&address, "", &["--tls-ca", &trust, "--tls-cert", &key, "ls", "/"]), "flags");
     let who = cli(&address, "", &["--tls-ca", &trust, "--tls-cert", &key, "whoami"]);
     done(&who, "x509: CN=client,O=Example");
 
     // The key and the certificates in files of their own, whatever they are called.
-    let pem = fs::read_to_string(&house.client.pem).expect("a file");
+    let pem = fs::read_to_string(&site.house.client.pem).expect("a file");
     let (keys, certificates) = pem.split_at(pem.find("-----BEGIN CERTIFICATE").expect("a certificate"));
-    let (keys, certificates) = (house.write("me.key", keys), house.write("me.crt", certificates));
+    let (keys, certificates) = (site.write("me.key", keys), site.write("me.crt", certificates));
     done(
         &cli(&address, "", &["--tls-ca", &trust, "--tls-cert", &certificates, "--tls-key", &keys, "ls", "/"]),
         "flags",
     );
 
-    let word = house.write("word", "changeit\n");
+    let word = site.write("word", "changeit\n");
     for kind in ["pkcs12", "jks"] {
-        let store = shown(&java_store(&house.client.pem, kind, "changeit").expect("keytool works"));
+        let store = shown(&java_store(&site.house.client.pem, kind, "changeit").expect("keytool works"));
         let flags = ["--tls-ca", &trust, "--tls-cert", &store];
         done(&cli(&address, "", &[&flags[..], &["--tls-password-file", &word, "ls", "/"]].concat()), "flags");
         refused(&cli(&address, "", &[&flags[..], &["ls", "/"]].concat()), &[&store, "the password is wrong"]);
@@ -122,10 +106,10 @@ fn flags_name_whom_to_trust_and_what_to_show() {
 
 #[test]
 fn each_refusal_says_which_side_and_what_to_do() {
-    let house = House::new();
-    let server = house.start("need");
-    let (address, trust) = (secure(&server), house.trust());
-    let stranger = Authority::new(house.folder.path(), "stranger").expect("openssl works");
+    let site = Site::new();
+    let server = site.start("need");
+    let (address, trust) = (secure(&server), site.trust());
+    let stranger = Authority::new(site.house.folder.path(), "stranger").expect("openssl works");
     let other_trust = shown(&stranger.trust());
     refused(
         &cli(&address, "", &["--tls-ca", &other_trust, "ls", "/"]),
@@ -155,15 +139,14 @@ fn each_refusal_says_which_side_and_what_to_do() {
 
 #[test]
 fn the_host_of_the_certificate_counts_unless_any_will_do() {
-    let house = House::new();
+    let site = Site::new();
     let elsewhere =
-        house.authority.issue("elsewhere", &Wish::of("elsewhere").hosts("DNS:zoo9.example.com")).expect("issued");
-    let server =
-        house.setup("none").config("ssl.keyStore.location", &shown(&elsewhere.pem)).start().expect("it starts");
-    let (address, trust) = (secure(&server), house.trust());
+        site.house.authority.issue("elsewhere", &Wish::of("elsewhere").hosts("DNS:zoo9.example.com")).expect("issued");
+    let server = site.setup("none").config("ssl.keyStore.location", &shown(&elsewhere.pem)).start().expect("it starts");
+    let (address, trust) = (secure(&server), site.trust());
     refused(&cli(&address, "", &["--tls-ca", &trust, "ls", "/"]), &["zoo9.example.com", "--tls-any-host"]);
     done(&cli(&address, "", &["--tls-ca", &trust, "--tls-any-host", "ls", "/"]), "zookeeper");
-    let stranger = Authority::new(house.folder.path(), "stranger").expect("openssl works");
+    let stranger = Authority::new(site.house.folder.path(), "stranger").expect("openssl works");
     let other_trust = shown(&stranger.trust());
     let any_host = cli(&address, "", &["--tls-ca", &other_trust, "--tls-any-host", "ls", "/"]);
     refused(&any_host, &["this client refused the certificate of the server", "no authority"]);
@@ -171,16 +154,16 @@ fn the_host_of_the_certificate_counts_unless_any_will_do() {
 
 #[test]
 fn a_user_comes_in_with_the_right_password_only() {
-    let house = House::new();
-    let server = house.start("none");
+    let site = Site::new();
+    let server = site.start("none");
     let plain = server.address().to_string();
-    let (right, wrong) = (house.write("right", "bobsecret\n"), house.write("wrong", "bobsecre\n"));
+    let (right, wrong) = (site.write("right", "bobsecret\n"), site.write("wrong", "bobsecre\n"));
     done(
         &cli(&plain, "", &["--user", "bob", "--password-file", &right, "create", "/of-bob", "his", "sasl:bob:cdrwa"]),
         "",
     );
     refused(&cli(&plain, "", &["get", "/of-bob"]), &["Insufficient permission : /of-bob"]);
-    let over_tls = ["--tls-ca", &house.trust(), "--user", "bob", "--password-file", &right, "get", "/of-bob"];
+    let over_tls = ["--tls-ca", &site.trust(), "--user", "bob", "--password-file", &right, "get", "/of-bob"];
     done(&cli(&secure(&server), "", &over_tls), "his");
     for (user, file) in [("bob", &wrong), ("nobody", &right)] {
         let output = cli(&plain, "", &["--user", user, "--password-file", file, "get", "/of-bob"]);
@@ -193,30 +176,30 @@ fn a_user_comes_in_with_the_right_password_only() {
 
 #[test]
 fn a_server_that_asks_for_a_user_says_so() {
-    let house = House::new();
-    let server = house.setup("none").config("sessionRequireClientSASLAuth", "true").start().expect("the server starts");
+    let site = Site::new();
+    let server = site.setup("none").config("sessionRequireClientSASLAuth", "true").start().expect("the server starts");
     let plain = server.address().to_string();
     refused(&cli(&plain, "", &["ls", "/"]), &["lets in only those who authenticate", "--user NAME"]);
-    let right = house.write("right", "bobsecret\n");
+    let right = site.write("right", "bobsecret\n");
     done(&cli(&plain, "", &["--user", "bob", "--password-file", &right, "ls", "/"]), "zookeeper");
 }
 
 /// The properties, options and JAAS files that zkCli is told.
-fn as_zk_cli(house: &House, address: &str) {
-    let store = java_store(&house.client.pem, "jks", "changeit").expect("keytool works");
+fn as_zk_cli(site: &Site, address: &str) {
+    let store = java_store(&site.house.client.pem, "jks", "changeit").expect("keytool works");
     let jaas = |name: &str, password: &str| {
         let text = format!(
             "Client {{\n  org.apache.zookeeper.server.auth.DigestLoginModule required\n  username=\"bob\" password=\"{password}\";\n}};\n"
         );
-        format!("-Djava.security.auth.login.config={}", house.write(name, &text))
+        format!("-Djava.security.auth.login.config={}", site.write(name, &text))
     };
-    let properties = house.write(
+    let properties = site.write(
         "client.properties",
         &format!(
             "zookeeper.client.secure=true\nzookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty\n\
              zookeeper.ssl.keyStore.location={}\nzookeeper.ssl.keyStore.password=changeit\nzookeeper.ssl.trustStore.location={}\n",
             store.display(),
-            house.trust(),
+            site.trust(),
         ),
     );
     let right = jaas("right.jaas", "bobsecret");
@@ -229,13 +212,13 @@ fn as_zk_cli(house: &House, address: &str) {
     refused(&wrong, &["the server refused the user bob"]);
     let by_options = format!(
         "-Xmx256m -Dzookeeper.client.secure=true -Dzookeeper.ssl.keyStore.location={} -Dzookeeper.ssl.trustStore.location={} {right}",
-        house.client.pem.display(),
-        house.trust(),
+        site.house.client.pem.display(),
+        site.trust(),
     );
     done(&cli(address, &by_options, &["get", "/of-bob"]), "his");
     let without = cli(address, &format!("{by_options} -Dzookeeper.sasl.client=false"), &["get", "/of-bob"]);
     refused(&without, &["Insufficient permission : /of-bob"]);
-    let stranger = Authority::new(house.folder.path(), "stranger").expect("openssl works");
+    let stranger = Authority::new(site.house.folder.path(), "stranger").expect("openssl works");
     let other_trust = shown(&stranger.trust());
     let distrusting = cli(address, &by_options, &["--tls-ca", &other_trust, "get", "/of-bob"]);
     refused(&distrusting, &["this client refused the certificate of the server", "no authority"]);
@@ -243,18 +226,18 @@ fn as_zk_cli(house: &House, address: &str) {
 
 #[test]
 fn what_zk_cli_is_told_is_understood() {
-    let house = House::new();
-    let server = house.start("need");
-    as_zk_cli(&house, &secure(&server));
+    let site = Site::new();
+    let server = site.start("need");
+    as_zk_cli(&site, &secure(&server));
 }
 
 /// The original's script for the shell reads them too, and they need not export what they set.
 #[test]
 fn the_script_tells_the_shell_what_java_env_sets() {
-    let house = House::new();
-    let server = house.start("none");
+    let site = Site::new();
+    let server = site.start("none");
     let home = Home::new().expect("a home");
-    let options = format!("-Dzookeeper.client.secure=true -Dzookeeper.ssl.trustStore.location={}", house.trust());
+    let options = format!("-Dzookeeper.client.secure=true -Dzookeeper.ssl.trustStore.location={}", site.trust());
     fs::write(home.path().join("conf/java.env"), format!("CLIENT_JVMFLAGS=\"{options}\"\n")).expect("a file");
     let ran = home.run("zkCli.sh", &["-server", &secure(&server), "ls", "/"]).expect("the script runs");
     assert!(ran.code == 0 && ran.stdout.contains("zookeeper"), "{ran:?}");
@@ -263,14 +246,14 @@ fn the_script_tells_the_shell_what_java_env_sets() {
 /// 3.9.5, whose TLS and SASL are Java's.
 #[test]
 fn the_original_is_spoken_with() {
-    let house = House::new();
+    let site = Site::new();
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let mut apache = Plan::of(&[Product::Apache])
         .config("secureClientPort", &port.to_string())
         .config("serverCnxnFactory", "org.apache.zookeeper.server.NettyServerCnxnFactory")
-        .config("ssl.keyStore.location", &shown(&house.server.pem))
-        .config("ssl.trustStore.location", &house.trust())
-        .property(&format!("-Djava.security.auth.login.config={}", house.server_jaas()))
+        .config("ssl.keyStore.location", &shown(&site.house.server.pem))
+        .config("ssl.trustStore.location", &site.trust())
+        .property(&format!("-Djava.security.auth.login.config={}", site.server_jaas()))
         .property("-Dzookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider")
         .property("-Dzookeeper.fips-mode=false")
         .prepare()
@@ -278,7 +261,7 @@ fn the_original_is_spoken_with() {
     apache.start(1).expect("it starts");
     apache.wait_for("it serves", |apache| Ok(apache.mode(1).is_some())).expect("it serves");
     let address = SocketAddr::from(([127, 0, 0, 1], port)).to_string();
-    as_zk_cli(&house, &address);
-    let without = cli(&address, "", &["--tls-ca", &house.trust(), "ls", "/"]);
+    as_zk_cli(&site, &address);
+    let without = cli(&address, "", &["--tls-ca", &site.trust(), "ls", "/"]);
     refused(&without, &["this client shows no certificate", "--tls-cert FILE names it"]);
 }

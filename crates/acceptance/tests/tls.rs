@@ -2,47 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rookeeper_acceptance::certificates::{Authority, Issued, Wish, java_store, openssl_client};
+use rookeeper_acceptance::certificates::{Authority, House, Issued, Wish, java_store, openssl_client, shown};
 use rookeeper_acceptance::client::four_letter_word_within;
 use rookeeper_acceptance::foreign::{java_program_with_tls, python, run_at};
 use rookeeper_acceptance::server::{Server, Setup};
-use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// An authority, and the certificates of a server and of a client.
-struct House {
-    folder: TempDir,
-    authority: Authority,
-    server: Issued,
-    client: Issued,
-}
-
-impl House {
-    fn new() -> House {
-        let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::new(folder.path(), "authority").expect("openssl works");
-        let server = authority.issue("server", &Wish::of("server-1")).expect("a certificate");
-        let client = authority.issue("client", &Wish::of("client")).expect("a certificate");
-        House { folder, authority, server, client }
-    }
-
-    /// A server with a port for TLS, and a plain one.
-    fn setup(&self) -> Setup {
-        Setup::new()
-            .config("4lw.commands.whitelist", "*")
-            .config("secureClientPort", "0")
-            .config("ssl.keyStore.location", &shown(&self.server.pem))
-            .config("ssl.trustStore.location", &shown(&self.authority.trust()))
-    }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
 
 /// Where a server takes TLS, on all addresses; the certificates are for this one.
 fn secure_address(server: &Server) -> SocketAddr {
@@ -65,7 +32,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn kazoo_with_and_without_a_certificate() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     // With one certificate for all of them, what belongs to the creator belongs to all clients: that is another test.
     for (client_auth, has_key, script) in [("need", true, "recipes.py"), ("none", false, "operations.py")] {
         let mut server = house.setup().config("ssl.clientAuth", client_auth).start().expect("the server starts");
@@ -81,7 +48,7 @@ fn kazoo_with_and_without_a_certificate() {
 
 #[test]
 fn the_java_client_with_stores_of_java() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     // The program has the server restarted, so the port must be the same afterwards.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let mut server = house
@@ -106,7 +73,7 @@ fn the_java_client_with_stores_of_java() {
 
 #[test]
 fn a_certificate_is_an_identity() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let issue =
         |name: &str, subject: &str| house.authority.issue(name, &Wish::of(name).subject(subject)).expect("issued");
     let mine = issue("mine", "/C=XX/O=Example, Inc./CN=mine");
@@ -125,7 +92,7 @@ fn a_certificate_is_an_identity() {
 
 #[test]
 fn certificates_are_exchanged_while_clients_are_connected() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let issue = |name: &str| house.authority.issue(name, &Wish::of(name)).expect("issued").pem;
     let (next, third) = (issue("server-2"), issue("server-3"));
     let mut server = house.setup().start().expect("the server starts");
@@ -144,7 +111,7 @@ fn certificates_are_exchanged_while_clients_are_connected() {
 /// Both protocols, and each of the stores that keytool and openssl make.
 #[test]
 fn openssl_sees_a_server_with_each_kind_of_store() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let key = shown(&house.client.pem);
     let trust = shown(&house.authority.trust());
     for kind in ["pkcs12", "jks"] {
@@ -168,7 +135,7 @@ fn openssl_sees_a_server_with_each_kind_of_store() {
 
 #[test]
 fn certificates_that_must_be_refused_are_and_the_log_says_why() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let stranger = Authority::new(house.folder.path(), "stranger").expect("openssl works");
     let issue = |authority: &Authority, name: &str, wish: Wish| authority.issue(name, &wish).expect("issued");
     let revoked = issue(&house.authority, "revoked", Wish::of("revoked"));
@@ -217,7 +184,7 @@ fn certificates_that_must_be_refused_are_and_the_log_says_why() {
 
 #[test]
 fn one_port_takes_both_where_that_is_wanted() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let server = Setup::new()
         .config("client.portUnification", "true")
         .config("ssl.keyStore.location", &shown(&house.server.pem))
@@ -237,7 +204,7 @@ fn one_port_takes_both_where_that_is_wanted() {
 
 #[test]
 fn a_server_may_take_tls_alone() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let setup = house.setup().config("secureClientPort", &port.to_string()).config("ssl.clientAuth", "none");
     let mut server = setup.without_plain_port().start().expect("the server starts");
@@ -251,7 +218,7 @@ fn a_server_may_take_tls_alone() {
 
 #[test]
 fn a_server_that_would_let_in_any_certificate_is_refused() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let failure = house.setup().config("clientPort", "0").config("ssl.trustStore.location", "").start_and_fail();
     let failure = failure.expect("the server refuses");
     assert_eq!(failure.code, Some(2), "{}", failure.log);
@@ -260,7 +227,7 @@ fn a_server_that_would_let_in_any_certificate_is_refused() {
 
 #[test]
 fn strangers_at_the_port_hurt_nobody() {
-    let house = House::new();
+    let house = House::new().expect("openssl works");
     let server = house
         .setup()
         .config("ssl.clientAuth", "none")

@@ -243,6 +243,77 @@ fn the_script_tells_the_shell_what_java_env_sets() {
     assert!(ran.code == 0 && ran.stdout.contains("zookeeper"), "{ran:?}");
 }
 
+/// `rookeeper bench`, which has the same flags.
+#[test]
+fn a_load_is_put_on_over_tls() {
+    let site = Site::new();
+    let server = site.start("need");
+    let (address, trust, key) = (secure(&server), site.trust(), shown(&site.house.client.pem));
+    let bench = |flags: &[&str]| {
+        let mut command = Command::new(rookeeper_binary().expect("a binary"));
+        command.args(["bench", "--server", &address, "--connections", "3", "--pipeline", "5", "--keys", "100"]);
+        command.args(["--warmup", "0", "--seconds", "0.2"]).args(flags).env_remove("JVMFLAGS");
+        output(command, "").expect("it ends")
+    };
+    let measured = bench(&["--tls-ca", &trust, "--tls-cert", &key]);
+    done(&measured, "over TLS");
+    assert!(measured.stdout.contains("errors: none"), "{measured:?}");
+    let stranger = Authority::new(site.house.folder.path(), "stranger").expect("openssl works");
+    let other_trust = shown(&stranger.trust());
+    refused(&bench(&["--tls-ca", &other_trust, "--tls-cert", &key]), &["cannot connect to", "no authority"]);
+    refused(&bench(&["--tls"]), &["trustStore.location"]);
+    refused(&bench(&[]), &["cannot connect to", "closed the connection"]);
+}
+
+/// A terminal, made by Python, at which somebody types.
+const TYPIST: &str = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+said = b""
+typed = False
+while True:
+    try:
+        bytes = os.read(terminal, 4096)
+    except OSError:  # the other end is closed
+        break
+    if not bytes:
+        break
+    said += bytes
+    if not typed and b"Password of bob: " in said:
+        typed = True
+        os.write(terminal, sys.argv[1].encode() + b"\n")
+sys.stdout.write(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn a_password_is_asked_for_on_the_terminal_and_never_shown() {
+    let site = Site::new();
+    let server = site.start("none");
+    let address = server.address().to_string();
+    let binary = shown(&rookeeper_binary().expect("a binary"));
+    let typed = |password: &str| {
+        let mut command = Command::new("python3");
+        command.args(["-c", TYPIST, password, &binary, "cli", "-server", &address, "--user", "bob", "whoami"]);
+        command.env_remove("JVMFLAGS").env_remove("CLIENT_JVMFLAGS");
+        let output = output(command, "").expect("python3 runs");
+        assert!(output.stdout.contains("Password of bob: "), "{output:?}");
+        output
+    };
+    let welcome = typed("bobsecret");
+    done(&welcome, "sasl: bob");
+    assert!(!welcome.stdout.contains("bobsecret"), "{welcome:?}");
+    let stranger = typed("a guess");
+    assert_eq!(stranger.code, Some(1), "{stranger:?}");
+    assert!(stranger.stdout.contains("the server refused the user bob"), "{stranger:?}");
+    // An interruption, as a terminal sends it.
+    let interrupted = typed("\u{3}");
+    assert_eq!(interrupted.code, Some(1), "{interrupted:?}");
+    assert!(interrupted.stdout.contains("Interrupted"), "{interrupted:?}");
+}
+
 /// 3.9.5, whose TLS and SASL are Java's.
 #[test]
 fn the_original_is_spoken_with() {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rookeeper_cli::bench::{self, Operation, Options};
+use rookeeper_cli::bench::{self, Operation, Options, TlsFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -177,6 +177,7 @@ fn options(server: &str, operation: Operation) -> Options {
         threads: Some(1),
         json: false,
         seed: 1,
+        tls: TlsFlags::default(),
     }
 }
 

@@ -11,15 +11,14 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep_until, timeout};
+use tokio::io::ReadBuf;
+use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep_until};
 
+use super::socket::{Dialler, Socket};
 use super::wire::{self, Malformed, Reply};
 
 /// A server that answers nothing for so long is given up.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const SESSION_TIMEOUT_MS: i32 = 30_000;
 /// How often a session that waits for others says that it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +29,8 @@ const INPUT_BYTES: usize = 64 * 1024;
 pub enum Lost {
     #[error("{0}")]
     Socket(#[from] io::Error),
+    #[error("{0}")]
+    Unwelcome(String),
     #[error("the server closed the connection")]
     Closed,
     #[error("the server did not answer for {} s", STALL_TIMEOUT.as_secs())]
@@ -59,7 +60,7 @@ struct Sent<T> {
 /// A session that is ready for requests.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     /// Bytes read and not yet understood lie in `unread`.
     input: Vec<u8>,
     unread: std::ops::Range<usize>,
@@ -71,14 +72,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(server: &str) -> Result<Connection, Lost> {
-        let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await {
-            Ok(stream) => stream?,
-            Err(_) => return Err(Lost::Stalled),
-        };
-        stream.set_nodelay(true)?;
+    pub(super) async fn open(dialler: &Dialler, server: &str) -> Result<Connection, Lost> {
         let mut connection = Connection {
-            stream,
+            socket: dialler.dial(server).await?,
             input: vec![0; INPUT_BYTES],
             unread: 0..0,
             output: Vec::new(),
@@ -169,11 +165,10 @@ impl Connection {
     /// Writes what can be written and returns as soon as something was read.
     async fn exchange(&mut self, mut stall: Pin<&mut Sleep>) -> Result<(), Lost> {
         self.make_room();
-        let Connection { stream, input, unread, output, written, .. } = self;
-        let mut stream = Pin::new(stream);
+        let Connection { socket, input, unread, output, written, .. } = self;
         poll_fn(|context| {
             while *written < output.len() {
-                match stream.as_mut().poll_write(context, &output[*written..]) {
+                match socket.poll_write(context, &output[*written..]) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Lost::Closed)),
                     Poll::Ready(Ok(count)) => *written += count,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::Socket(error))),
@@ -183,9 +178,12 @@ impl Connection {
             if *written == output.len() {
                 output.clear();
                 *written = 0;
+                if let Poll::Ready(Err(error)) = socket.poll_flush(context) {
+                    return Poll::Ready(Err(Lost::Socket(error)));
+                }
             }
             let mut free = ReadBuf::new(&mut input[unread.end..]);
-            match stream.as_mut().poll_read(context, &mut free) {
+            match socket.poll_read(context, &mut free) {
                 Poll::Ready(Ok(())) if free.filled().is_empty() => Poll::Ready(Err(Lost::Closed)),
                 Poll::Ready(Ok(())) => {
                     unread.end += free.filled().len();

@@ -20,6 +20,7 @@ use super::connection::{Connection, Lost};
 use super::limit::LimitServer;
 use super::options::{Operation, Options};
 use super::report::Report;
+use super::socket::Dialler;
 use super::wire::{self, Mode};
 
 const ROOT_PREFIX: &str = "/rookeeper-bench-";
@@ -100,29 +101,31 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
 }
 
 async fn run_against(options: &Options) -> anyhow::Result<Report> {
-    let mut workers = connect(options).await?;
+    let dialler = Dialler::open(&options.tls)?;
+    let mut workers = connect(options, &dialler).await?;
     let root = make_root(&mut workers[0].connection).await?;
-    let outcome = measure(options, workers, &root).await;
+    let outcome = measure(options, &dialler, workers, &root).await;
     if outcome.is_err() {
         crate::print::complaint(&format_args!("nodes may be left under {root}"));
     }
     outcome
 }
 
-async fn measure(options: &Options, workers: Vec<Worker>, root: &str) -> anyhow::Result<Report> {
+async fn measure(options: &Options, dialler: &Dialler, workers: Vec<Worker>, root: &str) -> anyhow::Result<Report> {
     let workers = prepare(options, workers, root).await?;
     let (workers, shares, tally, measured) = load(options, workers, root).await;
-    let mut report = Report::new(options, &tally, measured);
-    report.cleanup_error = clean_up(options, workers, shares, root).await.err().map(|error| format!("{error:#}"));
+    let mut report = Report::new(options, dialler.speaks_tls(), &tally, measured);
+    report.cleanup_error =
+        clean_up(options, dialler, workers, shares, root).await.err().map(|error| format!("{error:#}"));
     Ok(report)
 }
 
-async fn connect(options: &Options) -> anyhow::Result<Vec<Worker>> {
+async fn connect(options: &Options, dialler: &Dialler) -> anyhow::Result<Vec<Worker>> {
     let mut tasks = JoinSet::new();
     for (index, server) in (0..options.connections).zip(options.server.iter().cycle()) {
-        let server = server.clone();
+        let (server, dialler) = (server.clone(), dialler.clone());
         tasks.spawn(async move {
-            match Connection::open(&server).await {
+            match Connection::open(&dialler, &server).await {
                 Ok(connection) => Ok(Worker { index, connection, created: 0 }),
                 Err(lost) => Err((server, lost)),
             }
@@ -377,10 +380,16 @@ async fn stop_on_interrupt(stop: Arc<Stop>) {
 }
 
 /// Deletes everything the run made. A node that is not there is no fault: its create was refused or its answer lost.
-async fn clean_up(options: &Options, mut workers: Vec<Worker>, shares: Vec<Share>, root: &str) -> anyhow::Result<()> {
+async fn clean_up(
+    options: &Options,
+    dialler: &Dialler,
+    mut workers: Vec<Worker>,
+    shares: Vec<Share>,
+    root: &str,
+) -> anyhow::Result<()> {
     if workers.is_empty() {
         let left = || format!("no connection is left, and the nodes under {root} remain");
-        let connection = Connection::open(&options.server[0]).await.with_context(left)?;
+        let connection = Connection::open(dialler, &options.server[0]).await.with_context(left)?;
         workers.push(Worker { index: 0, connection, created: 0 });
     }
     let parents: Vec<String> = match options.operation.needs_keys() {

@@ -2,7 +2,8 @@
 //!
 //! Reading order:
 //! - [`options`]: what can be asked for, and the limits of it
-//! - [`load`]: the phases of a run; [`connection`]: one session with its pipeline; [`wire`]: its requests as bytes
+//! - [`load`]: the phases of a run; [`connection`]: one session with its pipeline; [`socket`]: what
+//!   it stands on, with TLS or without; [`wire`]: its requests as bytes
 //! - [`limit`]: what the machine allows, measured the same way
 //! - [`report`]: what came out
 //!
@@ -14,13 +15,14 @@ mod limit;
 mod load;
 mod options;
 mod report;
+mod socket;
 mod wire;
 
 use anyhow::Context as _;
 
 use crate::print;
 pub use load::run;
-pub use options::{Operation, Options};
+pub use options::{Operation, Options, TlsFlags};
 pub use report::{Latency, Report};
 
 /// Runs the benchmark, prints the report and returns the exit code: 0 only when everything was answered without error.

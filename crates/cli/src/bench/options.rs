@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use rookeeper_server::config::ClientFlags;
 use serde::Serialize;
 
 /// What is asked of the server.
@@ -40,6 +41,42 @@ How it measures:
 
 Exit code: 0 when everything was answered without error, 1 otherwise.";
 
+/// TLS with the servers, in the flags that `rookeeper cli` has for it. Each of them turns it on.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "TLS (any of these turns it on)")]
+pub struct TlsFlags {
+    /// Speak TLS, with what CLIENT_JVMFLAGS says
+    #[arg(long)]
+    tls: bool,
+
+    /// Trust the certificates in FILE: PEM, PKCS#12 or JKS
+    #[arg(long = "tls-ca", value_name = "FILE")]
+    authorities: Option<PathBuf>,
+
+    /// Show the certificate in FILE, which has its key too
+    #[arg(long = "tls-cert", value_name = "FILE")]
+    certificate: Option<PathBuf>,
+
+    /// The key of --tls-cert, where it has a file of its own (PEM)
+    #[arg(long = "tls-key", value_name = "FILE")]
+    key: Option<PathBuf>,
+
+    /// The password of these files stands in FILE
+    #[arg(long = "tls-password-file", value_name = "FILE")]
+    store_password: Option<PathBuf>,
+
+    /// Take a server's certificate for another host
+    #[arg(long = "tls-any-host")]
+    any_host: bool,
+}
+
+impl From<&TlsFlags> for ClientFlags {
+    fn from(flags: &TlsFlags) -> ClientFlags {
+        let TlsFlags { tls, authorities, certificate, key, store_password, any_host } = flags.clone();
+        ClientFlags { properties: None, tls, authorities, certificate, key, store_password, any_host }
+    }
+}
+
 /// What to measure, and how hard to press.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HOW_IT_MEASURES)]
@@ -50,7 +87,7 @@ pub struct Options {
 
     /// In place of a server, measure what this machine allows: a bare echo for reads; for writes one write and one sync of all that has
     /// arrived, in a file in this directory
-    #[arg(long, value_name = "DIRECTORY", conflicts_with = "server")]
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["server", "TlsFlags"])]
     pub limit: Option<PathBuf>,
 
     /// Connections, each with its own session [1 to 10000]
@@ -96,6 +133,10 @@ pub struct Options {
     /// Seed of the choice of keys, operations and values
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+
+    /// How the connections are encrypted
+    #[command(flatten)]
+    pub tls: TlsFlags,
 }
 
 impl Options {
@@ -147,6 +188,22 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_tls_are_those_of_the_shell() {
+        let line = "--tls --tls-ca a --tls-cert b --tls-key d --tls-password-file e --tls-any-host";
+        let expected = ClientFlags {
+            properties: None,
+            tls: true,
+            authorities: Some("a".into()),
+            certificate: Some("b".into()),
+            key: Some("d".into()),
+            store_password: Some("e".into()),
+            any_host: true,
+        };
+        assert_eq!(ClientFlags::from(&parse(line).unwrap().tls), expected);
+        assert_eq!(ClientFlags::from(&parse("").unwrap().tls), ClientFlags::default());
+    }
+
+    #[test]
     fn limits_hold() {
         for line in [
             "--connections 0",
@@ -160,6 +217,7 @@ mod tests {
             "--threads 0",
             "--operation list",
             "--limit . --server a:1",
+            "--limit . --tls-ca f",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -17,6 +17,8 @@ pub struct Report {
     pub load: &'static str,
     /// Empty where the limit of the machine was measured.
     pub server: Vec<String>,
+    /// Whether the connections spoke TLS.
+    pub tls: bool,
     /// Where the file of the limit was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_directory: Option<PathBuf>,
@@ -83,13 +85,14 @@ fn round(value: f64, steps: f64) -> f64 {
 }
 
 impl Report {
-    pub(super) fn new(options: &Options, tally: &Tally, measured: Duration) -> Report {
+    pub(super) fn new(options: &Options, tls: bool, tally: &Tally, measured: Duration) -> Report {
         let mut all = tally.reads.clone();
         all.add(&tally.writes).expect("a histogram that resizes takes every value");
         let mixed = options.operation == Operation::Mixed;
         Report {
             load: "closed loop",
             server: if options.limit.is_some() { Vec::new() } else { options.server.clone() },
+            tls,
             limit_directory: options.limit.clone(),
             operation: options.operation,
             connections: options.connections,
@@ -126,6 +129,7 @@ impl fmt::Display for Report {
         let mix = self.read_ratio.map(|ratio| format!(" (reads {:.0} %)", ratio * 100.0)).unwrap_or_default();
         let target = match &self.limit_directory {
             Some(directory) => format!("the limit of this machine (file in {})", directory.display()),
+            None if self.tls => format!("{} over TLS", self.server.join(",")),
             None => self.server.join(","),
         };
         let keys = self.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
@@ -190,6 +194,7 @@ mod tests {
         Report {
             load: "closed loop",
             server: vec!["h:2181".to_owned()],
+            tls: false,
             limit_directory: None,
             operation: Operation::Get,
             connections: 10,
@@ -243,6 +248,9 @@ mod tests {
                        p99.9 us     max us\nall             1000         500      500.5      500.0      990.2      \
                        999.4     1000.4\n\nerrors: ";
         assert_eq!(report.to_string(), format!("{heading}none"));
+        report.tls = true;
+        assert!(report.to_string().starts_with("get on h:2181 over TLS: closed loop"), "{report}");
+        report.tls = false;
         report.errors.insert("NoNode(-101)".to_owned(), 3);
         report.connections_lost.push("the server closed the connection".to_owned());
         report.unanswered = 20;

@@ -152,8 +152,3 @@ fn ask_for_password(user: &str) -> Result<String, Failure> {
     }
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
-
-/// The host of `host:port`, an address of IPv6 without its brackets.
-pub(crate) fn host_of(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
-}

@@ -7,12 +7,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rookeeper_server::dial::host_of;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Error, SessionState};
 
-use super::entry::{self, Entry};
+use super::entry::Entry;
 use super::failure::Failure;
 use super::format;
 use super::output::Output;
@@ -37,7 +38,7 @@ impl Session {
         entry: &Entry,
         output: &Arc<Output>,
     ) -> Result<Session, Failure> {
-        if let Some(address) = addresses(server).iter().find(|address| entry.refuses_host(entry::host_of(address))) {
+        if let Some(address) = addresses(server).iter().find(|address| entry.refuses_host(host_of(address))) {
             return Err(Failure::Refused(format!(
                 "-server {address}: no certificate can be for this host; TLS needs the name of a host, or an address"
             )));
@@ -111,7 +112,7 @@ fn addresses(server: &str) -> Vec<String> {
 }
 
 async fn probe(address: &str, entry: &Entry) -> String {
-    let host = entry::host_of(address);
+    let host = host_of(address);
     let addresses = match lookup_host(address).await {
         Ok(addresses) => addresses,
         Err(error) => return format!("the name does not resolve ({error})"),

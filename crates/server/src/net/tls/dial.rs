@@ -4,9 +4,9 @@
 //! become PEM here, and a handshake that failed is made once more, by the rules of that library, to hear why.
 //! What always holds here: a key stands in no message.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +18,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::certificate::Facts;
 pub use super::context::LoadError;
@@ -31,6 +32,9 @@ use crate::config::DialTls;
 const PREFIX: &str = DialTls::PREFIX;
 
 const WORDING: Wording = Wording { prefix: PREFIX, own: "this client", peer: "server", demand: None };
+
+/// A connection to a server, after its handshake.
+pub type Encrypted = TlsStream<TcpStream>;
 
 /// Whom a client trusts and what it shows, as the files say.
 pub struct Dial {
@@ -62,6 +66,11 @@ pub struct Unwelcome {
     pub may_lack_certificate: bool,
     /// Whether the port may take connections without TLS only.
     pub may_be_plain: bool,
+}
+
+/// The host of `host:port`, an address of IPv6 without its brackets.
+pub fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
 }
 
 /// Whether a server can be dialled by this name with TLS, which has no name of other characters than those of hosts.
@@ -142,16 +151,17 @@ impl Dial {
         self.verifies_host
     }
 
+    /// Encrypts a connection to the server that was dialled as `host`. A handshake that takes longer than the limit is given up.
+    pub async fn secure(&self, stream: TcpStream, host: &str, limit: Duration) -> Result<Encrypted, Unwelcome> {
+        self.handshake(stream, host, limit).await.map_err(|failure| self.unwelcome(failure))
+    }
+
     /// Makes a handshake with the server that was dialled as `host`, to hear why it fails. One that does not is given up after it.
     pub async fn probe(&self, stream: TcpStream, host: &str, limit: Duration) -> Result<(), Unwelcome> {
-        let Ok(name) = ServerName::try_from(host.to_owned()) else { return Ok(()) };
-        let connector = TlsConnector::from(self.config.clone());
-        let handshake = failure::remembering(connector.connect(name, stream));
-        let connected = match timeout(limit, handshake).await {
-            Ok(connected) => connected.map_err(|(error, shown)| Failure::of(error, shown, WORDING)),
-            Err(_) => Err(Failure::TooSlow(limit)),
-        };
-        let failure = match connected {
+        if !is_host(host) {
+            return Ok(());
+        }
+        let failure = match self.handshake(stream, host, limit).await {
             Err(failure) => failure,
             // With TLS 1.3 a server looks at the certificate of a client when the client has finished its handshake.
             Ok(mut stream) => match timeout(limit, stream.read(&mut [0])).await {
@@ -159,6 +169,21 @@ impl Dial {
                 Ok(Ok(_)) | Err(_) => return Ok(()),
             },
         };
+        Err(self.unwelcome(failure))
+    }
+
+    async fn handshake(&self, stream: TcpStream, host: &str, limit: Duration) -> Result<Encrypted, Failure> {
+        let name = ServerName::try_from(host.to_owned());
+        let name =
+            name.map_err(|error| Failure::of(io::Error::new(io::ErrorKind::InvalidInput, error), None, WORDING))?;
+        let connector = TlsConnector::from(self.config.clone());
+        match timeout(limit, failure::remembering(connector.connect(name, stream))).await {
+            Ok(connected) => connected.map_err(|(error, shown)| Failure::of(error, shown, WORDING)),
+            Err(_) => Err(Failure::TooSlow(limit)),
+        }
+    }
+
+    fn unwelcome(&self, failure: Failure) -> Unwelcome {
         let kind = failure.kind();
         let why = match failure {
             Failure::Gone => "the server ended the connection during the handshake; its log may say why".to_owned(),
@@ -166,7 +191,7 @@ impl Dial {
         };
         let may_lack_certificate = self.identity.is_none() && matches!(kind, Kind::Alert | Kind::BrokenOff);
         let may_be_plain = matches!(kind, Kind::BrokenOff | Kind::NoTls | Kind::TooSlow);
-        Err(Unwelcome { why, may_lack_certificate, may_be_plain })
+        Unwelcome { why, may_lack_certificate, may_be_plain }
     }
 }
 
@@ -289,6 +314,11 @@ mod tests {
         assert!(here.chain == there.chain && here.key.secret_der() == there.key.secret_der());
         assert_eq!(store::count(dial.trusted().as_bytes(), StoreType::Pem, "").unwrap(), (0, 1));
         assert!(!format!("{dial:?}").contains("BEGIN"));
+    }
+
+    #[test]
+    fn the_host_of_an_address() {
+        assert_eq!(["a.example:1", "[::1]:2281", "a"].map(host_of), ["a.example", "::1", "a"]);
     }
 
     #[test]

@@ -262,7 +262,7 @@ fn a_load_is_put_on_over_tls() {
     let other_trust = shown(&stranger.trust());
     refused(&bench(&["--tls-ca", &other_trust, "--tls-cert", &key]), &["cannot connect to", "no authority"]);
     refused(&bench(&["--tls"]), &["trustStore.location"]);
-    refused(&bench(&[]), &["cannot connect to", "closed the connection"]);
+    refused(&bench(&[]), &["cannot connect to", "a port for TLS"]);
 }
 
 /// A terminal, made by Python, at which somebody types.

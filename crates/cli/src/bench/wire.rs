@@ -38,7 +38,7 @@ pub(super) enum Mode {
 /// What a server sent that is no answer to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    #[error("a frame of {0} bytes: not a ZooKeeper server?")]
+    #[error("a frame of {0} bytes: not a ZooKeeper server, or a port for TLS, which --tls-ca FILE speaks")]
     Length(i32),
     #[error("an answer that ends too early")]
     Short,

@@ -116,6 +116,23 @@ fn a_principal_is_a_user() {
     );
 }
 
+/// Its tickets come from Kerberos' own library.
+#[test]
+fn kazoo() {
+    let kdc = Kdc::start().expect("a Kerberos server");
+    let mut server = setup(&kdc).start().expect("the server starts");
+    let mut command = foreign::python("kerberos_tickets.py").expect("kazoo is installed");
+    for (variable, principal) in [("BOB", "bob@EXAMPLE.COM"), ("ANN", "ann@EXAMPLE.COM")] {
+        let keytab = kdc.keytab(&[principal]).expect("a keytab");
+        let tickets = kdc.tickets(principal, &keytab, 3600, None).expect("tickets");
+        let own = kdc.path(variable);
+        fs::rename(tickets, &own).expect("a file");
+        command.env(variable, own);
+    }
+    command.env("KRB5_CONFIG", kdc.conf());
+    foreign::run(command, &mut server).unwrap_or_else(|error| panic!("{error:#}"));
+}
+
 #[test]
 fn users_are_named_by_rules() {
     let kdc = Kdc::start().expect("a Kerberos server");

@@ -19,7 +19,7 @@ use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, PING_XID, ReplyHead
 use rookeeper_proto::jute::Buffer;
 use rookeeper_proto::request::{AuthRequest, WriteRequest};
 use rookeeper_proto::{ErrorCode, Id, MonotonicMs, OpCode, SessionId, TxnRecord, WallMs, Zxid, jute};
-use rookeeper_replica::{Connection, Drained, Input, Output, ReadFrame, Replica, Settings, Shared, Time, read};
+use rookeeper_replica::{Connection, Drained, Input, Output, ReadFrame, Replica, Settings, Shared, Stamp, Time, read};
 use rookeeper_tree::{DigestAlgorithm, Tree, WatcherId, access};
 
 use crate::replay;
@@ -161,7 +161,7 @@ impl Script {
         };
         let (before, last_logged) = (replay::through_snapshot(&tree), tree.last_zxid());
         let shared = Arc::new(Shared::new(settings, tree, WallMs(WALL_MS)));
-        let replica = Replica::new(shared.clone(), Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(WALL_MS) });
+        let replica = Replica::new(shared.clone(), Time::of_ms(MonotonicMs(0), WallMs(WALL_MS)));
         Script {
             now_ms: MonotonicMs(0),
             replica,
@@ -204,7 +204,7 @@ impl Script {
     }
 
     fn now(&self) -> Time {
-        Time { monotonic_ms: self.now_ms, wall_ms: WallMs(WALL_MS + self.now_ms.0) }
+        Time::of_ms(self.now_ms, WallMs(WALL_MS + self.now_ms.0))
     }
 
     fn handle(&mut self, input: Input) {
@@ -349,7 +349,15 @@ impl Script {
                 let identities = connection.identities();
                 self.expect(client, xid);
                 self.shared.submit(&connection);
-                self.handle(Input::Write { connection, xid, op, request, body: Vec::new(), identities });
+                self.handle(Input::Write {
+                    connection,
+                    xid,
+                    op,
+                    request,
+                    body: Vec::new(),
+                    identities,
+                    arrived: Stamp::default(),
+                });
             }
             op => {
                 self.expect(client, if op == OpCode::Ping { PING_XID } else { xid });
@@ -363,8 +371,15 @@ impl Script {
                     connection.outbox.append_frames(frames, |output| output.append(&mut answer));
                 } else {
                     self.shared.submit(&connection);
-                    let read =
-                        ReadFrame { xid, op, body: body.to_vec(), identities, received_ms: self.now_ms, audited: None };
+                    let read = ReadFrame {
+                        xid,
+                        op,
+                        body: body.to_vec(),
+                        identities,
+                        received_ms: self.now_ms,
+                        arrived: Stamp::default(),
+                        audited: None,
+                    };
                     self.handle(Input::Read { connection, read });
                 }
                 self.receive(client);

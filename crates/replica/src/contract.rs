@@ -16,6 +16,7 @@ use crate::audit::{Audited, Fate};
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
 use crate::reasons::Event;
+use crate::time::Stamp;
 
 /// What happened.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub enum Input {
         request: Option<WriteRequest>,
         body: Vec<u8>,
         identities: Identities,
+        /// When it arrived from the client. Only measured.
+        arrived: Stamp,
     },
     /// A read that stands behind a write of its connection.
     Read {

@@ -27,7 +27,7 @@ use crate::contract::Output;
 use crate::reasons::Event;
 use crate::statistics::Summary;
 use crate::status::Serving;
-use crate::time::Time;
+use crate::time::{Stamp, Time};
 use crate::write::pending::Touched;
 
 /// A prepared transaction on its way to being committed.
@@ -36,6 +36,8 @@ pub(crate) struct InFlight {
     pub header: TxnHeader,
     pub txn: Txn,
     pub digest: Option<i64>,
+    /// When it was handed to the log and to other servers; none before.
+    pub handed_over: Option<Stamp>,
     /// The paths that the leader noted as about to change; empty at a learner.
     pub touched: Touched,
     /// What a reconfiguration makes of the members; none in everything else, and in a standalone server.
@@ -52,6 +54,9 @@ pub(crate) struct Reply {
     pub xid: i32,
     pub op: OpCode,
     pub received_ms: MonotonicMs,
+    /// When the request arrived at this server, and at the replica.
+    pub arrived: Stamp,
+    pub taken: Stamp,
     /// The answer to a handshake is a record of its own.
     pub handshake: Option<Handshake>,
     /// For the audit log, where there is one.
@@ -96,6 +101,17 @@ pub(crate) struct Core {
     pub tree_is_exact: bool,
     /// A digest differed, and has not been equal since.
     pub digest_differs: bool,
+    /// Not yet told to whoever measures.
+    pub done: Done,
+}
+
+/// What a replica has done, for whoever measures how long that took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Done {
+    /// Transactions that it made.
+    pub prepared: u64,
+    /// Writes of own clients that were answered with their transaction.
+    pub answered: u64,
 }
 
 /// Deferred events delivered per call, so that no call takes long.
@@ -114,6 +130,7 @@ impl Core {
             rules,
             tree_is_exact,
             digest_differs: false,
+            done: Done::default(),
         }
     }
 
@@ -170,6 +187,13 @@ impl Core {
         assert!(self.in_flight.back().is_none_or(|last| last.header.zxid < zxid), "{zxid} follows what is on its way");
         self.put(Output::Append(record));
         self.in_flight.push_back(next);
+    }
+
+    /// The log and the other servers have everything that is on its way.
+    pub fn note_handed_over(&mut self, stamp: Stamp) {
+        for next in self.in_flight.iter_mut().rev().take_while(|next| next.handed_over.is_none()) {
+            next.handed_over = Some(stamp);
+        }
     }
 
     /// A tree from elsewhere, which ends at the end of what is on disk.
@@ -276,6 +300,7 @@ impl Core {
         connection.outbox.append_frames(frames, |output| output.append(&mut answer));
         let latency_ms = (now.monotonic_ms - read.received_ms).max(0);
         shared.statistics.read_latency_ms.record(latency_ms as u64);
+        shared.statistics.stages.read_queue.record(read.arrived, now.stamp);
         self.note_answer(now, connection, (read.op, read.xid), tree.last_zxid(), latency_ms);
     }
 

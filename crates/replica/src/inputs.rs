@@ -58,9 +58,18 @@ pub(crate) enum LeaderInput {
 pub(crate) fn sort(core: &Core, input: Input) -> Sorted {
     match input {
         Input::Connect { connection, request } => Sorted::Connect(connection, request),
-        Input::Write { connection, xid, op, request, body, identities } => {
+        Input::Write { connection, xid, op, request, body, identities, arrived } => {
             let audited = core.audited(&connection, &identities, op, request.as_ref());
-            Sorted::Client(ClientInput::Write(Write { connection, xid, op, request, body, identities, audited }))
+            Sorted::Client(ClientInput::Write(Write {
+                connection,
+                xid,
+                op,
+                request,
+                body,
+                identities,
+                arrived,
+                audited,
+            }))
         }
         Input::Read { connection, read } => Sorted::Client(ClientInput::Read { connection, read }),
         Input::Disconnected { connection } => Sorted::Client(ClientInput::Disconnected { connection }),

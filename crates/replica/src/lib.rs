@@ -29,7 +29,7 @@
 //!   [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share; [`conversation`], [`budget`], `relief.rs`:
 //!   when a client is read, heard and cut, and what clients together make a server hold
 //! - [`audit`]: what an audit log is told of requests
-//! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`time`], [`pulse`], [`digest_log`]
+//! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`stages`], [`time`], [`pulse`], [`digest_log`]
 
 pub mod audit;
 pub mod contract;
@@ -40,6 +40,7 @@ pub mod pulse;
 pub mod reasons;
 pub mod replica;
 pub mod settings;
+pub mod stages;
 pub mod statistics;
 pub mod status;
 pub mod time;
@@ -62,6 +63,7 @@ pub use clients::relief::Relief;
 pub use connection::{Connection, Identities};
 pub use contract::{Epochs, Input, Output, Store, Stored};
 pub use conversation::{Conversation, Cut, Limits, Next};
+pub use core::Done;
 pub use digest_log::DigestLog;
 pub use found_membership::FoundMembership;
 pub use long_read::LongRead;
@@ -72,6 +74,7 @@ pub use reasons::{Event, Level, RoleEnd};
 pub use replica::Replica;
 pub use settings::{EnsembleSettings, Reaping, Settings};
 pub use shared::Shared;
+pub use stages::{Counts, Histogram, Stages};
 pub use statistics::{MemberStatistics, PerNamespace, Sizes, Statistics, Summary};
 pub use status::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
-pub use time::{Deadline, Time};
+pub use time::{Deadline, Stamp, Time};

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::check::Broken;
 use crate::clients::shared::Shared;
 use crate::contract::{Epochs, Input, Output};
-use crate::core::{ClientRules, Core};
+use crate::core::{ClientRules, Core, Done};
 use crate::inputs;
 use crate::member::Member;
 use crate::settings::EnsembleSettings;
 use crate::state::Ensemble;
 use crate::state::standalone::Standalone;
-use crate::time::{Deadline, Time};
+use crate::time::{Deadline, Stamp, Time};
 
 /// One server. Takes requests, packets and the disk's answers in, gives out what to write, to send and whom to wake.
 ///
@@ -84,6 +84,16 @@ impl Replica {
             State::Standalone(standalone) => standalone.check(&self.core),
             State::Ensemble(ensemble) => ensemble.check(&self.core),
         }
+    }
+
+    /// What was polled is with the log and with other servers since `stamp`. Only measured.
+    pub fn note_handed_over(&mut self, stamp: Stamp) {
+        self.core.note_handed_over(stamp);
+    }
+
+    /// What was done since this was asked last.
+    pub fn take_done(&mut self) -> Done {
+        std::mem::take(&mut self.core.done)
     }
 
     /// The next effect. Drain before you wait.

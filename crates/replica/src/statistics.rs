@@ -8,11 +8,14 @@ use rookeeper_proto::Zxid;
 use rookeeper_proto::event::EventType;
 
 use crate::per_namespace::{MAX_NAMESPACES, SummaryPerNamespace, namespace};
+use crate::stages::Stages;
 
 /// Counts since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Statistics {
     pub member: MemberStatistics,
+    /// Not reset: whoever scrapes looks at how much they grow.
+    pub stages: Stages,
     /// Milliseconds from a request's arrival to its answer, all kinds, connecting included.
     pub request_latency_ms: Summary,
     pub read_latency_ms: Summary,

@@ -7,6 +7,32 @@ use rookeeper_proto::{MonotonicMs, WallMs};
 pub struct Time {
     pub monotonic_ms: MonotonicMs,
     pub wall_ms: WallMs,
+    /// The first one again, finer.
+    pub stamp: Stamp,
+}
+
+/// A moment for measuring how long something takes, in nanoseconds of the monotonic clock. Nothing is decided by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// Nanoseconds from an earlier moment; 0 where that is later.
+    pub fn ns_since(self, earlier: Stamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The millisecond that it is in.
+    pub fn monotonic_ms(self) -> MonotonicMs {
+        MonotonicMs((self.0 / 1_000_000) as i64)
+    }
+}
+
+impl Time {
+    /// Where only milliseconds are known.
+    pub fn of_ms(monotonic_ms: MonotonicMs, wall_ms: WallMs) -> Time {
+        let stamp = Stamp(u64::try_from(monotonic_ms.0).unwrap_or(0).saturating_mul(1_000_000));
+        Time { monotonic_ms, wall_ms, stamp }
+    }
 }
 
 /// When the next [`Input::Tick`](crate::Input::Tick) is needed if nothing else happens. The earlier of two is the smaller.

@@ -10,7 +10,7 @@ use rookeeper_proto::acl::AclRequest;
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::{CreateRequest, SetAclRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::{Id, OpCode, Permissions, SessionId, Zxid};
-use rookeeper_replica::{Input, Output, Settings};
+use rookeeper_replica::{Input, Output, Settings, Stamp};
 use rookeeper_tree::Tree;
 
 fn world(audits: bool) -> World {
@@ -50,7 +50,7 @@ fn everything(world: &mut World) {
     let (connection, identities) = (client.connection.clone(), client.connection.identities());
     world.shared.submit(&connection);
     let (op, request, body) = (OpCode::Delete, None, Vec::new());
-    world.handle(Input::Write { connection, xid: 50, op, request, body, identities });
+    world.handle(Input::Write { connection, xid: 50, op, request, body, identities, arrived: Stamp::default() });
     world.write(&mut client, OpCode::CloseSession, WriteRequest::CloseSession);
     world.sync();
 }
@@ -110,7 +110,15 @@ fn who_asked_is_told_as_it_was_when_the_request_came() {
     assert!(connection.add_identities([Id::new("digest", "bob:x")]));
     world.shared.submit(&connection);
     let request = Some(WriteRequest::Create(create("/a", b"", 0)));
-    let write = Input::Write { connection, xid: 1, op: OpCode::Create, request, body: Vec::new(), identities };
+    let write = Input::Write {
+        connection,
+        xid: 1,
+        op: OpCode::Create,
+        request,
+        body: Vec::new(),
+        identities,
+        arrived: Stamp::default(),
+    };
     world.replica.handle(world.now(), write);
     while let Some(output) = world.replica.poll() {
         if let Output::Append(record) = &output {

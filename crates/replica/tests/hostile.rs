@@ -72,8 +72,7 @@ impl World {
         let shared_settings = Settings { server: ServerId(2), reconfig: seed % 2 == 1, ..Settings::default() };
         let shared = Arc::new(Shared::new(shared_settings, Tree::new(), WallMs(0)));
         let epochs = Epochs { accepted: Epoch(1), current: Epoch(1) };
-        let replica =
-            Replica::member(shared, settings, epochs, Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(0) });
+        let replica = Replica::member(shared, settings, epochs, Time::of_ms(MonotonicMs(0), WallMs(0)));
         let mut world = World {
             random: Random(rookeeper_proto::random::Random::new(seed)),
             replica,
@@ -89,7 +88,7 @@ impl World {
     fn feed(&mut self, input: Input) {
         self.queue.push_back(input);
         while let Some(input) = self.queue.pop_front() {
-            self.replica.handle(Time { monotonic_ms: self.now_ms, wall_ms: WallMs(self.now_ms.0) }, input);
+            self.replica.handle(Time::of_ms(self.now_ms, WallMs(self.now_ms.0)), input);
             self.drain();
         }
     }

@@ -3,7 +3,7 @@
 use rookeeper_proto::{MonotonicMs, WallMs};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rookeeper_replica::Time;
+use rookeeper_replica::{Stamp, Time};
 use tokio::time::Instant;
 
 /// Reads time for the whole process, so that everybody means the same by a monotonic millisecond.
@@ -20,12 +20,18 @@ impl Clock {
 
     /// Both clocks at once.
     pub fn now(&self) -> Time {
-        Time { monotonic_ms: self.monotonic_ms(), wall_ms: wall_ms() }
+        let stamp = self.stamp();
+        Time { monotonic_ms: stamp.monotonic_ms(), wall_ms: wall_ms(), stamp }
+    }
+
+    /// Nanoseconds since the start of the process, for what is measured.
+    pub fn stamp(&self) -> Stamp {
+        Stamp(self.start.elapsed().as_nanos() as u64)
     }
 
     /// Milliseconds since the start of the process.
     pub fn monotonic_ms(&self) -> MonotonicMs {
-        MonotonicMs(self.start.elapsed().as_millis() as i64)
+        self.stamp().monotonic_ms()
     }
 
     /// Milliseconds since the start of the process, for what is told to operators.

@@ -1,9 +1,9 @@
 //! The parts that all connections of this server share.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rookeeper_proto::SessionId;
@@ -16,7 +16,10 @@ use crate::auth::kerberos::acceptor::Acceptor;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::descriptors;
+use crate::observe::disk::Disks;
+use crate::observe::drops::Dropped;
 use crate::observe::figures::Figures;
+use crate::observe::report::ReportSources;
 use crate::ports::client::secure::SecureClients;
 use crate::ports::client::throttle::ConnectionTokens;
 
@@ -42,6 +45,9 @@ pub(crate) struct Context {
     pub trace_mask: AtomicI64,
     /// Figures of the log and the snapshots.
     pub figures: Arc<Figures>,
+    pub disks: Disks,
+    /// What is told of the threads; none before they run.
+    pub sources: OnceLock<Arc<ReportSources>>,
     pub next_connection: AtomicU64,
     /// Connections of clients for which there are file descriptors.
     pub room_for_clients: usize,
@@ -75,6 +81,8 @@ impl Context {
             kerberos: None,
             trace_mask: AtomicI64::new(crate::config::DEFAULT_TRACE_MASK),
             figures,
+            disks: Disks::default(),
+            sources: OnceLock::new(),
             next_connection: AtomicU64::new(1),
             room_for_clients: descriptors::room_for_clients(config.ensemble.is_some()),
             answers: Semaphore::new(ANSWERS_AT_ONCE),
@@ -95,6 +103,12 @@ impl Context {
             && self.config.ensemble.as_ref().is_some_and(|ensemble| !ensemble.settings.leader_serves)
     }
 
+    /// Counts a client for whom there is no room.
+    pub fn note_beyond_limit(&self) {
+        self.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+        self.figures.drops.note(Dropped::ConnectionLimit);
+    }
+
     /// The connection throttle: whether a session may be opened or resumed now.
     pub fn admit_session(&self, request: &ConnectRequest) -> bool {
         let (admitted, deficit) = {
@@ -105,6 +119,7 @@ impl Context {
             self.shared.statistics.connection_token_deficit.record(deficit);
         } else {
             self.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+            self.figures.drops.note(Dropped::ConnectionThrottle);
         }
         admitted
     }

@@ -162,7 +162,7 @@ impl World {
     pub(crate) fn time_at(&self, server: usize) -> Time {
         let server = &self.servers[server];
         let monotonic_ms = MonotonicMs(self.now_us / MS + server.monotonic_offset_ms);
-        Time { monotonic_ms, wall_ms: WallMs(WALL_MS + self.now_us / MS + server.wall_offset_ms) }
+        Time::of_ms(monotonic_ms, WallMs(WALL_MS + self.now_us / MS + server.wall_offset_ms))
     }
 
     /// The moment of a monotonic millisecond of a server.

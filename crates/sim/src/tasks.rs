@@ -15,7 +15,7 @@ use rookeeper_proto::frame::{self, DEFAULT_MAX_BUFFER_BYTES, ReplyHeader, Reques
 use rookeeper_proto::request::{AuthRequest, WriteRequest};
 use rookeeper_proto::{ErrorCode, Id, OpCode, Zxid, jute};
 use rookeeper_replica::conversation::FINISH_STALL_MS;
-use rookeeper_replica::{Connection, Conversation, Cut, Input, Limits, Next, ReadFrame, Serving, read};
+use rookeeper_replica::{Connection, Conversation, Cut, Input, Limits, Next, ReadFrame, Serving, Stamp, read};
 use rookeeper_tree::WatcherId;
 
 use crate::checkers::connections::Facts;
@@ -185,7 +185,10 @@ impl World {
             let body = if shared.forwards() { body.to_vec() } else { Vec::new() };
             task.conversation.submitted(weight(payload));
             shared.submit(&connection);
-            self.feed(server, Input::Write { connection, xid, op, request, body, identities });
+            self.feed(
+                server,
+                Input::Write { connection, xid, op, request, body, identities, arrived: Stamp::default() },
+            );
             return;
         }
         // The replica of a member decides for what a sync waits.
@@ -204,8 +207,15 @@ impl World {
             };
             task.conversation.submitted(weight(payload) + answer);
             shared.submit(&connection);
-            let read =
-                ReadFrame { xid, op, body: body.to_vec(), identities, received_ms: now.monotonic_ms, audited: None };
+            let read = ReadFrame {
+                xid,
+                op,
+                body: body.to_vec(),
+                identities,
+                received_ms: now.monotonic_ms,
+                arrived: Stamp::default(),
+                audited: None,
+            };
             self.feed(server, Input::Read { connection, read });
         }
     }

@@ -181,6 +181,11 @@ impl StorageWorker {
         Ok(())
     }
 
+    /// Gives everything appended to the system, which [`StorageWorker::sync`] does where it was not done before. Nothing is durable by that.
+    pub fn write_out(&mut self) -> Result<(), StorageError> {
+        self.guarded(StorageError::Log, |this| this.writer.write_out())
+    }
+
     /// Makes everything appended durable. [`StorageWorker::synced_at`] says when that was done.
     pub fn sync(&mut self) -> Result<Synced, StorageError> {
         let synced = self.guarded(StorageError::Log, |this| {

@@ -52,7 +52,7 @@ fn lose_the_leader(shared: &Arc<Shared>) {
         shared.clone(),
         settings,
         Epochs { accepted: Epoch(1), current: Epoch(1) },
-        Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(0) },
+        Time::of_ms(MonotonicMs(0), WallMs(0)),
     );
 }
 

@@ -177,6 +177,12 @@ impl LogWriter {
         Ok(stats)
     }
 
+    /// Gives what was appended to the system, which the next [`LogWriter::commit`] does where it was not done before. It is not durable by that.
+    pub fn write_out(&mut self) -> Result<()> {
+        self.refuse_after_failure()?;
+        self.write_buffer().map_err(|error| self.close(error))
+    }
+
     /// Whether enough has been logged since the last roll for a new one and a snapshot.
     pub fn wants_roll(&self) -> bool {
         self.policy.wants_roll()
@@ -237,7 +243,7 @@ impl LogWriter {
     }
 
     fn write_buffer(&mut self) -> Result<()> {
-        let Some(log) = &mut self.file else { return Ok(()) };
+        let Some(log) = self.file.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
         log.preallocate(self.buffer.len() as u64, self.options.preallocate_bytes)?;
         let failed = |error| StoreError::disk("write", &log.path, error);
         log.file.write_at(&self.buffer, log.written).map_err(failed)?;

@@ -13,7 +13,7 @@ use rookeeper_tree::WatcherId;
 
 use crate::clients::budget::{Account, Budget};
 use crate::clients::outbox::Outbox;
-use crate::time::Time;
+use crate::time::{Stamp, Time};
 
 /// Each check of an access control list looks each of them up, so there must not be many.
 pub(crate) const MAX_IDENTITIES: usize = 200;
@@ -56,6 +56,10 @@ pub struct Connection {
     /// Written by the replica, where a leader decides: the place of the last request from this connection in the queue of those that were
     /// forwarded, counted from the first that this queue ever held.
     last_forwarded: AtomicU64,
+    /// Written by the replica: when it had put the last answers to writes into the outbox, in nanoseconds, and how many. The second is lowered by
+    /// the task when it has taken them. Only measured.
+    answered_ns: AtomicU64,
+    answered: AtomicU64,
     /// Monotonic milliseconds. Written by the task when bytes arrived; the session tracker looks when a session seems due.
     last_heard_ms: AtomicI64,
 }
@@ -147,6 +151,8 @@ impl Connection {
             seen_deferred: AtomicU64::new(0),
             last_write_zxid: AtomicI64::new(0),
             last_forwarded: AtomicU64::new(0),
+            answered_ns: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             last_heard_ms: AtomicI64::new(now.monotonic_ms.0),
         }
     }
@@ -284,6 +290,26 @@ impl Connection {
     /// Requests handed to the replica whose answer is not in the outbox yet. At 0 everything answered before is visible here.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// An answer to a write is in the outbox.
+    pub(crate) fn note_answered(&self, at: Stamp) {
+        self.answered_ns.store(at.0, Ordering::Relaxed);
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The answers that are in the outbox could be taken since then.
+    pub fn note_woken(&self, at: Stamp) {
+        self.answered_ns.store(at.0, Ordering::Relaxed);
+    }
+
+    /// How many answers to writes were put into the outbox since this was asked last, and when the last were; none where there were none.
+    pub fn take_answered(&self) -> Option<(Stamp, u64)> {
+        if self.answered.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let count = self.answered.swap(0, Ordering::Relaxed);
+        Some((Stamp(self.answered_ns.load(Ordering::Relaxed)), count))
     }
 
     /// The task hands a request to the replica.

@@ -66,7 +66,7 @@ impl Core {
 
 /// A request of a leader's own client that is refused behind what the client asked for before: as a read of the code.
 pub(crate) fn refused_behind(now: Time, code: ErrorCode, write: Write) -> (Arc<Connection>, ReadFrame) {
-    let Write { connection, xid, op, identities, audited, .. } = write;
+    let Write { connection, xid, op, identities, arrived, audited, .. } = write;
     let body = code.number().to_be_bytes().to_vec();
-    (connection, ReadFrame { xid, op, body, identities, received_ms: now.monotonic_ms, audited })
+    (connection, ReadFrame { xid, op, body, identities, received_ms: now.monotonic_ms, arrived, audited })
 }

@@ -102,7 +102,9 @@ impl Core {
         }
         let handshake = Some(Handshake { response, attach });
         let op = OpCode::CreateSession;
-        (session, timeout_ms, Reply { connection, xid: 0, op, received_ms: now.monotonic_ms, handshake, audited: None })
+        let (received_ms, arrived) = (now.monotonic_ms, now.stamp);
+        let reply = Reply { connection, xid: 0, op, received_ms, arrived, taken: arrived, handshake, audited: None };
+        (session, timeout_ms, reply)
     }
 
     /// Hands a session to this connection, unless it is over.

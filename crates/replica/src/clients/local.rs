@@ -29,7 +29,7 @@ impl Core {
     /// The end of a local session is no transaction; it waits for the requests before it as a read does. None where the session goes on
     /// without this connection.
     pub(crate) fn close_local(&mut self, now_ms: MonotonicMs, write: &Write) -> Option<ReadFrame> {
-        let Write { connection, xid, identities, audited, .. } = write;
+        let Write { connection, xid, identities, arrived, audited, .. } = write;
         let session = connection.session();
         let mut sessions = self.shared.sessions();
         let owner = Owner::Client(connection.id);
@@ -42,7 +42,7 @@ impl Core {
         sessions.close(session);
         let (op, identities) = (OpCode::CloseSession, identities.clone());
         let audited = audited.clone();
-        Some(ReadFrame { xid: *xid, op, body: Vec::new(), identities, received_ms: now_ms, audited })
+        Some(ReadFrame { xid: *xid, op, body: Vec::new(), identities, received_ms: now_ms, arrived: *arrived, audited })
     }
 
     /// Answers the end of a local session.

@@ -21,6 +21,7 @@ use crate::audit::Audited;
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::outbox::Excess;
 use crate::clients::shared::{Shared, put_event};
+use crate::time::Stamp;
 
 /// A read that waits for its turn behind a write. Decoded when it is executed.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct ReadFrame {
     pub identities: Identities,
     /// Monotonic milliseconds of its arrival.
     pub received_ms: MonotonicMs,
+    /// The same, finer.
+    pub arrived: Stamp,
     /// None for a read. A change that takes its turn among the reads, because it is refused or concerns this server only, is told to the audit
     /// log in its turn.
     pub audited: Option<Arc<Audited>>,

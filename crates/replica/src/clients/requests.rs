@@ -10,6 +10,7 @@ use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
 use crate::clients::session::Owner;
 use crate::core::{Core, Reply};
+use crate::time::{Stamp, Time};
 
 /// The part of [`Input`](crate::Input) that comes from clients whose handshake is answered.
 #[derive(Debug)]
@@ -30,16 +31,26 @@ pub(crate) struct Write {
     /// As the client sent it, for a leader elsewhere.
     pub body: Vec<u8>,
     pub identities: Identities,
+    pub arrived: Stamp,
     /// For the audit log, where there is one.
     pub audited: Option<Arc<Audited>>,
 }
 
 impl Write {
-    /// Who is to get the answer. The latency of the request counts from `received_ms` on.
-    pub fn reply(&self, received_ms: MonotonicMs) -> Reply {
-        let (xid, op) = (self.xid, self.op);
+    /// Who is to get the answer. The latency of the request counts from now on.
+    pub fn reply(&self, now: Time) -> Reply {
+        let (xid, op, arrived) = (self.xid, self.op, self.arrived);
         let (connection, audited) = (self.connection.clone(), self.audited.clone());
-        Reply { connection, xid, op, received_ms, handshake: None, audited }
+        Reply {
+            connection,
+            xid,
+            op,
+            received_ms: now.monotonic_ms,
+            arrived,
+            taken: now.stamp,
+            handshake: None,
+            audited,
+        }
     }
 }
 

@@ -251,7 +251,7 @@ impl Shared {
     }
 
     /// How many events still have to reach some of their watchers.
-    pub(crate) fn deferred_events(&self) -> usize {
+    pub fn deferred_events(&self) -> usize {
         self.deferred_count.load(Ordering::Relaxed)
     }
 

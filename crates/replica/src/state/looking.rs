@@ -243,7 +243,7 @@ impl Looking {
             Sorted::Left => {}
             Sorted::ClosesLocal(read) => self.read(core, now, write.connection, &read),
             Sorted::Refused(_) | Sorted::Goes | Sorted::GoesBehindUpgrade { .. } => {
-                core.refuse(now, ErrorCode::NotReadOnly, &write.reply(now.monotonic_ms), &[]);
+                core.refuse(now, ErrorCode::NotReadOnly, &write.reply(now), &[]);
             }
         }
     }
@@ -253,7 +253,16 @@ impl Looking {
             core.leave_read(&connection, read);
         } else if read.op == OpCode::Sync {
             let (xid, op) = (read.xid, read.op);
-            let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None, audited: None };
+            let reply = Reply {
+                connection,
+                xid,
+                op,
+                received_ms: now.monotonic_ms,
+                arrived: read.arrived,
+                taken: now.stamp,
+                handshake: None,
+                audited: None,
+            };
             core.refuse(now, ErrorCode::NotReadOnly, &reply, &[]);
         } else {
             core.answer_read_now(now, &connection, read);

@@ -90,7 +90,7 @@ impl Standalone {
             core.leave(&write);
             return;
         }
-        let (reply, session) = (write.reply(now.monotonic_ms), write.connection.session());
+        let (reply, session) = (write.reply(now), write.connection.session());
         let Some(request) = judged(core, &reply, write.request) else { return };
         let txn = match request {
             Ok(request) => {

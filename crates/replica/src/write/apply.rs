@@ -128,13 +128,15 @@ impl Core {
         changes: &mut Vec<Change>,
         role: &mut impl Committer,
     ) {
-        let InFlight { header, txn, digest, touched: _, membership: _, mut reply, mut reads } = next;
+        let InFlight { header, txn, digest, mut handed_over, touched: _, membership: _, mut reply, mut reads } = next;
         assert!(
             header.zxid > tree.last_zxid() || !self.tree_is_exact,
             "transactions are applied in the order of their zxids, once"
         );
         if let Some(answered) = role.take_answered(&header) {
             (reply, reads) = answered;
+            // The leader has had the request since.
+            handed_over = reply.as_ref().map(|reply| reply.taken);
         }
         let closed = matches!(txn, Txn::CloseSession { .. }).then_some(header.session);
         let created = match &txn {
@@ -177,6 +179,11 @@ impl Core {
             }
             return;
         };
+        let stages = &self.shared.statistics.stages;
+        stages.queue.record(reply.arrived, reply.taken);
+        stages.quorum.record(handed_over.unwrap_or(now.stamp), now.stamp);
+        reply.connection.note_answered(now.stamp);
+        self.done.answered += 1;
         self.answer(now, tree, &reply, header.zxid, outcome, &member_ops);
         for read in &reads {
             self.answer_read(now, tree, &reply.connection, read);

@@ -137,7 +137,16 @@ impl Proposer {
         self.sizes.note(body.len());
         Sealed {
             record: Record::new(zxid, &body),
-            next: InFlight { header, txn: record.txn, digest, touched, membership: None, reply, reads: Vec::new() },
+            next: InFlight {
+                header,
+                txn: record.txn,
+                digest,
+                handed_over: None,
+                touched,
+                membership: None,
+                reply,
+                reads: Vec::new(),
+            },
         }
     }
 
@@ -210,6 +219,7 @@ pub(crate) fn judged(
 fn append(core: &mut Core, record: Record, next: InFlight) {
     core.history.push(record.clone()).expect("the leader's numbers follow one another");
     core.keep_until_committed(record, next);
+    core.done.prepared += 1;
 }
 
 /// Puts a transaction into its record, with the digest of the tree after it.

@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn at(ms: i64) -> Time {
-        Time { monotonic_ms: MonotonicMs(ms), wall_ms: WallMs(ms) }
+        Time::of_ms(MonotonicMs(ms), WallMs(ms))
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl World {
     }
 
     pub fn now(&self) -> Time {
-        Time { monotonic_ms: self.now_ms, wall_ms: WallMs(1_000_000 + self.now_ms.0) }
+        Time::of_ms(self.now_ms, WallMs(1_000_000 + self.now_ms.0))
     }
 
     /// Carries everything out that can happen without time passing.
@@ -549,7 +549,8 @@ impl World {
         let (connection, identities) = (client.connection.clone(), client.connection.identities());
         connection.heard(self.now_ms);
         self.nodes[client.node].shared.submit(&connection);
-        let write = Input::Write { connection, xid, op, request: Some(request), body, identities };
+        let write =
+            Input::Write { connection, xid, op, request: Some(request), body, identities, arrived: self.now().stamp };
         self.queue.push_back((client.node, write));
         xid
     }
@@ -596,7 +597,8 @@ impl World {
         connection.heard(self.now_ms);
         self.nodes[client.node].shared.submit(&connection);
         let identities = connection.identities();
-        let read = ReadFrame { xid, op, body, identities, received_ms: self.now_ms, audited: None };
+        let read =
+            ReadFrame { xid, op, body, identities, received_ms: self.now_ms, arrived: self.now().stamp, audited: None };
         self.queue.push_back((client.node, Input::Read { connection, read }));
         xid
     }

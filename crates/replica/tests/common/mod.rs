@@ -45,7 +45,7 @@ impl World {
     }
 
     pub fn with(settings: Settings, tree: Tree) -> World {
-        let now = Time { monotonic_ms: MonotonicMs(0), wall_ms: WallMs(1_000_000) };
+        let now = Time::of_ms(MonotonicMs(0), WallMs(1_000_000));
         let shared = Arc::new(Shared::new(settings, tree, now.wall_ms));
         let replica = Replica::new(shared.clone(), now);
         let (log, unsynced, notices) = Default::default();
@@ -53,7 +53,7 @@ impl World {
     }
 
     pub fn now(&self) -> Time {
-        Time { monotonic_ms: self.now_ms, wall_ms: WallMs(1_000_000 + self.now_ms.0) }
+        Time::of_ms(self.now_ms, WallMs(1_000_000 + self.now_ms.0))
     }
 
     pub fn handle(&mut self, input: Input) {
@@ -141,7 +141,15 @@ impl World {
         self.shared.submit(&connection);
         let identities = connection.identities();
         connection.heard(self.now_ms);
-        self.handle(Input::Write { connection, xid, op, request: Some(request), body: Vec::new(), identities });
+        self.handle(Input::Write {
+            connection,
+            xid,
+            op,
+            request: Some(request),
+            body: Vec::new(),
+            identities,
+            arrived: self.now().stamp,
+        });
     }
 
     /// Goes the way the connection's task would choose.
@@ -161,7 +169,8 @@ impl World {
             return;
         }
         self.shared.submit(&connection);
-        let read = ReadFrame { xid, op, body, identities, received_ms: self.now_ms, audited: None };
+        let read =
+            ReadFrame { xid, op, body, identities, received_ms: self.now_ms, arrived: self.now().stamp, audited: None };
         self.handle(Input::Read { connection, read });
     }
 

@@ -56,6 +56,16 @@ impl Audit {
         Ok(Audit(queue))
     }
 
+    /// Bytes of events that wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.waiting_bytes()
+    }
+
+    /// How many these may be.
+    pub fn limit_bytes(&self) -> usize {
+        self.0.limit_bytes()
+    }
+
     /// Tells of an event, unless too much waits. Never waits.
     pub fn tell(&self, event: Event) {
         self.0.push(event);

@@ -45,6 +45,16 @@ impl Queue {
         Queue { max_bytes, inner, filled, ended, figures }
     }
 
+    /// Bytes of what waits and of what is being written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.inner.lock().held_bytes
+    }
+
+    /// How many these may be.
+    pub fn limit_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     /// Puts an event in, if there is room.
     pub fn push(&self, event: Event) {
         let (bytes, lines) = (event.held_bytes(), event.lines());

@@ -160,7 +160,10 @@ fn mntr_has_the_recorded_names_of_each_part_in_the_recorded_order() {
             "zk_leader_id",
         ];
         let of_part = if part == "read-only" { &known[..9] } else { &known };
+        // Behind them stand those with labels.
+        let labelled = own.split_off(of_part.len());
         assert_eq!(own, of_part, "{part}");
+        assert_eq!(labelled[0], "zk_cnt_write_queue", "{part}");
         for name in METRICS.iter().filter(|metric| matches!(metric.source, Source::Only(..))).map(|metric| metric.name)
         {
             let line = |text: &str| text.lines().any(|line| line.starts_with(&format!("zk_{name}\t")));

@@ -37,6 +37,9 @@ pub fn compat_table() -> String {
             Kind::SummaryPerNamespace => "summary per namespace",
             Kind::SummaryPerLearner => "summary per learner",
             Kind::GaugePerLearner => "gauge per learner",
+            Kind::GaugePer(label) | Kind::RatioPer(label) => &format!("gauge per {label}"),
+            Kind::CounterPer(label) => &format!("counter per {label}"),
+            Kind::Stages => "histogram per stage",
         };
         let status = match source {
             Source::Never(why) => format!("always zero: {why}"),
@@ -64,6 +67,7 @@ mod tests {
         }
         assert!(table.contains("| `zk_proposal_count` | counter | present |"));
         assert!(table.contains("| `zk_jvm_pause_time_ms` | summary with quantiles | absent: "));
-        assert!(table.ends_with("| `zk_leader_id` | gauge | present on members of an ensemble, our own |\n"));
+        assert!(table.contains("\n| `zk_leader_id` | gauge | present on members of an ensemble, our own |\n"));
+        assert!(table.ends_with("| `zk_disk_days_left` | gauge per disk | present, our own |\n"));
     }
 }

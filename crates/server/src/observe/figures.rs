@@ -1,13 +1,23 @@
 //! Figures that the log, the snapshots and the audit log produce, for commands and metrics.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
 
 use rookeeper_replica::Summary;
+
+use super::drops::Drops;
+use super::events::Events;
+use super::stages::{ClientStages, ServerStages};
 
 /// Counters and times of the log, the snapshots and the audit log. The threads for these write them, commands read them.
 #[derive(Debug)]
 pub struct Figures {
+    pub(crate) stages: ServerStages,
+    pub(crate) client_stages: ClientStages,
+    pub(crate) drops: Drops,
+    pub(crate) events: Events,
+    /// Transactions on their way, and requests that wait for a leader.
+    pub(crate) in_flight: AtomicUsize,
     /// Milliseconds of each fdatasync of the log.
     pub fsync_time_ms: Summary,
     /// Transactions made durable by one fdatasync.
@@ -53,6 +63,11 @@ impl Figures {
 impl Default for Figures {
     fn default() -> Figures {
         Figures {
+            stages: ServerStages::default(),
+            client_stages: ClientStages::default(),
+            drops: Drops::default(),
+            events: Events::default(),
+            in_flight: AtomicUsize::new(0),
             fsync_time_ms: Summary::default(),
             sync_batch_size: Summary::default(),
             slow_syncs: AtomicU64::new(0),

@@ -8,13 +8,16 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::{MonotonicMs, ServerId};
-use rookeeper_replica::{LeaderStatus, ServerRole, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
+use rookeeper_replica::{Counts, LeaderStatus, ServerRole, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
 use rookeeper_tree::NamespaceQuota;
 
+use super::disk::Room;
 use super::figures::Figures;
 use super::process;
 use super::view::View;
 use crate::context::Context;
+use crate::ports::quorum::MAX_WAITING_BYTES;
+use crate::threads::replica_thread;
 
 pub(crate) use super::metrics_table::{METRICS, ORIGINALS};
 
@@ -38,6 +41,12 @@ pub(crate) enum Kind {
     SummaryPerLearner,
     /// A gauge for each learner of a leader, with the number of its server behind the name.
     GaugePerLearner,
+    /// A gauge for each value of this label, also with decimals.
+    GaugePer(&'static str),
+    RatioPer(&'static str),
+    CounterPer(&'static str),
+    /// Durations, for each stage of a request.
+    Stages,
 }
 
 /// Where a value comes from.
@@ -55,6 +64,9 @@ pub(crate) enum Source {
     /// By the first component of a path.
     PerNamespace(fn(&Facts<'_>) -> BTreeMap<String, i64>),
     SeriesPerNamespace(fn(&Statistics) -> &SummaryPerNamespace),
+    /// By the value of a label.
+    Per(fn(&Facts<'_>) -> Vec<(&'static str, f64)>),
+    Stages(fn(&Facts<'_>) -> Vec<(&'static str, Counts)>),
     /// Counted as it happens: by request handling, or by log and snapshots.
     Counted(fn(&Statistics) -> &AtomicU64),
     CountedByStorage(fn(&Figures) -> &AtomicU64),
@@ -85,6 +97,8 @@ pub(crate) enum Value<'a> {
     PerNamespace(BTreeMap<String, i64>),
     Series(Series),
     SeriesPerNamespace(Vec<(String, Series)>),
+    Per(Vec<(&'static str, f64)>),
+    Stages(Vec<(&'static str, Counts)>),
 }
 
 /// The figures that are told of many values.
@@ -152,6 +166,8 @@ impl Metric {
                 let told = |(name, summary): (&str, &Summary)| (name.to_owned(), Series::of(summary, *kind));
                 Value::SeriesPerNamespace(all.map(told).collect())
             }
+            Source::Per(values) => Value::Per(values(facts)),
+            Source::Stages(stages) => Value::Stages(stages(facts)),
             Source::Counted(count) => counted(count(statistics)),
             Source::CountedByStorage(count) => counted(count(figures)),
             Source::Series(series) => Value::Series(Series::of(series(statistics), *kind)),
@@ -179,6 +195,9 @@ pub(crate) enum Figure {
 /// Every metric that is there, a summary as several figures, by the names that the original has for them behind `zk_`.
 pub(crate) fn flattened<E>(facts: &Facts<'_>, mut tell: impl FnMut(&str, Figure) -> Result<(), E>) -> Result<(), E> {
     METRICS.iter().try_for_each(|metric| match metric.value(facts) {
+        Some(Value::Per(values)) if matches!(metric.kind, Kind::RatioPer(_)) => values
+            .into_iter()
+            .try_for_each(|(label, value)| tell(&format!("{label}_{}", metric.name), Figure::Ratio(value))),
         Some(value) => flatten(metric.name, value, &mut tell),
         None => Ok(()),
     })
@@ -195,6 +214,17 @@ fn flatten<E>(name: &str, value: Value<'_>, tell: &mut impl FnMut(&str, Figure) 
         Value::PerNamespace(values) => values
             .into_iter()
             .try_for_each(|(namespace, value)| tell(&format!("{namespace}_{name}"), Figure::Whole(value))),
+        Value::Per(values) => values
+            .into_iter()
+            .try_for_each(|(label, value)| tell(&format!("{label}_{name}"), Figure::Whole(value as i64))),
+        Value::Stages(stages) => stages.iter().try_for_each(|(stage, counts)| {
+            // `write_stage_seconds` has `write_queue` in microseconds.
+            let name = format!("{}_{stage}", name.trim_end_matches("_stage_seconds"));
+            tell(&format!("cnt_{name}"), Figure::Count(counts.count()))?;
+            QUANTILES.iter().try_for_each(|(quantile, share)| {
+                tell(&format!("{quantile}_{name}_us"), Figure::Ratio(counts.quantile_us(*share)))
+            })
+        }),
         Value::Series(series) => flatten_series(name, &series, tell),
         Value::SeriesPerNamespace(all) => {
             all.iter().try_for_each(|(namespace, series)| flatten_series(&format!("{namespace}_{name}"), series, tell))
@@ -241,6 +271,17 @@ pub(crate) struct Facts<'a> {
     pub open_file_descriptors: i64,
     pub max_file_descriptors: i64,
     pub quotas: Vec<NamespaceQuota>,
+    pub queues: Vec<Queue>,
+    pub rooms: Vec<Room>,
+}
+
+/// A queue, or something else that has a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queue {
+    /// Ends with the unit where that is not the items.
+    pub name: &'static str,
+    pub length: usize,
+    pub limit: usize,
 }
 
 impl<'a> Facts<'a> {
@@ -276,8 +317,37 @@ impl<'a> Facts<'a> {
             open_file_descriptors: process::open_file_descriptors().unwrap_or(-1),
             max_file_descriptors: process::max_file_descriptors(),
             quotas: quotas(shared),
+            queues: queues(context),
+            rooms: context.disks.rooms(&context.config),
         }
     }
+}
+
+/// Every queue that can be looked at without a lock that anybody waits for.
+fn queues(context: &Context) -> Vec<Queue> {
+    let queue = |name, length, limit| Queue { name, length, limit };
+    let shared = &context.shared;
+    let inputs = &context.inputs;
+    let mut queues = vec![
+        queue("clients_to_replica", inputs.max_capacity() - inputs.capacity(), inputs.max_capacity()),
+        queue("transactions", context.figures.in_flight.load(Relaxed), replica_thread::MAX_IN_FLIGHT),
+        queue("requests", shared.outstanding(), context.config.requests.global_outstanding_limit as usize),
+        queue("deferred_events", shared.deferred_events(), replica_thread::MAX_DEFERRED_EVENTS),
+        queue("connections", shared.connection_count(), context.room_for_clients),
+    ];
+    if let Some(sources) = context.sources.get() {
+        let unwritten = sources.unwritten_bytes.load(Relaxed);
+        queues.push(queue("replica_to_storage_bytes", unwritten, replica_thread::MAX_UNWRITTEN_BYTES));
+        if let Some(links) = &sources.links {
+            queues.push(queue("servers_to_replica", links.queued(), links.queue_limit()));
+            let longest = links.waiting().into_iter().map(|(.., bytes)| bytes).max().unwrap_or(0);
+            queues.push(queue("longest_to_a_learner_bytes", longest, MAX_WAITING_BYTES));
+        }
+    }
+    if let Some(audit) = &context.audit {
+        queues.push(queue("audit_bytes", audit.waiting_bytes(), audit.limit_bytes()));
+    }
+    queues
 }
 
 /// Quotas looked at under one lock of the tree.

@@ -9,6 +9,7 @@ use rookeeper_replica::{ServerRole, Statistics, Summary, SummaryPerNamespace};
 use super::figures::Figures;
 use super::metrics::{Facts, Kind, Metric, Source, Value};
 use super::overview::shown_node_count;
+use super::stages;
 use crate::version;
 
 const fn text(name: &'static str, text: fn(&Facts<'_>) -> String) -> Metric {
@@ -47,6 +48,10 @@ const fn series_per_namespace(name: &'static str, series: fn(&Statistics) -> &Su
     Metric { name, kind: Kind::SummaryPerNamespace, source: Source::SeriesPerNamespace(series) }
 }
 
+const fn per(name: &'static str, kind: Kind, values: fn(&Facts<'_>) -> Vec<(&'static str, f64)>) -> Metric {
+    Metric { name, kind, source: Source::Per(values) }
+}
+
 /// A summary of one value.
 const fn once(name: &'static str, value: fn(&Figures) -> u64) -> Metric {
     Metric { name, kind: Kind::Summary, source: Source::Once(value) }
@@ -74,7 +79,7 @@ const NO_THROTTLE: &str = "requests are not throttled; connections are read more
 const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(crate) const ORIGINALS: usize = METRICS.len() - 13;
+pub(crate) const ORIGINALS: usize = METRICS.len() - 21;
 
 #[rustfmt::skip]
 pub(crate) const METRICS: &[Metric] = &[
@@ -287,5 +292,15 @@ pub(crate) const METRICS: &[Metric] = &[
     member_gauge("leader_id", |facts| {
         let leader = facts.view.status.leader.filter(|_| facts.is_member())?;
         Some(Value::Whole(leader.0))
+    }),
+    Metric { name: "write_stage_seconds", kind: Kind::Stages, source: Source::Stages(|facts| stages::of_writes(&facts.statistics.stages, facts.figures)) },
+    Metric { name: "read_stage_seconds", kind: Kind::Stages, source: Source::Stages(|facts| stages::of_reads(&facts.statistics.stages, facts.figures)) },
+    per("queue_length", Kind::GaugePer("queue"), |facts| facts.queues.iter().map(|queue| (queue.name, queue.length as f64)).collect()),
+    per("queue_limit", Kind::GaugePer("queue"), |facts| facts.queues.iter().map(|queue| (queue.name, queue.limit as f64)).collect()),
+    per("drops", Kind::CounterPer("reason"), |facts| facts.figures.drops.counts().map(|(name, count)| (name, count as f64)).collect()),
+    per("events", Kind::CounterPer("event"), |facts| facts.figures.events.counts().map(|(name, count)| (name, count as f64)).collect()),
+    per("disk_free_bytes", Kind::GaugePer("disk"), |facts| facts.rooms.iter().map(|room| (room.name, room.free_bytes as f64)).collect()),
+    per("disk_days_left", Kind::RatioPer("disk"), |facts| {
+        facts.rooms.iter().filter_map(|room| Some((room.name, room.days_left?))).collect()
     }),
 ];

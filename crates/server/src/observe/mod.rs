@@ -2,9 +2,10 @@
 //! four-letter words (`commands`), the port of Prometheus (`ports/metrics`), the admin port (`ports/admin`), the log.
 //!
 //! - `view.rs`: which part the server plays at that moment
-//! - `overview.rs`: the server as a whole; `directories.rs`: how large its files are; `environment.rs`, `process.rs`: what the system says
+//! - `overview.rs`: the server as a whole; `directories.rs`, `disk.rs`: how large its files are, and how much room is left; `environment.rs`, `process.rs`: what the system says
 //! - `connections.rs`, `sessions.rs`, `watches.rs`: who is connected, lives and watches
 //! - `metrics.rs` with `metrics_table.rs`: every metric and its value; [`figures`]: those that the log and the snapshots count
+//! - `stages.rs`: how long each stage of a request takes; `drops.rs`: what is turned away; `events.rs`: elections and synchronisation
 //! - `activity.rs`: what the threads are doing; `absence.rs`: which members are missing where there is no quorum
 //! - `report.rs`: everything at once, for a server that stands still
 //!
@@ -16,7 +17,10 @@ pub(crate) mod absence;
 pub(crate) mod activity;
 pub(crate) mod connections;
 pub(crate) mod directories;
+pub(crate) mod disk;
+pub(crate) mod drops;
 pub(crate) mod environment;
+pub(crate) mod events;
 pub mod figures;
 pub(crate) mod metrics;
 mod metrics_table;
@@ -24,6 +28,7 @@ pub(crate) mod overview;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod sessions;
+pub(crate) mod stages;
 pub(crate) mod view;
 pub(crate) mod watches;
 

@@ -31,6 +31,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::context::TlsContext;
 use crate::net::tls::failure::Wording;
 use crate::net::tls::handshake::{self, Peer, Shown};
+use crate::observe::drops::Dropped;
 use crate::observe::figures::Figures;
 
 /// Connections in all, and of one address.
@@ -59,6 +60,8 @@ pub(crate) struct HttpPort {
     /// None where nobody speaks TLS.
     pub tls: Option<HttpTls>,
     pub router: Router,
+    /// Where those are counted for whom there is no room.
+    pub figures: Arc<Figures>,
 }
 
 /// How TLS is spoken.
@@ -117,6 +120,7 @@ pub(crate) async fn serve(this: HttpPort, listener: TcpListener, mut stopped: wa
         };
         let Some((stream, peer)) = accepted else { continue };
         let Ok(seat) = seats.take(peer.ip()) else {
+            this.figures.drops.note(Dropped::HttpLimit);
             limited!(warn, beyond_limit(port), PER_MINUTE; "closed a connection of {peer} to the {port}: there are too many");
             continue;
         };

@@ -178,6 +178,8 @@ impl Server {
         });
         context.audit = audit;
         context.kerberos = kerberos;
+        // Nothing has asked before.
+        let _ = context.sources.set(report.clone());
         let context = Arc::new(context);
         tokio::spawn(memory::keep(context.shared.clone()));
         let client_threads = ClientThreads::start().map_err(spawn::failure)?;
@@ -203,7 +205,7 @@ impl Server {
             starting.until_served(context.shared.clone());
         }
         let contacts = election_port.as_ref().map(|port| port.contacts());
-        let reminding = tokio::spawn(remind(clock, context.shared.clone(), contacts));
+        let reminding = tokio::spawn(remind(context.clone(), contacts));
         Ok(Server {
             context,
             address,
@@ -326,12 +328,17 @@ fn tell_ready(context: &Context, address: Option<SocketAddr>, secure: Option<Soc
 }
 
 /// Tells how many lines about strangers were not logged, where no further line does, and of a member who is missing where there is no quorum.
-async fn remind(clock: Clock, shared: Arc<Shared>, contacts: Option<Contacts>) {
+/// Notes how much room the disks have.
+async fn remind(context: Arc<Context>, contacts: Option<Contacts>) {
+    let (clock, shared) = (context.clock, context.shared.clone());
     let mut ticks = tokio::time::interval(REMIND_EVERY);
     let mut absence = Absence::default();
     loop {
         ticks.tick().await;
         logging::tell_suppressed();
+        let looking = context.clone();
+        // A file system may take long to answer.
+        let _ = tokio::task::spawn_blocking(move || looking.disks.look(&looking.config, clock.monotonic_ms())).await;
         let Some(contacts) = &contacts else { continue };
         let serves = matches!(shared.status_board.serving(), Serving::Deciding | Serving::Forwarding);
         if let Some(for_ms) = absence.look(serves, clock.monotonic_ms())

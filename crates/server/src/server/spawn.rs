@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::{Input, Replica, Shared};
@@ -94,8 +94,8 @@ pub(super) fn spawn(
         fsync_warning_threshold_ms: config.log.fsync_warning_threshold_ms,
         figures: figures.clone(),
         activities: activities.clone(),
-        begin: Instant::now(),
         last: LastSync::default(),
+        unwritten: Vec::new(),
     };
     let (storage, storage_thread) = storage_thread::new(driver, answers, failures.clone());
     let report = Arc::new(ReportSources {
@@ -110,6 +110,7 @@ pub(super) fn spawn(
         inputs: input_queue,
         answers: answer_queue,
         storage,
+        figures,
         activities: activities.clone(),
         audit,
         ensemble,

@@ -16,6 +16,7 @@ use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
 use crate::net::stream::{self, Detached, Stream};
+use crate::observe::stages;
 
 /// More threads than the machine has cores only cost switches; more than this were never seen to help.
 const MAX_THREADS: usize = 16;
@@ -39,7 +40,7 @@ struct Place(Arc<AtomicUsize>);
 impl ClientThreads {
     pub fn start() -> io::Result<ClientThreads> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        let threads: io::Result<Vec<ClientThread>> = (0..count).map(|_| ClientThread::start()).collect();
+        let threads: io::Result<Vec<ClientThread>> = (0..count).map(ClientThread::start).collect();
         threads.map(|threads| ClientThreads(Arc::new(threads)))
     }
 
@@ -58,11 +59,12 @@ impl ClientThreads {
 }
 
 impl ClientThread {
-    fn start() -> io::Result<ClientThread> {
+    fn start(number: usize) -> io::Result<ClientThread> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (ends, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("clients".into()).spawn(move || {
+            stages::count_alone(number);
             let _ = runtime.block_on(ended);
             runtime.shutdown_background();
         })?;

@@ -8,11 +8,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use rookeeper_proto::ServerId;
 use rookeeper_replica::pulse::Pulse;
-use rookeeper_replica::{Input, Level, Output, Replica};
+use rookeeper_replica::{Done, Input, Level, Output, Replica, Stamp};
 use rookeeper_storage::StorageError;
 use rookeeper_zab::{HostPort, LinkOutput, Record};
 use tokio::runtime::{Handle, Runtime};
@@ -24,6 +25,7 @@ use crate::clock::Clock;
 use crate::failure::{ExitCode, Failure, Failures};
 use crate::logging::{Cause, limited};
 use crate::observe::activity::Activities;
+use crate::observe::figures::Figures;
 use crate::ports::client::moving;
 use crate::ports::election::ElectionPort;
 use crate::ports::quorum::{PeerQueue, QuorumPort};
@@ -36,10 +38,10 @@ const INPUTS_AT_ONCE: usize = 256;
 pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
 
 /// Events that may wait to reach all of their watchers before clients' requests wait for them.
-const MAX_DEFERRED_EVENTS: usize = 1000;
+pub(crate) const MAX_DEFERRED_EVENTS: usize = 1000;
 
 /// Bytes of transactions that may wait for this server's disk before nobody is listened to.
-const MAX_UNWRITTEN_BYTES: usize = 512 << 20;
+pub(crate) const MAX_UNWRITTEN_BYTES: usize = 512 << 20;
 
 /// Room in the queue from the connections to the replica.
 pub(crate) const INPUT_QUEUE: usize = 4096;
@@ -57,6 +59,7 @@ pub(crate) struct ReplicaThread {
     /// The storage's answers, no more than it was asked for.
     pub answers: mpsc::UnboundedReceiver<Input>,
     pub storage: StorageQueue,
+    pub figures: Arc<Figures>,
     pub activities: Arc<Activities>,
     /// None where it is not told who changed what.
     pub audit: Option<Audit>,
@@ -121,7 +124,7 @@ impl ReplicaThread {
         let mut open = true;
         let mut pulse = Pulse::new(self.replica.tick_time_ms(), self.clock.monotonic_ms());
         // A member has outputs before anything happens.
-        let mut going = self.carry_out(&mut records);
+        let mut going = self.carry_out(&mut records, self.clock.stamp());
         while going && (open || (self.ensemble.is_none() && self.replica.in_flight() > 0)) {
             let due_ms = self.replica.deadline().at_latest(pulse.due_ms());
             let deadline = Some(due_ms.map_or_else(tokio::time::Instant::now, |due_ms| self.clock.instant(due_ms)));
@@ -161,15 +164,18 @@ impl ReplicaThread {
                 None if inputs.is_empty() && from_peers.is_empty() => self.replica.handle(now, Input::Tick),
                 None => from_peers.drain(..).chain(inputs.drain(..)).for_each(|input| self.replica.handle(now, input)),
             }
-            going = self.carry_out(&mut records);
+            going = self.carry_out(&mut records, now.stamp);
+            self.figures.in_flight.store(self.replica.in_flight(), Relaxed);
             self.activities.replica.end();
         }
     }
 
-    /// Carries out what the replica wants done. False where this server must not go on.
-    fn carry_out(&mut self, records: &mut Vec<Record>) -> bool {
-        while self.carry_out_outputs(records) {
-            let answer = match self.append_at_once(records) {
+    /// Carries out what the replica wants done after it was handed something at `taken`. False where this server must not go on.
+    fn carry_out(&mut self, records: &mut Vec<Record>, taken: Stamp) -> bool {
+        let mut handled = self.measure(taken);
+        while self.carry_out_outputs(records, handled) {
+            self.replica.note_handed_over(handled);
+            let answer = match self.append_at_once(records, handled) {
                 Ok(answer) => answer,
                 Err(error) => {
                     self.failures.report(error.into());
@@ -177,32 +183,51 @@ impl ReplicaThread {
                 }
             };
             let Some(answer) = answer else {
-                self.storage.append(records);
+                self.storage.append(records, handled);
                 return true;
             };
-            self.replica.handle(self.clock.now(), answer);
+            let now = self.clock.now();
+            self.replica.handle(now, answer);
+            handled = self.measure(now.stamp);
         }
         false
     }
 
+    /// Notes how long the replica took for what it was handed at `taken`. Returns the time now, or `taken` where it made and answered nothing.
+    fn measure(&mut self, taken: Stamp) -> Stamp {
+        let Done { prepared, answered } = self.replica.take_done();
+        if prepared == 0 && answered == 0 {
+            return taken;
+        }
+        let handled = self.clock.stamp();
+        let stages = &self.figures.stages;
+        if prepared > 0 {
+            stages.prepare.record_many(taken, handled, prepared);
+        }
+        if answered > 0 {
+            stages.apply.record_many(taken, handled, answered);
+        }
+        handled
+    }
+
     /// Waits for the disk here, where there is nothing else to do meanwhile: it answers sooner than another thread. A member of an ensemble
     /// always has something else to do: others' acknowledgements may be sooner than the disk, and their next proposals can be read.
-    fn append_at_once(&self, records: &mut Vec<Record>) -> Result<Option<Input>, StorageError> {
+    fn append_at_once(&self, records: &mut Vec<Record>, handled: Stamp) -> Result<Option<Input>, StorageError> {
         match self.ensemble.is_some() || !self.answers.is_empty() || !self.inputs.is_empty() {
             true => Ok(None),
-            false => self.storage.append_at_once(records),
+            false => self.storage.append_at_once(records, handled),
         }
     }
 
     /// Leaves the records behind that are to be appended last. False where this server must not go on.
-    fn carry_out_outputs(&mut self, records: &mut Vec<Record>) -> bool {
+    fn carry_out_outputs(&mut self, records: &mut Vec<Record>, handled: Stamp) -> bool {
         let mut flushed = false;
         while let Some(output) = self.replica.poll() {
             match output {
                 Output::Append(record) => records.push(record),
                 Output::Store(store) => {
                     // In the order in which it was asked for.
-                    self.storage.append(records);
+                    self.storage.append(records, handled);
                     self.storage.store(store);
                 }
                 Output::Wake(connection) => {
@@ -210,6 +235,7 @@ impl ReplicaThread {
                     if !std::mem::replace(&mut flushed, true) {
                         self.flush();
                     }
+                    connection.note_woken(handled);
                     connection.outbox.wake();
                 }
                 Output::SessionOpened { session, timeout_ms, connection, resumed } => {
@@ -229,6 +255,7 @@ impl ReplicaThread {
                 Output::EphemeralsDeleted { session, paths } => self.tell_audit(Event::Ephemerals { session, paths }),
                 Output::SessionClosed { session } => debug!(%session, "session closed"),
                 Output::Log(event) => {
+                    self.figures.events.note(&event);
                     let text = event.to_string();
                     match event.level() {
                         Level::Info => limited!(info, Cause::of_text(&text), TEXTS_PER_MINUTE; "{text}"),

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::ServerId;
-use rookeeper_replica::Input;
+use rookeeper_replica::{Input, Stamp};
 use rookeeper_storage::worker::WriteMembership;
 use rookeeper_storage::{Job, Next, StorageError, StorageWorker};
 use rookeeper_store::WrittenSnapshot;
@@ -39,9 +39,16 @@ pub(crate) struct StorageDriver {
     pub activities: Arc<Activities>,
     /// None where there are no files of the configuration.
     pub config_files: Option<ConfigFiles>,
-    /// From here on the worker counts its time.
-    pub begin: Instant,
     pub last: LastSync,
+    /// When what is appended and not written was handed over, and how many transactions that were. Only measured.
+    pub unwritten: Vec<(Stamp, u64)>,
+}
+
+/// A job, and when it was handed over.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    pub job: Job,
+    pub at: Stamp,
 }
 
 /// Where this server keeps the members of its ensemble.
@@ -69,15 +76,31 @@ impl StorageDriver {
         self.worker.syncs_at_once() && self.last.took < QUICK_SYNC && records.max(self.last.records) <= FEW_RECORDS
     }
 
+    fn stamp(&self) -> Stamp {
+        self.activities.clock.stamp()
+    }
+
     fn now_us(&self) -> i64 {
-        self.begin.elapsed().as_micros() as i64
+        whole_us(self.stamp())
+    }
+
+    fn take(&mut self, HandedOver { job, at }: HandedOver) -> Result<(), StorageError> {
+        if let Job::Append(records) = &job {
+            self.unwritten.push((at, records.len() as u64));
+        }
+        self.worker.take(job)
     }
 
     /// Does one job and those that have gathered behind it meanwhile, to the end. Returns how many.
-    pub fn go_on(&mut self, job: Job, jobs: &Receiver<Job>, answer: Answer<'_>) -> Result<usize, StorageError> {
+    pub fn go_on(
+        &mut self,
+        job: HandedOver,
+        jobs: &Receiver<HandedOver>,
+        answer: Answer<'_>,
+    ) -> Result<usize, StorageError> {
         self.activities.storage.begin(self.activities.clock.monotonic_ms());
         let mut done = 1;
-        self.worker.take(job)?;
+        self.take(job)?;
         loop {
             match self.worker.next() {
                 Next::Job => break,
@@ -86,7 +109,7 @@ impl StorageDriver {
                     match jobs.recv_timeout(Duration::from_micros(u64::try_from(wait).unwrap_or(0))) {
                         Ok(job) => {
                             done += 1;
-                            self.worker.take(job)?;
+                            self.take(job)?;
                         }
                         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.sync(answer)?,
                     }
@@ -102,8 +125,8 @@ impl StorageDriver {
     }
 
     /// Makes these transactions durable, and nothing else.
-    pub fn append(&mut self, records: Vec<Record>) -> Result<Input, StorageError> {
-        self.worker.take(Job::Append(records))?;
+    pub fn append(&mut self, records: Vec<Record>, handed_over: Stamp) -> Result<Input, StorageError> {
+        self.take(HandedOver { job: Job::Append(records), at: handed_over })?;
         let mut answered = None;
         self.sync(&mut |input, _| answered = Some(input))?;
         while self.worker.next() == Next::Roll {
@@ -113,11 +136,18 @@ impl StorageDriver {
     }
 
     fn sync(&mut self, answer: Answer<'_>) -> Result<(), StorageError> {
-        let begin_us = self.now_us();
+        let begin = self.stamp();
+        self.worker.write_out()?;
+        let written = self.stamp();
         let synced = self.worker.sync()?;
-        let end_us = self.now_us();
-        self.worker.synced_at(end_us);
-        let took_us = u64::try_from(end_us - begin_us).unwrap_or(0);
+        let end = self.stamp();
+        self.worker.synced_at(whole_us(end));
+        let stages = &self.figures.stages;
+        for (handed_over, records) in self.unwritten.drain(..) {
+            stages.log_write.record_many(handed_over, written, records);
+        }
+        stages.sync.record_many(written, end, synced.records as u64);
+        let took_us = end.ns_since(begin) / 1000;
         self.last = LastSync { records: synced.records, took: Duration::from_micros(took_us) };
         let took_ms = took_us / 1000;
         self.figures.fsync_time_ms.record(took_ms);
@@ -168,6 +198,10 @@ impl StorageDriver {
         answer(Input::Stored(rewritten.stored), 0);
         Ok(())
     }
+}
+
+fn whole_us(stamp: Stamp) -> i64 {
+    (stamp.0 / 1000) as i64
 }
 
 impl ConfigFiles {

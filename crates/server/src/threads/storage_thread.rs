@@ -14,14 +14,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use parking_lot::Mutex;
-use rookeeper_replica::{Input, Store};
+use rookeeper_replica::{Input, Stamp, Store};
 use rookeeper_storage::{Job, StorageError};
 use rookeeper_zab::Record;
 use tokio::sync::mpsc;
 
 use crate::failure::Failures;
 use crate::threads::log_position::LogPosition;
-use crate::threads::storage_driver::StorageDriver;
+use crate::threads::storage_driver::{HandedOver, StorageDriver};
 
 /// Bytes of transactions that are synced at once: to write many takes long also where the disk is quick.
 const AT_ONCE_BYTES: usize = 64 << 10;
@@ -29,7 +29,7 @@ const AT_ONCE_BYTES: usize = 64 << 10;
 /// Leads to the storage thread. Bounded by the transactions and bytes that the replica thread lets wait for the disk.
 #[derive(Debug)]
 pub(crate) struct StorageQueue {
-    sender: Sender<Job>,
+    sender: Sender<HandedOver>,
     waiting: Arc<Waiting>,
     driver: Arc<Mutex<StorageDriver>>,
 }
@@ -48,7 +48,7 @@ impl StorageQueue {
     /// thread does that instead, and answers later: it has something else to do, there is much to write, or the disk was slow the last time.
     ///
     /// The caller has taken every answer that was sent before.
-    pub fn append_at_once(&self, records: &mut Vec<Record>) -> Result<Option<Input>, StorageError> {
+    pub fn append_at_once(&self, records: &mut Vec<Record>, handed_over: Stamp) -> Result<Option<Input>, StorageError> {
         if records.is_empty() || self.waiting.jobs.load(Acquire) > 0 {
             return Ok(None);
         }
@@ -57,7 +57,7 @@ impl StorageQueue {
         if bytes > AT_ONCE_BYTES || !driver.is_done_quickly(records.len()) {
             return Ok(None);
         }
-        let answer = driver.append(std::mem::take(records));
+        let answer = driver.append(std::mem::take(records), handed_over);
         if answer.is_err() {
             // A snapshot must not wait for what is not to come.
             driver.position.interrupt();
@@ -66,22 +66,22 @@ impl StorageQueue {
     }
 
     /// Moves the records over. A storage thread that is gone has ended the process already.
-    pub fn append(&self, records: &mut Vec<Record>) {
+    pub fn append(&self, records: &mut Vec<Record>, handed_over: Stamp) {
         if !records.is_empty() {
             let job = Job::Append(std::mem::take(records));
             self.waiting.bytes.fetch_add(job.bytes(), Relaxed);
-            self.send(job);
+            self.send(job, handed_over);
         }
     }
 
     /// Asks for a write that is no append, behind everything asked for before.
     pub fn store(&self, store: Store) {
-        self.send(Job::Store(store));
+        self.send(Job::Store(store), Stamp::default());
     }
 
-    fn send(&self, job: Job) {
+    fn send(&self, job: Job, handed_over: Stamp) {
         self.waiting.jobs.fetch_add(1, Relaxed);
-        let _ = self.sender.send(job);
+        let _ = self.sender.send(HandedOver { job, at: handed_over });
     }
 
     /// The number that [`StorageQueue::waiting_bytes`] tells, for reports.
@@ -98,7 +98,7 @@ impl StorageQueue {
 /// The thread, and what it needs to wait for jobs.
 #[derive(Debug)]
 pub(crate) struct StorageThread {
-    jobs: Receiver<Job>,
+    jobs: Receiver<HandedOver>,
     waiting: Arc<Waiting>,
     driver: Arc<Mutex<StorageDriver>>,
     /// Answers, to the replica.
@@ -139,7 +139,7 @@ impl StorageThread {
         Ok(())
     }
 
-    fn do_job(&self, job: Job) -> Result<(), StorageError> {
+    fn do_job(&self, job: HandedOver) -> Result<(), StorageError> {
         let done = self.driver.lock().go_on(job, &self.jobs, &mut |input, bytes| {
             self.waiting.bytes.fetch_sub(bytes, Relaxed);
             // The replica may already be gone at the end of an orderly stop.
@@ -161,7 +161,7 @@ mod tests {
     use rookeeper_tree::Tree;
     use rookeeper_zab::Membership;
 
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::observe::activity::Activities;
@@ -232,8 +232,8 @@ mod tests {
             fsync_warning_threshold_ms: 10_000,
             figures: Arc::default(),
             config_files,
-            begin: Instant::now(),
             last: LastSync::default(),
+            unwritten: Vec::new(),
         };
         let (queue, thread) = new(driver, answers, Failures::new().0);
         (queue, thread, received)
@@ -254,15 +254,15 @@ mod tests {
         let zxid = |counter| Zxid::new(1, counter);
         let answers = run(&files, &shared, Zxid::ZERO, |queue| {
             queue.store(Store::AcceptedEpoch(Epoch(1)));
-            queue.append(&mut records(1..=3));
-            queue.append(&mut records(4..=5));
+            queue.append(&mut records(1..=3), Stamp::default());
+            queue.append(&mut records(4..=5), Stamp::default());
             queue.store(Store::CurrentEpoch { epoch: Epoch(1), membership: None });
-            queue.append(&mut records(6..=7));
+            queue.append(&mut records(6..=7), Stamp::default());
             queue.store(Store::Truncate { zxid: zxid(4), reload: true });
-            queue.append(&mut records(5..=6));
+            queue.append(&mut records(5..=6), Stamp::default());
             queue.store(Store::Truncate { zxid: zxid(5), reload: false });
             queue.store(Store::InstallSnapshot { zxid: zxid(9) });
-            queue.append(&mut records(10..=10));
+            queue.append(&mut records(10..=10), Stamp::default());
         });
         let answers: Vec<String> = answers
             .into_iter()
@@ -307,25 +307,25 @@ mod tests {
             Some(Input::Synced { zxid }) => Some(zxid.counter()),
             _ => None,
         };
-        assert_eq!(synced(queue.append_at_once(&mut records(1..=2))), Some(2));
+        assert_eq!(synced(queue.append_at_once(&mut records(1..=2), Stamp::default())), Some(2));
         assert_eq!(files.recover().unwrap().tree.last_zxid(), Zxid::new(1, 2));
-        assert_eq!(synced(queue.append_at_once(&mut Vec::new())), None);
+        assert_eq!(synced(queue.append_at_once(&mut Vec::new(), Stamp::default())), None);
         // What waits for the thread goes first.
-        queue.append(&mut records(3..=3));
+        queue.append(&mut records(3..=3), Stamp::default());
         let mut later = records(4..=4);
-        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (None, 1));
+        assert_eq!((synced(queue.append_at_once(&mut later, Stamp::default())), later.len()), (None, 1));
         // A disk that was slow is the thread's.
         let job = thread.jobs.recv().unwrap();
         thread.do_job(job).unwrap();
         assert!(matches!(received.try_recv(), Ok(Input::Synced { zxid }) if zxid.counter() == 3));
         queue.driver.lock().last.took = QUICK_SYNC;
-        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (None, 1));
+        assert_eq!((synced(queue.append_at_once(&mut later, Stamp::default())), later.len()), (None, 1));
         queue.driver.lock().last.took = Duration::ZERO;
         // So is what comes after much at once.
         queue.driver.lock().last.records = FEW_RECORDS + 1;
-        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (None, 1));
+        assert_eq!((synced(queue.append_at_once(&mut later, Stamp::default())), later.len()), (None, 1));
         queue.driver.lock().last.records = FEW_RECORDS;
-        assert_eq!((synced(queue.append_at_once(&mut later)), later.len()), (Some(4), 0));
+        assert_eq!((synced(queue.append_at_once(&mut later, Stamp::default())), later.len()), (Some(4), 0));
         assert!(received.try_recv().is_err() && queue.waiting_bytes() == 0);
     }
 
@@ -388,7 +388,7 @@ mod tests {
         let version_dir = directory.path().join("version-2");
         std::fs::rename(&version_dir, directory.path().join("elsewhere")).unwrap();
         std::fs::create_dir(&version_dir).unwrap();
-        let answers = run(&files, &shared, Zxid::ZERO, |queue| queue.append(&mut records(1..=3)));
+        let answers = run(&files, &shared, Zxid::ZERO, |queue| queue.append(&mut records(1..=3), Stamp::default()));
         assert!(answers.is_empty(), "{answers:?}");
         let promise = |queue: &StorageQueue| queue.store(Store::AcceptedEpoch(Epoch(7)));
         let answers = run(&files, &shared, Zxid::new(1, 3), promise);

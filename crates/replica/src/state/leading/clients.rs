@@ -69,7 +69,7 @@ impl Leading {
                 self.propose(core, member, now, (session, 0), Txn::CreateSession { timeout_ms }, None);
             }
         }
-        let (reply, identities) = (write.reply(now.monotonic_ms), write.identities);
+        let (reply, identities) = (write.reply(now), write.identities);
         let Some(request) = judged(core, &reply, write.request) else { return };
         let txn = match request {
             Ok(request) => self.prepare_write(core, member, now, session, &identities, request),

@@ -62,7 +62,7 @@ impl Learning {
     }
 
     fn write(&mut self, core: &mut Core, now: Time, write: Write) {
-        let reply = write.reply(now.monotonic_ms);
+        let reply = write.reply(now);
         let session = reply.connection.session();
         let sorted = core.sort(now.monotonic_ms, &write);
         // Its end waits in this server only, so the leader can't tell that this comes behind it.
@@ -124,7 +124,16 @@ impl Learning {
         let (xid, op) = (read.xid, OpCode::Sync);
         let request = ForwardedRequest { session, cxid: xid, op: op.number(), body: &read.body, identities };
         self.learner.send(&QuorumPacket::Request(request));
-        let reply = Reply { connection, xid, op, received_ms: now.monotonic_ms, handshake: None, audited: None };
+        let reply = Reply {
+            connection,
+            xid,
+            op,
+            received_ms: now.monotonic_ms,
+            arrived: read.arrived,
+            taken: now.stamp,
+            handshake: None,
+            audited: None,
+        };
         self.forwarded.push(Asked::Sync { read, reply });
     }
 

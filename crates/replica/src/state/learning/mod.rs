@@ -313,6 +313,7 @@ impl Learning {
             header,
             txn,
             digest: digest.map(|digest| digest.value),
+            handed_over: None,
             touched: Vec::new(),
             membership: membership.map(Box::new),
             reply: None,

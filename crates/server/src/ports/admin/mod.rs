@@ -144,8 +144,9 @@ impl Admin {
     /// The port, to be served.
     pub fn port(self: Arc<Admin>, tls: Option<HttpTls>) -> HttpPort {
         let silence_limit = self.settings.silence_limit.unwrap_or(SILENCE_LIMIT);
+        let figures = self.figures.clone();
         let router = Router::new().fallback(answer).with_state(self);
-        HttpPort { port: Port::Admin, silence_limit, tls, router }
+        HttpPort { port: Port::Admin, silence_limit, tls, router, figures }
     }
 
     /// What stands behind the path of the commands; empty for the list of them, none for another path.

@@ -140,7 +140,7 @@ pub(crate) async fn accept(
         match happened {
             Happened::Accepted(Some((stream, peer))) => entrance.let_in(stream, peer, beginning),
             Happened::Accepted(None) => {
-                context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+                context.note_beyond_limit();
             }
             Happened::Moves(Some(wanted)) => listener = moving::moved(listener, &mut place, &wanted, context).await,
             Happened::Moves(None) => {}
@@ -160,7 +160,7 @@ pub(crate) async fn accept_secure(listener: TcpListener, entrance: Arc<Entrance>
         match accepted {
             Some((stream, peer)) => entrance.let_in(stream, peer, Beginning::Secure),
             None => {
-                entrance.context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+                entrance.context.note_beyond_limit();
             }
         }
     }
@@ -193,6 +193,6 @@ fn seat(seats: &Seats, address: IpAddr, context: &Context) -> Option<Seat> {
         (Err(Full::OfAddress), None, limit) => beyond("maxClientCnxns", limit.unwrap_or(u32::MAX)),
         (Ok(seat), None, _) => return Some(seat),
     }
-    context.shared.statistics.connections_rejected.fetch_add(1, Relaxed);
+    context.note_beyond_limit();
     None
 }

@@ -21,6 +21,7 @@ use crate::net::tls::context::TlsContext;
 use crate::net::tls::failure::{Failure, Wording};
 use crate::net::tls::handshake::{self, Peer, Places, Shown};
 use crate::net::tls::records::FrameRecords;
+use crate::observe::drops::Dropped;
 
 /// Handshakes under way at a time where nothing else is configured: each holds some ten kilobytes, and the work of one is a millisecond or two.
 const DEFAULT_HANDSHAKES: usize = 1024;
@@ -105,11 +106,13 @@ async fn receive(
     }
     if clients.drops_early && !context.serves() {
         statistics.tls_connections_not_served.fetch_add(1, Relaxed);
+        context.figures.drops.note(Dropped::NotServing);
         linger(stream).await;
         return None;
     }
     let Some(_place) = clients.places.take() else {
         statistics.tls_handshakes_beyond_limit.fetch_add(1, Relaxed);
+        context.figures.drops.note(Dropped::Tls);
         let by = if clients.is_limit_configured { "" } else { ", the default" };
         limited!(
             warn,
@@ -127,6 +130,7 @@ async fn receive(
         Ok((stream, shown)) => Some(Begun::Secure(Box::new(FrameRecords::new(stream)), shown)),
         Err(failure) => {
             statistics.tls_handshakes_failed.fetch_add(1, Relaxed);
+            context.figures.drops.note(Dropped::Tls);
             if failure.is_of_identity() {
                 context.audit_refusal(SessionId::NONE, peer, None);
             }

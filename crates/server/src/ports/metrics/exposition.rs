@@ -5,6 +5,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use rookeeper_replica::Counts;
+
 use crate::context::Context;
 use crate::observe::metrics::{Facts, Kind, METRICS, ORIGINALS, SCRAPED_QUANTILES, Series, Value};
 use crate::observe::process::{self, Usage};
@@ -26,6 +28,9 @@ pub(super) fn page(context: &Context) -> String {
     }
     page.0
 }
+
+/// Durations are told apart from so many powers of two of microseconds on.
+const LEAST_POWER: usize = 2;
 
 struct Page(String);
 
@@ -63,8 +68,14 @@ impl Page {
         let shape = match kind {
             // Prometheus has numbers only; see `info`.
             Kind::Text => return Ok(()),
-            Kind::Gauge | Kind::Ratio | Kind::GaugePerNamespace | Kind::GaugePerLearner => "gauge",
-            Kind::Counter | Kind::CounterPerNamespace => "counter",
+            Kind::Gauge
+            | Kind::Ratio
+            | Kind::GaugePerNamespace
+            | Kind::GaugePerLearner
+            | Kind::GaugePer(_)
+            | Kind::RatioPer(_) => "gauge",
+            Kind::Counter | Kind::CounterPerNamespace | Kind::CounterPer(_) => "counter",
+            Kind::Stages => "histogram",
             Kind::Summary | Kind::SummaryWithQuantiles | Kind::SummaryPerNamespace | Kind::SummaryPerLearner => {
                 "summary"
             }
@@ -81,11 +92,28 @@ impl Page {
             Value::PerNamespace(all) => {
                 all.iter().try_for_each(|(namespace, value)| self.line(name, &key(namespace), *value as f64))
             }
+            Value::Per(all) => all.iter().try_for_each(|(label, value)| {
+                let (Kind::GaugePer(by) | Kind::RatioPer(by) | Kind::CounterPer(by)) = kind else { return Ok(()) };
+                self.line(name, &format!("{by}=\"{}\",", Quoted(label)), *value)
+            }),
+            Value::Stages(all) => all.iter().try_for_each(|(stage, counts)| self.stage(name, stage, counts)),
             Value::Series(series) => self.series(name, "", series, quantiles),
             Value::SeriesPerNamespace(all) => {
                 all.iter().try_for_each(|(namespace, series)| self.series(name, &key(namespace), series, quantiles))
             }
         }
+    }
+
+    /// Durations below each power of two of microseconds, from four on.
+    fn stage(&mut self, name: &str, stage: &str, counts: &Counts) -> fmt::Result {
+        let (bucket, labels) = (format!("{name}_bucket"), format!("stage=\"{stage}\","));
+        for (power, below) in counts.below_powers().skip(LEAST_POWER) {
+            let seconds = number(f64::from(1u32 << power) / 1e6);
+            self.line(&bucket, &format!("{labels}le=\"{seconds}\","), below as f64)?;
+        }
+        self.line(&bucket, &format!("{labels}le=\"+Inf\","), counts.count() as f64)?;
+        self.line(&format!("{name}_count"), &labels, counts.count() as f64)?;
+        self.line(&format!("{name}_sum"), &labels, counts.sum_ns() as f64 / 1e9)
     }
 
     fn series(&mut self, name: &str, labels: &str, series: &Series, quantiles: usize) -> fmt::Result {
@@ -144,6 +172,8 @@ fn key(value: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use rookeeper_replica::{Histogram, Stamp};
+
     use super::*;
     use crate::observe::metrics::Source;
 
@@ -174,6 +204,7 @@ mod tests {
                 Kind::GaugePerNamespace | Kind::GaugePerLearner => "gauge with label key",
                 Kind::Counter => "counter",
                 Kind::CounterPerNamespace => "counter with label key",
+                Kind::GaugePer(_) | Kind::RatioPer(_) | Kind::CounterPer(_) | Kind::Stages => "our own",
                 Kind::Summary => "summary, quantile 0.5",
                 Kind::SummaryWithQuantiles => "summary, quantiles 0.5 0.9 0.99",
                 Kind::SummaryPerNamespace | Kind::SummaryPerLearner if labelled => form,
@@ -206,6 +237,27 @@ mod tests {
             "write_per_namespace{key=\"zookeeper\",quantile=\"0.5\",} 195.0\n\
              write_per_namespace_count{key=\"zookeeper\",} 2.0\nwrite_per_namespace_sum{key=\"zookeeper\",} 398.0\n"
         ));
+    }
+
+    #[test]
+    fn stages_are_written_as_histograms_in_seconds() {
+        let histogram = Histogram::default();
+        [1_000, 5_000, 70_000_000_000].into_iter().for_each(|ns| histogram.record(Stamp(0), Stamp(ns)));
+        let value = Value::Stages(vec![("sync", histogram.counts())]);
+        let text = written("rookeeper_write_stage_seconds", Kind::Stages, &value);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "# TYPE rookeeper_write_stage_seconds histogram");
+        assert_eq!(lines[2], "rookeeper_write_stage_seconds_bucket{stage=\"sync\",le=\"4e-6\",} 1.0");
+        assert_eq!(lines[3], "rookeeper_write_stage_seconds_bucket{stage=\"sync\",le=\"8e-6\",} 2.0");
+        assert!(
+            text.contains("{stage=\"sync\",le=\"1.048576\",} 2.0\n") && text.contains("le=\"+Inf\",} 3.0\n"),
+            "{text}"
+        );
+        assert!(text.ends_with(
+            "rookeeper_write_stage_seconds_count{stage=\"sync\",} 3.0\nrookeeper_write_stage_seconds_sum{stage=\"sync\",} 70.000006\n"
+        ));
+        let queues = written("q", Kind::GaugePer("queue"), &Value::Per(vec![("a", 1.0), ("b", 2.0)]));
+        assert!(queues.ends_with("# TYPE q gauge\nq{queue=\"a\",} 1.0\nq{queue=\"b\",} 2.0\n"), "{queues}");
     }
 
     #[test]

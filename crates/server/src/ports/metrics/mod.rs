@@ -34,9 +34,10 @@ struct Scraped {
 
 /// The port, to be served.
 pub(crate) fn port(context: Arc<Context>) -> HttpPort {
+    let figures = context.figures.clone();
     let router = Router::new().route("/metrics", get(metrics));
     let router = router.with_state(Arc::new(Scraped { context, turn: Mutex::new(()) }));
-    HttpPort { port: Port::Metrics, silence_limit: SILENCE_LIMIT, tls: None, router }
+    HttpPort { port: Port::Metrics, silence_limit: SILENCE_LIMIT, tls: None, router, figures }
 }
 
 async fn metrics(State(scraped): State<Arc<Scraped>>) -> Result<([(HeaderName, &'static str); 1], String), StatusCode> {

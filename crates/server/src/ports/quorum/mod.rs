@@ -50,6 +50,7 @@ use crate::net::stream::{self, Stream};
 use crate::net::tls::peers::{self, PeerTls};
 
 pub(crate) use self::inputs::{PeerInputs, PeerQueue, queue as peer_queue};
+pub(crate) use self::outgoing::MAX_WAITING_BYTES;
 
 /// Connections that never become those of a learner: one is told of, the others are counted.
 const STRANGERS: Cause = Cause::Named("strangers at the quorum port");

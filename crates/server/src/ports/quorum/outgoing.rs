@@ -19,7 +19,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 /// Bytes that may wait for one learner. A learner that loads a snapshot for minutes finds all that was written meanwhile here.
-pub(super) const MAX_WAITING_BYTES: usize = 256 << 20;
+pub(crate) const MAX_WAITING_BYTES: usize = 256 << 20;
 
 /// Jobs gathered into one write.
 const WRITE_BYTES: usize = 64 << 10;

@@ -15,6 +15,7 @@ use super::Task;
 use super::ending::End;
 use crate::auth::{self, Verdict, sasl};
 use crate::logging::limited;
+use crate::observe::drops::Dropped;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Judges the body of an auth packet.
@@ -41,6 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             Verdict::Accepted(_) | Verdict::Refused => {
                 statistics.authentications_refused.fetch_add(1, Relaxed);
+                self.context.figures.drops.note(Dropped::Identity);
                 let client = self.connection.peer;
                 self.audit_refusal();
                 limited!(warn, "refused authentications", "authentication of {client} refused");
@@ -50,6 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             Verdict::OtherEnsemble => {
                 statistics.ensemble_names_wrong.fetch_add(1, Relaxed);
                 statistics.authentications_refused.fetch_add(1, Relaxed);
+                self.context.figures.drops.note(Dropped::Identity);
                 self.audit_refusal();
                 return Err(End::OtherEnsemble);
             }
@@ -82,6 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             sasl::Verdict::Failed(refusal, code) => {
                 self.context.shared.statistics.authentications_refused.fetch_add(1, Relaxed);
+                self.context.figures.drops.note(Dropped::Identity);
                 self.audit_refusal();
                 let consequence = match code {
                     Some(_) => "its connection is closed",

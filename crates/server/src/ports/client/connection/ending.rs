@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::logging::limited;
 use crate::net::disguise;
 use crate::net::linger::linger;
+use crate::observe::drops::Dropped;
 
 /// Why a connection ends. Only for its log line and its count.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,7 @@ pub(super) async fn end<S: AsyncRead + AsyncWrite + Unpin>(task: Task<S>, end: E
         end => end,
     };
     let statistics = &task.context.shared.statistics;
+    note(&task.context, &end);
     match end {
         End::ByClient => statistics.connections_dropped.fetch_add(1, Relaxed),
         End::NoHandshake(_) => statistics.sessionless_connections_expired.fetch_add(1, Relaxed),
@@ -70,6 +72,20 @@ pub(super) async fn end<S: AsyncRead + AsyncWrite + Unpin>(task: Task<S>, end: E
     if !matches!(end, End::ByClient | End::Io(_)) {
         linger(stream).await;
     }
+}
+
+/// Counts the reason of an end that is this server's decision.
+fn note(context: &Context, end: &End) {
+    let why = match end {
+        // Whoever means another ensemble is counted where that is found.
+        End::ByClient | End::ByServer | End::Io(_) | End::OtherEnsemble => return,
+        End::Excess(_) => Dropped::Memory,
+        End::NotReading(_) => Dropped::NotReading,
+        End::FrameTooLarge(_) => Dropped::FrameTooLarge,
+        End::Undecodable(_) => Dropped::Undecodable,
+        End::NoHandshake(_) => Dropped::NoHandshake,
+    };
+    context.figures.drops.note(why);
 }
 
 /// Logs the end of a connection. `disguise` says what the bytes are that are no frames.

@@ -28,12 +28,12 @@ mod tests;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use rookeeper_replica::{Connection, Conversation, Cut, Identities, Limits, Next};
+use rookeeper_replica::{Connection, Conversation, Cut, Identities, Limits, Next, Stamp};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::ending::End;
 use self::opening::Opening;
-use self::socket::{Received, Unsent};
+use self::socket::{Received, Unreported, Unsent};
 use crate::auth::sasl;
 use crate::context::Context;
 
@@ -48,6 +48,11 @@ struct Task<S> {
     sending: Unsent,
     /// Frames taken from the outbox that the statistics know of.
     noted_frames: u64,
+    /// When the bytes at the end of the input arrived.
+    arrived: Stamp,
+    /// Nothing was looked at since.
+    is_fresh: bool,
+    unreported: Unreported,
     /// Answers of one batch of reads, on their way to the outbox.
     scratch: Vec<u8>,
     /// What the client has shown to be, as of its last authentication.
@@ -77,6 +82,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             input: Received::default(),
             sending: Unsent::default(),
             noted_frames: 0,
+            arrived: context.clock.stamp(),
+            is_fresh: false,
+            unreported: Unreported::default(),
             scratch: Vec::new(),
             context,
             stream,

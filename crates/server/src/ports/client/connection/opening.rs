@@ -15,6 +15,7 @@ use tracing::debug;
 use super::Task;
 use super::ending::End;
 use crate::commands::{self, Command, Cost};
+use crate::observe::drops::Dropped;
 
 /// What a connection begins with.
 pub(super) enum Opening {
@@ -52,7 +53,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.conversation.opened();
         self.consume(length);
         self.context.shared.statistics.connection_requests.fetch_add(1, Relaxed);
-        if self.context.turns_clients_away() || !self.context.admit_session(&request) {
+        if self.context.turns_clients_away() {
+            self.context.figures.drops.note(Dropped::NotServing);
+            return Err(End::ByServer);
+        }
+        if !self.context.admit_session(&request) {
             return Err(End::ByServer);
         }
         debug!(client = %self.connection.peer, session = %request.session, timeout_ms = request.timeout_ms, "connecting");

@@ -6,7 +6,7 @@
 
 use rookeeper_proto::frame::{self, RequestHeader};
 use rookeeper_proto::{OpCode, Zxid};
-use rookeeper_replica::{LongRead, long_read, read};
+use rookeeper_replica::{LongRead, Stamp, long_read, read};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Task;
@@ -23,7 +23,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// many it answered.
     pub(super) fn answer_reads(&mut self) -> usize {
         let shared = &self.context.shared;
-        let tree = shared.tree();
+        // Where nothing is waited for, the wait costs nothing to measure either.
+        let is_first = std::mem::replace(&mut self.is_fresh, false);
+        let (tree, begin) = match is_first.then(|| shared.try_tree()).flatten() {
+            Some(tree) => (tree, self.arrived),
+            None => (shared.tree(), self.context.clock.stamp()),
+        };
         shared.serve_deferred_to(&self.connection);
         let (mut frames, mut reads, mut last) = (0, 0, (OpCode::Ping, 0));
         while self.scratch.len() < BATCH_BYTES && reads < BATCH_READS {
@@ -63,18 +68,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         drop(tree);
         self.count_received(reads as u64);
         if reads > 0 {
-            self.note_reads(reads as u64, last, zxid);
+            self.note_reads(reads as u64, last, zxid, begin);
         }
         reads
     }
 
-    /// Counts `count` reads that were answered without a wait; `last` is the last of them, and `zxid` the state that it saw.
-    fn note_reads(&self, count: u64, last: (OpCode, i32), zxid: Zxid) {
+    /// Counts `count` reads that were answered without a wait from `begin` on; `last` is the last of them, and `zxid` the state that it saw.
+    fn note_reads(&mut self, count: u64, last: (OpCode, i32), zxid: Zxid, begin: Stamp) {
         let statistics = &self.context.shared.statistics;
         statistics.request_latency_ms.record_many(0, count);
         statistics.read_latency_ms.record_many(0, count);
-        let now_ms = self.context.clock.monotonic_ms();
-        self.connection.statistics.answered(count, last, zxid, now_ms, 0);
+        let end = self.context.clock.stamp();
+        self.connection.statistics.answered(count, last, zxid, end.monotonic_ms(), 0);
+        let stages = self.context.figures.client_stages.mine();
+        stages.read_queue.record_many(self.arrived, begin, count);
+        stages.read_answer.record_many(begin, end, count);
+        self.unreported.reads.add(end, count);
     }
 
     /// Answers the read at the head of the input, which looks at many nodes, with the tree locked for a portion at a time.
@@ -88,6 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let (header, body) = RequestHeader::split(&payload).ok_or(End::Undecodable("request header"))?;
         let op = OpCode::from_i32(header.op).ok_or(End::Undecodable("request header"))?;
         let xid = header.xid;
+        let begin = self.context.clock.stamp();
         let mut read = LongRead::new((xid, op, body));
         let zxid = loop {
             {
@@ -108,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             tokio::task::yield_now().await;
         };
-        self.note_reads(1, (op, xid), zxid);
+        self.note_reads(1, (op, xid), zxid, begin);
         Ok(())
     }
 

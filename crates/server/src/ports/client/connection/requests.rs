@@ -109,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             request: WriteRequest::decode(op, body).ok(),
             body: if self.context.shared.forwards() { body.to_vec() } else { Vec::new() },
             identities: self.identities.clone(),
+            arrived: self.arrived,
         }
     }
 
@@ -120,6 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             body: body.to_vec(),
             identities: self.identities.clone(),
             received_ms: self.context.clock.monotonic_ms(),
+            arrived: self.arrived,
             audited: None,
         }
     }

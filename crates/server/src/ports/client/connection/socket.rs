@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
-use rookeeper_replica::{Drained, Next};
+use rookeeper_replica::{Drained, Histogram, Next, Stamp};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
@@ -36,6 +36,25 @@ pub(super) struct Unsent {
     sent: usize,
 }
 
+/// Answers that are not with the stream yet, as far as is measured.
+#[derive(Default)]
+pub(super) struct Unreported {
+    pub reads: Answers,
+    pub writes: Answers,
+    /// Sends that were not looked at since the last one that was.
+    passed_over: u32,
+}
+
+/// To look at the clock for every send would cost more than all other counting: one of these is looked at, and stands for the others.
+const SENDS_PER_LOOK: u32 = 8;
+
+/// How many answers, and since when those of the last send could have been sent.
+#[derive(Default)]
+pub(super) struct Answers {
+    since: Stamp,
+    count: u64,
+}
+
 /// What the stream did while the task waited.
 enum Woken {
     /// Nothing: something else happened.
@@ -60,7 +79,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let taken = self.sending.held_bytes() - before;
         let sent = self.sending.send_available(&mut self.stream)?;
         self.conversation.flushed(|| self.context.clock.monotonic_ms(), taken, sent, &drained);
+        if let Some((since, count)) = self.connection.take_answered() {
+            self.unreported.writes.add(since, count);
+        }
+        self.note_replies();
         Ok(())
+    }
+
+    /// Notes how long answers took from the outbox to the socket, once it has all of them.
+    fn note_replies(&mut self) {
+        if self.sending.is_empty() && !self.unreported.is_empty() && self.unreported.is_looked_at() {
+            let sent = self.context.clock.stamp();
+            let stages = self.context.figures.client_stages.mine();
+            self.unreported.reads.tell(&stages.read_reply, sent);
+            self.unreported.writes.tell(&stages.write_reply, sent);
+        }
     }
 
     /// Waits until there is something to send, room to send it, or what `next` says; and reads what has arrived.
@@ -89,14 +122,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             Woken::No => {}
             Woken::Sent(count) => {
                 self.conversation.flushed(|| self.context.clock.monotonic_ms(), 0, count, &Drained::Bytes);
+                self.note_replies();
             }
             Woken::Received(0) => self.conversation.hung_up(),
             Woken::Received(count) => {
-                self.conversation.received(self.context.clock.monotonic_ms(), count);
+                self.arrived = self.context.clock.stamp();
+                self.is_fresh = true;
+                self.conversation.received(self.arrived.monotonic_ms(), count);
                 self.context.shared.statistics.bytes_received.fetch_add(count as u64, Relaxed);
             }
         }
         Ok(())
+    }
+}
+
+impl Unreported {
+    fn is_empty(&self) -> bool {
+        self.reads.count == 0 && self.writes.count == 0
+    }
+
+    /// Whether the send that ends now is looked at. Of one that is not only the number of answers is kept.
+    fn is_looked_at(&mut self) -> bool {
+        self.passed_over = (self.passed_over + 1) % SENDS_PER_LOOK;
+        self.passed_over == 0
+    }
+}
+
+impl Answers {
+    pub(super) fn add(&mut self, since: Stamp, count: u64) {
+        self.since = since;
+        self.count += count;
+    }
+
+    fn tell(&mut self, histogram: &Histogram, sent: Stamp) {
+        if self.count > 0 {
+            histogram.record_many(self.since, sent, std::mem::take(&mut self.count));
+        }
     }
 }
 
@@ -149,6 +210,10 @@ impl Received {
 }
 
 impl Unsent {
+    fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
     /// Bytes that stand in memory, among them some that were sent.
     pub(super) fn held_bytes(&self) -> usize {
         self.bytes.len()

@@ -85,6 +85,7 @@ fn try_file(content: &[u8]) {
         trust_partial_snapshot: true,
         db_autocreate: true,
         clean_up: false,
+        until: None,
         seed: 0,
     };
     let looked = check(&disk, &directories, &options);

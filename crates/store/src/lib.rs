@@ -55,7 +55,7 @@ pub use lock::DirectoryLock;
 pub use log_writer::{LogOptions, LogWriter, SyncStats};
 pub use names::Compression;
 pub use purge::{PurgeOptions, Purged, Purger};
-pub use recovery::{LoadTimes, Recovered, RecoveryOptions, recover, use_up_permissions};
+pub use recovery::{LoadTimes, Recovered, RecoveryOptions, Until, recover, use_up_permissions};
 pub use repair::{CheckReport, Repaired, check, repair_log};
 pub use report::{LogEnd, LogReport, Origin, RecoveryReport};
 pub use roll_policy::RollLimits;

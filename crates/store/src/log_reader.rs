@@ -176,6 +176,13 @@ impl LogReader {
         &self.path
     }
 
+    /// Goes to a record that was found there before.
+    pub fn go_to(&mut self, offset: u64) {
+        if self.header.is_some() {
+            self.position = offset;
+        }
+    }
+
     /// Reads what stands next. After anything but a record it says the same again.
     pub fn next_record(&mut self) -> Result<Next<'_>> {
         let offset = self.position;

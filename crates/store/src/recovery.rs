@@ -48,8 +48,26 @@ pub struct RecoveryOptions {
     pub trust_partial_snapshot: bool,
     /// Whether unfinished files are removed and torn ends cut off. False for looking only.
     pub clean_up: bool,
+    /// Where to stop; `None` for the end of the history.
+    pub until: Option<Until>,
     /// For the tables of the tree. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
     pub seed: u64,
+}
+
+/// A place in the history at which to stop, for somebody who goes back to it. Nothing but the state at exactly this transaction counts then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until {
+    /// The last transaction that counts.
+    pub zxid: Zxid,
+    /// No snapshot that was begun behind this transaction is used.
+    pub newest_snapshot: Zxid,
+}
+
+impl Until {
+    /// The shortest way to a transaction: from the newest snapshot that was whole by then.
+    pub fn at(zxid: Zxid) -> Until {
+        Until { zxid, newest_snapshot: zxid }
+    }
 }
 
 impl Default for RecoveryOptions {
@@ -60,6 +78,7 @@ impl Default for RecoveryOptions {
             trust_partial_snapshot: false,
             db_autocreate: true,
             clean_up: true,
+            until: None,
             seed: 0,
         }
     }
@@ -86,6 +105,9 @@ pub struct LoadTimes {
 /// Reads the database and puts the directories in order. A database that begins now needs its first snapshot next, and then
 /// [`use_up_permissions`].
 pub fn recover(disk: &dyn Disk, directories: &Directories, options: &RecoveryOptions) -> Result<Recovered> {
+    if options.until.is_some() && options.clean_up {
+        return Err(StoreError::Misuse("what lies behind the place to stop at is not to be removed".to_owned()));
+    }
     if options.clean_up {
         truncate::finish(disk, directories)?;
     } else if truncate::is_unfinished(disk, directories)? {
@@ -243,7 +265,10 @@ impl Recovery<'_> {
     /// The snapshots worth reading, newest first.
     fn candidates(&mut self) -> Result<Vec<(Zxid, Compression)>> {
         let mut candidates = Vec::new();
-        for (zxid, compression) in &self.snapshots.snapshots {
+        let newest = self.options.until.map(|until| until.newest_snapshot);
+        for (zxid, compression) in
+            self.snapshots.snapshots.iter().filter(|(zxid, _)| newest.is_none_or(|newest| *zxid <= newest))
+        {
             let name = names::snapshot(*zxid, *compression);
             let path = self.directories.snapshot_dir.join(&name);
             let whole = snapshot_file::looks_whole(self.disk, &path, *compression)
@@ -271,10 +296,17 @@ impl Recovery<'_> {
         );
         self.load_times.snapshots += begin.elapsed();
         let LoadedSnapshot { mut tree, info } = loaded.map_err(Attempt::skip_if_damaged)?;
+        if let Some(until) = self.options.until.filter(|until| info.complete_at(zxid) > until.zxid) {
+            let path = dir.join(names::snapshot(zxid, compression));
+            return Err(Attempt::SkipSnapshot(holds_later(&path, info.complete_at(zxid), until.zxid)));
+        }
         let replay = self.replay(&mut tree, &info).map_err(Attempt::Refused)?;
         let path = dir.join(names::snapshot(zxid, compression));
         let complete_at = info.complete_at(zxid);
         let (last, nodes) = (tree.last_zxid(), info.nodes);
+        if let Some(until) = self.options.until.filter(|until| last != until.zxid) {
+            return Err(Attempt::Refused(not_reached(&path, until.zxid, last)));
+        }
         if let Some(newer) = self.shown_by(last, replay.replayed) {
             let problem = format!(
                 "it and the logs lead to {last} only, but {}, which can't be used, shows that there was more",
@@ -305,6 +337,9 @@ impl Recovery<'_> {
         let mut tree = Tree::with_seed(self.options.seed);
         let replay = self.replay(&mut tree, &SnapshotInfo::default())?;
         let dir = self.directories.snapshot_dir.clone();
+        if let Some(until) = self.options.until.filter(|until| tree.last_zxid() != until.zxid) {
+            return Err(not_reached(&dir, until.zxid, tree.last_zxid()));
+        }
         self.finish(tree, replay, Origin::LogsAlone, &dir).map_err(Attempt::into_error)
     }
 
@@ -338,6 +373,7 @@ impl Recovery<'_> {
         report.digests_checked = replay.digests.checked;
         report.digest_mismatches = replay.digests.mismatches;
         report.first_mismatch = replay.digests.first_mismatch;
+        report.end_is_compared = replay.digests.end_is_compared;
         report.closed_nodes = cleanup.unknown_acls;
         report.removed_ephemerals = cleanup.removed_ephemerals;
         report.membership_before = replay.membership_before;
@@ -398,6 +434,24 @@ impl Attempt {
 /// The first snapshot of an epoch holds what the epoch before it ended with.
 fn shows_changes(zxid: Zxid, compression: Compression) -> Option<(Zxid, Compression)> {
     (zxid.counter() > 0).then_some((zxid, compression))
+}
+
+fn holds_later(path: &Path, complete_at: Zxid, until: Zxid) -> StoreError {
+    StoreError::Damaged {
+        path: path.to_owned(),
+        offset: None,
+        problem: format!("it holds a part of the changes up to {complete_at}, so it can't lead to {until}"),
+        remedy: "take an older snapshot and the logs from it on, or a later place in the history".to_owned(),
+    }
+}
+
+fn not_reached(path: &Path, until: Zxid, last: Zxid) -> StoreError {
+    StoreError::Damaged {
+        path: path.to_owned(),
+        offset: None,
+        problem: format!("it and the logs lead to {last}, and transaction {until} is not there"),
+        remedy: "name a transaction that is there, or take the files that hold it".to_owned(),
+    }
 }
 
 fn partial(path: &Path, complete_at: Zxid, last: Zxid) -> StoreError {

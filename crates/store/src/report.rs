@@ -31,6 +31,8 @@ pub enum LogEnd {
     Whole,
     /// It was created and never got a record.
     NoRecords,
+    /// Reading stopped before it, where it was told to.
+    NotRead,
     /// A record that was being written when the power went. It was never acknowledged.
     Torn { offset: u64, fault: RecordFault, dropped_bytes: u64 },
 }
@@ -78,6 +80,8 @@ pub struct RecoveryReport {
     pub digest_mismatches: u64,
     /// The first transaction after which the tree was not the one its writer had.
     pub first_mismatch: Option<Zxid>,
+    /// Whether the digest of the tree at its end was recorded, and so compared.
+    pub end_is_compared: bool,
     pub removed_ephemerals: Vec<(SessionId, String)>,
     /// Unfinished or empty files of servers that were stopped, removed or (when only looking) to be removed.
     pub removed_files: Vec<PathBuf>,
@@ -161,6 +165,7 @@ impl fmt::Display for RecoveryReport {
             let end = match end {
                 LogEnd::Whole => "whole".to_owned(),
                 LogEnd::NoRecords => "no records".to_owned(),
+                LogEnd::NotRead => "read as far as was asked for".to_owned(),
                 LogEnd::Torn { offset, fault, dropped_bytes } => {
                     format!("cut at offset {offset} ({fault}; {dropped_bytes} bytes dropped)")
                 }

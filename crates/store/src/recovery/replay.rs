@@ -16,7 +16,7 @@ use super::log_end::{Cut, Stop};
 use crate::error::{Result, StoreError};
 use crate::log_reader::{LogReader, Next, repeats};
 use crate::names;
-use crate::report::{LogReport, RepeatedErrors};
+use crate::report::{LogEnd, LogReport, RepeatedErrors};
 use crate::snapshot_reader::SnapshotInfo;
 
 /// The outcome of replaying the logs over one snapshot.
@@ -49,7 +49,9 @@ impl Recovery<'_> {
         let mut last = base;
         for (index, log) in self.logs.iter().enumerate().skip(first) {
             let is_newest = index + 1 == self.logs.len();
-            self.replay_file(*log, is_newest, base, &mut last, tree, &mut replay)?;
+            if !self.replay_file(*log, is_newest, base, &mut last, tree, &mut replay)? {
+                break;
+            }
         }
         self.load_times.log += begin.elapsed();
         Ok(replay)
@@ -60,6 +62,7 @@ impl Recovery<'_> {
         Ok(matches!(reader.next_record()?, Next::Record { body, .. } if TxnRecord::is_error(body)))
     }
 
+    /// False where what follows counts no more.
     fn replay_file(
         &self,
         log: Zxid,
@@ -68,7 +71,7 @@ impl Recovery<'_> {
         last: &mut Zxid,
         tree: &mut Tree,
         replay: &mut Replay,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let path = self.log_path(log);
         let mut reader = LogReader::open(self.disk, &path, self.options.max_record_bytes)?;
         let (mut records, mut replayed) = (0, 0);
@@ -85,9 +88,19 @@ impl Recovery<'_> {
                         let problem = format!("its first transaction is {zxid}, which is not what its name says");
                         return Err(StoreError::damaged(&path, offset, problem));
                     }
+                    if self.options.until.is_some_and(|until| zxid > until.zxid) {
+                        replay.replayed += replayed;
+                        replay.logs.push(LogReport { name: names::log(log), records, replayed, end: LogEnd::NotRead });
+                        return Ok(false);
+                    }
                     records += 1;
                     previous = previous.max(zxid);
                     if zxid <= base {
+                        if zxid == base && self.options.until.is_some() {
+                            // A snapshot that says nothing of its digest: the log does.
+                            let digest = TxnRecord::decode(body).ok().and_then(|record| record.digest);
+                            replay.digests.check_base(base, digest, tree);
+                        }
                         continue;
                     }
                     if repeats(*last, zxid, body) {
@@ -105,11 +118,12 @@ impl Recovery<'_> {
                         let node = tree.node(path::CONFIG);
                         replay.membership_before = node.and_then(|node| node.data()).map(<[u8]>::to_vec);
                     }
+                    let is_change = !matches!(txn, Txn::Error { .. });
                     tree.apply(&header, txn, &mut changes);
                     changes.clear();
                     *last = zxid;
                     replayed += 1;
-                    replay.digests.check(zxid, digest, tree);
+                    replay.digests.check(zxid, digest, is_change, tree);
                 }
             }
         };
@@ -118,7 +132,7 @@ impl Recovery<'_> {
         replay.replayed += replayed;
         info!(log = %names::log(log), records, replayed, "read the transaction log");
         replay.logs.push(LogReport { name: names::log(log), records, replayed, end });
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -161,6 +175,8 @@ pub(super) struct Digests {
     pub checked: u64,
     pub mismatches: u64,
     pub first_mismatch: Option<Zxid>,
+    /// Whether the tree has been compared since it changed last.
+    pub end_is_compared: bool,
 }
 
 impl Digests {
@@ -168,7 +184,7 @@ impl Digests {
         let fuzzy_until = snapshot.complete_at(base);
         let digest = snapshot.digest.filter(|digest| digest.zxid == fuzzy_until);
         let at_end = digest.map(|digest| digest.digest.value);
-        Digests { fuzzy_until, at_end, checked: 0, mismatches: 0, first_mismatch: None }
+        Digests { fuzzy_until, at_end, checked: 0, mismatches: 0, first_mismatch: None, end_is_compared: false }
     }
 
     fn check_snapshot(&mut self, tree: &Tree) {
@@ -179,7 +195,14 @@ impl Digests {
         }
     }
 
-    fn check(&mut self, zxid: Zxid, digest: Option<Digest>, tree: &Tree) {
+    fn check_base(&mut self, base: Zxid, digest: Option<Digest>, tree: &Tree) {
+        if !self.end_is_compared && base == self.fuzzy_until {
+            self.check(base, digest, true, tree);
+        }
+    }
+
+    fn check(&mut self, zxid: Zxid, digest: Option<Digest>, is_change: bool, tree: &Tree) {
+        self.end_is_compared &= !is_change;
         if zxid == self.fuzzy_until
             && let Some(digest) = self.at_end
         {
@@ -193,6 +216,7 @@ impl Digests {
 
     fn compare(&mut self, zxid: Zxid, digest: i64, tree: &Tree) {
         self.checked += 1;
+        self.end_is_compared = true;
         if digest != tree.digest() {
             self.mismatches += 1;
             self.first_mismatch.get_or_insert(zxid);

@@ -4,11 +4,13 @@
 //! - `main.rs`: the subcommands, and nothing else
 //! - [`shell`]: `rookeeper cli`, the interactive client in zkCli's syntax, on the crate `zookeeper-client`
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
+//! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
 //! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
 //! - [`mod@bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
 
+pub mod backup;
 pub mod bench;
 pub mod config_file;
 pub mod java;

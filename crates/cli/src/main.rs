@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rookeeper_cli::backup;
 use rookeeper_cli::service::{self, Which};
 #[cfg(feature = "shell")]
 use rookeeper_cli::shell;
@@ -53,6 +54,12 @@ enum Command {
     Check(check_command::Options),
     /// Look at the epochs of a stopped member, and give it room again where they are used up
     Epochs(epochs_command::Options),
+    /// Take a consistent copy of the data of a server, running or stopped, also one of Apache ZooKeeper
+    Backup(backup::take::Options),
+    /// Prove a backup without a server: every byte, every file, and the state that it leads to
+    Verify(backup::verify::Options),
+    /// Build a data directory from a backup, as it was after a chosen transaction or at a chosen time
+    Restore(backup::restore::Options),
     /// Print a transaction log, repair its checksums or cut it, in TxnLogToolkit's syntax (`rookeeper log -h`)
     #[command(disable_help_flag = true)]
     Log(Foreign),
@@ -93,6 +100,9 @@ fn main() -> ExitCode {
         Command::Init { config, named, arguments } => ExitCode::from(service::init::main(&named, &config, &arguments)),
         Command::Check(options) => check_command::main(&options).into(),
         Command::Epochs(options) => epochs_command::main(&options).into(),
+        Command::Backup(options) => ExitCode::from(backup::take::main(&options)),
+        Command::Verify(options) => ExitCode::from(backup::verify::main(&options)),
+        Command::Restore(options) => ExitCode::from(backup::restore::main(&options)),
         Command::Log(foreign) => ExitCode::from(toolkit::log::main(&foreign.arguments)),
         Command::Snapshot(foreign) => ExitCode::from(toolkit::snapshot::main(&foreign.arguments)),
         Command::Cleanup(foreign) => ExitCode::from(toolkit::cleanup::main(&foreign.arguments)),

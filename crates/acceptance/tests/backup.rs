@@ -1,0 +1,193 @@
+//! Backups by the binary: of servers under load, of Apache ZooKeeper too, and what starts from what is restored.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rookeeper_acceptance::client::{Client, server_zxid};
+use rookeeper_acceptance::ensemble::Plan;
+use rookeeper_acceptance::server::{Product, Server, Setup, rookeeper_binary};
+use rookeeper_acceptance::tree::{self, Tree};
+
+fn ran(arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(rookeeper_binary().expect("the binary is built"));
+    let output = command.args(arguments).output().expect("the command runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().expect("no signal"), text)
+}
+
+fn done(arguments: &[&str]) -> String {
+    let (code, text) = ran(arguments);
+    assert_eq!(code, 0, "{arguments:?}: {text}");
+    text
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// Writes what a history has: nodes that come, change and go, also several at a time.
+fn write_some(client: &mut Client, from: usize, count: usize) {
+    for number in from..from + count {
+        let path = format!("/n{number}");
+        client.create(&path, format!("value {number}").as_bytes()).expect("a node");
+        client.set_data(&path, &vec![b'x'; number % 300], -1).expect("a change");
+        if number % 3 == 0 {
+            client.delete(&path).expect("it goes");
+        }
+    }
+}
+
+fn tree_of(server: &Server) -> Tree {
+    let mut client = Client::connect(server.address()).expect("a session");
+    let tree = tree::fetch(&mut client).expect("the tree");
+    client.close().expect("it ends");
+    tree
+}
+
+#[test]
+fn a_backup_under_load_goes_back_to_a_chosen_transaction_and_both_servers_start_from_it() {
+    for product in [Product::Rookeeper, Product::Apache] {
+        let home = tempfile::tempdir().expect("a directory");
+        let server = Setup::of(product)
+            .config("snapCount", "400")
+            .config("autopurge.purgeInterval", "0")
+            .property("-Dzookeeper.snapCount=400")
+            .start()
+            .expect("the server starts");
+        let mut client = Client::connect(server.address()).expect("a session");
+        write_some(&mut client, 0, 60);
+        client
+            .create_with("/mine", Some(b"while I live"), &rookeeper_acceptance::wire::Acl::open(), 1)
+            .expect("a node");
+        let zxid = server_zxid(server.address()).expect("srvr");
+        let expected = tree::fetch(&mut client).expect("the tree");
+        let (backup, stop) = (home.path().join("backup"), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut writer = Client::connect(server.address()).expect("a session");
+                let mut from = 1000;
+                while !stop.load(Ordering::Relaxed) {
+                    write_some(&mut writer, from, 10);
+                    from += 10;
+                }
+                from
+            });
+            // So many that several logs and snapshots were begun since.
+            while server_zxid(server.address()).expect("srvr") < zxid + 1500 {
+                thread::yield_now();
+            }
+            let taken = done(&["backup", "--history", "--data-dir", shown(&server.data_dir()), shown(&backup)]);
+            stop.store(true, Ordering::Relaxed);
+            assert!(writer.join().expect("it writes") > 1000);
+            assert!(taken.contains("its digest is the one that the server recorded"), "{taken}");
+        });
+        let sound = done(&["verify", shown(&backup)]);
+        assert!(sound.contains(": sound. Taken "), "{sound}");
+        drop(server);
+
+        for next in [Product::Rookeeper, Product::Apache] {
+            let target = home.path().join(format!("{next:?}"));
+            let told = done(&["restore", "--to-zxid", &format!("0x{zxid:x}"), shown(&backup), shown(&target)]);
+            assert!(told.contains("as the server recorded it"), "{told}");
+            let server = Setup::of(next).data_dir(&target).start().expect("a server starts from it");
+            let found = tree_of(&server);
+            assert_eq!(tree::differences(&expected, &found), Vec::<String>::new(), "{product:?}, {next:?}");
+            // What comes now comes behind it.
+            let mut client = Client::connect(server.address()).expect("a session");
+            let stat_of = |path: &str, client: &mut Client| client.exists(path).expect("an answer").expect("a node");
+            client.create("/later", b"").expect("it writes");
+            assert!(stat_of("/later", &mut client).czxid > zxid);
+        }
+    }
+}
+
+#[test]
+fn an_ensemble_goes_on_from_a_backup_with_its_clients_numbers_behind_it() {
+    for product in [Product::Rookeeper, Product::Apache] {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut ensemble = Plan::of(&[product; 3]).start().expect("the ensemble forms");
+        let leader = ensemble.leader().expect("a leader");
+        let mut client = ensemble.connect(leader).expect("a session");
+        write_some(&mut client, 0, 20);
+        let zxid = ensemble.wait_same_zxid().expect("they agree");
+        let expected = tree::fetch(&mut client).expect("the tree");
+        client.create("/mistake", b"").expect("a node");
+        ensemble.wait_same_zxid().expect("they agree");
+        let backup = home.path().join("backup");
+        done(&["backup", "--data-dir", shown(&ensemble.data_dir(leader)), shown(&backup)]);
+        for id in ensemble.ids() {
+            ensemble.kill(id).expect("it ends");
+        }
+        let restored = home.path().join("restored");
+        let epoch = (zxid >> 32) + 1;
+        done(&[
+            "restore",
+            "--to-zxid",
+            &format!("{zxid:x}"),
+            "--epoch",
+            &epoch.to_string(),
+            shown(&backup),
+            shown(&restored),
+        ]);
+        // One member is forgotten: it must not bring back what was there before.
+        let forgotten = leader;
+        for id in ensemble.ids().into_iter().filter(|id| *id != forgotten) {
+            let version_dir: PathBuf = ensemble.data_dir(id).join("version-2");
+            std::fs::remove_dir_all(&version_dir).expect("it goes");
+            done_copy(&restored.join("version-2"), &version_dir);
+        }
+        ensemble.start_all().expect("they start");
+        ensemble.wait_same_zxid().expect("they agree");
+        for id in ensemble.ids() {
+            let mut client = ensemble.connect(id).expect("a session");
+            client.sync().expect("it follows");
+            let found = tree::fetch(&mut client).expect("the tree");
+            assert!(!found.contains_key("/mistake"), "{product:?}, member {id}");
+            let differences = tree::differences(&expected, &found);
+            // The membership is written anew at each start.
+            let differences: Vec<_> = differences.iter().filter(|line| !line.contains("/zookeeper/config")).collect();
+            assert!(differences.is_empty(), "{product:?}, member {id}: {differences:?}");
+        }
+    }
+}
+
+fn done_copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+}
+
+#[test]
+fn a_backup_that_is_killed_has_no_name() {
+    let server = Setup::new().start().expect("the server starts");
+    let mut client = Client::connect(server.address()).expect("a session");
+    write_some(&mut client, 0, 2000);
+    let home = tempfile::tempdir().expect("a directory");
+    let backup = home.path().join("backup");
+    let mut killed = 0;
+    // At ever later moments, until one comes to its end.
+    for delay_us in (0..).step_by(3000) {
+        let mut command = Command::new(rookeeper_binary().expect("the binary is built"));
+        command.args(["backup", "--data-dir", shown(&server.data_dir()), shown(&backup)]);
+        let mut process = command.stdout(std::process::Stdio::null()).spawn().expect("it runs");
+        thread::sleep(std::time::Duration::from_micros(delay_us));
+        let _ = process.kill();
+        if process.wait().expect("it ends").success() {
+            break;
+        }
+        killed += 1;
+        assert!(
+            !backup.exists() || ran(&["verify", shown(&backup)]).0 == 0,
+            "a part of a backup has the name of a whole one"
+        );
+        if backup.exists() {
+            std::fs::remove_dir_all(&backup).expect("it goes");
+        }
+    }
+    assert!(killed > 0);
+    done(&["verify", shown(&backup)]);
+}

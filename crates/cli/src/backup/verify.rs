@@ -1,0 +1,215 @@
+//! `rookeeper verify`: proves a backup without a server.
+//!
+//! First every byte, by the checksums of the manifest; then every file, by its own form and seals; then the history: everything from the oldest
+//! snapshot on is replayed, each transaction compared with the digest that the server has recorded, and the end with that of the manifest.
+//!
+//! What always holds: nothing is changed; what is not in the manifest is no part of a backup, and tells that somebody was there.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use rookeeper_proto::{TxnRecord, Zxid};
+use rookeeper_store::log_reader::{LogReader, Next};
+use rookeeper_store::names::FileName;
+use rookeeper_store::{
+    Directories, Disk, LogEnd, MAX_RECORD_BYTES, RealDisk, RecoveryOptions, RecoveryReport, Until, recover,
+};
+use rookeeper_tree::Tree;
+
+use super::manifest::{self, Content, FileEntry, LogContent, Manifest};
+use super::{VERSION_DIR, copy, failed, seed, take, when};
+use crate::print;
+
+/// The arguments of `rookeeper verify`.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// A directory that `rookeeper backup` has made
+    #[arg(value_name = "BACKUP")]
+    backup: PathBuf,
+}
+
+/// Exit code 0: the backup is as it was taken, and can be restored; 1: it is not, or that can't be told.
+pub fn main(options: &Options) -> u8 {
+    match prove(&RealDisk, &options.backup) {
+        Ok(text) => u8::from(!print::result(&text)),
+        Err(error) => failed("verify", &error),
+    }
+}
+
+/// Proves a backup, and says what is in it.
+pub fn prove(disk: &dyn Disk, backup: &Path) -> Result<String> {
+    let manifest = files(disk, backup)?;
+    let head = &manifest.head;
+    let (tree, report) = replay(disk, backup, take::oldest(&manifest)?, head.last_zxid)?;
+    compare(&manifest, &tree)?;
+    let compared = if report.end_is_compared { "as the server recorded it" } else { "the server recorded none" };
+    Ok(format!(
+        "{}: sound. Taken {} from {}; {} files as they were; {} transactions replayed to {}, {} digests compared; {} nodes, digest {} ({compared}). \
+         It can be restored to any transaction from {} to {}",
+        backup.display(),
+        head.taken,
+        head.source,
+        manifest.files.len(),
+        report.replayed,
+        head.last_zxid,
+        report.digests_checked,
+        tree.node_count(),
+        tree.digest(),
+        head.first_zxid,
+        head.last_zxid
+    ))
+}
+
+/// Whether the end of a backup is the state that it was taken of.
+pub(super) fn compare(manifest: &Manifest, tree: &Tree) -> Result<()> {
+    let head = &manifest.head;
+    let expected = head.digest.unwrap_or(tree.digest());
+    ensure!(
+        tree.digest() == expected && head.nodes.unwrap_or(tree.node_count() as u64) == tree.node_count() as u64,
+        "what the backup leads to at {} is not what it was taken of: the digest is {}, not {expected}. Another version of rookeeper may have taken \
+         it; use that one, or another backup",
+        head.last_zxid,
+        tree.digest()
+    );
+    Ok(())
+}
+
+/// Reads the manifest and every byte of every file.
+pub(super) fn files(disk: &dyn Disk, backup: &Path) -> Result<Manifest> {
+    let manifest = Manifest::read(disk, backup)?;
+    let dir = backup.join(VERSION_DIR);
+    let mut expected: BTreeSet<&str> = BTreeSet::new();
+    for file in &manifest.files {
+        ensure!(expected.insert(&file.file), "{} is in the manifest twice", file.file);
+    }
+    let is_known = |name: &String| expected.contains(name.as_str());
+    strangers(disk, backup, |name| name == manifest::NAME || name == VERSION_DIR)?;
+    strangers(disk, &dir, is_known)?;
+    for look in [sum, content] {
+        for file in &manifest.files {
+            look(disk, &dir, file)
+                .with_context(|| format!("{} is damaged: use another backup", dir.join(&file.file).display()))?;
+        }
+    }
+    Ok(manifest)
+}
+
+/// Refuses what does not belong to a backup.
+fn strangers(disk: &dyn Disk, dir: &Path, is_known: impl Fn(&String) -> bool) -> Result<()> {
+    let shown = dir.display();
+    let names = disk.list(dir).with_context(|| format!("can't list {shown}"))?;
+    match names.iter().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            bail!("{shown} holds {name:?}, which is no part of the backup: see who put it there, and move it elsewhere")
+        }
+    }
+}
+
+fn sum(disk: &dyn Disk, dir: &Path, file: &FileEntry) -> Result<()> {
+    let path = dir.join(&file.file);
+    ensure!(disk.exists(&path), "it is not there");
+    let (bytes, sha256) = copy::sum(disk, &path)?;
+    ensure!(bytes == file.bytes, "it has {bytes} bytes, not {}", file.bytes);
+    ensure!(sha256 == file.sha256, "its checksum is {sha256}, not {}", file.sha256);
+    Ok(())
+}
+
+fn content(disk: &dyn Disk, dir: &Path, file: &FileEntry) -> Result<()> {
+    let found = match (FileName::parse(&file.file), file.content) {
+        (Some(FileName::Snapshot(zxid, compression)), Content::Snapshot(_)) => {
+            copy::snapshot_entry(disk, dir, zxid, compression)?.content
+        }
+        (Some(FileName::Log(_)), Content::Log(_)) => Content::Log(log_content(disk, &dir.join(&file.file))?),
+        _ => bail!("its name does not fit"),
+    };
+    ensure!(found == file.content, "it holds something else than the manifest says");
+    Ok(())
+}
+
+fn log_content(disk: &dyn Disk, path: &Path) -> Result<LogContent> {
+    let mut found: Option<LogContent> = None;
+    let mut reader = LogReader::open(disk, path, MAX_RECORD_BYTES)?;
+    loop {
+        match reader.next_record()? {
+            Next::Record { zxid, body, .. } => {
+                let time_ms = TxnRecord::decode_header(body)?.time_ms;
+                let begun = LogContent { first: zxid, last: zxid, records: 0, first_ms: time_ms, last_ms: time_ms };
+                let begun = found.unwrap_or(begun);
+                found = Some(LogContent { last: zxid, records: begun.records + 1, last_ms: time_ms, ..begun });
+            }
+            Next::End { offset } => {
+                ensure!(offset == reader.length(), "its records end at offset {offset}");
+                return found.context("it holds no record");
+            }
+            Next::Bad { offset, fault } => bail!("offset {offset}: {fault}"),
+        }
+    }
+}
+
+/// The tree to which a backup leads at `last`, from a snapshot. Every digest on the way must be right.
+pub(super) fn replay(disk: &dyn Disk, backup: &Path, snapshot: Zxid, last: Zxid) -> Result<(Tree, RecoveryReport)> {
+    let until = Until { zxid: last, newest_snapshot: snapshot };
+    let directories = Directories::new(backup, backup);
+    let options = RecoveryOptions {
+        clean_up: false,
+        trust_partial_snapshot: false,
+        until: Some(until),
+        seed: seed(),
+        ..RecoveryOptions::default()
+    };
+    let recovered = recover(disk, &directories, &options)
+        .with_context(|| format!("the files do not lead to transaction {last}"))?;
+    let report = recovered.report;
+    if let Some(zxid) = report.first_mismatch {
+        bail!(
+            "after transaction {zxid} the tree is not the one that the server had ({} of {} digests differ): its data is spoilt, or files of \
+             different servers are mixed. Compare with other members, and take the backup from one whose rookeeper check is sound",
+            report.digest_mismatches,
+            report.digests_checked
+        );
+    }
+    let torn = report.logs.iter().find(|log| matches!(log.end, LogEnd::Torn { .. } | LogEnd::NoRecords));
+    if let Some(log) = torn {
+        bail!("{} is not whole", log.name);
+    }
+    Ok((recovered.tree, report))
+}
+
+/// The last transaction that was made up to a moment.
+pub(super) fn zxid_at(disk: &dyn Disk, backup: &Path, manifest: &Manifest, ms: i64) -> Result<Zxid> {
+    let head = &manifest.head;
+    let shown = when::shown(ms);
+    let (Some((_, first)), Some((_, last))) = (manifest.logs().next(), manifest.logs().next_back()) else {
+        bail!(
+            "the backup has no log, so that nobody knows what was when: leave out --to-time, or give --to-zxid {}",
+            head.last_zxid
+        );
+    };
+    ensure!(
+        ms <= head.taken_ms.max(last.last_ms),
+        "the backup was taken {}, and knows nothing of {shown}: leave out --to-time for everything that is in it",
+        head.taken
+    );
+    let (mut until, mut later) = (None, None);
+    for (file, _) in manifest.logs() {
+        let mut reader = LogReader::open(disk, &backup.join(VERSION_DIR).join(&file.file), MAX_RECORD_BYTES)?;
+        while let Next::Record { zxid, body, .. } = reader.next_record()? {
+            let is_in = TxnRecord::decode_header(body)?.time_ms <= ms;
+            match later {
+                None if is_in => until = Some(zxid),
+                None => later = Some(zxid),
+                Some(later) if is_in => bail!(
+                    "the clock was set back: transaction {later} was made after {shown}, and {zxid}, which comes behind it, before. Choose with \
+                     rookeeper log, and give --to-zxid"
+                ),
+                Some(_) => {}
+            }
+        }
+    }
+    until.with_context(|| {
+        format!("the log of the backup begins at {}, after {shown}: use an older backup", when::shown(first.first_ms))
+    })
+}

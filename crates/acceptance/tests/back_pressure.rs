@@ -69,6 +69,50 @@ fn requests_beyond_the_outstanding_limit_wait_and_are_answered_in_order() {
 }
 
 #[test]
+fn requests_beyond_the_throttle_have_their_turn_and_are_answered_in_order() {
+    const REQUESTS: usize = 500;
+    const CLIENTS: usize = 8;
+    let server = Setup::new().config("request_throttle_max_requests", "2").start().expect("the server starts");
+    let mut clients: Vec<Client> =
+        (0..CLIENTS).map(|_| Client::connect(server.address()).expect("a session")).collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.create(&format!("/{index}"), b"").expect("a node");
+    }
+    for version in 0..REQUESTS {
+        for (index, client) in clients.iter_mut().enumerate() {
+            let body = Body::new().string(&format!("/{index}")).buffer(Some(b"x")).int(version as i32);
+            client.send(SET_DATA, &body).expect("a request");
+        }
+    }
+    for client in &mut clients {
+        for answer in 0..REQUESTS {
+            let reply = client.receive().expect("an answer").ok().expect("the version is the expected one");
+            assert_eq!(reply.xid, answer as i32 + 2);
+        }
+    }
+    let metrics = four_letter_word(server.address(), "mntr").expect("an answer");
+    let waits = metrics.lines().find_map(|line| line.strip_prefix("zk_request_throttle_wait_count\t"));
+    assert!(waits.is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0)), "{metrics}");
+}
+
+#[test]
+fn a_request_that_is_too_large_for_the_limit_on_large_ones_ends_its_connection_and_others_come_again_and_again() {
+    let limits = [("largeRequestThreshold", "10000"), ("largeRequestMaxBytes", "50000")];
+    let setup = limits.iter().fold(Setup::new(), |setup, (key, value)| setup.config(key, value));
+    let server = setup.start().expect("the server starts");
+    let mut client = Client::connect(server.address()).expect("a session");
+    client.create("/large", b"").expect("a node");
+    for version in 0..20 {
+        client.set_data("/large", &[7; 40_000], version).expect("what is answered counts no more");
+    }
+    client.set_data("/large", &[7; 60_000], -1).expect_err("its connection is closed");
+    let mut client = Client::connect(server.address()).expect("a session");
+    assert_eq!(client.get_data("/large").expect("a read").1.version, 20);
+    let metrics = four_letter_word(server.address(), "mntr").expect("an answer");
+    assert!(metrics.contains("zk_large_requests_rejected\t1\n"), "{metrics}");
+}
+
+#[test]
 fn connections_beyond_the_limits_are_closed_without_a_word() {
     for key in ["maxClientCnxns", "maxCnxns"] {
         let server = Setup::new().config(key, "2").start().expect("the server starts");

@@ -330,6 +330,10 @@ impl Core {
     ) {
         self.shared.statistics.request_latency_ms.record(latency_ms as u64);
         connection.statistics.answered(1, (op, xid), zxid, now.monotonic_ms, latency_ms);
+        let hung_up = !connection.outbox.is_open();
+        if self.shared.settings.staleness.holds(op, hung_up, latency_ms, connection.timeout_ms()) {
+            self.shared.statistics.stale_answers.fetch_add(1, Relaxed);
+        }
         self.shared.settle(connection);
         // Always: a task that holds back waits for its requests to be settled, not only for bytes.
         if self.to_wake.last() != Some(connection) {

@@ -54,7 +54,7 @@ mod membership;
 mod state;
 mod write;
 
-pub use clients::{budget, connection, conversation, long_read, outbox, read, session, shared};
+pub use clients::{budget, connection, conversation, long_read, outbox, read, session, shared, throttle};
 
 pub use audit::{Audited, Fate, Operation};
 pub use budget::Budget;
@@ -77,4 +77,5 @@ pub use shared::Shared;
 pub use stages::{Counts, Histogram, Stages};
 pub use statistics::{MemberStatistics, PerNamespace, Sizes, Statistics, Summary};
 pub use status::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
+pub use throttle::{Arrival, Ruling, Staleness, ThrottleSettings, Turn};
 pub use time::{Deadline, Stamp, Time};

@@ -6,6 +6,8 @@ use rookeeper_tree::access::AccessConfig;
 use rookeeper_zab::Memberships;
 use rookeeper_zab::leader::Rollover;
 
+use crate::clients::throttle::{Staleness, ThrottleSettings};
+
 /// Far above what recipes and frameworks use.
 pub const MAX_WATCHES_PER_CONNECTION: usize = 1_000_000;
 
@@ -40,6 +42,10 @@ pub struct Settings {
     pub max_watches_per_connection: usize,
     /// What all clients together may make this server hold. Beyond it the largest users are cut.
     pub max_client_bytes: usize,
+    /// How many requests of clients may be on their way to an answer. None sets no limit.
+    pub throttle: Option<ThrottleSettings>,
+    /// Which requests count as those nobody waits for any more.
+    pub staleness: Staleness,
     /// For the tables of watches. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
     pub seed: u64,
     /// Who may do what.
@@ -75,6 +81,8 @@ impl Default for Settings {
             max_record_bytes: 2 * DEFAULT_MAX_BUFFER_BYTES,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
             max_client_bytes: usize::MAX,
+            throttle: None,
+            staleness: Staleness::default(),
             seed: 0,
             access: AccessConfig::default(),
             reaping: Reaping { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },

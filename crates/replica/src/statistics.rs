@@ -48,12 +48,24 @@ pub struct Statistics {
     pub ensemble_names_not_judged: AtomicU64,
     /// What the connection throttle lacked to be full, whenever it let a client in.
     pub connection_token_deficit: Summary,
+    /// Milliseconds that requests waited for their turn, of a server that limits how many are on their way.
+    pub throttle_wait_ms: Summary,
+    /// How often the first of them found too many on their way.
+    pub throttle_waits: AtomicU64,
+    /// Requests that were refused because they had waited too long.
+    pub throttled_requests: AtomicU64,
+    /// Requests nobody waited for any more, by what became of them: taken all the same, dropped, answered.
+    pub stale_requests: AtomicU64,
+    pub stale_requests_dropped: AtomicU64,
+    pub stale_answers: AtomicU64,
     pub sessions_expired: AtomicU64,
     pub digest_mismatches: AtomicU64,
     /// The first transaction after which the tree was not what it should be; 0: none. Not reset: the tree does not get better by that.
     pub first_digest_mismatch: AtomicI64,
     /// Beyond a limit on connections, or refused by the connection throttle.
     pub connections_rejected: AtomicU64,
+    /// Large requests whose connections were closed, because too many bytes of such were in process.
+    pub large_requests_refused: AtomicU64,
     /// Handshakes of TLS that failed, whoever refused.
     pub tls_handshakes_failed: AtomicU64,
     /// Connections that were closed because too many handshakes of TLS were under way.
@@ -93,6 +105,7 @@ impl Statistics {
             &self.watchers_of_changed,
             &self.watchers_of_children,
             &self.connection_token_deficit,
+            &self.throttle_wait_ms,
         ] {
             summary.reset();
         }
@@ -108,9 +121,15 @@ impl Statistics {
             &self.watch_bytes,
             &self.changes_queued,
             &self.changes_removed,
+            &self.throttle_waits,
+            &self.throttled_requests,
+            &self.stale_requests,
+            &self.stale_requests_dropped,
+            &self.stale_answers,
             &self.sessions_expired,
             &self.digest_mismatches,
             &self.connections_rejected,
+            &self.large_requests_refused,
             &self.tls_handshakes_failed,
             &self.tls_handshakes_beyond_limit,
             &self.tls_connections_not_served,

@@ -20,8 +20,10 @@ use crate::observe::disk::Disks;
 use crate::observe::drops::Dropped;
 use crate::observe::figures::Figures;
 use crate::observe::report::ReportSources;
+use crate::ports::client::large_requests::LargeRequests;
 use crate::ports::client::secure::SecureClients;
 use crate::ports::client::throttle::ConnectionTokens;
+use crate::seed::secret_seed;
 
 /// Answers to four-letter words that are made at the same time, besides a long one.
 const ANSWERS_AT_ONCE: usize = 4;
@@ -56,6 +58,8 @@ pub(crate) struct Context {
     pub answers: Semaphore,
     /// Whose turn it is to make a long answer.
     pub long_answers: Semaphore,
+    /// What is in process of large requests; none where they have no limit.
+    pub large_requests: Option<Arc<LargeRequests>>,
     tokens: Mutex<ConnectionTokens>,
 }
 
@@ -70,7 +74,12 @@ impl Context {
         figures: Arc<Figures>,
     ) -> Context {
         let local_sessions = config.ensemble.as_ref().is_some_and(|ensemble| ensemble.settings.local_sessions);
-        let tokens = ConnectionTokens::new(&config.connections.throttle, local_sessions, clock.monotonic_ms());
+        let tokens =
+            ConnectionTokens::new(&config.connections.throttle, local_sessions, clock.monotonic_ms(), secret_seed());
+        let large_requests = config
+            .requests
+            .large_threshold_bytes
+            .map(|threshold_bytes| Arc::new(LargeRequests::new(threshold_bytes, config.requests.large_max_bytes)));
         Context {
             shared,
             clock,
@@ -87,6 +96,7 @@ impl Context {
             room_for_clients: descriptors::room_for_clients(config.ensemble.is_some()),
             answers: Semaphore::new(ANSWERS_AT_ONCE),
             long_answers: Semaphore::new(1),
+            large_requests,
             tokens: Mutex::new(tokens),
             config,
         }
@@ -122,6 +132,11 @@ impl Context {
             self.figures.drops.note(Dropped::ConnectionThrottle);
         }
         admitted
+    }
+
+    /// The share of clients that the connection throttle refuses by chance at the moment, from 0 to 1.
+    pub fn drop_probability(&self) -> f64 {
+        self.tokens.lock().drop_probability()
     }
 
     /// Tells the audit log of a client that did not show who it is.

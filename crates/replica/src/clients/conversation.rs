@@ -82,6 +82,8 @@ pub enum Next {
     Settle,
     /// The answer to the handshake.
     Establish,
+    /// The turn of the next request, for too many are on their way. Whoever waits asks [`Turn`](crate::Turn) as well.
+    Turn,
     /// Only that what is here is sent.
     Send,
 }
@@ -227,6 +229,11 @@ impl Conversation {
         }
     }
 
+    /// Requests that went to the replica, and how many of them are answered; the oldest are.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.submitted, self.submitted.saturating_sub(self.connection.in_flight() as u64))
+    }
+
     /// Whether the answer to the next read that goes to the replica should be weighed.
     pub fn weighs_answers(&self) -> bool {
         self.connection.in_flight() >= UNWEIGHED_REQUESTS
@@ -278,7 +285,7 @@ impl Conversation {
     pub fn reads(&self, next: Next) -> bool {
         match next {
             Next::Read => !self.hung_up,
-            Next::Settle | Next::Establish => self.reads_ahead(),
+            Next::Settle | Next::Establish | Next::Turn => self.reads_ahead(),
             Next::Send => false,
         }
     }
@@ -307,6 +314,17 @@ impl Conversation {
         if excused != self.connection.is_held_back() {
             self.connection.hold_back(excused);
         }
+    }
+
+    /// The next request waits for its turn: nothing is looked at, for the server's sake.
+    pub fn waits_for_turn(&mut self) {
+        self.hold = Hold::Server;
+        self.excuse();
+    }
+
+    /// Whether the client has said that it will send nothing more.
+    pub fn has_hung_up(&self) -> bool {
+        self.hung_up
     }
 
     /// Whatever holds the request back that is being handed over, it is not the client.

@@ -14,3 +14,4 @@ pub mod relief;
 pub(crate) mod requests;
 pub mod session;
 pub mod shared;
+pub mod throttle;

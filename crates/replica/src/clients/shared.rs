@@ -21,6 +21,7 @@ use rookeeper_tree::{AccessList, Change, Fired, Tree, WatchTables, WatcherId};
 use crate::clients::budget::Budget;
 use crate::clients::connection::Connection;
 use crate::clients::session::{Sessions, first_session_id};
+use crate::clients::throttle::Throttle;
 use crate::digest_log::DigestLog;
 use crate::settings::Settings;
 use crate::statistics::Statistics;
@@ -50,6 +51,8 @@ pub struct Shared {
     newest_deferred: AtomicU64,
     /// Requests handed to the replica and not answered, over all connections.
     outstanding: AtomicUsize,
+    /// Where requests wait for their turn; none where no limit is set.
+    pub(crate) throttle: Option<Throttle>,
     /// Locked on its own, or inside the tree's lock.
     digests: Mutex<DigestLog>,
 }
@@ -84,6 +87,7 @@ impl Shared {
             deferred_count: AtomicUsize::new(0),
             newest_deferred: AtomicU64::new(0),
             outstanding: AtomicUsize::new(0),
+            throttle: settings.throttle.map(Throttle::new),
             digests: Mutex::default(),
             settings,
         }
@@ -158,6 +162,9 @@ impl Shared {
     pub(crate) fn settle(&self, connection: &Connection) {
         connection.settle();
         self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        if let Some(throttle) = &self.throttle {
+            throttle.settled(&self.outstanding);
+        }
     }
 
     /// A client has connected.

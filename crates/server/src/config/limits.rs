@@ -1,5 +1,6 @@
 //! Settings of the client side: the port, sessions, and how much clients may ask for.
 
+use rookeeper_replica::{Staleness, ThrottleSettings};
 use rookeeper_zab::HostPort;
 
 use super::settings::Settings;
@@ -98,6 +99,15 @@ pub struct ConnectionThrottle {
     pub(crate) fill_time_ms: u32,
     /// Tokens added by a refill.
     pub(crate) fill_count: u32,
+    /// The chance to be refused before the bucket is looked at changes no sooner than so many milliseconds after it changed. None switches
+    /// that off.
+    pub(crate) freeze_time_ms: Option<u32>,
+    /// By so much the chance grows where the bucket is empty.
+    pub(crate) drop_increase: f64,
+    /// By so much it shrinks where little is missing to a full bucket.
+    pub(crate) drop_decrease: f64,
+    /// How little, as a part of the bucket.
+    pub(crate) decrease_ratio: f64,
     /// Whether the weights below apply; otherwise every session costs one token.
     pub(crate) weight_enabled: bool,
     /// Tokens for a new global session.
@@ -110,15 +120,26 @@ pub struct ConnectionThrottle {
 
 impl ConnectionThrottle {
     fn read(settings: &Settings) -> Self {
+        let local = settings.whole("connection_throttle_local_session_weight");
         ConnectionThrottle {
             tokens: settings.positive("connection_throttle_tokens"),
             fill_time_ms: settings.whole("connection_throttle_fill_time"),
             fill_count: settings.whole("connection_throttle_fill_count"),
+            freeze_time_ms: u32::try_from(settings.number("connection_throttle_freeze_time")).ok(),
+            drop_increase: settings.ratio("connection_throttle_drop_increase"),
+            drop_decrease: settings.ratio("connection_throttle_drop_decrease"),
+            decrease_ratio: settings.ratio("connection_throttle_decrease_ratio"),
             weight_enabled: settings.flag("connection_throttle_weight_enabled"),
-            global_session_weight: settings.whole("connection_throttle_global_session_weight"),
-            renew_session_weight: settings.whole("connection_throttle_renew_session_weight"),
-            local_session_weight: settings.whole("connection_throttle_local_session_weight"),
+            // A local session is the cheapest kind there is.
+            global_session_weight: local.max(settings.whole("connection_throttle_global_session_weight")),
+            renew_session_weight: local.max(settings.whole("connection_throttle_renew_session_weight")),
+            local_session_weight: local,
         }
+    }
+
+    /// What a token of the configuration counts: sizes are meant for global sessions.
+    pub fn unit(&self) -> u64 {
+        if self.weight_enabled { u64::from(self.global_session_weight) } else { 1 }
     }
 }
 
@@ -133,14 +154,41 @@ pub struct Requests {
     pub(crate) extra_size: usize,
     /// When more requests than this are in process, a connection that has one among them is not read.
     pub(crate) global_outstanding_limit: u32,
+    /// A longer request is a large one. None for no limit on those.
+    pub(crate) large_threshold_bytes: Option<usize>,
+    /// Large requests in process may have so many bytes together.
+    pub(crate) large_max_bytes: usize,
+    /// How many requests may be on their way, whosever they are. None for no limit.
+    pub(crate) throttle: Option<ThrottleSettings>,
+    /// Which requests count as those nobody waits for any more.
+    pub(crate) staleness: Staleness,
+    /// How long a stop lets requests have their turn, in milliseconds.
+    pub(crate) throttle_stop_timeout_ms: u32,
 }
 
 impl Requests {
     pub(super) fn read(settings: &Settings) -> Self {
+        let max_requests = settings.positive("request_throttle_max_requests");
+        let stall_ms = settings.number("request_throttle_stall_time");
+        let drops_stale = settings.flag("request_throttle_drop_stale");
+        let refuse_after_ms = settings.positive("throttled_op_wait_time").map(i64::from);
         Requests {
             jute_max_buffer: settings.whole("jute.maxbuffer") as usize,
             extra_size: extra_size(settings),
             global_outstanding_limit: settings.whole("globalOutstandingLimit"),
+            large_threshold_bytes: settings.positive("largeRequestThreshold").map(|bytes| bytes as usize),
+            large_max_bytes: settings.whole("largeRequestMaxBytes") as usize,
+            throttle: max_requests.map(|max_requests| ThrottleSettings {
+                max_requests: max_requests as usize,
+                stall_ms,
+                drops_stale,
+                refuse_after_ms,
+            }),
+            staleness: Staleness {
+                by_connection: settings.flag("request_stale_connection_check"),
+                by_latency: settings.flag("request_stale_latency_check"),
+            },
+            throttle_stop_timeout_ms: settings.whole("request_throttler.shutdownTimeout"),
         }
     }
 }

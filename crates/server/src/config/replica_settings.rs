@@ -27,6 +27,8 @@ impl Config {
             seed,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
             max_client_bytes: self.connections.memory_limit_bytes.unwrap_or(default_client_bytes),
+            throttle: self.requests.throttle,
+            staleness: self.requests.staleness,
             max_record_bytes: self
                 .requests
                 .jute_max_buffer

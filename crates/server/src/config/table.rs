@@ -5,11 +5,6 @@ use super::keys::Kind::{OnlyWith, Ratio, Secret, Switch, Text, UnlessWord};
 use super::keys::Status::{Ensemble, NoEffect, NotYet, Refused, Used};
 use super::keys::{Key, Kind, Spelling, Status};
 
-const REQUEST_THROTTLE: Status = NotYet("requests are not throttled yet; globalOutstandingLimit bounds them");
-const LARGE_REQUESTS: Status =
-    NotYet("large requests have no limit of their own yet; jute.maxbuffer and clientMemoryLimitInKb bound them");
-const RANDOM_DROP: Status =
-    NotYet("the connection throttle refuses when its tokens are used up, and drops nobody at random");
 const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
 const KERBEROS_NAMES: Status = NotYet("members are called as the server lines call them");
@@ -157,8 +152,8 @@ pub(super) static KEYS: &[Key] = &[
     prop("globalOutstandingLimit", whole(0, "requests"), "1000", Used),
     bare("jute.maxbuffer", REQUEST_BYTES, "1048575", Used),
     prop("jute.maxbuffer.extrasize", whole(0, "bytes, 1024 or more"), "jute.maxbuffer", Used),
-    prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", LARGE_REQUESTS),
-    prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", LARGE_REQUESTS),
+    prop("largeRequestThreshold", signed("bytes, 0 or less for off"), "-1", Used),
+    prop("largeRequestMaxBytes", whole(1, "bytes"), "104857600", Used),
     prop(
         "clientMemoryLimitInKb",
         long(1024, "KiB (only here, not in Apache ZooKeeper)"),
@@ -169,20 +164,20 @@ pub(super) static KEYS: &[Key] = &[
     bare("znode.container.maxPerMinute", whole(1, "deletions"), "10000", Used),
     bare("znode.container.maxNeverUsedIntervalMs", long(0, "milliseconds, 0 for never"), "0", Used),
     // Throttling
-    prop("request_throttle_max_requests", signed("requests, 0 or less for off"), "0", REQUEST_THROTTLE),
-    prop("request_throttle_stall_time", whole(1, "milliseconds"), "100", REQUEST_THROTTLE),
-    prop("request_throttle_drop_stale", Switch, "true", REQUEST_THROTTLE),
-    prop("request_stale_latency_check", Switch, "false", REQUEST_THROTTLE),
-    prop("request_stale_connection_check", Switch, "true", REQUEST_THROTTLE),
-    prop("request_throttler.shutdownTimeout", whole(0, "milliseconds"), "10000", REQUEST_THROTTLE),
-    prop("throttled_op_wait_time", signed("milliseconds, 0 or less for off"), "0", REQUEST_THROTTLE),
+    prop("request_throttle_max_requests", signed("requests, 0 or less for off"), "0", Used),
+    prop("request_throttle_stall_time", whole(1, "milliseconds"), "100", Used),
+    prop("request_throttle_drop_stale", Switch, "true", Used),
+    prop("request_stale_latency_check", Switch, "false", Used),
+    prop("request_stale_connection_check", Switch, "true", Used),
+    prop("request_throttler.shutdownTimeout", whole(0, "milliseconds"), "10000", Used),
+    prop("throttled_op_wait_time", signed("milliseconds, 0 or less for off"), "0", Used),
     prop("connection_throttle_tokens", signed("tokens, 0 or less for off"), "0", Used),
     prop("connection_throttle_fill_time", whole(1, "milliseconds"), "1", Used),
     prop("connection_throttle_fill_count", whole(1, "tokens"), "1", Used),
-    prop("connection_throttle_freeze_time", signed("milliseconds, less than 0 for off"), "-1", RANDOM_DROP),
-    prop("connection_throttle_drop_increase", FRACTION, "0.02", RANDOM_DROP),
-    prop("connection_throttle_drop_decrease", FRACTION, "0.002", RANDOM_DROP),
-    prop("connection_throttle_decrease_ratio", FRACTION, "0", RANDOM_DROP),
+    prop("connection_throttle_freeze_time", signed("milliseconds, less than 0 for off"), "-1", Used),
+    prop("connection_throttle_drop_increase", FRACTION, "0.02", Used),
+    prop("connection_throttle_drop_decrease", FRACTION, "0.002", Used),
+    prop("connection_throttle_decrease_ratio", FRACTION, "0", Used),
     prop("connection_throttle_weight_enabled", Switch, "false", Used),
     prop("connection_throttle_global_session_weight", whole(1, "tokens"), "3", Used),
     prop("connection_throttle_renew_session_weight", whole(1, "tokens"), "2", Used),

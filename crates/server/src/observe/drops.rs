@@ -26,11 +26,15 @@ pub(crate) enum Dropped {
     Memory,
     /// Clients that did not read their answers.
     NotReading,
+    /// Clients whose large request had no room.
+    LargeRequest,
+    /// Clients whose request had waited for its turn until nobody waited for it any more.
+    StaleRequest,
     /// Those who asked for metrics or admin commands while too many did.
     HttpLimit,
 }
 
-const ALL: [(Dropped, &str); 11] = [
+const ALL: [(Dropped, &str); 13] = [
     (Dropped::ConnectionLimit, "connection_limit"),
     (Dropped::ConnectionThrottle, "connection_throttle"),
     (Dropped::NotServing, "not_serving"),
@@ -41,6 +45,8 @@ const ALL: [(Dropped, &str); 11] = [
     (Dropped::Undecodable, "undecodable"),
     (Dropped::Memory, "memory"),
     (Dropped::NotReading, "not_reading"),
+    (Dropped::LargeRequest, "large_request"),
+    (Dropped::StaleRequest, "stale_request"),
     (Dropped::HttpLimit, "http_limit"),
 ];
 

@@ -258,6 +258,8 @@ pub(crate) struct Facts<'a> {
     pub connections: usize,
     pub outstanding: usize,
     pub tls_handshakes: usize,
+    /// The share of clients that the connection throttle refuses by chance.
+    pub drop_probability: f64,
     /// Days until this server's certificate for clients is over; none without one.
     pub certificate_days_left: Option<i64>,
     pub watches: usize,
@@ -304,6 +306,7 @@ impl<'a> Facts<'a> {
             uptime_ms: context.clock.uptime_ms(),
             connections: shared.connection_count(),
             outstanding: shared.outstanding(),
+            drop_probability: context.drop_probability(),
             tls_handshakes: context.secure_clients.as_ref().map_or(0, |clients| clients.handshakes()),
             certificate_days_left: context.secure_clients.as_ref().map(|clients| clients.tls.days_left()),
             watches: shared.watches().watch_count(),

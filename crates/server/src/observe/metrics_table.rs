@@ -75,7 +75,6 @@ const NO_CACHE: &str = "answers are not cached, they are encoded straight from t
 const NO_CLEANER: &str = "watches of a closed connection are removed at once";
 const NO_STAGE: &str = "there is no such stage or queue";
 const NO_RESTORE: &str = "there is no restore command";
-const NO_THROTTLE: &str = "requests are not throttled; connections are read more slowly instead";
 const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
@@ -113,7 +112,7 @@ pub(crate) const METRICS: &[Metric] = &[
     leader_gauge("max_proposal_size", |facts| facts.as_leader(|leadership| leadership.max_proposal_bytes)),
     gauge("max_client_response_size", |facts| facts.statistics.answer_bytes.max()),
     leader_gauge("synced_followers", |facts| facts.as_leader(|leadership| leadership.synced_followers)),
-    never("connection_drop_probability", Kind::Ratio, "the connection throttle drops none by chance"),
+    Metric { name: "connection_drop_probability", kind: Kind::Ratio, source: Source::Ratio(|facts| facts.drop_probability) },
     gauge("watch_count", |facts| facts.watches as i64),
     leader_gauge("synced_non_voting_followers", |facts| facts.as_leader(|leadership| leadership.synced_non_voting_followers)),
     leader_gauge("synced_observers", |facts| facts.as_leader(|leadership| leadership.synced_observers)),
@@ -141,22 +140,22 @@ pub(crate) const METRICS: &[Metric] = &[
     per_namespace("quota_count_usage_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.count_used)),
     per_namespace("quota_bytes_usage_per_namespace", Kind::GaugePerNamespace, |facts| facts.per_namespace(|quota| quota.bytes_used)),
     counter("watch_bytes", |statistics| &statistics.watch_bytes),
-    never("stale_requests_dropped", Kind::Counter, NO_THROTTLE),
-    never("throttled_ops", Kind::Counter, NO_THROTTLE),
+    counter("stale_requests_dropped", |statistics| &statistics.stale_requests_dropped),
+    counter("throttled_ops", |statistics| &statistics.throttled_requests),
     storage_counter("insecure_admin_count", |figures| &figures.insecure_admin_connections),
     counter("connection_rejected", |statistics| &statistics.connections_rejected),
     counter("sessionless_connections_expired", |statistics| &statistics.sessionless_connections_expired),
     never("dead_watchers_queued", Kind::Counter, NO_CLEANER),
-    never("stale_requests", Kind::Counter, NO_THROTTLE),
+    counter("stale_requests", |statistics| &statistics.stale_requests),
     counter("connection_drop_count", |statistics| &statistics.connections_dropped),
     absent("response_packet_cache_hits", Kind::Counter, NO_CACHE),
     counter("bytes_received_count", |statistics| &statistics.bytes_received),
     never("add_dead_watcher_stall_time", Kind::Counter, NO_CLEANER),
-    never("request_throttle_wait_count", Kind::Counter, NO_THROTTLE),
+    counter("request_throttle_wait_count", |statistics| &statistics.throttle_waits),
     absent("requests_not_forwarded_to_commit_processor", Kind::Counter, NO_STAGE),
     absent("response_packet_cache_misses", Kind::Counter, NO_CACHE),
     absent("prep_processor_request_queued", Kind::Counter, NO_STAGE),
-    never("stale_replies", Kind::Counter, NO_THROTTLE),
+    counter("stale_replies", |statistics| &statistics.stale_answers),
     counter("response_bytes", |statistics| &statistics.bytes_sent),
     counter("ensemble_auth_fail", |statistics| &statistics.ensemble_names_wrong),
     counter("diff_count", |statistics| &statistics.member.log_syncs),
@@ -170,7 +169,7 @@ pub(crate) const METRICS: &[Metric] = &[
     counter("ensemble_auth_skip", |statistics| &statistics.ensemble_names_not_judged),
     absent("skip_learner_request_to_next_processor_count", Kind::Counter, NO_STAGE),
     counter("proposal_count", |statistics| &statistics.member.proposals),
-    never("large_requests_rejected", Kind::Counter, "`jute.maxbuffer` is the only limit on the size of a request"),
+    counter("large_requests_rejected", |statistics| &statistics.large_requests_refused),
     counter("outstanding_changes_removed", |statistics| &statistics.changes_removed),
     never("restore_error_count", Kind::Counter, NO_RESTORE),
     counter("cnxn_closed_without_zk_server_running", |statistics| &statistics.tls_connections_not_served),
@@ -242,7 +241,7 @@ pub(crate) const METRICS: &[Metric] = &[
     absent("read_commitproc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     series("updatelatency", Kind::SummaryWithQuantiles, |statistics| &statistics.update_latency_ms),
     absent("local_write_committed_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
-    absent("request_throttle_queue_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
+    series("request_throttle_queue_time_ms", Kind::SummaryWithQuantiles, |statistics| &statistics.throttle_wait_ms),
     series("readlatency", Kind::SummaryWithQuantiles, |statistics| &statistics.read_latency_ms),
     series("quorum_ack_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.member.quorum_latency_ms),
     never("om_commit_process_time_ms", Kind::SummaryWithQuantiles, NO_OBSERVER_MASTER),

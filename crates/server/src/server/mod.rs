@@ -278,6 +278,13 @@ impl Server {
         for accepting in accepting {
             let _ = accepting.await;
         }
+        let stop_timeout = Duration::from_millis(u64::from(context.config.requests.throttle_stop_timeout_ms));
+        let no_turns = std::future::poll_fn(|task| context.shared.poll_no_turns(task));
+        if tokio::time::timeout(stop_timeout, no_turns).await.is_err() {
+            warn!(
+                "requests still wait for their turn after {stop_timeout:?} (request_throttler.shutdownTimeout): they are dropped"
+            );
+        }
         for connection in context.shared.connections() {
             connection.outbox.close();
             connection.outbox.wake();

@@ -7,6 +7,7 @@ mod sasl;
 mod tls;
 
 use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_replica::Staleness;
 use rookeeper_tree::DigestAlgorithm;
 use rookeeper_zab::Role;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +141,10 @@ fn without_any_configuration_a_server_can_start() {
             max_total: None,
             memory_limit_bytes: None,
             throttle: ConnectionThrottle {
+                freeze_time_ms: None,
+                drop_increase: 0.02,
+                drop_decrease: 0.002,
+                decrease_ratio: 0.0,
                 tokens: None,
                 fill_time_ms: 1,
                 fill_count: 1,
@@ -149,7 +154,16 @@ fn without_any_configuration_a_server_can_start() {
                 local_session_weight: 1,
             },
         },
-        requests: Requests { jute_max_buffer: 1_048_575, extra_size: 1_048_575, global_outstanding_limit: 1000 },
+        requests: Requests {
+            jute_max_buffer: 1_048_575,
+            extra_size: 1_048_575,
+            global_outstanding_limit: 1000,
+            large_threshold_bytes: None,
+            large_max_bytes: 100 << 20,
+            throttle: None,
+            staleness: Staleness::default(),
+            throttle_stop_timeout_ms: 10_000,
+        },
         containers: Containers { check_interval_ms: 60_000, max_per_minute: 10_000, max_never_used_interval_ms: None },
         access: Access {
             digest_enabled: true,

@@ -5,12 +5,14 @@
 //! - `moving.rs`: the port of another membership, opened while the server runs
 //! - `connection/`: one connection from its first byte to its last
 //! - `throttle.rs`: how many sessions may begin in a time
+//! - `large_requests.rs`: how many bytes of large requests may be in process
 //! - `memory.rs`: what clients may make this server hold
 //! - `requests_table.rs`: what becomes of each request, for COMPAT.md
 //!
 //! Counterpart in the original: `ServerCnxnFactory` and `ServerCnxn`.
 
 pub(crate) mod connection;
+pub(crate) mod large_requests;
 pub(crate) mod listener;
 pub(crate) mod memory;
 pub(crate) mod moving;

@@ -38,6 +38,13 @@ pub(super) enum End {
     Undecodable(&'static str),
     #[error("the client means an ensemble of another name (ensembleAuthName)")]
     OtherEnsemble,
+    #[error(
+        "it sends a request of {0} bytes, and too many bytes of large requests are in process \
+         (largeRequestThreshold, largeRequestMaxBytes)"
+    )]
+    LargeRequest(usize),
+    #[error("a request of it that waited for its turn is stale (request_throttle_drop_stale)")]
+    StaleRequest,
     #[error("no ConnectRequest within {0} ms")]
     NoHandshake(i64),
 }
@@ -53,6 +60,7 @@ pub(super) async fn end<S: AsyncRead + AsyncWrite + Unpin>(task: Task<S>, end: E
     match end {
         End::ByClient => statistics.connections_dropped.fetch_add(1, Relaxed),
         End::NoHandshake(_) => statistics.sessionless_connections_expired.fetch_add(1, Relaxed),
+        End::LargeRequest(_) => statistics.large_requests_refused.fetch_add(1, Relaxed),
         End::Excess(_) => statistics.connections_cut_for_memory.fetch_add(1, Relaxed),
         _ => 0,
     };
@@ -82,6 +90,8 @@ fn note(context: &Context, end: &End) {
         End::Excess(_) => Dropped::Memory,
         End::NotReading(_) => Dropped::NotReading,
         End::FrameTooLarge(_) => Dropped::FrameTooLarge,
+        End::LargeRequest(_) => Dropped::LargeRequest,
+        End::StaleRequest => Dropped::StaleRequest,
         End::Undecodable(_) => Dropped::Undecodable,
         End::NoHandshake(_) => Dropped::NoHandshake,
     };
@@ -100,6 +110,13 @@ fn tell(end: &End, connection: &Connection, disguise: Option<&'static str>) {
                 "connections closed for what they sent",
                 "connection of {client}, session {session}, closed: {}",
                 disguise::cause(end, disguise)
+            );
+        }
+        End::LargeRequest(_) => {
+            limited!(
+                warn,
+                "connections closed for large requests",
+                "connection of {client}, session {session}, closed: {end}"
             );
         }
         End::Excess(_) => {

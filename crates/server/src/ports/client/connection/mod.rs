@@ -28,7 +28,7 @@ mod tests;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use rookeeper_replica::{Connection, Conversation, Cut, Identities, Limits, Next, Stamp};
+use rookeeper_replica::{Connection, Conversation, Cut, Identities, Limits, Next, Stamp, Turn};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::ending::End;
@@ -36,6 +36,7 @@ use self::opening::Opening;
 use self::socket::{Received, Unreported, Unsent};
 use crate::auth::sasl;
 use crate::context::Context;
+use crate::ports::client::large_requests::Large;
 
 /// The task of one connection. The files of this folder share its parts.
 struct Task<S> {
@@ -57,6 +58,12 @@ struct Task<S> {
     scratch: Vec<u8>,
     /// What the client has shown to be, as of its last authentication.
     identities: Identities,
+    /// The place of the next request among those that wait for their turn.
+    turn: Option<Turn>,
+    /// The next request has waited too long for its turn, and is refused behind everything the client asked for before.
+    is_throttled: bool,
+    /// Its large requests, where they have a limit.
+    large: Option<Large>,
     /// How far the client is in showing by SASL who it is.
     sasl: sasl::Exchange,
 }
@@ -86,6 +93,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             is_fresh: false,
             unreported: Unreported::default(),
             scratch: Vec::new(),
+            turn: None,
+            is_throttled: false,
+            large: context.large_requests.clone().map(Large::new),
             context,
             stream,
             connection,

@@ -48,6 +48,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             if long_read::is_long(op, body.len()) || long_read::lists_many(&tree, op, body) {
                 break;
             }
+            // Each of the large ones has to be looked at by itself.
+            if reads > 0 && self.large.as_ref().is_some_and(|large| large.is_large(body.len())) {
+                break;
+            }
             let request = (header.xid, op, body);
             frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
             reads += 1;
@@ -68,6 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         drop(tree);
         self.count_received(reads as u64);
         if reads > 0 {
+            self.note_large_answered();
             self.note_reads(reads as u64, last, zxid, begin);
         }
         reads

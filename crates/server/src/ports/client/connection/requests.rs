@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::frame::{self, ReplyHeader, RequestHeader};
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, OpCode, Zxid, jute};
-use rookeeper_replica::{Input, Next, ReadFrame, long_read, read};
+use rookeeper_replica::{Arrival, Input, Next, ReadFrame, Ruling, long_read, read};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -28,13 +28,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 
     /// Looks at the frame at the head of the input. Returns what the task waits for, where no other frame is to be looked at before.
     async fn look_at_one(&mut self) -> Result<Option<Next>, End> {
+        if let Some(large) = &mut self.large {
+            large.settled(self.conversation.counts().1);
+        }
         let limit = self.context.config.requests.global_outstanding_limit as usize;
         if !self.conversation.may_look(self.context.shared.outstanding() > limit) {
             return Ok(Some(Next::Settle));
         }
         let limit = self.context.config.requests.jute_max_buffer;
-        let Some((payload, length)) = frame::split(self.input.pending(), limit)? else { return Ok(Some(Next::Read)) };
+        let Some((payload, length)) = frame::split(self.input.pending(), limit)? else {
+            self.check_announced()?;
+            return Ok(Some(Next::Read));
+        };
         let (header, body) = RequestHeader::split(payload).ok_or(End::Undecodable("request header"))?;
+        if let Some(large) = &mut self.large
+            && !large.look_at(body.len())
+        {
+            return Err(End::LargeRequest(body.len()));
+        }
         let xid = header.xid;
         let Some(op) = OpCode::from_i32(header.op).filter(|op| op.is_client_request()) else {
             if self.connection.in_flight() == 0 {
@@ -42,6 +53,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             return Ok(Some(Next::Settle));
         };
+        if self.is_throttled {
+            return Ok(self.refuse_throttled(xid, op, length));
+        }
         match op {
             OpCode::Auth => {
                 let verdict = self.judge(body);
@@ -65,7 +79,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return Ok(Some(Next::Settle));
             }
             op if op.is_write() => {
+                let arrival =
+                    Arrival { op, hung_up: self.conversation.has_hung_up(), timeout_ms: self.connection.timeout_ms() };
+                let now_ms = || self.context.clock.monotonic_ms();
+                match self.context.shared.take_turn(&self.connection, &mut self.turn, arrival, now_ms) {
+                    Ruling::Goes => {}
+                    ruling => return self.hold(ruling),
+                }
                 let write = self.write(xid, op, body);
+                self.note_large_submitted();
                 self.consume(length);
                 self.conversation.submitted(length);
                 self.submit(write).await?;
@@ -90,14 +112,67 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return Ok(Some(Next::Settle));
             }
             op => {
+                let arrival =
+                    Arrival { op, hung_up: self.conversation.has_hung_up(), timeout_ms: self.connection.timeout_ms() };
+                let now_ms = || self.context.clock.monotonic_ms();
+                match self.context.shared.take_turn(&self.connection, &mut self.turn, arrival, now_ms) {
+                    Ruling::Goes => {}
+                    ruling => return self.hold(ruling),
+                }
                 let read = self.read(xid, op, body);
                 let answer_bytes = self.foreseen_bytes(&read);
+                self.note_large_submitted();
                 self.consume(length);
                 self.conversation.submitted(length + answer_bytes);
                 self.submit(Input::Read { connection: self.connection.clone(), read }).await?;
             }
         }
         Ok(None)
+    }
+
+    /// Refuses a request of which a part is there, if no more of it may come.
+    fn check_announced(&self) -> Result<(), End> {
+        let Some(large) = &self.large else { return Ok(()) };
+        let announced = self.input.pending().first_chunk().map_or(0, |length| i32::from_be_bytes(*length));
+        let bytes = usize::try_from(announced).unwrap_or(0);
+        if large.may_come(bytes) { Ok(()) } else { Err(End::LargeRequest(bytes)) }
+    }
+
+    /// The request at the head of the input is about to go to the replica.
+    fn note_large_submitted(&mut self) {
+        if let Some(large) = &mut self.large {
+            large.submitted(self.conversation.counts().0 + 1);
+        }
+    }
+
+    /// The request at the head of the input does not go now, by this ruling. Returns what the task waits for before it looks again.
+    fn hold(&mut self, ruling: Ruling) -> Result<Option<Next>, End> {
+        match ruling {
+            Ruling::Dropped => return Err(End::StaleRequest),
+            Ruling::Goes => {}
+            Ruling::Refused => self.is_throttled = true,
+            Ruling::Waits => {
+                self.conversation.waits_for_turn();
+                return Ok(Some(Next::Turn));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses the request at the head of the input, which has waited too long for its turn, once everything before it is answered.
+    fn refuse_throttled(&mut self, xid: i32, op: OpCode, length: usize) -> Option<Next> {
+        if self.connection.in_flight() > 0 {
+            return Some(Next::Settle);
+        }
+        self.is_throttled = false;
+        let tree = self.context.shared.tree();
+        let zxid = tree.last_zxid();
+        self.context.shared.serve_deferred_to(&self.connection);
+        self.reply_at_once(ReplyHeader { xid, zxid, err: ErrorCode::ThrottledOp.number() }, &[]);
+        drop(tree);
+        self.connection.statistics.answered(1, (op, xid), zxid, self.context.clock.monotonic_ms(), 0);
+        self.consume(length);
+        None
     }
 
     /// A write, as the replica gets it. The body goes with it where it may have to be forwarded to a leader.
@@ -155,7 +230,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     pub(super) fn consume(&mut self, length: usize) {
         self.input.consume(length);
         self.conversation.consumed(length);
+        self.note_large_answered();
         self.count_received(1);
+    }
+
+    /// What was at the head of the input is answered here, or went to the replica.
+    pub(super) fn note_large_answered(&mut self) {
+        if let Some(large) = &mut self.large {
+            large.answered();
+        }
     }
 
     /// Counts frames that were read.
@@ -164,11 +247,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.context.shared.statistics.packets_received.fetch_add(count, Relaxed);
     }
 
-    /// Hands something to the replica, waiting where its queue is full.
+    /// Hands something to the replica, waiting where its queue is full. A request counts as on its way already.
     pub(super) async fn submit(&self, input: Input) -> Result<(), End> {
-        if matches!(input, Input::Write { .. } | Input::Read { .. }) {
-            self.context.shared.submit(&self.connection);
-        }
         match self.context.inputs.try_send(input) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(End::ByServer),

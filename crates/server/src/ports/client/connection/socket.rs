@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
-use rookeeper_replica::{Drained, Histogram, Next, Stamp};
+use rookeeper_replica::{Drained, Histogram, Next, Stamp, Turn};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
@@ -98,14 +98,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 
     /// Waits until there is something to send, room to send it, or what `next` says; and reads what has arrived.
     pub(super) async fn wait(&mut self, next: Next) -> Result<(), End> {
-        let deadline = self.conversation.deadline_ms().map(|due_ms| self.context.clock.instant(due_ms));
+        let turn_due_ms = self.turn.as_ref().and_then(Turn::deadline_ms);
+        let due_ms = self.conversation.deadline_ms().into_iter().chain(turn_due_ms).min();
+        let deadline = due_ms.map(|due_ms| self.context.clock.instant(due_ms));
         let reads = self.conversation.reads(next);
-        let Task { stream, conversation, input, sending, .. } = self;
+        let Task { stream, conversation, input, sending, turn, .. } = self;
         let happens = poll_fn(|context| {
             if let Poll::Ready(sent) = sending.poll_send(stream, context) {
                 return Poll::Ready(sent.map(Woken::Sent));
             }
             if conversation.poll(context, next).is_ready() {
+                return Poll::Ready(Ok(Woken::No));
+            }
+            if turn.as_ref().is_some_and(|turn| turn.poll(context).is_ready()) {
                 return Poll::Ready(Ok(Woken::No));
             }
             match reads {

@@ -1,6 +1,10 @@
 //! The task of a connection under virtual time: a client is the other end of a pipe that holds a few bytes, and an hour takes no time.
 //!
-//! The rules by themselves are tested where they are made; here it is shown that the task follows them, whatever it waits for.
+//! The rules by themselves are tested where they are made; here it is shown that the task follows them, whatever it waits for. `tests/turns.rs` is
+//! about requests that wait for their turn, `tests/large.rs` about large ones.
+
+mod large;
+mod turns;
 
 use std::collections::VecDeque;
 use std::io;
@@ -46,6 +50,7 @@ struct World {
 }
 
 /// A client's end of a connection, and the task at the other end.
+#[derive(Debug)]
 struct Client {
     pipe: DuplexStream,
     task: JoinHandle<()>,
@@ -68,8 +73,13 @@ impl World {
         };
         let (config, _) =
             Config::load_with(Source::File("zoo.cfg".into()), &Environment::default(), &read).expect("it is valid");
-        let settings =
-            Settings { tick_time_ms: TICK_MS as i64, min_session_timeout_ms: TIMEOUT_MS, ..Settings::default() };
+        let settings = Settings {
+            tick_time_ms: TICK_MS as i64,
+            min_session_timeout_ms: TIMEOUT_MS,
+            throttle: config.requests.throttle,
+            staleness: config.requests.staleness,
+            ..Settings::default()
+        };
         let shared = Arc::new(Shared::new(settings, Tree::new(), WallMs(1)));
         let clock = Clock::start();
         // Nearly no room: a connection whose replica takes nothing waits with its second request.
@@ -155,7 +165,11 @@ async fn drive(
                 Some(input) => input,
                 None => return,
             },
-            _ = taking.changed() => continue,
+            changed = taking.changed() => match changed {
+                Ok(()) => continue,
+                // The test is over.
+                Err(_) => return,
+            },
             () = sleep_until(due) => Input::Tick,
         };
         let mut inputs = VecDeque::from([input]);

@@ -8,12 +8,14 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use der::{Decode, Encode, Tag, Tagged};
+use der::{Encode, Tag, Tagged};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
+
+use super::framing;
 
 const COMMON_NAME: &str = "2.5.4.3";
 const SUBJECT_ALT_NAME: &str = "2.5.29.17";
@@ -54,12 +56,12 @@ pub(crate) struct Hosts {
 
 impl Facts {
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Facts> {
-        let certificate = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate;
+        let certificate = framing::read::<x509_cert::Certificate>(certificate).ok()?.tbs_certificate;
         let mut hosts = Hosts::default();
         let mut has_alternatives = false;
         for extension in certificate.extensions.iter().flatten() {
             if extension.extn_id.to_string() == SUBJECT_ALT_NAME {
-                let names = SubjectAltName::from_der(extension.extn_value.as_bytes()).ok()?;
+                let names = framing::read::<SubjectAltName>(extension.extn_value.as_bytes()).ok()?;
                 for name in names.0 {
                     has_alternatives |= hosts.add(name);
                 }

@@ -6,6 +6,7 @@
 //! - [`store`]: key stores and trust stores, as Java and OpenSSL write them
 //! - `suites.rs`: protocols and cipher suites by the names that Java has for them
 //! - `certificate.rs`: what a certificate says
+//! - `framing.rs`: how files and certificates are read at all
 //! - `trust.rs`: which certificates are trusted
 //! - `context.rs`: all of this as the files say now, and again when they change
 //! - `reload.rs`: when they do
@@ -22,6 +23,7 @@ pub(crate) mod certificate;
 pub(crate) mod context;
 pub mod dial;
 pub(crate) mod failure;
+mod framing;
 pub(crate) mod handshake;
 pub(crate) mod peers;
 pub(crate) mod records;

@@ -16,13 +16,13 @@ mod pkcs12;
 
 use std::fmt;
 
-use der::Decode;
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer,
     PrivateSec1KeyDer,
 };
 
 use self::pbe::Encrypted;
+use super::framing;
 
 /// The longest chain of certificates that belongs to a key.
 const MAX_CHAIN: usize = 16;
@@ -209,7 +209,7 @@ fn chain_of(leaf: &CertificateDer<'static>, all: &[CertificateDer<'static>]) -> 
 
 /// Subject and issuer.
 fn names(der: &CertificateDer<'_>) -> Option<(x509_cert::name::Name, x509_cert::name::Name)> {
-    let certificate = x509_cert::Certificate::from_der(der).ok()?;
+    let certificate = framing::read::<x509_cert::Certificate>(der).ok()?;
     Some((certificate.tbs_certificate.subject, certificate.tbs_certificate.issuer))
 }
 

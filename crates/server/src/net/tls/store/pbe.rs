@@ -6,7 +6,7 @@ use cbc::Decryptor;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipher, BlockDecryptMut, InnerIvInit, KeyIvInit, KeySizeUser};
 use der::asn1::{OctetString, OctetStringRef};
-use der::{Decode, Encode, Sequence};
+use der::{Encode, Sequence};
 use des::TdesEde3;
 use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::pkcs5::pbes2::Kdf;
@@ -16,6 +16,7 @@ use sha1::Sha1;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::Problem;
+use crate::net::tls::framing;
 
 /// Rounds of a derivation; keytool and OpenSSL write 10,000 and 2,048, careful people a million.
 pub(super) const MAX_ROUNDS: u32 = 2_000_000;
@@ -39,7 +40,7 @@ pub(super) struct Encrypted {
 
 impl Encrypted {
     pub fn read(bytes: &[u8]) -> Result<Encrypted, Problem> {
-        Encrypted::from_der(bytes).map_err(|_| Problem::Malformed("an encrypted key in it makes no sense"))
+        framing::read::<Encrypted>(bytes).map_err(|_| Problem::Malformed("an encrypted key in it makes no sense"))
     }
 
     pub fn decrypt(&self, password: &str) -> Result<Vec<u8>, Problem> {
@@ -95,7 +96,7 @@ fn check_work(scheme: &EncryptionScheme<'_>) -> Result<(), Problem> {
 
 /// Key and initial vector of a scheme of PKCS#12.
 fn derive(parameters: &[u8], key_bytes: usize, password: &str) -> Result<(Vec<u8>, Vec<u8>), Problem> {
-    let parameters = Parameters::from_der(parameters)
+    let parameters = framing::read::<Parameters<'_>>(parameters)
         .map_err(|_| Problem::Malformed("the parameters of its encryption make no sense"))?;
     let salt = parameters.salt.as_bytes();
     check_rounds(parameters.rounds)?;

@@ -5,8 +5,8 @@
 
 use cms::content_info::ContentInfo;
 use cms::encrypted_data::EncryptedData;
+use der::Encode;
 use der::asn1::OctetStringRef;
-use der::{Decode, Encode};
 use hmac::{Hmac, Mac};
 use pkcs12::cert_type::CertBag;
 use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
@@ -19,6 +19,7 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use super::pbe::{self, Encrypted};
 use super::{Entries, KeyEntry, Problem, chain_of};
+use crate::net::tls::framing;
 
 const DATA: &str = "1.2.840.113549.1.7.1";
 const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
@@ -39,20 +40,20 @@ struct Certificate {
 }
 
 pub(super) fn read(bytes: &[u8], password: &str) -> Result<Entries, Problem> {
-    let pfx = Pfx::from_der(bytes).map_err(malformed)?;
+    let pfx = framing::read::<Pfx>(bytes).map_err(malformed)?;
     let safe = data_of(&pfx.auth_safe)?;
     if let Some(mac) = &pfx.mac_data {
         check(mac, &safe, password)?;
     }
     let mut keys: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
     let mut certificates: Vec<Certificate> = Vec::new();
-    for part in Vec::<ContentInfo>::from_der(&safe).map_err(malformed)? {
+    for part in framing::read::<Vec<ContentInfo>>(&safe).map_err(malformed)? {
         let contents = match part.content_type.to_string().as_str() {
             DATA => data_of(&part)?,
             ENCRYPTED_DATA => decrypted(&part, password)?,
             other => return Err(Problem::Unsupported(format!("a part of the kind {other}"))),
         };
-        for bag in SafeContents::from_der(&contents).map_err(malformed)? {
+        for bag in framing::read::<SafeContents>(&contents).map_err(malformed)? {
             take(&bag, password, &mut keys, &mut certificates)?;
         }
     }
@@ -61,12 +62,12 @@ pub(super) fn read(bytes: &[u8], password: &str) -> Result<Entries, Problem> {
 
 fn data_of(info: &ContentInfo) -> Result<Vec<u8>, Problem> {
     let encoded = info.content.to_der().map_err(malformed)?;
-    Ok(OctetStringRef::from_der(&encoded).map_err(malformed)?.as_bytes().to_vec())
+    Ok(framing::read::<OctetStringRef<'_>>(&encoded).map_err(malformed)?.as_bytes().to_vec())
 }
 
 fn decrypted(info: &ContentInfo, password: &str) -> Result<Vec<u8>, Problem> {
     let encoded = info.content.to_der().map_err(malformed)?;
-    let content = EncryptedData::from_der(&encoded).map_err(malformed)?.enc_content_info;
+    let content = framing::read::<EncryptedData>(&encoded).map_err(malformed)?.enc_content_info;
     let data = content.encrypted_content.ok_or(Problem::Malformed("an encrypted part of it is empty"))?;
     pbe::decrypt(&content.content_enc_alg, data.as_bytes(), password)
 }
@@ -102,7 +103,7 @@ fn take(
 ) -> Result<(), Problem> {
     let (key_id, is_marked_trusted) = attributes(bag);
     // The value stands in a frame of its own.
-    let frame = der::asn1::AnyRef::from_der(&bag.bag_value).map_err(malformed)?;
+    let frame = framing::read::<der::asn1::AnyRef<'_>>(&bag.bag_value).map_err(malformed)?;
     let value = frame.value();
     match bag.bag_id {
         pkcs12::PKCS_12_KEY_BAG_OID => keys.push((value.to_vec(), key_id)),
@@ -110,7 +111,7 @@ fn take(
             keys.push((Encrypted::read(value)?.decrypt(password)?, key_id));
         }
         pkcs12::PKCS_12_CERT_BAG_OID => {
-            let certificate = CertBag::from_der(value).map_err(malformed)?;
+            let certificate = framing::read::<CertBag>(value).map_err(malformed)?;
             if certificate.cert_id == pkcs12::PKCS_12_X509_CERT_OID {
                 let der = CertificateDer::from(certificate.cert_value.into_bytes());
                 certificates.push(Certificate { der, key_id, is_marked_trusted });

@@ -6,6 +6,7 @@
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
+//! - [`diagnosis`]: `rookeeper config check` and `doctor`, on [`four_letter_word`]
 //! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
 //! - [`mod@bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
@@ -13,6 +14,8 @@
 pub mod backup;
 pub mod bench;
 pub mod config_file;
+pub mod diagnosis;
+pub mod four_letter_word;
 pub mod java;
 pub mod print;
 pub mod readiness;

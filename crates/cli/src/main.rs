@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rookeeper_cli::backup;
+use rookeeper_cli::diagnosis::{self, ConfigCommand, DoctorOptions};
 use rookeeper_cli::service::{self, Which};
 #[cfg(feature = "shell")]
 use rookeeper_cli::shell;
@@ -52,6 +53,13 @@ enum Command {
     },
     /// Look at a data directory without starting a server: what is in each file, and whether a start would succeed
     Check(check_command::Options),
+    /// Look at a configuration (`rookeeper config check ZOO_CFG`)
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Look for what is wrong, or will be: configuration, certificates, disk, names, clocks, members; each finding with its remedy
+    Doctor(DoctorOptions),
     /// Look at the epochs of a stopped member, and give it room again where they are used up
     Epochs(epochs_command::Options),
     /// Take a consistent copy of the data of a server, running or stopped, also one of Apache ZooKeeper
@@ -99,6 +107,8 @@ fn main() -> ExitCode {
         Command::Status { config } => ExitCode::from(service::status::main(&config)),
         Command::Init { config, named, arguments } => ExitCode::from(service::init::main(&named, &config, &arguments)),
         Command::Check(options) => check_command::main(&options).into(),
+        Command::Config { command } => ExitCode::from(diagnosis::config(&command)),
+        Command::Doctor(options) => ExitCode::from(diagnosis::doctor(&options)),
         Command::Epochs(options) => epochs_command::main(&options).into(),
         Command::Backup(options) => ExitCode::from(backup::take::main(&options)),
         Command::Verify(options) => ExitCode::from(backup::verify::main(&options)),

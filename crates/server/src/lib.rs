@@ -41,3 +41,4 @@ pub use net::tls::strangers;
 pub use ports::admin::compat_table as admin_table;
 pub use ports::client::requests_table::requests_table;
 pub use server::Server;
+pub use server::rehearsal::{Rehearsal, rehearse};

@@ -2,18 +2,10 @@
 //!
 //! Counterpart in the original: `zkServer.sh status`, which looks with grep and asks by `FourLetterWordMain`.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::path::Path;
-use std::time::Duration;
 
 use crate::config_file::ConfigFile;
-use crate::print;
-
-/// For each step of the question.
-const LIMIT: Duration = Duration::from_secs(5);
-/// No honest answer is longer, in bytes.
-const LONGEST: u64 = 64 << 10;
+use crate::{four_letter_word, print};
 
 /// Where a server says that clients connect.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,17 +87,7 @@ fn is_number(text: &str) -> bool {
 
 /// The line of `srvr` that names the mode; none where nobody answers, or says so.
 fn mode(address: &str, port: &str) -> Option<String> {
-    let addresses = (address, port.parse::<u16>().ok()?).to_socket_addrs().ok()?;
-    // A name may have several addresses, and the server listen on one of them.
-    let mut stream = addresses.into_iter().find_map(|address| TcpStream::connect_timeout(&address, LIMIT).ok())?;
-    stream.set_read_timeout(Some(LIMIT)).ok()?;
-    stream.set_write_timeout(Some(LIMIT)).ok()?;
-    stream.write_all(b"srvr").ok()?;
-    // A server may have answered and closed already.
-    let _ = stream.shutdown(Shutdown::Write);
-    let mut answer = Vec::new();
-    let _ = stream.take(LONGEST).read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer);
+    let answer = four_letter_word::ask(address, port.parse().ok()?, "srvr").ok()?;
     answer.lines().find(|line| line.starts_with("Mode")).map(str::to_owned)
 }
 

@@ -10,7 +10,7 @@
 //! counts, is it valid) → `storage`, `limits`, `tls`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
 //! refused or mentioned) → `replica_settings` (what the replica needs of it besides `Ensemble::settings`), `exposure` (what strangers can
 //! do), `conf` (the four-letter word), `client_side` (what a client of
-//! this software is told, by the same keys). Errors and notices are in `error`.
+//! this software is told, by the same keys), `outline` (what others may know of it). Errors and notices are in `error`.
 //!
 //! Counterparts in the original: `QuorumPeerConfig`, `ServerConfig`, and a `System.getProperty` in almost every class.
 
@@ -29,6 +29,7 @@ mod keys;
 mod limits;
 mod membership;
 mod metrics;
+mod outline;
 pub mod properties;
 mod replica_settings;
 mod sasl;
@@ -55,6 +56,7 @@ pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
 pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
 pub(crate) use metrics::MetricsPort;
+pub use outline::{MemberOutline, Outline};
 pub use sasl::Sasl;
 pub(crate) use shown::Shown;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};

@@ -5,12 +5,14 @@
 //! have, release the lock.
 //!
 //! Reading order: `recover.rs` and `data_directory.rs`, the files; `open.rs`, the ports; `spawn.rs`, the threads; here, how these follow each other. `starting.rs` tells
-//! how far a start is that lasts, `membership_at_start.rs` finds which members count, `room.rs` whether the disk is full.
+//! how far a start is that lasts, `membership_at_start.rs` finds which members count, `room.rs` whether the disk is full, `rehearsal.rs` what a start
+//! would find, for those who do not want one yet.
 
 pub(crate) mod data_directory;
 pub(crate) mod membership_at_start;
 mod open;
 mod recover;
+pub(crate) mod rehearsal;
 mod room;
 mod spawn;
 pub(crate) mod starting;

@@ -138,7 +138,7 @@ fn failure(port: Port, client: &ClientPort, error: io::Error, exit_code: ExitCod
 }
 
 /// Loads what servers prove to each other.
-async fn quorum_auth(ensemble: &Ensemble) -> Result<Proofs, Failure> {
+pub(super) async fn quorum_auth(ensemble: &Ensemble) -> Result<Proofs, Failure> {
     let auth = ensemble.auth.clone();
     let opening = tokio::task::spawn_blocking(move || Proofs::open(auth)).await;
     let opened =

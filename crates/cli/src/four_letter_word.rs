@@ -1,0 +1,38 @@
+//! Asks a server one of its four-letter words, without TLS.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// For each step of the question.
+const LIMIT: Duration = Duration::from_secs(5);
+/// No honest answer to the words that are asked here is longer, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// What the server answers.
+pub fn ask(host: &str, port: u16, word: &str) -> io::Result<String> {
+    let mut stream = connect(host, port)?;
+    stream.write_all(word.as_bytes())?;
+    // A server may have answered and closed already.
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    stream.take(LONGEST).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Connects to the first address of a host that takes it, with a limit for each step that follows.
+pub fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    // A name may have several addresses, and the server listen on one of them.
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, LIMIT) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(LIMIT))?;
+                stream.set_write_timeout(Some(LIMIT))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

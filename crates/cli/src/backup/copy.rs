@@ -58,11 +58,17 @@ pub fn snapshot(disk: &dyn Disk, from: &Path, to: &Path, zxid: Zxid, compression
 
 /// Reads a snapshot to its last seal.
 pub fn snapshot_entry(disk: &dyn Disk, dir: &Path, zxid: Zxid, compression: Compression) -> Result<FileEntry> {
-    let info = snapshot_reader::verify(disk, dir, zxid, compression, MAX_RECORD_BYTES)?;
+    let content = snapshot_content(disk, dir, zxid, compression)?;
     let file = names::snapshot(zxid, compression);
     let (bytes, sha256) = sum(disk, &dir.join(&file))?;
-    let content = SnapshotContent { zxid, complete_at: info.complete_at(zxid), nodes: info.nodes };
-    Ok(FileEntry { file, bytes, sha256, content: Content::Snapshot(content) })
+    Ok(FileEntry { file, bytes, sha256, content })
+}
+
+/// What is in a snapshot, which is read to its last seal.
+pub fn snapshot_content(disk: &dyn Disk, dir: &Path, zxid: Zxid, compression: Compression) -> Result<Content> {
+    let info = snapshot_reader::verify(disk, dir, zxid, compression, MAX_RECORD_BYTES)?;
+    let (complete_at, nodes) = (info.complete_at(zxid), info.nodes);
+    Ok(Content::Snapshot(SnapshotContent { zxid, complete_at, nodes }))
 }
 
 /// Copies the records of a log, without what is reserved behind them. `after`: what its first record must follow. In a log that is the newest a

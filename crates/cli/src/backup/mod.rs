@@ -1,9 +1,10 @@
-//! Backups: `rookeeper backup` takes one, `rookeeper verify` proves it without a server, `rookeeper restore` builds a data directory from it.
+//! Backups: `rookeeper backup` takes one, `rookeeper archive` goes on with one, `rookeeper verify` proves it without a server, `rookeeper restore` builds a data directory from it.
 //!
 //! Reading order:
 //! - [`manifest`]: what a backup says of itself, and the checksums of all its files
 //! - [`copy`]: files of a server that may be running, copied record by record
 //! - [`take`]: `rookeeper backup`
+//! - [`archive`]: `rookeeper archive`, a backup that grows
 //! - [`verify`]: `rookeeper verify`, and what must be right before anything is restored
 //! - [`restore`]: `rookeeper restore`; [`when`], moments as people write them
 //!
@@ -13,6 +14,7 @@
 //! What always holds: a directory has the name of a backup only when it is whole, durable and proven; the source is never changed; a change of
 //! a single bit anywhere in a backup is found; where anything is in doubt nothing is restored, and the reason is told with a remedy.
 
+pub mod archive;
 pub mod copy;
 pub mod manifest;
 pub mod restore;

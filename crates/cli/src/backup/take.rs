@@ -36,6 +36,19 @@ const NICENESS: i32 = 10;
 /// The arguments of `rookeeper backup`.
 #[derive(Args, Debug)]
 pub struct Options {
+    #[command(flatten)]
+    source: Source,
+    /// Copy all snapshots and logs that are there, not only the newest snapshot and the log behind it: earlier points can be restored then
+    #[arg(long)]
+    history: bool,
+    /// The backup: a directory that is not there yet
+    #[arg(value_name = "BACKUP")]
+    target: PathBuf,
+}
+
+/// A server on this machine.
+#[derive(Args, Debug)]
+pub struct Source {
     /// The configuration of a server on this machine, running or stopped, which names its directories
     #[arg(long, value_name = "ZOO_CFG", conflicts_with_all = ["data_dir", "log_dir"])]
     config: Option<PathBuf>,
@@ -45,12 +58,6 @@ pub struct Options {
     /// Its dataLogDir, where that differs
     #[arg(long, value_name = "DIR", requires = "data_dir")]
     log_dir: Option<PathBuf>,
-    /// Copy all snapshots and logs that are there, not only the newest snapshot and the log behind it: earlier points can be restored then
-    #[arg(long)]
-    history: bool,
-    /// The backup: a directory that is not there yet
-    #[arg(value_name = "BACKUP")]
-    target: PathBuf,
 }
 
 /// Exit code 0: there is a backup, and it is proven; 1: there is none.
@@ -65,7 +72,7 @@ pub fn main(options: &Options) -> u8 {
 
 /// Takes the backup, and says what is in it.
 pub fn run(options: &Options) -> Result<String> {
-    let directories = directories(options)?;
+    let directories = options.source.directories()?;
     let disk = &RealDisk;
     let unfinished = Unfinished::begin(&options.target)?;
     let mut head = Head::begin(Kind::Backup, directories.data_dir.display().to_string());
@@ -139,22 +146,25 @@ pub(super) fn reach(manifest: &Manifest) -> Result<(Zxid, Zxid)> {
     Ok((oldest.complete_at, end.max(oldest.complete_at)))
 }
 
-fn directories(options: &Options) -> Result<Directories> {
-    let (data_dir, log_dir) = match (&options.config, &options.data_dir) {
-        (Some(config), _) => {
-            let config = ConfigFile::read(config).map_err(anyhow::Error::msg)?;
-            (config.data_dir().context("the configuration has no dataDir")?, config.data_log_dir())
+impl Source {
+    /// Where its files are.
+    pub fn directories(&self) -> Result<Directories> {
+        let (data_dir, log_dir) = match (&self.config, &self.data_dir) {
+            (Some(config), _) => {
+                let config = ConfigFile::read(config).map_err(anyhow::Error::msg)?;
+                (config.data_dir().context("the configuration has no dataDir")?, config.data_log_dir())
+            }
+            (None, Some(data_dir)) => (data_dir.clone(), self.log_dir.clone()),
+            (None, None) => {
+                bail!("what is to be copied? Name --config ZOO_CFG or --data-dir DIR of a server on this machine")
+            }
+        };
+        let directories = Directories::new(&data_dir, log_dir.as_deref().unwrap_or(&data_dir));
+        for dir in [&directories.snapshot_dir, &directories.log_dir] {
+            ensure!(dir.is_dir(), "{} is not there: name the directory that holds version-2", dir.display());
         }
-        (None, Some(data_dir)) => (data_dir.clone(), options.log_dir.clone()),
-        (None, None) => {
-            bail!("what is to be copied? Name --config ZOO_CFG or --data-dir DIR of a server on this machine")
-        }
-    };
-    let directories = Directories::new(&data_dir, log_dir.as_deref().unwrap_or(&data_dir));
-    for dir in [&directories.snapshot_dir, &directories.log_dir] {
-        ensure!(dir.is_dir(), "{} is not there: name the directory that holds version-2", dir.display());
+        Ok(directories)
     }
-    Ok(directories)
 }
 
 /// The server has changed the files under us.

@@ -18,8 +18,9 @@ use rookeeper_store::{
 };
 use rookeeper_tree::Tree;
 
-use super::manifest::{self, Content, FileEntry, LogContent, Manifest};
-use super::{VERSION_DIR, copy, failed, seed, take, when};
+use super::archive::{GIVEN_UP, INCOMING, prefix_sum};
+use super::manifest::{self, Content, FileEntry, Kind, LogContent, Manifest, SnapshotContent};
+use super::{VERSION_DIR, copy, failed, seed, when};
 use crate::print;
 
 /// The arguments of `rookeeper verify`.
@@ -42,24 +43,66 @@ pub fn main(options: &Options) -> u8 {
 pub fn prove(disk: &dyn Disk, backup: &Path) -> Result<String> {
     let manifest = files(disk, backup)?;
     let head = &manifest.head;
-    let (tree, report) = replay(disk, backup, take::oldest(&manifest)?, head.last_zxid)?;
+    let mut ends = Vec::new();
+    for run in runs(&manifest)? {
+        ends.push(replay(disk, backup, run.snapshot, run.last)?);
+    }
+    let replayed: u64 = ends.iter().map(|(_, report)| report.replayed).sum();
+    let digests: u64 = ends.iter().map(|(_, report)| report.digests_checked).sum();
+    let gaps = match ends.len() {
+        1 => String::new(),
+        runs => format!(", but for {} gaps", runs - 1),
+    };
+    let (tree, report) = ends.pop().context("there is no snapshot")?;
     compare(&manifest, &tree)?;
     let compared = if report.end_is_compared { "as the server recorded it" } else { "the server recorded none" };
     Ok(format!(
         "{}: sound. Taken {} from {}; {} files as they were; {} transactions replayed to {}, {} digests compared; {} nodes, digest {} ({compared}). \
-         It can be restored to any transaction from {} to {}",
+         It can be restored to any transaction from {} to {}{gaps}",
         backup.display(),
         head.taken,
         head.source,
         manifest.files.len(),
-        report.replayed,
+        replayed,
         head.last_zxid,
-        report.digests_checked,
+        digests,
         tree.node_count(),
         tree.digest(),
         head.first_zxid,
         head.last_zxid
     ))
+}
+
+/// A part of a backup without a gap: the oldest snapshot that leads into it, and where it ends.
+struct Run {
+    snapshot: Zxid,
+    last: Zxid,
+}
+
+/// All parts that can be restored. A backup is one; an archive has another behind each gap.
+fn runs(manifest: &Manifest) -> Result<Vec<Run>> {
+    let mut logs: Vec<(Zxid, Zxid)> = Vec::new();
+    for (_, log) in manifest.logs() {
+        match logs.last_mut() {
+            Some((_, last)) if log.first.follows(*last) => *last = log.last,
+            _ => logs.push((log.first, log.last)),
+        }
+    }
+    let mut runs = Vec::new();
+    for (first, last) in logs {
+        let leads_on = |snapshot: &SnapshotContent| {
+            (snapshot.zxid >= first || first.follows(snapshot.zxid)) && snapshot.complete_at <= last
+        };
+        let snapshot = manifest.snapshots().map(|(_, snapshot)| snapshot).find(leads_on);
+        if let Some(snapshot) = snapshot {
+            runs.push(Run { snapshot: snapshot.zxid, last });
+        }
+    }
+    let (_, newest) = manifest.snapshots().next_back().context("there is no snapshot")?;
+    if runs.last().is_none_or(|run| run.last < newest.zxid) {
+        runs.push(Run { snapshot: newest.zxid, last: newest.complete_at });
+    }
+    Ok(runs)
 }
 
 /// Whether the end of a backup is the state that it was taken of.
@@ -84,12 +127,14 @@ pub(super) fn files(disk: &dyn Disk, backup: &Path) -> Result<Manifest> {
     for file in &manifest.files {
         ensure!(expected.insert(&file.file), "{} is in the manifest twice", file.file);
     }
-    let is_known = |name: &String| expected.contains(name.as_str());
-    strangers(disk, backup, |name| name == manifest::NAME || name == VERSION_DIR)?;
-    strangers(disk, &dir, is_known)?;
+    let grows = manifest.head.kind == Kind::Archive;
+    strangers(disk, backup, |name| {
+        name == manifest::NAME || name == VERSION_DIR || (grows && OF_AN_ARCHIVE.contains(&name.as_str()))
+    })?;
+    strangers(disk, &dir, |name| expected.contains(name.as_str()) || (grows && is_newer(&manifest, name)))?;
     for look in [sum, content] {
         for file in &manifest.files {
-            look(disk, &dir, file)
+            look(disk, manifest.head.kind, &dir, file)
                 .with_context(|| format!("{} is damaged: use another backup", dir.join(&file.file).display()))?;
         }
     }
@@ -108,32 +153,53 @@ fn strangers(disk: &dyn Disk, dir: &Path, is_known: impl Fn(&String) -> bool) ->
     }
 }
 
-fn sum(disk: &dyn Disk, dir: &Path, file: &FileEntry) -> Result<()> {
+/// What an archive has beside its files while it grows, or was stopped.
+const OF_AN_ARCHIVE: [&str; 4] = [INCOMING, GIVEN_UP, ".rookeeper.lock", "manifest.jsonl.tmp"];
+
+/// Whether a file is one that an archive has begun and that does not count yet.
+fn is_newer(manifest: &Manifest, name: &str) -> bool {
+    match FileName::parse(name) {
+        Some(FileName::Log(zxid)) => manifest.logs().all(|(_, log)| log.last < zxid),
+        Some(FileName::Snapshot(zxid, _)) => manifest.snapshots().all(|(_, snapshot)| snapshot.zxid < zxid),
+        _ => false,
+    }
+}
+
+fn sum(disk: &dyn Disk, kind: Kind, dir: &Path, file: &FileEntry) -> Result<()> {
     let path = dir.join(&file.file);
     ensure!(disk.exists(&path), "it is not there");
-    let (bytes, sha256) = copy::sum(disk, &path)?;
+    let (bytes, sha256) = match kind {
+        Kind::Backup => copy::sum(disk, &path)?,
+        // What stands behind that is being added.
+        Kind::Archive => (file.bytes, prefix_sum(disk, &path, file.bytes)?),
+    };
     ensure!(bytes == file.bytes, "it has {bytes} bytes, not {}", file.bytes);
     ensure!(sha256 == file.sha256, "its checksum is {sha256}, not {}", file.sha256);
     Ok(())
 }
 
-fn content(disk: &dyn Disk, dir: &Path, file: &FileEntry) -> Result<()> {
+fn content(disk: &dyn Disk, kind: Kind, dir: &Path, file: &FileEntry) -> Result<()> {
     let found = match (FileName::parse(&file.file), file.content) {
         (Some(FileName::Snapshot(zxid, compression)), Content::Snapshot(_)) => {
-            copy::snapshot_entry(disk, dir, zxid, compression)?.content
+            copy::snapshot_content(disk, dir, zxid, compression)?
         }
-        (Some(FileName::Log(_)), Content::Log(_)) => Content::Log(log_content(disk, &dir.join(&file.file))?),
+        (Some(FileName::Log(_)), Content::Log(_)) => {
+            Content::Log(log_content(disk, &dir.join(&file.file), kind, file.bytes)?)
+        }
         _ => bail!("its name does not fit"),
     };
     ensure!(found == file.content, "it holds something else than the manifest says");
     Ok(())
 }
 
-fn log_content(disk: &dyn Disk, path: &Path) -> Result<LogContent> {
+fn log_content(disk: &dyn Disk, path: &Path, kind: Kind, bytes: u64) -> Result<LogContent> {
     let mut found: Option<LogContent> = None;
     let mut reader = LogReader::open(disk, path, MAX_RECORD_BYTES)?;
     loop {
         match reader.next_record()? {
+            Next::Record { offset, .. } if kind == Kind::Archive && offset >= bytes => {
+                return found.context("it holds no record");
+            }
             Next::Record { zxid, body, .. } => {
                 let time_ms = TxnRecord::decode_header(body)?.time_ms;
                 let begun = LogContent { first: zxid, last: zxid, records: 0, first_ms: time_ms, last_ms: time_ms };
@@ -141,7 +207,10 @@ fn log_content(disk: &dyn Disk, path: &Path) -> Result<LogContent> {
                 found = Some(LogContent { last: zxid, records: begun.records + 1, last_ms: time_ms, ..begun });
             }
             Next::End { offset } => {
-                ensure!(offset == reader.length(), "its records end at offset {offset}");
+                ensure!(offset == bytes, "its records end at offset {offset}");
+                return found.context("it holds no record");
+            }
+            Next::Bad { offset, .. } if kind == Kind::Archive && offset == bytes => {
                 return found.context("it holds no record");
             }
             Next::Bad { offset, fault } => bail!("offset {offset}: {fault}"),
@@ -171,7 +240,7 @@ pub(super) fn replay(disk: &dyn Disk, backup: &Path, snapshot: Zxid, last: Zxid)
             report.digests_checked
         );
     }
-    let torn = report.logs.iter().find(|log| matches!(log.end, LogEnd::Torn { .. } | LogEnd::NoRecords));
+    let torn = report.logs.iter().find(|log| matches!(log.end, LogEnd::Torn { .. }));
     if let Some(log) = torn {
         bail!("{} is not whole", log.name);
     }
@@ -194,9 +263,12 @@ pub(super) fn zxid_at(disk: &dyn Disk, backup: &Path, manifest: &Manifest, ms: i
         head.taken
     );
     let (mut until, mut later) = (None, None);
-    for (file, _) in manifest.logs() {
+    for (file, log) in manifest.logs() {
         let mut reader = LogReader::open(disk, &backup.join(VERSION_DIR).join(&file.file), MAX_RECORD_BYTES)?;
         while let Next::Record { zxid, body, .. } = reader.next_record()? {
+            if zxid > log.last {
+                break;
+            }
             let is_in = TxnRecord::decode_header(body)?.time_ms <= ms;
             match later {
                 None if is_in => until = Some(zxid),

@@ -101,7 +101,11 @@ impl Recovery<'_> {
                             let digest = TxnRecord::decode(body).ok().and_then(|record| record.digest);
                             replay.digests.check_base(base, digest, tree);
                         }
-                        continue;
+                        if zxid < base || self.options.until.is_none_or(|until| until.zxid != base) {
+                            continue;
+                        }
+                        replay.logs.push(LogReport { name: names::log(log), records, replayed, end: LogEnd::NotRead });
+                        return Ok(false);
                     }
                     if repeats(*last, zxid, body) {
                         repeated.count(log, zxid);
@@ -124,6 +128,11 @@ impl Recovery<'_> {
                     *last = zxid;
                     replayed += 1;
                     replay.digests.check(zxid, digest, is_change, tree);
+                    if self.options.until.is_some_and(|until| until.zxid == zxid) {
+                        replay.replayed += replayed;
+                        replay.logs.push(LogReport { name: names::log(log), records, replayed, end: LogEnd::NotRead });
+                        return Ok(false);
+                    }
                 }
             }
         };

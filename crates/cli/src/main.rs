@@ -90,6 +90,14 @@ enum Command {
         )]
         arguments: Vec<String>,
     },
+    #[cfg(feature = "shell")]
+    /// Write a subtree of any server as lines of JSON (`rookeeper export -help`)
+    #[command(disable_help_flag = true)]
+    Export(Foreign),
+    #[cfg(feature = "shell")]
+    /// Make the nodes of an export on any server (`rookeeper import -help`)
+    #[command(disable_help_flag = true)]
+    Import(Foreign),
     /// Measure throughput and latency of any ZooKeeper-compatible server
     Bench(bench::Options),
 }
@@ -121,6 +129,10 @@ fn main() -> ExitCode {
         Command::Cleanup(foreign) => ExitCode::from(toolkit::cleanup::main(&foreign.arguments)),
         #[cfg(feature = "shell")]
         Command::Cli { arguments } => ExitCode::from(shell::main(&arguments)),
+        #[cfg(feature = "shell")]
+        Command::Export(foreign) => ExitCode::from(shell::export(&foreign.arguments)),
+        #[cfg(feature = "shell")]
+        Command::Import(foreign) => ExitCode::from(shell::import(&foreign.arguments)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),
     }
 }

@@ -7,6 +7,7 @@
 //! - [`entry`]: TLS and the user; [`session`]: connecting and closing; [`terminal`]: where lines come from; [`prompt`]: what stands before them;
 //!   [`output`]: where results go
 //! - [`format`], [`path`], [`failure`]: how things are printed, checked and refused
+//! - [`transfer`]: `rookeeper export` and `rookeeper import`
 //! - [`transcript`]: how a recorded session is compared with another
 //!
 //! What always holds: results go to standard output; complaints, usage and `Created …` to standard error; the exit code is that of
@@ -31,6 +32,7 @@ mod quota;
 mod session;
 mod terminal;
 pub mod transcript;
+mod transfer;
 mod watches;
 
 use std::io::{self, BufReader, IsTerminal};
@@ -84,6 +86,16 @@ pub fn main(arguments: &[String]) -> u8 {
     // A thread may still wait for a line nobody will type.
     runtime.shutdown_background();
     code
+}
+
+/// Runs `rookeeper export` with the arguments after `export` and returns the exit code.
+pub fn export(arguments: &[String]) -> u8 {
+    transfer::export::main(arguments)
+}
+
+/// Runs `rookeeper import` with the arguments after `import` and returns the exit code.
+pub fn import(arguments: &[String]) -> u8 {
+    transfer::import::main(arguments)
 }
 
 /// Runs one command, or a whole session of commands, and returns the exit code.

@@ -18,7 +18,7 @@ const DELETE_BATCH_BYTES_LIMIT: usize = 512 * 1024;
 const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
 
 /// Under a chroot `/` is a node like any other, that the client library only creates and deletes by its whole path.
-fn whole_path(client: Client, path: &str) -> (Client, String) {
+pub(crate) fn whole_path(client: Client, path: &str) -> (Client, String) {
     let chroot = client.path().to_owned();
     if path != "/" || chroot == "/" {
         return (client, path.to_owned());

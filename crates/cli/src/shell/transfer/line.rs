@@ -189,6 +189,7 @@ impl<R: BufRead> Lines<R> {
         let read = (&mut self.input).take(MAX_LINE_BYTES).read_line(&mut line);
         match read.map_err(|error| format!("line {}: {error}", self.number))? {
             0 => Ok(None),
+            _ if !line.ends_with('\n') => Err(format!("it is cut off in line {}", self.number)),
             _ => Ok(Some(line)),
         }
     }
@@ -226,7 +227,8 @@ mod tests {
             (String::new(), "it is empty"),
             (whole.replace("{\"nodes\":1}\n", ""), "it is cut off"),
             (whole.replace("{\"nodes\":1}", "{\"nodes\":2}"), "1 nodes are there, and there should be 2"),
-            (format!("{whole}x"), "behind the end"),
+            (format!("{whole}x\n"), "behind the end"),
+            (whole.trim_end().to_owned(), "it is cut off in line 3"),
             (whole.replace("\"text\":\"x\"", "\"base64\":\"?\""), "base64 of /a"),
             (whole.replace("\"text\":\"x\"", "\"base64\":\"\",\"text\":\"\""), "both text and base64"),
             (whole.replace("cdrwa", "x"), "acl of /a"),

@@ -357,6 +357,7 @@ impl Script {
                     body: Vec::new(),
                     identities,
                     arrived: Stamp::default(),
+                    sampled: None,
                 });
             }
             op => {

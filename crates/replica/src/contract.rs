@@ -3,6 +3,7 @@
 //! Clients, the storage, the election links and the links of the quorum port are peers that answer later. What always holds: the storage
 //! does what [`Output::Append`] and [`Store`] ask in the order in which they were polled, and answers in that order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rookeeper_proto::connect::ConnectRequest;
@@ -17,6 +18,7 @@ use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
 use crate::reasons::Event;
 use crate::time::Stamp;
+use crate::top::Sample;
 
 /// What happened.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub enum Input {
         identities: Identities,
         /// When it arrived from the client. Only measured.
         arrived: Stamp,
+        /// Where it is one of those that are looked at.
+        sampled: Option<Box<Sample>>,
     },
     /// A read that stands behind a write of its connection.
     Read {
@@ -177,12 +181,33 @@ pub enum Output {
         session: SessionId,
         paths: Vec<Arc<str>>,
     },
+    /// For the log of slow operations, see [`Settings::slow_write_ns`](crate::Settings::slow_write_ns).
+    Slow(Box<SlowOperation>),
     /// This server computed another digest than it predicted for the same transaction: its state can't be trusted any more.
     DigestMismatch {
         zxid: Zxid,
         expected: i64,
         actual: i64,
     },
+}
+
+/// A request that took long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlowOperation {
+    pub op: OpCode,
+    /// None for what names no node.
+    pub path: Option<Box<str>>,
+    pub peer: SocketAddr,
+    pub session: SessionId,
+    /// Of a change.
+    pub zxid: Option<Zxid>,
+    /// When it arrived at this server, and when it was its turn.
+    pub arrived: Stamp,
+    pub taken: Stamp,
+    /// When it was with the log and with other servers, or with the leader; none for a read.
+    pub handed_over: Option<Stamp>,
+    /// When a change was committed, or a read answered.
+    pub done: Stamp,
 }
 
 /// What the storage is asked for besides appending. Each is durable before its answer.

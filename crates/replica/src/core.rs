@@ -23,11 +23,12 @@ use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
 use crate::clients::read::{self, ReadFrame};
 use crate::clients::shared::Shared;
-use crate::contract::Output;
+use crate::contract::{Output, SlowOperation};
 use crate::reasons::Event;
 use crate::statistics::Summary;
 use crate::status::Serving;
 use crate::time::{Stamp, Time};
+use crate::top::{self, Sample};
 use crate::write::pending::Touched;
 
 /// A prepared transaction on its way to being committed.
@@ -57,6 +58,8 @@ pub(crate) struct Reply {
     /// When the request arrived at this server, and at the replica.
     pub arrived: Stamp,
     pub taken: Stamp,
+    /// Where it is one of those that are looked at.
+    pub sampled: Option<Box<Sample>>,
     /// The answer to a handshake is a record of its own.
     pub handshake: Option<Handshake>,
     /// For the audit log, where there is one.
@@ -301,6 +304,19 @@ impl Core {
         let latency_ms = (now.monotonic_ms - read.received_ms).max(0);
         shared.statistics.read_latency_ms.record(latency_ms as u64);
         shared.statistics.stages.read_queue.record(read.arrived, now.stamp);
+        if now.stamp.ns_since(read.arrived) >= shared.settings.slow_read_ns {
+            self.outputs.push_back(Output::Slow(Box::new(SlowOperation {
+                op: read.op,
+                path: top::path_of(read.op, &read.body).map(Box::from),
+                peer: connection.peer,
+                session: connection.session(),
+                zxid: None,
+                arrived: read.arrived,
+                taken: now.stamp,
+                handed_over: None,
+                done: now.stamp,
+            })));
+        }
         self.note_answer(now, connection, (read.op, read.xid), tree.last_zxid(), latency_ms);
     }
 

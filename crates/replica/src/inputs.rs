@@ -58,7 +58,7 @@ pub(crate) enum LeaderInput {
 pub(crate) fn sort(core: &Core, input: Input) -> Sorted {
     match input {
         Input::Connect { connection, request } => Sorted::Connect(connection, request),
-        Input::Write { connection, xid, op, request, body, identities, arrived } => {
+        Input::Write { connection, xid, op, request, body, identities, arrived, sampled } => {
             let audited = core.audited(&connection, &identities, op, request.as_ref());
             Sorted::Client(ClientInput::Write(Write {
                 connection,
@@ -68,6 +68,7 @@ pub(crate) fn sort(core: &Core, input: Input) -> Sorted {
                 body,
                 identities,
                 arrived,
+                sampled,
                 audited,
             }))
         }

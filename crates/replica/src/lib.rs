@@ -29,7 +29,7 @@
 //!   [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share; [`conversation`], [`budget`], `relief.rs`:
 //!   when a client is read, heard and cut, and what clients together make a server hold
 //! - [`audit`]: what an audit log is told of requests
-//! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`stages`], [`time`], [`pulse`], [`digest_log`]
+//! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`stages`], [`top`], [`time`], [`pulse`], [`digest_log`]
 
 pub mod audit;
 pub mod contract;
@@ -44,6 +44,7 @@ pub mod stages;
 pub mod statistics;
 pub mod status;
 pub mod time;
+pub mod top;
 
 mod check;
 mod clients;
@@ -61,7 +62,7 @@ pub use budget::Budget;
 pub use check::Broken;
 pub use clients::relief::Relief;
 pub use connection::{Connection, Identities};
-pub use contract::{Epochs, Input, Output, Store, Stored};
+pub use contract::{Epochs, Input, Output, SlowOperation, Store, Stored};
 pub use conversation::{Conversation, Cut, Limits, Next};
 pub use core::Done;
 pub use digest_log::DigestLog;
@@ -79,3 +80,4 @@ pub use statistics::{MemberStatistics, PerNamespace, Sizes, Statistics, Summary}
 pub use status::{LeaderStatus, Phase, ServerRole, ServerStatus, Serving};
 pub use throttle::{Arrival, Ruling, Staleness, ThrottleSettings, Turn};
 pub use time::{Deadline, Stamp, Time};
+pub use top::{Sample, Top};

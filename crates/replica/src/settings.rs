@@ -7,6 +7,7 @@ use rookeeper_zab::Memberships;
 use rookeeper_zab::leader::Rollover;
 
 use crate::clients::throttle::{Staleness, ThrottleSettings};
+use crate::top::DEFAULT_DEPTH;
 
 /// Far above what recipes and frameworks use.
 pub const MAX_WATCHES_PER_CONNECTION: usize = 1_000_000;
@@ -51,6 +52,11 @@ pub struct Settings {
     /// Who may do what.
     pub access: AccessConfig,
     pub reaping: Reaping,
+    /// Parts of a path that count as a prefix, in the tables of who asks for the most.
+    pub prefix_depth: usize,
+    /// Requests that take so many nanoseconds from their arrival to their answer are told; `u64::MAX` tells none.
+    pub slow_read_ns: u64,
+    pub slow_write_ns: u64,
 }
 
 /// How containers and TTL nodes go.
@@ -86,6 +92,9 @@ impl Default for Settings {
             seed: 0,
             access: AccessConfig::default(),
             reaping: Reaping { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
+            prefix_depth: DEFAULT_DEPTH,
+            slow_read_ns: u64::MAX,
+            slow_write_ns: u64::MAX,
         }
     }
 }

@@ -50,7 +50,16 @@ fn everything(world: &mut World) {
     let (connection, identities) = (client.connection.clone(), client.connection.identities());
     world.shared.submit(&connection);
     let (op, request, body) = (OpCode::Delete, None, Vec::new());
-    world.handle(Input::Write { connection, xid: 50, op, request, body, identities, arrived: Stamp::default() });
+    world.handle(Input::Write {
+        connection,
+        xid: 50,
+        op,
+        request,
+        body,
+        identities,
+        arrived: Stamp::default(),
+        sampled: None,
+    });
     world.write(&mut client, OpCode::CloseSession, WriteRequest::CloseSession);
     world.sync();
 }
@@ -118,6 +127,7 @@ fn who_asked_is_told_as_it_was_when_the_request_came() {
         body: Vec::new(),
         identities,
         arrived: Stamp::default(),
+        sampled: None,
     };
     world.replica.handle(world.now(), write);
     while let Some(output) = world.replica.poll() {

@@ -391,7 +391,10 @@ impl World {
                 let now_ms = self.now_ms();
                 self.expiry.granted(server, now_ms, session, timeout_ms);
             }
-            Output::SessionClosed { .. } | Output::Audited { .. } | Output::EphemeralsDeleted { .. } => {}
+            Output::SessionClosed { .. }
+            | Output::Audited { .. }
+            | Output::EphemeralsDeleted { .. }
+            | Output::Slow(_) => {}
             Output::Wake(_) => unreachable!("wakes are collected"),
         }
     }

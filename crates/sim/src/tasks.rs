@@ -187,7 +187,16 @@ impl World {
             shared.submit(&connection);
             self.feed(
                 server,
-                Input::Write { connection, xid, op, request, body, identities, arrived: Stamp::default() },
+                Input::Write {
+                    connection,
+                    xid,
+                    op,
+                    request,
+                    body,
+                    identities,
+                    arrived: Stamp::default(),
+                    sampled: None,
+                },
             );
             return;
         }

@@ -103,7 +103,17 @@ impl Core {
         let handshake = Some(Handshake { response, attach });
         let op = OpCode::CreateSession;
         let (received_ms, arrived) = (now.monotonic_ms, now.stamp);
-        let reply = Reply { connection, xid: 0, op, received_ms, arrived, taken: arrived, handshake, audited: None };
+        let reply = Reply {
+            connection,
+            xid: 0,
+            op,
+            received_ms,
+            arrived,
+            taken: arrived,
+            sampled: None,
+            handshake,
+            audited: None,
+        };
         (session, timeout_ms, reply)
     }
 

@@ -11,6 +11,7 @@ use crate::clients::read::ReadFrame;
 use crate::clients::session::Owner;
 use crate::core::{Core, Reply};
 use crate::time::{Stamp, Time};
+use crate::top::Sample;
 
 /// The part of [`Input`](crate::Input) that comes from clients whose handshake is answered.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct Write {
     pub body: Vec<u8>,
     pub identities: Identities,
     pub arrived: Stamp,
+    pub sampled: Option<Box<Sample>>,
     /// For the audit log, where there is one.
     pub audited: Option<Arc<Audited>>,
 }
@@ -40,7 +42,7 @@ impl Write {
     /// Who is to get the answer. The latency of the request counts from now on.
     pub fn reply(&self, now: Time) -> Reply {
         let (xid, op, arrived) = (self.xid, self.op, self.arrived);
-        let (connection, audited) = (self.connection.clone(), self.audited.clone());
+        let (connection, audited, sampled) = (self.connection.clone(), self.audited.clone(), self.sampled.clone());
         Reply {
             connection,
             xid,
@@ -48,6 +50,7 @@ impl Write {
             received_ms: now.monotonic_ms,
             arrived,
             taken: now.stamp,
+            sampled,
             handshake: None,
             audited,
         }

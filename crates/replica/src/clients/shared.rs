@@ -26,6 +26,7 @@ use crate::digest_log::DigestLog;
 use crate::settings::Settings;
 use crate::statistics::Statistics;
 use crate::status::{Serving, StatusBoard};
+use crate::top::Top;
 
 /// So many events of one transaction are put into outboxes while the tree is locked. The others follow right after, in portions.
 const DEFER_ABOVE: usize = 1000;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub status_board: StatusBoard,
     /// What this server's clients make it hold.
     pub budget: Arc<Budget>,
+    /// Who asks for the most.
+    pub top: Top,
     tree: RwLock<Tree>,
     sessions: Mutex<Sessions>,
     watches: Mutex<WatchTables>,
@@ -80,6 +83,7 @@ impl Shared {
             statistics: Statistics::default(),
             status_board: StatusBoard::new(),
             budget: Arc::new(Budget::new(settings.max_client_bytes)),
+            top: Top::default(),
             tree: RwLock::new(tree),
             watches: Mutex::new(watches),
             connections: Mutex::default(),

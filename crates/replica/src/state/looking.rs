@@ -260,6 +260,7 @@ impl Looking {
                 received_ms: now.monotonic_ms,
                 arrived: read.arrived,
                 taken: now.stamp,
+                sampled: None,
                 handshake: None,
                 audited: None,
             };

@@ -17,10 +17,10 @@ use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnHeader, WallMs, Zxid
 use rookeeper_tree::{Change, Outcome, Tree};
 use rookeeper_zab::Membership;
 
-use crate::contract::Output;
+use crate::contract::{Output, SlowOperation};
 use crate::core::{Core, Handshake, InFlight, Reply, Waiting};
 use crate::digest_log::DigestLog;
-use crate::time::Time;
+use crate::time::{Stamp, Time};
 use crate::write::pending::Touched;
 
 /// Transactions applied under one lock: readers wait no longer than these take.
@@ -184,6 +184,14 @@ impl Core {
         stages.quorum.record(handed_over.unwrap_or(now.stamp), now.stamp);
         reply.connection.note_answered(now.stamp);
         self.done.answered += 1;
+        let took_ns = now.stamp.ns_since(reply.arrived);
+        if let Some(sample) = &reply.sampled {
+            let depth = self.shared.settings.prefix_depth;
+            self.shared.top.note(now.stamp, &reply.connection, sample, took_ns, depth);
+        }
+        if took_ns >= self.shared.settings.slow_write_ns && reply.handshake.is_none() {
+            self.put_slow(now, &reply, header.zxid, handed_over, changes);
+        }
         self.answer(now, tree, &reply, header.zxid, outcome, &member_ops);
         for read in &reads {
             self.answer_read(now, tree, &reply.connection, read);
@@ -195,6 +203,22 @@ impl Core {
                 self.hang_up(&other);
             }
         }
+    }
+
+    /// A write took long. What failed has changed nothing, and tells its path only where it was looked at.
+    fn put_slow(&mut self, now: Time, reply: &Reply, zxid: Zxid, handed_over: Option<Stamp>, changes: &[Change]) {
+        let sampled = reply.sampled.as_ref().and_then(|sample| sample.path.clone());
+        self.put(Output::Slow(Box::new(SlowOperation {
+            op: reply.op,
+            path: sampled.or_else(|| changes.first().map(|change| change.path.as_ref().into())),
+            peer: reply.connection.peer,
+            session: reply.connection.session(),
+            zxid: Some(zxid),
+            arrived: reply.arrived,
+            taken: reply.taken,
+            handed_over: Some(handed_over.unwrap_or(reply.taken)),
+            done: now.stamp,
+        })));
     }
 
     /// Nodes went with the session that they belonged to.

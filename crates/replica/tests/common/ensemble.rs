@@ -403,7 +403,8 @@ impl World {
             Output::Members(_)
             | Output::SessionOpened { .. }
             | Output::SessionExpired { .. }
-            | Output::SessionClosed { .. } => {}
+            | Output::SessionClosed { .. }
+            | Output::Slow(_) => {}
             Output::Audited { .. } | Output::EphemeralsDeleted { .. } => {
                 self.nodes[node].audit.push(super::audit_line(&output))
             }
@@ -549,8 +550,16 @@ impl World {
         let (connection, identities) = (client.connection.clone(), client.connection.identities());
         connection.heard(self.now_ms);
         self.nodes[client.node].shared.submit(&connection);
-        let write =
-            Input::Write { connection, xid, op, request: Some(request), body, identities, arrived: self.now().stamp };
+        let write = Input::Write {
+            connection,
+            xid,
+            op,
+            request: Some(request),
+            body,
+            identities,
+            arrived: self.now().stamp,
+            sampled: None,
+        };
         self.queue.push_back((client.node, write));
         xid
     }

@@ -149,6 +149,7 @@ impl World {
             body: Vec::new(),
             identities,
             arrived: self.now().stamp,
+            sampled: None,
         });
     }
 

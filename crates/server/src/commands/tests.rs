@@ -124,6 +124,7 @@ impl World {
             body: Vec::new(),
             identities,
             arrived: Stamp::default(),
+            sampled: None,
         });
     }
 

@@ -27,6 +27,7 @@ mod exposure;
 mod kerberos;
 mod keys;
 mod limits;
+mod lookout;
 mod membership;
 mod metrics;
 mod outline;
@@ -55,6 +56,7 @@ pub use environment::{DataDirectoryChoice, Environment};
 pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
 pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
+pub(crate) use lookout::{PathStatistics, SlowOperations};
 pub(crate) use metrics::MetricsPort;
 pub use outline::{MemberOutline, Outline};
 pub use sasl::Sasl;
@@ -156,6 +158,10 @@ pub struct Config {
     pub(crate) audit: Option<AuditLog>,
     /// Where Prometheus asks for metrics; none where it can't.
     pub(crate) metrics: Option<MetricsPort>,
+    /// When an operation is slow.
+    pub(crate) slow_operations: SlowOperations,
+    /// How paths are counted and told.
+    pub(crate) path_statistics: PathStatistics,
     /// The configuration as it is shown, without secrets.
     pub(crate) shown: Shown,
     /// Where admin commands are asked for; none where they can't be.
@@ -254,6 +260,8 @@ impl Config {
             reconfig_enabled: settings.flag("reconfigEnabled"),
             audit: AuditLog::read(&settings)?,
             metrics: MetricsPort::read(&settings),
+            slow_operations: SlowOperations::read(&settings),
+            path_statistics: PathStatistics::read(&settings),
             shown: Shown::read(&settings, config_file.and_then(Path::to_str).zip(bytes.as_deref()))?,
             admin: AdminPort::read(&settings)?,
             ensemble,

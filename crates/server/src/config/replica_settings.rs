@@ -43,6 +43,9 @@ impl Config {
                 x509_enabled: self.access.x509_enabled,
                 x509_super_user: self.access.x509_super_user.clone(),
             },
+            prefix_depth: self.path_statistics.prefix_depth,
+            slow_read_ns: nanoseconds(self.slow_operations.read_ms),
+            slow_write_ns: nanoseconds(self.slow_operations.write_ms),
             reaping: Reaping {
                 interval_ms: i64::from(self.containers.check_interval_ms),
                 max_per_minute: i64::from(self.containers.max_per_minute),
@@ -53,4 +56,8 @@ impl Config {
             },
         }
     }
+}
+
+fn nanoseconds(ms: Option<u32>) -> u64 {
+    ms.map_or(u64::MAX, |ms| u64::from(ms) * 1_000_000)
 }

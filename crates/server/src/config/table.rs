@@ -15,7 +15,9 @@ const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little a
 const HTTP_VERSION: Status = NoEffect("HTTP/1.1 is spoken, as by default in Apache ZooKeeper");
 const RESTORE: Status = NotYet("the admin command restore answers as if it were disabled");
 const METRICS: Status = NoEffect("metrics are counted as they happen, and told when they are asked for");
-const PATH_STATS: Status = NotYet("statistics per path are not supported yet");
+const PATH_SLOTS: Status = NoEffect("paths are counted in minutes, of which the last whole one is told");
+const PATH_SAMPLES: Status =
+    NoEffect("the fewer requests are looked at the more there are, and each stands for the others");
 const CLIENT: Status = NoEffect("only clients read it");
 const LOGGING: Status = NoEffect("the log goes to standard error; its level is set with ROOKEEPER_LOG");
 const TEST: Status = NoEffect("it is a hook for tests");
@@ -230,14 +232,16 @@ pub(super) static KEYS: &[Key] = &[
     prop("admin.snapshot.enabled", Switch, "true", Used),
     prop("admin.restore.enabled", Switch, "true", RESTORE),
     prop("IPAuthenticationProvider.usexforwardedfor", Switch, "false", Used),
-    prop("pathStats.enabled", Switch, "false", PATH_STATS),
-    prop("pathStats.slotCapacity", signed("slots"), "60", PATH_STATS),
-    prop("pathStats.slotDuration", signed("seconds"), "15", PATH_STATS),
-    prop("pathStats.maxDepth", signed("parts of a path"), "6", PATH_STATS),
-    prop("pathStats.initialDelay", signed("minutes"), "5", PATH_STATS),
-    prop("pathStats.delay", signed("minutes"), "5", PATH_STATS),
-    prop("pathStats.topPathMax", signed("paths"), "20", PATH_STATS),
-    prop("pathStats.sampleRate", Ratio { min: f64::MIN, max: f64::MAX }, "0.1", PATH_STATS),
+    prop("pathStats.enabled", Switch, "false", Used),
+    prop("pathStats.slotCapacity", signed("slots"), "60", PATH_SLOTS),
+    prop("pathStats.slotDuration", signed("seconds"), "15", PATH_SLOTS),
+    prop("pathStats.maxDepth", signed("parts of a path"), "6", Used),
+    prop("pathStats.initialDelay", signed("minutes"), "5", Used),
+    prop("pathStats.delay", signed("minutes"), "5", Used),
+    prop("pathStats.topPathMax", signed("paths"), "20", Used),
+    prop("pathStats.sampleRate", Ratio { min: f64::MIN, max: f64::MAX }, "0.1", PATH_SAMPLES),
+    prop("slowOperations.readMs", signed("milliseconds, 0 or less for none"), "200", Used),
+    prop("slowOperations.writeMs", signed("milliseconds, 0 or less for none"), "1000", Used),
     // Ensemble
     file("server.*", Text("host:port:port[:role][;[host:]port]"), "", Used),
     file("group*", Text("server ids, separated by colons"), "", Ensemble),

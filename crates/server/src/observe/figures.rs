@@ -7,6 +7,7 @@ use rookeeper_replica::Summary;
 
 use super::drops::Drops;
 use super::events::Events;
+use super::slow::SlowLog;
 use super::stages::{ClientStages, ServerStages};
 
 /// Counters and times of the log, the snapshots and the audit log. The threads for these write them, commands read them.
@@ -16,6 +17,7 @@ pub struct Figures {
     pub(crate) client_stages: ClientStages,
     pub(crate) drops: Drops,
     pub(crate) events: Events,
+    pub(crate) slow: SlowLog,
     /// Transactions on their way, and requests that wait for a leader.
     pub(crate) in_flight: AtomicUsize,
     /// Milliseconds of each fdatasync of the log.
@@ -67,6 +69,7 @@ impl Default for Figures {
             client_stages: ClientStages::default(),
             drops: Drops::default(),
             events: Events::default(),
+            slow: SlowLog::default(),
             in_flight: AtomicUsize::new(0),
             fsync_time_ms: Summary::default(),
             sync_batch_size: Summary::default(),

@@ -6,6 +6,7 @@
 //! - `connections.rs`, `sessions.rs`, `watches.rs`: who is connected, lives and watches
 //! - `metrics.rs` with `metrics_table.rs`: every metric and its value; [`figures`]: those that the log and the snapshots count
 //! - `stages.rs`: how long each stage of a request takes; `drops.rs`: what is turned away; `events.rs`: elections and synchronisation
+//! - `top.rs`: who asks for the most; `slow.rs`: operations that took long
 //! - `activity.rs`: what the threads are doing; `absence.rs`: which members are missing where there is no quorum
 //! - `report.rs`: everything at once, for a server that stands still
 //!
@@ -28,7 +29,9 @@ pub(crate) mod overview;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod sessions;
+pub(crate) mod slow;
 pub(crate) mod stages;
+pub(crate) mod top;
 pub(crate) mod view;
 pub(crate) mod watches;
 

@@ -41,6 +41,7 @@ use crate::net::tls::reload;
 use crate::observe::absence::Absence;
 use crate::observe::figures::Figures;
 use crate::observe::report::{self, ReportSources};
+use crate::observe::top;
 use crate::ports::admin::Admin;
 use crate::ports::client::listener::Entrance;
 use crate::ports::client::secure::SecureClients;
@@ -66,7 +67,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     failures: mpsc::UnboundedReceiver<Failure>,
     accepting: Vec<tokio::task::JoinHandle<()>>,
-    /// Follows the files of TLS.
+    /// Follows the files of TLS, and tells of paths.
     following: Vec<tokio::task::JoinHandle<()>>,
     secure_address: Option<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
@@ -184,6 +185,8 @@ impl Server {
         let _ = context.sources.set(report.clone());
         let context = Arc::new(context);
         tokio::spawn(memory::keep(context.shared.clone()));
+        let telling = context.config.path_statistics;
+        let telling = telling.is_told.then(|| tokio::spawn(top::tell(context.clone(), telling)));
         let client_threads = ClientThreads::start().map_err(spawn::failure)?;
         let entrance = Arc::new(Entrance::new(context.clone(), client_threads.clone(), stopped.clone()));
         accepting.push(tokio::spawn(listener::accept(listener, entrance.clone(), wanted_port)));
@@ -192,7 +195,7 @@ impl Server {
         accepting.extend(metrics_listener.map(serve_metrics));
         let contexts = context.secure_clients.as_ref().map(|clients| clients.tls.clone());
         let contexts = contexts.into_iter().chain(peer_tls.map(|tls| tls.context)).chain(admin_context);
-        let following = contexts.map(|context| tokio::spawn(reload::follow(context))).collect();
+        let following = contexts.map(|context| tokio::spawn(reload::follow(context))).chain(telling).collect();
         tell_ready(&context, address, secure_address, &found);
         if let Some(address) = metrics_address {
             info!("tells Prometheus its metrics at http://{address}/metrics");

@@ -253,6 +253,7 @@ impl ReplicaThread {
                 }
                 Output::Audited { request, fate } => self.tell_audit(Event::Request { request, fate }),
                 Output::EphemeralsDeleted { session, paths } => self.tell_audit(Event::Ephemerals { session, paths }),
+                Output::Slow(operation) => self.figures.slow.note(&operation),
                 Output::SessionClosed { session } => debug!(%session, "session closed"),
                 Output::Log(event) => {
                     self.figures.events.note(&event);
@@ -338,6 +339,7 @@ impl EnsemblePorts {
             | Output::SessionClosed { .. }
             | Output::Audited { .. }
             | Output::EphemeralsDeleted { .. }
+            | Output::Slow(_)
             | Output::DigestMismatch { .. } => unreachable!("the replica thread carries these out itself"),
         }
     }

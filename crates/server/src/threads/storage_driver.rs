@@ -147,6 +147,7 @@ impl StorageDriver {
             stages.log_write.record_many(handed_over, written, records);
         }
         stages.sync.record_many(written, end, synced.records as u64);
+        self.figures.slow.note_sync(synced.zxid, written, end);
         let took_us = end.ns_since(begin) / 1000;
         self.last = LastSync { records: synced.records, took: Duration::from_micros(took_us) };
         let took_ms = took_us / 1000;

@@ -131,6 +131,7 @@ impl Learning {
             received_ms: now.monotonic_ms,
             arrived: read.arrived,
             taken: now.stamp,
+            sampled: None,
             handshake: None,
             audited: None,
         };

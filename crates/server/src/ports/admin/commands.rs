@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use super::access::Guard;
 use super::json::{self, Object, TooLong};
-use super::{frame, listings, members, overview, settings};
+use super::{frame, listings, lookout, members, overview, settings};
 use crate::commands::Cost;
 use crate::context::Context;
 use crate::observe::NotWanted;
@@ -84,10 +84,12 @@ const COMMANDS: &[Command] = &[
     command("ruok", &[], Open, AtOnce, |_, _| Ok(())),
     command("server_stats", &["srvr"], Open, Short, overview::server_stats),
     always(command("set_trace_mask", &["stmk"], Private, AtOnce, settings::set_trace_mask)),
+    command("slow_operations", &[], Private, Short, lookout::slow_operations),
     Command { way: Way::Snapshot, ..command("snapshot", &["snap"], Root, Short, |_, _| Ok(())) },
     command("stat_reset", &["srst"], Private, Short, overview::stat_reset),
     command("stats", &["stat"], Private, Long, listings::stats),
     always(command("system_properties", &["sysp"], Private, Short, settings::system_properties)),
+    command("top", &[], Private, Short, lookout::top),
     command("voting_view", &[], Open, AtOnce, members::voting_view),
     command("watch_summary", &["wchs"], Open, Short, listings::watch_summary),
     command("watches", &["wchc"], Private, Long, listings::watches),

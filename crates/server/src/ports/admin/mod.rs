@@ -2,7 +2,7 @@
 //!
 //! - `commands.rs`: which commands there are, who may ask for each and what it needs
 //! - `access.rs`: who is asking
-//! - `overview.rs`, `members.rs`, `listings.rs`, `settings.rs`: the answers; what is told is gathered in `observe`
+//! - `overview.rs`, `members.rs`, `listings.rs`, `lookout.rs`, `settings.rs`: the answers; what is told is gathered in `observe`
 //! - `snapshot.rs`: a snapshot as a file
 //! - `health.rs`: for probes
 //! - `json.rs`: how answers are written
@@ -20,6 +20,7 @@ mod ensemble_tests;
 mod health;
 mod json;
 mod listings;
+mod lookout;
 mod members;
 mod overview;
 mod settings;

@@ -28,7 +28,7 @@ mod tests;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use rookeeper_replica::{Connection, Conversation, Cut, Identities, Limits, Next, Stamp, Turn};
+use rookeeper_replica::{Connection, Conversation, Cut, Identities, Limits, Next, Sample, Stamp, Turn};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::ending::End;
@@ -54,6 +54,8 @@ struct Task<S> {
     /// Nothing was looked at since.
     is_fresh: bool,
     unreported: Unreported,
+    /// Reads of one batch that are looked at.
+    samples: Vec<Sample>,
     /// Answers of one batch of reads, on their way to the outbox.
     scratch: Vec<u8>,
     /// What the client has shown to be, as of its last authentication.
@@ -92,6 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             arrived: context.clock.stamp(),
             is_fresh: false,
             unreported: Unreported::default(),
+            samples: Vec::new(),
             scratch: Vec::new(),
             turn: None,
             is_throttled: false,

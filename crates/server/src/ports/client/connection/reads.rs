@@ -6,11 +6,13 @@
 
 use rookeeper_proto::frame::{self, RequestHeader};
 use rookeeper_proto::{OpCode, Zxid};
-use rookeeper_replica::{LongRead, Stamp, long_read, read};
+use rookeeper_replica::top::path_of;
+use rookeeper_replica::{LongRead, Sample, SlowOperation, Stamp, long_read, read};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Task;
 use super::ending::End;
+use crate::observe::top;
 
 /// Bytes of answers gathered under one lock of the tree: longer would keep the apply step waiting.
 const BATCH_BYTES: usize = 64 << 10;
@@ -30,6 +32,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             None => (shared.tree(), self.context.clock.stamp()),
         };
         shared.serve_deferred_to(&self.connection);
+        let waited_long = begin.ns_since(self.arrived) >= shared.settings.slow_read_ns;
+        let mut slow = None;
         let (mut frames, mut reads, mut last) = (0, 0, (OpCode::Ping, 0));
         while self.scratch.len() < BATCH_BYTES && reads < BATCH_READS {
             let Ok(Some((payload, length))) =
@@ -53,8 +57,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 break;
             }
             let request = (header.xid, op, body);
+            let (sample, before) = (top::look(begin, op, body), self.scratch.len());
+            if waited_long && slow.is_none() {
+                slow = Some((op, path_of(op, body).map(Box::from)));
+            }
             frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
             reads += 1;
+            if let Some(sample) = sample {
+                let bytes = sample.bytes + (self.scratch.len() - before) as u64;
+                self.samples.push(Sample { bytes, ..sample });
+            }
             last = (op, header.xid);
             self.input.consume(length);
             self.conversation.consumed(length);
@@ -75,6 +87,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             self.note_large_answered();
             self.note_reads(reads as u64, last, zxid, begin);
         }
+        if let Some((op, path)) = slow {
+            self.note_slow(op, path, begin);
+        }
         reads
     }
 
@@ -89,6 +104,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         stages.read_queue.record_many(self.arrived, begin, count);
         stages.read_answer.record_many(begin, end, count);
         self.unreported.reads.add(end, count);
+        let shared = &self.context.shared;
+        for sample in self.samples.drain(..) {
+            let took_ns = end.ns_since(self.arrived);
+            shared.top.note(end, &self.connection, &sample, took_ns, shared.settings.prefix_depth);
+        }
+    }
+
+    /// Tells of a read that took long. It was its turn at `begin`.
+    fn note_slow(&self, op: OpCode, path: Option<Box<str>>, begin: Stamp) {
+        self.context.figures.slow.note(&SlowOperation {
+            op,
+            path,
+            peer: self.connection.peer,
+            session: self.connection.session(),
+            zxid: None,
+            arrived: self.arrived,
+            taken: begin,
+            handed_over: None,
+            done: self.context.clock.stamp(),
+        });
     }
 
     /// Answers the read at the head of the input, which looks at many nodes, with the tree locked for a portion at a time.
@@ -103,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let op = OpCode::from_i32(header.op).ok_or(End::Undecodable("request header"))?;
         let xid = header.xid;
         let begin = self.context.clock.stamp();
+        self.samples.extend(top::look(begin, op, body));
         let mut read = LongRead::new((xid, op, body));
         let zxid = loop {
             {
@@ -124,6 +160,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             tokio::task::yield_now().await;
         };
         self.note_reads(1, (op, xid), zxid, begin);
+        if self.context.clock.stamp().ns_since(self.arrived) >= self.context.shared.settings.slow_read_ns {
+            self.note_slow(op, path_of(op, body).map(Box::from), begin);
+        }
         Ok(())
     }
 

@@ -54,6 +54,18 @@ pub fn java_program_with_tls(source: &str, stores: &[String]) -> Result<Command>
     Ok(command)
 }
 
+/// `prometheus` or `promtool`, of the system or fetched by `tests/provision`.
+pub fn prometheus(program: &str) -> Result<Command> {
+    let fetched = repository().join(".prometheus/usr/bin").join(program);
+    if fetched.exists() {
+        return Ok(Command::new(fetched));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    let found = found.with_context(|| format!("{program} is missing: run tests/provision"))?;
+    Ok(Command::new(found))
+}
+
 /// The shell of the original, as its script starts it.
 pub fn zk_cli() -> Result<Command> {
     let mut command = java()?;

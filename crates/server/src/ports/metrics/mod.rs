@@ -4,6 +4,8 @@
 //! it takes locks. What holds of the connections: `ports/http.rs`.
 
 mod exposition;
+#[cfg(test)]
+mod packaged_tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ with urllib.request.urlopen(sys.argv[1], timeout=60) as answer:
 seen = set()
 values = {}
 for family in text_string_to_metric_families(text):
-    assert family.type in ("gauge", "counter", "summary"), family
+    assert family.type in ("gauge", "counter", "summary", "histogram"), family
     assert family.name not in seen, f"{family.name} is told twice"
     seen.add(family.name)
     for sample in family.samples:

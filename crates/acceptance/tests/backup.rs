@@ -1,5 +1,7 @@
 //! Backups by the binary: of servers under load, of Apache ZooKeeper too, and what starts from what is restored.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,8 +9,10 @@ use std::thread;
 
 use rookeeper_acceptance::client::{Client, server_zxid};
 use rookeeper_acceptance::ensemble::Plan;
+use rookeeper_acceptance::fixture::data_directories;
 use rookeeper_acceptance::server::{Product, Server, Setup, rookeeper_binary};
 use rookeeper_acceptance::tree::{self, Tree};
+use rookeeper_acceptance::wire::Acl;
 
 fn ran(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(rookeeper_binary().expect("the binary is built"));
@@ -58,9 +62,7 @@ fn a_backup_under_load_goes_back_to_a_chosen_transaction_and_both_servers_start_
             .expect("the server starts");
         let mut client = Client::connect(server.address()).expect("a session");
         write_some(&mut client, 0, 60);
-        client
-            .create_with("/mine", Some(b"while I live"), &rookeeper_acceptance::wire::Acl::open(), 1)
-            .expect("a node");
+        client.create_with("/mine", Some(b"while I live"), &Acl::open(), 1).expect("a node");
         let zxid = server_zxid(server.address()).expect("srvr");
         let expected = tree::fetch(&mut client).expect("the tree");
         let (backup, stop) = (home.path().join("backup"), AtomicBool::new(false));
@@ -190,6 +192,74 @@ fn a_backup_that_is_killed_has_no_name() {
     }
     assert!(killed > 0);
     done(&["verify", shown(&backup)]);
+}
+
+#[test]
+fn a_backup_comes_over_the_admin_port() {
+    let home = tempfile::tempdir().expect("a directory");
+    let auth = home.path().join("auth");
+    // The original's port needs libraries that are not among those of the tests.
+    let server = Setup::of(Product::Rookeeper)
+        .with_super_user()
+        .config("admin.enableServer", "true")
+        .config("admin.serverPort", "0")
+        .start()
+        .expect("the server starts");
+    let mut client = Client::connect(server.address()).expect("a session");
+    write_some(&mut client, 0, 50);
+    client.set_acl("/", &[Acl::new(31, "digest", "bob:x"), Acl::new(1, "world", "anyone")]).expect("a change");
+    let expected = tree::fetch(&mut client).expect("the tree");
+    let log = server.wait_log("answers admin commands at ").expect("the port is told");
+    let url =
+        log.rsplit("answers admin commands at ").next().and_then(|rest| rest.lines().next()).expect("a line").trim();
+    let backup = home.path().join("backup");
+    let arguments = ["backup", "--admin", url, "--auth-file", shown(&auth), shown(&backup)];
+    for (credentials, words) in [("digest bob:wrong", "Not authorized"), ("nothing", "Not authenticated")] {
+        std::fs::write(&auth, credentials).expect("a file");
+        let (code, text) = ran(&arguments);
+        assert!(code == 1 && text.contains(words) && !backup.exists(), "{text}");
+    }
+    std::fs::write(&auth, "digest super:admin\n").expect("a file");
+    done(&arguments);
+    done(&["verify", shown(&backup)]);
+    let target = home.path().join("restored");
+    done(&["restore", shown(&backup), shown(&target)]);
+    let server = Setup::of(Product::Rookeeper).data_dir(&target).start().expect("a server starts from it");
+    assert_eq!(tree::differences(&expected, &tree_of(&server)), Vec::<String>::new());
+}
+
+#[test]
+fn a_snapshot_that_is_of_no_one_moment_is_no_backup() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut all = data_directories().expect("the recordings are readable").into_iter();
+    let recorded = all.find(|directory| directory.name == "fuzzy-snapshot").expect("the directory is recorded");
+    let version_dir = recorded.unpack(home.path()).expect("it unpacks").join("version-2");
+    let names = std::fs::read_dir(&version_dir).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+    let name = names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.starts_with("snapshot.")).max();
+    let name = name.expect("a snapshot");
+    let bytes = std::fs::read(version_dir.join(&name)).expect("the snapshot");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/commands", listener.local_addr().expect("an address"));
+    let zxid = name.trim_start_matches("snapshot.").to_owned();
+    let answers = thread::spawn(move || {
+        for at in 0..10 {
+            let (mut stream, _) = listener.accept().expect("it asks");
+            let mut request = [0; 1024];
+            let count = stream.read(&mut request).expect("a request");
+            assert!(request[..count].starts_with(b"GET /commands/snapshot?streaming=true HTTP/1.0\r\n"));
+            let answer = match at {
+                0 => "HTTP/1.1 429 Too Many Requests\r\n\r\n".to_owned(),
+                _ => format!("HTTP/1.1 200 OK\r\nlast_zxid: 0x{zxid}\r\nsnapshot_size: {}\r\n\r\n", bytes.len()),
+            };
+            stream.write_all(answer.as_bytes()).expect("a head");
+            stream.write_all(if at == 0 { b"" } else { &bytes }).expect("a body");
+        }
+    });
+    let backup = home.path().join("backup");
+    let (code, text) = ran(&["backup", "--admin", &url, shown(&backup)]);
+    assert!(code == 1 && text.contains("none is of one moment (the data changed from 0x"), "{text}");
+    assert!(!backup.exists() && !home.path().join(".backup.unfinished").exists());
+    answers.join().expect("ten times");
 }
 
 #[test]

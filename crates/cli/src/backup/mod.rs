@@ -3,7 +3,7 @@
 //! Reading order:
 //! - [`manifest`]: what a backup says of itself, and the checksums of all its files
 //! - [`copy`]: files of a server that may be running, copied record by record
-//! - [`take`]: `rookeeper backup`
+//! - [`take`]: `rookeeper backup`; [`admin`], a snapshot from a server elsewhere
 //! - [`archive`]: `rookeeper archive`, a backup that grows
 //! - [`verify`]: `rookeeper verify`, and what must be right before anything is restored
 //! - [`restore`]: `rookeeper restore`; [`when`], moments as people write them
@@ -14,6 +14,7 @@
 //! What always holds: a directory has the name of a backup only when it is whole, durable and proven; the source is never changed; a change of
 //! a single bit anywhere in a backup is found; where anything is in doubt nothing is restored, and the reason is told with a remedy.
 
+pub mod admin;
 pub mod archive;
 pub mod copy;
 pub mod manifest;

@@ -19,6 +19,7 @@ use rookeeper_store::{
     snapshot_reader,
 };
 
+use super::admin::Admin;
 use super::manifest::{Content, FileEntry, Head, Kind, Manifest};
 use super::{VERSION_DIR, copy, failed, verify, when};
 use crate::config_file::ConfigFile;
@@ -38,6 +39,8 @@ const NICENESS: i32 = 10;
 pub struct Options {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    admin: Admin,
     /// Copy all snapshots and logs that are there, not only the newest snapshot and the log behind it: earlier points can be restored then
     #[arg(long)]
     history: bool,
@@ -72,8 +75,14 @@ pub fn main(options: &Options) -> u8 {
 
 /// Takes the backup, and says what is in it.
 pub fn run(options: &Options) -> Result<String> {
-    let directories = options.source.directories()?;
     let disk = &RealDisk;
+    if let Some(url) = &options.admin.admin {
+        let unfinished = Unfinished::begin(&options.target)?;
+        let head = Head::begin(Kind::Backup, url.clone());
+        let file = options.admin.fetch(url, &unfinished.version_dir())?;
+        return finish(disk, unfinished, head, vec![file]);
+    }
+    let directories = options.source.directories()?;
     let unfinished = Unfinished::begin(&options.target)?;
     let mut head = Head::begin(Kind::Backup, directories.data_dir.display().to_string());
     let mut attempt = 1;
@@ -156,7 +165,9 @@ impl Source {
             }
             (None, Some(data_dir)) => (data_dir.clone(), self.log_dir.clone()),
             (None, None) => {
-                bail!("what is to be copied? Name --config ZOO_CFG or --data-dir DIR of a server on this machine")
+                bail!(
+                    "what is to be copied? Name --config ZOO_CFG or --data-dir DIR of a server on this machine, or --admin URL of one elsewhere"
+                )
             }
         };
         let directories = Directories::new(&data_dir, log_dir.as_deref().unwrap_or(&data_dir));
@@ -311,7 +322,8 @@ fn is_still_there(disk: &dyn Disk, log_dir: &Path, to: &Path, newest: &FileEntry
     }
 }
 
-fn empty(dir: &Path) -> Result<()> {
+/// Removes what an attempt has left.
+pub(super) fn empty(dir: &Path) -> Result<()> {
     let shown = dir.display();
     for entry in fs::read_dir(dir).with_context(|| format!("can't read {shown}"))? {
         let path = entry?.path();

@@ -13,7 +13,7 @@
 mod connection;
 mod limit;
 mod load;
-mod options;
+pub mod options;
 mod report;
 mod socket;
 mod wire;

@@ -12,7 +12,7 @@ use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{Acl, Digest, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_store::log_copy::{LogCopy, checksum};
 use rookeeper_store::{
-    Directories, LogOptions, LogWriter, RealDisk, RecoveryOptions, SnapshotOptions, recover, write_snapshot,
+    Directories, LogOptions, LogWriter, RealDisk, RecoveryOptions, SnapshotOptions, Until, recover, write_snapshot,
 };
 use rookeeper_tree::Tree;
 
@@ -81,6 +81,30 @@ impl Data {
         let mut body = Vec::new();
         TxnRecord { header, txn, digest }.append(&mut body);
         body
+    }
+
+    /// Writes a snapshot while these transactions come, and then their log.
+    fn fuzzy_snapshot(&mut self, zxids: impl Iterator<Item = Zxid>) {
+        let (dir, before, mut zxids) = (self.version_dir(), self.tree.last_zxid(), zxids);
+        let (options, mut bodies) = (SnapshotOptions { portion_bytes: 1, ..SnapshotOptions::default() }, Vec::new());
+        let mut looks = 0;
+        let mut with_tree = |read: &mut dyn FnMut(&Tree)| {
+            looks += 1;
+            // The first look is what the snapshot is named after.
+            if looks > 1
+                && let Some(zxid) = zxids.next()
+            {
+                bodies.push((zxid, self.next_body(zxid)));
+            }
+            read(&self.tree);
+        };
+        write_snapshot(&RealDisk, &dir, &options, &mut with_tree, &mut |_| Ok(())).unwrap();
+        assert!(zxids.next().is_none(), "the snapshot was over first");
+        let mut log = LogWriter::new(Arc::new(RealDisk), &dir, LogOptions::default(), before);
+        for (zxid, body) in bodies {
+            log.append(zxid, &body).unwrap();
+        }
+        log.commit().unwrap();
     }
 
     /// Writes transactions into a new log.
@@ -252,6 +276,41 @@ fn a_snapshot_that_cannot_be_used_is_passed_over_where_the_log_leads_further() {
     data.backup(&[]).unwrap();
     assert_eq!(names(&data.path("backup/version-2")), ["log.1", "log.b", "snapshot.0"]);
     assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
+}
+
+#[test]
+fn a_snapshot_that_holds_a_part_of_what_is_later_leads_nowhere_before_it() {
+    let mut data = Data::new();
+    data.log(zxids(0, 1..=10));
+    data.fuzzy_snapshot(zxids(0, 11..=18));
+    data.backup(&["--history"]).unwrap();
+    assert!(data.path("backup/version-2/snapshot.a").exists());
+    proof(&data.path("backup")).unwrap();
+    for (zxid, digest) in data.digests.clone() {
+        assert_eq!(data.restore(&["--to-zxid", &zxid.to_string()]).unwrap().digest(), digest, "{zxid}");
+        // Recovery passes it over by itself.
+        let until = Some(Until::at(zxid));
+        let options = RecoveryOptions { clean_up: false, until, ..RecoveryOptions::default() };
+        let directories = Directories::new(&data.path("data"), &data.path("data"));
+        let report = recover(&RealDisk, &directories, &options).unwrap().report;
+        assert_eq!((report.last_zxid, report.first_mismatch, report.end_is_compared), (zxid, None, true));
+    }
+    // Without the older one there is no way to what lies between.
+    fs::remove_dir_all(data.path("backup")).unwrap();
+    data.backup(&[]).unwrap();
+    let refused = data.restore(&["--to-zxid", "0xc"]).unwrap_err();
+    assert!(refused.contains("from 0x12 to 0x12"), "{refused}");
+    fs::remove_file(data.version_dir().join("snapshot.0")).unwrap();
+    let until = Some(Until::at(Zxid(12)));
+    let options = RecoveryOptions { clean_up: false, until, ..RecoveryOptions::default() };
+    let directories = Directories::new(&data.path("data"), &data.path("data"));
+    let refused = recover(&RealDisk, &directories, &options).unwrap_err().to_string();
+    assert!(refused.contains("it holds a part of the changes up to 0x12"), "{refused}");
+    // The log that makes it whole is needed.
+    fs::remove_dir_all(data.path("backup")).unwrap();
+    fs::remove_file(data.version_dir().join("log.b")).unwrap();
+    let refused = data.backup(&[]).unwrap_err();
+    assert!(refused.contains("it was taken while the data changed, and the log of that time is missing"), "{refused}");
 }
 
 #[test]

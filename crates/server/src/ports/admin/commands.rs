@@ -184,7 +184,9 @@ pub(super) fn argument(query: &str, name: &str) -> Option<String> {
 }
 
 fn restore(_: &mut Object<'_>, _: &Question<'_>) -> Answer {
-    Err(Failed::Disabled("The command restore is disabled: this server takes no database over HTTP"))
+    Err(Failed::Disabled(
+        "The command restore is disabled: this server takes no database over HTTP. Stop it, and use rookeeper restore",
+    ))
 }
 
 /// The section of COMPAT.md about the commands, in Markdown.

@@ -15,11 +15,14 @@ const LICENCES: &[&str] = &["MIT", "Apache-2.0", "Zlib", "BSD-3-Clause", "BSL-1.
 /// Libraries that are built in several versions, by whose doing. Each costs time and space, so a new one is a decision.
 const SEVERAL_VERSIONS: &[(&str, &str)] = &[
     ("ahash", "zookeeper-client: hashbrown 0.12; hashlink: hashbrown 0.14"),
+    ("compact_str", "zookeeper-client: 0.4; ratatui is ahead"),
     ("cpufeatures", "rand of proptest is ahead of the hashes"),
     ("getrandom", "zookeeper-client: ahash 0.7"),
     ("hashbrown", "zookeeper-client: 0.12, and 0.14 by hashlink; indexmap is ahead"),
     ("heck", "zookeeper-client: strum 0.23"),
     ("rand_core", "pkcs5, by its encryption: 0.6; rand of proptest is ahead"),
+    ("strum", "zookeeper-client: 0.23; ratatui is ahead"),
+    ("strum_macros", "zookeeper-client: strum 0.23"),
     ("syn", "zookeeper-client: num_enum 0.5 and strum 0.23; the rest is between two major versions"),
     ("thiserror", "zookeeper-client: 1"),
     ("thiserror-impl", "zookeeper-client: thiserror 1"),
@@ -67,7 +70,7 @@ const CORE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Libraries of the shell. A binary of the server alone has none of them.
+/// Libraries of the shell and of the live view. A binary of the server alone has none of them.
 const OF_THE_SHELL: &[&str] = &[
     "zookeeper-client",
     "rustyline",
@@ -78,6 +81,8 @@ const OF_THE_SHELL: &[&str] = &[
     "futures-rustls",
     "rsasl",
     "md5",
+    "ratatui",
+    "crossterm",
 ];
 
 fn metadata() -> Value {

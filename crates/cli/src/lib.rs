@@ -9,6 +9,7 @@
 //! - [`diagnosis`]: `rookeeper config check` and `doctor`, on [`four_letter_word`]
 //! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
+//! - [`top`]: `rookeeper top`, a live view of an ensemble
 //! - [`mod@bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
 
 pub mod backup;
@@ -23,3 +24,5 @@ pub mod service;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod toolkit;
+#[cfg(feature = "top")]
+pub mod top;

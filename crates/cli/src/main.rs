@@ -14,6 +14,8 @@ use rookeeper_cli::diagnosis::{self, ConfigCommand, DoctorOptions};
 use rookeeper_cli::service::{self, Which};
 #[cfg(feature = "shell")]
 use rookeeper_cli::shell;
+#[cfg(feature = "top")]
+use rookeeper_cli::top;
 use rookeeper_cli::{bench, toolkit};
 
 #[derive(Parser, Debug)]
@@ -98,6 +100,9 @@ enum Command {
     /// Make the nodes of an export on any server (`rookeeper import -help`)
     #[command(disable_help_flag = true)]
     Import(Foreign),
+    #[cfg(feature = "top")]
+    /// Look at an ensemble while it works: members, clients, paths, stages and slow operations, of Apache ZooKeeper too
+    Top(top::Options),
     /// Measure throughput and latency of any ZooKeeper-compatible server
     Bench(bench::Options),
 }
@@ -133,6 +138,8 @@ fn main() -> ExitCode {
         Command::Export(foreign) => ExitCode::from(shell::export(&foreign.arguments)),
         #[cfg(feature = "shell")]
         Command::Import(foreign) => ExitCode::from(shell::import(&foreign.arguments)),
+        #[cfg(feature = "top")]
+        Command::Top(options) => ExitCode::from(top::main(&options)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),
     }
 }

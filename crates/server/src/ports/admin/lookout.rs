@@ -64,7 +64,7 @@ pub(super) fn slow_operations(answer: &mut Object<'_>, question: &Question<'_>) 
 
 fn write(written: &mut Object<'_>, record: &SlowRecord) -> Answer {
     let SlowRecord { at_ms, operation, path, client, session, zxid, total_us, stages_us } = record;
-    let time = Timestamp::from_millisecond(at_ms.0).map(|time| time.to_string()).unwrap_or_default();
+    let time = Timestamp::from_millisecond(at_ms.0).map(|time| format!("{time:.3}")).unwrap_or_default();
     written.scalar("time", time.as_str());
     written.scalar("operation", operation.as_str());
     written.scalar("path", path.as_deref());

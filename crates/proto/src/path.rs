@@ -93,11 +93,13 @@ fn is_forbidden(character: char) -> bool {
     matches!(character as u32, 0x00..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..)
 }
 
-/// The parent's path: the text before the last slash, `/` for a top-level node. `None` for the root and for text without a slash.
+/// The parent's path: the text before the last slash, `/` for a top-level node. `None` for the root, for text without a slash, and for `//a`,
+/// which would be the same child of the root as `/a`.
 pub fn parent(path: &str) -> Option<&str> {
     match path.rfind('/') {
         Some(0) if path.len() > 1 => Some(ROOT),
         Some(0) | None => None,
+        Some(slash) if &path[..slash] == ROOT => None,
         Some(slash) => Some(&path[..slash]),
     }
 }
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(parent("/a/b"), Some("/a"));
         assert_eq!(parent("/a"), Some("/"));
         assert_eq!(parent("/"), None);
-        assert_eq!(parent("a"), None);
+        assert_eq!((parent("a"), parent("//"), parent("//a")), (None, None, None));
         assert_eq!((name("/a/b"), name("/a/"), name("/")), ("b", "", ""));
     }
 }

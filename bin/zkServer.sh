@@ -37,8 +37,8 @@ if [[ -n $ZOO_DATADIR_AUTOCREATE_DISABLE ]]; then
   fi
   SERVER_JVMFLAGS="-Dzookeeper.datadir.autocreate=false $SERVER_JVMFLAGS"
 fi
-# The server takes -D options from these; the files that were read above may have set them without exporting.
-export SERVER_JVMFLAGS JVMFLAGS
+# The server takes -D options from the first two, status those of clients from the others; the files that were read above may have set them without exporting.
+export SERVER_JVMFLAGS JVMFLAGS CLIENT_JVMFLAGS
 
 USER="${USER:-$(id -un)}"
 _ZOO_DAEMON_OUT="$ZOO_LOG_DIR/zookeeper-$USER-server-${HOSTNAME:-localhost}.out"

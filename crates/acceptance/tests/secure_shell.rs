@@ -243,6 +243,28 @@ fn the_script_tells_the_shell_what_java_env_sets() {
     assert!(ran.code == 0 && ran.stdout.contains("zookeeper"), "{ran:?}");
 }
 
+#[test]
+fn the_status_of_a_server_for_tls_alone_is_told() {
+    let site = Site::new();
+    let server = site.start("need");
+    let config = format!("secureClientPort={}\nsecureClientPortAddress=localhost\n", server_port(&server));
+    let config = site.write("zoo.cfg", &config);
+    let status = |java_options: &str| {
+        let mut command = Command::new(rookeeper_binary().expect("a binary"));
+        command.args(["status", &config]).env_remove("JVMFLAGS").env("CLIENT_JVMFLAGS", java_options);
+        output(command, "").expect("it ends")
+    };
+    let trust = format!("-Dzookeeper.ssl.trustStore.location={}", site.trust());
+    let key = format!("-Dzookeeper.ssl.keyStore.location={}", shown(&site.house.client.pem));
+    done(&status(&format!("{trust} {key}")), "Mode: standalone");
+    refused(&status(&trust), &["CertificateRequired", "-Dzookeeper.ssl.keyStore.location=FILE"]);
+    refused(&status(""), &["no server is trusted", "-Dzookeeper.ssl.trustStore.location=FILE"]);
+}
+
+fn server_port(server: &Server) -> u16 {
+    server.secure_address().expect("it says where").port()
+}
+
 /// `rookeeper bench`, which has the same flags.
 #[test]
 fn a_load_is_put_on_over_tls() {

@@ -1,7 +1,6 @@
 //! Connections to servers, with TLS and without.
 //!
-//! What always holds: a connection is handed out after its handshake, so a measurement holds none; what is written to one with TLS goes out when
-//! it is flushed.
+//! What always holds: a connection is handed out after its handshake; what is written to one with TLS goes out when it is flushed.
 
 use std::io;
 use std::pin::Pin;
@@ -16,24 +15,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::connection::Lost;
-use super::options::TlsFlags;
 use crate::print;
 
 /// A connection, and a handshake, that take longer are given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Why a server cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NoConnection {
+    /// The system says so.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// Nothing came back.
+    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    TooSlow,
+    /// A sentence with the remedy.
+    #[error("{0}")]
+    Unwelcome(String),
+}
+
 /// How servers are dialled.
 #[derive(Debug, Clone)]
-pub(super) struct Dialler {
+pub struct Dialler {
     tls: Option<Arc<Dial>>,
 }
 
 impl Dialler {
     /// Reads the files that the flags name. It blocks.
-    pub(super) fn open(flags: &TlsFlags) -> anyhow::Result<Dialler> {
-        // A user is named, so that no JAAS file is asked for: the load comes in as nobody.
-        let (side, notices) = ClientSide::load(&ClientFlags::from(flags), true, &Environment::of_process())?;
+    pub fn open(flags: &ClientFlags) -> anyhow::Result<Dialler> {
+        // A user is named, so that no JAAS file is asked for: the connections are nobody's.
+        let (side, notices) = ClientSide::load(flags, true, &Environment::of_process())?;
         for notice in notices.iter().filter(|notice| notice.level == Level::Warn) {
             print::complaint(&notice.text);
         }
@@ -42,51 +53,62 @@ impl Dialler {
     }
 
     /// Whether the connections speak TLS.
-    pub(super) fn speaks_tls(&self) -> bool {
+    pub fn speaks_tls(&self) -> bool {
         self.tls.is_some()
     }
 
     /// Connects to `host:port`.
-    pub(super) async fn dial(&self, server: &str) -> Result<Socket, Lost> {
+    pub async fn dial(&self, server: &str) -> Result<Socket, NoConnection> {
         let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await {
             Ok(stream) => stream?,
-            Err(_) => return Err(Lost::Stalled),
+            Err(_) => return Err(NoConnection::TooSlow),
         };
         stream.set_nodelay(true)?;
         let Some(dial) = &self.tls else { return Ok(Socket::Plain(stream)) };
         match dial.secure(stream, host_of(server), CONNECT_TIMEOUT).await {
             Ok(stream) => Ok(Socket::Encrypted(Box::new(stream))),
-            Err(unwelcome) => Err(Lost::Unwelcome(unwelcome.why)),
+            Err(unwelcome) => Err(NoConnection::Unwelcome(unwelcome.why)),
         }
     }
 }
 
 /// A connection that is ready.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub enum Socket {
+    /// Without TLS.
     Plain(TcpStream),
+    /// With TLS, after its handshake.
     Encrypted(Box<Encrypted>),
 }
 
-impl Socket {
-    pub(super) fn poll_read(&mut self, context: &mut Context<'_>, free: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, free: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
             Socket::Plain(stream) => Pin::new(stream).poll_read(context, free),
             Socket::Encrypted(stream) => Pin::new(stream).poll_read(context, free),
         }
     }
+}
 
-    pub(super) fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
             Socket::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Socket::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
-    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Plain(_) => Poll::Ready(Ok(())),
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Plain(stream) => Pin::new(stream).poll_flush(context),
             Socket::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

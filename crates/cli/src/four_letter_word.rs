@@ -1,13 +1,36 @@
-//! Asks a server one of its four-letter words, without TLS.
+//! Asks a server one of its four-letter words.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use rookeeper_server::config::ClientFlags;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::dialler::Dialler;
+
 /// For each step of the question.
 const LIMIT: Duration = Duration::from_secs(5);
 /// No honest answer to the words that are asked here is longer, in bytes.
 const LONGEST: u64 = 1 << 20;
+
+/// What the server answers at a port for TLS. Whom to trust and what to show is read from the environment.
+pub fn ask_with_tls(host: &str, port: u16, word: &str) -> anyhow::Result<String> {
+    let dialler = Dialler::open(&ClientFlags { tls: true, ..ClientFlags::default() })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut stream = dialler.dial(&format!("{host}:{port}")).await?;
+        stream.write_all(word.as_bytes()).await?;
+        stream.flush().await?;
+        let mut answer = Vec::new();
+        // Not every server says good-bye before it closes.
+        match timeout(LIMIT, stream.take(LONGEST).read_to_end(&mut answer)).await? {
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error)?,
+            Ok(_) | Err(_) => Ok(String::from_utf8_lossy(&answer).into_owned()),
+        }
+    })
+}
 
 /// What the server answers.
 pub fn ask(host: &str, port: u16, word: &str) -> io::Result<String> {

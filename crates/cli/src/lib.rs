@@ -7,6 +7,7 @@
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
 //! - [`diagnosis`]: `rookeeper config check` and `doctor`, on [`four_letter_word`]
+//! - [`dialler`]: connections of `status` and `bench` to servers, with TLS or without
 //! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
 //! - [`top`]: `rookeeper top`, a live view of an ensemble
@@ -16,6 +17,7 @@ pub mod backup;
 pub mod bench;
 pub mod config_file;
 pub mod diagnosis;
+pub mod dialler;
 pub mod four_letter_word;
 pub mod java;
 pub mod print;

@@ -11,11 +11,11 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep_until};
 
-use super::socket::{Dialler, Socket};
 use super::wire::{self, Malformed, Reply};
+use crate::dialler::{Dialler, NoConnection, Socket};
 
 /// A server that answers nothing for so long is given up.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,7 +30,7 @@ pub enum Lost {
     #[error("{0}")]
     Socket(#[from] io::Error),
     #[error("{0}")]
-    Unwelcome(String),
+    NotConnected(#[from] NoConnection),
     #[error("the server closed the connection")]
     Closed,
     #[error("the server did not answer for {} s", STALL_TIMEOUT.as_secs())]
@@ -166,9 +166,10 @@ impl Connection {
     async fn exchange(&mut self, mut stall: Pin<&mut Sleep>) -> Result<(), Lost> {
         self.make_room();
         let Connection { socket, input, unread, output, written, .. } = self;
+        let mut socket = Pin::new(socket);
         poll_fn(|context| {
             while *written < output.len() {
-                match socket.poll_write(context, &output[*written..]) {
+                match socket.as_mut().poll_write(context, &output[*written..]) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Lost::Closed)),
                     Poll::Ready(Ok(count)) => *written += count,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::Socket(error))),
@@ -178,12 +179,12 @@ impl Connection {
             if *written == output.len() {
                 output.clear();
                 *written = 0;
-                if let Poll::Ready(Err(error)) = socket.poll_flush(context) {
+                if let Poll::Ready(Err(error)) = socket.as_mut().poll_flush(context) {
                     return Poll::Ready(Err(Lost::Socket(error)));
                 }
             }
             let mut free = ReadBuf::new(&mut input[unread.end..]);
-            match socket.poll_read(context, &mut free) {
+            match socket.as_mut().poll_read(context, &mut free) {
                 Poll::Ready(Ok(())) if free.filled().is_empty() => Poll::Ready(Err(Lost::Closed)),
                 Poll::Ready(Ok(())) => {
                     unread.end += free.filled().len();

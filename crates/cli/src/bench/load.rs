@@ -20,8 +20,8 @@ use super::connection::{Connection, Lost};
 use super::limit::LimitServer;
 use super::options::{Operation, Options};
 use super::report::Report;
-use super::socket::Dialler;
 use super::wire::{self, Mode};
+use crate::dialler::Dialler;
 
 const ROOT_PREFIX: &str = "/rookeeper-bench-";
 /// Requests outstanding on each connection while nodes are made and deleted.
@@ -101,7 +101,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
 }
 
 async fn run_against(options: &Options) -> anyhow::Result<Report> {
-    let dialler = Dialler::open(&options.tls)?;
+    let dialler = Dialler::open(&(&options.tls).into())?;
     let mut workers = connect(options, &dialler).await?;
     let root = make_root(&mut workers[0].connection).await?;
     let outcome = measure(options, &dialler, workers, &root).await;

@@ -2,8 +2,7 @@
 //!
 //! Reading order:
 //! - [`options`]: what can be asked for, and the limits of it
-//! - [`load`]: the phases of a run; [`connection`]: one session with its pipeline; [`socket`]: what
-//!   it stands on, with TLS or without; [`wire`]: its requests as bytes
+//! - [`load`]: the phases of a run; [`connection`]: one session with its pipeline; [`wire`]: its requests as bytes
 //! - [`limit`]: what the machine allows, measured the same way
 //! - [`report`]: what came out
 //!
@@ -15,7 +14,6 @@ mod limit;
 mod load;
 pub mod options;
 mod report;
-mod socket;
 mod wire;
 
 use anyhow::Context as _;

@@ -27,12 +27,12 @@ pub fn main(config: &Path) -> u8 {
     if !print::result(&found) || !is_told {
         return 1;
     }
-    if speaks_tls {
-        print::complaint(
-            &"status asks without TLS: give this server a clientPort on the loopback address too, or look at its log",
-        );
-    }
-    let mode = if speaks_tls { None } else { mode(&address, &port) };
+    let asked = match speaks_tls {
+        true => ask_with_tls(&address, &port),
+        false => port.parse().ok().and_then(|port| four_letter_word::ask(&address, port, "srvr").ok()),
+    };
+    // What a server answers that serves nobody has no such line.
+    let mode = asked.and_then(|answer| answer.lines().find(|line| line.starts_with("Mode")).map(str::to_owned));
     let answer = mode.unwrap_or_else(|| "Error contacting service. It is probably not running.".to_owned());
     let serves = answer.starts_with("Mode");
     if print::result(&answer) && serves { 0 } else { 1 }
@@ -85,10 +85,12 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The line of `srvr` that names the mode; none where nobody answers, or says so.
-fn mode(address: &str, port: &str) -> Option<String> {
-    let answer = four_letter_word::ask(address, port.parse().ok()?, "srvr").ok()?;
-    answer.lines().find(|line| line.starts_with("Mode")).map(str::to_owned)
+/// The answer to `srvr`, asked for as the client library of the original is told to: by the `-D` options in `CLIENT_JVMFLAGS`. What hinders is told.
+fn ask_with_tls(address: &str, port: &str) -> Option<String> {
+    const OPTIONS: &str = "Options for status are those of zkCli.sh, in CLIENT_JVMFLAGS: -Dzookeeper.ssl.trustStore.location=FILE, and \
+                           -Dzookeeper.ssl.keyStore.location=FILE where the server demands a certificate.";
+    let asked = four_letter_word::ask_with_tls(address, port.parse().ok()?, "srvr");
+    asked.map_err(|error| print::complaint(&format_args!("{address}:{port}: {error:#}\n{OPTIONS}"))).ok()
 }
 
 #[cfg(test)]

@@ -569,6 +569,10 @@ fn an_archive_tells_of_what_it_missed_and_goes_on_behind_it() {
     assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
     let refused = data.restore(&["--to-zxid", "0x10"]).unwrap_err();
     assert!(refused.contains("0x10"), "{refused}");
+    let refused = data.restore(&["--to-time", "1970-01-01T00:16:40.015Z"]).unwrap_err();
+    assert!(refused.contains("between transaction 0xa and 0x15 is not in the archive"), "{refused}");
+    assert_eq!(data.restore(&["--to-time", "1970-01-01T00:16:40.009Z"]).unwrap().last_zxid(), Zxid(9));
+    assert_eq!(data.restore(&["--to-time", "1970-01-01T00:16:40.021Z"]).unwrap().last_zxid(), Zxid(21));
     // Another server's data is not mixed in.
     let mut other = Data::new();
     other.log(zxids(0, 1..=3));

@@ -272,7 +272,15 @@ pub(super) fn zxid_at(disk: &dyn Disk, backup: &Path, manifest: &Manifest, ms: i
             let is_in = TxnRecord::decode_header(body)?.time_ms <= ms;
             match later {
                 None if is_in => until = Some(zxid),
-                None => later = Some(zxid),
+                None => {
+                    later = Some(zxid);
+                    if let Some(until) = until.filter(|until| !zxid.follows(*until)) {
+                        bail!(
+                            "what was done between transaction {until} and {zxid} is not in the archive, and {shown} is in that gap: choose a moment \
+                             before it or behind it, or give --to-zxid"
+                        );
+                    }
+                }
                 Some(later) if is_in => bail!(
                     "the clock was set back: transaction {later} was made after {shown}, and {zxid}, which comes behind it, before. Choose with \
                      rookeeper log, and give --to-zxid"

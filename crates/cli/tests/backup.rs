@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rookeeper_cli::backup::{archive, restore, take, verify};
@@ -116,6 +118,16 @@ impl Data {
             log.append(zxid, &body).expect("it follows");
             log.commit().expect("a disk");
         }
+    }
+
+    /// A leader without the transactions behind this one has them cut off.
+    fn cut_behind_6_of_epoch_1(&mut self) {
+        let log = self.version_dir().join(rookeeper_store::names::log(Zxid::new(1, 1)));
+        self.tree = Tree::new();
+        let bodies: Vec<Vec<u8>> = zxids(1, 1..=6).map(|zxid| self.next_body(zxid)).collect();
+        let mut copy = LogCopy::create(&RealDisk, &log, FileHeader::LOG).unwrap();
+        bodies.iter().for_each(|body| copy.append(checksum(body), body).unwrap());
+        copy.publish().unwrap();
     }
 
     fn backup(&self, more: &[&str]) -> Result<PathBuf, String> {
@@ -305,7 +317,7 @@ fn a_snapshot_that_holds_a_part_of_what_is_later_leads_nowhere_before_it() {
     let options = RecoveryOptions { clean_up: false, until, ..RecoveryOptions::default() };
     let directories = Directories::new(&data.path("data"), &data.path("data"));
     let refused = recover(&RealDisk, &directories, &options).unwrap_err().to_string();
-    assert!(refused.contains("it holds a part of the changes up to 0x12"), "{refused}");
+    assert!(refused.contains("so it can't lead to 0xc"), "{refused}");
     // The log that makes it whole is needed.
     fs::remove_dir_all(data.path("backup")).unwrap();
     fs::remove_file(data.version_dir().join("log.b")).unwrap();
@@ -533,13 +545,7 @@ fn an_archive_gives_up_what_the_server_gave_up() {
     let mut data = Data::new();
     data.log(zxids(1, 1..=10));
     data.archive(&[]).unwrap();
-    // A leader without the last four has them cut off, and goes on from there.
-    let log = data.version_dir().join(rookeeper_store::names::log(Zxid::new(1, 1)));
-    data.tree = Tree::new();
-    let bodies: Vec<Vec<u8>> = zxids(1, 1..=6).map(|zxid| data.next_body(zxid)).collect();
-    let mut copy = LogCopy::create(&RealDisk, &log, FileHeader::LOG).unwrap();
-    bodies.iter().for_each(|body| copy.append(checksum(body), body).unwrap());
-    copy.publish().unwrap();
+    data.cut_behind_6_of_epoch_1();
     data.log(zxids(2, 1..=5));
     data.archive(&[]).unwrap();
     proof(&data.path("backup")).unwrap();
@@ -620,5 +626,34 @@ fn an_archive_keeps_what_the_last_days_need() {
     data.archive(&["--keep-days", "1"]).unwrap();
     assert_eq!(names(&data.path("backup/version-2")), ["log.1", "snapshot.f"]);
     proof(&data.path("backup")).unwrap();
+    assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
+}
+
+#[test]
+fn an_archive_that_runs_sees_what_is_cut_under_it() {
+    let mut data = Data::new();
+    data.log(zxids(1, 1..=10));
+    let (data_dir, archive) = (data.path("data"), data.path("backup"));
+    let mut process = Command::new(env!("CARGO_BIN_EXE_rookeeper"))
+        .args(["archive", "--interval-ms", "1", "--keep-days", "0", "--data-dir"])
+        .args([&data_dir, &archive])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let reaches = |zxid: Zxid| {
+        let (until, words) = (Instant::now() + Duration::from_secs(60), format!("\"last_zxid\":\"{zxid}\""));
+        while !fs::read_to_string(archive.join("manifest.jsonl")).is_ok_and(|text| text.contains(&words)) {
+            assert!(Instant::now() < until, "the archive does not come to {zxid}");
+            std::thread::yield_now();
+        }
+    };
+    reaches(Zxid::new(1, 10));
+    data.cut_behind_6_of_epoch_1();
+    reaches(Zxid::new(1, 6));
+    data.log(zxids(2, 1..=5));
+    reaches(Zxid::new(2, 5));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    proof(&archive).unwrap();
     assert_eq!(data.restore(&[]).unwrap().digest(), data.tree.digest());
 }

@@ -17,6 +17,7 @@ use crate::audit::{Audited, Fate};
 use crate::clients::connection::{Connection, Identities};
 use crate::clients::read::ReadFrame;
 use crate::reasons::Event;
+use crate::room::Measured;
 use crate::time::Stamp;
 use crate::top::Sample;
 
@@ -117,6 +118,8 @@ pub enum Input {
         link: LinkId,
         why: LinkEnd,
     },
+    /// How much room there is now. Wanted once or twice in a second where something is limited.
+    Measured(Measured),
     /// Nothing but time passed.
     Tick,
 }

@@ -25,6 +25,7 @@ use crate::clients::read::{self, ReadFrame};
 use crate::clients::shared::Shared;
 use crate::contract::{Output, SlowOperation};
 use crate::reasons::Event;
+use crate::room::Room;
 use crate::statistics::Summary;
 use crate::status::Serving;
 use crate::time::{Stamp, Time};
@@ -104,6 +105,7 @@ pub(crate) struct Core {
     pub tree_is_exact: bool,
     /// A digest differed, and has not been equal since.
     pub digest_differs: bool,
+    pub room: Room,
     /// Not yet told to whoever measures.
     pub done: Done,
 }
@@ -124,7 +126,9 @@ impl Core {
     /// Takes over a recovered tree. `keep` committed transactions stay in memory for learners.
     pub fn new(shared: Arc<Shared>, rules: ClientRules, tree_is_exact: bool, keep: usize) -> Core {
         let last = shared.tree().last_zxid();
+        let room = Room::new(shared.settings.room);
         Core {
+            room,
             shared,
             history: History::new(last, keep),
             in_flight: VecDeque::new(),

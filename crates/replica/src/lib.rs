@@ -29,6 +29,7 @@
 //!   [`shared`], [`connection`], [`outbox`]: what the connections' tasks and the replica share; [`conversation`], [`budget`], `relief.rs`:
 //!   when a client is read, heard and cut, and what clients together make a server hold
 //! - [`audit`]: what an audit log is told of requests
+//! - [`room`]: whether there is room on the disks and in memory for what grows
 //! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`stages`], [`top`], [`time`], [`pulse`], [`digest_log`]
 
 pub mod audit;
@@ -39,6 +40,7 @@ pub mod per_namespace;
 pub mod pulse;
 pub mod reasons;
 pub mod replica;
+pub mod room;
 pub mod settings;
 pub mod stages;
 pub mod statistics;
@@ -73,6 +75,7 @@ pub use per_namespace::SummaryPerNamespace;
 pub use read::ReadFrame;
 pub use reasons::{Event, Level, RoleEnd};
 pub use replica::Replica;
+pub use room::{Measured, RoomBoard, RoomSettings, Shortage};
 pub use settings::{EnsembleSettings, Reaping, Settings};
 pub use shared::Shared;
 pub use stages::{Counts, Histogram, Stages};

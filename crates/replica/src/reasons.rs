@@ -71,6 +71,24 @@ pub enum Event {
     MembershipUnreadable(MembershipError),
     #[error("membership {version:x} is in force: servers {}", names(.servers))]
     MembershipInForce { version: Zxid, servers: Vec<ServerId> },
+    #[error(
+        "{free_bytes} bytes are free on a disk of this server, and {floor_bytes} must stay free (disk.minFreeInMb): where this server decides, \
+         writes that grow are refused until there is room; deletes, reads and sessions go on"
+    )]
+    DiskShort { free_bytes: u64, floor_bytes: u64 },
+    #[error(
+        "{free_bytes} bytes are free on the disk with the least room of this server, which is enough: writes that grow are taken again"
+    )]
+    DiskHasRoom { free_bytes: u64 },
+    #[error(
+        "this server uses {resident_bytes} bytes of memory, and {limit_bytes} are its budget (memory.max): where this server decides, writes that \
+         grow are refused until there is room; deletes, reads and sessions go on"
+    )]
+    MemoryShort { resident_bytes: u64, limit_bytes: u64 },
+    #[error(
+        "this server uses {resident_bytes} bytes of memory, and has room in them: writes that grow are taken again"
+    )]
+    MemoryHasRoom { resident_bytes: u64 },
     #[error("{0}")]
     Leader(LeaderEvent),
     #[error("{0}")]
@@ -83,11 +101,15 @@ impl Event {
         match self {
             Event::Leader(event) if event.is_warning() => Level::Warn,
             Event::ServesReaders
+            | Event::DiskShort { .. }
+            | Event::MemoryShort { .. }
             | Event::NoLongerLeads(_)
             | Event::LostLeader { .. }
             | Event::LearnerDropped { .. }
             | Event::MembershipUnreadable(_) => Level::Warn,
             Event::Elected { .. }
+            | Event::DiskHasRoom { .. }
+            | Event::MemoryHasRoom { .. }
             | Event::Leads { .. }
             | Event::Follows { .. }
             | Event::SnapshotReceived { .. }

@@ -62,6 +62,9 @@ impl Replica {
 
     /// Takes one event in. Never blocks.
     pub fn handle(&mut self, now: Time, input: Input) {
+        if let Input::Measured(measured) = input {
+            self.core.note_room(measured);
+        }
         let input = inputs::sort(&self.core, input);
         let core = &mut self.core;
         match &mut self.state {

@@ -7,6 +7,7 @@ use rookeeper_zab::Memberships;
 use rookeeper_zab::leader::Rollover;
 
 use crate::clients::throttle::{Staleness, ThrottleSettings};
+use crate::room::RoomSettings;
 use crate::top::DEFAULT_DEPTH;
 
 /// Far above what recipes and frameworks use.
@@ -43,6 +44,8 @@ pub struct Settings {
     pub max_watches_per_connection: usize,
     /// What all clients together may make this server hold. Beyond it the largest users are cut.
     pub max_client_bytes: usize,
+    /// What must stay free on the disks and in memory. Whoever decides refuses what makes the data grow while it is not.
+    pub room: RoomSettings,
     /// How many requests of clients may be on their way to an answer. None sets no limit.
     pub throttle: Option<ThrottleSettings>,
     /// Which requests count as those nobody waits for any more.
@@ -87,6 +90,7 @@ impl Default for Settings {
             max_record_bytes: 2 * DEFAULT_MAX_BUFFER_BYTES,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
             max_client_bytes: usize::MAX,
+            room: RoomSettings::default(),
             throttle: None,
             staleness: Staleness::default(),
             seed: 0,

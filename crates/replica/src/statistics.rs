@@ -38,6 +38,8 @@ pub struct Statistics {
     /// Nodes as prepared transactions leave them, by when they were noted and when they were applied. Of whoever decides.
     pub changes_queued: AtomicU64,
     pub changes_removed: AtomicU64,
+    /// Writes refused because there is no room for what grows.
+    pub growing_writes_refused: AtomicU64,
     /// Writes refused by a hard quota, by the first component of their path.
     pub quota_exceeded: PerNamespace,
     /// Bytes written, in the original's way of counting: the path and the data.
@@ -129,6 +131,7 @@ impl Statistics {
             &self.sessions_expired,
             &self.digest_mismatches,
             &self.connections_rejected,
+            &self.growing_writes_refused,
             &self.large_requests_refused,
             &self.tls_handshakes_failed,
             &self.tls_handshakes_beyond_limit,

@@ -2,7 +2,7 @@
 //!
 //! The plan is made before the life begins, so that a shrinker can leave parts of it out.
 
-use rookeeper_replica::Serving;
+use rookeeper_replica::{Serving, Shortage};
 use rookeeper_storage::Batching;
 use rookeeper_store::Fault as DiskFault;
 use rookeeper_zab::leader::Rollover;
@@ -11,6 +11,7 @@ use rookeeper_zab::{Membership, Memberships};
 use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
 use crate::scenes::{self, Scene};
+use crate::shortages::{self, PlannedShortage};
 use crate::world::{Event, MS, SEC, World};
 use rookeeper_proto::random::Random;
 
@@ -47,6 +48,7 @@ pub struct Plan {
     /// `db.autocreate`.
     pub empty_is_expected: bool,
     pub disk_losses: Vec<DiskLoss>,
+    pub shortages: Vec<PlannedShortage>,
     pub scenes: Vec<Scene>,
     pub habits: Habits,
     /// Where the numbers of an epoch end.
@@ -244,6 +246,7 @@ impl Plan {
             files_fail: false,
             empty_is_expected: true,
             disk_losses: Vec::new(),
+            shortages: shortages::of_seed(seed, safety_us, tick_ms),
             scenes: scenes::of_seed(seed, servers, safety_us),
             habits: Habits::default(),
             rollover: Rollover::default(),
@@ -532,6 +535,9 @@ impl World {
         }
         self.network.slowness = 1;
         for server in 0..self.servers.len() {
+            if self.servers[server].short_of != Shortage::default() {
+                self.schedule(self.now_us, Event::HasRoom { server });
+            }
             self.servers[server].slowness = 1;
             self.servers[server].disk_hangs_until_us = 0;
             // This includes a server that is no member, whose process does not start: clients that try the server are refused, and need not wait.

@@ -34,6 +34,7 @@ mod lost_disks;
 mod network;
 mod operator;
 mod server;
+mod shortages;
 mod snapshots;
 mod storage;
 mod stumbles;

@@ -18,7 +18,7 @@ use rookeeper_proto::election::Notification;
 use rookeeper_proto::{MonotonicMs, ServerId, SessionId, WallMs, Zxid};
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{
-    Connection, Deadline, Event as LogEvent, Input, Output, Replica, RoleEnd, Serving, Shared, Time,
+    Connection, Deadline, Event as LogEvent, Input, Output, Replica, RoleEnd, Serving, Shared, Shortage, Time,
 };
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
@@ -73,6 +73,8 @@ pub(crate) struct Server {
     pub retired: bool,
     /// Set while a server that lost its disk does not have everything again: the end of the history that the lost disk had.
     pub lost: Option<Zxid>,
+    /// What there is too little of.
+    pub short_of: Shortage,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,8 @@ pub(crate) struct Process {
     pub inputs: Inputs,
     /// Sessions whose clients were not read when the round began.
     pub not_read: BTreeSet<SessionId>,
+    /// What the replica had too little of when the round began.
+    pub short_before: Shortage,
     pub storage: Storage,
     pub snapshots: Snapshots,
     tick_at_us: i64,
@@ -120,6 +124,7 @@ impl Server {
             has_foreign_snapshot: false,
             retired: false,
             lost: None,
+            short_of: Shortage::default(),
         }
     }
 
@@ -223,6 +228,7 @@ impl World {
         // In a round of several inputs a session may expire by one input before a later input tells of the session. Likewise a connection that was
         // not read may end by one input before the answer to an earlier input is sent.
         let is_round = inputs.len() > 1;
+        process.short_before = process.shared.room.shortage();
         process.not_read = if is_round { held_back(&process.shared) } else { BTreeSet::new() };
         let mut heard = Vec::new();
         for mut input in inputs {

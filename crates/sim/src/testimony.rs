@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use rookeeper_proto::quorum::QuorumPacket;
 use rookeeper_proto::request::WriteRequest;
-use rookeeper_proto::{OpCode, SessionId, Txn, TxnRecord};
+use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnRecord};
 use rookeeper_replica::Serving;
 use rookeeper_zab::link::MAX_PACKET_BYTES;
 use rookeeper_zab::{LinkId, Record};
@@ -44,6 +44,7 @@ impl World {
             return;
         }
         let applied = (process.applied, process.shared.tree().last_zxid());
+        let shortage = (process.short_before, process.shared.room.shortage());
         let Ok(record) = TxnRecord::decode(proposal.body()) else { return };
         let session = record.header.session;
         if matches!(record.txn, Txn::CloseSession { .. }) {
@@ -51,7 +52,17 @@ impl World {
         }
         let request = self.chronicle.requests.get(session.0, record.header.cxid);
         self.chronicle.moves.proposed(&record, request);
-        self.chronicle.refusals.proposed(record.header.zxid, applied);
+        self.chronicle.refusals.proposed(record.header.zxid, applied, shortage);
+        if shortage.0.disk && shortage.1.disk {
+            match &record.txn {
+                Txn::Error { code } if *code == ErrorCode::QuotaExceeded.number() => {
+                    self.figures.note("writes refused for the lack of room");
+                }
+                Txn::Delete { .. } => self.figures.note("deletes where room is short"),
+                Txn::CreateSession { .. } => self.figures.note("sessions begun where room is short"),
+                _ => {}
+            }
+        }
     }
 
     /// A leader takes in a learner's packet. A packet that waited until the link was dropped, or while it was, may never be looked at.

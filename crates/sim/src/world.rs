@@ -156,6 +156,12 @@ pub(crate) enum Event {
     LoseDisk {
         index: usize,
     },
+    FallShort {
+        index: usize,
+    },
+    HasRoom {
+        server: usize,
+    },
     Scene {
         index: usize,
     },
@@ -423,6 +429,9 @@ impl World {
         for index in 0..self.plan.disk_losses.len() {
             self.schedule(self.plan.disk_losses[index].at_us, Event::LoseDisk { index });
         }
+        for index in 0..self.plan.shortages.len() {
+            self.schedule(self.plan.shortages[index].at_us, Event::FallShort { index });
+        }
         for index in 0..self.plan.scenes.len() {
             self.schedule(self.plan.scenes[index].at_us, Event::Scene { index });
         }
@@ -569,6 +578,7 @@ impl World {
             Event::Tick { server, .. }
             | Event::Input { server, .. }
             | Event::Round { server, .. }
+            | Event::HasRoom { server }
             | Event::Storage { server, .. }
             | Event::Snapshot { server, .. }
             | Event::ElectionReset { server, .. } => Some(*server),
@@ -631,6 +641,8 @@ impl World {
             Event::Fault { index } => self.strike(index),
             Event::FaultOver { index, server } => self.fault_over(index, server),
             Event::LoseDisk { index } => self.lose_disk(index),
+            Event::FallShort { index } => self.fall_short(index),
+            Event::HasRoom { server } => self.have_room(server),
             Event::Scene { index } => self.begin_scene(index),
             Event::SceneStep => self.cue(Cue::Step),
             Event::Sweep => {

@@ -71,10 +71,14 @@ fn ensembles_live_through_all_faults() {
             "memberships that could not be written",
             "mixed multis",
             "nodes reaped",
+            "deletes where room is short",
             "power cuts while a snapshot waits for the log",
+            "servers short of room",
+            "sessions begun where room is short",
             "silences",
             "snapshots that wait for the log",
             "stumbles at the beginning of an epoch",
+            "writes refused for the lack of room",
         ] {
             assert!(figures.rare.get(what).is_some_and(|times| *times > count / 20), "{what}: {figures:?}");
         }

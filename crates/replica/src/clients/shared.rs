@@ -23,6 +23,7 @@ use crate::clients::connection::Connection;
 use crate::clients::session::{Sessions, first_session_id};
 use crate::clients::throttle::Throttle;
 use crate::digest_log::DigestLog;
+use crate::room::RoomBoard;
 use crate::settings::Settings;
 use crate::statistics::Statistics;
 use crate::status::{Serving, StatusBoard};
@@ -38,6 +39,8 @@ pub struct Shared {
     pub statistics: Statistics,
     /// What this server is at the moment.
     pub status_board: StatusBoard,
+    /// Whether this server has room for what grows. The replica notes it.
+    pub room: RoomBoard,
     /// What this server's clients make it hold.
     pub budget: Arc<Budget>,
     /// Who asks for the most.
@@ -82,6 +85,7 @@ impl Shared {
             sessions: Mutex::new(Sessions::new(settings.tick_time_ms, first_id)),
             statistics: Statistics::default(),
             status_board: StatusBoard::new(),
+            room: RoomBoard::default(),
             budget: Arc::new(Budget::new(settings.max_client_bytes)),
             top: Top::default(),
             tree: RwLock::new(tree),

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::acl::AclRequest;
 use rookeeper_proto::multi::{self, FLAG_CONTAINER, FLAG_MAX, WriteOp};
@@ -20,6 +21,7 @@ use rookeeper_proto::{
 use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest, reap};
 use rookeeper_zab::Membership;
 
+use crate::room::Shortage;
 use crate::settings::Settings;
 use crate::statistics::Statistics;
 use crate::write::pending::{Node, Pending};
@@ -28,6 +30,8 @@ use crate::write::pending::{Node, Pending};
 pub(crate) struct Prepare<'a> {
     pub settings: &'a Settings,
     pub statistics: &'a Statistics,
+    /// What there is not enough of for what grows.
+    pub shortage: Shortage,
     pub tree: &'a Tree,
     pub pending: &'a mut Pending,
     pub session: SessionId,
@@ -174,6 +178,7 @@ impl Prepare<'_> {
         let data = request.data.map(|data| data.0);
         let data_length = data.as_ref().map_or(0, Vec::len);
         self.check_quota(&path, data_length as i64, 1)?;
+        self.check_room(1 + data_length as i64)?;
 
         // At the end of its 32 bits the counter stays, and pzxid with it, as in the tree: a repeated sequential name is refused as
         // existing.
@@ -248,6 +253,7 @@ impl Prepare<'_> {
         let data_length = data.as_ref().map_or(0, Vec::len);
         self.check_quota(&path, data_length as i64 - node.data_length as i64, 0)?;
         check_version(node.stat.version, request.version)?;
+        self.check_room(data_length as i64 - node.data_length as i64)?;
         let before = node.digest();
         let version = node.stat.version.wrapping_add(1);
         node.stat.version = version;
@@ -265,6 +271,8 @@ impl Prepare<'_> {
         let mut node = self.node(&path)?;
         self.require(&node.acl, Permissions::ADMIN)?;
         check_version(node.stat.aversion, request.version)?;
+        // Nodes share their lists, so only the log grows.
+        self.check_room(0)?;
         let before = node.digest();
         let version = node.stat.aversion.wrapping_add(1);
         node.stat.aversion = version;
@@ -310,6 +318,15 @@ impl Prepare<'_> {
         let bytes = acl.iter().map(|entry| ACL_ENTRY_BYTES + entry.id.scheme.len() + entry.id.id.len()).sum();
         self.acl_room_bytes = self.acl_room_bytes.checked_sub(bytes).ok_or(ErrorCode::InvalidAcl)?;
         Ok(acl)
+    }
+
+    /// Only what is right otherwise is refused for the lack of room, and so it is right to ask again.
+    fn check_room(&self, growth_bytes: i64) -> Checked<()> {
+        if self.shortage.refuses(growth_bytes) {
+            self.statistics.growing_writes_refused.fetch_add(1, Relaxed);
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(())
     }
 
     fn check_quota(&self, path: &str, bytes_delta: i64, count_delta: i64) -> Checked<()> {

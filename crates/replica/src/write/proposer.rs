@@ -94,6 +94,7 @@ impl Proposer {
         let mut prepare = Prepare {
             settings: &shared.settings,
             statistics: &shared.statistics,
+            shortage: shared.room.shortage(),
             tree: &tree,
             pending: &mut self.pending,
             session,

@@ -153,13 +153,18 @@ fn mntr_has_the_recorded_names_of_each_part_in_the_recorded_order() {
             "zk_fsync_threshold_exceed_count",
             "zk_snapshots_purged",
             "zk_logs_purged",
+            "zk_short_of_disk",
+            "zk_short_of_memory",
+            "zk_memory_resident_bytes",
+            "zk_memory_limit_bytes",
+            "zk_growing_writes_refused",
             "zk_client_memory_bytes",
             "zk_client_memory_limit_bytes",
             "zk_connections_cut_for_memory",
             "zk_epoch",
             "zk_leader_id",
         ];
-        let of_part = if part == "read-only" { &known[..9] } else { &known };
+        let of_part = if part == "read-only" { &known[..14] } else { &known };
         // Behind them stand those with labels.
         let labelled = own.split_off(of_part.len());
         assert_eq!(own, of_part, "{part}");

@@ -200,6 +200,26 @@ fn extra_size(settings: &Settings) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// What must stay free on the disks and in memory.
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub struct Room {
+    /// Bytes on the disks of the log and the snapshots; 0 for no floor. None for what suits the disk.
+    pub(crate) min_free_bytes: Option<u64>,
+    /// Bytes of memory that the process may use; 0 for no budget. None for what the control group allows.
+    pub(crate) memory_bytes: Option<u64>,
+}
+
+impl Room {
+    pub(super) fn read(settings: &Settings) -> Self {
+        let number = |name| settings.number_if_any(name).map(i64::unsigned_abs);
+        Room {
+            min_free_bytes: number("disk.minFreeInMb").map(|mib| mib.saturating_mul(1 << 20)),
+            memory_bytes: number("memory.max"),
+        }
+    }
+}
+
 /// Removal of empty containers and of TTL nodes past their time.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(PartialEq, Eq))]

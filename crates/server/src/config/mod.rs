@@ -55,7 +55,7 @@ pub use ensemble::Ensemble;
 pub use environment::{DataDirectoryChoice, Environment};
 pub use error::{ConfigError, Fault, Level, Notice, Place};
 pub use keys::compat_table;
-pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Sessions};
+pub use limits::{ClientPort, ConnectionThrottle, Connections, Containers, Requests, Room, Sessions};
 pub(crate) use lookout::{PathStatistics, SlowOperations};
 pub(crate) use metrics::MetricsPort;
 pub use outline::{MemberOutline, Outline};
@@ -146,6 +146,8 @@ pub struct Config {
     pub(crate) connections: Connections,
     /// How large requests may be, and how many.
     pub(crate) requests: Requests,
+    /// What must stay free on the disks and in memory.
+    pub(crate) room: Room,
     /// Removal of empty containers and of TTL nodes past their time.
     pub(crate) containers: Containers,
     /// Who may do what.
@@ -248,6 +250,7 @@ impl Config {
             purge: Purge::read(&settings, from_file),
             connections: Connections::read(&settings),
             requests: Requests::read(&settings),
+            room: Room::read(&settings),
             containers: Containers::read(&settings),
             access: Access::read(
                 &settings,

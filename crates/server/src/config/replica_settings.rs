@@ -2,7 +2,7 @@
 
 use rookeeper_proto::ServerId;
 use rookeeper_replica::settings::MAX_WATCHES_PER_CONNECTION;
-use rookeeper_replica::{Reaping, Settings};
+use rookeeper_replica::{Reaping, RoomSettings, Settings};
 use rookeeper_tree::AccessConfig;
 
 use super::Config;
@@ -27,6 +27,8 @@ impl Config {
             seed,
             max_watches_per_connection: MAX_WATCHES_PER_CONNECTION,
             max_client_bytes: self.connections.memory_limit_bytes.unwrap_or(default_client_bytes),
+            // What suits the disks and the machine is found where the server starts.
+            room: RoomSettings::default(),
             throttle: self.requests.throttle,
             staleness: self.requests.staleness,
             max_record_bytes: self

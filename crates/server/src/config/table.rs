@@ -162,6 +162,18 @@ pub(super) static KEYS: &[Key] = &[
         "a quarter of the memory",
         Used,
     ),
+    prop(
+        "disk.minFreeInMb",
+        long(0, "MiB, 0 for no floor (only here, not in Apache ZooKeeper)"),
+        "256, or a twentieth of a smaller disk",
+        Used,
+    ),
+    prop(
+        "memory.max",
+        long(0, "bytes, 0 for no budget (only here, not in Apache ZooKeeper)"),
+        "what the control group allows",
+        Used,
+    ),
     bare("znode.container.checkIntervalMs", whole(1, "milliseconds"), "60000", Used),
     bare("znode.container.maxPerMinute", whole(1, "deletions"), "10000", Used),
     bare("znode.container.maxNeverUsedIntervalMs", long(0, "milliseconds, 0 for never"), "0", Used),

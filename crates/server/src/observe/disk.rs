@@ -69,9 +69,15 @@ fn places(config: &Config) -> [(&'static str, &Path); 2] {
 }
 
 /// Bytes that this user may still write; none where the system does not tell.
-fn free_bytes(path: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let room = rustix::fs::statvfs(path).ok()?;
     Some(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
+/// Bytes of a whole disk; none where the system does not tell.
+pub(crate) fn total_bytes(path: &Path) -> Option<u64> {
+    let room = rustix::fs::statvfs(path).ok()?;
+    Some(room.f_blocks.saturating_mul(room.f_frsize))
 }
 
 impl Growth {

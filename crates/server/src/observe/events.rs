@@ -1,4 +1,4 @@
-//! Elections, and how servers are brought up to date, counted by what happened.
+//! Elections, how servers are brought up to date, and how often they were short of room, counted by what happened.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,7 +7,7 @@ use rookeeper_replica::Event;
 use rookeeper_zab::{LeaderEvent, LearnerEvent};
 
 /// What a server tells of itself, then a leader of its learners, then a learner of how it is brought up to date.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 18] = [
     "elected",
     "leads",
     "follows",
@@ -16,6 +16,8 @@ const NAMES: [&str; 16] = [
     "lost_leader",
     "membership_in_force",
     "membership_unreadable",
+    "short_of_disk",
+    "short_of_memory",
     "learner_dropped",
     "learner_turned_away",
     "learner_lost",
@@ -49,7 +51,9 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Learner(LearnerEvent::Diff { .. }) => "synced_by_diff",
         Event::Learner(LearnerEvent::Truncate { .. }) => "synced_by_truncation",
         Event::Learner(LearnerEvent::Snapshot { .. }) => "synced_by_snapshot",
-        Event::SnapshotReceived { .. } => return None,
+        Event::DiskShort { .. } => "short_of_disk",
+        Event::MemoryShort { .. } => "short_of_memory",
+        Event::SnapshotReceived { .. } | Event::DiskHasRoom { .. } | Event::MemoryHasRoom { .. } => return None,
     })
 }
 

@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rookeeper_proto::{MonotonicMs, ServerId};
-use rookeeper_replica::{Counts, LeaderStatus, ServerRole, Serving, Shared, Statistics, Summary, SummaryPerNamespace};
+use rookeeper_replica::{
+    Counts, LeaderStatus, ServerRole, Serving, Shared, Shortage, Statistics, Summary, SummaryPerNamespace,
+};
 use rookeeper_tree::NamespaceQuota;
 
 use super::disk::Room;
@@ -263,6 +265,11 @@ pub(crate) struct Facts<'a> {
     /// Days until this server's certificate for clients is over; none without one.
     pub certificate_days_left: Option<i64>,
     pub watches: usize,
+    /// What there is not enough of for writes that grow.
+    pub shortage: Shortage,
+    /// Zero where there is no budget.
+    pub resident_bytes: u64,
+    pub memory_limit_bytes: u64,
     pub client_memory_bytes: usize,
     pub client_memory_limit_bytes: usize,
     pub nodes: usize,
@@ -310,6 +317,9 @@ impl<'a> Facts<'a> {
             tls_handshakes: context.secure_clients.as_ref().map_or(0, |clients| clients.handshakes()),
             certificate_days_left: context.secure_clients.as_ref().map(|clients| clients.tls.days_left()),
             watches: shared.watches().watch_count(),
+            shortage: shared.room.shortage(),
+            resident_bytes: shared.room.resident_bytes(),
+            memory_limit_bytes: shared.settings.room.memory_bytes,
             client_memory_bytes: shared.budget.held_bytes(),
             client_memory_limit_bytes: shared.budget.limit_bytes(),
             nodes,

@@ -78,7 +78,7 @@ const NO_RESTORE: &str = "there is no restore command";
 const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
-pub(crate) const ORIGINALS: usize = METRICS.len() - 21;
+pub(crate) const ORIGINALS: usize = METRICS.len() - 26;
 
 #[rustfmt::skip]
 pub(crate) const METRICS: &[Metric] = &[
@@ -279,6 +279,11 @@ pub(crate) const METRICS: &[Metric] = &[
     storage_counter("fsync_threshold_exceed_count", |figures| &figures.slow_syncs),
     storage_counter("snapshots_purged", |figures| &figures.snapshots_purged),
     storage_counter("logs_purged", |figures| &figures.logs_purged),
+    gauge("short_of_disk", |facts| i64::from(facts.shortage.disk)),
+    gauge("short_of_memory", |facts| i64::from(facts.shortage.memory)),
+    gauge("memory_resident_bytes", |facts| i64::try_from(facts.resident_bytes).unwrap_or(i64::MAX)),
+    gauge("memory_limit_bytes", |facts| i64::try_from(facts.memory_limit_bytes).unwrap_or(i64::MAX)),
+    counter("growing_writes_refused", |statistics| &statistics.growing_writes_refused),
     gauge("client_memory_bytes", |facts| facts.client_memory_bytes as i64),
     gauge("client_memory_limit_bytes", |facts| i64::try_from(facts.client_memory_limit_bytes).unwrap_or(i64::MAX)),
     counter("connections_cut_for_memory", |statistics| &statistics.connections_cut_for_memory),

@@ -5,10 +5,11 @@
 //! have, release the lock.
 //!
 //! Reading order: `recover.rs` and `data_directory.rs`, the files; `open.rs`, the ports; `spawn.rs`, the threads; here, how these follow each other. `starting.rs` tells
-//! how far a start is that lasts, `membership_at_start.rs` finds which members count, `room.rs` whether the disk is full, `rehearsal.rs` what a start
-//! would find, for those who do not want one yet.
+//! how far a start is that lasts, `membership_at_start.rs` finds which members count, `room.rs` whether the disk is full, `measure.rs` how
+//! full the disks and the memory are from then on, `rehearsal.rs` what a start would find, for those who do not want one yet.
 
 pub(crate) mod data_directory;
+mod measure;
 pub(crate) mod membership_at_start;
 mod open;
 mod recover;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rookeeper_replica::{Replica, Serving, Shared};
+use rookeeper_replica::{Replica, Serving, Settings, Shared};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -133,7 +134,8 @@ impl Server {
         });
         let recovered = recover::recover(config, &figures, &starting).await?;
         let Recovered { config, lock, files, tree, epochs, mismatches, found, .. } = recovered;
-        let settings = config.replica_settings(secret_seed(), memory::default_limit_bytes());
+        let room = measure::limits(&config);
+        let settings = Settings { room, ..config.replica_settings(secret_seed(), memory::default_limit_bytes()) };
         let shared = Arc::new(Shared::new(settings, tree, wall_ms()));
         if let Some((count, first)) = mismatches {
             shared.statistics.note_digest_mismatches(count, first);
@@ -185,6 +187,8 @@ impl Server {
         let _ = context.sources.set(report.clone());
         let context = Arc::new(context);
         tokio::spawn(memory::keep(context.shared.clone()));
+        let (measured, directories) = (context.inputs.downgrade(), context.config.directories.clone());
+        tokio::spawn(async move { measure::keep(measured, room, &directories).await });
         let telling = context.config.path_statistics;
         let telling = telling.is_told.then(|| tokio::spawn(top::tell(context.clone(), telling)));
         let client_threads = ClientThreads::start().map_err(spawn::failure)?;

@@ -3,6 +3,9 @@
 //! Written without a look at the product's rules, in the order of checks that clients of the original rely on. What is not judged here:
 //! requests of sessions that one server knows, as far as their session is concerned, and requests for other members.
 //!
+//! Where the leader has little room on its disk, requests that make the log grow are refused, and where it has little memory those that make the data grow;
+//! nothing else is. Where that changed in the same step both outcomes are right.
+//!
 //! Quotas are checked against what the leader has applied when it proposes, not against what is on its way, as in the original. Where the
 //! two differ both outcomes are right.
 
@@ -12,6 +15,7 @@ use rookeeper_proto::acl::AclRequest;
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::{CreateRequest, WriteRequest};
 use rookeeper_proto::{Acl, ErrorCode, Id, Permissions, SessionId, Txn, TxnRecord, Zxid, path};
+use rookeeper_replica::Shortage;
 
 use super::Verdict;
 use super::model::Model;
@@ -37,18 +41,23 @@ pub struct Refusals {
     pub rules: Rules,
     /// The last transactions that the leader had applied when it proposed each transaction, at least and at most.
     applied: BTreeMap<Zxid, (Zxid, Zxid)>,
+    /// What the leader had too little of before and after the step in which it proposed each transaction.
+    shortages: BTreeMap<Zxid, (Shortage, Shortage)>,
 }
 
 impl Refusals {
-    /// A leader proposes the transaction; `applied` is what it had applied by then, at least and at most.
-    pub fn proposed(&mut self, zxid: Zxid, applied: (Zxid, Zxid)) {
+    /// A leader proposes the transaction; `applied` is what it had applied by then, at least and at most, and `shortage` what it had too little of, before
+    /// and after that step.
+    pub fn proposed(&mut self, zxid: Zxid, applied: (Zxid, Zxid), shortage: (Shortage, Shortage)) {
         self.applied.insert(zxid, applied);
+        self.shortages.insert(zxid, shortage);
     }
 
     /// A transaction is committed behind the state that `model` shows.
     pub fn committed(&mut self, model: &Model, record: &TxnRecord, request: Option<&Request>) -> Verdict {
         let zxid = record.header.zxid;
         let applied = self.applied.remove(&zxid);
+        let shortage = self.shortages.remove(&zxid);
         let Some(request) = request else { return Ok(()) };
         let session = record.header.session;
         let is_over = model.is_over(session);
@@ -69,6 +78,7 @@ impl Refusals {
             user: request.user,
             session,
             applied,
+            shortage: shortage.unwrap_or_default(),
             before,
             changed: BTreeMap::new(),
             is_unsure: false,
@@ -123,6 +133,7 @@ struct Stage<'a> {
     user: User,
     session: SessionId,
     applied: (Zxid, Zxid),
+    shortage: (Shortage, Shortage),
     /// The state behind which the request stands.
     before: Zxid,
     /// The nodes that the operations before have changed.
@@ -214,6 +225,7 @@ impl Stage<'_> {
         }
         let bytes = create.data.as_ref().map_or(0, |data| data.0.len());
         self.fits(path, bytes as i64, 1)?;
+        self.has_room(true, true)?;
         // A sequential node gets a name that no other operation of the request can know, but it is a child from now on.
         let path = if is_sequential { format!("{path}?") } else { path.to_owned() };
         self.changed.insert(path, Some(Found { version: 0, aversion: 0, bytes, is_ephemeral, acl }));
@@ -242,6 +254,7 @@ impl Stage<'_> {
         self.may(&node, Permissions::WRITE)?;
         self.fits(path, bytes as i64 - node.bytes as i64, 0)?;
         is_version(node.version, version)?;
+        self.has_room(bytes >= node.bytes, bytes > node.bytes)?;
         node.version += 1;
         node.bytes = bytes;
         self.changed.insert(path.to_owned(), Some(node));
@@ -253,13 +266,22 @@ impl Stage<'_> {
         list(acl)?;
         let node = self.find(path)?;
         self.may(&node, Permissions::ADMIN)?;
-        is_version(node.aversion, version)
+        is_version(node.aversion, version)?;
+        self.has_room(true, false)
     }
 
     fn check(&mut self, path: &Option<String>, version: i32) -> Checked {
         let node = self.find(path.as_deref().ok_or(ErrorCode::MarshallingError)?)?;
         self.may(&node, Permissions::READ)?;
         is_version(node.version, version)
+    }
+
+    /// Whether the leader takes an operation that makes the log, or the data, grow.
+    fn has_room(&mut self, log_grows: bool, data_grows: bool) -> Checked {
+        let refuses = |shortage: Shortage| (shortage.disk && log_grows) || (shortage.memory && data_grows);
+        let (before, after) = (refuses(self.shortage.0), refuses(self.shortage.1));
+        self.is_unsure |= before != after;
+        if before { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
     }
 
     /// Whether the nearest quota has room.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::Zxid;
 use rookeeper_replica::pulse::Pulse;
-use rookeeper_replica::{EnsembleSettings, Epochs, Input, Reaping, Replica, Serving, Settings, Shared};
+use rookeeper_replica::{EnsembleSettings, Epochs, Input, Reaping, Replica, Serving, Settings, Shared, Shortage};
 use rookeeper_storage::{FileOptions, Files, Snapshotter, Start, StorageError, StorageWorker};
 use rookeeper_store::log_reader::{LogReader, Next};
 use rookeeper_store::names::{self, Listing};
@@ -19,6 +19,7 @@ use rookeeper_zab::{Membership, Memberships};
 use super::inputs::Inputs;
 use super::{Process, recovery};
 use crate::faults::Sabotage;
+use crate::shortages;
 use crate::snapshots::{PORTION_BYTES, Snapshots};
 use crate::storage::Storage;
 use crate::world::{Event, MS, World};
@@ -113,6 +114,7 @@ impl World {
                 max_per_minute: 10_000,
                 max_never_used_ms: 8 * self.plan.tick_ms,
             },
+            room: shortages::LIMITS,
             access: AccessConfig { skip_acl: self.plan.reconfigures, ..AccessConfig::default() },
             ..Settings::default()
         };
@@ -149,6 +151,7 @@ impl World {
             replica,
             inputs: Inputs::default(),
             not_read: BTreeSet::new(),
+            short_before: Shortage::default(),
             storage: Storage::new(worker, last),
             snapshots: Snapshots::new(snapshotter),
             tick_at_us: i64::MAX,
@@ -170,6 +173,9 @@ impl World {
         }
         if wants_snapshot {
             self.ask_for_snapshot(server, 0);
+        }
+        if self.servers[server].short_of != Shortage::default() {
+            self.measure(server);
         }
         self.feed(server, Input::Tick);
         Ok(())

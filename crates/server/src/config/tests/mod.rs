@@ -154,6 +154,7 @@ fn without_any_configuration_a_server_can_start() {
                 local_session_weight: 1,
             },
         },
+        room: Room { min_free_bytes: None, memory_bytes: None },
         requests: Requests {
             jute_max_buffer: 1_048_575,
             extra_size: 1_048_575,

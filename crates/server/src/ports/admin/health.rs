@@ -45,6 +45,9 @@ pub(super) fn ready(context: Option<&Context>) -> (StatusCode, String) {
         let zxid = context.shared.try_tree().map(|tree| format!("0x{:x}", tree.last_zxid().0));
         answer.scalar("last_zxid", zxid.as_deref());
         answer.scalar("behind_transactions", behind(context));
+        let shortage = context.shared.room.shortage();
+        answer.scalar("short_of_disk", shortage.disk);
+        answer.scalar("short_of_memory", shortage.memory);
         answer.scalar("uptime_ms", context.clock.uptime_ms());
     });
     (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)

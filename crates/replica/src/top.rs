@@ -330,7 +330,11 @@ mod tests {
         // Three hundred paths in a table of 64.
         let hot = &top.largest(at(2), About::Path, Measure::Watches, 1)[0];
         assert!(&*hot.name == "/hot" && (100..=100 + hot.at_most_over).contains(&hot.count), "{hot:?}");
-        assert!(top.largest(at(2), About::Path, Measure::Requests, 99).len() == NAMES);
+        let all = top.largest(at(2), About::Path, Measure::Requests, 99);
+        assert_eq!(all.len(), NAMES);
+        // Each of the others was asked for once.
+        let others = all.iter().filter(|entry| &*entry.name != "/hot");
+        assert!(others.clone().all(|entry| entry.count - entry.at_most_over == 1), "{all:?}");
     }
 
     #[test]

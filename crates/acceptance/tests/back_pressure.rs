@@ -72,7 +72,11 @@ fn requests_beyond_the_outstanding_limit_wait_and_are_answered_in_order() {
 fn requests_beyond_the_throttle_have_their_turn_and_are_answered_in_order() {
     const REQUESTS: usize = 500;
     const CLIENTS: usize = 8;
-    let server = Setup::new().config("request_throttle_max_requests", "2").start().expect("the server starts");
+    let server = Setup::new()
+        .config("request_throttle_max_requests", "2")
+        .config("4lw.commands.whitelist", "*")
+        .start()
+        .expect("the server starts");
     let mut clients: Vec<Client> =
         (0..CLIENTS).map(|_| Client::connect(server.address()).expect("a session")).collect();
     for (index, client) in clients.iter_mut().enumerate() {
@@ -97,7 +101,8 @@ fn requests_beyond_the_throttle_have_their_turn_and_are_answered_in_order() {
 
 #[test]
 fn a_request_that_is_too_large_for_the_limit_on_large_ones_ends_its_connection_and_others_come_again_and_again() {
-    let limits = [("largeRequestThreshold", "10000"), ("largeRequestMaxBytes", "50000")];
+    let limits =
+        [("largeRequestThreshold", "10000"), ("largeRequestMaxBytes", "50000"), ("4lw.commands.whitelist", "*")];
     let setup = limits.iter().fold(Setup::new(), |setup, (key, value)| setup.config(key, value));
     let server = setup.start().expect("the server starts");
     let mut client = Client::connect(server.address()).expect("a session");

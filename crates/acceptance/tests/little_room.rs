@@ -83,6 +83,7 @@ fn a_disk_that_fills_up_refuses_what_grows_until_there_is_room() {
     let server = Setup::new()
         .script(&format!("exec unshare --mount bash -c '{inside}' bash \"$@\""))
         .config("preAllocSize", "1024")
+        .config("4lw.commands.whitelist", "*")
         .config("disk.minFreeInMb", "8")
         .start()
         .expect("the server starts");
@@ -166,7 +167,7 @@ fn a_memory_that_fills_up_refuses_what_grows_until_there_is_room() {
         return;
     };
     let enter = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", group.0.display());
-    let server = Setup::new().script(&enter).start().expect("the server starts");
+    let server = Setup::new().script(&enter).config("4lw.commands.whitelist", "*").start().expect("the server starts");
     let mut client = Client::connect(server.address()).expect("a session");
     assert_eq!(figure(&server, "memory_limit_bytes"), LIMIT_BYTES as i64);
     let mut acknowledged = fill(&mut client);

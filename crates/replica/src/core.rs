@@ -192,6 +192,7 @@ impl Core {
     pub fn keep_until_committed(&mut self, record: Record, next: InFlight) {
         let zxid = next.header.zxid;
         assert!(self.in_flight.back().is_none_or(|last| last.header.zxid < zxid), "{zxid} follows what is on its way");
+        self.note_logged(record.body().len());
         self.put(Output::Append(record));
         self.in_flight.push_back(next);
     }

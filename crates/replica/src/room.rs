@@ -80,28 +80,59 @@ impl RoomBoard {
 pub(crate) struct Room {
     settings: RoomSettings,
     shortage: Shortage,
+    /// Bytes that were free on the disk, less what was logged since that was measured.
+    left_bytes: Option<u64>,
+    /// Bytes that were resident and in use, and what was logged since, for the data grows by about that.
+    grown_bytes: Option<(u64, u64)>,
     /// Bytes in use when memory became short last, while the process is as large as then.
     mark_bytes: Option<u64>,
 }
 
 impl Room {
     pub fn new(settings: RoomSettings) -> Room {
-        Room { settings, shortage: Shortage::default(), mark_bytes: None }
+        Room { settings, shortage: Shortage::default(), left_bytes: None, grown_bytes: None, mark_bytes: None }
     }
 
     /// Takes a measurement in; `used_bytes` is about what the data takes, of which the process may keep more than it needs.
     pub fn note(&mut self, measured: Measured, used_bytes: u64) -> Shortage {
         let RoomSettings { min_free_bytes, memory_bytes } = self.settings;
         if let Some(free_bytes) = measured.free_bytes.filter(|_| min_free_bytes > 0) {
+            self.left_bytes = Some(free_bytes);
             self.shortage.disk = match self.shortage.disk {
                 true => free_bytes < enough_bytes(min_free_bytes),
                 false => free_bytes < min_free_bytes,
             };
         }
         if let Some(resident_bytes) = measured.resident_bytes.filter(|_| memory_bytes > 0) {
+            self.grown_bytes = Some((resident_bytes, used_bytes));
             self.note_memory(resident_bytes, used_bytes);
         }
         self.shortage
+    }
+
+    /// So many bytes are to be logged: a disk that fills up between two measurements is short at once. What is logged may fit into space that
+    /// was reserved before, so this errs on the side of the disk, until the next measurement; the same goes for memory. Says what became short.
+    pub fn note_logged(&mut self, bytes: usize) -> Shortage {
+        let mut became = Shortage::default();
+        if let Some(left_bytes) = &mut self.left_bytes {
+            *left_bytes = left_bytes.saturating_sub(bytes as u64);
+            became.disk = !self.shortage.disk && *left_bytes < self.settings.min_free_bytes;
+        }
+        if let Some((resident_bytes, used_bytes)) = &mut self.grown_bytes {
+            *resident_bytes = resident_bytes.saturating_add(bytes as u64);
+            *used_bytes = used_bytes.saturating_add(bytes as u64);
+            let is_large = match self.mark_bytes {
+                None => *resident_bytes >= self.settings.memory_bytes / 100 * SHORT_PERCENT,
+                Some(mark_bytes) => *used_bytes >= mark_bytes,
+            };
+            became.memory = !self.shortage.memory && is_large;
+            if became.memory {
+                self.mark_bytes = Some(*used_bytes);
+            }
+        }
+        self.shortage.disk |= became.disk;
+        self.shortage.memory |= became.memory;
+        became
     }
 
     fn note_memory(&mut self, resident_bytes: u64, used_bytes: u64) {
@@ -130,7 +161,10 @@ fn enough_bytes(min_free_bytes: u64) -> u64 {
 
 impl Core {
     /// What was measured, and what follows from it.
-    pub(crate) fn note_room(&mut self, measured: Measured) {
+    pub(crate) fn note_room(&mut self, mut measured: Measured) {
+        // What is on its way to the disk has no place there yet.
+        let unwritten: usize = self.history.after(self.history.durable()).map(|record| record.body().len()).sum();
+        measured.free_bytes = measured.free_bytes.map(|bytes| bytes.saturating_sub(unwritten as u64));
         let used_bytes = {
             let tree = self.shared.tree();
             tree.approximate_data_size() as u64 + tree.node_count() as u64 * NODE_BYTES
@@ -157,6 +191,24 @@ impl Core {
     }
 }
 
+impl Core {
+    /// A record is about to be logged.
+    pub(crate) fn note_logged(&mut self, bytes: usize) {
+        let became = self.room.note_logged(bytes);
+        let settings = self.room.settings;
+        if became.disk {
+            self.shared.room.disk.store(true, Relaxed);
+            let free_bytes = self.room.left_bytes.unwrap_or(0);
+            self.log(Event::DiskShort { free_bytes, floor_bytes: settings.min_free_bytes });
+        }
+        if became.memory {
+            self.shared.room.memory.store(true, Relaxed);
+            let resident_bytes = self.room.grown_bytes.map_or(0, |(resident_bytes, _)| resident_bytes);
+            self.log(Event::MemoryShort { resident_bytes, limit_bytes: settings.memory_bytes });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +230,28 @@ mod tests {
         assert_eq!(free.map(|free| disk(&mut room, free)), [false, false, true, true, true, false, false, true]);
         room.note(Measured::default(), 0);
         assert!(room.shortage.disk, "nothing was measured, so nothing is known to have changed");
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_between_two_measurements_is_short_at_once() {
+        let mut room = Room::new(SETTINGS);
+        assert!(!room.note_logged(usize::MAX).disk, "nothing was measured");
+        assert!(!disk(&mut room, 1500));
+        assert!(!room.note_logged(500).disk && room.note_logged(1).disk && !room.note_logged(1).disk);
+        assert!(room.shortage.disk);
+        assert!(disk(&mut room, 1249) && !disk(&mut room, 1250), "what is measured decides when it ends");
+        assert_eq!(Room::new(RoomSettings::default()).note_logged(1), Shortage::default());
+    }
+
+    #[test]
+    fn memory_that_is_used_up_between_two_measurements_is_short_at_once() {
+        let mut room = Room::new(SETTINGS);
+        assert!(!memory(&mut room, 8000, 5000));
+        assert!(!room.note_logged(999).memory && room.note_logged(1).memory && !room.note_logged(1).memory);
+        // A twentieth of the budget has to be freed, or the process to become smaller.
+        assert!(memory(&mut room, 8999, 5501) && !memory(&mut room, 8999, 5500));
+        assert!(!room.note_logged(499).memory && room.note_logged(1).memory);
+        assert!(!memory(&mut room, 8499, 6000));
     }
 
     #[test]

@@ -79,7 +79,8 @@ fn on_a_full_disk_what_makes_the_log_grow_is_refused_until_there_is_room() {
     // The floor is not enough.
     disk(&mut world, 1000);
     world.create(&mut other, "/d");
-    disk(&mut world, 1250);
+    world.sync();
+    disk(&mut world, 1500);
     world.create(&mut other, "/d");
     world.sync();
     assert_eq!(zxids_aside(other.received()), ["1 QuotaExceeded", "2 ok"]);

@@ -10,7 +10,7 @@ use crate::faults::Target;
 use crate::world::{Event, MS, World};
 
 /// What servers of a simulation are limited to.
-pub(crate) const LIMITS: RoomSettings = RoomSettings { min_free_bytes: 1000, memory_bytes: 100_000 };
+pub(crate) const LIMITS: RoomSettings = RoomSettings { min_free_bytes: 1000, memory_bytes: 1 << 40 };
 
 /// A time in which there is little room.
 #[derive(Debug, Clone)]
@@ -43,7 +43,8 @@ pub(crate) fn of_seed(seed: u64, safety_us: i64, tick_ms: i64) -> Vec<PlannedSho
 /// What is measured where there is so little.
 fn measured(shortage: Shortage) -> Measured {
     let RoomSettings { min_free_bytes, memory_bytes } = LIMITS;
-    let free_bytes = if shortage.disk { min_free_bytes - 1 } else { 2 * min_free_bytes };
+    // What is logged until the next measurement counts, and there is none for long.
+    let free_bytes = if shortage.disk { min_free_bytes - 1 } else { 1 << 40 };
     let resident_bytes = if shortage.memory { memory_bytes } else { memory_bytes / 2 };
     Measured { free_bytes: Some(free_bytes), resident_bytes: Some(resident_bytes) }
 }

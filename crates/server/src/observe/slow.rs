@@ -172,6 +172,9 @@ mod tests {
             newest[0].stages_us,
             [("queue", 1000), ("prepare", 2000), ("log_write", 7000), ("sync", 1_380_000), ("quorum", 1_487_000)]
         );
+        // The last one of a batch belongs to it.
+        slow.note(&write(6));
+        assert_eq!(slow.newest()[0].stages_us, slow.newest()[1].stages_us);
         // What was logged before, or is not logged here, is not told.
         slow.note(&write(2));
         slow.note(&write(99));

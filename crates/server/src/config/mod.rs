@@ -186,7 +186,7 @@ impl Config {
         assert!(self.sessions.tick_time_ms > 0 && i32::try_from(self.sessions.tick_time_ms).is_ok());
         assert!(self.sessions.min_timeout_ms <= self.sessions.max_timeout_ms);
         assert!(i32::try_from(self.sessions.max_timeout_ms).is_ok());
-        assert!(self.requests.jute_max_buffer <= 256 << 20 && self.requests.global_outstanding_limit > 0);
+        assert!(self.requests.jute_max_buffer <= 256 << 20);
         assert!(self.snapshots.snap_count > 0 && self.purge.snap_retain_count > 0);
     }
 

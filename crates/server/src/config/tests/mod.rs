@@ -682,6 +682,19 @@ fn a_file_full_of_nonsense_does_not_fill_the_log() {
     assert!(notices.iter().all(|notice| !notice.text.contains('\u{7}') && notice.text.len() < 300));
 }
 
+/// A number that is allowed must be one that a server can live with; 0 panicked once where it was.
+#[test]
+fn each_key_takes_or_refuses_the_numbers_at_its_ends() {
+    for key in table::KEYS {
+        for number in ["0", "1", "-1", "2147483647", "-2147483648", "2147483648", "9223372036854775807"] {
+            // It must return; what it says of each number is for the tests of the key.
+            let _ = standalone(&format!("{}={number}\n", key.name)).load();
+            let _ = member(&format!("{}={number}\n", key.name)).load();
+        }
+    }
+    assert_eq!(standalone("globalOutstandingLimit=0\n").load().unwrap().0.requests.global_outstanding_limit, 0);
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_a_configuration_or_refused(bytes: Vec<u8>) {

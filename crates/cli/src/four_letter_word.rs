@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::dialler::Dialler;
 
-/// For each step of the question.
-const LIMIT: Duration = Duration::from_secs(5);
-/// No honest answer to the words that are asked here is longer, in bytes.
-const LONGEST: u64 = 1 << 20;
+/// For each step of a question.
+const LIMIT: Duration = Duration::from_secs(3);
+/// Bytes of an answer. What is longer is cut, and of a list of clients the first ones are enough.
+const LONGEST: u64 = 4 << 20;
 
 /// What the server answers at a port for TLS. Whom to trust and what to show is read from the environment.
 pub fn ask_with_tls(host: &str, port: u16, word: &str) -> anyhow::Result<String> {
@@ -38,6 +38,11 @@ pub fn ask(host: &str, port: u16, word: &str) -> io::Result<String> {
     stream.write_all(word.as_bytes())?;
     // A server may have answered and closed already.
     let _ = stream.shutdown(Shutdown::Write);
+    read(stream)
+}
+
+/// What comes until the connection ends, as far as it is wanted.
+pub(crate) fn read(stream: TcpStream) -> io::Result<String> {
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -6,13 +6,14 @@
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
-//! - [`diagnosis`]: `rookeeper config check` and `doctor`, on [`four_letter_word`]
+//! - [`diagnosis`]: `rookeeper config check` and `doctor`, on [`four_letter_word`] and [`admin_command`]
 //! - [`dialler`]: connections of `status` and `bench` to servers, with TLS or without
 //! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
 //! - [`top`]: `rookeeper top`, a live view of an ensemble
 //! - [`mod@bench`]: `rookeeper bench`, the load generator, on its own few requests over tokio
 
+pub mod admin_command;
 pub mod backup;
 pub mod bench;
 pub mod config_file;

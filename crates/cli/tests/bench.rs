@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rookeeper_cli::bench::{self, Operation, Options, TlsFlags};
+use rookeeper_cli::bench::{self, Operation, Options};
+use rookeeper_cli::dialler::TlsFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};

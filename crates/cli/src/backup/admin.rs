@@ -12,22 +12,21 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use rookeeper_proto::Zxid;
-use rookeeper_server::config::{ClientFlags, ClientSide, Environment};
-use rookeeper_server::dial::Dial;
+use rookeeper_server::config::ClientFlags;
 use rookeeper_store::{Compression, MAX_RECORD_BYTES, RealDisk, names, snapshot_reader};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::manifest::{Content, FileEntry, SnapshotContent};
 use super::{copy, take};
-use crate::bench::options::TlsFlags;
+use crate::dialler::{Dialler, Socket, TlsFlags};
 
 /// How often a snapshot is asked for.
 const ATTEMPTS: usize = 10;
 /// A server takes no more than one in 0.3 seconds, unless it is told otherwise.
 const PAUSE: Duration = Duration::from_secs(1);
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// For the text of a refusal.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(10);
 /// A server writes its snapshot before the first byte comes.
 const SILENCE_LIMIT: Duration = Duration::from_secs(600);
 /// Of the head of an answer, and of a text that says why there is none, in bytes.
@@ -76,20 +75,13 @@ impl Url {
         let path = path.trim_end_matches('/');
         Ok(Url { is_https, address, path: if path.is_empty() { "/commands".to_owned() } else { path.to_owned() } })
     }
-
-    fn host(&self) -> &str {
-        self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host).trim_matches(['[', ']'])
-    }
 }
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Admin {
     /// Fetches a snapshot of which nothing is missing. It blocks.
     pub fn fetch(&self, url: &str, to: &Path) -> Result<FileEntry> {
         let parsed = Url::parse(url)?;
-        let dial = self.dial(&parsed)?;
+        let dialler = self.dialler(&parsed)?;
         let authorization = match &self.auth_file {
             None => None,
             Some(file) => {
@@ -104,7 +96,7 @@ impl Admin {
             if attempt > 0 {
                 std::thread::sleep(PAUSE);
             }
-            let asked = runtime.block_on(ask(&parsed, dial.as_ref(), &request, to));
+            let asked = runtime.block_on(ask(&parsed, &dialler, &request, to));
             let (zxid, compression) = match asked.with_context(|| format!("{url}/snapshot"))? {
                 Answer::Snapshot(zxid, compression) => (zxid, compression),
                 Answer::Later => {
@@ -134,14 +126,11 @@ impl Admin {
         )
     }
 
-    fn dial(&self, url: &Url) -> Result<Option<Dial>> {
-        if !url.is_https {
-            return Ok(None);
+    fn dialler(&self, url: &Url) -> Result<Dialler> {
+        match url.is_https {
+            true => Dialler::open(&ClientFlags { tls: true, ..ClientFlags::from(&self.tls) }),
+            false => Ok(Dialler::plain()),
         }
-        let flags = ClientFlags { tls: true, ..ClientFlags::from(&self.tls) };
-        // A user is named, so that no JAAS file is asked for.
-        let (side, _) = ClientSide::load(&flags, true, &Environment::of_process())?;
-        Ok(side.tls.as_ref().map(Dial::open).transpose()?)
     }
 }
 
@@ -161,16 +150,8 @@ enum Answer {
     Later,
 }
 
-async fn ask(url: &Url, dial: Option<&Dial>, request: &str, to: &Path) -> Result<Answer> {
-    let stream = timeout(CONNECT_LIMIT, TcpStream::connect(&url.address)).await;
-    let stream = stream.context("no connection within ten seconds")?.context("no connection")?;
-    let mut stream: Box<dyn Stream> = match dial {
-        None => Box::new(stream),
-        Some(dial) => match dial.secure(stream, url.host(), CONNECT_LIMIT).await {
-            Ok(stream) => Box::new(stream),
-            Err(unwelcome) => bail!("{}", unwelcome.why),
-        },
-    };
+async fn ask(url: &Url, dialler: &Dialler, request: &str, to: &Path) -> Result<Answer> {
+    let mut stream = dialler.dial(&url.address).await?;
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let mut bytes = Vec::new();
@@ -193,7 +174,7 @@ async fn ask(url: &Url, dial: Option<&Dial>, request: &str, to: &Path) -> Result
         _ => {
             let mut text = rest;
             let limited = (&mut stream).take(HEAD_LIMIT as u64);
-            let _ = timeout(CONNECT_LIMIT, { limited }.read_to_end(&mut text)).await;
+            let _ = timeout(REFUSAL_LIMIT, { limited }.read_to_end(&mut text)).await;
             bail!("the server refuses: status {status}{}", why(&String::from_utf8_lossy(&text)));
         }
     }
@@ -209,7 +190,7 @@ async fn ask(url: &Url, dial: Option<&Dial>, request: &str, to: &Path) -> Result
         // What is told without a snapshot, as while nobody is served, has the status 200 too.
         let mut text = rest;
         let limited = (&mut stream).take(HEAD_LIMIT as u64);
-        let _ = timeout(CONNECT_LIMIT, { limited }.read_to_end(&mut text)).await;
+        let _ = timeout(REFUSAL_LIMIT, { limited }.read_to_end(&mut text)).await;
         bail!("the answer is no snapshot{}", why(&String::from_utf8_lossy(&text)));
     };
     receive(&mut stream, rest, size, Zxid(zxid), to).await
@@ -222,7 +203,7 @@ fn why(text: &str) -> String {
     error.map(|error| format!(": {error}")).unwrap_or_default()
 }
 
-async fn receive(stream: &mut Box<dyn Stream>, first: Vec<u8>, size: u64, zxid: Zxid, to: &Path) -> Result<Answer> {
+async fn receive(stream: &mut Socket, first: Vec<u8>, size: u64, zxid: Zxid, to: &Path) -> Result<Answer> {
     let incoming = to.join(".incoming");
     let mut file = std::fs::File::create(&incoming).with_context(|| format!("can't create {}", incoming.display()))?;
     let failed = || format!("can't write {}", incoming.display());
@@ -265,7 +246,6 @@ mod tests {
             let (address, path) = (address.to_owned(), path.to_owned());
             assert_eq!(Url::parse(text).unwrap(), Url { is_https, address, path }, "{text}");
         }
-        assert_eq!(Url::parse("http://[::1]:1").unwrap().host(), "::1");
         for text in ["a:8080", "ftp://a", "http://", "http://a b/", "http://user@a/", "http://a/\r\nX: y"] {
             assert!(Url::parse(text).is_err(), "{text}");
         }

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 
 use crate::print;
 pub use load::run;
-pub use options::{Operation, Options, TlsFlags};
+pub use options::{Operation, Options};
 pub use report::{Latency, Report};
 
 /// Runs the benchmark, prints the report and returns the exit code: 0 only when everything was answered without error.

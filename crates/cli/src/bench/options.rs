@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use rookeeper_server::config::ClientFlags;
 use serde::Serialize;
+
+use crate::dialler::TlsFlags;
 
 /// What is asked of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -40,42 +41,6 @@ How it measures:
   node created in warm-up and measurement until then.
 
 Exit code: 0 when everything was answered without error, 1 otherwise.";
-
-/// TLS with the servers, in the flags that `rookeeper cli` has for it. Each of them turns it on.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "TLS (any of these turns it on)")]
-pub struct TlsFlags {
-    /// Speak TLS, with what CLIENT_JVMFLAGS says
-    #[arg(long)]
-    tls: bool,
-
-    /// Trust the certificates in FILE: PEM, PKCS#12 or JKS
-    #[arg(long = "tls-ca", value_name = "FILE")]
-    authorities: Option<PathBuf>,
-
-    /// Show the certificate in FILE, which has its key too
-    #[arg(long = "tls-cert", value_name = "FILE")]
-    certificate: Option<PathBuf>,
-
-    /// The key of --tls-cert, where it has a file of its own (PEM)
-    #[arg(long = "tls-key", value_name = "FILE")]
-    key: Option<PathBuf>,
-
-    /// The password of these files stands in FILE
-    #[arg(long = "tls-password-file", value_name = "FILE")]
-    store_password: Option<PathBuf>,
-
-    /// Take a server's certificate for another host
-    #[arg(long = "tls-any-host")]
-    any_host: bool,
-}
-
-impl From<&TlsFlags> for ClientFlags {
-    fn from(flags: &TlsFlags) -> ClientFlags {
-        let TlsFlags { tls, authorities, certificate, key, store_password, any_host } = flags.clone();
-        ClientFlags { properties: None, tls, authorities, certificate, key, store_password, any_host }
-    }
-}
 
 /// What to measure, and how hard to press.
 #[derive(Debug, Clone, Args)]
@@ -185,22 +150,6 @@ mod tests {
         assert_eq!(options.operation, Operation::Create);
         assert_eq!((options.connections, options.pipeline, options.value_size), (10, 1, 100));
         assert_eq!((options.seconds, options.read_ratio, options.json), (0.5, 0.9, false));
-    }
-
-    #[test]
-    fn flags_of_tls_are_those_of_the_shell() {
-        let line = "--tls --tls-ca a --tls-cert b --tls-key d --tls-password-file e --tls-any-host";
-        let expected = ClientFlags {
-            properties: None,
-            tls: true,
-            authorities: Some("a".into()),
-            certificate: Some("b".into()),
-            key: Some("d".into()),
-            store_password: Some("e".into()),
-            any_host: true,
-        };
-        assert_eq!(ClientFlags::from(&parse(line).unwrap().tls), expected);
-        assert_eq!(ClientFlags::from(&parse("").unwrap().tls), ClientFlags::default());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Asking and judging are apart: [`ask`] has the sockets, [`judge`] what follows.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +11,7 @@ use rookeeper_server::config::{MemberOutline, Outline};
 use super::answers::{Conf, Srvr};
 use super::drift;
 use super::finding::{Finding, Grade};
-use crate::four_letter_word;
+use crate::{admin_command, four_letter_word};
 
 /// A clock that is further off than this is told; the header that tells the time has whole seconds.
 const CLOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -95,16 +94,10 @@ fn ask_one(id: String, is_this: bool, hosts: &[String], port: Option<u16>, admin
 
 /// By the header `Date` of the port of admin commands.
 fn clock_of(host: &str, port: u16, path: &str) -> Option<(Duration, bool)> {
-    const LONGEST: u64 = 64 << 10;
-    let mut stream = four_letter_word::connect(host, port).ok()?;
-    write!(stream, "GET {path}/ruok HTTP/1.0\r\nHost: {host}\r\n\r\n").ok()?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer).ok()?;
+    let answer = admin_command::get(host, port, &format!("{path}/ruok"), None).ok()?;
     let now = SystemTime::now();
-    let text = String::from_utf8_lossy(&answer);
-    let date =
-        text.lines().find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("date")))?;
-    let there = SystemTime::from(jiff::fmt::rfc2822::parse(date.1.trim()).ok()?.timestamp());
+    let date = answer.header("date")?;
+    let there = SystemTime::from(jiff::fmt::rfc2822::parse(date).ok()?.timestamp());
     Some(match there.duration_since(now) {
         Ok(ahead) => (ahead, false),
         Err(behind) => (behind.duration(), true),

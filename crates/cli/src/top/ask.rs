@@ -2,18 +2,10 @@
 //!
 //! What always holds here: a member that is silent costs a limited time, and no more than a limited answer is read from any.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::thread;
-use std::time::Duration;
+use std::{io, thread};
 
 use super::facts::Answers;
-
-/// For each step of a question.
-const LIMIT: Duration = Duration::from_secs(2);
-
-/// Bytes of an answer. What is longer is cut, and of a list of clients the first ones are enough.
-const LONGEST: u64 = 4 << 20;
+use crate::{admin_command, four_letter_word};
 
 /// Where to ask, and as whom.
 #[derive(Debug, Clone)]
@@ -62,48 +54,17 @@ fn is_answer(text: &str) -> bool {
     !text.contains("is not executed because it is not in the whitelist") && !text.contains("not currently serving")
 }
 
-fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, LIMIT) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(LIMIT))?;
-                stream.set_write_timeout(Some(LIMIT))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn answer(mut stream: TcpStream) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    Read::by_ref(&mut stream).take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// The answer to a four-letter word.
 fn word(server: &str, word: &str) -> io::Result<String> {
     let named = server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     let (host, port) = named.unwrap_or((server, 2181));
-    let mut stream = connect(host, port)?;
-    stream.write_all(word.as_bytes())?;
-    stream.shutdown(Shutdown::Write)?;
-    answer(stream)
+    four_letter_word::ask(host.trim_matches(['[', ']']), port, word)
 }
 
 /// The body that stands behind a path; an error where the status is not 200.
 fn get(host: &str, port: u16, path: &str, authorization: Option<&str>) -> io::Result<String> {
-    let mut stream = connect(host, port)?;
-    let authorization = authorization.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"));
-    // Of HTTP/1.0, so that the end of the answer is that of the connection.
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{authorization}\r\n").as_bytes())?;
-    let text = answer(stream)?;
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if status == "200" { Ok(body.to_owned()) } else { Err(io::Error::other(format!("status {status}"))) }
+    let answer = admin_command::get(host.trim_matches(['[', ']']), port, path, authorization)?;
+    if answer.status == 200 { Ok(answer.body) } else { Err(io::Error::other(format!("status {}", answer.status))) }
 }
 
 /// The header for a user and a password, as the original's admin server takes it.
@@ -115,6 +76,7 @@ pub fn authorization(user_and_password: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener};
 
     use super::*;

@@ -45,6 +45,23 @@ fn a_client_that_does_not_read_is_waited_for_and_others_are_not() {
     }
 }
 
+/// Sends so many changes of a node of its own for each client, in turn, before any answer is read.
+fn expect_order(clients: &mut [Client], requests: usize) {
+    for version in 0..requests {
+        for (index, client) in clients.iter_mut().enumerate() {
+            // Each names the version that only the request before it can have made.
+            let body = Body::new().string(&format!("/{index}")).buffer(Some(b"x")).int(version as i32);
+            client.send(SET_DATA, &body).expect("a request");
+        }
+    }
+    for client in clients {
+        for answer in 0..requests {
+            let reply = client.receive().expect("an answer").ok().expect("the version is the expected one");
+            assert_eq!(reply.xid, answer as i32 + 2);
+        }
+    }
+}
+
 #[test]
 fn requests_beyond_the_outstanding_limit_wait_and_are_answered_in_order() {
     const REQUESTS: usize = 2000;
@@ -53,19 +70,7 @@ fn requests_beyond_the_outstanding_limit_wait_and_are_answered_in_order() {
     for (index, client) in clients.iter_mut().enumerate() {
         client.create(&format!("/{index}"), b"").expect("a node");
     }
-    for version in 0..REQUESTS {
-        for (index, client) in clients.iter_mut().enumerate() {
-            // Each names the version that only the request before it can have made.
-            let body = Body::new().string(&format!("/{index}")).buffer(Some(b"x")).int(version as i32);
-            client.send(SET_DATA, &body).expect("a request");
-        }
-    }
-    for client in &mut clients {
-        for answer in 0..REQUESTS {
-            let reply = client.receive().expect("an answer").ok().expect("the version is the expected one");
-            assert_eq!(reply.xid, answer as i32 + 2);
-        }
-    }
+    expect_order(&mut clients, REQUESTS);
 }
 
 #[test]
@@ -82,18 +87,7 @@ fn requests_beyond_the_throttle_have_their_turn_and_are_answered_in_order() {
     for (index, client) in clients.iter_mut().enumerate() {
         client.create(&format!("/{index}"), b"").expect("a node");
     }
-    for version in 0..REQUESTS {
-        for (index, client) in clients.iter_mut().enumerate() {
-            let body = Body::new().string(&format!("/{index}")).buffer(Some(b"x")).int(version as i32);
-            client.send(SET_DATA, &body).expect("a request");
-        }
-    }
-    for client in &mut clients {
-        for answer in 0..REQUESTS {
-            let reply = client.receive().expect("an answer").ok().expect("the version is the expected one");
-            assert_eq!(reply.xid, answer as i32 + 2);
-        }
-    }
+    expect_order(&mut clients, REQUESTS);
     let metrics = four_letter_word(server.address(), "mntr").expect("an answer");
     let waits = metrics.lines().find_map(|line| line.strip_prefix("zk_request_throttle_wait_count\t"));
     assert!(waits.is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0)), "{metrics}");

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rookeeper_server::config::ClientFlags;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +12,8 @@ use crate::dialler::Dialler;
 
 /// For each step of a question.
 const LIMIT: Duration = Duration::from_secs(3);
+/// For an answer as a whole.
+const WHOLE_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of an answer. What is longer is cut, and of a list of clients the first ones are enough.
 const LONGEST: u64 = 4 << 20;
 
@@ -41,10 +43,23 @@ pub fn ask(host: &str, port: u16, word: &str) -> io::Result<String> {
     read(stream)
 }
 
-/// What comes until the connection ends, as far as it is wanted.
-pub(crate) fn read(stream: TcpStream) -> io::Result<String> {
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer)?;
+/// What comes until the connection ends, as far as it is wanted. A server that sends a byte now and then does not make it longer.
+pub(crate) fn read(mut stream: TcpStream) -> io::Result<String> {
+    let until = Instant::now() + WHOLE_LIMIT;
+    let (mut answer, mut block) = (Vec::new(), vec![0; 64 << 10]);
+    while (answer.len() as u64) < LONGEST {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the answer has no end"));
+        }
+        stream.set_read_timeout(Some(left.min(LIMIT)))?;
+        match stream.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&block[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 

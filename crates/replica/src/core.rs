@@ -67,6 +67,23 @@ pub(crate) struct Reply {
     pub audited: Option<Arc<Audited>>,
 }
 
+impl Reply {
+    /// The answer to a read that is not simply read from the tree.
+    pub fn of_read(connection: Arc<Connection>, read: &ReadFrame, now: Time) -> Reply {
+        Reply {
+            connection,
+            xid: read.xid,
+            op: read.op,
+            received_ms: now.monotonic_ms,
+            arrived: read.arrived,
+            taken: now.stamp,
+            sampled: None,
+            handshake: None,
+            audited: None,
+        }
+    }
+}
+
 /// The answer to a handshake that waits for the transaction of its session.
 #[derive(Debug)]
 pub(crate) struct Handshake {

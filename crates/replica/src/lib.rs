@@ -48,6 +48,7 @@ pub mod status;
 pub mod time;
 pub mod top;
 
+mod buckets;
 mod check;
 mod clients;
 mod core;

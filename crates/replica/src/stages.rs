@@ -6,6 +6,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::buckets::{bucket, lower_bound};
 use crate::time::Stamp;
 
 /// Nanoseconds of the finest step that is told apart.
@@ -38,7 +39,7 @@ impl Histogram {
         let elapsed_ns = to.ns_since(from);
         // No other thread writes, so nothing is lost between the load and the store.
         self.sum_ns.store(self.sum_ns.load(Relaxed).wrapping_add(elapsed_ns.wrapping_mul(count)), Relaxed);
-        let bucket = &self.buckets[bucket(elapsed_ns / STEP_NS)];
+        let bucket = &self.buckets[bucket(elapsed_ns / STEP_NS, BUCKETS)];
         bucket.store(bucket.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
@@ -105,23 +106,6 @@ impl Counts {
     }
 }
 
-fn bucket(steps: u64) -> usize {
-    if steps < 4 {
-        return steps as usize;
-    }
-    let power = steps.ilog2() as usize;
-    let quarter = (steps >> (power - 2)) as usize & 3;
-    (4 * (power - 1) + quarter).min(BUCKETS - 1)
-}
-
-fn lower_bound(index: usize) -> u64 {
-    if index < 4 {
-        return index as u64;
-    }
-    let (power, quarter) = (index / 4 + 1, index as u64 % 4);
-    (4 + quarter) << (power - 2)
-}
-
 /// The stages that the replica sees, of requests of this server's own clients.
 #[derive(Debug, Default)]
 pub struct Stages {
@@ -146,7 +130,7 @@ mod tests {
     #[test]
     fn every_duration_falls_into_the_bucket_that_begins_at_or_below_it() {
         for steps in (0..5000).chain([1 << 20, (1 << 29) - 1]) {
-            let index = bucket(steps);
+            let index = bucket(steps, BUCKETS);
             assert!(lower_bound(index) <= steps, "{steps}");
             assert!(index + 1 == BUCKETS || steps < lower_bound(index + 1), "{steps}");
         }

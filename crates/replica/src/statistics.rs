@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rookeeper_proto::Zxid;
 use rookeeper_proto::event::EventType;
 
+use crate::buckets::{bucket, lower_bound};
 use crate::per_namespace::{MAX_NAMESPACES, SummaryPerNamespace, namespace};
 use crate::stages::Stages;
 
@@ -362,7 +363,7 @@ impl Summary {
         if value > self.max.load(Relaxed) {
             self.max.fetch_max(value, Relaxed);
         }
-        self.buckets[bucket(value)].fetch_add(count, Relaxed);
+        self.buckets[bucket(value, BUCKETS)].fetch_add(count, Relaxed);
     }
 
     /// Begins anew, as if there had been no value.
@@ -421,23 +422,6 @@ impl Summary {
     }
 }
 
-fn bucket(value: u64) -> usize {
-    if value < 4 {
-        return value as usize;
-    }
-    let power = value.ilog2() as usize;
-    let quarter = (value >> (power - 2)) as usize & 3;
-    (4 * (power - 1) + quarter).min(BUCKETS - 1)
-}
-
-fn lower_bound(index: usize) -> u64 {
-    if index < 4 {
-        return index as u64;
-    }
-    let (power, quarter) = (index / 4 + 1, index as u64 % 4);
-    (4 + quarter) << (power - 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -445,7 +429,7 @@ mod tests {
     #[test]
     fn every_value_falls_into_the_bucket_that_begins_at_or_below_it() {
         for value in (0..5000).chain([u64::from(u32::MAX), 1 << 39]) {
-            let index = bucket(value);
+            let index = bucket(value, BUCKETS);
             assert!(lower_bound(index) <= value, "{value}");
             assert!(index + 1 == BUCKETS || value < lower_bound(index + 1), "{value}");
         }

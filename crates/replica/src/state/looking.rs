@@ -252,18 +252,7 @@ impl Looking {
         if connection.is_cut() {
             core.leave_read(&connection, read);
         } else if read.op == OpCode::Sync {
-            let (xid, op) = (read.xid, read.op);
-            let reply = Reply {
-                connection,
-                xid,
-                op,
-                received_ms: now.monotonic_ms,
-                arrived: read.arrived,
-                taken: now.stamp,
-                sampled: None,
-                handshake: None,
-                audited: None,
-            };
+            let reply = Reply::of_read(connection, read, now);
             core.refuse(now, ErrorCode::NotReadOnly, &reply, &[]);
         } else {
             core.answer_read_now(now, &connection, read);

@@ -124,17 +124,7 @@ impl Learning {
         let (xid, op) = (read.xid, OpCode::Sync);
         let request = ForwardedRequest { session, cxid: xid, op: op.number(), body: &read.body, identities };
         self.learner.send(&QuorumPacket::Request(request));
-        let reply = Reply {
-            connection,
-            xid,
-            op,
-            received_ms: now.monotonic_ms,
-            arrived: read.arrived,
-            taken: now.stamp,
-            sampled: None,
-            handshake: None,
-            audited: None,
-        };
+        let reply = Reply::of_read(connection, &read, now);
         self.forwarded.push(Asked::Sync { read, reply });
     }
 

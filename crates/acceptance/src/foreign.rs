@@ -66,6 +66,13 @@ pub fn prometheus(program: &str) -> Result<Command> {
     Ok(Command::new(found))
 }
 
+/// The folder under which collectd's files are, of the system or fetched by `tests/provision`: its program is `usr/sbin/collectd` there.
+pub fn collectd_root() -> Result<PathBuf> {
+    let roots = [repository().join(".collectd"), PathBuf::from("/")];
+    let found = roots.into_iter().find(|root| root.join("usr/lib/collectd/zookeeper.so").exists());
+    found.context("collectd with its plugin for ZooKeeper is missing: run tests/provision")
+}
+
 /// The shell of the original, as its script starts it.
 pub fn zk_cli() -> Result<Command> {
     let mut command = java()?;

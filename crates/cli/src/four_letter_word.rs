@@ -20,10 +20,21 @@ const LONGEST: u64 = 4 << 20;
 /// What the server answers at a port for TLS. Whom to trust and what to show is read from the environment.
 pub fn ask_with_tls(host: &str, port: u16, word: &str) -> anyhow::Result<String> {
     let dialler = Dialler::open(&ClientFlags { tls: true, ..ClientFlags::default() })?;
+    exchange_with_tls(&dialler, host, port, word)
+}
+
+/// What the server answers, with TLS where the dialler speaks it. `host` has no brackets.
+pub fn ask_by(dialler: &Dialler, host: &str, port: u16, word: &str) -> anyhow::Result<String> {
+    if dialler.speaks_tls() { exchange_with_tls(dialler, host, port, word) } else { Ok(ask(host, port, word)?) }
+}
+
+/// Sends this over TLS, and reads what comes until the connection ends.
+pub(crate) fn exchange_with_tls(dialler: &Dialler, host: &str, port: u16, sent: &str) -> anyhow::Result<String> {
+    let server = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut stream = dialler.dial(&format!("{host}:{port}")).await?;
-        stream.write_all(word.as_bytes()).await?;
+        let mut stream = dialler.dial(&server).await?;
+        stream.write_all(sent.as_bytes()).await?;
         stream.flush().await?;
         let mut answer = Vec::new();
         // Not every server says good-bye before it closes.

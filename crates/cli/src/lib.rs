@@ -7,7 +7,7 @@
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
 //! - [`diagnosis`]: `rookeeper config check` and `doctor`, on [`four_letter_word`] and [`admin_command`]
-//! - [`dialler`]: connections of `status` and `bench` to servers, with TLS or without
+//! - [`dialler`]: connections of `status`, `top` and `bench` to servers, with TLS or without
 //! - [`config_file`]: what commands look up in a `zoo.cfg`
 //! - [`print`]: output that may be cut off without harm
 //! - [`top`]: `rookeeper top`, a live view of an ensemble

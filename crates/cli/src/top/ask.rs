@@ -2,10 +2,14 @@
 //!
 //! What always holds here: a member that is silent costs a limited time, and no more than a limited answer is read from any.
 
-use std::{io, thread};
+use std::thread;
 
 use super::facts::Answers;
+use crate::dialler::Dialler;
 use crate::{admin_command, four_letter_word};
+
+/// How the answer of a port for TLS begins to those who do not speak it.
+const TLS_ALERT: char = '\u{15}';
 
 /// Where to ask, and as whom.
 #[derive(Debug, Clone)]
@@ -16,6 +20,10 @@ pub struct Questions {
     pub admin_port: Option<u16>,
     /// What goes into the header `Authorization` for an admin port elsewhere.
     pub authorization: Option<String>,
+    /// How the client ports are reached.
+    pub dialler: Dialler,
+    /// Whether the admin ports are reached in the same way, and without TLS otherwise.
+    pub admin_tls: bool,
 }
 
 impl Questions {
@@ -28,16 +36,15 @@ impl Questions {
     }
 
     fn ask_one(&self, server: &str) -> Answers {
-        let srvr = match word(server, "srvr") {
+        let srvr = match self.word(server, "srvr") {
+            Ok(text) if text.starts_with(TLS_ALERT) => {
+                return failed("this is a port for TLS: --tls-ca FILE".to_owned());
+            }
             Ok(text) => text,
-            Err(error) => return Answers { failure: Some(error.to_string()), ..Answers::default() },
+            Err(error) => return failed(format!("{error:#}")),
         };
-        let told = |word_of: &str| word(server, word_of).ok().filter(|text| is_answer(text));
-        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-        let command = |name: &str| {
-            let port = self.admin_port?;
-            get(host, port, &format!("/commands/{name}"), self.authorization.as_deref()).ok()
-        };
+        let told = |word_of: &str| self.word(server, word_of).ok().filter(|text| is_answer(text));
+        let command = |name: &str| self.command(server, name);
         Answers {
             srvr: Some(srvr),
             mntr: told("mntr"),
@@ -47,24 +54,40 @@ impl Questions {
             failure: None,
         }
     }
+
+    /// The answer to a four-letter word.
+    fn word(&self, server: &str, word: &str) -> anyhow::Result<String> {
+        let named = server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = named.unwrap_or((server, 2181));
+        four_letter_word::ask_by(&self.dialler, without_brackets(host), port, word)
+    }
+
+    /// The body of a command's answer; none where it may not be asked.
+    fn command(&self, server: &str, name: &str) -> Option<String> {
+        let port = self.admin_port?;
+        let host = without_brackets(server.rsplit_once(':').map_or(server, |(host, _)| host));
+        let (path, authorization) = (format!("/commands/{name}"), self.authorization.as_deref());
+        let answer = match self.admin_tls {
+            true => admin_command::get_with_tls(&self.dialler, host, port, &path, authorization).ok()?,
+            false => admin_command::get(host, port, &path, authorization).ok()?,
+        };
+        Some(answer).filter(|answer| answer.status == 200).map(|answer| answer.body)
+    }
+}
+
+fn failed(why: String) -> Answers {
+    // As the library for TLS says it.
+    let remedy = if why.contains("CertificateRequired") { "; show a certificate: --tls-cert FILE" } else { "" };
+    Answers { failure: Some(format!("{why}{remedy}")), ..Answers::default() }
+}
+
+fn without_brackets(host: &str) -> &str {
+    host.trim_matches(['[', ']'])
 }
 
 /// Whether a word was answered, and not refused.
 fn is_answer(text: &str) -> bool {
     !text.contains("is not executed because it is not in the whitelist") && !text.contains("not currently serving")
-}
-
-/// The answer to a four-letter word.
-fn word(server: &str, word: &str) -> io::Result<String> {
-    let named = server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    let (host, port) = named.unwrap_or((server, 2181));
-    four_letter_word::ask(host.trim_matches(['[', ']']), port, word)
-}
-
-/// The body that stands behind a path; an error where the status is not 200.
-fn get(host: &str, port: u16, path: &str, authorization: Option<&str>) -> io::Result<String> {
-    let answer = admin_command::get(host.trim_matches(['[', ']']), port, path, authorization)?;
-    if answer.status == 200 { Ok(answer.body) } else { Err(io::Error::other(format!("status {}", answer.status))) }
 }
 
 /// The header for a user and a password, as the original's admin server takes it.
@@ -112,6 +135,8 @@ mod tests {
             servers: vec![words.to_string()],
             admin_port: Some(admin.port()),
             authorization: Some(authorization("bob:secret\n")),
+            dialler: Dialler::plain(),
+            admin_tls: false,
         };
         let answers = questions.ask().remove(0);
         assert_eq!(answers.srvr.as_deref(), Some("Mode: leader\n"));
@@ -122,7 +147,13 @@ mod tests {
     #[test]
     fn a_member_that_is_not_there_is_named_with_the_reason() {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound");
-        let questions = Questions { servers: vec![free.to_string()], admin_port: None, authorization: None };
+        let questions = Questions {
+            servers: vec![free.to_string()],
+            admin_port: None,
+            authorization: None,
+            dialler: Dialler::plain(),
+            admin_tls: false,
+        };
         let answers = questions.ask().remove(0);
         assert!(answers.failure.is_some_and(|why| why.contains("refused")) && answers.srvr.is_none());
     }

@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use rookeeper_server::config::ClientFlags;
 
 use self::ask::Questions;
 use self::facts::Member;
 use self::screen::{Look, PAGES, Page};
+use crate::dialler::{Dialler, TlsFlags};
 use crate::print;
 
 /// Whom to look at, and how.
@@ -37,6 +39,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
 
+    /// The admin ports speak TLS too
+    #[arg(long)]
+    pub admin_tls: bool,
+
     /// Seconds between two looks
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub interval: u64,
@@ -44,6 +50,9 @@ pub struct Options {
     /// Print everything once as text, after two looks that are an interval apart
     #[arg(long)]
     pub once: bool,
+
+    #[command(flatten)]
+    pub tls: TlsFlags,
 }
 
 /// Exit code 0: it was shown; 1: no member answered, or there is no terminal.
@@ -70,7 +79,12 @@ fn questions(options: &Options) -> Result<Questions, String> {
         }
     };
     let admin_port = Some(options.admin_port).filter(|port| *port > 0);
-    Ok(Questions { servers: options.server.clone(), admin_port, authorization })
+    let dialler = Dialler::open(&ClientFlags::from(&options.tls)).map_err(|error| format!("{error:#}"))?;
+    if options.admin_tls && !dialler.speaks_tls() {
+        return Err("--admin-tls needs to know whom to trust: --tls-ca FILE, or --tls with CLIENT_JVMFLAGS".to_owned());
+    }
+    let servers = options.server.clone();
+    Ok(Questions { servers, admin_port, authorization, dialler, admin_tls: options.admin_tls })
 }
 
 fn look(questions: &Questions, start: Instant) -> Look {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::snapshot::FileHeader;
 use rookeeper_proto::txn::TxnHeader;
-use rookeeper_proto::{SessionId, Txn, TxnRecord, Zxid, jute};
+use rookeeper_proto::{SessionId, TtlEncoding, Txn, TxnRecord, Zxid, jute};
 use rookeeper_store::log_reader::{LogReader, Next};
 use rookeeper_store::{Directories, Disk, LogOptions, LogWriter, Recovered, RecoveryOptions, SimDisk};
 use rookeeper_store::{check, names, recover, repair_log};
@@ -87,6 +87,7 @@ fn try_file(content: &[u8]) {
         clean_up: false,
         until: None,
         seed: 0,
+        ttl_encoding: TtlEncoding::Current,
     };
     let looked = check(&disk, &directories, &options);
     if let Ok(report) = &looked {

@@ -6,10 +6,10 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rookeeper_proto::Zxid;
 use rookeeper_proto::jute::Deserializer;
 use rookeeper_proto::quorum::SNAPSHOT_SIGNATURE;
 use rookeeper_proto::snapshot::{AclEntry, FileHeader, NodeEntry, SessionEntry};
+use rookeeper_proto::{TtlEncoding, Zxid};
 use rookeeper_store::snapshot_reader::{load, verify};
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver};
 use rookeeper_store::{
@@ -52,7 +52,7 @@ fn try_stream(file: &[u8], piece_bytes: usize) {
     let of_file = load(&disk, &dir, zxid, Compression::None, MAX_RECORD_BYTES).ok().map(|loaded| loaded.tree);
     let body = &file[FileHeader::LENGTH..file.len() - SEAL_BYTES];
     let stream = [body, &(SNAPSHOT_SIGNATURE.len() as u32).to_be_bytes(), SNAPSHOT_SIGNATURE].concat();
-    let mut receiver = SnapshotReceiver::new(zxid, 0);
+    let mut receiver = SnapshotReceiver::new(zxid, 0, TtlEncoding::Current);
     let mut of_stream = None;
     for piece in stream.chunks(piece_bytes) {
         match receiver.feed(piece) {

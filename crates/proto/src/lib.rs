@@ -36,7 +36,7 @@ pub mod txn;
 pub use acl::{Acl, Id, Permissions};
 pub use error::ErrorCode;
 pub use ids::{Epoch, ServerId, SessionId, Zxid};
-pub use node_kind::NodeKind;
+pub use node_kind::{NodeKind, TtlEncoding};
 pub use opcode::OpCode;
 pub use rookeeper_jute as jute;
 pub use stat::{Stat, StatPersisted};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Zxid;
-use crate::node_kind::NodeKind;
+use crate::node_kind::{NodeKind, TtlEncoding};
 
 /// The stored form, 60 bytes in snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct StatPersisted {
     pub cversion: i32,
     /// How often its list of access control was changed; wraps.
     pub aversion: i32,
-    /// Who ends its life, see [`NodeKind::from_owner`].
+    /// Who ends its life, see [`NodeKind::read`].
     pub ephemeral_owner: i64,
     /// The transaction that created or deleted a child last.
     pub pzxid: Zxid,
@@ -47,26 +47,26 @@ pub struct Stat {
 }
 
 impl StatPersisted {
-    /// A fresh node's.
-    pub fn created(zxid: Zxid, time_ms: i64, kind: NodeKind) -> StatPersisted {
+    /// A fresh node's. For its owner see [`NodeKind::owner`].
+    pub fn created(zxid: Zxid, time_ms: i64, ephemeral_owner: i64) -> StatPersisted {
         StatPersisted {
             czxid: zxid,
             mzxid: zxid,
             ctime_ms: time_ms,
             mtime_ms: time_ms,
             pzxid: zxid,
-            ephemeral_owner: kind.owner(),
+            ephemeral_owner,
             ..StatPersisted::default()
         }
     }
 
     /// What `ephemeral_owner` says.
-    pub fn kind(&self) -> NodeKind {
-        NodeKind::from_owner(self.ephemeral_owner)
+    pub fn kind(&self, encoding: TtlEncoding) -> NodeKind {
+        NodeKind::read(self.ephemeral_owner, encoding)
     }
 
     /// What a client sees of it.
-    pub fn visible(&self, data_length: usize, num_children: usize) -> Stat {
+    pub fn visible(&self, data_length: usize, num_children: usize, encoding: TtlEncoding) -> Stat {
         let num_children = num_children as i32;
         Stat {
             czxid: self.czxid,
@@ -76,7 +76,7 @@ impl StatPersisted {
             version: self.version,
             cversion: self.cversion.wrapping_mul(2).wrapping_sub(num_children),
             aversion: self.aversion,
-            ephemeral_owner: self.kind().visible_owner(),
+            ephemeral_owner: self.kind(encoding).visible_owner(),
             data_length: data_length as i32,
             num_children,
             pzxid: self.pzxid,

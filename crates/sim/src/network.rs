@@ -13,9 +13,9 @@ mod trouble;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rookeeper_proto::Zxid;
 use rookeeper_proto::election::Notification;
 use rookeeper_proto::quorum::QuorumPacket;
+use rookeeper_proto::{TtlEncoding, Zxid};
 use rookeeper_replica::Input;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, SnapshotSender};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
@@ -310,7 +310,7 @@ impl World {
                 self.feed(to.server, Input::FromLeader { link: to.link, packets })
             }
             (_, Payload::Snap(packets, zxid)) => {
-                link.receiver = Some(Box::new(SnapshotReceiver::new(zxid, 0)));
+                link.receiver = Some(Box::new(SnapshotReceiver::new(zxid, 0, TtlEncoding::Current)));
                 link.received_bytes = 0;
                 self.feed(to.server, Input::FromLeader { link: to.link, packets });
             }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::{Acl, SessionId, StatPersisted, Zxid};
+use rookeeper_proto::{Acl, SessionId, StatPersisted, TtlEncoding, Zxid};
 use rookeeper_store::snapshot_reader::{load, verify};
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, SnapshotSender};
 use rookeeper_store::{Compression, RealDisk, SnapshotOptions, write_snapshot};
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         verify(&RealDisk, dir.path(), written.zxid, Compression::None, LIMIT)?;
         fastest[1] = fastest[1].min(begin.elapsed());
         let begin = Instant::now();
-        let mut receiver = SnapshotReceiver::new(written.zxid, 0);
+        let mut receiver = SnapshotReceiver::new(written.zxid, 0, TtlEncoding::Current);
         for piece in stream.chunks(PIECE) {
             if let Progress::Done { tree, .. } = receiver.feed(piece)? {
                 fastest[2] = fastest[2].min(begin.elapsed());

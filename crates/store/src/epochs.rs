@@ -96,7 +96,7 @@ pub fn renumber(
     let version = membership_version(&before);
     let epoch = if version.epoch().0 < Epoch::LAST.0 / 2 { version.epoch().next() } else { Epoch(1) };
     let zxid = Zxid::new(epoch, 1);
-    let tree = with_zxids_up_to(&before, zxid, options.seed)?;
+    let tree = with_zxids_up_to(&before, zxid, options)?;
     let with_tree: &mut WithTree<'_> = &mut |read| read(&tree);
     install_snapshot(disk, directories, snapshots, with_tree, zxid)?;
     // In this order, so that what is accepted is never below what is current.
@@ -114,10 +114,10 @@ fn membership_version(tree: &Tree) -> Zxid {
 }
 
 /// The same tree at `zxid`, in which nothing is younger than that.
-fn with_zxids_up_to(tree: &Tree, zxid: Zxid, seed: u64) -> Result<Tree> {
+fn with_zxids_up_to(tree: &Tree, zxid: Zxid, options: &RecoveryOptions) -> Result<Tree> {
     let failed = |error: rookeeper_tree::RestoreError| StoreError::Misuse(format!("the tree can't be copied: {error}"));
     let (head, mut walk) = tree.begin_snapshot();
-    let mut builder = TreeBuilder::with_seed(seed);
+    let mut builder = TreeBuilder::with_seed(options.seed).reading(options.ttl_encoding);
     for session in head.sessions {
         builder.add_session(session.session, session.timeout_ms);
     }

@@ -15,7 +15,7 @@ mod replay;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{TtlEncoding, Zxid};
 use rookeeper_tree::{Tree, TreeBuilder};
 use tracing::warn;
 
@@ -52,6 +52,8 @@ pub struct RecoveryOptions {
     pub until: Option<Until>,
     /// For the tables of the tree. A server takes a secret one: paths come from clients, who could otherwise choose such that collide.
     pub seed: u64,
+    /// Which nodes have a time to live. A node that is taken for an ephemeral one of a session that is not there goes at the end.
+    pub ttl_encoding: TtlEncoding,
 }
 
 /// A place in the history at which to stop, for somebody who goes back to it. Nothing but the state at exactly this transaction counts then.
@@ -80,6 +82,7 @@ impl Default for RecoveryOptions {
             clean_up: true,
             until: None,
             seed: 0,
+            ttl_encoding: TtlEncoding::Current,
         }
     }
 }
@@ -287,7 +290,7 @@ impl Recovery<'_> {
     fn try_snapshot(&mut self, zxid: Zxid, compression: Compression) -> std::result::Result<Recovered, Attempt> {
         let (dir, begin) = (&self.directories.snapshot_dir, Instant::now());
         let loaded = snapshot_reader::load_into(
-            TreeBuilder::with_seed(self.options.seed),
+            TreeBuilder::with_seed(self.options.seed).reading(self.options.ttl_encoding),
             self.disk,
             dir,
             zxid,
@@ -334,7 +337,7 @@ impl Recovery<'_> {
     }
 
     fn logs_alone(mut self) -> Result<Recovered> {
-        let mut tree = Tree::with_seed(self.options.seed);
+        let mut tree = Tree::with_seed(self.options.seed).reading(self.options.ttl_encoding);
         let replay = self.replay(&mut tree, &SnapshotInfo::default())?;
         let dir = self.directories.snapshot_dir.clone();
         if let Some(until) = self.options.until.filter(|until| tree.last_zxid() != until.zxid) {
@@ -345,7 +348,7 @@ impl Recovery<'_> {
 
     fn empty(mut self) -> Result<Recovered> {
         let expected = self.options.db_autocreate || !permissions(self.disk, self.directories).is_empty();
-        let tree = Tree::with_seed(self.options.seed);
+        let tree = Tree::with_seed(self.options.seed).reading(self.options.ttl_encoding);
         let (dir, nothing) = (self.directories.snapshot_dir.clone(), Replay::default());
         self.finish(tree, nothing, Origin::Empty { expected }, &dir).map_err(Attempt::into_error)
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::quorum::SNAPSHOT_SIGNATURE;
 use rookeeper_proto::snapshot::{AclEntry, END_OF_NODES, SessionEntry};
-use rookeeper_proto::{Zxid, jute};
+use rookeeper_proto::{TtlEncoding, Zxid, jute};
 use rookeeper_tree::{AccessList, SnapshotStart, SnapshotWalk, Tree, TreeBuilder};
 
 use crate::snapshot_body::{SnapshotBody, Target, WrongBody};
@@ -171,9 +171,11 @@ pub struct SnapshotReceiver {
 }
 
 impl SnapshotReceiver {
-    /// A receiver for the stream behind `SNAP(zxid)`; for the seed see [`Tree::with_seed`].
-    pub fn new(zxid: Zxid, seed: u64) -> SnapshotReceiver {
-        let body = SnapshotBody::new(Target::Tree(Box::new(TreeBuilder::with_seed(seed))), crate::MAX_RECORD_BYTES);
+    /// A receiver for the stream behind `SNAP(zxid)`; for the seed see [`Tree::with_seed`], for the encoding
+    /// [`Tree::reading`].
+    pub fn new(zxid: Zxid, seed: u64, encoding: TtlEncoding) -> SnapshotReceiver {
+        let builder = TreeBuilder::with_seed(seed).reading(encoding);
+        let body = SnapshotBody::new(Target::Tree(Box::new(builder)), crate::MAX_RECORD_BYTES);
         SnapshotReceiver { zxid, body: Some(body), buffer: Vec::new(), offset: 0 }
     }
 

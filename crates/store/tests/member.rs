@@ -4,7 +4,7 @@
 
 mod support;
 
-use rookeeper_proto::Zxid;
+use rookeeper_proto::{TtlEncoding, Zxid};
 use rookeeper_store::catch_up::{CatchUp, CatchUpStart, plan_catch_up};
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, SnapshotSender};
 use rookeeper_store::truncate::truncate;
@@ -146,7 +146,7 @@ fn a_tree_arrives_whole_in_whatever_pieces() {
     let tree = History::new(4, TRANSACTIONS).tree_at(Zxid(TRANSACTIONS));
     let bytes = stream(&tree, 500);
     for piece in [1, 7, 64, bytes.len()] {
-        let mut receiver = SnapshotReceiver::new(tree.last_zxid(), 0);
+        let mut receiver = SnapshotReceiver::new(tree.last_zxid(), 0, TtlEncoding::Current);
         let mut followed = bytes.clone();
         followed.extend_from_slice(b"the next packet");
         let (mut fed, mut received) = (0, None);
@@ -176,13 +176,16 @@ fn what_is_no_stream_is_an_error_and_takes_no_memory() {
         let mut wrong = bytes.clone();
         wrong[position] ^= 0x80;
         // Some bits may change without making it unreadable; it must only end.
-        let _ = SnapshotReceiver::new(Zxid(30), 0).feed(&wrong);
+        let _ = SnapshotReceiver::new(Zxid(30), 0, TtlEncoding::Current).feed(&wrong);
     }
     let mut wrong = bytes.clone();
     *wrong.last_mut().unwrap() ^= 1;
-    let error = SnapshotReceiver::new(Zxid(30), 0).feed(&wrong).unwrap_err();
+    let error = SnapshotReceiver::new(Zxid(30), 0, TtlEncoding::Current).feed(&wrong).unwrap_err();
     assert!(error.to_string().contains("signature"), "{error}");
-    let error = SnapshotReceiver::new(Zxid(30), 0).feed(&[0xff; 8]).unwrap_err();
+    let error = SnapshotReceiver::new(Zxid(30), 0, TtlEncoding::Current).feed(&[0xff; 8]).unwrap_err();
     assert!(error.to_string().contains("count"), "{error}");
-    assert!(matches!(SnapshotReceiver::new(Zxid(30), 0).feed(&bytes[..bytes.len() - 1]), Ok(Progress::NeedMore)));
+    assert!(matches!(
+        SnapshotReceiver::new(Zxid(30), 0, TtlEncoding::Current).feed(&bytes[..bytes.len() - 1]),
+        Ok(Progress::NeedMore)
+    ));
 }

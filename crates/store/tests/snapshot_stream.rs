@@ -4,7 +4,7 @@
 
 mod support;
 
-use rookeeper_proto::{Acl, SessionId, Zxid};
+use rookeeper_proto::{Acl, SessionId, TtlEncoding, Zxid};
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, SnapshotSender, StreamError};
 use rookeeper_tree::Tree;
 use support::{History, Random};
@@ -24,7 +24,7 @@ fn recorded() -> Vec<(Zxid, usize, Vec<u8>)> {
 }
 
 fn receive(zxid: Zxid, bytes: &[u8]) -> Result<Progress, StreamError> {
-    SnapshotReceiver::new(zxid, 3).feed(bytes)
+    SnapshotReceiver::new(zxid, 3, TtlEncoding::Current).feed(bytes)
 }
 
 fn received(zxid: Zxid, bytes: &[u8]) -> Tree {
@@ -92,7 +92,7 @@ fn a_recorded_stream_arrives_in_any_pieces() {
     for (zxid, _, bytes) in recorded() {
         let expected = content(&received(zxid, &bytes));
         for round in 0..200 {
-            let mut receiver = SnapshotReceiver::new(zxid, round);
+            let mut receiver = SnapshotReceiver::new(zxid, round, TtlEncoding::Current);
             let mut followed = bytes.clone();
             followed.extend_from_slice(&[0; 40]);
             let mut rest = &followed[..];

@@ -69,12 +69,12 @@ impl Tree {
             return failed(ErrorCode::NodeExists);
         }
         let kind = match kind {
-            CreateKind::Node { ephemeral: true, .. } => NodeKind::from_owner(header.session.0),
+            CreateKind::Node { ephemeral: true, .. } => NodeKind::Ephemeral(header.session),
             CreateKind::Node { ephemeral: false, .. } => NodeKind::Persistent,
             CreateKind::Container => NodeKind::Container,
             CreateKind::Ttl { ttl_ms } => NodeKind::Ttl { ttl_ms },
         };
-        let stat = StatPersisted::created(header.zxid, header.time_ms, kind);
+        let stat = StatPersisted::created(header.zxid, header.time_ms, kind.owner());
         let data = data.map(Vec::into_boxed_slice);
         let id = self.add_child(parent, node_path.as_str().into(), data, acl, stat);
         self.quota_node_created(id);

@@ -8,7 +8,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use rookeeper_proto::snapshot::OPEN_ACL_ID;
-use rookeeper_proto::{Acl, SessionId, StatPersisted, Zxid, path};
+use rookeeper_proto::{Acl, SessionId, StatPersisted, TtlEncoding, Zxid, path};
 
 use crate::acl_table::{AclRef, AclTable};
 use crate::snapshot_walk::nobody;
@@ -50,6 +50,11 @@ impl TreeBuilder {
     /// See [`Tree::with_seed`].
     pub fn with_seed(seed: u64) -> TreeBuilder {
         TreeBuilder { tree: Tree::empty(seed), acls: HashMap::default() }
+    }
+
+    /// See [`Tree::reading`].
+    pub fn reading(self, ttl_encoding: TtlEncoding) -> TreeBuilder {
+        TreeBuilder { tree: self.tree.reading(ttl_encoding), ..self }
     }
 
     /// The last timeout of a repeated session counts.

@@ -28,32 +28,33 @@ impl Tree {
         let (mut due, mut looked_at, mut last) = (Vec::new(), 0, None);
         for id in self.reapable.range((begin, Unbounded)).take(limit) {
             let node = &self.nodes[*id];
-            if node.children().is_none() && is_due(&node.stat, now_ms, never_used_ms) {
+            if node.children().is_none() && self.is_due(&node.stat, now_ms, never_used_ms) {
                 due.push(node.path.to_string());
             }
             (looked_at, last) = (looked_at + 1, Some(Mark(*id)));
         }
         (due, last.filter(|_| looked_at == limit))
     }
-}
 
-/// Whether a node without children is to go by itself.
-pub fn is_due(stat: &StatPersisted, now_ms: i64, never_used_ms: i64) -> bool {
-    let idle_ms = now_ms.saturating_sub(stat.mtime_ms);
-    match stat.kind() {
-        NodeKind::Container if stat.cversion > 0 => true,
-        NodeKind::Container => never_used_ms > 0 && idle_ms > never_used_ms,
-        NodeKind::Ttl { ttl_ms } => idle_ms > ttl_ms,
-        NodeKind::Persistent | NodeKind::Ephemeral(_) => false,
+    /// Whether a node without children is to go by itself.
+    pub fn is_due(&self, stat: &StatPersisted, now_ms: i64, never_used_ms: i64) -> bool {
+        let idle_ms = now_ms.saturating_sub(stat.mtime_ms);
+        match stat.kind(self.ttl_encoding) {
+            NodeKind::Container if stat.cversion > 0 => true,
+            NodeKind::Container => never_used_ms > 0 && idle_ms > never_used_ms,
+            NodeKind::Ttl { ttl_ms } => ttl_ms > 0 && idle_ms > ttl_ms,
+            NodeKind::Persistent | NodeKind::Ephemeral(_) => false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use rookeeper_proto::txn::{CreateKind, CreateTxn};
-    use rookeeper_proto::{SessionId, Txn, TxnHeader, Zxid};
+    use rookeeper_proto::{SessionId, TtlEncoding, Txn, TxnHeader, Zxid};
 
     use super::*;
+    use crate::TreeBuilder;
 
     fn apply(tree: &mut Tree, time_ms: i64, txn: Txn) {
         let zxid = Zxid(tree.last_zxid().0 + 1);
@@ -90,6 +91,29 @@ mod tests {
         assert_eq!(tree.reap_candidates(1501, 500, None, 1).0.len(), 1);
         apply(&mut tree, 2000, Txn::DeleteContainer { path: "/used".into() });
         assert_eq!(due(&tree, 9000, 0), [""; 0]);
+    }
+
+    #[test]
+    fn a_time_to_live_of_3_5_3_ends_where_owners_are_read_so() {
+        let owner = |owner: u64| StatPersisted::created(Zxid(1), 1000, owner as i64);
+        let restored = |encoding| {
+            let mut builder = TreeBuilder::new().reading(encoding);
+            builder.add_node("", None, -1, StatPersisted::default()).unwrap();
+            builder.add_node("/old", None, -1, owner(0x8000_0000_0000_0064)).unwrap();
+            builder.add_node("/new", None, -1, owner(0xff00_0000_0000_0064)).unwrap();
+            builder.add_node("/stays", None, -1, owner(0x8000_0100_0000_0000)).unwrap();
+            let mut tree = builder.finish(Zxid(1)).unwrap();
+            tree.finish_replay();
+            tree
+        };
+        let tree = restored(TtlEncoding::Also353);
+        assert_eq!((due(&tree, 1100, 0), tree.ephemeral_count()), (vec![], 0));
+        assert_eq!(due(&tree, 1101, 0), ["/new", "/old"]);
+        assert_eq!(due(&tree, i64::MAX, 0), ["/new", "/old"]);
+        assert_eq!(tree.node("/old").unwrap().stat().ephemeral_owner, 0, "clients see no owner");
+        // Without the setting they are ephemeral nodes of sessions that are not there.
+        let tree = restored(TtlEncoding::Current);
+        assert_eq!((due(&tree, 1101, 0), tree.node("/old").is_none()), (vec!["/new".to_owned()], true));
     }
 
     #[test]

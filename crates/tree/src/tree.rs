@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, Zxid, path};
+use rookeeper_proto::{Acl, NodeKind, SessionId, Stat, StatPersisted, TtlEncoding, Zxid, path};
 
 use crate::access_list::AccessList;
 use crate::acl_table::{AclRef, AclTable};
@@ -31,6 +31,8 @@ pub struct Tree {
     pub(crate) ephemerals: BTreeMap<SessionId, BTreeSet<NodeId>>,
     /// Containers and nodes with a time to live.
     pub(crate) reapable: BTreeSet<NodeId>,
+    /// How the owners of nodes are read, from the first node on.
+    pub(crate) ttl_encoding: TtlEncoding,
     ephemeral_count: usize,
     digest: u64,
     data_size: usize,
@@ -64,6 +66,17 @@ impl Tree {
         tree
     }
 
+    /// The same tree, which reads owners in another encoding. For one that has never run: nodes that are there are not read again.
+    pub fn reading(self, ttl_encoding: TtlEncoding) -> Tree {
+        debug_assert!(self.ephemerals.is_empty() && self.reapable.is_empty());
+        Tree { ttl_encoding, ..self }
+    }
+
+    /// How the owners of nodes are read.
+    pub fn ttl_encoding(&self) -> TtlEncoding {
+        self.ttl_encoding
+    }
+
     /// Not a valid tree until the root is inserted.
     pub(crate) fn empty(seed: u64) -> Tree {
         Tree {
@@ -73,6 +86,7 @@ impl Tree {
             sessions: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
             reapable: BTreeSet::new(),
+            ttl_encoding: TtlEncoding::Current,
             ephemeral_count: 0,
             digest: 0,
             data_size: 0,
@@ -226,7 +240,7 @@ impl Tree {
         self.digest = self.digest.wrapping_add(u64::from(node.digest));
         self.data_size += size_of_node(&node);
         let id = self.nodes.insert(node);
-        match stat.kind() {
+        match stat.kind(self.ttl_encoding) {
             NodeKind::Persistent => {}
             NodeKind::Ephemeral(session) => {
                 self.ephemerals.entry(session).or_default().insert(id);
@@ -247,7 +261,7 @@ impl Tree {
         debug_assert!(node.children().is_none());
         self.digest = self.digest.wrapping_sub(u64::from(node.digest));
         self.data_size -= size_of_node(&node);
-        match node.stat.kind() {
+        match node.stat.kind(self.ttl_encoding) {
             NodeKind::Persistent => {}
             NodeKind::Ephemeral(session) => {
                 if let Some(owned) = self.ephemerals.get_mut(&session)
@@ -323,7 +337,7 @@ impl<'a> NodeRef<'a> {
 
     /// As clients see it.
     pub fn stat(self) -> Stat {
-        self.node.stat.visible(self.node.data_length(), self.child_count())
+        self.node.stat.visible(self.node.data_length(), self.child_count(), self.tree.ttl_encoding)
     }
 
     /// As snapshots hold it.
@@ -365,7 +379,7 @@ impl<'a> NodeRef<'a> {
 
     /// Persistent, ephemeral, container, or with a time to live.
     pub fn kind(self) -> NodeKind {
-        self.node.stat.kind()
+        self.node.stat.kind(self.tree.ttl_encoding)
     }
 
     /// See [`digest::content_crc`].

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use rookeeper_proto::path::NodePath;
-use rookeeper_proto::{NodeKind, SessionId, StatPersisted, Zxid};
+use rookeeper_proto::{NodeKind, SessionId, StatPersisted, TtlEncoding, Zxid};
 use rookeeper_tree::{AccessList, Tree, digest};
 
 /// A node as it will be.
@@ -48,6 +48,7 @@ pub(crate) struct Pending {
     /// What the transaction in preparation changed, for taking it back.
     undo: Vec<(Box<str>, Option<Entry>)>,
     undo_digest: i64,
+    ttl_encoding: TtlEncoding,
 }
 
 /// The paths a transaction touched; given back to [`Pending::applied`].
@@ -57,7 +58,14 @@ impl Pending {
     /// Nothing is on its way.
     pub fn new(tree: &Tree) -> Pending {
         let digest = tree.digest();
-        Pending { entries: HashMap::new(), ephemerals: HashMap::new(), digest, undo: Vec::new(), undo_digest: digest }
+        Pending {
+            entries: HashMap::new(),
+            ephemerals: HashMap::new(),
+            digest,
+            undo: Vec::new(),
+            undo_digest: digest,
+            ttl_encoding: tree.ttl_encoding(),
+        }
     }
 
     /// The digest of the tree after the last prepared transaction.
@@ -160,7 +168,7 @@ impl Pending {
         let applied = tree.ephemerals(session).filter(|path| !self.entries.contains_key(*path)).map(str::to_owned);
         let mut paths: Vec<String> = applied.collect();
         if self.ephemerals.contains_key(&session) {
-            let coming = self.entries.iter().filter(|(_, entry)| owner(entry) == Some(session));
+            let coming = self.entries.iter().filter(|(_, entry)| owner(entry, self.ttl_encoding) == Some(session));
             paths.extend(coming.map(|(path, _)| path.to_string()));
         }
         paths.sort_unstable();
@@ -168,7 +176,7 @@ impl Pending {
     }
 
     fn count_ephemeral(&mut self, entry: &Entry, change: isize) {
-        let Some(session) = owner(entry) else { return };
+        let Some(session) = owner(entry, self.ttl_encoding) else { return };
         let count = self.ephemerals.entry(session).or_default();
         *count = count.checked_add_signed(change).expect("an entry is counted once and uncounted once");
         if *count == 0 {
@@ -177,8 +185,8 @@ impl Pending {
     }
 }
 
-fn owner(entry: &Entry) -> Option<SessionId> {
-    match entry.node.as_ref()?.stat.kind() {
+fn owner(entry: &Entry, encoding: TtlEncoding) -> Option<SessionId> {
+    match entry.node.as_ref()?.stat.kind(encoding) {
         NodeKind::Ephemeral(session) => Some(session),
         _ => None,
     }

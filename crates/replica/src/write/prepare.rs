@@ -18,7 +18,7 @@ use rookeeper_proto::txn::{CreateKind, CreateTxn};
 use rookeeper_proto::{
     Acl, ErrorCode, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, TxnRecord, WallMs, Zxid,
 };
-use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest, reap};
+use rookeeper_tree::{AccessList, QuotaVerdict, Tree, Verdicts, access, digest};
 use rookeeper_zab::Membership;
 
 use crate::room::Shortage;
@@ -118,7 +118,7 @@ impl Prepare<'_> {
         if node.child_count > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        if !reap::is_due(&node.stat, self.wall_ms.0, self.settings.reaping.max_never_used_ms) {
+        if !self.tree.is_due(&node.stat, self.wall_ms.0, self.settings.reaping.max_never_used_ms) {
             return Err(ErrorCode::BadVersion);
         }
         self.remove(&path, &node);
@@ -172,7 +172,7 @@ impl Prepare<'_> {
         if self.pending.exists(self.tree, &path) {
             return Err(ErrorCode::NodeExists);
         }
-        if matches!(parent.stat.kind(), NodeKind::Ephemeral(_)) {
+        if matches!(parent.stat.kind(self.tree.ttl_encoding()), NodeKind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         let data = request.data.map(|data| data.0);
@@ -196,7 +196,7 @@ impl Prepare<'_> {
             CreateKind::Ttl { ttl_ms } => NodeKind::Ttl { ttl_ms },
         };
         let node = Node {
-            stat: StatPersisted::created(self.zxid, self.wall_ms.0, stored_kind),
+            stat: StatPersisted::created(self.zxid, self.wall_ms.0, stored_kind.owner()),
             acl: self.tree.access_list(&acl),
             child_count: 0,
             data_length,

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rookeeper_proto::TtlEncoding;
+
 use super::environment::{DataDirectoryChoice, Environment};
 use super::error::{ConfigError, Fault};
 use super::settings::Settings;
@@ -200,6 +202,8 @@ pub struct Formats {
     pub(crate) on_digest_mismatch: OnMismatch,
     /// Whether clients may create TTL nodes. Existing ones are read in any case.
     pub(crate) extended_types_enabled: bool,
+    /// Which owners of nodes are TTLs.
+    pub(crate) ttl_encoding: TtlEncoding,
 }
 
 /// What follows when a digest shows that a tree is not what it should be.
@@ -227,8 +231,18 @@ impl Formats {
                 },
             },
             extended_types_enabled: settings.flag("extendedTypesEnabled"),
+            ttl_encoding: ttl_encoding(settings),
         })
     }
+}
+
+/// As in the original, TTLs of 3.5.3 are emulated only where there are TTLs.
+fn ttl_encoding(settings: &Settings) -> TtlEncoding {
+    let (emulated, enabled) = (settings.flag("emulate353TTLNodes"), settings.flag("extendedTypesEnabled"));
+    if emulated && !enabled {
+        settings.warn("emulate353TTLNodes has no effect without extendedTypesEnabled=true".to_owned());
+    }
+    if emulated && enabled { TtlEncoding::Also353 } else { TtlEncoding::Current }
 }
 
 /// When old snapshots and logs are deleted.

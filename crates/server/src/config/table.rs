@@ -144,7 +144,7 @@ pub(super) static KEYS: &[Key] = &[
         NoEffect("the list of paths is always written; every version reads it"),
     ),
     prop("extendedTypesEnabled", Switch, "false", Used),
-    prop("emulate353TTLNodes", Switch, "false", NotYet("the TTL nodes of 3.5.3 are not read")),
+    prop("emulate353TTLNodes", Switch, "false", Used),
     file("autopurge.snapRetainCount", signed("snapshots, 3 or more"), "3", Used),
     file("autopurge.purgeInterval", signed("hours, 0 or less for never (default in Apache ZooKeeper: 0)"), "1", Used),
     file("autopurge.minAgeHours", whole(0, "hours (only here, not in Apache ZooKeeper)"), "0", Used),

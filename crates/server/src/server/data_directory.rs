@@ -86,6 +86,7 @@ fn file_options(config: &Config) -> FileOptions {
             trust_partial_snapshot: config.snapshots.trust_partial && config.ensemble.is_none(),
             db_autocreate: config.directories.create_database,
             seed: secret_seed(),
+            ttl_encoding: config.formats.ttl_encoding,
             ..RecoveryOptions::default()
         },
     }

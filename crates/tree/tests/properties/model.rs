@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{Acl, Id, NodeKind, Permissions, SessionId, StatPersisted, Txn, TxnHeader, Zxid, path};
+use rookeeper_proto::{
+    Acl, Id, NodeKind, Permissions, SessionId, StatPersisted, TtlEncoding, Txn, TxnHeader, Zxid, path,
+};
 use rookeeper_tree::{Tree, digest};
 
 /// What a client may ask for; most of it is refused most of the time.
@@ -144,7 +146,8 @@ impl Model {
     }
 
     pub fn ephemerals(&self, session: SessionId) -> BTreeSet<&str> {
-        let owned = self.nodes.iter().filter(|(_, node)| node.stat.kind() == NodeKind::Ephemeral(session));
+        let owned =
+            self.nodes.iter().filter(|(_, node)| node.stat.kind(TtlEncoding::Current) == NodeKind::Ephemeral(session));
         owned.map(|(path, _)| path.as_str()).collect()
     }
 
@@ -165,7 +168,7 @@ impl Model {
                 let parent = self.nodes.get(path::parent(node_path)?)?;
                 let ephemeral = matches!(kind, CreateKind::Node { ephemeral: true, .. });
                 let possible = !self.nodes.contains_key(node_path)
-                    && !matches!(parent.stat.kind(), NodeKind::Ephemeral(_))
+                    && !matches!(parent.stat.kind(TtlEncoding::Current), NodeKind::Ephemeral(_))
                     && (!ephemeral || self.sessions.contains_key(&session));
                 possible.then(|| {
                     Txn::Create(CreateTxn {
@@ -262,7 +265,7 @@ impl Model {
                 let parent = self.nodes.get_mut(path::parent(&create.path).unwrap()).unwrap();
                 parent.stat.cversion += 1;
                 parent.stat.pzxid = header.zxid;
-                let stat = StatPersisted::created(header.zxid, header.time_ms, kind);
+                let stat = StatPersisted::created(header.zxid, header.time_ms, kind.owner());
                 let acl = create.acl.clone().unwrap_or_else(Acl::open);
                 self.nodes.insert(create.path.clone(), ModelNode { data: create.data.clone(), acl, stat });
             }
@@ -355,7 +358,11 @@ pub fn assert_consistent(tree: &Tree) {
             "children of {path}"
         );
         let data_length = expected.data.as_ref().map_or(0, Vec::len);
-        assert_eq!(node.stat(), expected.stat.visible(data_length, children.len()), "stat of {path}");
+        assert_eq!(
+            node.stat(),
+            expected.stat.visible(data_length, children.len(), TtlEncoding::Current),
+            "stat of {path}"
+        );
         assert_eq!(node.content_crc(), digest::content_crc(path, expected.data.as_deref()));
         let mut count = tree.count_descendants(path).expect("the node is there");
         assert_eq!(count.go_on(tree, usize::MAX), Some(model.descendants(path)));
@@ -371,7 +378,8 @@ pub fn assert_consistent(tree: &Tree) {
         ephemeral_count += owned.len();
     }
     assert_eq!(tree.ephemeral_count(), ephemeral_count);
-    let reapable = |node: &&ModelNode| matches!(node.stat.kind(), NodeKind::Container | NodeKind::Ttl { .. });
+    let reapable =
+        |node: &&ModelNode| matches!(node.stat.kind(TtlEncoding::Current), NodeKind::Container | NodeKind::Ttl { .. });
     let empty = model.nodes.iter().filter(|(path, _)| model.children(path).is_empty());
     let due: BTreeSet<_> = empty.filter(|(_, node)| reapable(node)).map(|(path, _)| path.clone()).collect();
     assert_eq!(tree.reap_candidates(i64::MAX, 1, None, usize::MAX).0.into_iter().collect::<BTreeSet<_>>(), due);

@@ -6,7 +6,7 @@ mod recorded;
 mod sasl;
 mod tls;
 
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{ServerId, TtlEncoding, Zxid};
 use rookeeper_replica::Staleness;
 use rookeeper_tree::DigestAlgorithm;
 use rookeeper_zab::Role;
@@ -133,7 +133,12 @@ fn without_any_configuration_a_server_can_start() {
             trust_empty: false,
             trust_partial: true,
         },
-        formats: Formats { digest_enabled: true, on_digest_mismatch: OnMismatch::Log, extended_types_enabled: false },
+        formats: Formats {
+            digest_enabled: true,
+            on_digest_mismatch: OnMismatch::Log,
+            extended_types_enabled: false,
+            ttl_encoding: TtlEncoding::Current,
+        },
         purge: Purge { interval_hours: 1, snap_retain_count: 3, min_age_hours: 0 },
         connections: Connections {
             max_per_address: Some(60),

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_proto::{ServerId, TtlEncoding, Zxid};
 use rookeeper_replica::Input;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, StreamError};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
@@ -41,6 +41,8 @@ pub(super) struct LeaderContext {
     pub connect_timeout: Duration,
     pub auth: Proofs,
     pub tls: Option<PeerTls>,
+    /// How a snapshot of the leader is read.
+    pub ttl_encoding: TtlEncoding,
 }
 
 /// Which connection the replica wants.
@@ -162,7 +164,7 @@ async fn read_snapshot(
 ) -> Result<(), End> {
     let begin = Instant::now();
     info!("the leader sends a snapshot at {zxid}");
-    let mut receiver = SnapshotReceiver::new(zxid, secret_seed());
+    let mut receiver = SnapshotReceiver::new(zxid, secret_seed(), context.ttl_encoding);
     let mut heard = tokio::time::interval(HEARD_EVERY);
     let mut bytes = packets.take_raw();
     let mut total = 0;

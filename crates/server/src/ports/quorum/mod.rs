@@ -144,8 +144,13 @@ impl QuorumPort {
             tls,
             links,
         } = settings;
-        let leader =
-            Arc::new(LeaderContext { inputs: inputs.clone(), connect_timeout, auth: auth.clone(), tls: tls.clone() });
+        let leader = Arc::new(LeaderContext {
+            inputs: inputs.clone(),
+            connect_timeout,
+            auth: auth.clone(),
+            tls: tls.clone(),
+            ttl_encoding: shared.tree().ttl_encoding(),
+        });
         let context = LearnerContext { inputs, shared, files, max_packet_bytes, door, greeting_limit, auth };
         let learners =
             Arc::new(Learners { context, tls, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rookeeper_proto::quorum::{LearnerInfo, QuorumPacket};
 use rookeeper_proto::txn::{CreateKind, CreateTxn};
-use rookeeper_proto::{Acl, ServerId, SessionId, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
+use rookeeper_proto::{Acl, ServerId, SessionId, TtlEncoding, Txn, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_replica::{Input, Settings, Shared};
 use rookeeper_storage::Files;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver};
@@ -224,7 +224,7 @@ async fn a_learner_gets_everything_in_the_order_in_which_it_was_asked_for() {
     // What is still being streamed would be cut.
     fixture.port.drop_learner(link, DropReason::NotLeading);
     assert_eq!(read_to_end(&mut stream).await, b"");
-    match SnapshotReceiver::new(Zxid(3000), 1).feed(&rest).unwrap() {
+    match SnapshotReceiver::new(Zxid(3000), 1, TtlEncoding::Current).feed(&rest).unwrap() {
         Progress::Done { tree, used } => {
             assert_eq!(
                 (tree.node_count(), tree.digest()),

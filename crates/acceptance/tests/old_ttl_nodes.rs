@@ -1,0 +1,100 @@
+//! TTL nodes as version 3.5.3 wrote them, in a directory that both servers start on: `emulate353TTLNodes`.
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+use rookeeper_acceptance::client::Client;
+use rookeeper_acceptance::server::{Product, Server, Setup};
+use rookeeper_acceptance::wire::Body;
+
+const SNAPSHOT_MAGIC: i32 = 0x5a4b_534e;
+const OPEN_ACL: i64 = -1;
+/// 100 ms, marked by the sign alone.
+const SHORT: u64 = 0x8000_0000_0000_0064;
+/// The longest that version 3.5.4 and later take from an owner, 40 bits of milliseconds.
+const LONG: u64 = 0x8000_00ff_ffff_ffff;
+
+fn adler32(bytes: &[u8]) -> i64 {
+    let (a, b) = bytes.iter().fold((1, 0), |(a, b): (i64, i64), byte| {
+        let a = (a + i64::from(*byte)) % 65521;
+        (a, (b + a) % 65521)
+    });
+    b << 16 | a
+}
+
+/// A snapshot without sessions and digest, of nodes with these owners.
+fn write_snapshot(data_dir: &Path, nodes: &[(&str, u64)]) -> Result<()> {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    let header = Body::new().int(SNAPSHOT_MAGIC).int(2).long(-1).int(0).int(0);
+    let system = [("", 0), ("/zookeeper", 0), ("/zookeeper/config", 0), ("/zookeeper/quota", 0)];
+    let body = system.iter().chain(nodes).fold(header, |body, (path, owner)| {
+        let stat = |body: Body| {
+            body.long(0).long(0).long(now_ms).long(now_ms).int(0).int(0).int(0).long(*owner as i64).long(0)
+        };
+        stat(body.string(path).buffer(Some(b"")).long(OPEN_ACL))
+    });
+    let mut bytes = body.string("/").0;
+    let checksum = adler32(&bytes);
+    bytes.extend(Body::new().long(checksum).string("/").0);
+    let folder = data_dir.join("version-2");
+    fs::create_dir_all(&folder)?;
+    Ok(fs::write(folder.join("snapshot.0"), bytes)?)
+}
+
+fn start(product: Product, properties: &[&str]) -> Result<(Server, tempfile::TempDir)> {
+    let home = tempfile::tempdir()?;
+    write_snapshot(home.path(), &[("/long", LONG), ("/short", SHORT)])?;
+    let mut setup = Setup::of(product).property("-Dznode.container.checkIntervalMs=100").data_dir(home.path());
+    for property in properties {
+        setup = setup.property(property);
+    }
+    Ok((setup.start()?, home))
+}
+
+const ENABLED: &str = "-Dzookeeper.extendedTypesEnabled=true";
+const EMULATED: &str = "-Dzookeeper.emulate353TTLNodes=true";
+
+fn the_short_one_goes(product: Product) -> Result<()> {
+    let (server, _home) = start(product, &[ENABLED, EMULATED])?;
+    let mut client = Client::connect(server.address())?;
+    let begin = Instant::now();
+    while client.exists("/short")?.is_some() {
+        ensure!(begin.elapsed() < Duration::from_secs(60), "/short is still there:\n{}", server.log());
+        sleep(Duration::from_millis(20));
+    }
+    let stat = client.exists("/long")?;
+    ensure!(
+        stat.as_ref().is_some_and(|stat| stat.ephemeral_owner == 0),
+        "/long has another owner, or is gone: {stat:?}"
+    );
+    client.close()
+}
+
+/// Both are ephemeral nodes of sessions that no server knows.
+fn both_go_at_the_start(product: Product, properties: &[&str]) -> Result<()> {
+    let (server, _home) = start(product, properties)?;
+    let mut client = Client::connect(server.address())?;
+    let found = client.children("/")?;
+    ensure!(found == ["zookeeper"], "{found:?} are left");
+    client.close()
+}
+
+#[test]
+fn nodes_of_3_5_3_live_as_long_as_they_should_on_either_server() {
+    for product in [Product::Apache, Product::Rookeeper] {
+        the_short_one_goes(product).unwrap_or_else(|error| panic!("{product:?}: {error:#}"));
+    }
+}
+
+#[test]
+fn without_the_settings_they_are_ephemeral_nodes_of_nobody_on_either_server() {
+    for product in [Product::Apache, Product::Rookeeper] {
+        for properties in [&[][..], &[ENABLED], &[EMULATED]] {
+            both_go_at_the_start(product, properties)
+                .unwrap_or_else(|error| panic!("{product:?}, {properties:?}: {error:#}"));
+        }
+    }
+}

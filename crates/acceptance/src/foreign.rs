@@ -7,8 +7,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -71,6 +71,20 @@ pub fn collectd_root() -> Result<PathBuf> {
     let roots = [repository().join(".collectd"), PathBuf::from("/")];
     let found = roots.into_iter().find(|root| root.join("usr/lib/collectd/zookeeper.so").exists());
     found.context("collectd with its plugin for ZooKeeper is missing: run tests/provision")
+}
+
+/// A program of `tests/clients/java` with the newest Curator, on the client library of the newest original.
+pub fn curator_program(source: &str) -> Result<Command> {
+    let fetched = [".curator", ".apache"].map(|folder| repository().join(folder));
+    for folder in &fetched {
+        ensure!(folder.exists(), "{} is missing: run tests/provision", folder.display());
+    }
+    let mut classpath: Vec<PathBuf> = fetched.iter().map(|folder| folder.join("*")).collect();
+    classpath.extend(["slf4j-api", "slf4j-simple", "guava"].map(|name| format!("/usr/share/java/{name}.jar").into()));
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
+    command.arg(std::env::join_paths(classpath)?).arg(repository().join("tests/clients/java").join(source));
+    Ok(command)
 }
 
 /// The shell of the original, as its script starts it.
@@ -170,5 +184,68 @@ pub fn output(mut command: Command, input: &str) -> Result<Output> {
             rustix::process::kill_process(process_id, rustix::process::Signal::KILL)?;
             bail!("{command:?} did not end within {DEADLINE:?}")
         }
+    }
+}
+
+/// A program that answers each line it is given with a line, until it is killed.
+#[derive(Debug)]
+pub struct Dialogue {
+    name: String,
+    process: Child,
+    input: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl Dialogue {
+    /// Starts the program with the address as its argument.
+    pub fn start(name: &str, mut command: Command, address: &str) -> Result<Dialogue> {
+        let mut process = command
+            .arg(address)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}: run tests/provision"))?;
+        let input = process.stdin.take().context("no standard input")?;
+        let output = BufReader::new(process.stdout.take().context("no standard output")?);
+        let (sender, answers) = channel();
+        thread::spawn(move || output.lines().map_while(std::io::Result::ok).try_for_each(|line| sender.send(line)));
+        Ok(Dialogue { name: name.to_owned(), process, input, answers })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        writeln!(self.input, "{line}").with_context(|| format!("telling {} {line:?}", self.name))?;
+        Ok(self.input.flush()?)
+    }
+
+    /// The next line that the program prints.
+    pub fn answer(&mut self) -> Result<String> {
+        self.answers.recv_timeout(DEADLINE).with_context(|| format!("{} gave no answer", self.name))
+    }
+
+    pub fn ask(&mut self, line: &str) -> Result<String> {
+        self.tell(line)?;
+        self.answer()
+    }
+
+    /// SIGKILL: its session stays until it expires.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Freezes with `STOP`, thaws with `CONT`.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), signal)?)
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        let _ = self.kill();
     }
 }

@@ -16,6 +16,8 @@
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
 //! - [`linearizable`]: whether a history can be that of one single register, [`promise`] where the original promises less
 //! - [`verdict`]: everything that must hold at the end of a load; [`rounds`]: members are restarted one after the other under it
+//! - [`example`]: a server for an example in the documentation
+//! - [`proxy`]: a connection that loses answers, breaks or falls silent
 //! - [`random`]: seeds that are printed, so that a failure can be repeated
 //!
 //! `ROOKEEPER_ACCEPTANCE_SERVER=apache` runs the same tests against Debian's Apache ZooKeeper 3.8.0. That is how the tests
@@ -24,6 +26,7 @@
 pub mod certificates;
 pub mod client;
 pub mod ensemble;
+mod example;
 pub mod fixture;
 pub mod foreign;
 pub mod history;
@@ -33,6 +36,7 @@ pub mod load;
 pub mod member;
 pub mod namespaces;
 pub mod promise;
+pub mod proxy;
 pub mod random;
 pub mod replay;
 pub mod rounds;
@@ -42,3 +46,5 @@ pub mod server;
 pub mod tree;
 pub mod verdict;
 pub mod wire;
+
+pub use example::example;

@@ -1,0 +1,60 @@
+//! Coordination recipes on any ZooKeeper-compatible server, for the crate `zookeeper-client`.
+//!
+//! | recipe | type | shared with |
+//! | --- | --- | --- |
+//! | mutex | [`Mutex`] | Apache Curator's `InterProcessMutex`, kazoo's `Lock` |
+//! | read-write lock | [`ReadWriteLock`] | Apache Curator's `InterProcessReadWriteLock`, or kazoo's `ReadLock` and `WriteLock` |
+//! | semaphore | [`Semaphore`] | Apache Curator's `InterProcessSemaphoreV2` |
+//! | several locks at once | [`MultiLock`] | Apache Curator's `InterProcessMultiLock`, for locks of any contender |
+//!
+//! # What a lock does not give
+//!
+//! A lock of this kind tells contenders whose turn it is. It cannot stop a holder that lost its session and does not know that yet: one that
+//! was frozen, or whose packets are under way. So every hold has a fencing token ([`Guard::token`]): send it along with whatever the holder
+//! does, and let the resource refuse a token that is smaller than one it has seen. Where the resource cannot do that, stop in time:
+//! [`Guard::lost`] and the state of the client say when. The command `rookeeper lock` does this for a process.
+//!
+//! # What all recipes have in common
+//!
+//! - **A lost connection is no error.** Requests are made again until the session is over, because only then the answer is known.
+//! - **Session end is a value**: [`SessionEnd`]. Whoever gets it connects again and begins anew.
+//! - **A lost answer makes no second node.** Nodes carry an id by which they are found again, behind a `sync`.
+//! - **Every future may be dropped** at any time, by `tokio::select!` or a time-out: what it had made is deleted in the background, on the
+//!   runtime of whoever dropped it.
+//!
+//! # Reading order
+//!
+//! - [`place`]: the logic of a line, without IO; `name.rs` says how its nodes are called
+//! - `drive.rs`: carries out what a place asks for; `line.rs` and `guard.rs`: what all recipes are made of
+//! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`: the recipes
+//! - `error.rs`: errors, and how a session ends
+//!
+//! The life of an `acquire`: a place asks for a create; the driver sends it and hands the answer back; the place asks for the names in the
+//! line, finds the nearest node before its own, asks for a watch on that, and for patience; the watch fires, the place looks at the
+//! line again, holds, and a guard takes the node over.
+
+mod drive;
+mod error;
+mod guard;
+mod line;
+mod lock;
+mod multi;
+mod name;
+pub mod place;
+mod read_write;
+mod semaphore;
+
+/// The chapters of the guide, whose examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/locks.md")]
+mod guide {}
+
+pub use drive::session_end;
+pub use error::{Error, SessionEnd};
+pub use guard::{Guard, Loss, revoke};
+pub use line::Contender;
+pub use lock::Mutex;
+pub use multi::MultiLock;
+pub use name::Layout;
+pub use read_write::ReadWriteLock;
+pub use semaphore::Semaphore;

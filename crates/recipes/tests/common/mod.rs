@@ -1,0 +1,104 @@
+//! What the tests with real servers share: clients behind proxies, and the history of who held when.
+#![allow(dead_code)]
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rookeeper_acceptance::proxy::Proxy;
+use zookeeper_client::Client;
+
+/// Generous: the machine may be busy.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+pub async fn client(address: &str, timeout: Duration) -> Client {
+    Client::connector().with_session_timeout(timeout).connect(address).await.expect("the server takes a session")
+}
+
+/// A proxy before each of these servers.
+pub async fn proxies(servers: &[SocketAddr], seed: u64) -> Vec<Proxy> {
+    let mut proxies = Vec::new();
+    for (at, server) in servers.iter().enumerate() {
+        proxies.push(Proxy::to(*server, seed + at as u64).await.expect("a port"));
+    }
+    proxies
+}
+
+pub fn connect_string(proxies: &[Proxy]) -> String {
+    proxies.iter().map(|proxy| proxy.address().to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// Polls until the condition holds.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !condition().await {
+        assert!(Instant::now() < until, "not after {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The children of a path, however often the connection is lost; a path that is not there has none.
+pub async fn children(client: &Client, path: &str) -> Vec<String> {
+    loop {
+        let names = match client.sync(path).await {
+            Ok(()) => client.list_children(path).await,
+            Err(error) => Err(error),
+        };
+        match names {
+            Ok(names) => return names,
+            Err(zookeeper_client::Error::NoNode) => return Vec::new(),
+            Err(zookeeper_client::Error::SessionExpired) => panic!("the session expired"),
+            Err(_) => {}
+        }
+    }
+}
+
+/// One hold, from after its beginning until before its end: shorter than it was, so an overlap is an overlap.
+#[derive(Debug, Clone, Copy)]
+pub struct Hold {
+    pub holder: usize,
+    pub token: i64,
+    pub from: Instant,
+    pub until: Instant,
+    pub shared: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct History {
+    holds: Mutex<Vec<Hold>>,
+}
+
+impl History {
+    pub fn record(&self, hold: Hold) {
+        self.holds.lock().expect("nobody panicked").push(hold);
+    }
+
+    pub fn len(&self) -> usize {
+        self.holds.lock().expect("nobody panicked").len()
+    }
+
+    /// Nobody holds beside a hold that is not shared, and whoever holds later has the greater token.
+    pub fn check(&self) {
+        let mut holds = self.holds.lock().expect("nobody panicked").clone();
+        holds.sort_by_key(|hold| hold.token);
+        for (at, hold) in holds.iter().enumerate() {
+            for earlier in &holds[..at] {
+                assert_ne!(earlier.token, hold.token, "one token for two holds");
+                assert!(
+                    (earlier.shared && hold.shared) || earlier.until <= hold.from,
+                    "the holder of the greater token came in before the other went: {earlier:?}, {hold:?}"
+                );
+            }
+        }
+    }
+
+    /// The greatest number of holds at one moment.
+    pub fn most_at_once(&self) -> usize {
+        let holds = self.holds.lock().expect("nobody panicked").clone();
+        holds
+            .iter()
+            .map(|one| holds.iter().filter(|other| other.from <= one.from && one.from < other.until).count())
+            .max()
+            .unwrap_or(0)
+    }
+}

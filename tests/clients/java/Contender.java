@@ -1,0 +1,110 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.apache.curator.framework.CuratorFramework;
+import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.framework.recipes.locks.InterProcessLock;
+import org.apache.curator.framework.recipes.locks.InterProcessMutex;
+import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
+import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
+import org.apache.curator.framework.recipes.locks.Lease;
+import org.apache.curator.framework.recipes.locks.Revoker;
+import org.apache.curator.retry.RetryForever;
+import org.apache.zookeeper.CreateMode;
+import org.apache.zookeeper.KeeperException;
+
+/**
+ * A contender for locks and the like that does what it is told, a line at a time, and answers each with a line: the counterpart of
+ * tests/clients/kazoo/contender.py.
+ */
+public class Contender {
+    private static final Map<String, InterProcessLock> HELD = new HashMap<>();
+    private static final Map<String, Lease> LEASES = new HashMap<>();
+    private static CuratorFramework client;
+
+    public static void main(String[] arguments) throws Exception {
+        client = CuratorFrameworkFactory.builder()
+            .connectString(arguments[0]).sessionTimeoutMs(6_000).retryPolicy(new RetryForever(100)).build();
+        client.start();
+        client.blockUntilConnected();
+        var input = new BufferedReader(new InputStreamReader(System.in));
+        for (String line = input.readLine(); line != null; line = input.readLine()) {
+            System.out.println(answer(line.split(" ")));
+            System.out.flush();
+        }
+        System.exit(0);
+    }
+
+    private static String answer(String[] words) throws Exception {
+        switch (words[0]) {
+            case "lock":
+            case "read":
+            case "write":
+            case "revocable":
+                InterProcessLock lock = lock(words[0], words[1]);
+                if (words[0].equals("revocable")) {
+                    ((InterProcessMutex) lock).makeRevocable(asked -> System.out.println("asked to give way"));
+                }
+                lock.acquire();
+                HELD.put(words[1], lock);
+                return "held";
+            case "try":
+                InterProcessLock tried = lock(words[1], words[2]);
+                if (!tried.acquire(0, TimeUnit.SECONDS)) {
+                    return "busy";
+                }
+                HELD.put(words[2], tried);
+                return "held";
+            case "unlock":
+                HELD.remove(words[1]).release();
+                return "released";
+            case "lease":
+                Lease lease = new InterProcessSemaphoreV2(client, words[1], Integer.parseInt(words[2])).acquire(0, TimeUnit.SECONDS);
+                if (lease == null) {
+                    return "busy";
+                }
+                LEASES.put(words[1], lease);
+                return "held";
+            case "return":
+                LEASES.remove(words[1]).close();
+                return "released";
+            case "revoke":
+                Revoker.attemptRevoke(client, words[1]);
+                return "asked";
+            case "rounds":
+                return rounds(words[1], words[2], Integer.parseInt(words[3]));
+            default:
+                return "what is " + words[0] + "?";
+        }
+    }
+
+    private static InterProcessLock lock(String kind, String path) {
+        switch (kind) {
+            case "read":
+                return new InterProcessReadWriteLock(client, path).readLock();
+            case "write":
+                return new InterProcessReadWriteLock(client, path).writeLock();
+            default:
+                return new InterProcessMutex(client, path);
+        }
+    }
+
+    /** So many times inside, and alone each time or it is said. */
+    private static String rounds(String kind, String path, int count) throws Exception {
+        for (int round = 0; round < count; round++) {
+            InterProcessLock lock = lock(kind, path);
+            lock.acquire();
+            try {
+                client.create().withMode(CreateMode.EPHEMERAL).forPath("/inside");
+                client.delete().forPath("/inside");
+            } catch (KeeperException.NodeExistsException error) {
+                return "two inside";
+            } finally {
+                lock.release();
+            }
+        }
+        return "done";
+    }
+}

@@ -1,0 +1,69 @@
+"""A contender for locks and the like that does what it is told, a line at a time, and answers each with a line.
+
+`lock PATH`, `try PATH` and `unlock PATH` use kazoo's lock beside nodes of Curator's names, `curator-lock PATH` the same with those names;
+`rounds KIND PATH COUNT` takes the lock so many times, and is inside alone each time or says so.
+"""
+import sys
+
+from kazoo.exceptions import NodeExistsError
+from kazoo.recipe.lock import Lock, ReadLock, WriteLock
+
+from common import client
+
+zk = client(timeout=6)
+held = {}
+
+
+class Beside(Lock):
+    """kazoo's names; a contender with Curator's names counts as well."""
+
+    def __init__(self, path):
+        super().__init__(zk, path, 'kazoo', extra_lock_patterns=('-lock-',))
+
+
+class CuratorNamed(Lock):
+    """Curator's names, which Curator can put in order."""
+    _NODE_NAME = '-lock-'
+    _EXCLUDE_NAMES = ['-lock-', '__lock__']
+
+    def __init__(self, path):
+        super().__init__(zk, path, 'kazoo')
+
+
+KINDS = {
+    'lock': Beside,
+    'curator-lock': CuratorNamed,
+    'read': lambda path: ReadLock(zk, path),
+    'write': lambda path: WriteLock(zk, path),
+}
+
+
+def answer(command, *words):
+    if command in KINDS:
+        lock = held[words[0]] = KINDS[command](words[0])
+        assert lock.acquire()
+        return 'held %d' % zk.exists('%s/%s' % (words[0], lock.node)).czxid
+    if command == 'try':
+        lock = KINDS[words[0]](words[1])
+        if not lock.acquire(blocking=False):
+            return 'busy'
+        held[words[1]] = lock
+        return 'held %d' % zk.exists('%s/%s' % (words[1], lock.node)).czxid
+    if command == 'unlock':
+        held.pop(words[0]).release()
+        return 'released'
+    if command == 'rounds':
+        kind, path, count = words
+        for _ in range(int(count)):
+            with KINDS[kind](path):
+                zk.create('/inside', ephemeral=True)
+                zk.delete('/inside')
+        return 'done'
+    return 'what is %s?' % command
+
+
+for line in sys.stdin:
+    try:
+        print(answer(*line.split()), flush=True)
+    except NodeExistsError:
+        print('two inside', flush=True)

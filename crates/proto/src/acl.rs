@@ -1,7 +1,11 @@
 //! Access control lists as stored and as sent.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use rookeeper_jute::Text;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Permission bits. Unknown bits are kept as they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,16 +36,49 @@ impl Permissions {
     }
 }
 
+/// A scheme or an id of one. Nearly all of them are a few words, which are not copied.
+pub type Word = Cow<'static, str>;
+
+/// The words that are not copied.
+const WORDS: [&str; 8] = ["world", "anyone", "digest", "auth", "ip", "sasl", "x509", "super"];
+
+struct WordVisitor;
+
+impl Visitor<'_> for WordVisitor {
+    type Value = Word;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Word, E> {
+        let known = WORDS.iter().find(|word| **word == text);
+        Ok(known.map_or_else(|| Word::Owned(text.to_owned()), |word| Word::Borrowed(word)))
+    }
+}
+
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
+    deserializer.deserialize_str(WordVisitor)
+}
+
+fn word_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Word>, D::Error> {
+    #[derive(Deserialize)]
+    struct Present(#[serde(deserialize_with = "word")] Word);
+    Ok(Option::<Present>::deserialize(deserializer)?.map(|Present(word)| word))
+}
+
 /// Who: a scheme (`world`, `digest`, `ip`, `sasl`…) and an identity within it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Id {
-    pub scheme: String,
-    pub id: String,
+    #[serde(deserialize_with = "word")]
+    pub scheme: Word,
+    #[serde(deserialize_with = "word")]
+    pub id: Word,
 }
 
 impl Id {
     /// An identity of a scheme, unchecked.
-    pub fn new(scheme: impl Into<String>, id: impl Into<String>) -> Id {
+    pub fn new(scheme: impl Into<Word>, id: impl Into<Word>) -> Id {
         Id { scheme: scheme.into(), id: id.into() }
     }
 
@@ -79,8 +116,10 @@ impl Acl {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclRequest {
     pub permissions: Permissions,
-    pub scheme: Option<String>,
-    pub id: Option<String>,
+    #[serde(deserialize_with = "word_or_null")]
+    pub scheme: Option<Word>,
+    #[serde(deserialize_with = "word_or_null")]
+    pub id: Option<Word>,
 }
 
 /// An identity of the calling connection as `whoAmI` tells it.

@@ -236,7 +236,7 @@ fn prefixes(path: &str, depth: usize) -> impl Iterator<Item = &str> {
 fn name_of(identities: &[Id]) -> String {
     let shown = identities.iter().filter(|id| id.scheme != "ip");
     let names: Vec<String> = shown
-        .map(|id| match id.scheme.as_str() {
+        .map(|id| match &*id.scheme {
             // A user and the hash of a password.
             "digest" => format!("digest:{}", id.id.split(':').next().unwrap_or_default()),
             "super" if id.id.contains(':') => "super".to_owned(),
@@ -354,8 +354,9 @@ mod tests {
 
     #[test]
     fn names_have_no_secrets_and_an_end() {
-        let ids =
-            |ids: &[(&str, &str)]| name_of(&ids.iter().map(|(scheme, id)| Id::new(*scheme, *id)).collect::<Vec<_>>());
+        let ids = |ids: &[(&'static str, &'static str)]| {
+            name_of(&ids.iter().map(|(scheme, id)| Id::new(*scheme, *id)).collect::<Vec<_>>())
+        };
         assert_eq!(ids(&[("ip", "10.0.0.1")]), "anybody");
         assert_eq!(
             ids(&[("ip", "10.0.0.1"), ("digest", "bob:hash"), ("sasl", "eve@REALM")]),

@@ -346,7 +346,7 @@ fn weight(payload: &[u8]) -> usize {
 /// Takes what a client says of itself for true: how a proof is judged is no matter of ensembles.
 fn take_credentials(connection: &Connection, body: &[u8]) {
     let Ok(AuthRequest { scheme: Some(scheme), auth: Some(proof), .. }) = jute::from_slice(body) else { return };
-    let id = Id::new(scheme.to_string(), String::from_utf8_lossy(&proof));
+    let id = Id::new(scheme.to_string(), String::from_utf8_lossy(&proof).into_owned());
     let is_added = connection.add_identities([id]);
     assert!(is_added, "a client has one name");
     let header = ReplyHeader { xid: AUTH_XID, zxid: Zxid::ZERO, err: 0 };

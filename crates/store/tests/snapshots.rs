@@ -563,7 +563,7 @@ fn an_older_snapshot_that_the_logs_do_not_lead_on_from_is_not_used() {
 #[test]
 fn entries_of_any_size_are_read_from_a_file() {
     let mut builder = TreeBuilder::new();
-    let id = |number: usize| Id { scheme: "ip".to_owned(), id: format!("10.0.{}.{}", number / 256, number % 256) };
+    let id = |number: usize| Id::new("ip", format!("10.0.{}.{}", number / 256, number % 256));
     builder
         .add_acl(1, (0..10_000).map(|number| Acl { permissions: Permissions::READ, id: id(number) }).collect())
         .unwrap();

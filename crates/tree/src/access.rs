@@ -108,13 +108,14 @@ pub fn fix_up(
     }
     let mut fixed = Vec::with_capacity(requested.len());
     let mut expanded_bytes = 0;
-    let mut seen = hashbrown::HashSet::with_capacity_and_hasher(requested.len(), foldhash::fast::FixedState::default());
+    let mut seen = hashbrown::HashSet::with_hasher(foldhash::fast::FixedState::default());
     for entry in requested {
-        if !seen.insert((entry.permissions, entry.scheme.as_deref(), entry.id.as_deref())) {
+        // Most lists have one entry.
+        if requested.len() > 1 && !seen.insert((entry.permissions, entry.scheme.as_deref(), entry.id.as_deref())) {
             continue;
         }
-        let Some(scheme) = entry.scheme.as_deref() else { return Err(ErrorCode::InvalidAcl) };
-        match (scheme, entry.id.as_deref()) {
+        let Some(scheme) = &entry.scheme else { return Err(ErrorCode::InvalidAcl) };
+        match (&**scheme, &entry.id) {
             ("auth", _) => {
                 let before = fixed.len();
                 let proven = identities
@@ -131,7 +132,7 @@ pub fn fix_up(
                     return Err(ErrorCode::InvalidAcl);
                 }
             }
-            ("world", Some("anyone")) => fixed.push(Acl::new(entry.permissions, Id::anyone())),
+            ("world", Some(id)) if id == "anyone" => fixed.push(Acl::new(entry.permissions, Id::anyone())),
             ("world", None) => return Err(ErrorCode::MarshallingError),
             (_, id) => {
                 let Some(registered) = Scheme::registered(scheme, config) else { return Err(ErrorCode::InvalidAcl) };
@@ -139,7 +140,7 @@ pub fn fix_up(
                 if !registered.accepts(id) {
                     return Err(ErrorCode::InvalidAcl);
                 }
-                fixed.push(Acl::new(entry.permissions, Id::new(scheme, id)));
+                fixed.push(Acl::new(entry.permissions, Id::new(scheme.clone(), id.clone())));
             }
         }
     }
@@ -269,15 +270,15 @@ mod tests {
         crate::AccessList::new(acl.to_vec(), 0).allows(wanted, identities, config)
     }
 
-    fn entry(permissions: i32, scheme: &str, id: &str) -> Acl {
+    fn entry(permissions: i32, scheme: &'static str, id: &'static str) -> Acl {
         Acl::new(Permissions(permissions), Id::new(scheme, id))
     }
 
     fn request(permissions: i32, scheme: Option<&str>, id: Option<&str>) -> AclRequest {
         AclRequest {
             permissions: Permissions(permissions),
-            scheme: scheme.map(str::to_owned),
-            id: id.map(str::to_owned),
+            scheme: scheme.map(|scheme| scheme.to_owned().into()),
+            id: id.map(|id| id.to_owned().into()),
         }
     }
 
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn addresses_match_by_mask() {
         let config = AccessConfig::default();
-        let matches = |entry_id: &str, address: &str| {
+        let matches = |entry_id: &'static str, address: &'static str| {
             allows(&[entry(1, "ip", entry_id)], Permissions::READ, &[Id::new("ip", address)], &config)
         };
         assert!(matches("10.1.0.0/16", "10.1.200.3") && !matches("10.1.0.0/16", "10.2.0.1"));
@@ -423,8 +424,8 @@ mod tests {
         let identities: Vec<Id> = (0..100).map(|user| Id::new("digest", format!("user{user}:hash"))).collect();
         let entry = |permissions| AclRequest {
             permissions: Permissions(permissions),
-            scheme: Some("auth".to_owned()),
-            id: Some(String::new()),
+            scheme: Some("auth".into()),
+            id: Some("".into()),
         };
         let config = AccessConfig::default();
         let few: Vec<AclRequest> = (0..10).map(entry).collect();

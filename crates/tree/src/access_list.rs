@@ -150,7 +150,7 @@ impl Index {
         };
         let networks = entries.iter().filter(|entry| entry.id.scheme == "ip");
         Index {
-            networks: Networks::new(networks.map(|entry| (entry.id.id.as_str(), entry.permissions)), seed),
+            networks: Networks::new(networks.map(|entry| (&*entry.id.id, entry.permissions)), seed),
             any_sasl: union(of_scheme("sasl")),
             any_x509: union(of_scheme("x509")),
             hasher,
@@ -165,11 +165,11 @@ impl Index {
             Scheme::Ip => self.networks.granted(&identity.id),
             Scheme::Sasl if identity.id == "super" => self.any_sasl,
             Scheme::Sasl => {
-                let everybodys = config.any_sasl_user.as_ref().map(|user| Id::new("sasl", user.as_str()));
+                let everybodys = config.any_sasl_user.as_ref().map(|user| Id::new("sasl", user.clone()));
                 let granted = everybodys.map_or(NOTHING, |id| self.named(entries, &id));
                 granted.union(self.named(entries, identity))
             }
-            Scheme::X509 if config.x509_super_user.as_ref() == Some(&identity.id) => self.any_x509,
+            Scheme::X509 if config.x509_super_user.as_deref() == Some(&identity.id) => self.any_x509,
             Scheme::X509 => self.named(entries, identity),
         }
     }

@@ -430,9 +430,9 @@ fn put_children(output: &mut Vec<u8>, node: NodeRef<'_>) {
 
 /// What `whoAmI` tells of an identity: never the hash of a password.
 fn client_info(id: &Id) -> ClientInfo<'_> {
-    let user = match id.scheme.as_str() {
+    let user = match &*id.scheme {
         "digest" => id.id.split(':').next().unwrap_or_default(),
         _ => &id.id,
     };
-    ClientInfo { auth_scheme: Text::from(id.scheme.as_str()), user: Text::from(user) }
+    ClientInfo { auth_scheme: Text::from(&*id.scheme), user: Text::from(user) }
 }

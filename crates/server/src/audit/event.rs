@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rookeeper_proto::SessionId;
+use rookeeper_proto::acl::Word;
 use rookeeper_replica::{Audited, Fate, Identities, Operation};
 
 /// Something that happened, and will be one line or more.
@@ -88,10 +89,12 @@ impl Event {
 
 fn held_by_operation(operation: &Operation) -> usize {
     let length = |path: &Option<String>| path.as_ref().map_or(0, String::len);
+    let length_of_word = |word: &Option<Word>| word.as_ref().map_or(0, |word| word.len());
     match operation {
         Operation::Create { path, .. } | Operation::Delete { path } | Operation::SetData { path } => length(path),
         Operation::SetAcl { path, acl } => {
-            let entries = acl.iter().flatten().map(|entry| 64 + length(&entry.scheme) + length(&entry.id));
+            let entries =
+                acl.iter().flatten().map(|entry| 64 + length_of_word(&entry.scheme) + length_of_word(&entry.id));
             length(path) + entries.sum::<usize>()
         }
         Operation::Multi(members) => {

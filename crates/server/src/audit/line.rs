@@ -215,10 +215,10 @@ fn users(identities: &[Id]) -> Option<String> {
 
 /// The name in an identity. That of a super user says nothing that the identity which made it one does not.
 fn user(id: &Id) -> Option<&str> {
-    let name = match id.scheme.as_str() {
+    let name = match &*id.scheme {
         "super" => "",
         "digest" => id.id.split(':').next().unwrap_or_default(),
-        _ => id.id.as_str(),
+        _ => &id.id,
     };
     Some(name).filter(|name| !name.trim().is_empty())
 }

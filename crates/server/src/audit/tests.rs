@@ -111,8 +111,8 @@ fn each_line_has_the_time_of_its_event() {
 fn each_operation_has_its_fields() {
     let entry = |id: &str, permissions| AclRequest {
         permissions: Permissions(permissions),
-        scheme: Some("digest".to_owned()),
-        id: Some(id.to_owned()),
+        scheme: Some("digest".into()),
+        id: Some(id.to_owned().into()),
     };
     let acl = Some(vec![entry("bob:x", 31), entry("ann:y", 1)]);
     let set_acl = Operation::SetAcl { path: path("/a"), acl };
@@ -195,8 +195,8 @@ fn a_client_can_write_no_line_or_field_of_its_own() {
 fn json_has_the_same_fields() {
     let entry = |id: &str| AclRequest {
         permissions: Permissions::READ,
-        scheme: Some("x509".to_owned()),
-        id: Some(id.to_owned()),
+        scheme: Some("x509".into()),
+        id: Some(id.to_owned().into()),
     };
     let acl = Some(vec![entry("CN=\"a\\b\""), entry("CN=c")]);
     let line = written(AuditFormat::Json, &done(&bob(), Operation::SetAcl { path: path("/ä"), acl }));

@@ -62,7 +62,7 @@ fn any_data() -> impl Strategy<Value = Option<Vec<u8>>> {
 }
 
 fn any_acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
-    let user = |name: &str| vec![Acl::new(Permissions(3), Id::new("digest", name))];
+    let user = |name: &'static str| vec![Acl::new(Permissions(3), Id::new("digest", name))];
     let lists =
         vec![None, Some(Acl::open()), Some(Acl::read_only()), Some(user("u:1")), Some(user("u:2")), Some(vec![])];
     prop::sample::select(lists)

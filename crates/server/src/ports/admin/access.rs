@@ -104,8 +104,7 @@ fn has_all(list: &AccessList, identities: &[Id], config: &AccessConfig) -> bool 
 /// Whether it is an entry for these identities that gives them everything. An address is no proof, and no list at all lets in nobody.
 fn has_proven(list: &AccessList, identities: &[Id], config: &AccessConfig) -> bool {
     let config = AccessConfig { skip_acl: false, ..config.clone() };
-    let entries: Vec<Acl> =
-        list.iter().filter(|entry| !matches!(entry.id.scheme.as_str(), "world" | "ip")).cloned().collect();
+    let entries: Vec<Acl> = list.iter().filter(|entry| !matches!(&*entry.id.scheme, "world" | "ip")).cloned().collect();
     let is_super = identities.iter().any(|identity| identity.scheme == "super");
     is_super || (!entries.is_empty() && has_all(&AccessList::new(entries, 0), identities, &config))
 }

@@ -143,9 +143,9 @@ async fn receive(
 /// What a client is by the certificate that it showed.
 pub(crate) fn identities(access: &Access, shown: &Shown) -> Vec<Id> {
     let Some(certificate) = &shown.certificate else { return Vec::new() };
-    let subject = certificate.subject.as_str();
-    let super_user = (access.x509_super_user.as_deref() == Some(subject)).then(|| Id::new("super", subject));
-    super_user.into_iter().chain([Id::new("x509", subject)]).collect()
+    let subject = &certificate.subject;
+    let super_user = (access.x509_super_user.as_ref() == Some(subject)).then(|| Id::new("super", subject.clone()));
+    super_user.into_iter().chain([Id::new("x509", subject.clone())]).collect()
 }
 
 fn tell(peer: SocketAddr, failure: &Failure) {

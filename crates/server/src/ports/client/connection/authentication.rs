@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Whether the client may send requests: always, unless identities of certain schemes are demanded (`enforce.auth.enabled`).
     pub(super) fn may_request(&self) -> bool {
         let schemes = self.context.config.access.enforced_schemes.as_ref();
-        schemes.is_none_or(|schemes| self.identities.iter().any(|id| schemes.contains(&id.scheme)))
+        schemes.is_none_or(|schemes| self.identities.iter().any(|id| schemes.contains(&*id.scheme)))
     }
 
     /// Tells the audit log that the client did not show who it is.

@@ -30,7 +30,6 @@ use crate::statistics::Summary;
 use crate::status::Serving;
 use crate::time::{Stamp, Time};
 use crate::top::{self, Sample};
-use crate::write::pending::Touched;
 
 /// A prepared transaction on its way to being committed.
 #[derive(Debug)]
@@ -40,8 +39,6 @@ pub(crate) struct InFlight {
     pub digest: Option<i64>,
     /// When it was handed to the log and to other servers; none before.
     pub handed_over: Option<Stamp>,
-    /// The paths that the leader noted as about to change; empty at a learner.
-    pub touched: Touched,
     /// What a reconfiguration makes of the members; none in everything else, and in a standalone server.
     pub membership: Option<Box<Membership>>,
     pub reply: Option<Reply>,
@@ -61,8 +58,8 @@ pub(crate) struct Reply {
     pub taken: Stamp,
     /// Where it is one of those that are looked at.
     pub sampled: Option<Box<Sample>>,
-    /// The answer to a handshake is a record of its own.
-    pub handshake: Option<Handshake>,
+    /// The answer to a handshake is a record of its own. Boxed, for few have one and every write moves this.
+    pub handshake: Option<Box<Handshake>>,
     /// For the audit log, where there is one.
     pub audited: Option<Arc<Audited>>,
 }

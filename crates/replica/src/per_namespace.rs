@@ -23,7 +23,9 @@ const PROBES: usize = 32;
 
 /// The first component of a path; none of the root.
 pub(crate) fn namespace(path: &str) -> Option<&str> {
-    path.split('/').nth(1).filter(|name| !name.is_empty() && name.len() <= MAX_NAME_BYTES)
+    let behind_root = path.get(1..)?;
+    let end = behind_root.bytes().take(MAX_NAME_BYTES + 1).position(|byte| byte == b'/').unwrap_or(behind_root.len());
+    (1..=MAX_NAME_BYTES).contains(&end).then(|| &behind_root[..end])
 }
 
 #[derive(Debug)]

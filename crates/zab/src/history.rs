@@ -26,9 +26,9 @@ const PACKET_TAIL: usize = 4;
 impl Record {
     /// `body` is what the log stores: header, transaction, digest.
     pub fn new(zxid: Zxid, body: &[u8]) -> Record {
-        let mut packet = Vec::with_capacity(PACKET_HEAD + body.len() + PACKET_TAIL);
-        QuorumPacket::Proposal { zxid, record: body }.append(&mut packet);
-        Record { zxid, packet: packet.into() }
+        let mut buffer = RecordBuffer::default();
+        buffer.write(zxid, |output| output.extend_from_slice(body));
+        buffer.record()
     }
 
     /// What the log stores.
@@ -39,6 +39,42 @@ impl Record {
     /// The PROPOSAL packet.
     pub fn proposal(&self) -> Arc<[u8]> {
         self.packet.clone()
+    }
+}
+
+/// Where the packet of a record is put together before it is shared, so that a record costs one allocation and no growing.
+#[derive(Debug, Default)]
+pub struct RecordBuffer {
+    zxid: Zxid,
+    packet: Vec<u8>,
+}
+
+/// Room that is kept for the next record.
+const KEPT_BUFFER_BYTES: usize = 64 << 10;
+
+impl RecordBuffer {
+    /// Begins a record in place of the one before; `write` appends what the log stores. Returns how many bytes that is.
+    pub fn write(&mut self, zxid: Zxid, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let packet = &mut self.packet;
+        packet.clear();
+        QuorumPacket::Proposal { zxid, record: &[] }.append(packet);
+        let mut tail = [0; PACKET_TAIL];
+        tail.copy_from_slice(&packet[PACKET_HEAD..]);
+        packet.truncate(PACKET_HEAD);
+        write(packet);
+        let length = packet.len() - PACKET_HEAD;
+        packet[PACKET_HEAD - size_of::<i32>()..PACKET_HEAD].copy_from_slice(&(length as i32).to_be_bytes());
+        packet.extend_from_slice(&tail);
+        self.zxid = zxid;
+        length
+    }
+
+    /// The record that was written last.
+    pub fn record(&mut self) -> Record {
+        let record = Record { zxid: self.zxid, packet: self.packet.as_slice().into() };
+        self.packet.clear();
+        self.packet.shrink_to(KEPT_BUFFER_BYTES);
+        record
     }
 }
 

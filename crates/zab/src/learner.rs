@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use rookeeper_proto::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Touch};
 use rookeeper_proto::{Epoch, MonotonicMs, ServerId, SessionId, Zxid};
 
-use crate::history::Record;
+use crate::history::{Record, RecordBuffer};
 use crate::link::{LinkId, MAX_PACKET_BYTES};
 use crate::reasons::{LearnerEvent, LeaveReason, Less, LinkEnd};
 
@@ -212,6 +212,8 @@ pub struct Learner {
     began_ms: MonotonicMs,
     heard_ms: MonotonicMs,
     refusals: u32,
+    /// The record in the making.
+    buffer: RecordBuffer,
 }
 
 /// Connects that may be refused before another election is better.
@@ -234,6 +236,7 @@ impl Learner {
             began_ms: now_ms,
             heard_ms: now_ms,
             refusals: 0,
+            buffer: RecordBuffer::default(),
             start,
         }
     }
@@ -594,7 +597,8 @@ impl Learner {
         self.last = zxid;
         self.uncommitted.push_back(zxid);
         self.unacknowledged.push_back(zxid);
-        self.outputs.push_back(LearnerOutput::Append(Record::new(zxid, record)));
+        self.buffer.write(zxid, |output| output.extend_from_slice(record));
+        self.outputs.push_back(LearnerOutput::Append(self.buffer.record()));
     }
 
     fn commit(&mut self, zxid: Zxid, activate: Option<ServerId>) {

@@ -21,7 +21,7 @@ pub mod membership;
 pub mod quorum;
 pub mod reasons;
 
-pub use history::{Gap, History, Record};
+pub use history::{Gap, History, Record, RecordBuffer};
 pub use link::{LinkId, LinkOutput, SyncPlan};
 pub use membership::{
     Groups, HostPort, Member, MemberAddress, Membership, MembershipError, MembershipReader, Memberships, Role,

@@ -100,7 +100,7 @@ impl Core {
         if !attach {
             self.shared.sessions().add(session, timeout_ms, Some(connection.clone()), now.monotonic_ms);
         }
-        let handshake = Some(Handshake { response, attach });
+        let handshake = Some(Box::new(Handshake { response, attach }));
         let op = OpCode::CreateSession;
         let (received_ms, arrived) = (now.monotonic_ms, now.stamp);
         let reply = Reply {

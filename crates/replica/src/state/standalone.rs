@@ -27,8 +27,8 @@ pub(crate) struct Standalone {
 }
 
 impl Committer for Standalone {
-    fn applied(&mut self, zxid: Zxid, touched: impl Iterator<Item = Box<str>>) {
-        self.proposer.applied(zxid, touched);
+    fn applied(&mut self, zxid: Zxid, limit: usize) -> usize {
+        self.proposer.applied(zxid, limit)
     }
 }
 

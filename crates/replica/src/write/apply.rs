@@ -21,7 +21,6 @@ use crate::contract::{Output, SlowOperation};
 use crate::core::{Core, Handshake, InFlight, Reply, Waiting};
 use crate::digest_log::DigestLog;
 use crate::time::{Stamp, Time};
-use crate::write::pending::Touched;
 
 /// Transactions applied under one lock: readers wait no longer than these take.
 const BATCH: usize = 128;
@@ -39,8 +38,11 @@ pub(crate) trait Committer {
         None
     }
 
-    /// A transaction that touched these paths is in the tree.
-    fn applied(&mut self, _: Zxid, _: impl Iterator<Item = Box<str>>) {}
+    /// A transaction is in the tree. Where this server decides, forgets `limit` of the nodes that it touched at most, and returns how many that
+    /// were.
+    fn applied(&mut self, _zxid: Zxid, _limit: usize) -> usize {
+        0
+    }
 
     /// Where there are local sessions too: one that all servers knew has ended.
     fn session_closed(&mut self, _: SessionId) {}
@@ -64,11 +66,11 @@ impl Core {
                 };
                 changes.clear();
                 self.close_in_portions(&mut tree, &mut next, &mut changes);
-                let (zxid, touched) = (next.header.zxid, std::mem::take(&mut next.touched));
+                let zxid = next.header.zxid;
                 reconfigured = next.membership.take().or(reconfigured);
                 self.apply(now, &mut tree, next, &mut changes, role);
                 left = left.saturating_sub(changes.len());
-                self.forget_touched(&mut tree, zxid, touched, role);
+                self.forget_touched(&mut tree, zxid, role);
             }
         }
         reconfigured.map(|membership| *membership)
@@ -104,20 +106,15 @@ impl Core {
     }
 
     /// What is applied is no longer on its way.
-    fn forget_touched(
-        &self,
-        tree: &mut RwLockWriteGuard<'_, Tree>,
-        zxid: Zxid,
-        touched: Touched,
-        role: &mut impl Committer,
-    ) {
-        self.shared.statistics.changes_removed.fetch_add(touched.len() as u64, Relaxed);
-        let mut touched = touched.into_iter();
-        while touched.len() > CHANGES_AT_ONCE {
-            role.applied(zxid, touched.by_ref().take(CHANGES_AT_ONCE));
+    fn forget_touched(&self, tree: &mut RwLockWriteGuard<'_, Tree>, zxid: Zxid, role: &mut impl Committer) {
+        loop {
+            let count = role.applied(zxid, CHANGES_AT_ONCE);
+            self.shared.statistics.changes_removed.fetch_add(count as u64, Relaxed);
+            if count < CHANGES_AT_ONCE {
+                break;
+            }
             RwLockWriteGuard::bump(tree);
         }
-        role.applied(zxid, touched);
     }
 
     fn apply(
@@ -128,7 +125,7 @@ impl Core {
         changes: &mut Vec<Change>,
         role: &mut impl Committer,
     ) {
-        let InFlight { header, txn, digest, mut handed_over, touched: _, membership: _, mut reply, mut reads } = next;
+        let InFlight { header, txn, digest, mut handed_over, membership: _, mut reply, mut reads } = next;
         assert!(
             header.zxid > tree.last_zxid() || !self.tree_is_exact,
             "transactions are applied in the order of their zxids, once"
@@ -270,7 +267,7 @@ impl Core {
         let connection = &reply.connection;
         self.shared.serve_deferred_to(connection);
         self.audit_outcome(reply.audited.as_ref(), &outcome);
-        match &reply.handshake {
+        match reply.handshake.as_deref() {
             Some(Handshake { response, attach }) => {
                 if *attach {
                     let (session, timeout_ms) = (response.session, response.timeout_ms);

@@ -5,9 +5,11 @@
 //!
 //! Counterpart in the original: `outstandingChanges` of `PrepRequestProcessor`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as Slot;
 use rookeeper_proto::path::NodePath;
 use rookeeper_proto::{NodeKind, SessionId, StatPersisted, TtlEncoding, Zxid};
 use rookeeper_tree::{AccessList, Tree, digest};
@@ -40,19 +42,21 @@ struct Entry {
 
 #[derive(Debug)]
 pub(crate) struct Pending {
-    entries: HashMap<Box<str>, Entry>,
+    entries: HashMap<Arc<str>, Entry>,
     /// Entries that are ephemeral nodes, by owner, to find a closing session's without a search where it has none.
     ephemerals: HashMap<SessionId, usize>,
     /// The digest after the last prepared transaction.
     digest: i64,
     /// What the transaction in preparation changed, for taking it back.
-    undo: Vec<(Box<str>, Option<Entry>)>,
+    undo: Vec<(Arc<str>, Option<Entry>)>,
     undo_digest: i64,
     ttl_encoding: TtlEncoding,
+    /// What the transactions on their way touch, in their order.
+    touched: VecDeque<(Zxid, Arc<str>)>,
 }
 
-/// The paths a transaction touched; given back to [`Pending::applied`].
-pub(crate) type Touched = Vec<Box<str>>;
+/// Room for paths that is kept when nothing is on its way.
+const KEPT_PATHS: usize = 4096;
 
 impl Pending {
     /// Nothing is on its way.
@@ -65,6 +69,7 @@ impl Pending {
             undo: Vec::new(),
             undo_digest: digest,
             ttl_encoding: tree.ttl_encoding(),
+            touched: VecDeque::new(),
         }
     }
 
@@ -122,17 +127,20 @@ impl Pending {
         }
         let entry = Entry { node, zxid };
         self.count_ephemeral(&entry, 1);
-        let before = self.entries.insert(path.into(), entry);
+        let path: Arc<str> = path.into();
+        let before = self.entries.insert(path.clone(), entry);
         if let Some(before) = &before {
             self.count_ephemeral(before, -1);
         }
-        self.undo.push((path.into(), before));
+        self.undo.push((path, before));
     }
 
-    /// The transaction in preparation stands. Returns what it touched.
-    pub fn keep(&mut self) -> Touched {
+    /// The transaction in preparation stands, and is this one. Returns how many nodes it touches, one that it touches twice counted twice.
+    pub fn keep(&mut self, zxid: Zxid) -> usize {
         self.undo_digest = self.digest;
-        self.undo.drain(..).map(|(path, _)| path).collect()
+        let count = self.undo.len();
+        self.touched.extend(self.undo.drain(..).map(|(path, _)| (zxid, path)));
+        count
     }
 
     /// The transaction in preparation failed: nothing of it remains.
@@ -152,15 +160,24 @@ impl Pending {
         self.digest = self.undo_digest;
     }
 
-    /// A transaction is in the tree now; what nothing later touches is read from there again.
-    pub fn applied(&mut self, zxid: Zxid, touched: impl Iterator<Item = Box<str>>) {
-        for path in touched {
-            if self.entries.get(&path).is_some_and(|entry| entry.zxid == zxid)
-                && let Some(entry) = self.entries.remove(&path)
+    /// Everything up to a transaction is in the tree now; what nothing later touches is read from there again. Forgets `limit` of what it touched
+    /// at most. Returns how many that were: with fewer than the limit nothing is left.
+    pub fn applied(&mut self, zxid: Zxid, limit: usize) -> usize {
+        for count in 0..limit {
+            let Some((touched_by, path)) = self.touched.pop_front_if(|(touched_by, _)| *touched_by <= zxid) else {
+                if self.touched.is_empty() {
+                    self.touched.shrink_to(KEPT_PATHS);
+                }
+                return count;
+            };
+            if let Slot::Occupied(slot) = self.entries.entry(path)
+                && slot.get().zxid == touched_by
             {
+                let entry = slot.remove();
                 self.count_ephemeral(&entry, -1);
             }
         }
+        limit
     }
 
     /// All ephemeral nodes a session will own, sorted.

@@ -162,9 +162,10 @@ impl Prepare<'_> {
         }
         let sequential = matches!(request.flags, 2 | 3 | 6);
         let path = request.path.ok_or(ErrorCode::MarshallingError)?;
-        let parent_path = parent_of(&path)?.to_owned();
+        let parent_path = parent_of(&path)?;
         let acl = self.fix_up(request.acl.as_deref())?;
-        let mut parent = self.node(&parent_path)?;
+        let mut parent = self.node(parent_path)?;
+        let parent_length = parent_path.len();
         let parent_before = parent.digest();
         self.require(&parent.acl, Permissions::CREATE)?;
         let path = if sequential { format!("{path}{:010}", parent.stat.cversion) } else { path };
@@ -188,7 +189,7 @@ impl Prepare<'_> {
         }
         parent.child_count += 1;
         let parent_cversion = parent.stat.cversion;
-        self.pending.change(&parent_path, parent_before, Some(parent), self.zxid);
+        self.pending.change(&path[..parent_length], parent_before, Some(parent), self.zxid);
         let stored_kind = match kind {
             CreateKind::Node { ephemeral: true, .. } => NodeKind::Ephemeral(self.session),
             CreateKind::Node { ephemeral: false, .. } => NodeKind::Persistent,

@@ -11,7 +11,7 @@ use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{Digest, ErrorCode, Id, MonotonicMs, SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_tree::Verdicts;
 use rookeeper_zab::leader::Leader;
-use rookeeper_zab::{Membership, Record};
+use rookeeper_zab::{Membership, Record, RecordBuffer};
 
 use crate::audit::Fate;
 use crate::check::{Broken, must};
@@ -52,6 +52,8 @@ pub(crate) struct Proposer {
     /// What is prepared and not applied.
     pending: Pending,
     reaper: Reaper,
+    /// The record in preparation.
+    buffer: RecordBuffer,
 }
 
 /// A transaction with its place in the order, which nobody has heard of yet.
@@ -69,6 +71,7 @@ impl Proposer {
             sizes: ProposalBytes::default(),
             pending: Pending::new(&core.shared.tree()),
             reaper: Reaper::new(core.shared.settings.reaping, now.monotonic_ms),
+            buffer: RecordBuffer::default(),
         }
     }
 
@@ -120,30 +123,29 @@ impl Proposer {
         let shared = &core.shared;
         let zxid = self.leader.next_zxid();
         let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms.0 };
-        let mut body = Vec::with_capacity(128);
-        let mut record = encode(header, txn, shared.settings.digests.then(|| self.pending.digest()), &mut body);
-        if body.len() + announced_with(&record.txn) > shared.settings.max_record_bytes {
+        let mut record = record(header, txn, shared.settings.digests.then(|| self.pending.digest()));
+        let mut bytes = self.buffer.write(zxid, |output| record.append(output));
+        if bytes + announced_with(&record.txn) > shared.settings.max_record_bytes {
             // A record that no server can read back would end the ensemble (ZOOKEEPER-2101, ZOOKEEPER-3496). What servers make themselves always
             // fits, so there is a request to refuse.
             self.pending.take_back();
-            body.clear();
-            record = encode(header, Txn::Error { code: ErrorCode::MarshallingError.number() }, None, &mut body);
+            record = self::record(header, Txn::Error { code: ErrorCode::MarshallingError.number() }, None);
+            bytes = self.buffer.write(zxid, |output| record.append(output));
         }
-        let touched = self.pending.keep();
-        shared.statistics.changes_queued.fetch_add(touched.len() as u64, Relaxed);
+        let touched = self.pending.keep(zxid);
+        shared.statistics.changes_queued.fetch_add(touched as u64, Relaxed);
         let digest = record.digest.map(|digest| digest.value);
         if let Some(reply) = &reply {
             reply.connection.set_last_write_zxid(zxid);
         }
-        self.sizes.note(body.len());
+        self.sizes.note(bytes);
         Sealed {
-            record: Record::new(zxid, &body),
+            record: self.buffer.record(),
             next: InFlight {
                 header,
                 txn: record.txn,
                 digest,
                 handed_over: None,
-                touched,
                 membership: None,
                 reply,
                 reads: Vec::new(),
@@ -185,9 +187,9 @@ impl Proposer {
         self.reaper.deadline_ms()
     }
 
-    /// A transaction is in the tree now.
-    pub fn applied(&mut self, zxid: Zxid, touched: impl Iterator<Item = Box<str>>) {
-        self.pending.applied(zxid, touched);
+    /// See [`Pending::applied`].
+    pub fn applied(&mut self, zxid: Zxid, limit: usize) -> usize {
+        self.pending.applied(zxid, limit)
     }
 }
 
@@ -223,12 +225,10 @@ fn append(core: &mut Core, record: Record, next: InFlight) {
     core.done.prepared += 1;
 }
 
-/// Puts a transaction into its record, with the digest of the tree after it.
-fn encode(header: TxnHeader, txn: Txn, digest: Option<i64>, body: &mut Vec<u8>) -> TxnRecord {
+/// A transaction with the digest of the tree after it.
+fn record(header: TxnHeader, txn: Txn, digest: Option<i64>) -> TxnRecord {
     let digest = digest.filter(|_| !matches!(txn, Txn::Error { .. })).map(Digest::new);
-    let record = TxnRecord { header, txn, digest };
-    record.append(body);
-    record
+    TxnRecord { header, txn, digest }
 }
 
 /// What stands beside a record in the packets that hold it: an observer learns of a reconfiguration together with the new leader's id.

@@ -55,8 +55,8 @@ pub(crate) struct Leading {
 }
 
 impl Committer for Leading {
-    fn applied(&mut self, zxid: Zxid, touched: impl Iterator<Item = Box<str>>) {
-        self.proposer.applied(zxid, touched);
+    fn applied(&mut self, zxid: Zxid, limit: usize) -> usize {
+        self.proposer.applied(zxid, limit)
     }
 
     fn session_closed(&mut self, session: SessionId) {

@@ -314,7 +314,6 @@ impl Learning {
             txn,
             digest: digest.map(|digest| digest.value),
             handed_over: None,
-            touched: Vec::new(),
             membership: membership.map(Box::new),
             reply: None,
             reads: Vec::new(),

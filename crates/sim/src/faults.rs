@@ -137,6 +137,10 @@ pub enum Sabotage {
     IgnoresWeights,
     /// A server begins with the members that its files name, although its log knows of later ones.
     TrustsOldFiles,
+    /// A server that is short of room goes on as if it had some.
+    IgnoresShortages,
+    /// A server that has room again goes on as if it had none.
+    StaysShort,
 }
 
 /// A fault of the plan, and when it strikes, in virtual microseconds.

@@ -13,7 +13,7 @@ use crate::world::live;
 
 impl Sabotage {
     /// All bugs that can be planted.
-    pub const ALL: [Sabotage; 37] = [
+    pub const ALL: [Sabotage; 39] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -51,6 +51,8 @@ impl Sabotage {
         Sabotage::JoinsRoundInFlight,
         Sabotage::IgnoresWeights,
         Sabotage::TrustsOldFiles,
+        Sabotage::IgnoresShortages,
+        Sabotage::StaysShort,
     ];
 
     /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.

@@ -85,8 +85,9 @@ pub(crate) struct Process {
     pub inputs: Inputs,
     /// Sessions whose clients were not read when the round began.
     pub not_read: BTreeSet<SessionId>,
-    /// What the replica had too little of when the round began.
+    /// What there was too little of by the last measurement that the replica took in before the round began, and by the last of all.
     pub short_before: Shortage,
+    pub short_now: Shortage,
     pub storage: Storage,
     pub snapshots: Snapshots,
     tick_at_us: i64,
@@ -228,7 +229,7 @@ impl World {
         // In a round of several inputs a session may expire by one input before a later input tells of the session. Likewise a connection that was
         // not read may end by one input before the answer to an earlier input is sent.
         let is_round = inputs.len() > 1;
-        process.short_before = process.shared.room.shortage();
+        process.short_before = process.short_now;
         process.not_read = if is_round { held_back(&process.shared) } else { BTreeSet::new() };
         let mut heard = Vec::new();
         for mut input in inputs {
@@ -236,6 +237,9 @@ impl World {
                 Input::FromLearner { link, packets } if is_round => heard.push((*link, packets.clone())),
                 Input::FromLearner { link, packets } => self.note_heard(server, *link, packets),
                 _ => {}
+            }
+            if let Input::Measured(measured) = &mut input {
+                self.note_measured(server, measured);
             }
             let before = self.tamper_before(server, &mut input);
             let Some(process) = &mut self.servers[server].process else { return };

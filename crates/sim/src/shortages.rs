@@ -6,7 +6,7 @@
 use rookeeper_proto::random::Random;
 use rookeeper_replica::{Input, Measured, RoomSettings, Shortage};
 
-use crate::faults::Target;
+use crate::faults::{Sabotage, Target};
 use crate::world::{Event, MS, World};
 
 /// What servers of a simulation are limited to.
@@ -49,7 +49,31 @@ fn measured(shortage: Shortage) -> Measured {
     Measured { free_bytes: Some(free_bytes), resident_bytes: Some(resident_bytes) }
 }
 
+/// What there is too little of where this was measured, by the figures of [`measured`] alone and not by what a server makes of them.
+fn shown(measured: &Measured) -> Shortage {
+    let RoomSettings { min_free_bytes, memory_bytes } = LIMITS;
+    Shortage {
+        disk: measured.free_bytes.is_some_and(|bytes| bytes < min_free_bytes),
+        memory: measured.resident_bytes.is_some_and(|bytes| bytes >= memory_bytes),
+    }
+}
+
 impl World {
+    /// A replica takes a measurement in. Planted bugs: it never hears of a shortage, or never of its end.
+    pub(crate) fn note_measured(&mut self, server: usize, measured: &mut Measured) {
+        if let Some(process) = &mut self.servers[server].process {
+            process.short_now = shown(measured);
+        }
+        let is_short = shown(measured) != Shortage::default();
+        match self.plan.sabotage {
+            Some(Sabotage::IgnoresShortages) if is_short => *measured = self::measured(Shortage::default()),
+            Some(Sabotage::StaysShort) if !is_short => {
+                *measured = self::measured(Shortage { disk: true, memory: true })
+            }
+            _ => {}
+        }
+    }
+
     pub(crate) fn fall_short(&mut self, index: usize) {
         let PlannedShortage { target, lasts_us, what, .. } = self.plan.shortages[index].clone();
         if self.healed {

@@ -44,7 +44,7 @@ impl World {
             return;
         }
         let applied = (process.applied, process.shared.tree().last_zxid());
-        let shortage = (process.short_before, process.shared.room.shortage());
+        let shortage = (process.short_before, process.short_now);
         let Ok(record) = TxnRecord::decode(proposal.body()) else { return };
         let session = record.header.session;
         if matches!(record.txn, Txn::CloseSession { .. }) {

@@ -165,6 +165,12 @@ fn files_that_are_trusted_although_the_log_knows_better() {
 }
 
 #[test]
+fn growth_that_is_let_through_without_room_and_refused_with_room() {
+    is_seen(Sabotage::IgnoresShortages, 3, &["refusals:"]);
+    is_seen(Sabotage::StaysShort, 3, &["refusals:"]);
+}
+
+#[test]
 fn a_snapshot_for_who_has_more() {
     let names = ["durability:", "history:", "session order:", "linearizable:", "acknowledged:"];
     is_seen_in(Sabotage::SnapshotsWhoHasMore, &names, |seed| Sabotage::SnapshotsWhoHasMore.plan(seed));

@@ -152,6 +152,7 @@ impl World {
             inputs: Inputs::default(),
             not_read: BTreeSet::new(),
             short_before: Shortage::default(),
+            short_now: Shortage::default(),
             storage: Storage::new(worker, last),
             snapshots: Snapshots::new(snapshotter),
             tick_at_us: i64::MAX,

@@ -32,6 +32,8 @@ pub(crate) struct SlowRecord {
     /// Of a change.
     pub zxid: Option<Zxid>,
     pub total_us: u64,
+    /// How many requests were answered together with it and took as long, itself among them. It has the largest answer of them.
+    pub requests: u64,
     /// By the names of the metrics `write_stage_seconds` and `read_stage_seconds`.
     pub stages_us: Vec<(&'static str, u64)>,
 }
@@ -62,8 +64,8 @@ impl SlowLog {
         syncs.push_back(Sync { last, written, synced });
     }
 
-    /// Keeps and tells an operation.
-    pub fn note(&self, operation: &SlowOperation) {
+    /// Keeps and tells an operation, or that many that were answered together.
+    pub fn note(&self, operation: &SlowOperation, requests: u64) {
         let record = SlowRecord {
             at_ms: wall_ms(),
             operation: name(operation.op),
@@ -72,10 +74,11 @@ impl SlowLog {
             session: operation.session,
             zxid: operation.zxid,
             total_us: us(operation.arrived, operation.done),
+            requests,
             stages_us: self.stages(operation),
         };
         tell(&record);
-        self.count.fetch_add(1, Relaxed);
+        self.count.fetch_add(requests, Relaxed);
         let mut newest = self.newest.lock();
         if newest.len() == KEPT {
             newest.pop_front();
@@ -123,15 +126,17 @@ pub(crate) fn name(op: OpCode) -> String {
 }
 
 fn tell(record: &SlowRecord) {
-    let SlowRecord { operation, path, client, session, total_us, stages_us, .. } = record;
+    let SlowRecord { operation, path, client, session, total_us, requests, stages_us, .. } = record;
     let stages: Vec<String> =
         stages_us.iter().map(|(stage, us)| format!("{stage} {}.{:03}", us / 1000, us % 1000)).collect();
     // A client chose the path.
     let path = path.as_deref().map_or_else(String::new, |path| format!(" of {path:?}"));
+    let others = requests.saturating_sub(1);
+    let others = if others == 0 { String::new() } else { format!(" and {others} more reads that came with it") };
     limited!(
         warn,
         "slow operations",
-        "{operation}{path} for client {client}, session {session}, took {} ms; in its stages, in ms: {}",
+        "{operation}{path}{others} for client {client}, session {session}, took {} ms; in its stages, in ms: {}",
         total_us / 1000,
         stages.join(", ")
     );
@@ -165,7 +170,7 @@ mod tests {
         slow.note_sync(Zxid(3), ms(1), ms(2));
         slow.note_sync(Zxid(6), ms(20), ms(1400));
         slow.note_sync(Zxid(9), ms(1401), ms(1402));
-        slow.note(&write(5));
+        slow.note(&write(5), 1);
         let newest = slow.newest();
         assert_eq!((newest[0].operation.as_str(), newest[0].total_us), ("setData", 1_490_000));
         assert_eq!(
@@ -173,18 +178,18 @@ mod tests {
             [("queue", 1000), ("prepare", 2000), ("log_write", 7000), ("sync", 1_380_000), ("quorum", 1_487_000)]
         );
         // The last one of a batch belongs to it.
-        slow.note(&write(6));
+        slow.note(&write(6), 1);
         assert_eq!(slow.newest()[0].stages_us, slow.newest()[1].stages_us);
         // What was logged before, or is not logged here, is not told.
-        slow.note(&write(2));
-        slow.note(&write(99));
+        slow.note(&write(2), 1);
+        slow.note(&write(99), 1);
         assert!(slow.newest()[..2].iter().all(|record| record.stages_us.len() == 3));
     }
 
     #[test]
     fn the_newest_are_kept_and_all_are_counted() {
         let slow = SlowLog::default();
-        (0..250).for_each(|zxid| slow.note(&write(zxid)));
+        (0..250).for_each(|zxid| slow.note(&write(zxid), 1));
         let newest = slow.newest();
         assert_eq!((newest.len(), slow.count()), (KEPT, 250));
         assert_eq!((newest[0].zxid, newest[KEPT - 1].zxid), (Some(Zxid(249)), Some(Zxid(150))));
@@ -195,7 +200,7 @@ mod tests {
     #[test]
     fn a_slow_read_has_two_stages() {
         let slow = SlowLog::default();
-        slow.note(&SlowOperation { op: OpCode::GetChildren2, zxid: None, handed_over: None, ..write(1) });
+        slow.note(&SlowOperation { op: OpCode::GetChildren2, zxid: None, handed_over: None, ..write(1) }, 1);
         assert_eq!(slow.newest()[0].stages_us, [("queue", 1000), ("answer", 1_489_000)]);
         assert_eq!(slow.newest()[0].operation, "getChildren2");
     }

@@ -253,7 +253,7 @@ impl ReplicaThread {
                 }
                 Output::Audited { request, fate } => self.tell_audit(Event::Request { request, fate }),
                 Output::EphemeralsDeleted { session, paths } => self.tell_audit(Event::Ephemerals { session, paths }),
-                Output::Slow(operation) => self.figures.slow.note(&operation),
+                Output::Slow(operation) => self.figures.slow.note(&operation, 1),
                 Output::SessionClosed { session } => debug!(%session, "session closed"),
                 Output::Log(event) => {
                     self.figures.events.note(&event);

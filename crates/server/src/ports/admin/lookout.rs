@@ -63,7 +63,7 @@ pub(super) fn slow_operations(answer: &mut Object<'_>, question: &Question<'_>) 
 }
 
 fn write(written: &mut Object<'_>, record: &SlowRecord) -> Answer {
-    let SlowRecord { at_ms, operation, path, client, session, zxid, total_us, stages_us } = record;
+    let SlowRecord { at_ms, operation, path, client, session, zxid, total_us, requests, stages_us } = record;
     let time = Timestamp::from_millisecond(at_ms.0).map(|time| format!("{time:.3}")).unwrap_or_default();
     written.scalar("time", time.as_str());
     written.scalar("operation", operation.as_str());
@@ -72,6 +72,7 @@ fn write(written: &mut Object<'_>, record: &SlowRecord) -> Answer {
     written.scalar("session_id", session.to_string().as_str());
     written.scalar("zxid", zxid.map(|zxid| zxid.to_string()).as_deref());
     written.scalar("total_us", *total_us);
+    written.scalar("requests", *requests);
     written.object("stages_us", |stages| {
         stages_us.iter().for_each(|(stage, us)| stages.scalar(stage, *us));
         Ok(())
@@ -118,17 +119,20 @@ mod tests {
     fn slow_operations_are_told_with_the_stages_and_without_data() {
         let world = World::new();
         let ms = |ms: u64| Stamp(ms * 1_000_000);
-        world.context.figures.slow.note(&SlowOperation {
-            op: OpCode::SetData,
-            path: Some("/a".into()),
-            peer: "10.0.0.7:1".parse().unwrap(),
-            session: SessionId(7),
-            zxid: Some(Zxid(0x20)),
-            arrived: ms(1),
-            taken: ms(2),
-            handed_over: Some(ms(3)),
-            done: ms(1203),
-        });
+        world.context.figures.slow.note(
+            &SlowOperation {
+                op: OpCode::SetData,
+                path: Some("/a".into()),
+                peer: "10.0.0.7:1".parse().unwrap(),
+                session: SessionId(7),
+                zxid: Some(Zxid(0x20)),
+                arrived: ms(1),
+                taken: ms(2),
+                handed_over: Some(ms(3)),
+                done: ms(1203),
+            },
+            1,
+        );
         let answer = asked(&world, "slow_operations", "");
         assert_eq!((&answer["count"], &answer["write_threshold_ms"]), (&json!(1), &json!(1000)));
         let operation = &answer["slow_operations"][0];
@@ -136,6 +140,7 @@ mod tests {
         assert_eq!((&operation["operation"], &operation["path"]), (&json!("setData"), &json!("/a")));
         assert_eq!((&operation["client"], &operation["session_id"]), (&json!("10.0.0.7:1"), &json!("0x7")));
         assert_eq!((&operation["zxid"], &operation["total_us"]), (&json!("0x20"), &json!(1_202_000)));
+        assert_eq!(operation["requests"], 1);
         assert_eq!(operation["stages_us"], json!({ "queue": 1000, "prepare": 1000, "quorum": 1_200_000 }));
     }
 }

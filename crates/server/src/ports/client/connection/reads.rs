@@ -32,12 +32,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             None => (shared.tree(), self.context.clock.stamp()),
         };
         shared.serve_deferred_to(&self.connection);
-        let waited_long = begin.ns_since(self.arrived) >= shared.settings.slow_read_ns;
-        let mut slow = None;
         let (mut frames, mut reads, mut last) = (0, 0, (OpCode::Ping, 0));
+        // Bytes of the reads so far; where the read with the largest answer begins, and that answer's bytes.
+        let (mut taken, mut largest) = (0, (0, 0));
         while self.scratch.len() < BATCH_BYTES && reads < BATCH_READS {
             let Ok(Some((payload, length))) =
-                frame::split(self.input.pending(), self.context.config.requests.jute_max_buffer)
+                frame::split(&self.input.pending()[taken..], self.context.config.requests.jute_max_buffer)
             else {
                 break;
             };
@@ -58,17 +58,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             let request = (header.xid, op, body);
             let (sample, before) = (top::look(begin, op, body), self.scratch.len());
-            if waited_long && slow.is_none() {
-                slow = Some((op, path_of(op, body).map(Box::from)));
-            }
             frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
             reads += 1;
+            let answer_bytes = self.scratch.len() - before;
             if let Some(sample) = sample {
-                let bytes = sample.bytes + (self.scratch.len() - before) as u64;
+                let bytes = sample.bytes + answer_bytes as u64;
                 self.samples.push(Sample { bytes, ..sample });
             }
+            if answer_bytes > largest.1 {
+                largest = (taken, answer_bytes);
+            }
             last = (op, header.xid);
-            self.input.consume(length);
+            taken += length;
             self.conversation.consumed(length);
         }
         self.connection.outbox.append_frames(frames, |output| {
@@ -85,16 +86,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.count_received(reads as u64);
         if reads > 0 {
             self.note_large_answered();
-            self.note_reads(reads as u64, last, zxid, begin);
-        }
-        if let Some((op, path)) = slow {
-            self.note_slow(op, path, begin);
+            let end = self.note_reads(reads as u64, last, zxid, begin);
+            if self.took_long(end) {
+                self.note_slow_batch(&self.input.pending()[largest.0..], reads as u64, begin, end);
+            }
+            self.input.consume(taken);
         }
         reads
     }
 
     /// Counts `count` reads that were answered without a wait from `begin` on; `last` is the last of them, and `zxid` the state that it saw.
-    fn note_reads(&mut self, count: u64, last: (OpCode, i32), zxid: Zxid, begin: Stamp) {
+    /// Returns when they were answered.
+    fn note_reads(&mut self, count: u64, last: (OpCode, i32), zxid: Zxid, begin: Stamp) -> Stamp {
         let statistics = &self.context.shared.statistics;
         statistics.request_latency_ms.record_many(0, count);
         statistics.read_latency_ms.record_many(0, count);
@@ -109,21 +112,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             let took_ns = end.ns_since(self.arrived);
             shared.top.note(end, &self.connection, &sample, took_ns, shared.settings.prefix_depth);
         }
+        end
     }
 
-    /// Tells of a read that took long. It was its turn at `begin`.
-    fn note_slow(&self, op: OpCode, path: Option<Box<str>>, begin: Stamp) {
-        self.context.figures.slow.note(&SlowOperation {
+    /// Whether reads that were answered at `end` took long from their arrival on.
+    fn took_long(&self, end: Stamp) -> bool {
+        end.ns_since(self.arrived) >= self.context.shared.settings.slow_read_ns
+    }
+
+    /// Tells of `reads` reads that were answered together and took long, by the one whose frame begins `bytes`.
+    fn note_slow_batch(&self, bytes: &[u8], reads: u64, begin: Stamp, end: Stamp) {
+        let frame = frame::split(bytes, self.context.config.requests.jute_max_buffer).ok().flatten();
+        if let Some((header, body)) = frame.and_then(|(payload, _)| RequestHeader::split(payload))
+            && let Some(op) = OpCode::from_i32(header.op)
+        {
+            self.note_slow((op, body), reads, begin, end);
+        }
+    }
+
+    /// Tells of reads that took long. It was their turn at `begin`.
+    fn note_slow(&self, (op, body): (OpCode, &[u8]), reads: u64, begin: Stamp, end: Stamp) {
+        let operation = SlowOperation {
             op,
-            path,
+            path: path_of(op, body).map(Box::from),
             peer: self.connection.peer,
             session: self.connection.session(),
             zxid: None,
             arrived: self.arrived,
             taken: begin,
             handed_over: None,
-            done: self.context.clock.stamp(),
-        });
+            done: end,
+        };
+        self.context.figures.slow.note(&operation, reads);
     }
 
     /// Answers the read at the head of the input, which looks at many nodes, with the tree locked for a portion at a time.
@@ -159,9 +179,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             tokio::task::yield_now().await;
         };
-        self.note_reads(1, (op, xid), zxid, begin);
-        if self.context.clock.stamp().ns_since(self.arrived) >= self.context.shared.settings.slow_read_ns {
-            self.note_slow(op, path_of(op, body).map(Box::from), begin);
+        let end = self.note_reads(1, (op, xid), zxid, begin);
+        if self.took_long(end) {
+            self.note_slow((op, body), 1, begin, end);
         }
         Ok(())
     }

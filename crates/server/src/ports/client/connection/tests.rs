@@ -1,9 +1,10 @@
 //! The task of a connection under virtual time: a client is the other end of a pipe that holds a few bytes, and an hour takes no time.
 //!
 //! The rules by themselves are tested where they are made; here it is shown that the task follows them, whatever it waits for. `tests/turns.rs` is
-//! about requests that wait for their turn, `tests/large.rs` about large ones.
+//! about requests that wait for their turn, `tests/large.rs` about large ones, `tests/slow.rs` about reads that take long.
 
 mod large;
+mod slow;
 mod turns;
 
 use std::collections::VecDeque;
@@ -66,6 +67,11 @@ impl World {
     }
 
     fn configured(more: &str) -> World {
+        World::with(more, Settings::default())
+    }
+
+    /// What the configuration does not say is as in `settings`.
+    fn with(more: &str, settings: Settings) -> World {
         let text = format!("dataDir=/var/lib/zookeeper\ntickTime={TICK_MS}\nclientPort=0\n{more}");
         let read = |path: &std::path::Path| match path.to_str() {
             Some("zoo.cfg") => Ok(text.clone().into()),
@@ -78,7 +84,7 @@ impl World {
             min_session_timeout_ms: TIMEOUT_MS,
             throttle: config.requests.throttle,
             staleness: config.requests.staleness,
-            ..Settings::default()
+            ..settings
         };
         let shared = Arc::new(Shared::new(settings, Tree::new(), WallMs(1)));
         let clock = Clock::start();

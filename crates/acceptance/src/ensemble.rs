@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::client::{Client, Hello, four_letter_word_within};
+use crate::disks::{self, Disks};
 use crate::member::{self, Member, State};
 use crate::namespaces::Namespaces;
 use crate::random::Random;
@@ -62,6 +63,7 @@ pub struct Plan {
     client_in_server_line: bool,
     fast_jvm: bool,
     in_namespaces: bool,
+    disk_bytes: Option<u64>,
 }
 
 impl Plan {
@@ -76,6 +78,7 @@ impl Plan {
             client_in_server_line: false,
             fast_jvm: false,
             in_namespaces: false,
+            disk_bytes: None,
         };
         plan.config("tickTime", "300")
             .config("initLimit", "40")
@@ -134,6 +137,12 @@ impl Plan {
         self
     }
 
+    /// Each member on a disk of its own of this size, which can be full. Needs [`Disks::are_available`].
+    pub fn on_disks_of(mut self, bytes: u64) -> Plan {
+        self.disk_bytes = Some(bytes);
+        self
+    }
+
     /// Settings as operators have them, and the JVM may compile as well as it can.
     pub fn for_measurements(mut self) -> Plan {
         self.fast_jvm = true;
@@ -161,7 +170,9 @@ impl Plan {
     pub fn prepare(self) -> Result<Ensemble> {
         let turn = Turn::take(self.products.contains(&Product::Apache));
         let home = tempfile::Builder::new().prefix("rookeeper-ensemble-").tempdir()?;
+        let disk_bytes = self.disk_bytes;
         let mut ensemble = Ensemble {
+            disks: None,
             namespaces: if self.in_namespaces { Some(Namespaces::new()?) } else { None },
             network: random_network(),
             plan: self,
@@ -179,6 +190,12 @@ impl Plan {
         for id in ids {
             ensemble.write_config(id)?;
         }
+        if let Some(bytes) = disk_bytes {
+            let directories: Vec<PathBuf> = ensemble.members.iter().map(Member::data_dir).collect();
+            let disks = Disks::new(&directories, bytes)?;
+            ensemble.members.iter_mut().for_each(|member| member.mounts = Some(disks.keeper()));
+            ensemble.disks = Some(disks);
+        }
         Ok(ensemble)
     }
 }
@@ -189,6 +206,7 @@ pub struct Ensemble {
     /// The middle of all addresses on loopback.
     network: [u8; 2],
     namespaces: Option<Namespaces>,
+    disks: Option<Disks>,
     pub(crate) members: Vec<Member>,
     home: TempDir,
     logs_shown: bool,
@@ -332,6 +350,21 @@ impl Ensemble {
 
     pub fn mend(&self, from: u64, to: u64) -> Result<()> {
         self.namespaces.as_ref().context("not in namespaces")?.mend(from, to)
+    }
+
+    /// Somebody else fills the disk of a member until no more than so many bytes are free.
+    pub fn fill_disk(&self, id: u64, left_bytes: u64) -> Result<()> {
+        disks::fill(&self.ballast(id)?, left_bytes)
+    }
+
+    /// Gives the disk of a member the room back that [`Ensemble::fill_disk`] took.
+    pub fn empty_disk(&self, id: u64) -> Result<()> {
+        disks::empty(&self.ballast(id)?)
+    }
+
+    fn ballast(&self, id: u64) -> Result<PathBuf> {
+        let disks = self.disks.as_ref().context("no disks of their own")?;
+        Ok(disks.path(&self.data_dir(id).join("ballast")))
     }
 
     pub fn start(&mut self, id: u64) -> Result<()> {
@@ -545,6 +578,7 @@ impl Ensemble {
             quorum_port: ports[1],
             election_port: ports[2],
             namespace,
+            mounts: self.disks.as_ref().map(Disks::keeper),
             process: None,
             frozen: false,
         });

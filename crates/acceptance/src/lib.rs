@@ -12,7 +12,7 @@
 //! - [`foreign`]: programs in Python, Java and C that use a server under test
 //! - [`certificates`]: an authority that issues them; [`kerberos`] a Kerberos server
 //! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them,
-//!   [`namespaces`] networks that can be cut
+//!   [`namespaces`] networks that can be cut, [`disks`] disks that can be full
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
 //! - [`linearizable`]: whether a history can be that of one single register, [`promise`] where the original promises less
 //! - [`verdict`]: everything that must hold at the end of a load; [`rounds`]: members are restarted one after the other under it
@@ -25,6 +25,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod disks;
 pub mod ensemble;
 mod example;
 pub mod fixture;

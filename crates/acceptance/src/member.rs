@@ -59,6 +59,8 @@ pub struct Member {
     pub election_port: u16,
     /// The network namespace it lives in, if it is not ours.
     pub namespace: Option<String>,
+    /// The process whose mounts it shares, if they are not ours.
+    pub mounts: Option<u32>,
     pub process: Option<Child>,
     pub frozen: bool,
 }
@@ -115,8 +117,15 @@ impl Member {
         Ok(())
     }
 
-    /// The program, or `ip`, which becomes the program.
+    /// The program, or `ip` or `nsenter`, which become the program.
     fn command(&self, program: &Path) -> Command {
+        if let Some(keeper) = self.mounts {
+            let mut command = Command::new("nsenter");
+            // Whoever enters is at the root.
+            command.arg(format!("--mount=/proc/{keeper}/ns/mnt")).args(["bash", "-c", "cd \"$0\" && exec \"$@\""]);
+            command.arg(&self.directory).arg(program);
+            return command;
+        }
         let Some(namespace) = &self.namespace else { return Command::new(program) };
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace]).arg(program);

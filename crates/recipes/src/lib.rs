@@ -6,13 +6,14 @@
 //! | read-write lock | [`ReadWriteLock`] | Apache Curator's `InterProcessReadWriteLock`, or kazoo's `ReadLock` and `WriteLock` |
 //! | semaphore | [`Semaphore`] | Apache Curator's `InterProcessSemaphoreV2` |
 //! | several locks at once | [`MultiLock`] | Apache Curator's `InterProcessMultiLock`, for locks of any contender |
+//! | election of a leader | [`Election`] | Apache Curator's `LeaderLatch`, its `LeaderSelector`, or kazoo's `Election` |
 //!
 //! # What a lock does not give
 //!
 //! A lock of this kind tells contenders whose turn it is. It cannot stop a holder that lost its session and does not know that yet: one that
 //! was frozen, or whose packets are under way. So every hold has a fencing token ([`Guard::token`]): send it along with whatever the holder
 //! does, and let the resource refuse a token that is smaller than one it has seen. Where the resource cannot do that, stop in time:
-//! [`Guard::lost`] and the state of the client say when. The command `rookeeper lock` does this for a process.
+//! [`lease::Lease`] says when that is, [`Election::lead`] does it for a future, the command `rookeeper lock` for a process.
 //!
 //! # What all recipes have in common
 //!
@@ -26,7 +27,8 @@
 //!
 //! - [`place`]: the logic of a line, without IO; `name.rs` says how its nodes are called
 //! - `drive.rs`: carries out what a place asks for; `line.rs` and `guard.rs`: what all recipes are made of
-//! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`: the recipes
+//! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`: the recipes
+//! - [`lease`]: for how long a holder may act on what it knows, without IO
 //! - `error.rs`: errors, and how a session ends
 //!
 //! The life of an `acquire`: a place asks for a create; the driver sends it and hands the answer back; the place asks for the names in the
@@ -34,8 +36,10 @@
 //! line again, holds, and a guard takes the node over.
 
 mod drive;
+mod election;
 mod error;
 mod guard;
+pub mod lease;
 mod line;
 mod lock;
 mod multi;
@@ -46,10 +50,15 @@ mod semaphore;
 
 /// The chapters of the guide, whose examples are tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide/locks.md")]
-mod guide {}
+mod guide {
+    #[doc = include_str!("../../../docs/guide/locks.md")]
+    mod locks {}
+    #[doc = include_str!("../../../docs/guide/elections.md")]
+    mod elections {}
+}
 
 pub use drive::session_end;
+pub use election::{Candidates, Election, Led};
 pub use error::{Error, SessionEnd};
 pub use guard::{Guard, Loss, revoke};
 pub use line::Contender;

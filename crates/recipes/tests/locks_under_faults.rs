@@ -16,7 +16,7 @@ use rookeeper_acceptance::ensemble::{Ensemble, Plan};
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::Setup;
-use rookeeper_recipes::{Error, Guard, Loss, Mutex, ReadWriteLock, Semaphore, SessionEnd};
+use rookeeper_recipes::{Election, Error, Guard, Led, Loss, Mutex, ReadWriteLock, Semaphore, SessionEnd};
 use zookeeper_client::Client;
 
 const SESSION: Duration = Duration::from_secs(30);
@@ -145,6 +145,54 @@ impl AsyncRound for Semaphore {
 #[test]
 fn a_mutex() {
     contend("a mutex", &["/a/mutex"], |client, _| Mutex::new(&client, "/a/mutex")).check();
+}
+
+impl AsyncRound for Election {
+    async fn take(&self) -> Result<(Guard, bool), Error> {
+        Ok((self.campaign().await?, false))
+    }
+}
+
+#[test]
+fn an_election() {
+    contend("an election", &["/election"], |client, _| Election::new(&client, "/election")).check();
+}
+
+/// The work of a leader that is cut off is dropped before the next one leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_stops_in_time() {
+    struct Dropped(tokio::sync::oneshot::Sender<Instant>);
+    let server = Setup::new().config("tickTime", "500").start().unwrap();
+    let proxy = Proxy::to(server.address(), 1).await.unwrap();
+    let cut = client(&proxy.address().to_string(), Duration::from_secs(3)).await;
+    let other = client(&server.address().to_string(), SESSION).await;
+    let (leads, leading) = tokio::sync::oneshot::channel();
+    let (ends, ended) = tokio::sync::oneshot::channel();
+    let leader = tokio::spawn(async move {
+        let end = async move |guard: &Guard| {
+            // The moment at which the work is dropped.
+            struct AtEnd(Option<Dropped>);
+            impl Drop for AtEnd {
+                fn drop(&mut self) {
+                    if let Some(Dropped(sender)) = self.0.take() {
+                        let _ = sender.send(Instant::now());
+                    }
+                }
+            }
+            let _end = AtEnd(Some(Dropped(ends)));
+            leads.send(guard.token()).unwrap();
+            std::future::pending::<()>().await;
+        };
+        Election::new(&cut, "/cut").lead(end).await
+    });
+    let token = leading.await.unwrap();
+    proxy.silence();
+    let next = Election::new(&other, "/cut").campaign().await.unwrap();
+    let next_leads = Instant::now();
+    assert!(next.token() > token);
+    assert!(ended.await.unwrap() < next_leads, "two led at once");
+    let led = leader.await.unwrap().unwrap();
+    assert!(matches!(led, Led::InDoubt | Led::Lost(Loss::SessionEnded(SessionEnd::Expired))), "{led:?}");
 }
 
 #[test]

@@ -1,10 +1,17 @@
 import java.io.BufferedReader;
+import java.io.Closeable;
 import java.io.InputStreamReader;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.framework.recipes.leader.LeaderLatch;
+import org.apache.curator.framework.recipes.leader.LeaderSelector;
+import org.apache.curator.framework.recipes.leader.LeaderSelectorListenerAdapter;
+import org.apache.curator.framework.recipes.leader.Participant;
 import org.apache.curator.framework.recipes.locks.InterProcessLock;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
 import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
@@ -22,6 +29,7 @@ import org.apache.zookeeper.KeeperException;
 public class Contender {
     private static final Map<String, InterProcessLock> HELD = new HashMap<>();
     private static final Map<String, Lease> LEASES = new HashMap<>();
+    private static final Map<String, Closeable> LATCHES = new HashMap<>();
     private static CuratorFramework client;
 
     public static void main(String[] arguments) throws Exception {
@@ -73,6 +81,33 @@ public class Contender {
             case "revoke":
                 Revoker.attemptRevoke(client, words[1]);
                 return "asked";
+            case "elect":
+                LeaderLatch latch = new LeaderLatch(client, words[1], words[2]);
+                latch.start();
+                latch.await();
+                LATCHES.put(words[1], latch);
+                return "leading";
+            case "select":
+                CountDownLatch leading = new CountDownLatch(1);
+                CountDownLatch resigned = new CountDownLatch(1);
+                LeaderSelector selector = new LeaderSelector(client, words[1], new LeaderSelectorListenerAdapter() {
+                    @Override
+                    public void takeLeadership(CuratorFramework leader) throws InterruptedException {
+                        leading.countDown();
+                        resigned.await();
+                    }
+                });
+                selector.setId(words[2]);
+                selector.start();
+                leading.await();
+                LATCHES.put(words[1], resigned::countDown);
+                return "leading";
+            case "resign":
+                LATCHES.remove(words[1]).close();
+                return "resigned";
+            case "candidates":
+                return new LeaderLatch(client, words[1]).getParticipants().stream().map(Participant::getId).sorted()
+                    .collect(Collectors.joining(" "));
             case "rounds":
                 return rounds(words[1], words[2], Integer.parseInt(words[3]));
             default:

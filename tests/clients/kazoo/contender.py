@@ -1,9 +1,11 @@
 """A contender for locks and the like that does what it is told, a line at a time, and answers each with a line.
 
 `lock PATH`, `try PATH` and `unlock PATH` use kazoo's lock beside nodes of Curator's names, `curator-lock PATH` the same with those names;
+`elect PATH NAME` stands for election and answers when it leads, until `resign PATH`; `candidates PATH` names them in order;
 `rounds KIND PATH COUNT` takes the lock so many times, and is inside alone each time or says so.
 """
 import sys
+import threading
 
 from kazoo.exceptions import NodeExistsError
 from kazoo.recipe.lock import Lock, ReadLock, WriteLock
@@ -52,6 +54,29 @@ def answer(command, *words):
     if command == 'unlock':
         held.pop(words[0]).release()
         return 'released'
+    if command == 'elect':
+        path, name = words
+        leading, resigned, ended = threading.Event(), threading.Event(), threading.Event()
+
+        def lead():
+            leading.set()
+            resigned.wait()
+
+        def stand():
+            zk.Election(path, name).run(lead)
+            ended.set()
+
+        held[path] = resigned, ended
+        threading.Thread(target=stand, daemon=True).start()
+        assert leading.wait(60)
+        return 'leading'
+    if command == 'resign':
+        resigned, ended = held.pop(words[0])
+        resigned.set()
+        assert ended.wait(60)
+        return 'resigned'
+    if command == 'candidates':
+        return ' '.join(zk.Election(words[0]).contenders())
     if command == 'rounds':
         kind, path, count = words
         for _ in range(int(count)):

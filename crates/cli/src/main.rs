@@ -12,11 +12,11 @@ use clap::{Parser, Subcommand};
 use rookeeper_cli::backup;
 use rookeeper_cli::diagnosis::{self, ConfigCommand, DoctorOptions};
 use rookeeper_cli::service::{self, Which};
-#[cfg(feature = "shell")]
-use rookeeper_cli::shell;
 #[cfg(feature = "top")]
 use rookeeper_cli::top;
 use rookeeper_cli::{bench, toolkit};
+#[cfg(feature = "shell")]
+use rookeeper_cli::{exclusive, shell};
 
 #[derive(Parser, Debug)]
 #[command(name = "rookeeper", version, about = "A distributed coordination service, compatible with Apache ZooKeeper")]
@@ -100,6 +100,16 @@ enum Command {
     /// Make the nodes of an export on any server (`rookeeper import -help`)
     #[command(disable_help_flag = true)]
     Import(Foreign),
+    #[cfg(feature = "shell")]
+    /// Run a command while holding a lock
+    Lock(exclusive::LockOptions),
+    #[cfg(feature = "shell")]
+    /// Run a command while leading, one candidate at a time
+    Elect(exclusive::ElectOptions),
+    #[cfg(feature = "shell")]
+    #[command(hide = true)]
+    /// Between `lock` or `elect` and their command
+    Keeper(exclusive::KeeperOptions),
     #[cfg(feature = "top")]
     /// Look at an ensemble while it works: members, clients, paths, stages and slow operations, of Apache ZooKeeper too
     Top(top::Options),
@@ -138,6 +148,12 @@ fn main() -> ExitCode {
         Command::Export(foreign) => ExitCode::from(shell::export(&foreign.arguments)),
         #[cfg(feature = "shell")]
         Command::Import(foreign) => ExitCode::from(shell::import(&foreign.arguments)),
+        #[cfg(feature = "shell")]
+        Command::Lock(options) => ExitCode::from(exclusive::lock(&options)),
+        #[cfg(feature = "shell")]
+        Command::Elect(options) => ExitCode::from(exclusive::elect(&options)),
+        #[cfg(feature = "shell")]
+        Command::Keeper(options) => ExitCode::from(exclusive::keep(&options)),
         #[cfg(feature = "top")]
         Command::Top(options) => ExitCode::from(top::main(&options)),
         Command::Bench(options) => ExitCode::from(bench::main(&options)),

@@ -36,10 +36,12 @@ mod transfer;
 mod watches;
 
 use std::io::{self, BufReader, IsTerminal};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
+use rookeeper_server::config::ClientFlags;
 use zookeeper_client::Client;
 
 use crate::print;
@@ -57,6 +59,29 @@ use watches::Watches;
 
 /// Between attempts to connect with `-waitforconnection`.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// A session for another command of this binary, with the flags of the shell. Tries every server once.
+pub(crate) async fn connect(
+    server: &str,
+    session_timeout: Duration,
+    client: ClientFlags,
+    user: Option<&str>,
+    password_file: Option<&Path>,
+    output: &Output,
+) -> Result<Client, Failure> {
+    let start = Start {
+        server: server.to_owned(),
+        session_timeout,
+        read_only: false,
+        wait: false,
+        client,
+        user: user.map(str::to_owned),
+        password_file: password_file.map(Path::to_owned),
+        command: Vec::new(),
+    };
+    let entry = Entry::open(&start, output)?;
+    session::begin(server, session_timeout, false, &entry).await
+}
 
 /// Runs `rookeeper cli` with the arguments after `cli` and returns the exit code.
 pub fn main(arguments: &[String]) -> u8 {

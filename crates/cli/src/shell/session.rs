@@ -38,20 +38,7 @@ impl Session {
         entry: &Entry,
         output: &Arc<Output>,
     ) -> Result<Session, Failure> {
-        if let Some(address) = addresses(server).iter().find(|address| entry.refuses_host(host_of(address))) {
-            return Err(Failure::Refused(format!(
-                "-server {address}: no certificate can be for this host; TLS needs the name of a host, or an address"
-            )));
-        }
-        let connector = Client::connector()
-            .with_session_timeout(session_timeout)
-            .with_readonly(read_only)
-            // Without this a server that is not there costs a whole session timeout.
-            .with_fail_eagerly();
-        let client = match entry.connect(connector, server).await {
-            Ok(client) => client,
-            Err(error) => return Err(Failure::Refused(unreachable(server, entry, &error).await)),
-        };
+        let client = begin(server, session_timeout, read_only, entry).await?;
         let mut watcher = client.state_watcher();
         print_state(output, client.state());
         let output = Arc::clone(output);
@@ -72,6 +59,29 @@ impl Session {
         drop(self.client);
         // A server that does not answer expires the session by itself: nothing is lost by leaving.
         let _ = timeout(CLOSE_TIMEOUT, self.states).await;
+    }
+}
+
+/// Tries every server once, as [`Session::connect`] does, and prints nothing.
+pub(crate) async fn begin(
+    server: &str,
+    session_timeout: Duration,
+    read_only: bool,
+    entry: &Entry,
+) -> Result<Client, Failure> {
+    if let Some(address) = addresses(server).iter().find(|address| entry.refuses_host(host_of(address))) {
+        return Err(Failure::Refused(format!(
+            "-server {address}: no certificate can be for this host; TLS needs the name of a host, or an address"
+        )));
+    }
+    let connector = Client::connector()
+        .with_session_timeout(session_timeout)
+        .with_readonly(read_only)
+        // Without this a server that is not there costs a whole session timeout.
+        .with_fail_eagerly();
+    match entry.connect(connector, server).await {
+        Ok(client) => Ok(client),
+        Err(error) => Err(Failure::Refused(unreachable(server, entry, &error).await)),
     }
 }
 

@@ -237,7 +237,7 @@ async fn what_cannot_be_told_is_given_up_and_tried_anew_with_the_next() {
 
 #[tokio::test]
 async fn all_addresses_of_a_server_are_tried_and_told() {
-    let (me, closed) = (reserve(), reserve());
+    let (me, closed) = (reserve_on(&["127.0.0.1", "127.0.0.2"]), reserve());
     let (listener, port) = listener().await;
     let memberships = membership([
         (1, member(&[("127.0.0.1", closed.port), ("no-such-host.invalid", 1), ("127.0.0.1", port)])),

@@ -29,16 +29,32 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 /// Keeps a port for a server that is not open: connecting to it is refused, nobody else gets it.
 struct Reserved {
-    _socket: TcpSocket,
+    _sockets: Vec<TcpSocket>,
     port: u16,
 }
 
 fn reserve() -> Reserved {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let port = socket.local_addr().unwrap().port();
-    Reserved { _socket: socket, port }
+    reserve_on(&["127.0.0.1"])
+}
+
+/// The same port on each of these addresses. What is free on one of them need not be so on another.
+fn reserve_on(hosts: &[&str]) -> Reserved {
+    let bound = |host: &str, port: u16| {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((host.parse::<std::net::Ipv4Addr>().unwrap(), port).into())?;
+        std::io::Result::Ok(socket)
+    };
+    for _ in 0..100 {
+        let first = bound(hosts[0], 0).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let others: Result<Vec<TcpSocket>, _> = hosts[1..].iter().map(|host| bound(host, port)).collect();
+        if let Ok(mut sockets) = others {
+            sockets.push(first);
+            return Reserved { _sockets: sockets, port };
+        }
+    }
+    panic!("no port is free on all of {hosts:?}");
 }
 
 async fn listener() -> (TcpListener, u16) {

@@ -4,6 +4,7 @@
 //! there, and so does the section of COMPAT.md about configuration.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use super::table::{ALIASES, KEYS, TOPICS};
 
@@ -181,19 +182,63 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
     if name.is_empty() || name.chars().count() > MAX_CHARACTERS {
         return None;
     }
-    let names = KEYS.iter().map(|key| key.name).chain(ALIASES.iter().map(|(documented, _)| *documented));
+    let limit = name.len().div_ceil(4).max(1);
+    let letters = Letters::of(&name);
     let mut best: Option<(usize, &'static str)> = None;
-    for candidate in names.filter(|candidate| !candidate.ends_with('*')) {
-        let whole = candidate.to_lowercase();
-        // `purgeInterval` for `autopurge.purgeInterval`: the last part alone counts as one mistake more.
-        let last = whole.rsplit('.').next().filter(|last| last.len() > 5 && last.len() < whole.len());
-        let distance = strsim::damerau_levenshtein(&name, &whole)
-            .min(last.map_or(usize::MAX, |last| strsim::damerau_levenshtein(&name, last) + 1));
-        if distance <= name.len().div_ceil(4).max(1) && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
+    for candidate in &*CANDIDATES {
+        let distance_to = |(other, other_letters): &(String, Letters), added: usize| {
+            let is_close = letters.least_distance(other_letters) + added <= limit;
+            if is_close { strsim::damerau_levenshtein(&name, other) + added } else { usize::MAX }
+        };
+        let last = candidate.last.as_ref().map_or(usize::MAX, |last| distance_to(last, 1));
+        let distance = distance_to(&candidate.whole, 0).min(last);
+        if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate.name));
         }
     }
     best.map(|(_, candidate)| candidate)
+}
+
+/// A name that may be meant, in small letters.
+struct Candidate {
+    name: &'static str,
+    whole: (String, Letters),
+    /// `purgeInterval` for `autopurge.purgeInterval`: the last part alone counts as one mistake more.
+    last: Option<(String, Letters)>,
+}
+
+static CANDIDATES: LazyLock<Vec<Candidate>> = LazyLock::new(|| {
+    let names = KEYS.iter().map(|key| key.name).chain(ALIASES.iter().map(|(documented, _)| *documented));
+    let counted = |text: &str| (text.to_owned(), Letters::of(text));
+    let candidate = |name: &'static str| {
+        let whole = name.to_lowercase();
+        let last = whole.rsplit('.').next().filter(|last| last.len() > 5 && last.len() < whole.len());
+        Candidate { name, last: last.map(counted), whole: counted(&whole) }
+    };
+    names.filter(|name| !name.ends_with('*')).map(candidate).collect()
+});
+
+/// How often each letter is in a name; those that have one remainder count as one letter.
+struct Letters([u8; 32]);
+
+impl Letters {
+    fn of(name: &str) -> Letters {
+        let mut counts = [0_u8; 32];
+        for letter in name.chars() {
+            let count = &mut counts[letter as usize % 32];
+            *count = count.saturating_add(1);
+        }
+        Letters(counts)
+    }
+
+    /// No fewer changes make one of these names of the other: each change adds a letter, takes one away, or both. To count letters is much
+    /// quicker than to compare names, and a file may be full of names that nobody knows.
+    fn least_distance(&self, other: &Letters) -> usize {
+        let surplus = |more: &[u8; 32], less: &[u8; 32]| -> usize {
+            more.iter().zip(less).map(|(more, less)| usize::from(more.saturating_sub(*less))).sum()
+        };
+        surplus(&self.0, &other.0).max(surplus(&other.0, &self.0))
+    }
 }
 
 /// The section of COMPAT.md about configuration keys, as Markdown.
@@ -291,6 +336,34 @@ mod tests {
         assert_eq!(flag("zookeeper.jute.maxbuffer"), Some(("jute.maxbuffer", Some(Remark::WithoutPrefix))));
         assert_eq!(flag("fsync.warningthresholdms"), Some(("fsync.warningthresholdms", None)));
         assert_eq!(flag("zookeeper.fsync.warningthresholdms"), Some(("fsync.warningthresholdms", None)));
+    }
+
+    /// As [`closest`], with every name compared.
+    fn closest_of_all(name: &str) -> Option<&'static str> {
+        let limit = name.len().div_ceil(4).max(1);
+        let distances = CANDIDATES.iter().map(|candidate| {
+            let last = candidate.last.as_ref().map(|(last, _)| strsim::damerau_levenshtein(name, last) + 1);
+            let whole = strsim::damerau_levenshtein(name, &candidate.whole.0);
+            (whole.min(last.unwrap_or(usize::MAX)), candidate.name)
+        });
+        distances.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+    }
+
+    #[test]
+    fn names_that_are_passed_over_are_not_the_closest() {
+        for (number, key) in KEYS.iter().enumerate().step_by(12) {
+            let mut letters: Vec<char> = key.name.to_lowercase().chars().collect();
+            let place = number % (letters.len() - 1);
+            letters.swap(place, place + 1);
+            let swapped: String = letters.iter().collect();
+            letters.remove(place);
+            let shorter: String = letters.iter().collect();
+            letters.splice(0..letters.len() / 4, "xyz".chars());
+            let other: String = letters.iter().collect();
+            for name in [swapped, shorter, other] {
+                assert_eq!(closest(&name), closest_of_all(&name), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 # Every path comes from a variable, so it runs as well outside of a container.
 set -e
 
-# A container that was started as root goes on as the user of the service; one that was started with --user is that already.
-if [[ "$1" = 'zkServer.sh' && "$(id -u)" = '0' ]]; then
-  user="${ZOO_USER:-zookeeper}"
+# A container that was started as root goes on as the user of the service; one that was started with --user is that already, and with
+# ZOO_USER=root the user of the service is root.
+user="${ZOO_USER:-zookeeper}"
+if [[ "$1" = 'zkServer.sh' && "$(id -u)" = '0' && "$(id -u "$user")" != '0' ]]; then
   chown -R "$user" "$ZOO_DATA_DIR" "$ZOO_DATA_LOG_DIR" "$ZOO_LOG_DIR"
   # reconfig writes the membership beside zoo.cfg. A directory that is mounted for reading stays as it is.
   chown "$user" "$ZOO_CONF_DIR" 2>/dev/null || true

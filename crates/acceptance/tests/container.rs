@@ -112,14 +112,28 @@ fn a_container_of_root_goes_on_as_the_user_of_the_service() {
     fs::copy(repository().join("packaging/container/docker-entrypoint.sh"), &entry).expect("a copy");
     let script = image.home.path().join("bin/zkServer.sh");
     fs::write(&script, "#!/bin/bash\necho \"$(id -un) $*\"\n").expect("a script");
-    let mut command = Command::new(entry);
-    command.args(["zkServer.sh", "start-foreground"]).env_clear().envs(&image.variables);
-    command.env("PATH", format!("{}:/usr/bin:/bin", image.home.path().join("bin").display()));
-    let output = command.output().expect("the entry point runs");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "nobody start-foreground\n", "{output:?}");
+    let started = |user: &str| {
+        // A mistake could make the script start itself again for ever.
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(&entry).args(["zkServer.sh", "start-foreground"]).env_clear().envs(&image.variables);
+        command.env("PATH", format!("{}:/usr/bin:/bin", image.home.path().join("bin").display())).env("ZOO_USER", user);
+        let output = command.output().expect("the entry point runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{user} start-foreground\n"), "{output:?}");
+    };
+    started("nobody");
     let owner = |path: &Path| fs::metadata(path).expect("a path").uid();
     assert_ne!(owner(&image.path("ZOO_DATA_DIR")), 0);
     assert_eq!(owner(&image.path("ZOO_DATA_DIR").join("myid")), owner(&image.path("ZOO_DATA_DIR")));
+    // Somebody may want root all the same.
+    started("root");
+}
+
+/// What is debugged by is most of the binary, and nobody debugs in a container.
+#[test]
+fn the_binary_of_an_image_is_stripped() {
+    let file = fs::read_to_string(repository().join("packaging/container/Containerfile")).expect("the file");
+    let built = file.lines().find(|line| line.contains("cargo build")).expect("it is built");
+    assert!(built.ends_with("&& strip --strip-unneeded target/release/rookeeper"), "{built}");
 }
 
 /// Ends with the test.

@@ -3,6 +3,7 @@
 //! Reading order:
 //! - `main.rs`: the subcommands, and nothing else
 //! - [`shell`]: `rookeeper cli`, the interactive client in zkCli's syntax, on the crate `zookeeper-client`
+//! - [`ephemeral`]: `rookeeper server --ephemeral`, a server that keeps nothing
 //! - [`exclusive`]: `rookeeper lock` and `elect`, a command that runs only while this process holds, on the crate `recipes`
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
@@ -20,6 +21,7 @@ pub mod bench;
 pub mod config_file;
 pub mod diagnosis;
 pub mod dialler;
+pub mod ephemeral;
 #[cfg(feature = "shell")]
 pub mod exclusive;
 pub mod four_letter_word;

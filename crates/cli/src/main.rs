@@ -28,10 +28,7 @@ struct Rookeeper {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run a server: without arguments on port 2181, or with a zoo.cfg, or `clientPort dataDir [tickTime] [maxClientCnxns]`
-    Server {
-        #[arg(help = "[ZOO_CFG | CLIENT_PORT DATA_DIR [TICK_TIME_MS] [MAX_CLIENT_CONNECTIONS]]")]
-        arguments: Vec<String>,
-    },
+    Server(server_command::Options),
     /// Run a server in the background, and wait until it is ready
     Start(service::start::Options),
     /// Stop the server that `start` runs in the background
@@ -126,7 +123,7 @@ struct Foreign {
 
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
-        Command::Server { arguments } => server_command::main(&arguments),
+        Command::Server(options) => server_command::main(&options),
         Command::Start(options) => ExitCode::from(service::start::main(&options)),
         Command::Stop(which) => ExitCode::from(service::stop::main(&which)),
         Command::Status { config } => ExitCode::from(service::status::main(&config)),

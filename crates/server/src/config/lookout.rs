@@ -23,10 +23,12 @@ impl SlowOperations {
     }
 }
 
-/// How paths are counted and told. They are counted always.
+/// How paths, clients and identities are counted and told.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub(crate) struct PathStatistics {
+    /// Whether any request is looked at.
+    pub is_counted: bool,
     /// Whether the log is told of the largest.
     pub is_told: bool,
     pub initial_delay: Duration,
@@ -40,9 +42,14 @@ pub(crate) struct PathStatistics {
 impl PathStatistics {
     pub(super) fn read(settings: &Settings) -> PathStatistics {
         let positive = |name: &str, least: u32| settings.positive(name).unwrap_or(least);
+        let (is_counted, is_told) = (settings.flag("top.enabled"), settings.flag("pathStats.enabled"));
+        if is_told && !is_counted {
+            settings.warn("pathStats.enabled=true tells nothing, for top.enabled=false counts no paths".to_owned());
+        }
         let minutes = |name: &str| Duration::from_secs(60 * u64::from(positive(name, 0)));
         PathStatistics {
-            is_told: settings.flag("pathStats.enabled"),
+            is_counted,
+            is_told: is_told && is_counted,
             initial_delay: minutes("pathStats.initialDelay"),
             delay: minutes("pathStats.delay"),
             paths: positive("pathStats.topPathMax", 1) as usize,

@@ -252,6 +252,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("pathStats.delay", signed("minutes"), "5", Used),
     prop("pathStats.topPathMax", signed("paths"), "20", Used),
     prop("pathStats.sampleRate", Ratio { min: f64::MIN, max: f64::MAX }, "0.1", PATH_SAMPLES),
+    prop("top.enabled", Switch, "true", Used),
     prop("slowOperations.readMs", signed("milliseconds, 0 or less for none"), "200", Used),
     prop("slowOperations.writeMs", signed("milliseconds, 0 or less for none"), "1000", Used),
     // Ensemble

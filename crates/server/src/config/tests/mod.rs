@@ -188,6 +188,7 @@ fn without_any_configuration_a_server_can_start() {
         metrics: None,
         slow_operations: SlowOperations { read_ms: Some(200), write_ms: Some(1000) },
         path_statistics: PathStatistics {
+            is_counted: true,
             is_told: false,
             initial_delay: Duration::from_secs(300),
             delay: Duration::from_secs(300),

@@ -14,6 +14,7 @@ pub(super) fn top(answer: &mut Object<'_>, question: &Question<'_>) -> Answer {
     let context = question.context;
     let limit = argument(question.query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(NAMES);
     let now = context.clock.stamp();
+    answer.scalar("enabled", context.config.path_statistics.is_counted);
     ABOUT.into_iter().try_for_each(|about| {
         answer.object(name_of(about), |tables| {
             MEASURES.into_iter().try_for_each(|measure| {
@@ -108,6 +109,7 @@ mod tests {
         }
         let answer = asked(&world, "top", "");
         let entry = |name: &str, count: u64| json!({ "name": name, "count": count, "at_most_over": 0 });
+        assert_eq!(answer["enabled"], true);
         assert_eq!(answer["paths"]["requests"], json!([entry("/app/a", 4), entry("/app/b\"c", 2)]));
         assert_eq!(answer["prefixes"]["bytes"], json!([entry("/app", 60)]));
         assert_eq!(answer["clients"]["time_us"], json!([entry("10.0.0.7", 30)]));

@@ -57,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 break;
             }
             let request = (header.xid, op, body);
-            let (sample, before) = (top::look(begin, op, body), self.scratch.len());
+            let (sample, before) = (self.sample(begin, op, body), self.scratch.len());
             frames += read::answer(shared, &tree, &self.connection, &self.identities, request, &mut self.scratch);
             reads += 1;
             let answer_bytes = self.scratch.len() - before;
@@ -93,6 +93,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             self.input.consume(taken);
         }
         reads
+    }
+
+    /// What is to be counted of a request of who asks for the most; none for most of them.
+    pub(super) fn sample(&self, now: Stamp, op: OpCode, body: &[u8]) -> Option<Sample> {
+        if self.context.config.path_statistics.is_counted { top::look(now, op, body) } else { None }
     }
 
     /// Counts `count` reads that were answered without a wait from `begin` on; `last` is the last of them, and `zxid` the state that it saw.
@@ -158,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let op = OpCode::from_i32(header.op).ok_or(End::Undecodable("request header"))?;
         let xid = header.xid;
         let begin = self.context.clock.stamp();
-        self.samples.extend(top::look(begin, op, body));
+        self.samples.extend(self.sample(begin, op, body));
         let mut read = LongRead::new((xid, op, body));
         let zxid = loop {
             {

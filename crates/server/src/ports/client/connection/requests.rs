@@ -15,7 +15,6 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::Task;
 use super::ending::End;
 use crate::auth;
-use crate::observe::top;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Looks at the frames that have arrived, up to the one for which the task has to wait.
@@ -186,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             body: if self.context.shared.forwards() { body.to_vec() } else { Vec::new() },
             identities: self.identities.clone(),
             arrived: self.arrived,
-            sampled: top::look(self.arrived, op, body).map(Box::new),
+            sampled: self.sample(self.arrived, op, body).map(Box::new),
         }
     }
 

@@ -1,4 +1,7 @@
-//! Reads that take long are told, also where no single read of a batch did. Time is real here, and every duration is a long one.
+//! Reads that take long are told, also where no single read of a batch did, and requests are counted for `top`, unless that is off. Time is real here,
+//! and every duration is a long one.
+
+use rookeeper_replica::top::{About, Measure};
 
 use super::*;
 use crate::observe::slow::SlowRecord;
@@ -73,4 +76,19 @@ async fn what_is_quick_is_not_told() {
     let mut client = world.connect().await;
     ask_together(&mut client, &[(OpCode::Exists, "/a"), (OpCode::Exists, "/b")]).await;
     assert_eq!((told(&world), world.context.figures.slow.count()), (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_their_paths_unless_that_is_off() {
+    for (more, is_counted) in [("", true), ("top.enabled=false\n", false)] {
+        let mut world = World::configured(more);
+        let mut client = world.connect().await;
+        client.create("/written", b"").await;
+        ask_together(&mut client, &[(OpCode::Exists, "/read"), (OpCode::GetData, "/read")]).await;
+        let (context, now) = (&world.context, world.context.clock.stamp());
+        // Of those that come at the same time some stand for the others.
+        let counted = |measure| !context.shared.top.largest(now, About::Path, measure, 10).is_empty();
+        let all = [Measure::Requests, Measure::Bytes, Measure::Time].map(counted);
+        assert_eq!(all, [is_counted; 3], "{more}");
+    }
 }

@@ -132,6 +132,13 @@ fn answer_request(request: &[u8], operation: i32, seen: &Seen, manner: Manner) -
             let (path, data) = (take_string(&mut body), take(&mut body));
             nodes.get_mut(&path).map(|node| *node = data).map(|()| vec![0; 68]).ok_or(NO_NODE)
         }
+        8 => {
+            let below = format!("{}/", take_string(&mut body));
+            let names: Vec<&str> = nodes.keys().filter_map(|path| path.strip_prefix(&below)).collect();
+            let encoded =
+                names.iter().flat_map(|name| [&(name.len() as i32).to_be_bytes()[..], name.as_bytes()].concat());
+            Ok((names.len() as i32).to_be_bytes().into_iter().chain(encoded).collect())
+        }
         11 | -11 => Ok(Vec::new()),
         other => panic!("operation {other}"),
     };
@@ -169,6 +176,7 @@ fn options(server: &str, operation: Operation) -> Options {
         limit: None,
         connections: 3,
         pipeline: 4,
+        rate: None,
         operation,
         read_ratio: 0.5,
         value_size: 10,
@@ -184,8 +192,13 @@ fn options(server: &str, operation: Operation) -> Options {
 
 #[tokio::test]
 async fn every_operation_is_measured_and_leaves_nothing_behind() {
-    for (operation, code) in [(Operation::Get, 4), (Operation::Set, 5), (Operation::Exists, 3), (Operation::Create, 1)]
-    {
+    for (operation, code) in [
+        (Operation::Get, 4),
+        (Operation::Set, 5),
+        (Operation::Exists, 3),
+        (Operation::Create, 1),
+        (Operation::Children, 8),
+    ] {
         let (server, seen) = serve(PLAIN).await;
         let report = bench::run(&options(&server, operation)).await.unwrap();
         assert!(report.is_clean(), "{report}");
@@ -202,6 +215,38 @@ async fn every_operation_is_measured_and_leaves_nothing_behind() {
         assert!(seen.nodes.lock().unwrap().is_empty(), "{operation:?} left nodes");
         assert_eq!(*seen.sessions_closed.lock().unwrap(), 3);
     }
+}
+
+#[tokio::test]
+async fn sessions_are_opened_and_closed_one_after_the_other() {
+    let (server, seen) = serve(PLAIN).await;
+    let report = bench::run(&options(&server, Operation::Session)).await.unwrap();
+    assert!(report.is_clean() && report.all.operations > 0 && report.keys.is_none(), "{report}");
+    // Those of the three connections that wait besides, and those of the warm-up.
+    assert!(*seen.sessions_closed.lock().unwrap() > report.all.operations + 3, "{report}");
+    assert!(seen.nodes.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_open_loop_keeps_its_rate_and_counts_the_time_that_requests_had_to_wait() {
+    let (server, _) = serve(PLAIN).await;
+    let report = bench::run(&Options { rate: Some(600), ..options(&server, Operation::Get) }).await.unwrap();
+    assert!(report.is_clean() && report.load == "open loop", "{report}");
+    // No more than are due in the time measured, however fast the server is.
+    assert!((1..=600 * 3 / 10 + 3).contains(&report.all.operations), "{report}");
+    // This server answers only when four wait, or after 200 ms, and one is outstanding. What is due meanwhile is sent late, and says so: the last
+    // that is sent in 1.5 s was due in the first tenth of a second.
+    let (server, _) = serve(Manner { hold_until: 4, ..PLAIN }).await;
+    let slow = Options {
+        connections: 1,
+        pipeline: 1,
+        keys: 5,
+        seconds: 1.5,
+        rate: Some(100),
+        ..options(&server, Operation::Get)
+    };
+    let report = bench::run(&slow).await.unwrap();
+    assert!(report.is_clean() && report.all.latency_max_us >= 1_000_000.0, "{report}");
 }
 
 #[tokio::test]

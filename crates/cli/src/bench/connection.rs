@@ -57,6 +57,33 @@ struct Sent<T> {
     tag: T,
 }
 
+/// When the requests of an open loop are due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) next: Instant,
+    pub(super) every: Duration,
+}
+
+/// When a request is sent, and from when its latency counts.
+enum Due {
+    Now { since: Instant },
+    At(Instant),
+}
+
+impl Pace {
+    /// What is due at `now`. A request that had to wait for others to be answered counts from when it was due; that this program is late, by up
+    /// to the millisecond of its timers, is not the server's fault.
+    fn due(&mut self, now: Instant, full_since: Option<Instant>) -> Due {
+        if self.next > now {
+            return Due::At(self.next);
+        }
+        let had_to_wait = full_since.is_some_and(|since| since <= self.next);
+        let since = if had_to_wait { self.next } else { now };
+        self.next += self.every;
+        Due::Now { since }
+    }
+}
+
 /// A session that is ready for requests.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -103,26 +130,65 @@ impl Connection {
     pub(super) async fn drive<T>(
         &mut self,
         pipeline: usize,
+        next: impl FnMut(&mut Vec<u8>, i32, Instant) -> Option<T>,
+        done: impl FnMut(Answer<'_, T>),
+    ) -> Result<(), Lost> {
+        self.drive_paced(pipeline, None, next, done).await
+    }
+
+    /// The same, but a request is sent when it is due by the pace, if there is one, and fewer than `pipeline` are outstanding.
+    pub(super) async fn drive_paced<T>(
+        &mut self,
+        pipeline: usize,
+        mut pace: Option<Pace>,
         mut next: impl FnMut(&mut Vec<u8>, i32, Instant) -> Option<T>,
         mut done: impl FnMut(Answer<'_, T>),
     ) -> Result<(), Lost> {
-        let mut sent: VecDeque<Sent<T>> = VecDeque::with_capacity(pipeline);
+        let mut sent: VecDeque<Sent<T>> = VecDeque::new();
         let mut more = true;
+        // Since when as many are outstanding as may be, as of the last look.
+        let mut full_since = None;
         let mut stall = std::pin::pin!(sleep_until(Instant::now() + STALL_TIMEOUT));
+        let mut alarm = std::pin::pin!(sleep_until(Instant::now()));
         let mut last_answer = Instant::now();
         let outcome = loop {
             let now = Instant::now();
+            let mut wait_until = None;
             while more && sent.len() < pipeline {
+                let since = match pace.as_mut().map(|pace| pace.due(now, full_since)) {
+                    None => now,
+                    Some(Due::Now { since }) => since,
+                    Some(Due::At(due)) => {
+                        wait_until = Some(due);
+                        break;
+                    }
+                };
                 let xid = self.next_xid();
                 match next(&mut self.output, xid, now) {
-                    Some(tag) => sent.push_back(Sent { xid, at: now, tag }),
+                    Some(tag) => sent.push_back(Sent { xid, at: since, tag }),
                     None => more = false,
                 }
             }
+            full_since = (sent.len() >= pipeline).then(|| full_since.unwrap_or(now));
             if sent.is_empty() {
-                return Ok(());
+                let Some(due) = wait_until else { return Ok(()) };
+                sleep_until(due).await;
+                last_answer = Instant::now();
+                stall.as_mut().reset(last_answer + STALL_TIMEOUT);
+                continue;
             }
-            match self.exchange(stall.as_mut()).await {
+            let exchanged = match wait_until {
+                None => self.exchange(stall.as_mut()).await,
+                Some(due) => {
+                    alarm.as_mut().reset(due);
+                    tokio::select! {
+                        biased;
+                        exchanged = self.exchange(stall.as_mut()) => exchanged,
+                        () = alarm.as_mut() => continue,
+                    }
+                }
+            };
+            match exchanged {
                 Ok(()) => {}
                 // The alarm is not moved with every answer; when it rings, it is set to when it should.
                 Err(Lost::Stalled) if last_answer.elapsed() < STALL_TIMEOUT => {

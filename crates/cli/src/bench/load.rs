@@ -16,7 +16,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Lost};
+use super::connection::{Connection, Lost, Pace};
 use super::limit::LimitServer;
 use super::options::{Operation, Options};
 use super::report::Report;
@@ -91,6 +91,7 @@ struct Worker {
 
 /// Runs the whole benchmark, against a live server or the limit of the machine.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
+    options.check()?;
     match &options.limit {
         None => run_against(options).await,
         Some(dir) => {
@@ -113,7 +114,7 @@ async fn run_against(options: &Options) -> anyhow::Result<Report> {
 
 async fn measure(options: &Options, dialler: &Dialler, workers: Vec<Worker>, root: &str) -> anyhow::Result<Report> {
     let workers = prepare(options, workers, root).await?;
-    let (workers, shares, tally, measured) = load(options, workers, root).await;
+    let (workers, shares, tally, measured) = load(options, dialler, workers, root).await;
     let mut report = Report::new(options, dialler.speaks_tls(), &tally, measured);
     report.cleanup_error =
         clean_up(options, dialler, workers, shares, root).await.err().map(|error| format!("{error:#}"));
@@ -261,7 +262,12 @@ struct Tag {
 }
 
 /// Puts the load on and returns what is left of the workers, the nodes to delete, the counts and the time measured.
-async fn load(options: &Options, workers: Vec<Worker>, root: &str) -> (Vec<Worker>, Vec<Share>, Tally, Duration) {
+async fn load(
+    options: &Options,
+    dialler: &Dialler,
+    workers: Vec<Worker>,
+    root: &str,
+) -> (Vec<Worker>, Vec<Share>, Tally, Duration) {
     let connections = workers.len() as u64;
     let stop = Arc::new(Stop::default());
     let interrupt = tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
@@ -273,9 +279,14 @@ async fn load(options: &Options, workers: Vec<Worker>, root: &str) -> (Vec<Worke
     for mut worker in workers {
         let (options, barrier, stop) = (options.clone(), Arc::clone(&barrier), Arc::clone(&stop));
         let keys = format!("{root}/keys");
+        let dialler = dialler.clone();
         tasks.spawn(async move {
             let mut tally = Tally::new();
-            let outcome = put_load(&options, &mut worker, &keys, (begin, end), &stop, &mut tally).await;
+            let outcome = if options.operation == Operation::Session {
+                open_sessions(&options, &dialler, &mut worker, (begin, end), &stop, &mut tally).await
+            } else {
+                put_load(&options, &mut worker, &keys, (begin, end), &stop, &mut tally).await
+            };
             tally.unanswered = worker.connection.unanswered;
             let alive = wait_for_all(&mut worker, outcome, &barrier).await;
             if let Err(lost) = &alive {
@@ -329,8 +340,8 @@ async fn put_load(
         }
         let key = random.below(options.keys);
         let read = match options.operation {
-            Operation::Get | Operation::Exists => true,
-            Operation::Set | Operation::Create => false,
+            Operation::Get | Operation::Exists | Operation::Children => true,
+            Operation::Set | Operation::Create | Operation::Session => false,
             Operation::Mixed => random.unit() < options.read_ratio,
         };
         match options.operation {
@@ -338,25 +349,64 @@ async fn put_load(
                 wire::create(out, xid, format_args!("{own}/{created}"), &value, Mode::Persistent);
                 *created += 1;
             }
+            Operation::Children => wire::get_children(out, xid, format_args!("{keys}")),
             Operation::Exists => wire::exists(out, xid, format_args!("{keys}/{key}")),
             _ if read => wire::get_data(out, xid, format_args!("{keys}/{key}")),
             _ => wire::set_data(out, xid, format_args!("{keys}/{key}"), &value),
         }
         Some(Tag { read, measured: now >= begin })
     };
+    let pace = options.rate.map(|rate| pace(rate, options.connections, index));
     let connection = &mut worker.connection;
     connection
-        .drive(options.pipeline.into(), next, |answer| {
+        .drive_paced(options.pipeline.into(), pace, next, |answer| {
             if answer.reply.error != 0 {
                 // Also those of the warm-up: an error is never out of scope.
                 *tally.errors.entry(answer.reply.error).or_default() += 1;
             } else if answer.tag.measured {
                 let histogram = if answer.tag.read { &mut tally.reads } else { &mut tally.writes };
-                let nanoseconds = u64::try_from(answer.latency.as_nanos()).unwrap_or(u64::MAX).min(LATENCY_NS_LIMIT);
-                histogram.record(nanoseconds).expect("a histogram that resizes takes every value");
+                record(histogram, answer.latency);
             }
         })
         .await
+}
+
+fn record(histogram: &mut Histogram<u32>, latency: Duration) {
+    let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).min(LATENCY_NS_LIMIT);
+    histogram.record(nanoseconds).expect("a histogram that resizes takes every value");
+}
+
+/// The share of one connection of an open loop. All take turns, so that the requests of all together are spread evenly.
+fn pace(rate: u32, connections: u16, index: u16) -> Pace {
+    let between = Duration::from_secs(1) / rate;
+    Pace { next: Instant::now() + between * u32::from(index), every: between * u32::from(connections) }
+}
+
+/// Opens sessions on connections of their own, one after the other, and closes them.
+async fn open_sessions(
+    options: &Options,
+    dialler: &Dialler,
+    worker: &mut Worker,
+    (begin, end): (Instant, Instant),
+    stop: &Stop,
+    tally: &mut Tally,
+) -> Result<(), Lost> {
+    let server = &options.server[usize::from(worker.index) % options.server.len()];
+    let sessions = async {
+        loop {
+            let now = Instant::now();
+            if now >= end || stop.is_set() {
+                return Ok(());
+            }
+            Connection::open(dialler, server).await?.close().await?;
+            if now >= begin {
+                record(&mut tally.writes, now.elapsed());
+            }
+        }
+    };
+    let mut outcome = Ok(());
+    worker.connection.wait_for(async { outcome = sessions.await }).await?;
+    outcome
 }
 
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 //! - [`limit`]: what the machine allows, measured the same way
 //! - [`report`]: what came out
 //!
-//! What always holds: the loop is closed (a connection sends when an answer comes), which the report says; warm-up is not measured;
+//! What always holds: the report says whether the loop is closed (a connection sends when an answer comes) or open (at a fixed rate); warm-up is not measured;
 //! every operation sent is accounted for as done, refused (by code) or unanswered.
 
 mod connection;

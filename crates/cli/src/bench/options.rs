@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
+use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -21,11 +23,20 @@ pub enum Operation {
     Exists,
     /// get and set, in the proportion of --read-ratio
     Mixed,
+    /// getChildren of one node, which has all keys below it
+    Children,
+    /// a new connection and a new session, which is closed again: both are writes
+    Session,
 }
 
 impl Operation {
     pub(super) fn needs_keys(self) -> bool {
-        self != Operation::Create
+        !matches!(self, Operation::Create | Operation::Session)
+    }
+
+    /// Whether a server without state can answer it with what a real one would send.
+    fn has_limit(self) -> bool {
+        !matches!(self, Operation::Children | Operation::Session)
     }
 }
 
@@ -34,6 +45,8 @@ How it measures:
   Closed loop: every connection keeps exactly --pipeline requests outstanding and sends the next when an answer comes. A slow
   server therefore also slows the arrival of requests: latencies say what these connections saw, not what independent clients
   would have seen.
+  Open loop, with --rate: requests are due at fixed times, whatever the server does, in steps of a millisecond. A request that
+  is due while --pipeline others are outstanding waits here, and its latency runs from when it was due.
   Latency runs from handing a request to the socket to having read its answer, in microseconds (us). Operations sent during
   --seconds are counted, each is awaited; the warm-up is not counted. Refused operations are counted by code (those of the
   warm-up too) and are neither in the throughput (ops/s) nor in the latencies.
@@ -59,9 +72,18 @@ pub struct Options {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub connections: u16,
 
-    /// Requests outstanding on each connection [1 to 10000]
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    /// Requests outstanding on each connection, at most [1 to 10000; with --rate 1000 where nothing is said]
+    #[arg(
+        long,
+        default_value_t = 1,
+        default_value_if("rate", ArgPredicate::IsPresent, "1000"),
+        value_parser = clap::value_parser!(u16).range(1..=10_000)
+    )]
     pub pipeline: u16,
+
+    /// Open loop: so many requests a second, by all connections together [1 to 10000000]
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
 
     /// What to ask
     #[arg(long, value_enum, default_value_t = Operation::Mixed)]
@@ -75,7 +97,7 @@ pub struct Options {
     #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub value_size: u32,
 
-    /// Nodes made before the load, from which get, set and exists choose evenly [1 to 1000000]
+    /// Nodes made before the load, from which get, set and exists choose evenly, and whose names children lists [1 to 1000000]
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub keys: u32,
 
@@ -108,6 +130,21 @@ impl Options {
     pub(super) fn thread_count(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.map_or(cores.min(2), usize::from)
+    }
+
+    /// Says what can't be asked for together.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let operation =
+            self.operation.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        if self.limit.is_some() && !self.operation.has_limit() {
+            bail!("--limit knows no answer to --operation {operation}. Measure a server, or another operation");
+        }
+        if self.operation == Operation::Session && self.rate.is_some() {
+            bail!(
+                "--rate has no meaning for --operation session: each connection opens its next session when the last is closed"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -150,6 +187,12 @@ mod tests {
         assert_eq!(options.operation, Operation::Create);
         assert_eq!((options.connections, options.pipeline, options.value_size), (10, 1, 100));
         assert_eq!((options.seconds, options.read_ratio, options.json), (0.5, 0.9, false));
+        let open = |line: &str| parse(line).map(|options| (options.rate, options.pipeline)).unwrap();
+        assert_eq!(open("--rate 5000"), (Some(5000), 1000));
+        assert_eq!(open("--rate 5000 --pipeline 7"), (Some(5000), 7));
+        assert!(parse("--limit . --operation children").unwrap().check().is_err());
+        assert!(parse("--rate 5 --operation session").unwrap().check().is_err());
+        assert!(parse("--rate 5 --operation children").unwrap().check().is_ok());
     }
 
     #[test]
@@ -164,6 +207,7 @@ mod tests {
             "--seconds NaN",
             "--warmup -1",
             "--threads 0",
+            "--rate 0",
             "--operation list",
             "--limit . --server a:1",
             "--limit . --tls-ca f",

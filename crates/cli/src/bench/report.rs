@@ -25,6 +25,9 @@ pub struct Report {
     pub operation: Operation,
     pub connections: u16,
     pub pipeline_requests_per_connection: u16,
+    /// Of an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_requests_per_second: Option<u32>,
     pub value_size_bytes: u32,
     /// Absent where no keys are used.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,13 +93,14 @@ impl Report {
         all.add(&tally.writes).expect("a histogram that resizes takes every value");
         let mixed = options.operation == Operation::Mixed;
         Report {
-            load: "closed loop",
+            load: if options.rate.is_some() { "open loop" } else { "closed loop" },
             server: if options.limit.is_some() { Vec::new() } else { options.server.clone() },
             tls,
             limit_directory: options.limit.clone(),
             operation: options.operation,
             connections: options.connections,
             pipeline_requests_per_connection: options.pipeline,
+            rate_requests_per_second: options.rate,
             value_size_bytes: options.value_size,
             keys: options.operation.needs_keys().then_some(options.keys),
             read_ratio: mixed.then_some(options.read_ratio),
@@ -135,8 +139,9 @@ impl fmt::Display for Report {
         let keys = self.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
         writeln!(
             formatter,
-            "{operation}{mix} on {target}: closed loop, {} connections x {} outstanding, {} B values{keys}, {} threads, \
+            "{operation}{mix} on {target}: {}, {} connections x {} outstanding, {} B values{keys}, {} threads, \
              {} s after {} s warm-up",
+            self.rate_requests_per_second.map_or(self.load.to_owned(), |rate| format!("open loop at {rate}/s")),
             self.connections,
             self.pipeline_requests_per_connection,
             self.value_size_bytes,
@@ -199,6 +204,7 @@ mod tests {
             operation: Operation::Get,
             connections: 10,
             pipeline_requests_per_connection: 20,
+            rate_requests_per_second: None,
             value_size_bytes: 100,
             keys: Some(1000),
             read_ratio: None,

@@ -1,4 +1,4 @@
-//! The few requests of a load generator, as bytes: connect, create, delete, exists, getData, setData, ping, closeSession; and answers to them,
+//! The few requests of a load generator, as bytes: connect, create, delete, exists, getData, getChildren, setData, ping, closeSession; and answers to them,
 //! for a server that keeps no state.
 //!
 //! What always holds: encoding appends one whole frame to a buffer that is reused; decoding borrows from the buffer it reads and
@@ -22,6 +22,7 @@ const DELETE: i32 = 2;
 const EXISTS: i32 = 3;
 const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
+const GET_CHILDREN: i32 = 8;
 const PING: i32 = 11;
 const CLOSE_SESSION: i32 = -11;
 
@@ -83,6 +84,13 @@ pub(super) fn exists(out: &mut Vec<u8>, xid: i32, path: fmt::Arguments<'_>) {
 
 pub(super) fn get_data(out: &mut Vec<u8>, xid: i32, path: fmt::Arguments<'_>) {
     request(out, xid, GET_DATA, |out| {
+        string(out, path);
+        out.push(0); // no watch
+    });
+}
+
+pub(super) fn get_children(out: &mut Vec<u8>, xid: i32, path: fmt::Arguments<'_>) {
+    request(out, xid, GET_CHILDREN, |out| {
         string(out, path);
         out.push(0); // no watch
     });

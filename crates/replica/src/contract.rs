@@ -120,6 +120,10 @@ pub enum Input {
     },
     /// How much room there is now. Wanted once or twice in a second where something is limited.
     Measured(Measured),
+    /// Whether the oracle of two members lets this one go on alone. No until it is said, and whenever the oracle can't be asked.
+    Oracle {
+        grants: bool,
+    },
     /// Nothing but time passed.
     Tick,
 }

@@ -24,6 +24,9 @@ pub(crate) enum Sorted {
     Election(ElectionInput),
     Learner(LinkId, LearnerInput),
     Leader(LinkId, LeaderInput),
+    Oracle {
+        grants: bool,
+    },
     Tick,
 }
 
@@ -89,6 +92,7 @@ pub(crate) fn sort(core: &Core, input: Input) -> Sorted {
         Input::FromLeader { link, packets } => Sorted::Leader(link, LeaderInput::Packets(packets)),
         Input::SnapshotReceived { link, tree, bytes } => Sorted::Leader(link, LeaderInput::Snapshot { tree, bytes }),
         Input::LeaderGone { link, why } => Sorted::Leader(link, LeaderInput::Gone { why }),
+        Input::Oracle { grants } => Sorted::Oracle { grants },
         // What follows from it is noted before the state is asked.
         Input::Measured(_) | Input::Tick => Sorted::Tick,
     }

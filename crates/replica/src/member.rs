@@ -36,6 +36,8 @@ pub(crate) struct Member {
     pub everything: Option<Everything>,
     /// Raised whenever there is something new to tell about this server.
     pub stale_status: bool,
+    /// What the oracle of two members said last.
+    pub oracle_grants: bool,
     next_link: u64,
     /// Answers of the storage that are still to come.
     storing: usize,
@@ -66,6 +68,7 @@ impl Member {
             yields: Yields::default(),
             everything: None,
             stale_status: true,
+            oracle_grants: false,
             next_link: 1,
             storing: 0,
             unavailable_since_ms: Some(now.monotonic_ms),

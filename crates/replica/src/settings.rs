@@ -142,6 +142,8 @@ pub struct EnsembleSettings {
     pub multi_address: bool,
     /// Where a leader begins another epoch because the numbers of its own end.
     pub rollover: Rollover,
+    /// Whether somebody says by [`Input::Oracle`](crate::Input::Oracle) which of two members may go on alone. Both must have an oracle or neither.
+    pub has_oracle: bool,
 }
 
 impl EnsembleSettings {
@@ -168,6 +170,7 @@ impl EnsembleSettings {
             standalone_enabled: true,
             multi_address: false,
             rollover: Rollover::default(),
+            has_oracle: false,
         }
     }
 }

@@ -10,6 +10,7 @@ use rookeeper_zab::{Membership, Memberships};
 
 use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
+use crate::oracle;
 use crate::scenes::{self, Scene};
 use crate::shortages::{self, PlannedShortage};
 use crate::world::{Event, MS, SEC, World};
@@ -57,6 +58,8 @@ pub struct Plan {
     pub stumbles: bool,
     /// Whether the power goes, now and then, right after a log was cut.
     pub darkens_after_cuts: bool,
+    /// Whether somebody lets one of two voters go on alone.
+    pub has_oracle: bool,
     /// A bug on purpose, to show that it is seen.
     pub sabotage: Option<Sabotage>,
 }
@@ -141,6 +144,8 @@ pub enum Sabotage {
     IgnoresShortages,
     /// A server that has room again goes on as if it had none.
     StaysShort,
+    /// The oracle of two members says yes to both.
+    OracleGrantsBoth,
 }
 
 /// A fault of the plan, and when it strikes, in virtual microseconds.
@@ -222,7 +227,8 @@ impl Plan {
     pub fn of_seed(seed: u64, servers: Option<usize>) -> Plan {
         let mut random = Random::new(seed ^ 0x706c_616e);
         let drawn = *random.pick(&[1, 3, 3, 3, 3, 3, 5, 5]);
-        let servers = servers.unwrap_or(drawn);
+        let has_oracle = servers.is_none() && drawn > 1 && oracle::of_seed(seed);
+        let servers = if has_oracle { 2 } else { servers.unwrap_or(drawn) };
         let observers = if servers > 1 && random.one_in(4) { 1 } else { 0 };
         let tick_ms = *random.pick(&[200, 500, 500, 1000, 2000]);
         // In ticks, so that timeouts play their part whatever a tick is.
@@ -256,6 +262,7 @@ impl Plan {
             rollover: Rollover::default(),
             stumbles: false,
             darkens_after_cuts: false,
+            has_oracle,
             sabotage: None,
         };
         // Some lives know one kind of fault only, and a few none.
@@ -277,12 +284,12 @@ impl Plan {
                 draw: random.draw(),
             });
         }
-        plan.reconfigures = plan.members() > 2 && random.one_in(5);
+        plan.reconfigures = plan.members() > 2 && random.one_in(5) && !has_oracle;
         if !plan.reconfigures {
             (plan.empty_is_expected, plan.disk_losses) = lost_disks::of_seed(seed, servers, safety_us, tick_ms);
         }
         plan.files_fail = plan.reconfigures && random.one_in(2);
-        if !plan.reconfigures && servers > 1 && random.one_in(6) {
+        if !plan.reconfigures && servers > 1 && random.one_in(6) && !has_oracle {
             plan.groups = groups(&mut random, servers);
         }
         plan.habits = Habits::of_seed(seed, plan.reconfigures);

@@ -33,6 +33,7 @@ mod lines;
 mod lost_disks;
 mod network;
 mod operator;
+mod oracle;
 mod server;
 mod shortages;
 mod snapshots;

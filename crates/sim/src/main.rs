@@ -29,6 +29,9 @@ struct Options {
     /// Many scenes of this kind in every life: stray, standstill, relapse.
     #[arg(long, value_parser = play)]
     play: Option<Play>,
+    /// Two participants and an oracle in every life.
+    #[arg(long)]
+    oracle: bool,
     /// Participants of every life, where the seed is not to choose.
     #[arg(long)]
     servers: Option<usize>,
@@ -83,7 +86,7 @@ fn plan(seed: u64, options: &Options) -> Plan {
     {
         return sabotage.plan(seed);
     }
-    let plan = Plan::of_seed(seed, options.servers);
+    let plan = if options.oracle { Plan::with_oracle(seed) } else { Plan::of_seed(seed, options.servers) };
     match options.play {
         Some(play) => plan.playing(play),
         None => plan,

@@ -13,7 +13,7 @@ use crate::world::live;
 
 impl Sabotage {
     /// All bugs that can be planted.
-    pub const ALL: [Sabotage; 39] = [
+    pub const ALL: [Sabotage; 40] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -53,12 +53,16 @@ impl Sabotage {
         Sabotage::TrustsOldFiles,
         Sabotage::IgnoresShortages,
         Sabotage::StaysShort,
+        Sabotage::OracleGrantsBoth,
     ];
 
     /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.
     pub fn plan(self, seed: u64) -> Plan {
         let servers = if self == Sabotage::TrustsOldFiles { 5 } else { 3 };
         let mut plan = Plan::of_seed(seed, Some(servers));
+        if self == Sabotage::OracleGrantsBoth {
+            plan = Plan::with_oracle(seed);
+        }
         if self == Sabotage::CountsJoinersUnheard {
             plan = plan.reconfiguring();
         }

@@ -162,6 +162,8 @@ pub(crate) enum Event {
     HasRoom {
         server: usize,
     },
+    /// The oracle of two members looks whom to let go on alone.
+    Oracle,
     Scene {
         index: usize,
     },
@@ -302,6 +304,8 @@ pub struct World {
     pub(crate) expiry: Expiry,
     /// The scene that is on.
     pub(crate) stage: Option<Stage>,
+    /// Whom the oracle lets go on alone.
+    pub(crate) oracle_for: Option<usize>,
     pub(crate) healed: bool,
     pub(crate) figures: Figures,
     /// The one in force.
@@ -356,6 +360,7 @@ impl World {
             // A round or two for answers and for other servers come before that of the clients.
             expiry: Expiry::new(plan.tick_ms, 5 * plan.busy_us / MS),
             stage: None,
+            oracle_for: None,
             healed: false,
             figures: Figures::default(),
             membership: plan.membership().map(|memberships| memberships.committed.clone()),
@@ -431,6 +436,10 @@ impl World {
         }
         for index in 0..self.plan.shortages.len() {
             self.schedule(self.plan.shortages[index].at_us, Event::FallShort { index });
+        }
+        if self.plan.has_oracle {
+            self.figures.note("lives with an oracle");
+            self.schedule(0, Event::Oracle);
         }
         for index in 0..self.plan.scenes.len() {
             self.schedule(self.plan.scenes[index].at_us, Event::Scene { index });
@@ -643,6 +652,7 @@ impl World {
             Event::LoseDisk { index } => self.lose_disk(index),
             Event::FallShort { index } => self.fall_short(index),
             Event::HasRoom { server } => self.have_room(server),
+            Event::Oracle => self.consult_oracle(),
             Event::Scene { index } => self.begin_scene(index),
             Event::SceneStep => self.cue(Cue::Step),
             Event::Sweep => {

@@ -41,6 +41,15 @@ fn members_that_join_without_a_word() {
 }
 
 #[test]
+fn an_oracle_that_says_yes_to_both() {
+    is_seen_in(
+        Sabotage::OracleGrantsBoth,
+        &["durability:", "history:", "acknowledged:", "linearizable:", "ephemerals:"],
+        Plan::with_oracle,
+    );
+}
+
+#[test]
 fn a_transaction_lost_at_a_start() {
     is_seen(Sabotage::LosesOnRecovery, 3, &["durability:"]);
     is_seen(

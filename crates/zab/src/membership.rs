@@ -391,6 +391,11 @@ impl Memberships {
         self.committed_quorum.is_reached_by(servers) && self.last_seen_quorum.is_reached_by(servers)
     }
 
+    /// Whether this server is one of at most two that decide by majority, in both.
+    pub fn has_half(&self, server: ServerId) -> bool {
+        self.committed_quorum.has_half(server) && self.last_seen_quorum.has_half(server)
+    }
+
     /// Which sets of servers decide by the membership in force.
     pub(crate) fn committed_quorum(&self) -> &Quorum {
         &self.committed_quorum

@@ -38,6 +38,14 @@ impl Quorum {
         }
     }
 
+    /// Whether the server is one of at most two that decide by majority. An oracle may let one of such two go on alone.
+    pub fn has_half(&self, server: ServerId) -> bool {
+        match self {
+            Quorum::Majority { voters } => voters.len() <= 2 && voters.contains(&server),
+            Quorum::Hierarchical { .. } => false,
+        }
+    }
+
     /// Whether these servers suffice; those without a vote do not count.
     pub fn is_reached_by(&self, servers: &BTreeSet<ServerId>) -> bool {
         match self {

@@ -389,6 +389,8 @@ pub enum LeaderEvent {
     /// `last`: where the learner's history ends; `None` where its database is missing.
     #[error("{learner} {}: {by}", is_at(*.last))]
     Syncing { learner: LearnerName, last: Option<Zxid>, by: SyncKind },
+    #[error("the other member is gone and the oracle says that this server goes on: it decides alone")]
+    GoesOnAlone,
 }
 
 fn again(unsaid: u64) -> String {

@@ -162,6 +162,13 @@ impl Ensemble {
                     learning.take_leader_input(core, now, link, input);
                 }
             }
+            Sorted::Oracle { grants } => {
+                member.oracle_grants = grants;
+                member.election.oracle_says(now.monotonic_ms, grants);
+                if let Role::Leading(leading) = role {
+                    leading.oracle_says(grants);
+                }
+            }
             Sorted::Tick => {}
         }
     }

@@ -65,7 +65,12 @@ impl Standalone {
                 self.proposer.leader.synced(now.monotonic_ms, zxid);
             }
             // There are no others, and nothing but records to store.
-            Sorted::Stored(_) | Sorted::Election(_) | Sorted::Learner(..) | Sorted::Leader(..) | Sorted::Tick => {}
+            Sorted::Stored(_)
+            | Sorted::Election(_)
+            | Sorted::Learner(..)
+            | Sorted::Leader(..)
+            | Sorted::Oracle { .. }
+            | Sorted::Tick => {}
         }
     }
 

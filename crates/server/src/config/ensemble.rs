@@ -4,7 +4,7 @@
 //! messages of the original, so that a wrong configuration is never mistaken for an unsupported one.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rookeeper_proto::{ServerId, Zxid};
 use rookeeper_replica::EnsembleSettings;
@@ -40,6 +40,8 @@ pub struct Ensemble {
     pub(crate) election_port_bind_retries: Option<u32>,
     /// What servers prove to each other on the quorum port and the election port.
     pub(crate) auth: QuorumAuth,
+    /// The file that lets this server go on without the other one of two voters.
+    pub(crate) oracle: Option<PathBuf>,
 }
 
 /// Reads a file; the only way in which this module sees the file system.
@@ -134,8 +136,13 @@ pub(super) fn read(
     let addresses = membership.members.values().flat_map(|member| &member.addresses);
     let hosts = addresses.map(|address| address.host.clone()).collect();
     let auth = super::sasl::between_members(settings, jaas, hosts)?;
+    let oracle = oracle(settings, &membership);
+    let memberships = memberships(membership, last_seen);
     let ensemble = Ensemble {
-        settings: ensemble_settings(settings, server_id, memberships(membership, last_seen)),
+        settings: EnsembleSettings {
+            has_oracle: oracle.is_some(),
+            ..ensemble_settings(settings, server_id, memberships)
+        },
         role,
         quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
         only_members: settings.flag("quorum.membersOnly"),
@@ -144,6 +151,7 @@ pub(super) fn read(
         quorum_connection_timeout_ms: settings.positive("quorumCnxnTimeoutMs"),
         election_port_bind_retries: settings.positive("electionPortBindRetry"),
         auth,
+        oracle,
     };
     Ok(Outcome { ensemble: Some(ensemble), client })
 }
@@ -460,7 +468,18 @@ fn ensemble_settings(settings: &Settings, me: ServerId, memberships: Memberships
         standalone_enabled: settings.flag("standaloneEnabled"),
         multi_address: settings.flag("multiAddress.enabled"),
         rollover: Rollover::default(),
+        has_oracle: false,
     }
+}
+
+/// The original forgets about groups where there is an oracle.
+fn oracle(settings: &Settings, membership: &Membership) -> Option<PathBuf> {
+    let path = settings.text("oraclePath").filter(|path| !path.is_empty())?;
+    if membership.groups.is_some() {
+        settings.warn("oraclePath has no effect where servers have groups and weights".to_owned());
+        return None;
+    }
+    Some(PathBuf::from(path))
 }
 
 /// At most the whole snapshot; none where the log is never preferred.

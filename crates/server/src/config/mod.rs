@@ -197,13 +197,12 @@ impl Config {
         read_file: &dyn Fn(&Path) -> std::io::Result<Vec<u8>>,
     ) -> Result<(Config, Vec<Notice>), ConfigError> {
         let (config, settings) = Config::read(source, environment, read_file)?;
-        supported::check(&settings, config.ensemble.as_ref())?;
         supported::note_ignored(&settings);
         config.assert_bounds();
         Ok((config, settings.into_notices()))
     }
 
-    /// Everything but the question whether this version can do it.
+    /// Everything but what is ignored.
     fn read(
         source: Source,
         environment: &Environment,

@@ -1,14 +1,13 @@
 //! What a sound configuration may ask for and this version cannot do.
 //!
-//! Ignoring such a wish could open a server that should be closed, or split an ensemble; so the start is refused with the
-//! key and with what works instead. What is harmless to ignore is only mentioned in the log.
+//! Here is what is harmless to ignore, and only mentioned in the log. What could open a server that should be closed is refused where it is
+//! read (`tls.rs`).
 
 use std::collections::BTreeMap;
 
-use super::ensemble::Ensemble;
 use super::error::{ConfigError, Notice};
 use super::keys::{Kind, Status};
-use super::settings::{Setting, Settings};
+use super::settings::Settings;
 
 const DEFAULT_METRICS: &str = "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider";
 const NULL_METRICS: &str = "org.apache.zookeeper.metrics.impl.NullMetricsProvider";
@@ -32,19 +31,6 @@ pub(super) fn check_classes(settings: &Settings) -> Result<(), ConfigError> {
             setting.place,
             super::error::excerpt(&setting.value)
         ));
-    }
-    Ok(())
-}
-
-/// Refuses what must not be ignored.
-pub(super) fn check(settings: &Settings, ensemble: Option<&Ensemble>) -> Result<(), ConfigError> {
-    let refuse =
-        |setting: &Setting, what: &str, instead: &str| Err(ConfigError::Unsupported(setting.fault(what, instead)));
-    if ensemble.is_some()
-        && let Some(setting) = settings.setting("oraclePath").filter(|setting| !setting.value.is_empty())
-    {
-        let instead = "Majorities work: remove this line and add a third member, which may be small.";
-        return refuse(setting, "an oracle for two members", instead);
     }
     Ok(())
 }

@@ -271,7 +271,7 @@ pub(super) static KEYS: &[Key] = &[
     file("observerMasterPort", Kind::Number { min: i32::MIN as i64, max: 65535, unit: "" }, "0", OBSERVER_MASTER),
     file("syncEnabled", Switch, "true", OBSERVER_LOG),
     prop("observer.syncEnabled", Switch, "syncEnabled", OBSERVER_LOG),
-    file("oraclePath", PATH, "", Refused("an oracle for two members is not supported")),
+    file("oraclePath", PATH, "", Ensemble),
     file("multiAddress.enabled", Switch, "false", Used),
     file("multiAddress.reachabilityCheckEnabled", Switch, "true", ALL_ADDRESSES),
     file("multiAddress.reachabilityCheckTimeoutMs", whole(0, "milliseconds"), "1000", ALL_ADDRESSES),

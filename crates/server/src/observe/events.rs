@@ -7,7 +7,7 @@ use rookeeper_replica::Event;
 use rookeeper_zab::{LeaderEvent, LearnerEvent};
 
 /// What a server tells of itself, then a leader of its learners, then a learner of how it is brought up to date.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "elected",
     "leads",
     "follows",
@@ -23,6 +23,7 @@ const NAMES: [&str; 18] = [
     "learner_lost",
     "learner_late",
     "learner_syncing",
+    "goes_on_alone",
     "synced_by_diff",
     "synced_by_truncation",
     "synced_by_snapshot",
@@ -48,6 +49,7 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Leader(LeaderEvent::Lost { .. }) => "learner_lost",
         Event::Leader(LeaderEvent::Late { .. }) => "learner_late",
         Event::Leader(LeaderEvent::Syncing { .. }) => "learner_syncing",
+        Event::Leader(LeaderEvent::GoesOnAlone) => "goes_on_alone",
         Event::Learner(LearnerEvent::Diff { .. }) => "synced_by_diff",
         Event::Learner(LearnerEvent::Truncate { .. }) => "synced_by_truncation",
         Event::Learner(LearnerEvent::Snapshot { .. }) => "synced_by_snapshot",
@@ -83,10 +85,11 @@ mod tests {
         let leads = Event::Leads { epoch: Epoch(3), last: Zxid(5), took_ms: 7 };
         events.note(&leads);
         events.note(&leads);
+        events.note(&Event::Leader(LeaderEvent::GoesOnAlone));
         events.note(&Event::Learner(LearnerEvent::Snapshot { last: None, at: Zxid(5) }));
         events.note(&Event::SnapshotReceived { zxid: Zxid(5), bytes: 1, nodes: 1 });
         events.note(&Event::Follows { leader: ServerId(2), epoch: Epoch(3), committed: Zxid(5), took_ms: 7 });
         let counted: Vec<_> = events.counts().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counted, [("leads", 2), ("follows", 1), ("synced_by_snapshot", 1)]);
+        assert_eq!(counted, [("leads", 2), ("follows", 1), ("goes_on_alone", 1), ("synced_by_snapshot", 1)]);
     }
 }

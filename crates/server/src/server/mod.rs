@@ -12,6 +12,7 @@ pub(crate) mod data_directory;
 mod measure;
 pub(crate) mod membership_at_start;
 mod open;
+mod oracle;
 mod recover;
 pub(crate) mod rehearsal;
 mod room;
@@ -189,6 +190,9 @@ impl Server {
         tokio::spawn(memory::keep(context.shared.clone()));
         let (measured, directories) = (context.inputs.downgrade(), context.config.directories.clone());
         tokio::spawn(async move { measure::keep(measured, room, &directories).await });
+        if let Some(path) = context.config.ensemble.as_ref().and_then(|ensemble| ensemble.oracle.clone()) {
+            tokio::spawn(oracle::ask(context.inputs.downgrade(), path));
+        }
         let telling = context.config.path_statistics;
         let telling = telling.is_told.then(|| tokio::spawn(top::tell(context.clone(), telling)));
         let client_threads = ClientThreads::start().map_err(spawn::failure)?;

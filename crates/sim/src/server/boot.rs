@@ -141,6 +141,7 @@ impl World {
                     local_sessions_upgrading: self.plan.habits.local_sessions_upgrading,
                     read_only_mode: self.plan.habits.read_only,
                     rollover: self.plan.rollover,
+                    has_oracle: self.plan.has_oracle,
                     ..EnsembleSettings::new(this.id, memberships)
                 };
                 Replica::member(shared.clone(), settings, epochs, now)
@@ -179,6 +180,7 @@ impl World {
             self.measure(server);
         }
         self.feed(server, Input::Tick);
+        self.tell_oracle(server);
         Ok(())
     }
 

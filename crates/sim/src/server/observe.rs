@@ -225,8 +225,10 @@ impl World {
             self.figures.deep_checks += 1;
         }
         let quorum = self.membership.as_ref().map_or_else(|| Quorum::majority([ServerId(1)]), Membership::quorum);
-        let verdict = durability::committed(&quorum, &holders, zxid);
-        self.judge(verdict);
+        if !self.may_go_on(&holders) {
+            let verdict = durability::committed(&quorum, &holders, zxid);
+            self.judge(verdict);
+        }
         if let Some(membership) = reconfigured(body)
             && self.membership.as_ref().is_some_and(|before| before.version < membership.version)
         {
@@ -239,7 +241,7 @@ impl World {
 }
 
 /// The epoch that a power cut would leave.
-fn durable_epoch(disk: &SimDisk, directories: &Directories, name: &str) -> Option<Epoch> {
+pub(crate) fn durable_epoch(disk: &SimDisk, directories: &Directories, name: &str) -> Option<Epoch> {
     read_epoch(disk, &directories.snapshot_dir, name).ok().flatten()
 }
 

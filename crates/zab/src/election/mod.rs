@@ -109,6 +109,8 @@ pub struct Election {
     /// The newest version of a membership that was handed out.
     newest_version: Zxid,
     led_elsewhere: Option<ServerId>,
+    /// Whether the oracle lets this server go on without the other of two; see [`Election::oracle_says`].
+    oracle_grants: bool,
     /// Too few followed this server, which was elected; see [`Election::tried_in_vain`].
     tried_in_vain: bool,
     /// The leader that was lost, between [`Election::pause`] and [`Election::look`].
@@ -144,6 +146,7 @@ impl Election {
             answers: BTreeMap::new(),
             newest_version: Zxid::ZERO,
             led_elsewhere: None,
+            oracle_grants: false,
             tried_in_vain: false,
             left: None,
             now_ms: MonotonicMs::ZERO,
@@ -274,6 +277,15 @@ impl Election {
         self.state = state;
         self.vote = vote;
         self.led_elsewhere = None;
+    }
+
+    /// The oracle says whether this server may go on without the other one of two members. It is asked where the other one is silent.
+    pub fn oracle_says(&mut self, now_ms: MonotonicMs, grants: bool) {
+        self.now_ms = now_ms;
+        self.oracle_grants = grants;
+        if self.search.is_some() {
+            self.conclude();
+        }
     }
 
     /// What this server does, as it tells others.

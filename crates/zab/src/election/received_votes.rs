@@ -114,6 +114,10 @@ impl ReceivedVotes {
         self.agrees(voter, vote) && self.words.get(&voter).is_some_and(|word| word.heard_ms >= since_ms)
     }
 
+    pub(super) fn was_heard_since(&self, since_ms: MonotonicMs, voter: ServerId) -> bool {
+        self.words.get(&voter).is_some_and(|word| word.heard_ms >= since_ms)
+    }
+
     /// Whether the voter's vote is this one, and surely what the voter wants now.
     pub(super) fn surely_agrees(&self, voter: ServerId, vote: &Vote) -> bool {
         self.agrees(voter, vote) && self.words.get(&voter).is_some_and(|word| word.fresh)

@@ -17,7 +17,7 @@ const UNREACHED_INTERVAL_MS: i64 = 2000;
 /// Who has no vote is told of the result only if it asks.
 const ASKING_INTERVAL_MS: i64 = 1000;
 
-/// After this time the own voice counts for one who leads without a quorum.
+/// After this time the own voice counts for one who leads without a quorum, and the word of an oracle for this server.
 const PATIENCE_MS: i64 = 1000;
 
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Election {
     pub fn deadline_ms(&self) -> Option<MonotonicMs> {
         let search = self.search.as_ref()?;
         let trust = self.refusals.values().filter_map(|refusal| refusal.until_ms).filter(|until| *until > self.now_ms);
-        trust.chain(search.finalize_ms).chain([search.repeat_ms]).min()
+        let alone_ms = Some(search.since_ms + PATIENCE_MS).filter(|at_ms| self.oracle_grants && *at_ms > self.now_ms);
+        trust.chain(search.finalize_ms).chain(alone_ms).chain([search.repeat_ms]).min()
     }
 
     /// Proposes the best of what is known in this round.
@@ -223,6 +224,11 @@ impl Election {
         if let Some((leader, vote)) = self.established_leader() {
             return self.finish(leader, vote);
         }
+        if self.may_decide_alone() && self.vote.leader != Some(self.settings.me) {
+            // What a server wanted that is gone now.
+            self.vote = self.own_vote();
+            self.propose();
+        }
         let Some(leader) = self.vote.leader.filter(|_| self.is_supported()) else {
             if let Some(search) = &mut self.search {
                 search.finalize_ms = None;
@@ -244,7 +250,21 @@ impl Election {
     fn is_supported(&self) -> bool {
         let mut agreeing = self.received.agreeing(&self.vote);
         agreeing.insert(self.settings.me);
-        self.votes() && self.may_lead(self.vote.leader) && self.memberships.is_reached_by(&agreeing)
+        let is_enough = self.memberships.is_reached_by(&agreeing)
+            || (self.vote.leader == Some(self.settings.me) && self.may_decide_alone());
+        self.votes() && self.may_lead(self.vote.leader) && is_enough
+    }
+
+    /// Whether the oracle lets this server go on without the other one of two members, which was given time and is silent.
+    fn may_decide_alone(&self) -> bool {
+        let Some(search) = &self.search else { return false };
+        let is_gone = |voter| !self.received.is_linked(voter) || !self.received.was_heard_since(search.since_ms, voter);
+        self.oracle_grants
+            && self.now_ms - search.since_ms >= PATIENCE_MS
+            && self.votes()
+            && self.may_lead(Some(self.settings.me))
+            && self.memberships.has_half(self.settings.me)
+            && self.others().into_iter().all(is_gone)
     }
 
     /// Whether nobody who can be heard may have a better vote. When all that is known is an empty history, those who are just about

@@ -94,7 +94,7 @@ impl Leader {
     /// Commits what has its quorum.
     pub(super) fn commit(&mut self) {
         while self.phase == Phase::Broadcasting {
-            let mut run = self.proposals.take_committed();
+            let mut run = self.proposals.take_committed(self.lone_server());
             let Some(last) = run.pop() else { break };
             let successor = last.membership.as_ref().map(|membership| self.designate(last.record.zxid, membership));
             self.announce(&run, &last, successor);

@@ -72,7 +72,7 @@ impl Leader {
     pub(super) fn raise_epoch(&mut self, server: ServerId, accepted: Epoch) {
         let Memberships { committed, last_seen, .. } = &*self.memberships;
         if committed.members.contains_key(&server) || last_seen.members.contains_key(&server) {
-            self.epoch = self.epoch.max(accepted.next());
+            self.epoch = self.own_epoch(self.epoch.max(accepted.next()));
         }
     }
 

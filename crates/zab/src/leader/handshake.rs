@@ -152,7 +152,7 @@ impl Leader {
     }
 
     /// Where a quorum has acknowledged the epoch, it becomes this server's.
-    fn try_to_begin_sync(&mut self, now_ms: MonotonicMs) {
+    pub(super) fn try_to_begin_sync(&mut self, now_ms: MonotonicMs) {
         if self.phase == Phase::AwaitingEpochAcks && self.is_quorum(&self.epoch_acks) {
             self.begin_phase(now_ms, Phase::Syncing);
             self.outputs.push_back(LeaderOutput::CurrentEpoch(self.epoch));
@@ -187,8 +187,9 @@ impl Leader {
         }
     }
 
-    fn try_to_activate(&mut self) {
+    pub(super) fn try_to_activate(&mut self) {
         if self.phase == Phase::Syncing && self.is_quorum(&self.new_leader_acks) {
+            self.oracle.activated_alone = !self.memberships.is_reached_by(&self.new_leader_acks);
             self.phase = Phase::Activating;
             self.outputs.push_back(LeaderOutput::Activate { epoch: self.epoch });
         }
@@ -199,7 +200,8 @@ impl Leader {
         if self.phase != Phase::Activating {
             return;
         }
-        assert!(self.is_quorum(&self.new_leader_acks), "a leader decides only once a quorum has its history");
+        let acknowledged = self.oracle.activated_alone || self.is_quorum(&self.new_leader_acks);
+        assert!(acknowledged, "a leader decides only once a quorum has its history");
         self.begin_phase(now_ms, Phase::Broadcasting);
         self.proposals.begin_epoch(self.epoch.beginning());
         // A change that was in the history is committed with it.

@@ -83,7 +83,7 @@ impl Leader {
         }
     }
 
-    fn finish_round(&mut self) {
+    pub(super) fn finish_round(&mut self) {
         let Some(round) = &self.confirmation.round else { return };
         let echoed = |(id, ping): (&LinkId, &u64)| {
             let link = self.links.get(id)?;
@@ -187,6 +187,7 @@ impl Leader {
         self.sync_released(history);
         let late: Vec<LeaderEvent> = self.links.values_mut().filter_map(|link| link.late(now_ms, sync_ms)).collect();
         late.into_iter().for_each(|event| self.log(event));
+        self.look_at_oracle(now_ms);
         let lacks = match self.phase {
             Phase::Gathering => Lacks::Connections,
             Phase::Accepting | Phase::AwaitingEpochAcks => Lacks::EpochAcks,

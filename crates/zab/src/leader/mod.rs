@@ -10,10 +10,11 @@
 //!
 //! Reading order: this file, what goes in and out; [`learner_link`], one learner; [`handshake`], how it and this server begin; [`sync`], how
 //! it is brought to this server's history; [`broadcast`], what is decided, with its [`proposals`]; [`liveness`], who is still there; [`claims`],
-//! what a single learner can't bring about.
+//! what a single learner can't bring about; [`alone`], the oracle of two members.
 //!
 //! Counterpart in the original: `Leader`, `LearnerHandler`.
 
+mod alone;
 mod broadcast;
 mod claims;
 mod handshake;
@@ -32,6 +33,7 @@ use crate::history::History;
 use crate::link::{LinkId, LinkOutput};
 use crate::membership::{Member, Membership, Memberships, Role};
 use crate::reasons::{DropReason, LeaderEvent, LinkEnd, StepDownReason};
+use alone::Oracle;
 pub use broadcast::Rollover;
 use claims::Claims;
 use learner_link::{LearnerLink, Stage};
@@ -62,6 +64,8 @@ pub struct LeaderSettings {
     pub reconfig_enabled: bool,
     /// When the numbers of an epoch are used up.
     pub rollover: Rollover,
+    /// Whether somebody may let one of two members go on alone, see [`Leader::oracle_says`].
+    pub has_oracle: bool,
 }
 
 /// What this server brings along. All of it is durable.
@@ -210,6 +214,7 @@ pub struct Leader {
     proposals: Proposals,
     confirmation: Confirmation,
     claims: Claims,
+    oracle: Oracle,
     /// A leader that stands alone pings nobody.
     next_ping_ms: MonotonicMs,
     outputs: VecDeque<LeaderOutput>,
@@ -221,24 +226,25 @@ const MAX_LINKS: usize = 1000;
 impl Leader {
     /// Begins an attempt to lead, after an election that this server has won.
     pub fn new(settings: LeaderSettings, memberships: Memberships, start: Start, now_ms: MonotonicMs) -> Leader {
-        let me = settings.me;
+        let (me, has_oracle) = (settings.me, settings.has_oracle);
         let mut leader = Leader {
             next_ping_ms: now_ms + (settings.tick_ms / 2).max(1),
             settings,
             start,
             standalone: false,
-            memberships: memberships.into(),
             phase: Phase::Gathering,
             phase_began_ms: now_ms,
             began_ms: now_ms,
-            epoch: start.accepted_epoch.next(),
+            epoch: alone::own_epoch(has_oracle, &memberships, me, start.accepted_epoch.next()),
             links: BTreeMap::new(),
+            memberships: memberships.into(),
             epoch_reporters: BTreeSet::from([me]),
             epoch_acks: BTreeSet::from([me]),
             new_leader_acks: BTreeSet::new(),
             proposals: Proposals::new(start.history_last),
             confirmation: Confirmation::default(),
             claims: Claims::default(),
+            oracle: Oracle::default(),
             outputs: VecDeque::new(),
         };
         leader.try_to_store_epoch();
@@ -258,6 +264,7 @@ impl Leader {
             max_time_to_wait_for_epoch_ms: None,
             reconfig_enabled: false,
             rollover: Rollover::default(),
+            has_oracle: false,
         };
         let member = Member { addresses: Vec::new(), role: Role::Participant, client: None };
         let membership = Membership { members: BTreeMap::from([(me, member)]), ..Membership::default() };
@@ -278,6 +285,7 @@ impl Leader {
             proposals: Proposals::new(history_last),
             confirmation: Confirmation::default(),
             claims: Claims::default(),
+            oracle: Oracle::default(),
             next_ping_ms: MonotonicMs::ZERO,
             outputs: VecDeque::new(),
         }
@@ -342,7 +350,7 @@ impl Leader {
     }
 
     fn is_quorum(&self, servers: &BTreeSet<ServerId>) -> bool {
-        self.memberships.is_reached_by(servers)
+        self.memberships.is_reached_by(servers) || self.lone_server().is_some_and(|me| servers.contains(&me))
     }
 
     /// The next effect. To be drained after every call.

@@ -4,6 +4,7 @@
 //! - zxids are handed out without gaps; proposals are committed in their order, each once;
 //! - a proposal is committed once a quorum has it on disk in the membership that was in force when it was proposed and in the one that is to
 //!   be; behind the commit of the change, in the new one;
+//! - a server that goes on alone (`alone.rs`) commits what it has itself, where its voice is half of each membership;
 //! - an acknowledgement covers every proposal before it, because each server writes its log in order. It counts until the server begins
 //!   anew, for it may be told then to cut its log.
 //!
@@ -72,10 +73,12 @@ impl Proposals {
     }
 
     /// Takes out proposals that are committed now: the oldest ones, up to the first that changes the membership. Empty where none is.
-    pub fn take_committed(&mut self) -> Vec<Proposal> {
+    /// `alone`: a server that suffices where it has half of the voices.
+    pub fn take_committed(&mut self, alone: Option<ServerId>) -> Vec<Proposal> {
         let Some(first) = self.outstanding.front() else { return Vec::new() };
         let having = self.having(first.record.zxid);
-        if !first.memberships.is_reached_by(&having) {
+        let suffices = |server| having.contains(&server) && first.memberships.has_half(server);
+        if !first.memberships.is_reached_by(&having) && !alone.is_some_and(suffices) {
             return Vec::new();
         }
         // These servers have more, maybe: whatever all of them have was decided by the same quorum.
@@ -153,7 +156,7 @@ mod tests {
     }
 
     fn committed(proposals: &mut Proposals) -> Vec<i64> {
-        proposals.take_committed().iter().map(|proposal| proposal.record.zxid.0).collect()
+        proposals.take_committed(None).iter().map(|proposal| proposal.record.zxid.0).collect()
     }
 
     #[test]

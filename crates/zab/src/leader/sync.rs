@@ -225,6 +225,7 @@ impl Leader {
         if let Some(server) = follower {
             // What it had acknowledged it may be told to cut, or have lost.
             self.proposals.forget(server);
+            self.stop_being_alone();
         }
         self.log(LeaderEvent::Syncing { learner: name, last, by });
         let under_way = self.syncs_under_way(by_snapshot);

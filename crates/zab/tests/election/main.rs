@@ -5,6 +5,7 @@
 //! - `transcripts`: whole elections as text, compared line by line
 //! - `scripts`: one server and what it does, among it what the original's servers once sent, and what ours says to it
 //! - [`golden`]: how texts are compared
+//! - `oracle`: one of two members that elects itself
 //! - `convergence`: thousands of seeds
 
 #![allow(clippy::disallowed_methods, reason = "a test reads what was recorded")]
@@ -13,6 +14,7 @@
 mod convergence;
 mod golden;
 mod network;
+mod oracle;
 mod original;
 mod scripts;
 mod transcripts;

@@ -4,6 +4,7 @@
 //! - [`story`]: a leader, what happens to it and what it does, as text
 //! - `transcripts`, `reconfig`, `liveness`: such stories
 //! - `recorded`: what the original's learners said and heard
+//! - `oracle`: one of two members that goes on alone
 //! - `claims`: what a single learner can't bring about
 //! - `invariants`: the rules, and followers that check them in any order of events
 //! - [`golden`]: how texts are compared
@@ -15,6 +16,7 @@ mod claims;
 mod golden;
 mod invariants;
 mod liveness;
+mod oracle;
 mod reconfig;
 mod recorded;
 mod story;

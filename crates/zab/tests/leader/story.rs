@@ -44,6 +44,7 @@ pub fn settings() -> LeaderSettings {
         max_time_to_wait_for_epoch_ms: None,
         reconfig_enabled: true,
         rollover: Rollover::default(),
+        has_oracle: false,
     }
 }
 

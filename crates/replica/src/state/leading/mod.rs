@@ -80,6 +80,7 @@ impl Leading {
                 max_time_to_wait_for_epoch_ms: settings.max_time_to_wait_for_epoch_ms,
                 reconfig_enabled: core.shared.settings.reconfig,
                 rollover: settings.rollover,
+                has_oracle: settings.has_oracle,
             },
             (*member.memberships).clone(),
             Start {
@@ -89,6 +90,7 @@ impl Leading {
             },
             now.monotonic_ms,
         );
+        leader.oracle_says(member.oracle_grants);
         if let Some(at_ms) = member.yields.not_before_ms() {
             leader.yields_from(at_ms);
         }
@@ -159,6 +161,11 @@ impl Leading {
         if leader.voter_looks(now.monotonic_ms, from) {
             core.shared.statistics.member.disloyal_voters.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Whether this server may go on without the other of two members.
+    pub fn oracle_says(&mut self, grants: bool) {
+        self.proposer.leader.oracle_says(grants);
     }
 
     /// The storage has done what this role, or an earlier one, has asked for.

@@ -346,12 +346,7 @@ fn a_standalone_server_too_refuses_a_wrong_myid() {
 }
 
 #[test]
-fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
-    let error = member("oraclePath=/run/oracle").load().unwrap_err();
-    assert!(matches!(error, ConfigError::Unsupported(_)), "{error}");
-    assert_eq!(error.fault().setting.as_deref(), Some("oraclePath=/run/oracle"));
-    assert!(error.fault().remedy.contains("work"), "{error}");
-    assert_eq!(error.exit_code().number(), 2);
+fn what_is_off_or_can_be_done_is_not_refused() {
     // Off, or without the factory that reads it, there is nothing to refuse.
     for more in [
         "client.portUnification=true",
@@ -361,9 +356,24 @@ fn what_cannot_be_done_yet_is_refused_with_the_key_and_an_alternative() {
     ] {
         standalone(more).load().unwrap();
     }
-    for more in ["sslQuorum=false", "quorum.auth.enableSasl=false", "oraclePath="] {
+    for more in ["sslQuorum=false", "quorum.auth.enableSasl=false"] {
         member(more).load().unwrap();
     }
+}
+
+#[test]
+fn an_oracle_is_asked_where_voices_are_equal() {
+    let oracle = |more: &str| {
+        let (config, notices) = member(more).load().unwrap();
+        let ensemble = config.ensemble.unwrap();
+        let warned = texts(&notices).iter().any(|text| text.contains("oraclePath"));
+        assert_eq!(ensemble.settings.has_oracle, ensemble.oracle.is_some());
+        (ensemble.oracle, warned)
+    };
+    assert_eq!(oracle(""), (None, false));
+    assert_eq!(oracle("oraclePath="), (None, false));
+    assert_eq!(oracle("oraclePath=/run/oracle"), (Some("/run/oracle".into()), false));
+    assert_eq!(oracle("oraclePath=/run/oracle\ngroup.1=1:2:3"), (None, true));
 }
 
 #[test]
@@ -529,8 +539,7 @@ fn every_key_marked_as_used_is_used_and_no_other() {
                 java.security.auth.login.config=/etc/jaas.conf\nquorum.auth.enableSasl=true\nsslQuorum=true";
     let files = member(&format!("{more}\n{PROMETHEUS}{}{}", tls::TLS, tls::QUORUM_TLS))
         .with("/etc/jaas.conf", &kerberos::jaas());
-    let (config, settings) = files.read_only().unwrap();
-    supported::check(&settings, config.ensemble.as_ref()).unwrap();
+    let (_, settings) = files.read_only().unwrap();
     let asked = settings.asked();
     for key in table::KEYS {
         let used = matches!(key.status, Status::Used | Status::Ensemble | Status::Refused(_));

@@ -7,6 +7,7 @@
 //! | semaphore | [`Semaphore`] | Apache Curator's `InterProcessSemaphoreV2` |
 //! | several locks at once | [`MultiLock`] | Apache Curator's `InterProcessMultiLock`, for locks of any contender |
 //! | election of a leader | [`Election`] | Apache Curator's `LeaderLatch`, its `LeaderSelector`, or kazoo's `Election` |
+//! | who is there, who comes and goes | [`Group`] | Apache Curator's `GroupMember`, kazoo's `Party` |
 //!
 //! # What a lock does not give
 //!
@@ -27,7 +28,7 @@
 //!
 //! - [`place`]: the logic of a line, without IO; `name.rs` says how its nodes are called
 //! - `drive.rs`: carries out what a place asks for; `line.rs` and `guard.rs`: what all recipes are made of
-//! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`: the recipes
+//! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`, `group.rs`: the recipes; `roster.rs`: from events to joins and leaves, without IO
 //! - [`lease`]: for how long a holder may act on what it knows, without IO
 //! - `error.rs`: errors, and how a session ends
 //!
@@ -38,6 +39,7 @@
 mod drive;
 mod election;
 mod error;
+mod group;
 mod guard;
 pub mod lease;
 mod line;
@@ -46,6 +48,7 @@ mod multi;
 mod name;
 pub mod place;
 mod read_write;
+mod roster;
 mod semaphore;
 
 /// The chapters of the guide, whose examples are tests.
@@ -55,15 +58,19 @@ mod guide {
     mod locks {}
     #[doc = include_str!("../../../docs/guide/elections.md")]
     mod elections {}
+    #[doc = include_str!("../../../docs/guide/groups.md")]
+    mod groups {}
 }
 
 pub use drive::session_end;
 pub use election::{Candidates, Election, Led};
 pub use error::{Error, SessionEnd};
+pub use group::{Changes, Group, Membership};
 pub use guard::{Guard, Loss, revoke};
 pub use line::Contender;
 pub use lock::Mutex;
 pub use multi::MultiLock;
 pub use name::Layout;
 pub use read_write::ReadWriteLock;
+pub use roster::{Change, Member};
 pub use semaphore::Semaphore;

@@ -1,6 +1,7 @@
 import java.io.BufferedReader;
 import java.io.Closeable;
 import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
@@ -18,6 +19,7 @@ import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
 import org.apache.curator.framework.recipes.locks.Lease;
 import org.apache.curator.framework.recipes.locks.Revoker;
+import org.apache.curator.framework.recipes.nodes.GroupMember;
 import org.apache.curator.retry.RetryForever;
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException;
@@ -30,6 +32,7 @@ public class Contender {
     private static final Map<String, InterProcessLock> HELD = new HashMap<>();
     private static final Map<String, Lease> LEASES = new HashMap<>();
     private static final Map<String, Closeable> LATCHES = new HashMap<>();
+    private static final Map<String, GroupMember> MEMBERS = new HashMap<>();
     private static CuratorFramework client;
 
     public static void main(String[] arguments) throws Exception {
@@ -108,6 +111,16 @@ public class Contender {
             case "candidates":
                 return new LeaderLatch(client, words[1]).getParticipants().stream().map(Participant::getId).sorted()
                     .collect(Collectors.joining(" "));
+            case "join":
+                GroupMember member = new GroupMember(client, words[1], words[2], words[2].getBytes(StandardCharsets.UTF_8));
+                member.start();
+                MEMBERS.put(words[1], member);
+                while (client.checkExists().forPath(words[1] + "/" + words[2]) == null) {
+                    Thread.sleep(10);
+                }
+                return "joined";
+            case "members":
+                return String.join(" ", MEMBERS.get(words[1]).getCurrentMembers().keySet());
             case "rounds":
                 return rounds(words[1], words[2], Integer.parseInt(words[3]));
             default:

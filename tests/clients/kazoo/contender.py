@@ -1,7 +1,7 @@
 """A contender for locks and the like that does what it is told, a line at a time, and answers each with a line.
 
 `lock PATH`, `try PATH` and `unlock PATH` use kazoo's lock beside nodes of Curator's names, `curator-lock PATH` the same with those names;
-`elect PATH NAME` stands for election and answers when it leads, until `resign PATH`; `candidates PATH` names them in order;
+`join PATH NAME` joins a party, `members PATH` names all of it; `elect PATH NAME` stands for election and answers when it leads, until `resign PATH`; `candidates PATH` names them in order;
 `rounds KIND PATH COUNT` takes the lock so many times, and is inside alone each time or says so.
 """
 import sys
@@ -77,6 +77,11 @@ def answer(command, *words):
         return 'resigned'
     if command == 'candidates':
         return ' '.join(zk.Election(words[0]).contenders())
+    if command == 'join':
+        zk.Party(words[0], words[1]).join()
+        return 'joined'
+    if command == 'members':
+        return ' '.join(sorted(zk.Party(words[0])))
     if command == 'rounds':
         kind, path, count = words
         for _ in range(int(count)):

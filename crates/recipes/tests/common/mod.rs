@@ -9,7 +9,7 @@ use rookeeper_acceptance::proxy::Proxy;
 use zookeeper_client::Client;
 
 /// Generous: the machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub async fn client(address: &str, timeout: Duration) -> Client {
     Client::connector().with_session_timeout(timeout).connect(address).await.expect("the server takes a session")

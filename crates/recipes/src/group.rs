@@ -1,0 +1,364 @@
+//! A group: who is there, who comes and who goes.
+//!
+//! Counterparts: Apache Curator's `GroupMember`, whose nodes are called as their members, and kazoo's `Party`, whose nodes have random names and say in
+//! their data who they are. We see both; Curator sees all nodes by their names, kazoo only those that are called as its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use uuid::Uuid;
+use zookeeper_client::{
+    Acls, AddWatchMode, Client, CreateMode, Error as ClientError, EventType, PersistentWatcher, SessionState,
+};
+
+use crate::drive::{delete, in_background, refused};
+use crate::error::{Error, SessionEnd};
+use crate::guard::Loss;
+use crate::name::join;
+use crate::roster::{Change, Member, Roster};
+
+/// The members of a group, each an ephemeral node below one path.
+///
+/// | what happens | what follows |
+/// | --- | --- |
+/// | the connection is lost | a member stays one until its session expires; a watcher looks again when it is back, and tells what has changed |
+/// | the session expires | the member has left; [`Membership::lost`] says so, and [`Changes::next`] ends. Connect again, join again |
+/// | the answer to the create is lost | the node is known by its session, and taken for what it is |
+/// | the process dies | it has left when its session expires |
+/// | a future of `join` is dropped | the node may be there; it is deleted in the background |
+/// | another session has a node of this name | `join` waits until it is gone: the node of a process that died is gone with its session |
+///
+/// ```
+/// # rookeeper_acceptance::example(async |address: String| {
+/// use rookeeper_recipes::{Change, Group};
+/// use zookeeper_client::Client;
+///
+/// let client = Client::connect(&address).await?;
+/// let group = Group::new(&client, "/app/workers");
+///
+/// let mut changes = group.changes().await?;
+/// let membership = group.join("host-7", "4 cores").await?;
+/// match changes.next().await? {
+///     Change::Joined(member) => assert_eq!(member.id, "host-7"),
+///     change => panic!("{change:?}"),
+/// }
+/// membership.leave().await?;
+/// assert!(matches!(changes.next().await?, Change::Left(_)));
+/// # anyhow::Ok(()) });
+/// ```
+#[derive(Debug, Clone)]
+pub struct Group {
+    client: Client,
+    path: String,
+    acls: Acls<'static>,
+    /// Whose name each is, among those who come by this value and its clones: nobody else can tell nodes of one session apart.
+    turns: Arc<Mutex<BTreeMap<String, Arc<Turn<()>>>>>,
+}
+
+impl Group {
+    /// The group at `path`. Nothing is sent yet.
+    pub fn new(client: &Client, path: &str) -> Group {
+        Group { client: client.clone(), path: path.to_owned(), acls: Acls::anyone_all(), turns: Arc::default() }
+    }
+
+    /// Who may do what with the nodes; everybody everything if nothing is said.
+    pub fn with_acls(mut self, acls: Acls<'static>) -> Group {
+        self.acls = acls;
+        self
+    }
+
+    /// Joins under this name, as Apache Curator's `GroupMember` does. Waits while another session is in the group under it, or a membership by this
+    /// value or a clone of it. Values that were made apart with the same client must not use the same name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionEnded`], [`Error::Refused`].
+    pub async fn join(&self, id: &str, data: impl Into<Vec<u8>>) -> Result<Membership, Error> {
+        let (path, data) = (join(&self.path, id), data.into());
+        let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().clone();
+        let turn = Some(turn.lock_owned().await);
+        // From here on the node may be there, whatever becomes of this future.
+        let client = self.client.clone();
+        let mut membership = Membership { client, path: path.clone(), joined: None, is_left: false, turn };
+        loop {
+            let created = self.client.create(&path, &data, &CreateMode::Ephemeral.with_acls(self.acls)).await;
+            match created {
+                Ok((stat, _)) => {
+                    membership.joined = Some(stat.czxid);
+                    return Ok(membership);
+                }
+                Err(ClientError::NoNode) => self.make_path().await?,
+                Err(ClientError::NodeExists) => match self.client.check_and_watch_stat(&path).await {
+                    // The answer to an earlier create was lost.
+                    Ok((Some(stat), _)) if stat.ephemeral_owner == self.client.session_id().0 => {
+                        membership.joined = Some(stat.czxid);
+                        return Ok(membership);
+                    }
+                    Ok((Some(_), watcher)) => {
+                        if let Some(end) = SessionEnd::of(watcher.changed().await.session_state) {
+                            return Err(end.into());
+                        }
+                    }
+                    Ok((None, _)) => {}
+                    Err(error) => refused(&path, error)?,
+                },
+                Err(error) => refused(&path, error)?,
+            }
+        }
+    }
+
+    /// Joins under a random name, as kazoo's `Party` does; the data says who it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Group::join).
+    pub async fn join_party(&self, data: impl Into<Vec<u8>>) -> Result<Membership, Error> {
+        self.join(&format!("{}__party__", Uuid::new_v4().simple()), data).await
+    }
+
+    async fn make_path(&self) -> Result<(), Error> {
+        match self.client.mkdir(&self.path, &CreateMode::Container.with_acls(self.acls)).await {
+            Ok(()) => Ok(()),
+            Err(error) => refused(&self.path, error),
+        }
+    }
+
+    /// All members, in the order in which they joined, as the server sees them that is asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Group::join).
+    pub async fn members(&self) -> Result<Vec<Member>, Error> {
+        let names = loop {
+            match self.client.list_children(&self.path).await {
+                Ok(names) => break names,
+                Err(ClientError::NoNode) => return Ok(Vec::new()),
+                Err(error) => refused(&self.path, error)?,
+            }
+        };
+        let mut members = Vec::with_capacity(names.len());
+        for name in names {
+            members.extend(self.member(&name).await?);
+        }
+        members.sort_by_key(|member: &Member| member.joined);
+        Ok(members)
+    }
+
+    async fn member(&self, id: &str) -> Result<Option<Member>, Error> {
+        let path = join(&self.path, id);
+        loop {
+            match self.client.get_data(&path).await {
+                Ok((data, stat)) => {
+                    let (joined, changed) = (stat.czxid, stat.mzxid);
+                    return Ok(Some(Member { id: id.to_owned(), data, joined, changed }));
+                }
+                Err(ClientError::NoNode) => return Ok(None),
+                Err(error) => refused(&path, error)?,
+            }
+        }
+    }
+
+    /// Follows the group: first everybody who is there, in the order of joining, then each join, change and leave. As long as the connection
+    /// lasts nobody is missed, however short its stay; after a lost connection the watcher tells what is different.
+    ///
+    /// Needs servers of 3.6 or newer.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Group::join).
+    pub async fn changes(&self) -> Result<Changes, Error> {
+        // The watch comes first, so that nothing falls between it and the list.
+        let watcher = self.watch().await?;
+        let mut roster = Roster::default();
+        roster.listed(self.members().await?);
+        Ok(Changes { group: self.clone(), watcher, roster, pending: None })
+    }
+
+    async fn watch(&self) -> Result<PersistentWatcher, Error> {
+        loop {
+            match self.client.watch(&self.path, AddWatchMode::PersistentRecursive).await {
+                Ok(watcher) => return Ok(watcher),
+                Err(error) => refused(&self.path, error)?,
+            }
+        }
+    }
+}
+
+/// The stream of what happens in a group.
+#[derive(Debug)]
+pub struct Changes {
+    group: Group,
+    watcher: PersistentWatcher,
+    roster: Roster,
+    /// An event whose consequences are being asked for: kept, so that a dropped `next` loses nothing.
+    pending: Option<Event>,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Node {
+        id: String,
+        kind: EventType,
+        zxid: i64,
+    },
+    /// The connection was lost and is there again.
+    Back,
+    End(SessionEnd),
+}
+
+impl Changes {
+    /// Waits for the next change. May be dropped at any time; nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionEnded`], and then always; [`Error::Refused`].
+    pub async fn next(&mut self) -> Result<Change, Error> {
+        loop {
+            if let Some(change) = self.roster.next() {
+                return Ok(change);
+            }
+            let event = match &self.pending {
+                Some(event) => event.clone(),
+                None => {
+                    let event = self.watcher.changed().await;
+                    self.pending = self.understand(event.event_type, event.session_state, &event.path, event.zxid);
+                    continue;
+                }
+            };
+            match event {
+                Event::Node { id, kind: EventType::NodeDeleted, zxid } => self.roster.deleted(&id, zxid),
+                Event::Node { id, kind, zxid } => {
+                    let now = self.group.member(&id).await?;
+                    match (kind, now) {
+                        (EventType::NodeCreated, now) => self.roster.created(&id, zxid, now),
+                        (_, Some(now)) => self.roster.data_changed(now),
+                        (_, None) => {}
+                    }
+                }
+                Event::Back => {
+                    // zookeeper-client 0.11 does not set recursive watches again at another connection: without this nothing would be heard any more.
+                    // The new watch is there before the old one is dropped, so the servers keep it.
+                    self.watcher = self.group.watch().await?;
+                    let members = self.group.members().await?;
+                    self.roster.listed(members);
+                }
+                // Stays: there is nothing behind it.
+                Event::End(end) => return Err(end.into()),
+            }
+            self.pending = None;
+        }
+    }
+
+    fn understand(&self, kind: EventType, state: SessionState, path: &str, zxid: i64) -> Option<Event> {
+        if kind == EventType::Session {
+            return match SessionEnd::of(state) {
+                Some(end) => Some(Event::End(end)),
+                None if state == SessionState::SyncConnected => Some(Event::Back),
+                None => None,
+            };
+        }
+        let id = path.strip_prefix(self.group.path.trim_end_matches('/'))?.strip_prefix('/')?;
+        // Members have no children, but others may have put something there.
+        (!id.contains('/')).then(|| Event::Node { id: id.to_owned(), kind, zxid })
+    }
+}
+
+/// A membership of one's own. Dropped, the member leaves; [`leave`](Membership::leave) waits until that is certain.
+#[must_use = "dropping a membership leaves the group"]
+#[derive(Debug)]
+pub struct Membership {
+    client: Client,
+    path: String,
+    /// None while the answer to the create is not there.
+    joined: Option<i64>,
+    is_left: bool,
+    /// Until the node is gone for certain.
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Membership {
+    /// The whole path of the node.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The zxid of the joining.
+    pub fn joined(&self) -> i64 {
+        self.joined.unwrap_or(-1)
+    }
+
+    /// Says something else of this member.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionEnded`]; [`Error::Refused`], with `NoNode` if somebody deleted the node.
+    pub async fn set_data(&self, data: &[u8]) -> Result<(), Error> {
+        loop {
+            match self.client.set_data(&self.path, data, None).await {
+                Ok(_) => return Ok(()),
+                Err(error) => refused(&self.path, error)?,
+            }
+        }
+    }
+
+    /// Waits until this is no membership any more: the session has ended, or somebody deleted the node.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`].
+    pub async fn lost(&self) -> Result<Loss, Error> {
+        loop {
+            let watcher = match self.client.check_and_watch_stat(&self.path).await {
+                Ok((Some(stat), watcher)) if Some(stat.czxid) == self.joined => watcher,
+                Ok(_) => return Ok(Loss::NodeDeleted),
+                Err(error) => match refused(&self.path, error) {
+                    Ok(()) => continue,
+                    Err(Error::SessionEnded(end)) => return Ok(Loss::SessionEnded(end)),
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(end) = SessionEnd::of(watcher.changed().await.session_state) {
+                return Ok(Loss::SessionEnded(end));
+            }
+        }
+    }
+
+    /// Leaves, and returns when the node is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionEnded`], and then the node goes with the session; [`Error::Refused`].
+    pub async fn leave(mut self) -> Result<(), Error> {
+        leave(&self.client, &self.path).await?;
+        self.is_left = true;
+        Ok(())
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if !self.is_left {
+            let (client, path, turn) = (self.client.clone(), self.path.clone(), self.turn.take());
+            in_background(async move {
+                let _turn = turn;
+                let _ = leave(&client, &path).await;
+            });
+        }
+    }
+}
+
+/// Deletes the node, if it is this session's: under the same name another may have joined meanwhile.
+async fn leave(client: &Client, path: &str) -> Result<(), Error> {
+    loop {
+        let stat = match client.sync(path).await {
+            Ok(()) => client.check_stat(path).await,
+            Err(error) => Err(error),
+        };
+        match stat {
+            Ok(Some(stat)) if stat.ephemeral_owner == client.session_id().0 => return delete(client, path).await,
+            Ok(_) => return Ok(()),
+            Err(error) => refused(path, error)?,
+        }
+    }
+}

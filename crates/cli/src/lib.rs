@@ -5,6 +5,7 @@
 //! - [`shell`]: `rookeeper cli`, the interactive client in zkCli's syntax, on the crate `zookeeper-client`
 //! - [`ephemeral`]: `rookeeper server --ephemeral`, a server that keeps nothing
 //! - [`exclusive`]: `rookeeper lock` and `elect`, a command that runs only while this process holds, on the crate `recipes`
+//! - [`members_command`]: `rookeeper members`, who is in a group
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
@@ -26,6 +27,8 @@ pub mod ephemeral;
 pub mod exclusive;
 pub mod four_letter_word;
 pub mod java;
+#[cfg(feature = "shell")]
+pub mod members_command;
 pub mod print;
 pub mod readiness;
 pub mod service;

@@ -16,7 +16,7 @@ use rookeeper_cli::service::{self, Which};
 use rookeeper_cli::top;
 use rookeeper_cli::{bench, toolkit};
 #[cfg(feature = "shell")]
-use rookeeper_cli::{exclusive, shell};
+use rookeeper_cli::{exclusive, members_command, shell};
 
 #[derive(Parser, Debug)]
 #[command(name = "rookeeper", version, about = "A distributed coordination service, compatible with Apache ZooKeeper")]
@@ -104,6 +104,9 @@ enum Command {
     /// Run a command while leading, one candidate at a time
     Elect(exclusive::ElectOptions),
     #[cfg(feature = "shell")]
+    /// Print who is in a group, follow it, or join it
+    Members(members_command::Options),
+    #[cfg(feature = "shell")]
     #[command(hide = true)]
     /// Between `lock` or `elect` and their command
     Keeper(exclusive::KeeperOptions),
@@ -149,6 +152,8 @@ fn main() -> ExitCode {
         Command::Lock(options) => ExitCode::from(exclusive::lock(&options)),
         #[cfg(feature = "shell")]
         Command::Elect(options) => ExitCode::from(exclusive::elect(&options)),
+        #[cfg(feature = "shell")]
+        Command::Members(options) => ExitCode::from(members_command::main(&options)),
         #[cfg(feature = "shell")]
         Command::Keeper(options) => ExitCode::from(exclusive::keep(&options)),
         #[cfg(feature = "top")]

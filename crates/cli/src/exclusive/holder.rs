@@ -96,7 +96,7 @@ pub fn elect(options: &ElectOptions) -> u8 {
     })
 }
 
-fn run(work: impl AsyncFnOnce(&mut Signals) -> Result<u8, u8>) -> u8 {
+pub(crate) fn run(work: impl AsyncFnOnce(&mut Signals) -> Result<u8, u8>) -> u8 {
     // One thread for the session, so that all of it is frozen or none.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -116,12 +116,12 @@ fn run(work: impl AsyncFnOnce(&mut Signals) -> Result<u8, u8>) -> u8 {
     code.unwrap_or_else(|code| code)
 }
 
-fn complain(error: &Error) -> u8 {
+pub(crate) fn complain(error: &Error) -> u8 {
     print::complaint(error);
     if matches!(error, Error::SessionEnded(_)) { NO_SERVER } else { FAILED }
 }
 
-async fn connect(flags: &SessionFlags, signals: &mut Signals) -> Result<Client, u8> {
+pub(crate) async fn connect(flags: &SessionFlags, signals: &mut Signals) -> Result<Client, u8> {
     let output = Arc::new(Output::new(Box::new(std::io::stdout()), Box::new(std::io::stderr())));
     let connecting = shell::connect(
         &flags.server,
@@ -141,7 +141,7 @@ async fn connect(flags: &SessionFlags, signals: &mut Signals) -> Result<Client, 
 }
 
 /// Ends the session, and with it everything that this process has among the nodes.
-async fn close(client: Client) {
+pub(crate) async fn close(client: Client) {
     let mut states = client.state_watcher();
     drop(client);
     let _ = timeout(CLOSE_TIMEOUT, async { while !states.changed().await.is_terminated() {} }).await;
@@ -253,7 +253,7 @@ fn start(guard: &Guard, command: &[String]) -> std::io::Result<(File, oneshot::R
 
 /// The signals that are passed on.
 #[derive(Debug)]
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
@@ -275,7 +275,7 @@ impl Signals {
     }
 
     /// The number of the next signal that is for the command. May be cancelled.
-    async fn next(&mut self) -> i32 {
+    pub(crate) async fn next(&mut self) -> i32 {
         loop {
             let (kind, may_be_of_the_terminal) = tokio::select! {
                 _ = self.terminate.recv() => (SignalKind::terminate(), false),

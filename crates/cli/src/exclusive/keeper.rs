@@ -21,7 +21,7 @@ use super::options::KeeperOptions;
 use crate::print;
 
 /// Of a command whose hold is over.
-pub(super) const LOST: u8 = 70;
+pub(crate) const LOST: u8 = 70;
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 

@@ -27,6 +27,8 @@ mod holder;
 mod keeper;
 mod options;
 
+pub(crate) use holder::{close, complain, connect, run};
 pub use holder::{elect, lock};
+pub(crate) use keeper::LOST;
 pub use keeper::main as keep;
-pub use options::{ElectOptions, KeeperOptions, LockOptions};
+pub use options::{ElectOptions, KeeperOptions, LockOptions, SessionFlags};

@@ -118,6 +118,11 @@ pub enum Input {
         link: LinkId,
         why: LinkEnd,
     },
+    /// An operator wants this tree in place of the one that is served: one of a moment, without sessions. Only a server alone takes it. Answered by
+    /// [`Output::Restored`].
+    Restore {
+        tree: Box<Tree>,
+    },
     /// How much room there is now. Wanted once or twice in a second where something is limited.
     Measured(Measured),
     /// Whether the oracle of two members lets this one go on alone. No until it is said, and whenever the oracle can't be asked.
@@ -190,12 +195,25 @@ pub enum Output {
     },
     /// For the log of slow operations, see [`Settings::slow_write_ns`](crate::Settings::slow_write_ns).
     Slow(Box<SlowOperation>),
+    /// Answers [`Input::Restore`]: the tree is served, and durable, as of this transaction; or everything is as it was.
+    Restored(Result<Zxid, NotRestored>),
     /// This server computed another digest than it predicted for the same transaction: its state can't be trusted any more.
     DigestMismatch {
         zxid: Zxid,
         expected: i64,
         actual: i64,
     },
+}
+
+/// Why nothing was restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRestored {
+    #[error("this server is a member of an ensemble, whose others would have other data")]
+    Member,
+    #[error("another tree is being restored")]
+    Busy,
+    #[error("it can't be written: {0}")]
+    NotWritten(String),
 }
 
 /// A request that took long.
@@ -233,6 +251,9 @@ pub enum Store {
     /// Write the shared tree as the snapshot `zxid`, then as for `Truncate`. Nothing is applied to the tree until the answer,
     /// [`Stored::SnapshotInstalled`].
     InstallSnapshot { zxid: Zxid },
+    /// Write this tree, whose last transaction is `zxid`, as the newest snapshot, beside what there is. The next record appended follows `zxid`. Answered by
+    /// [`Stored::Restored`], or by [`Stored::NotRestored`] where it can't be written and everything is as it was.
+    Restore { zxid: Zxid, tree: Box<Tree> },
     /// Keep a membership that was proposed (`<zoo.cfg>.dynamic.next`). Not answered.
     ProposedMembership(Membership),
     /// Make a membership the one of the configuration files. Not answered.
@@ -256,6 +277,14 @@ pub enum Stored {
     },
     SnapshotInstalled {
         zxid: Zxid,
+    },
+    /// The same tree.
+    Restored {
+        zxid: Zxid,
+        tree: Box<Tree>,
+    },
+    NotRestored {
+        why: String,
     },
 }
 

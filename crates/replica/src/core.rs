@@ -227,6 +227,14 @@ impl Core {
         self.tree_is_exact = false;
     }
 
+    /// Another tree than the history led to is served from here on. Its contents are what a start would find, as of `zxid`, and nothing is on its way.
+    pub fn begin_with(&mut self, zxid: Zxid, tree: Tree) {
+        assert!(self.in_flight.is_empty() && zxid > self.history.last(), "the history goes on behind its end");
+        assert_eq!(tree.last_zxid(), zxid, "the tree is the one that was stored");
+        self.shared.tree_mut().replace(tree);
+        self.history.reset(zxid);
+    }
+
     /// Nothing is in the tree any more that comes after its zxid.
     pub fn note_tree_is_exact(&mut self) {
         if !std::mem::replace(&mut self.tree_is_exact, true) {

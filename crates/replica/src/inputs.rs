@@ -27,6 +27,7 @@ pub(crate) enum Sorted {
     Oracle {
         grants: bool,
     },
+    Restore(Box<Tree>),
     Tick,
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn sort(core: &Core, input: Input) -> Sorted {
         Input::SnapshotReceived { link, tree, bytes } => Sorted::Leader(link, LeaderInput::Snapshot { tree, bytes }),
         Input::LeaderGone { link, why } => Sorted::Leader(link, LeaderInput::Gone { why }),
         Input::Oracle { grants } => Sorted::Oracle { grants },
+        Input::Restore { tree } => Sorted::Restore(tree),
         // What follows from it is noted before the state is asked.
         Input::Measured(_) | Input::Tick => Sorted::Tick,
     }

@@ -65,7 +65,7 @@ pub use budget::Budget;
 pub use check::Broken;
 pub use clients::relief::Relief;
 pub use connection::{Connection, Identities};
-pub use contract::{Epochs, Input, Output, SlowOperation, Store, Stored};
+pub use contract::{Epochs, Input, NotRestored, Output, SlowOperation, Store, Stored};
 pub use conversation::{Conversation, Cut, Limits, Next};
 pub use core::Done;
 pub use digest_log::DigestLog;

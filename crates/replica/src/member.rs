@@ -133,6 +133,7 @@ impl Member {
                 Done::Truncated(core.history.last())
             }
             Stored::SnapshotInstalled { zxid } => Done::SnapshotInstalled(zxid),
+            Stored::Restored { .. } | Stored::NotRestored { .. } => unreachable!("a member goes on from no other tree"),
         }
     }
 

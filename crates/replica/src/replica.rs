@@ -26,7 +26,8 @@ use crate::time::{Deadline, Stamp, Time};
 ///    before its outputs are carried out, in the order in which they are polled;
 /// 4. [`Replica::deadline`], for how long to wait at most. It may have come already.
 ///
-/// Clients' requests are held back while [`Replica::in_flight`] or [`Replica::deferred_events`] are large; everything else is always taken.
+/// Clients' requests are held back while [`Replica::in_flight`] or [`Replica::deferred_events`] are large, and while [`Replica::holds_requests`];
+/// everything else is always taken.
 ///
 /// What always holds: no call waits or takes long; a transaction is applied and answered only after a quorum has it on disk. In debug builds,
 /// and in simulations, [`Replica::check`] is called after each event.
@@ -132,6 +133,11 @@ impl Replica {
             State::Ensemble(ensemble) => ensemble.forwarded(),
         };
         self.core.in_flight.len() + forwarded
+    }
+
+    /// Whether clients' requests would only wait here until another tree is stored. No further ones should be handed in.
+    pub fn holds_requests(&self) -> bool {
+        matches!(&self.state, State::Standalone(standalone) if standalone.is_restoring())
     }
 
     /// Events that still have to reach some of their watchers. With many of them, no further requests should be handed in.

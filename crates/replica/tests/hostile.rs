@@ -106,6 +106,7 @@ impl World {
                             Stored::Truncated { zxid, tree: reload.then(|| Box::new(Tree::new())) }
                         }
                         Store::InstallSnapshot { zxid } => Stored::SnapshotInstalled { zxid },
+                        Store::Restore { zxid, tree } => Stored::Restored { zxid, tree },
                         Store::ProposedMembership(_) | Store::ActiveMembership(_) => continue,
                     };
                     self.queue.push_back(Input::Stored(stored));

@@ -76,7 +76,9 @@ impl From<&StorageError> for ExitCode {
         match error {
             StorageError::Log(_) | StorageError::Epoch(_) => ExitCode::Failed,
             StorageError::Truncate { .. } => ExitCode::Truncation,
-            StorageError::Install { .. } | StorageError::Snapshot(_) => ExitCode::Snapshot,
+            StorageError::Install { .. } | StorageError::Restore { .. } | StorageError::Snapshot(_) => {
+                ExitCode::Snapshot
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use rookeeper_zab::{Membership, Memberships};
 use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
 use crate::oracle;
+use crate::restores::{self, PlannedRestore};
 use crate::scenes::{self, Scene};
 use crate::shortages::{self, PlannedShortage};
 use crate::world::{Event, MS, SEC, World};
@@ -51,6 +52,7 @@ pub struct Plan {
     pub disk_losses: Vec<DiskLoss>,
     pub shortages: Vec<PlannedShortage>,
     pub scenes: Vec<Scene>,
+    pub restores: Vec<PlannedRestore>,
     pub habits: Habits,
     /// Where the numbers of an epoch end.
     pub rollover: Rollover,
@@ -138,6 +140,10 @@ pub enum Sabotage {
     JoinsRoundInFlight,
     /// Servers count heads where voices have weights.
     IgnoresWeights,
+    /// A tree that was to be restored is answered for before it is durable.
+    RestoresUnsynced,
+    /// A tree that is restored comes with its sessions and what they own.
+    RestoresSessions,
     /// A server begins with the members that its files name, although its log knows of later ones.
     TrustsOldFiles,
     /// A server that is short of room goes on as if it had some.
@@ -258,6 +264,7 @@ impl Plan {
             disk_losses: Vec::new(),
             shortages: shortages::of_seed(seed, safety_us, tick_ms),
             scenes: scenes::of_seed(seed, servers, safety_us),
+            restores: restores::of_seed(seed, servers, safety_us),
             habits: Habits::default(),
             rollover: Rollover::default(),
             stumbles: false,

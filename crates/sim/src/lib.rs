@@ -7,6 +7,7 @@
 //! - `server.rs`, `storage.rs`, `snapshots.rs`: a server on a simulated disk; `network.rs`: what lies between servers
 //! - `clients.rs`: the clients; `habits.rs`: what they do now and then; `lines.rs`, `tasks.rs`: how clients are connected
 //! - `operator.rs`: the operator, who changes the members; `config_files.rs`: where servers keep the members
+//! - `restores.rs`: the operator of a server alone, who wants an earlier state back
 //! - `stumbles.rs`: servers that stumble while an epoch begins
 //! - [`scenes`]: chains of events that chance brings about too seldom
 //! - `lost_disks.rs`: disks that are lost; `tampering.rs`: bugs planted in what leaders and learners say; `forgetful.rs`: in how they keep
@@ -34,6 +35,7 @@ mod lost_disks;
 mod network;
 mod operator;
 mod oracle;
+mod restores;
 mod server;
 mod shortages;
 mod snapshots;

@@ -13,7 +13,7 @@ use crate::world::live;
 
 impl Sabotage {
     /// All bugs that can be planted.
-    pub const ALL: [Sabotage; 40] = [
+    pub const ALL: [Sabotage; 42] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -54,11 +54,17 @@ impl Sabotage {
         Sabotage::IgnoresShortages,
         Sabotage::StaysShort,
         Sabotage::OracleGrantsBoth,
+        Sabotage::RestoresUnsynced,
+        Sabotage::RestoresSessions,
     ];
 
-    /// The life of a seed with this bug in it: of three servers, and of the kind that can show the bug.
+    /// The life of a seed with this bug in it: of three servers where nothing else is needed, and of the kind that can show the bug.
     pub fn plan(self, seed: u64) -> Plan {
-        let servers = if self == Sabotage::TrustsOldFiles { 5 } else { 3 };
+        let servers = match self {
+            Sabotage::TrustsOldFiles => 5,
+            Sabotage::RestoresUnsynced | Sabotage::RestoresSessions => 1,
+            _ => 3,
+        };
         let mut plan = Plan::of_seed(seed, Some(servers));
         if self == Sabotage::OracleGrantsBoth {
             plan = Plan::with_oracle(seed);

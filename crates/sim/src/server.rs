@@ -18,7 +18,7 @@ use rookeeper_proto::election::Notification;
 use rookeeper_proto::{MonotonicMs, ServerId, SessionId, WallMs, Zxid};
 use rookeeper_replica::pulse::Pulse;
 use rookeeper_replica::{
-    Connection, Deadline, Event as LogEvent, Input, Output, Replica, RoleEnd, Serving, Shared, Shortage, Time,
+    Connection, Deadline, Event as LogEvent, Input, Output, Replica, RoleEnd, Serving, Shared, Shortage, Store, Time,
 };
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
@@ -30,6 +30,7 @@ use crate::checkers::durability::Promises;
 use crate::config_files::ConfigFiles;
 use crate::faults::Sabotage;
 use crate::network::Item;
+use crate::restores::Restoring;
 use crate::scenes::Cue;
 use crate::snapshots::Snapshots;
 use crate::storage::Storage;
@@ -69,6 +70,8 @@ pub(crate) struct Server {
     pub installed: Zxid,
     /// A leader's snapshot is on its disk that it has not served behind yet.
     pub has_foreign_snapshot: bool,
+    /// A tree that the operator wants restored.
+    pub restoring: Option<Restoring>,
     /// Whether the operator has taken the server out of service.
     pub retired: bool,
     /// Set while a server that lost its disk does not have everything again: the end of the history that the lost disk had.
@@ -123,6 +126,7 @@ impl Server {
             config_files: ConfigFiles::default(),
             installed: Zxid::ZERO,
             has_foreign_snapshot: false,
+            restoring: None,
             retired: false,
             lost: None,
             short_of: Shortage::default(),
@@ -150,7 +154,7 @@ impl Server {
     }
 
     /// The state that a power cut right now would leave, read as the next boot would read it.
-    fn after_power_cut(&self, seed: u64) -> SimDisk {
+    pub(crate) fn after_power_cut(&self, seed: u64) -> SimDisk {
         self.disk.restart(seed)
     }
 }
@@ -324,7 +328,13 @@ impl World {
                 self.servers[server].log.insert(record.zxid, body);
                 self.log(server, record);
             }
-            Output::Store(store) => self.ask_storage(server, store),
+            Output::Store(store) => {
+                if let Store::Restore { zxid, .. } = &store {
+                    self.note_restore_asked(server, *zxid);
+                }
+                self.ask_storage(server, store);
+            }
+            Output::Restored(restored) => self.note_restored(server, &restored),
             Output::Notify { to, notification } => {
                 if notification.leader == Some(self.servers[server].id)
                     && let Some(zxid) = notification.zxid

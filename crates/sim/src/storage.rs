@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rookeeper_proto::Zxid;
 use rookeeper_replica::{Input, Store, Stored};
 use rookeeper_storage::worker::Rewritten;
-use rookeeper_storage::{Job, LogPosition, Next, StorageError, StorageWorker};
+use rookeeper_storage::{Job, LogPosition, Next, RewritePermit, StorageError, StorageWorker};
 use rookeeper_store::epoch_files::ACCEPTED;
 use rookeeper_zab::{Membership, Memberships, Record};
 
@@ -256,6 +256,9 @@ impl World {
             self.look_after_storage(server, now_us + MS);
             return Ok(());
         };
+        if matches!(process.storage.worker.held(), Some(Store::Restore { .. })) {
+            return self.restore(server, permit);
+        }
         let text = format!("{:?}", process.storage.worker.held());
         let (end, installs) = match process.storage.worker.held() {
             Some(Store::Truncate { zxid, .. }) => (*zxid, false),
@@ -286,7 +289,7 @@ impl World {
         } else if zxid <= end {
             this.log.split_off(&Zxid(end.0 + 1));
             self.figures.truncations += 1;
-            self.may_darken_after_cut(server);
+            self.may_darken(server, "power cuts after a log was cut");
         } else {
             self.figures.note("cuts that nothing led back to");
         }
@@ -303,13 +306,36 @@ impl World {
         Ok(())
     }
 
+    /// Goes on from another tree.
+    fn restore(&mut self, server: usize, permit: RewritePermit) -> Result<(), StorageError> {
+        let this = &mut self.servers[server];
+        let Some(process) = &mut this.process else { return Ok(()) };
+        this.disk.skip_syncs(self.plan.sabotage == Some(Sabotage::RestoresUnsynced));
+        let rewritten = process.storage.worker.rewrite(&permit);
+        this.disk.skip_syncs(false);
+        let Rewritten { zxid, stored, .. } = rewritten?;
+        process.storage.position.rewritten(permit, zxid);
+        // A disk without power takes nothing, and this process is about to end with it.
+        if this.disk.has_crashed() {
+            self.end_for_want_of_a_disk(server);
+            return Ok(());
+        }
+        self.note(12, server as u64, zxid.0 as u64, || {
+            format!("server {} has stored a tree, up to {zxid}", server + 1)
+        });
+        // The power may go before the replica hears of it, or after the answer.
+        self.may_darken(server, "power cuts after a tree was restored");
+        self.feed(server, Input::Stored(stored));
+        Ok(())
+    }
+
     /// A planned power cut may find out whether that is durable: right away, or when the log has gone on in another file.
-    fn may_darken_after_cut(&mut self, server: usize) {
+    fn may_darken(&mut self, server: usize, why: &'static str) {
         if self.plan.darkens_after_cuts && self.random.one_in(2) {
             let tick_us = self.plan.tick_ms * MS;
             let from_us = *self.random.pick(&[100, tick_us]);
             let at_us = self.now_us + self.random.skewed(from_us, 6 * tick_us);
-            let (life, why) = (self.servers[server].life, "power cuts after a log was cut");
+            let life = self.servers[server].life;
             self.schedule(at_us, Event::PowerCut { server, life, why });
         }
     }

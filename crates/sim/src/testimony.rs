@@ -139,7 +139,8 @@ impl World {
     pub(crate) fn judge_overdue(&mut self, server: usize) {
         let now_ms = self.now_ms();
         let Some(process) = self.servers[server].process.as_ref() else { return };
-        if process.serving != Serving::Deciding {
+        // Nothing expires while another tree is to take this one's place.
+        if process.serving != Serving::Deciding || process.replica.holds_requests() {
             return;
         }
         let (tree, sessions) = (process.shared.tree(), process.shared.sessions());

@@ -167,6 +167,9 @@ pub(crate) enum Event {
     Scene {
         index: usize,
     },
+    Restore {
+        index: usize,
+    },
     SceneStep,
     /// Time to look for connections that nobody needs.
     Sweep,
@@ -444,6 +447,9 @@ impl World {
         for index in 0..self.plan.scenes.len() {
             self.schedule(self.plan.scenes[index].at_us, Event::Scene { index });
         }
+        for index in 0..self.plan.restores.len() {
+            self.schedule(self.plan.restores[index].at_us, Event::Restore { index });
+        }
         self.schedule(self.plan.safety_us, Event::Heal);
         self.schedule(self.plan.tick_ms * MS, Event::Sweep);
         let end_us = self.plan.safety_us + self.plan.healed_us;
@@ -556,6 +562,11 @@ impl World {
         let mut tree = rookeeper_tree::Tree::new();
         let mut changes = Vec::new();
         for (zxid, entry) in self.chronicle.records() {
+            if let Some(from) = entry.restored {
+                tree = self.chronicle.tree_restored(zxid, from)?;
+                self.chronicle.compare_digest(0, zxid, tree.digest())?;
+                continue;
+            }
             let record = rookeeper_proto::TxnRecord::decode(&entry.body).map_err(|error| error.to_string())?;
             changes.clear();
             let (digest, txn) = (record.digest, record.txn.clone());
@@ -654,6 +665,7 @@ impl World {
             Event::HasRoom { server } => self.have_room(server),
             Event::Oracle => self.consult_oracle(),
             Event::Scene { index } => self.begin_scene(index),
+            Event::Restore { index } => self.begin_restore(index),
             Event::SceneStep => self.cue(Cue::Step),
             Event::Sweep => {
                 self.look_for_lingering();

@@ -180,6 +180,17 @@ fn growth_that_is_let_through_without_room_and_refused_with_room() {
 }
 
 #[test]
+fn a_restored_tree_that_is_answered_for_before_it_is_durable() {
+    is_seen_in(Sabotage::RestoresUnsynced, &["restores:", "durability:"], |seed| Sabotage::RestoresUnsynced.plan(seed));
+}
+
+#[test]
+fn a_restored_tree_that_brings_its_sessions_back() {
+    let names = ["ephemerals:", "history:", "linearizable:", "refusals:"];
+    is_seen_in(Sabotage::RestoresSessions, &names, |seed| Sabotage::RestoresSessions.plan(seed));
+}
+
+#[test]
 fn a_snapshot_for_who_has_more() {
     let names = ["durability:", "history:", "session order:", "linearizable:", "acknowledged:"];
     is_seen_in(Sabotage::SnapshotsWhoHasMore, &names, |seed| Sabotage::SnapshotsWhoHasMore.plan(seed));

@@ -14,6 +14,10 @@ pub enum StorageError {
     Truncate { zxid: Zxid, error: StoreError },
     #[error("the leader's snapshot at {zxid} can't be stored: {error}")]
     Install { zxid: Zxid, error: StoreError },
+    #[error(
+        "what was to be restored as {zxid} can't be stored, or may be: {error}; the next start finds it, or what was there before"
+    )]
+    Restore { zxid: Zxid, error: StoreError },
     #[error("can't write a snapshot: {0}; everything acknowledged is in the log")]
     Snapshot(#[source] StoreError),
 }
@@ -23,7 +27,9 @@ impl StorageError {
     pub fn into_cause(self) -> StoreError {
         match self {
             StorageError::Log(error) | StorageError::Epoch(error) | StorageError::Snapshot(error) => error,
-            StorageError::Truncate { error, .. } | StorageError::Install { error, .. } => error,
+            StorageError::Truncate { error, .. }
+            | StorageError::Install { error, .. }
+            | StorageError::Restore { error, .. } => error,
         }
     }
 }

@@ -11,12 +11,13 @@ use rookeeper_proto::{Epoch, Zxid};
 use rookeeper_replica::{Epochs, Shared};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, write_epoch};
 use rookeeper_store::member::read_epochs;
-use rookeeper_store::snapshot_writer::WithTree;
+use rookeeper_store::snapshot_writer::{WithTree, write_for_restore};
 use rookeeper_store::truncate::{install_snapshot, truncate};
 use rookeeper_store::{
-    Directories, Disk, HeldDirectories, LogOptions, LogWriter, Recovered, RecoveryOptions, SnapshotOptions, StoreError,
-    WrittenSnapshot, recover,
+    Directories, Disk, HeldDirectories, LogOptions, LogWriter, OngoingSnapshot, Recovered, RecoveryOptions,
+    SnapshotOptions, StoreError, WrittenSnapshot, recover,
 };
+use rookeeper_tree::Tree;
 
 /// How the files are written and read.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +86,17 @@ impl Files {
         self.rewrites.fetch_add(1, Release);
         let with_tree: &mut WithTree<'_> = &mut |read| read(&shared.tree());
         install_snapshot(&*self.disk, &self.directories, &self.options.snapshots, with_tree, zxid)
+    }
+
+    /// Writes the tree, which nobody changes, as a snapshot that is whole and on disk and does not count before it is published.
+    pub fn write_for_restore(&self, tree: &Tree) -> Result<OngoingSnapshot, StoreError> {
+        write_for_restore(&*self.disk, &self.directories.snapshot_dir, &self.options.snapshots, tree)
+    }
+
+    /// Makes a snapshot count as the newest: what comes next follows its transaction. No log may be open for writing.
+    pub fn publish_restored(&self, snapshot: OngoingSnapshot) -> Result<WrittenSnapshot, StoreError> {
+        self.rewrites.fetch_add(1, Release);
+        snapshot.publish(&*self.disk)
     }
 
     /// Changes before anything is taken from the history on disk but its oldest part.

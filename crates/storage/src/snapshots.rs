@@ -38,6 +38,8 @@ pub struct Snapshotter {
 #[derive(Debug)]
 struct Ongoing {
     snapshot: OngoingSnapshot,
+    /// Of the tree that it shows.
+    incarnation: u64,
     /// It is whole, and shows a part of everything up to here.
     shows: Option<Zxid>,
 }
@@ -52,7 +54,7 @@ pub enum Taking {
     /// There is more to do once the log is durable up to here, or never will be.
     WaitsFor(Zxid),
     Taken(WrittenSnapshot),
-    /// The history is rewritten, or this server has ceased to know what is committed.
+    /// The history is rewritten, this server has ceased to know what is committed, or another tree was restored.
     GivenUp,
 }
 
@@ -96,6 +98,7 @@ impl Snapshotter {
     ) -> Result<Taking, StoreError> {
         let mut ongoing = self.ongoing.take().unwrap_or_else(|| Ongoing {
             snapshot: OngoingSnapshot::begin(&self.files.directories.snapshot_dir, &self.files.options.snapshots),
+            incarnation: self.shared.tree().incarnation(),
             shows: None,
         });
         let disk = &*self.files.disk;
@@ -119,8 +122,8 @@ impl Snapshotter {
         let mut is_given_up = false;
         let step = ongoing.snapshot.step(disk, &mut |read| {
             let tree = self.shared.tree();
-            // Another tree may be in its place as soon as nobody is served any more.
-            is_given_up = !self.knows_what_is_committed();
+            // Another tree may be in its place as soon as nobody is served any more, or because it was restored.
+            is_given_up = !self.knows_what_is_committed() || tree.incarnation() != ongoing.incarnation;
             if !is_given_up {
                 read(&tree);
             }

@@ -88,7 +88,7 @@ pub struct Rewritten {
     /// Its end, which is durable.
     pub zxid: Zxid,
     pub stored: Stored,
-    /// The leader's snapshot, where one was installed.
+    /// The leader's snapshot, where one was installed, or what was restored.
     pub installed: Option<WrittenSnapshot>,
 }
 
@@ -143,7 +143,9 @@ impl StorageWorker {
             (Some(_), None) => {
                 Next::JobOrSync { until_us: self.last_sync_us.saturating_add(self.batching.flush_delay_us) }
             }
-            (None, Some(Store::Truncate { .. } | Store::InstallSnapshot { .. })) => Next::Rewrite,
+            (None, Some(Store::Truncate { .. } | Store::InstallSnapshot { .. } | Store::Restore { .. })) => {
+                Next::Rewrite
+            }
             (None, Some(_)) => Next::Store,
             (None, None) => Next::Job,
         }
@@ -243,11 +245,13 @@ impl StorageWorker {
                 let _ = write_membership(&membership, true);
                 Ok(None)
             }
-            Some(Store::Truncate { .. } | Store::InstallSnapshot { .. }) | None => unreachable!("it is the next step"),
+            Some(Store::Truncate { .. } | Store::InstallSnapshot { .. } | Store::Restore { .. }) | None => {
+                unreachable!("it is the next step")
+            }
         }
     }
 
-    /// Gives up a part of the history because a leader says so. The permit goes back with the end of what is left.
+    /// Gives up a part of the history because a leader says so, or goes on from another state. The permit goes back with the end of what is left.
     pub fn rewrite(&mut self, _permit: &RewritePermit) -> Result<Rewritten, StorageError> {
         assert_eq!(self.next(), Next::Rewrite, "another step comes first");
         self.refuse_if_gone()?;
@@ -269,8 +273,29 @@ impl StorageWorker {
                 self.unsnapped_bytes = 0;
                 Ok(Rewritten { zxid, stored: Stored::SnapshotInstalled { zxid }, installed: Some(installed) })
             }
+            Some(Store::Restore { zxid, tree }) => self.restore(zxid, tree),
             _ => unreachable!("it is the next step"),
         }
+    }
+
+    /// Goes on from another tree. Where it can't be written everything stays as it was; where nobody can tell whether it was stored, this is the end.
+    fn restore(&mut self, zxid: Zxid, tree: Box<Tree>) -> Result<Rewritten, StorageError> {
+        let snapshot = match self.files.write_for_restore(&tree) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                let (zxid, stored) = (self.writer.last_zxid(), Stored::NotRestored { why: error.to_string() });
+                return Ok(Rewritten { zxid, stored, installed: None });
+            }
+        };
+        let installed = self.guarded(
+            |error| StorageError::Restore { zxid, error },
+            |this| {
+                this.begin_log(zxid);
+                this.files.publish_restored(snapshot)
+            },
+        )?;
+        self.unsnapped_bytes = 0;
+        Ok(Rewritten { zxid, stored: Stored::Restored { zxid, tree }, installed: Some(installed) })
     }
 
     fn truncate(&mut self, zxid: Zxid, reload: bool) -> Result<(Zxid, Option<Box<Tree>>), StoreError> {

@@ -6,7 +6,7 @@
 //! - [`names`], [`directories`], [`lock`]: which files there are, where, and for whom
 //! - [`log_writer`] with [`roll_policy`]; [`log_reader`]
 //! - [`snapshot_writer`], [`snapshot_reader`], both on `snapshot_file`, the three compressions; `snapshot_body`, what a file and a stream
-//!   have in common, parsed
+//!   have in common, parsed; [`lone_snapshot`], a snapshot that comes without its log
 //! - [`recovery`] with [`report`]: from the files to the tree
 //! - for members of an ensemble: [`member`], [`epoch_files`]; [`truncate`], giving up history for a leader's; [`catch_up`] and
 //!   [`snapshot_stream`], handing history on to learners
@@ -32,6 +32,7 @@ pub mod lock;
 pub mod log_copy;
 pub mod log_reader;
 pub mod log_writer;
+pub mod lone_snapshot;
 pub mod member;
 pub mod names;
 pub mod purge;

@@ -73,6 +73,11 @@ pub fn temporary(name: &str) -> String {
     format!(".{name}.tmp")
 }
 
+/// The name of a snapshot that comes from elsewhere and whose zxid is not known yet. A start removes what is left of it.
+pub fn received() -> String {
+    temporary(&snapshot(Zxid(i64::MAX), Compression::None))
+}
+
 /// Says that the history is being cut behind a transaction.
 pub fn truncation(zxid: Zxid) -> String {
     format!("{TRUNCATION}{:x}", zxid.0)
@@ -195,6 +200,7 @@ mod tests {
             (".log.1.tmp", Some(FileName::Temporary)),
             (".log.1.dropped", Some(FileName::Other)),
             (".truncate.10000000c", Some(FileName::Truncation(Zxid::new(1, 12)))),
+            (&received(), Some(FileName::Temporary)),
             (".truncate.x", Some(FileName::Other)),
             (".snapshot.5e.gz.install", Some(FileName::Installation(Zxid(0x5e), Compression::Gzip))),
             (".log.5e.install", Some(FileName::Other)),

@@ -37,6 +37,17 @@ pub(crate) fn looks_whole(disk: &dyn Disk, path: &Path, compression: Compression
     })
 }
 
+/// The form of a file whose name does not tell it.
+pub(crate) fn form(disk: &dyn Disk, path: &Path) -> io::Result<Compression> {
+    let mut bytes = [0; 8];
+    let count = disk.open_read(path)?.read_at(&mut bytes, 0)?;
+    Ok(match &bytes[..count] {
+        [first, second, ..] if [*first, *second] == GZIP_MAGIC => Compression::Gzip,
+        bytes if bytes == &SNAPPY_HEADER[..8] => Compression::Snappy,
+        _ => Compression::None,
+    })
+}
+
 /// The uncompressed content of a snapshot.
 pub(crate) fn reader(disk: &dyn Disk, path: &Path, compression: Compression) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::with_capacity(BLOCK, FileStream { file: disk.open_read(path)?, offset: 0 });

@@ -68,8 +68,20 @@ pub(crate) fn load_into(
     limit: usize,
 ) -> Result<LoadedSnapshot> {
     let path = dir.join(names::snapshot(zxid, compression));
-    let (info, body) = read(disk, &path, compression, SnapshotBody::new(Target::Tree(Box::new(builder)), limit))?;
-    let tree = body.finish(zxid).map_err(|error| StoreError::damaged(&path, None, error.to_string()))?;
+    load_file(builder, disk, &path, compression, limit, |_| zxid)
+}
+
+/// Reads a snapshot under any name into a tree, which ends at the transaction that `zxid` makes of what the snapshot says.
+pub(crate) fn load_file(
+    builder: TreeBuilder,
+    disk: &dyn Disk,
+    path: &Path,
+    compression: Compression,
+    limit: usize,
+    zxid: impl FnOnce(&SnapshotInfo) -> Zxid,
+) -> Result<LoadedSnapshot> {
+    let (info, body) = read(disk, path, compression, SnapshotBody::new(Target::Tree(Box::new(builder)), limit))?;
+    let tree = body.finish(zxid(&info)).map_err(|error| StoreError::damaged(path, None, error.to_string()))?;
     Ok(LoadedSnapshot { tree: tree.expect("this body has a builder"), info })
 }
 

@@ -98,9 +98,23 @@ pub(crate) fn write_for_install(
     with_tree: &mut WithTree<'_>,
     zxid: Zxid,
 ) -> Result<u64> {
-    let mut snapshot = OngoingSnapshot { installs: Some(zxid), ..OngoingSnapshot::begin(dir, options) };
+    let mut snapshot = OngoingSnapshot { purpose: Purpose::Installs(zxid), ..OngoingSnapshot::begin(dir, options) };
     snapshot.run_to_the_end(disk, with_tree)?;
     Ok(snapshot.publish(disk)?.bytes)
+}
+
+/// Writes a tree that nobody changes as a snapshot that is to be the newest, whatever stands under its name. It is whole and on disk, and counts once it is
+/// [published](OngoingSnapshot::publish). Until then nothing else is touched.
+pub fn write_for_restore(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &SnapshotOptions,
+    tree: &Tree,
+) -> Result<OngoingSnapshot> {
+    let mut snapshot =
+        OngoingSnapshot { purpose: Purpose::Restores(tree.last_zxid()), ..OngoingSnapshot::begin(dir, options) };
+    snapshot.run_to_the_end(disk, &mut |read| read(tree))?;
+    Ok(snapshot)
 }
 
 /// A snapshot that is being written, a step at a time. The tree may change between the steps.
@@ -108,9 +122,29 @@ pub(crate) fn write_for_install(
 pub struct OngoingSnapshot {
     dir: PathBuf,
     options: SnapshotOptions,
-    /// It is to take the place of everything else, and must be of this transaction.
-    installs: Option<Zxid>,
+    purpose: Purpose,
     stage: Stage,
+}
+
+/// What a snapshot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To have less of the log to replay.
+    Shortens,
+    /// To stand in front of all others. It must be of this transaction.
+    Restores(Zxid),
+    /// To take the place of everything else. It must be of this transaction.
+    Installs(Zxid),
+}
+
+impl Purpose {
+    /// The transaction of which the snapshot must be; none where any is right.
+    fn zxid(self) -> Option<Zxid> {
+        match self {
+            Purpose::Shortens => None,
+            Purpose::Restores(zxid) | Purpose::Installs(zxid) => Some(zxid),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -157,7 +191,7 @@ pub enum Whole {
 impl OngoingSnapshot {
     /// A snapshot of the tree that the next step sees.
     pub fn begin(dir: &Path, options: &SnapshotOptions) -> OngoingSnapshot {
-        OngoingSnapshot { dir: dir.to_owned(), options: *options, installs: None, stage: Stage::Head(None) }
+        OngoingSnapshot { dir: dir.to_owned(), options: *options, purpose: Purpose::Shortens, stage: Stage::Head(None) }
     }
 
     /// Looks at the tree once, for no longer than a portion takes, and writes what was seen. A failed step leaves nothing behind, and is the
@@ -179,10 +213,9 @@ impl OngoingSnapshot {
         };
         let (dir, compression) = (&self.dir, self.options.compression);
         let temporary = temporary(dir, zxid, compression);
-        let name = if self.installs.is_some() {
-            names::installation(zxid, compression)
-        } else {
-            names::snapshot(zxid, compression)
+        let name = match self.purpose {
+            Purpose::Installs(_) => names::installation(zxid, compression),
+            Purpose::Shortens | Purpose::Restores(_) => names::snapshot(zxid, compression),
         };
         let path = dir.join(name);
         publish(disk, &temporary, &path).map_err(|error| StoreError::disk("rename", &temporary, error))?;
@@ -220,7 +253,7 @@ impl OngoingSnapshot {
         match std::mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Head(None) => {
                 let start = look(with_tree, |tree| tree.start_snapshot())?;
-                if let Some(zxid) = self.installs.filter(|zxid| *zxid != start.zxid()) {
+                if let Some(zxid) = self.purpose.zxid().filter(|zxid| *zxid != start.zxid()) {
                     return Err(StoreError::Misuse(format!(
                         "the tree is at {} and can't be stored as the one at {zxid}",
                         start.zxid()
@@ -236,7 +269,7 @@ impl OngoingSnapshot {
                 }
                 let (head, walk) = start.finish();
                 let zxid = head.zxid;
-                if self.installs.is_none()
+                if self.purpose == Purpose::Shortens
                     && let Some(path) = valid_one(disk, &self.dir, zxid, &self.options)?
                 {
                     return Ok(SnapshotStep::Whole(Whole::Present(WrittenSnapshot { zxid, path, bytes: 0 })));

@@ -156,6 +156,15 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// Ends every session, with its ephemeral nodes and without a transaction: for a tree from elsewhere, whose sessions nobody has here. Call in place
+    /// of [`Tree::finish_replay`].
+    pub fn finish_without_sessions(&mut self) -> ReplayCleanup {
+        self.sessions.clear();
+        self.finish_replay()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,5 +225,7 @@ mod tests {
         assert_eq!(cleanup.removed_ephemerals, [(SessionId(2), "/dead".to_owned())]);
         assert_eq!((tree.node("/dead").is_none(), tree.ephemeral_count()), (true, 1));
         assert_eq!(tree.node("/").unwrap().stat().pzxid, Zxid(5));
+        tree.finish_without_sessions();
+        assert_eq!((tree.node("/kept").is_none(), tree.ephemeral_count(), tree.session_count()), (true, 0, 0));
     }
 }

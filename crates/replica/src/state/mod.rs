@@ -22,6 +22,7 @@
 pub(crate) mod leading;
 pub(crate) mod learning;
 pub(crate) mod looking;
+pub(crate) mod restoring;
 pub(crate) mod standalone;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use rookeeper_zab::election::ElectionOutput;
 use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
 use crate::clients::requests::ClientInput;
-use crate::contract::Output;
+use crate::contract::{NotRestored, Output};
 use crate::core::Core;
 use crate::inputs::{ElectionInput, Sorted};
 use crate::member::{Designated, Done, Member};
@@ -169,6 +170,7 @@ impl Ensemble {
                     leading.oracle_says(grants);
                 }
             }
+            Sorted::Restore(_) => core.put(Output::Restored(Err(NotRestored::Member))),
             Sorted::Tick => {}
         }
     }

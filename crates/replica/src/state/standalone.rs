@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use rookeeper_proto::connect::ConnectRequest;
 use rookeeper_proto::{SessionId, Txn, Zxid};
+use rookeeper_tree::Tree;
 use rookeeper_zab::leader::{Leader, LeaderOutput};
 
 use crate::check::{Broken, must};
 use crate::clients::connection::Connection;
 use crate::clients::handshake::Wish;
 use crate::clients::requests::{ClientInput, Write};
+use crate::contract::{NotRestored, Output, Stored};
 use crate::core::{Core, Reply};
 use crate::inputs::Sorted;
 use crate::reasons::Event;
+use crate::state::restoring::Restoring;
 use crate::status::Serving;
 use crate::time::{Deadline, Time};
 use crate::write::apply::Committer;
@@ -24,6 +27,8 @@ use crate::write::proposer::{Proposer, judged};
 #[derive(Debug)]
 pub(crate) struct Standalone {
     proposer: Proposer,
+    /// What an operator wants to be served from now on.
+    restoring: Option<Restoring>,
 }
 
 impl Committer for Standalone {
@@ -36,19 +41,29 @@ impl Standalone {
     /// Sessions of the recovered tree all have their full timeout ahead of them.
     pub fn new(core: &Core, now: Time) -> Standalone {
         core.shared.sessions().restart(true, core.shared.tree().sessions(), now.monotonic_ms);
-        let leader = Leader::standalone(core.shared.settings.server, core.history.last());
-        Standalone { proposer: Proposer::new(core, leader, now) }
+        Standalone { proposer: proposer(core, now), restoring: None }
     }
 
     /// Takes one event in, and does what there is to do by now.
     pub fn handle(&mut self, core: &mut Core, now: Time, input: Sorted) {
         self.take(core, now, input);
         self.pump(core, now);
+        if let Some(restoring) = &mut self.restoring {
+            // What time brings are transactions.
+            return restoring.try_to_store(core);
+        }
         self.pass_time(core, now);
         self.pump(core, now);
     }
 
     fn take(&mut self, core: &mut Core, now: Time, input: Sorted) {
+        match (input, &mut self.restoring) {
+            (input @ (Sorted::Connect(..) | Sorted::Client(_)), Some(restoring)) => restoring.hold(input),
+            (input, _) => self.take_now(core, now, input),
+        }
+    }
+
+    fn take_now(&mut self, core: &mut Core, now: Time, input: Sorted) {
         match input {
             Sorted::Connect(connection, request) => self.connect(core, now, connection, &request),
             Sorted::Client(ClientInput::Write(write)) => self.write(core, now, write),
@@ -64,7 +79,16 @@ impl Standalone {
                 core.history.synced(zxid);
                 self.proposer.leader.synced(now.monotonic_ms, zxid);
             }
-            // There are no others, and nothing but records to store.
+            Sorted::Restore(_) if self.restoring.is_some() => core.put(Output::Restored(Err(NotRestored::Busy))),
+            Sorted::Restore(tree) => self.restoring = Some(Restoring::new(tree, now)),
+            Sorted::Stored(Stored::Restored { zxid, tree }) => {
+                self.begin_anew(core, now, zxid, *tree);
+                self.end_restoring(core, now, Ok(zxid));
+            }
+            Sorted::Stored(Stored::NotRestored { why }) => {
+                self.end_restoring(core, now, Err(NotRestored::NotWritten(why)));
+            }
+            // There are no others, and nothing else to store.
             Sorted::Stored(_)
             | Sorted::Election(_)
             | Sorted::Learner(..)
@@ -72,6 +96,28 @@ impl Standalone {
             | Sorted::Oracle { .. }
             | Sorted::Tick => {}
         }
+    }
+
+    /// Another tree is served from now on. Every session is over, because what its client knows of the data is no longer so.
+    fn begin_anew(&mut self, core: &mut Core, now: Time, zxid: Zxid, tree: Tree) {
+        // Nobody may see a part of the new tree on a connection on which watches of the old one were set.
+        core.stop_serving(Vec::new(), Vec::new());
+        core.begin_with(zxid, tree);
+        core.shared.sessions().restart(true, std::iter::empty(), now.monotonic_ms);
+        self.proposer = proposer(core, now);
+    }
+
+    fn end_restoring(&mut self, core: &mut Core, now: Time, restored: Result<Zxid, NotRestored>) {
+        core.put(Output::Restored(restored));
+        let held = self.restoring.take().map(|restoring| restoring.end(core, now));
+        for input in held.into_iter().flatten() {
+            self.take(core, now, input);
+        }
+    }
+
+    /// Whether clients' requests are held back.
+    pub fn is_restoring(&self) -> bool {
+        self.restoring.is_some()
     }
 
     fn connect(&mut self, core: &mut Core, now: Time, connection: Arc<Connection>, request: &ConnectRequest) {
@@ -133,6 +179,9 @@ impl Standalone {
 
     /// When there is something to do although nothing happens.
     pub fn deadline(&self, core: &Core) -> Deadline {
+        if self.is_restoring() {
+            return Deadline::Never;
+        }
         let reaper = Deadline::At(self.proposer.reaper_deadline_ms());
         reaper.min(core.session_deadline_ms().into()).min(self.proposer.leader.deadline_ms().into())
     }
@@ -149,4 +198,10 @@ impl Standalone {
             }
         }
     }
+}
+
+/// For a server alone, behind the end of its history.
+fn proposer(core: &Core, now: Time) -> Proposer {
+    let leader = Leader::standalone(core.shared.settings.server, core.history.last());
+    Proposer::new(core, leader, now)
 }

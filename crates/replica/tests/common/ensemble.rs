@@ -331,6 +331,7 @@ impl World {
                         disk.leads_nowhere_back = false;
                         Stored::SnapshotInstalled { zxid }
                     }
+                    Store::Restore { .. } => panic!("a member takes no other tree"),
                     Store::ProposedMembership(_) | Store::ActiveMembership(_) if disk.refuses_memberships => return,
                     Store::ProposedMembership(proposed) => {
                         disk.memberships = Memberships::new(disk.memberships.committed.clone(), proposed);
@@ -394,6 +395,7 @@ impl World {
                     self.cut(wire, node);
                 }
             }
+            Output::Restored(restored) => self.nodes[node].log.push(format!("{} {restored:?}", self.now_ms)),
             Output::Log(event) => self.nodes[node].log.push(format!("{} {event}", self.now_ms)),
             Output::DigestMismatch { zxid, expected, actual } => {
                 panic!("server {}: digest at {zxid} is {actual}, not {expected}", node + 1)

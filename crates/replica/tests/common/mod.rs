@@ -16,7 +16,7 @@ use rookeeper_proto::jute::{self, ByteBuf};
 use rookeeper_proto::multi::WriteOp;
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetDataRequest, WriteRequest};
 use rookeeper_proto::{ErrorCode, MonotonicMs, OpCode, Permissions, SessionId, TxnRecord, WallMs, Zxid};
-use rookeeper_replica::{Connection, Drained, Input, Output, ReadFrame, Replica, Settings, Shared, Time};
+use rookeeper_replica::{Connection, Drained, Input, Output, ReadFrame, Replica, Settings, Shared, Store, Time};
 use rookeeper_tree::{Tree, WatcherId};
 
 pub struct World {
@@ -31,6 +31,8 @@ pub struct World {
     pub notices: Vec<String>,
     /// What it told the audit log.
     pub audit: Vec<String>,
+    /// What the storage was asked for besides the log.
+    pub stores: VecDeque<Store>,
 }
 
 pub struct Client {
@@ -48,8 +50,8 @@ impl World {
         let now = Time::of_ms(MonotonicMs(0), WallMs(1_000_000));
         let shared = Arc::new(Shared::new(settings, tree, now.wall_ms));
         let replica = Replica::new(shared.clone(), now);
-        let (log, unsynced, notices) = Default::default();
-        World { now_ms: MonotonicMs(0), replica, shared, log, unsynced, next_connection: 1, notices, audit: Vec::new() }
+        let (log, unsynced, notices, audit, stores) = Default::default();
+        World { now_ms: MonotonicMs(0), replica, shared, log, unsynced, next_connection: 1, notices, audit, stores }
     }
 
     pub fn now(&self) -> Time {
@@ -66,6 +68,7 @@ impl World {
                 }
                 Output::Wake(_) | Output::SessionOpened { .. } => {}
                 Output::Audited { .. } | Output::EphemeralsDeleted { .. } => self.audit.push(audit_line(&output)),
+                Output::Store(store) => self.stores.push_back(store),
                 other => self.notices.push(format!("{other:?}")),
             }
         }

@@ -27,6 +27,8 @@ pub(crate) struct AdminPort {
     pub tls: Option<AdminTls>,
     /// Whether the command `snapshot` is carried out.
     pub takes_snapshots: bool,
+    /// Whether the command `restore` is carried out.
+    pub restores: bool,
     /// Between two commands of those that are limited.
     pub rate_limit_ms: u64,
     /// Whether the address of one who asks is the first in the header `X-Forwarded-For`.
@@ -59,6 +61,7 @@ impl AdminPort {
             silence_limit: silence_ms.map(|limit_ms| Duration::from_millis(u64::from(limit_ms))),
             tls: AdminTls::read(settings)?,
             takes_snapshots: settings.flag("admin.snapshot.enabled"),
+            restores: settings.flag("admin.restore.enabled"),
             rate_limit_ms: settings.long("admin.rateLimiterIntervalInMS"),
             trusts_forwarded_for: settings.flag("IPAuthenticationProvider.usexforwardedfor"),
         }))

@@ -13,7 +13,6 @@ const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only"
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
 const HTTP_VERSION: Status = NoEffect("HTTP/1.1 is spoken, as by default in Apache ZooKeeper");
-const RESTORE: Status = NotYet("the admin command restore answers as if it were disabled");
 const METRICS: Status = NoEffect("metrics are counted as they happen, and told when they are asked for");
 const PATH_SLOTS: Status = NoEffect("paths are counted in minutes, of which the last whole one is told");
 const PATH_SAMPLES: Status =
@@ -242,7 +241,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("admin.needClientAuth", Switch, "false", Used),
     prop("admin.rateLimiterIntervalInMS", long(0, "milliseconds"), "300000", Used),
     prop("admin.snapshot.enabled", Switch, "true", Used),
-    prop("admin.restore.enabled", Switch, "true", RESTORE),
+    prop("admin.restore.enabled", Switch, "true", Used),
     prop("IPAuthenticationProvider.usexforwardedfor", Switch, "false", Used),
     prop("pathStats.enabled", Switch, "false", Used),
     prop("pathStats.slotCapacity", signed("slots"), "60", PATH_SLOTS),

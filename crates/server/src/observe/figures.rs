@@ -31,6 +31,10 @@ pub struct Figures {
     pub snapshot_errors: AtomicU64,
     /// Snapshots that an admin command asked for too soon after another one.
     pub snapshots_rate_limited: AtomicU64,
+    /// Milliseconds that trees took to be restored, from the first byte that was sent on; those that were not restored, and those that came too soon.
+    pub restore_time_ms: Summary,
+    pub restore_errors: AtomicU64,
+    pub restores_rate_limited: AtomicU64,
     /// Connections without TLS to an admin port that takes both.
     pub insecure_admin_connections: AtomicU64,
     /// The last transaction that is durable in the log.
@@ -53,10 +57,16 @@ pub struct Figures {
 impl Figures {
     /// Resets as `srst` does: series and errors start anew; the figures of the start, and slow syncs, stay.
     pub fn reset(&self) {
-        for summary in [&self.fsync_time_ms, &self.sync_batch_size, &self.snapshot_time_ms] {
+        for summary in [&self.fsync_time_ms, &self.sync_batch_size, &self.snapshot_time_ms, &self.restore_time_ms] {
             summary.reset();
         }
-        for counter in [&self.snapshot_errors, &self.snapshots_rate_limited, &self.insecure_admin_connections] {
+        for counter in [
+            &self.snapshot_errors,
+            &self.snapshots_rate_limited,
+            &self.restore_errors,
+            &self.restores_rate_limited,
+            &self.insecure_admin_connections,
+        ] {
             counter.store(0, Relaxed);
         }
     }
@@ -77,6 +87,9 @@ impl Default for Figures {
             snapshot_time_ms: Summary::default(),
             snapshot_errors: AtomicU64::new(0),
             snapshots_rate_limited: AtomicU64::new(0),
+            restore_time_ms: Summary::default(),
+            restore_errors: AtomicU64::new(0),
+            restores_rate_limited: AtomicU64::new(0),
             insecure_admin_connections: AtomicU64::new(0),
             synced_zxid: AtomicI64::new(0),
             last_snapshot_zxid: AtomicI64::new(-1),

@@ -74,7 +74,6 @@ const NOT_COUNTED: &str = "connections are not counted by whether they are encry
 const NO_CACHE: &str = "answers are not cached, they are encoded straight from the tree";
 const NO_CLEANER: &str = "watches of a closed connection are removed at once";
 const NO_STAGE: &str = "there is no such stage or queue";
-const NO_RESTORE: &str = "there is no restore command";
 const IN_UPDATES: &str = "part of `updatelatency`";
 
 /// How many of the entries of [`METRICS`] are the original's.
@@ -171,7 +170,7 @@ pub(crate) const METRICS: &[Metric] = &[
     counter("proposal_count", |statistics| &statistics.member.proposals),
     counter("large_requests_rejected", |statistics| &statistics.large_requests_refused),
     counter("outstanding_changes_removed", |statistics| &statistics.changes_removed),
-    never("restore_error_count", Kind::Counter, NO_RESTORE),
+    storage_counter("restore_error_count", |figures| &figures.restore_errors),
     counter("cnxn_closed_without_zk_server_running", |statistics| &statistics.tls_connections_not_served),
     counter("looking_count", |statistics| &statistics.member.searches),
     storage_counter("snapshot_rate_limited_count", |figures| &figures.snapshots_rate_limited),
@@ -185,7 +184,7 @@ pub(crate) const METRICS: &[Metric] = &[
     absent("response_packet_get_children_cache_misses", Kind::Counter, NO_CACHE),
     counter("snap_count", |statistics| &statistics.member.snapshot_syncs),
     counter("stale_sessions_expired", |statistics| &statistics.sessions_expired),
-    never("restore_rate_limited_count", Kind::Counter, NO_RESTORE),
+    storage_counter("restore_rate_limited_count", |figures| &figures.restores_rate_limited),
     absent("response_packet_get_children_cache_hits", Kind::Counter, NO_CACHE),
     absent("sync_processor_request_queued", Kind::Counter, NO_STAGE),
     counter("tls_handshake_exceeded", |statistics| &statistics.tls_handshakes_beyond_limit),
@@ -209,7 +208,7 @@ pub(crate) const METRICS: &[Metric] = &[
     storage_series("fsynctime", |figures| &figures.fsync_time_ms),
     series("inflight_snap_count", Kind::Summary, |statistics| &statistics.member.snapshot_syncs_under_way),
     absent("reads_issued_from_session_queue", Kind::Summary, NO_STAGE),
-    never("restore_time", Kind::Summary, NO_RESTORE),
+    storage_series("restore_time", |figures| &figures.restore_time_ms),
     absent("learner_request_processor_queue_size", Kind::Summary, NO_STAGE),
     storage_series("snapshottime", |figures| &figures.snapshot_time_ms),
     series("unavailable_time", Kind::Summary, |statistics| &statistics.member.unavailable_ms),

@@ -44,7 +44,7 @@ use crate::observe::absence::Absence;
 use crate::observe::figures::Figures;
 use crate::observe::report::{self, ReportSources};
 use crate::observe::top;
-use crate::ports::admin::Admin;
+use crate::ports::admin::{Admin, Wishes};
 use crate::ports::client::listener::Entrance;
 use crate::ports::client::secure::SecureClients;
 use crate::ports::client::{listener, memory};
@@ -171,7 +171,8 @@ impl Server {
             first_snapshot: recovered.first_snapshot,
             wants_snapshot: recovered.wants_snapshot,
         };
-        let Running { threads, inputs, report, snapshots } = spawn::spawn(common, (replica, runtime), ensemble, disk)?;
+        let Running { threads, inputs, report, snapshots, restores } =
+            spawn::spawn(common, (replica, runtime), ensemble, disk)?;
 
         starting.at(Step::OpeningClientPort);
         let (address, listener) = reserved.open()?.unzip();
@@ -209,7 +210,7 @@ impl Server {
             info!("tells Prometheus its metrics at http://{address}/metrics");
         }
         if let Some((admin, address)) = admin {
-            admin.tell_of(context.clone(), snapshots, report.links.clone());
+            admin.tell_of(context.clone(), Wishes { snapshots, restores }, report.links.clone());
             info!("answers admin commands at {}://{address}{}", admin.scheme(), admin.path());
         }
         context.config.exposure().iter().for_each(|line| warn!("{line}"));

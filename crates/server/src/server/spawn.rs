@@ -22,6 +22,7 @@ use crate::observe::figures::Figures;
 use crate::observe::report::ReportSources;
 use crate::threads::log_position::LogPosition;
 use crate::threads::replica_thread::{self, EnsemblePorts, INPUT_QUEUE, ReplicaRuntime, ReplicaThread};
+use crate::threads::restores::Restores;
 use crate::threads::snapshot_thread::{self, SnapshotRequests, SnapshotThread};
 use crate::threads::storage_driver::{ConfigFiles, LastSync, StorageDriver};
 use crate::threads::storage_thread;
@@ -53,6 +54,7 @@ pub(super) struct Running {
     pub inputs: mpsc::Sender<Input>,
     pub report: Arc<ReportSources>,
     pub snapshots: SnapshotRequests,
+    pub restores: Arc<Restores>,
 }
 
 /// Starts all threads. `ensemble` is a member's.
@@ -104,6 +106,7 @@ pub(super) fn spawn(
         links: ensemble.as_ref().map(|ensemble| ensemble.quorum_port.view()),
     });
     let (replica, runtime) = replica;
+    let restores = Arc::new(Restores::default());
     let replica_thread = ReplicaThread {
         replica,
         clock,
@@ -112,6 +115,7 @@ pub(super) fn spawn(
         storage,
         figures,
         activities: activities.clone(),
+        restores: restores.clone(),
         audit,
         ensemble,
         stops_on_mismatch: config.formats.on_digest_mismatch == OnMismatch::Stop,
@@ -122,7 +126,7 @@ pub(super) fn spawn(
         storage_thread::spawn(storage_thread).map_err(failure)?,
         snapshot_thread::spawn(snapshot_thread, snapshot_requests).map_err(failure)?,
     ];
-    Ok(Running { threads, inputs, report, snapshots: snapshots_for_all })
+    Ok(Running { threads, inputs, report, snapshots: snapshots_for_all, restores })
 }
 
 /// A thread that the system does not give.

@@ -18,7 +18,7 @@ use rookeeper_storage::StorageError;
 use rookeeper_zab::{HostPort, LinkOutput, Record};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error};
+use tracing::{debug, error, info, warn};
 
 use crate::audit::{Audit, Event, SessionEvent};
 use crate::clock::Clock;
@@ -29,6 +29,7 @@ use crate::observe::figures::Figures;
 use crate::ports::client::moving;
 use crate::ports::election::ElectionPort;
 use crate::ports::quorum::{PeerQueue, QuorumPort};
+use crate::threads::restores::Restores;
 use crate::threads::storage_thread::StorageQueue;
 
 /// Requests taken from the connections' queue at once.
@@ -61,6 +62,8 @@ pub(crate) struct ReplicaThread {
     pub storage: StorageQueue,
     pub figures: Arc<Figures>,
     pub activities: Arc<Activities>,
+    /// Where whoever wants a tree restored waits for what becomes of it.
+    pub restores: Arc<Restores>,
     /// None where it is not told who changed what.
     pub audit: Option<Audit>,
     /// None for a standalone server.
@@ -125,13 +128,15 @@ impl ReplicaThread {
         let mut pulse = Pulse::new(self.replica.tick_time_ms(), self.clock.monotonic_ms());
         // A member has outputs before anything happens.
         let mut going = self.carry_out(&mut records, self.clock.stamp());
-        while going && (open || (self.ensemble.is_none() && self.replica.in_flight() > 0)) {
+        let is_waited_for = |replica: &Replica| replica.in_flight() > 0 || replica.holds_requests();
+        while going && (open || (self.ensemble.is_none() && is_waited_for(&self.replica))) {
             let due_ms = self.replica.deadline().at_latest(pulse.due_ms());
             let deadline = Some(due_ms.map_or_else(tokio::time::Instant::now, |due_ms| self.clock.instant(due_ms)));
             let listening = self.storage.waiting_bytes() < MAX_UNWRITTEN_BYTES;
             let accepting = open
                 && listening
                 && self.replica.in_flight() < MAX_IN_FLIGHT
+                && !self.replica.holds_requests()
                 && self.replica.deferred_events() < MAX_DEFERRED_EVENTS;
             let peers = self.ensemble.as_mut().map(|ensemble| &mut ensemble.inputs);
             let answer = tokio::select! {
@@ -254,6 +259,13 @@ impl ReplicaThread {
                 Output::Audited { request, fate } => self.tell_audit(Event::Request { request, fate }),
                 Output::EphemeralsDeleted { session, paths } => self.tell_audit(Event::Ephemerals { session, paths }),
                 Output::Slow(operation) => self.figures.slow.note(&operation, 1),
+                Output::Restored(restored) => {
+                    match &restored {
+                        Ok(zxid) => info!("another tree is restored and served as of {zxid}; every session is over"),
+                        Err(why) => warn!("no other tree is restored: {why}; everything is as it was"),
+                    }
+                    self.restores.answer(restored);
+                }
                 Output::SessionClosed { session } => debug!(%session, "session closed"),
                 Output::Log(event) => {
                     self.figures.events.note(&event);
@@ -340,6 +352,7 @@ impl EnsemblePorts {
             | Output::Audited { .. }
             | Output::EphemeralsDeleted { .. }
             | Output::Slow(_)
+            | Output::Restored(_)
             | Output::DigestMismatch { .. } => unreachable!("the replica thread carries these out itself"),
         }
     }

@@ -137,7 +137,9 @@ impl SnapshotThread {
         self.activities.snapshot.end();
         match taken {
             Ok(None) => {
-                info!("the snapshot was given up: this server does not follow or lead any more");
+                info!(
+                    "the snapshot was given up: this server does not follow or lead any more, or serves another tree"
+                );
                 Ok(())
             }
             Ok(Some(written)) => {

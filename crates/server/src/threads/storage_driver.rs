@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::ServerId;
-use rookeeper_replica::{Input, Stamp};
+use rookeeper_replica::{Input, Stamp, Stored};
 use rookeeper_storage::worker::WriteMembership;
 use rookeeper_storage::{Job, Next, StorageError, StorageWorker};
 use rookeeper_store::WrittenSnapshot;
@@ -194,7 +194,9 @@ impl StorageDriver {
         self.figures.synced_zxid.store(rewritten.zxid.0, Relaxed);
         if let Some(WrittenSnapshot { zxid, bytes, .. }) = rewritten.installed {
             self.figures.last_snapshot_zxid.store(zxid.0, Relaxed);
-            info!(bytes, "the leader's snapshot at {zxid} was stored in {} ms", begin.elapsed().as_millis());
+            let is_restored = matches!(rewritten.stored, Stored::Restored { .. });
+            let what = if is_restored { "the restored snapshot" } else { "the leader's snapshot" };
+            info!(bytes, "{what} at {zxid} was stored in {} ms", begin.elapsed().as_millis());
         }
         answer(Input::Stored(rewritten.stored), 0);
         Ok(())

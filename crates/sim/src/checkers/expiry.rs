@@ -80,6 +80,11 @@ impl Expiry {
         ears.still_ms.extend(from_ms.map(|from_ms| (from_ms, now_ms)));
     }
 
+    /// A server let no session expire for a while.
+    pub fn stood_still(&mut self, server: usize, from_ms: i64, to_ms: i64) {
+        self.ears.entry(server).or_default().still_ms.push((from_ms, to_ms));
+    }
+
     /// A server begins to serve.
     pub fn serves(&mut self, server: usize, now_ms: i64) {
         let ears = self.ears.entry(server).or_default();

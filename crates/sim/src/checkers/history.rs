@@ -4,9 +4,11 @@
 //! digests of their trees.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use rookeeper_proto::{Txn, TxnRecord, Zxid};
+use rookeeper_tree::Tree;
 
 use super::Verdict;
 use super::model::Model;
@@ -35,6 +37,8 @@ pub struct Entry {
     pub cxid: i32,
     /// The error code with which the request was refused, or 0. A multi that failed does not count as refused.
     pub err: i32,
+    /// No transaction stands here: the state of this one took the place of the one before.
+    pub restored: Option<Zxid>,
     /// Virtual microseconds.
     pub first_applied_us: i64,
 }
@@ -113,8 +117,44 @@ impl Chronicle {
             Txn::Error { code } => code,
             _ => 0,
         };
-        self.committed.insert(zxid, Entry { body: body.into(), session, cxid, err, first_applied_us: now_us });
+        self.committed
+            .insert(zxid, Entry { body: body.into(), session, cxid, err, restored: None, first_applied_us: now_us });
         Ok(true)
+    }
+
+    /// A server alone goes on at `zxid` from the state that it had after `from`, without sessions.
+    pub fn restored(&mut self, now_us: i64, zxid: Zxid, from: Zxid) -> Verdict {
+        let last = self.last();
+        if zxid <= last || zxid <= from {
+            return Err(format!("restores: the tree of {from} is restored as of {zxid}, but {last} was there"));
+        }
+        self.model.restored(zxid, from);
+        let entry =
+            Entry { body: Arc::default(), session: 0, cxid: 0, err: 0, restored: Some(from), first_applied_us: now_us };
+        self.committed.insert(zxid, entry);
+        Ok(())
+    }
+
+    /// The tree after `zxid`, made from the transactions.
+    pub fn tree_at(&self, zxid: Zxid) -> Result<Tree, String> {
+        let mut before = self.committed.range(..=zxid).rev();
+        let (mut tree, first) = match before.find_map(|(at, entry)| Some((*at, entry.restored?))) {
+            Some((at, from)) => (self.tree_restored(at, from)?, Excluded(at)),
+            None => (Tree::new(), Unbounded),
+        };
+        for (_, entry) in self.committed.range((first, Included(zxid))) {
+            let record = TxnRecord::decode(&entry.body).map_err(|error| error.to_string())?;
+            tree.apply(&record.header, record.txn, &mut Vec::new());
+        }
+        Ok(tree)
+    }
+
+    /// The tree that is restored as of `zxid` from the state after `from`.
+    pub fn tree_restored(&self, zxid: Zxid, from: Zxid) -> Result<Tree, String> {
+        let mut tree = self.tree_at(from)?;
+        tree.finish_without_sessions();
+        tree.set_last_zxid(zxid);
+        Ok(tree)
     }
 
     /// The state of a server that has applied everything up to `zxid` and nothing else.

@@ -191,6 +191,18 @@ impl Model {
         }
     }
 
+    /// The state after `from` is that after `zxid`, but for sessions and what they own: all are over. Nobody is told of that.
+    pub fn restored(&mut self, zxid: Zxid, from: Zxid) {
+        for states in self.states.values_mut() {
+            let end = states.partition_point(|(since, _)| *since <= from);
+            let then = states[..end].last().and_then(|(_, state)| state.clone());
+            states.push((zxid, then.filter(|node| node.owner == SessionId::NONE)));
+        }
+        self.ephemerals.clear();
+        self.over.append(&mut self.sessions);
+        self.applied.push(zxid);
+    }
+
     fn close(&mut self, zxid: Zxid, session: SessionId, paths: Option<&[String]>) -> Verdict {
         let owned = self.ephemerals.remove(&session).unwrap_or_default();
         let named: BTreeSet<String> = paths.unwrap_or_default().iter().cloned().collect();

@@ -163,6 +163,7 @@ impl World {
             memberships: None,
         });
         this.start_failures = 0;
+        self.settle_restore(server, last);
         self.figures.starts += 1;
         self.note(9, server as u64, last.0 as u64, || {
             format!("server {} starts at {last}, epochs {}/{}", server + 1, epochs.accepted, epochs.current)

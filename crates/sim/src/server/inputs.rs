@@ -25,7 +25,11 @@ impl Inputs {
     pub fn push(&mut self, input: Input) {
         match input {
             Input::Synced { .. } | Input::Stored(_) => self.answers.push_back(input),
-            Input::Connect { .. } | Input::Write { .. } | Input::Read { .. } | Input::Disconnected { .. } => {
+            Input::Connect { .. }
+            | Input::Write { .. }
+            | Input::Read { .. }
+            | Input::Disconnected { .. }
+            | Input::Restore { .. } => {
                 self.clients.push_back(input);
             }
             Input::Tick => self.has_ticked = true,

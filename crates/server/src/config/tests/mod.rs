@@ -569,6 +569,7 @@ fn admin_port() -> AdminPort {
         silence_limit: Some(Duration::from_secs(30)),
         tls: None,
         takes_snapshots: true,
+        restores: true,
         rate_limit_ms: 300_000,
         trusts_forwarded_for: false,
     }
@@ -595,12 +596,13 @@ fn admin_commands_have_a_port_on_this_machine_unless_the_configuration_says_othe
         assert!(found.host == host && found.is_reached_from_elsewhere(), "{everywhere}: {found:?}");
     }
     let more = "admin.serverPort=0\nadmin.commandURL=/\nadmin.idleTimeout=0\nadmin.snapshot.enabled=false\n\
-                admin.rateLimiterIntervalInMS=5\nIPAuthenticationProvider.usexforwardedfor=true\n";
+                admin.restore.enabled=false\n                admin.rateLimiterIntervalInMS=5\nIPAuthenticationProvider.usexforwardedfor=true\n";
     let expected = AdminPort {
         port: 0,
         command_path: String::new(),
         silence_limit: None,
         takes_snapshots: false,
+        restores: false,
         rate_limit_ms: 5,
         trusts_forwarded_for: true,
         ..default

@@ -37,6 +37,8 @@ enum Way {
     Written(fn(&mut Object<'_>, &Question<'_>) -> Answer),
     /// By another thread, and sent as a file.
     Snapshot,
+    /// By other threads, from the file that is sent along.
+    Restore,
 }
 
 /// What an answer is made from.
@@ -61,7 +63,6 @@ pub(super) enum Failed {
     /// In words of the original.
     Because(String),
     TooLong,
-    Disabled(&'static str),
 }
 
 const COMMANDS: &[Command] = &[
@@ -80,7 +81,7 @@ const COMMANDS: &[Command] = &[
     command("monitor", &["mntr"], Open, Short, overview::monitor),
     command("observer_connection_stat_reset", &["orst"], Private, AtOnce, members::observer_connection_stat_reset),
     command("observers", &["obsr"], Private, Short, members::observers),
-    Command { is_post: true, ..command("restore", &["rest"], Root, AtOnce, restore) },
+    Command { is_post: true, way: Way::Restore, ..command("restore", &["rest"], Root, Short, |_, _| Ok(())) },
     command("ruok", &[], Open, AtOnce, |_, _| Ok(())),
     command("server_stats", &["srvr"], Open, Short, overview::server_stats),
     always(command("set_trace_mask", &["stmk"], Private, AtOnce, settings::set_trace_mask)),
@@ -127,6 +128,11 @@ impl Command {
     pub fn is_snapshot(&self) -> bool {
         matches!(self.way, Way::Snapshot)
     }
+
+    /// Whether a file comes with it, see `restore.rs`.
+    pub fn is_restore(&self) -> bool {
+        matches!(self.way, Way::Restore)
+    }
 }
 
 /// The status and the text of an answer. It blocks.
@@ -154,7 +160,6 @@ pub(super) fn answer(command: &Command, question: &Question<'_>) -> (StatusCode,
             let why = format!("The answer would take more than {} bytes of memory", question.limit);
             (StatusCode::SERVICE_UNAVAILABLE, frame(command.name, Some(&why)))
         }
-        Err(Failed::Disabled(why)) => (StatusCode::SERVICE_UNAVAILABLE, frame(command.name, Some(why))),
     }
 }
 
@@ -181,12 +186,6 @@ impl Question<'_> {
 pub(super) fn argument(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| super::decoded(value))
-}
-
-fn restore(_: &mut Object<'_>, _: &Question<'_>) -> Answer {
-    Err(Failed::Disabled(
-        "The command restore is disabled: this server takes no database over HTTP. Stop it, and use rookeeper restore",
-    ))
 }
 
 /// The section of COMPAT.md about the commands, in Markdown.

@@ -3,12 +3,12 @@
 //! - `commands.rs`: which commands there are, who may ask for each and what it needs
 //! - `access.rs`: who is asking
 //! - `overview.rs`, `members.rs`, `listings.rs`, `lookout.rs`, `settings.rs`: the answers; what is told is gathered in `observe`
-//! - `snapshot.rs`: a snapshot as a file
+//! - `snapshot.rs`: a snapshot as a file; `restore.rs`: the way back
 //! - `health.rs`: for probes
 //! - `json.rs`: how answers are written
 //!
 //! What always holds here: a question is answered or refused within a limited time, whatever the server does, also before its database is read; no
-//! body is read; answers that look at locks, files or the system are made off the network threads, few at a time, and of those that grow with
+//! body is read but a snapshot of somebody who may restore it; answers that look at locks, files or the system are made off the network threads, few at a time, and of those that grow with
 //! the number of clients one is made at a time and few are kept in memory until they are sent. What holds of the connections: `ports/http.rs`.
 //!
 //! Counterpart in the original: `JettyAdminServer`, `Commands`.
@@ -23,6 +23,7 @@ mod listings;
 mod lookout;
 mod members;
 mod overview;
+mod restore;
 mod settings;
 mod snapshot;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::access::{Guard, Judge};
 pub use self::commands::compat_table;
 use self::commands::{Command, Question};
+use self::restore::Admission;
 use self::snapshot::Snapshots;
 use crate::commands::Cost;
 use crate::config::{Access, AdminPort, Config};
@@ -54,6 +56,7 @@ use crate::observe::figures::Figures;
 use crate::observe::view::View;
 use crate::ports::http::{Caller, HttpPort, HttpTls};
 use crate::ports::quorum::LinkView;
+use crate::threads::restores::Restores;
 use crate::threads::snapshot_thread::SnapshotRequests;
 
 /// How long it may take until an answer begins. Also the time that one waits for its turn.
@@ -61,6 +64,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// The same for a snapshot, which is written first.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(600);
+
+/// The same for a restore, whose snapshot is sent first.
+const RESTORE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// How long a connection may be silent where nothing is configured for that.
 const SILENCE_LIMIT: Duration = Duration::from_secs(3600);
@@ -83,10 +89,11 @@ pub(crate) struct Admin {
     access: Access,
     /// Set once clients may be served.
     context: OnceLock<Arc<Context>>,
-    requests: OnceLock<SnapshotRequests>,
+    wishes: OnceLock<Wishes>,
     /// Of a member.
     links: OnceLock<LinkView>,
     snapshots: Snapshots,
+    restores: Admission,
     figures: Arc<Figures>,
     /// Whose turn it is to make an answer that is not there at once.
     answers: Arc<Semaphore>,
@@ -94,6 +101,13 @@ pub(crate) struct Admin {
     long_answers: Arc<Semaphore>,
     /// Whose turn it is to have a long answer in memory.
     unsent: Arc<Semaphore>,
+}
+
+/// Leads to the threads that do what is asked for.
+#[derive(Debug)]
+pub(crate) struct Wishes {
+    pub snapshots: SnapshotRequests,
+    pub restores: Arc<Restores>,
 }
 
 /// A command that is not carried out.
@@ -110,13 +124,15 @@ impl Admin {
         let [answers, long_answers, unsent] =
             [ANSWERS_AT_ONCE, 1, UNSENT_ANSWERS].map(|places| Arc::new(Semaphore::new(places)));
         let snapshots = Snapshots::new(settings.takes_snapshots, settings.rate_limit_ms);
+        let restores = Admission::new(settings.restores, settings.rate_limit_ms);
         Some(Arc::new(Admin {
             settings,
             access: config.access.clone(),
             context: OnceLock::new(),
-            requests: OnceLock::new(),
+            wishes: OnceLock::new(),
             links: OnceLock::new(),
             snapshots,
+            restores,
             figures: figures.clone(),
             answers,
             long_answers,
@@ -125,9 +141,9 @@ impl Admin {
     }
 
     /// From now on there is something to tell.
-    pub fn tell_of(&self, context: Arc<Context>, requests: SnapshotRequests, links: Option<LinkView>) {
+    pub fn tell_of(&self, context: Arc<Context>, wishes: Wishes, links: Option<LinkView>) {
         // A server starts once.
-        let _ = self.requests.set(requests);
+        let _ = self.wishes.set(wishes);
         let _ = links.map(|links| self.links.set(links));
         let _ = self.context.set(context);
     }
@@ -156,8 +172,13 @@ impl Admin {
         if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
     }
 
-    fn asks_for_snapshot(&self, path: &str) -> bool {
-        self.name_in(path).and_then(commands::find).is_some_and(Command::is_snapshot)
+    /// How long it may take until the answer to this begins.
+    fn limit(&self, path: &str) -> Duration {
+        match self.name_in(path).and_then(commands::find) {
+            Some(command) if command.is_snapshot() => SNAPSHOT_LIMIT,
+            Some(command) if command.is_restore() => RESTORE_LIMIT,
+            _ => ANSWER_LIMIT,
+        }
     }
 
     async fn answer(self: Arc<Admin>, caller: Caller, request: Request) -> Response {
@@ -182,7 +203,11 @@ impl Admin {
             let allowed = if command.is_post { "POST" } else { "GET, HEAD" };
             return wrong_method(allowed, command.name, Some(command.name));
         }
-        self.run(command, caller, request.headers().clone(), request.uri().query().unwrap_or_default().to_owned()).await
+        let (headers, query) = (request.headers().clone(), request.uri().query().unwrap_or_default().to_owned());
+        if command.is_restore() {
+            return self.restore(command, caller, headers, request.into_body()).await;
+        }
+        self.run(command, caller, headers, query).await
     }
 
     /// Answers a command that may be asked for in this way.
@@ -266,20 +291,51 @@ impl Admin {
         headers: HeaderMap,
         query: &str,
     ) -> Response {
-        let this = self.clone();
-        let judging = move || this.admitted(command, &caller, &headers).map(drop);
-        let judged = tokio::task::spawn_blocking(judging).await;
-        let requests = match (judged, self.requests.get()) {
-            (Ok(Ok(())), Some(requests)) => requests,
-            (Ok(Err((status, text))), _) => return json(status, text, None),
-            _ => return framed(StatusCode::OK, command.name, Some(NOT_SERVING)),
+        let (_, wishes) = match self.judged(command, caller, headers).await {
+            Ok(judged) => judged,
+            Err(refusal) => return refusal,
         };
         let place = match self.snapshots.admit(Instant::now(), &self.figures.snapshots_rate_limited) {
             Ok(place) => place,
             Err(refused) => return framed(refused.status, command.name, Some(refused.why)),
         };
         let streams = commands::argument(query, "streaming").is_none_or(|streams| streams.eq_ignore_ascii_case("true"));
-        snapshot::answer(requests, streams, place).await
+        snapshot::answer(&wishes.snapshots, streams, place).await
+    }
+
+    /// Restores a snapshot that comes with the request.
+    async fn restore(
+        self: Arc<Admin>,
+        command: &'static Command,
+        caller: Caller,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Response {
+        let (context, wishes) = match self.judged(command, caller, headers).await {
+            Ok(judged) => judged,
+            Err(refusal) => return refusal,
+        };
+        match self.restores.admit(Instant::now(), context, &self.figures) {
+            Ok(place) => restore::answer(context, &wishes.restores, &self.figures, body, place).await,
+            Err(refused) => framed(refused.status, command.name, Some(refused.why)),
+        }
+    }
+
+    /// What a command is carried out with, or the refusal.
+    async fn judged(
+        self: &Arc<Admin>,
+        command: &'static Command,
+        caller: Caller,
+        headers: HeaderMap,
+    ) -> Result<(&Context, &Wishes), Response> {
+        let this = self.clone();
+        let judging = move || this.admitted(command, &caller, &headers).map(drop);
+        let judged = tokio::task::spawn_blocking(judging).await;
+        match (judged, self.context.get(), self.wishes.get()) {
+            (Ok(Ok(())), Some(context), Some(wishes)) => Ok((context, wishes)),
+            (Ok(Err((status, text))), ..) => Err(json(status, text, None)),
+            _ => Err(framed(StatusCode::OK, command.name, Some(NOT_SERVING))),
+        }
     }
 
     fn probed(&self, probe: &str, method: &Method) -> Response {
@@ -296,7 +352,7 @@ impl Admin {
 }
 
 async fn answer(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>, request: Request) -> Response {
-    let limit = if admin.asks_for_snapshot(request.uri().path()) { SNAPSHOT_LIMIT } else { ANSWER_LIMIT };
+    let limit = admin.limit(request.uri().path());
     let _making = caller.making();
     let answer = tokio::time::timeout(limit, admin.answer(caller, request)).await;
     answer.unwrap_or_else(|_| {
@@ -314,6 +370,17 @@ fn frame(command: &str, error: Option<&str>) -> String {
     let text = json::document(MAX_ANSWER_BYTES, |answer| {
         answer.scalar("command", command);
         answer.scalar("error", error);
+        Ok::<(), json::TooLong>(())
+    });
+    text.unwrap_or_default()
+}
+
+/// An answer with one number.
+fn told(command: &str, name: &'static str, value: i64) -> String {
+    let text = json::document(MAX_ANSWER_BYTES, |answer| {
+        answer.scalar(name, value);
+        answer.scalar("command", command);
+        answer.scalar("error", None::<&str>);
         Ok::<(), json::TooLong>(())
     });
     text.unwrap_or_default()

@@ -84,7 +84,9 @@ pub(super) async fn answer(requests: &SnapshotRequests, streams: bool, place: Ow
     let written = match taken {
         Ok(written) => written,
         Err(NotTaken::GivenUp) => {
-            return failed("The snapshot was given up: this server does not follow or lead any more");
+            return failed(
+                "The snapshot was given up: this server does not follow or lead any more, or serves another tree",
+            );
         }
         Err(NotTaken::Failed(why)) => {
             warn!("no snapshot was taken for the admin command: {why}");

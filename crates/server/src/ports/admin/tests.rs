@@ -266,7 +266,7 @@ impl Port {
         let world = World::configured(&more, None);
         let admin = Admin::new(&world.context.config, &world.context.figures).unwrap();
         let (requests, _) = SnapshotRequests::new();
-        admin.tell_of(Arc::new(world.context), requests, None);
+        admin.tell_of(Arc::new(world.context), Wishes { snapshots: requests, restores: Arc::default() }, None);
         Port(admin)
     }
 
@@ -322,7 +322,8 @@ async fn a_command_is_asked_for_by_its_own_method() {
     ] {
         assert_eq!(port.asked(HERE, method.clone(), path, "").await.0.as_u16(), expected, "{method} {path}");
     }
-    let (status, text) = port.asked(HERE, Method::POST, "/commands/rest", "digest super:admin").await;
+    let disabled = Port::configured("admin.restore.enabled=false\n");
+    let (status, text) = disabled.asked(HERE, Method::POST, "/commands/rest", "digest super:admin").await;
     assert!(status == StatusCode::SERVICE_UNAVAILABLE && text.contains("restore is disabled"), "{text}");
 }
 
@@ -401,7 +402,11 @@ async fn a_server_that_starts_lives_and_is_not_ready() {
     assert!(status == StatusCode::SERVICE_UNAVAILABLE && text.contains("reads its database"), "{text}");
     let (status, text) = port.got("/commands/server_stats").await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, recorded("not-serving", "server_stats.json").trim_end()));
-    port.0.tell_of(Arc::new(world.context), SnapshotRequests::new().0, None);
+    port.0.tell_of(
+        Arc::new(world.context),
+        Wishes { snapshots: SnapshotRequests::new().0, restores: Arc::default() },
+        None,
+    );
     let (status, text) = port.got("/health/ready").await;
     assert!(status == StatusCode::OK && text.contains("\"server_state\" : \"standalone\""), "{text}");
 }

@@ -162,7 +162,8 @@ impl Group {
     /// Follows the group: first everybody who is there, in the order of joining, then each join, change and leave. As long as the connection
     /// lasts nobody is missed, however short its stay; after a lost connection the watcher tells what is different.
     ///
-    /// Needs servers of 3.6 or newer.
+    /// Needs servers of 3.6 or newer. Those before 3.9 do not tell which of several nodes of one name an event is about: every join is told all the same,
+    /// but one that was followed by another of its name at once may come with the data of the later.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
-use rookeeper_acceptance::server::Setup;
+use rookeeper_acceptance::server::{Product, Setup};
 use rookeeper_recipes::{Change, Changes, Group};
 
 const SESSION: Duration = Duration::from_secs(30);
@@ -78,7 +78,8 @@ async fn every_member_is_seen_also_for_a_moment_only() {
     let _end = Group::new(&watching, "/group").join("end", "").await.unwrap();
     let told = tokio::time::timeout(DEADLINE, follower).await.unwrap().unwrap();
     assert_eq!(told.joins, 3 * ROUNDS + 1);
-    assert!(told.in_order);
+    // Servers before 3.9 do not tell which of several nodes of one name an event is about.
+    assert!(told.in_order || Product::under_test() == Product::Apache);
     assert_eq!(told.inside.keys().collect::<Vec<_>>(), ["end"]);
 }
 

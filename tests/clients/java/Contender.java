@@ -2,7 +2,9 @@ import java.io.BufferedReader;
 import java.io.Closeable;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -121,11 +123,42 @@ public class Contender {
                 return "joined";
             case "members":
                 return String.join(" ", MEMBERS.get(words[1]).getCurrentMembers().keySet());
+            case "handover":
+                return String.valueOf(handOver(words[1], Integer.parseInt(words[2])));
             case "rounds":
                 return rounds(words[1], words[2], Integer.parseInt(words[3]));
             default:
                 return "what is " + words[0] + "?";
         }
+    }
+
+    /** Microseconds for each of so many waiters, when all of them wait. */
+    private static long handOver(String path, int waiters) throws Exception {
+        InterProcessMutex first = new InterProcessMutex(client, path);
+        first.acquire();
+        List<Thread> threads = new ArrayList<>();
+        for (int number = 0; number < waiters; number++) {
+            Thread thread = new Thread(() -> {
+                try {
+                    InterProcessMutex lock = new InterProcessMutex(client, path);
+                    lock.acquire();
+                    lock.release();
+                } catch (Exception error) {
+                    throw new IllegalStateException(error);
+                }
+            });
+            threads.add(thread);
+            thread.start();
+        }
+        while (client.getChildren().forPath(path).size() <= waiters) {
+            Thread.onSpinWait();
+        }
+        long start = System.nanoTime();
+        first.release();
+        for (Thread thread : threads) {
+            thread.join();
+        }
+        return (System.nanoTime() - start) / 1000 / waiters;
     }
 
     private static InterProcessLock lock(String kind, String path) {

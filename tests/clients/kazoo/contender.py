@@ -6,6 +6,7 @@
 """
 import sys
 import threading
+import time
 
 from kazoo.exceptions import NodeExistsError
 from kazoo.recipe.lock import Lock, ReadLock, WriteLock
@@ -38,6 +39,27 @@ KINDS = {
     'read': lambda path: ReadLock(zk, path),
     'write': lambda path: WriteLock(zk, path),
 }
+
+
+def hand_over(path, waiters):
+    """Microseconds for each of so many waiters, when all of them wait."""
+    first = zk.Lock(path)
+    first.acquire()
+
+    def once():
+        with zk.Lock(path):
+            pass
+
+    threads = [threading.Thread(target=once) for _ in range(waiters)]
+    for thread in threads:
+        thread.start()
+    while len(zk.get_children(path)) <= waiters:
+        pass
+    start = time.monotonic()
+    first.release()
+    for thread in threads:
+        thread.join()
+    return (time.monotonic() - start) / waiters * 1e6
 
 
 def answer(command, *words):
@@ -82,6 +104,8 @@ def answer(command, *words):
         return 'joined'
     if command == 'members':
         return ' '.join(sorted(zk.Party(words[0])))
+    if command == 'handover':
+        return '%d' % hand_over(words[0], int(words[1]))
     if command == 'rounds':
         kind, path, count = words
         for _ in range(int(count)):

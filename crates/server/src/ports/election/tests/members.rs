@@ -56,7 +56,7 @@ async fn stopping_closes_everything() {
 
 #[tokio::test]
 async fn all_addresses_of_the_machine_where_wanted() {
-    let (me, other) = (reserve(), reserve());
+    let (me, other) = (reserve_on(&["127.0.0.1", "127.0.0.2"]), reserve());
     let memberships = members(&[(2, me.port), (3, other.port)]);
     let server = Server::open(2, &memberships).await;
     assert!(is_refused("127.0.0.2", me.port).await);

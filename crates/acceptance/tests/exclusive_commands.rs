@@ -251,6 +251,13 @@ fn an_election_goes_on_after_a_loss() {
     scene.check(3);
 }
 
+/// The code of a loss may be that of the command as well.
+#[test]
+fn a_command_that_ends_by_itself_ends_the_candidacy_whatever_its_code() {
+    let scene = Scene::new();
+    assert_eq!(scene.start("elect", &["--again"], "exit 70").end(), 70);
+}
+
 #[test]
 fn limits_and_signals() {
     let scene = Scene::new();

@@ -57,7 +57,7 @@ pub fn lock(options: &LockOptions) -> u8 {
             }
         };
         let code = match taken {
-            Ok(Some(guard)) => hold(guard, &client, &options.command, signals).await,
+            Ok(Some(guard)) => hold(guard, &client, &options.command, signals).await.unwrap_or(LOST),
             Ok(None) => NOT_IN_TIME,
             Err(error) => complain(&error),
         };
@@ -82,8 +82,8 @@ pub fn elect(options: &ElectOptions) -> u8 {
             };
             let (code, is_lost) = match elected {
                 Ok(guard) => match hold(guard, &client, &options.command, signals).await {
-                    LOST => (LOST, true),
-                    code => (code, false),
+                    Some(code) => (code, false),
+                    None => (LOST, true),
                 },
                 Err(Error::SessionEnded(_)) => (LOST, true),
                 Err(error) => (complain(&error), false),
@@ -147,8 +147,8 @@ pub(crate) async fn close(client: Client) {
     let _ = timeout(CLOSE_TIMEOUT, async { while !states.changed().await.is_terminated() {} }).await;
 }
 
-/// Runs the command while the guard is held.
-async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut Signals) -> u8 {
+/// Runs the command while the guard is held, and returns its exit code; `None` if the hold was lost first.
+async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut Signals) -> Option<u8> {
     let session_timeout = client.session_timeout();
     // The time is counted from a proof of the hold, and nothing runs before the first.
     let sent_ns = now_ns();
@@ -156,11 +156,11 @@ async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut S
         Ok(true) => {}
         Ok(false) => {
             print::complaint(&"the hold was lost before the command began: its node is gone");
-            return LOST;
+            return None;
         }
         Err(error) => {
             print::complaint(&error);
-            return LOST;
+            return None;
         }
     }
     let mut lease = Lease::proved(sent_ns, session_timeout);
@@ -168,7 +168,7 @@ async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut S
         Ok(started) => started,
         Err(error) => {
             print::complaint(&format_args!("cannot start the keeper of the command: {error}"));
-            return FAILED;
+            return Some(FAILED);
         }
     };
     // An error means that the keeper is gone, which is seen by its end.
@@ -184,11 +184,13 @@ async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut S
         let until_next = Duration::from_nanos(lease.next_ns(now).unwrap_or(now) - now);
         tokio::select! {
             status = &mut ended => match status {
-                // A keeper that says nothing was ended itself.
-                Ok(Some(code)) => {
+                // A command may have this code of its own; a keeper that has ended its command has it behind the deadline.
+                Ok(Some(code)) if code != LOST || lease.judge(now_ns()) == Verdict::Holds => {
                     drop(prove);
-                    return finish(guard, code).await;
+                    finish(guard).await;
+                    return Some(code);
                 }
+                Ok(Some(_)) => break,
                 _ => {
                     print::complaint(&"the keeper of the command was killed: the command is ended");
                     break;
@@ -214,15 +216,15 @@ async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut S
         }
     }
     drop(prove);
-    finish(guard, LOST).await
+    finish(guard).await;
+    None
 }
 
-async fn finish(guard: Guard, code: u8) -> u8 {
+async fn finish(guard: Guard) {
     // First the command, then the node: also where the keeper was killed, and left its children to this process.
     descendants::end();
     // A session that is cut off gives the node back by its end.
     let _ = timeout(CLOSE_TIMEOUT, guard.release()).await;
-    code
 }
 
 async fn proof(guard: &Guard, pause: Duration) -> (u64, Result<bool, Error>) {

@@ -139,6 +139,7 @@ fn answer_request(request: &[u8], operation: i32, seen: &Seen, manner: Manner) -
                 names.iter().flat_map(|name| [&(name.len() as i32).to_be_bytes()[..], name.as_bytes()].concat());
             Ok((names.len() as i32).to_be_bytes().into_iter().chain(encoded).collect())
         }
+        14 => return None,
         11 | -11 => Ok(Vec::new()),
         other => panic!("operation {other}"),
     };
@@ -225,6 +226,14 @@ async fn sessions_are_opened_and_closed_one_after_the_other() {
     // Those of the three connections that wait besides, and those of the warm-up.
     assert!(*seen.sessions_closed.lock().unwrap() > report.all.operations + 3, "{report}");
     assert!(seen.nodes.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_run_ends_where_nobody_changes_what_is_watched() {
+    // This server takes a multi for nonsense and hangs up.
+    let (server, _) = serve(PLAIN).await;
+    let report = bench::run(&Options { keys: 7, ..options(&server, Operation::Watch) }).await.unwrap();
+    assert!(report.connections_lost.len() == 1 && report.all.operations == 0, "{report}");
 }
 
 #[tokio::test]

@@ -228,6 +228,29 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes so many events of watches, each with the time at which it was read.
+    pub(super) async fn take_events(&mut self, count: u64, mut event: impl FnMut(Instant)) -> Result<(), Lost> {
+        let mut left = count;
+        let mut stall = std::pin::pin!(sleep_until(Instant::now() + STALL_TIMEOUT));
+        let mut now = Instant::now();
+        loop {
+            while let Some((frame, length)) = wire::first_frame(&self.input[self.unread.clone()])? {
+                let reply = Reply::parse(frame)?;
+                if !reply.is_unasked() {
+                    return Err(Lost::OutOfOrder { got: reply.xid, expected: wire::EVENT_XID });
+                }
+                self.unread.start += length;
+                event(now);
+                left = left.saturating_sub(1);
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            self.exchange(stall.as_mut()).await?;
+            now = Instant::now();
+        }
+    }
+
     /// Writes what can be written and returns as soon as something was read.
     async fn exchange(&mut self, mut stall: Pin<&mut Sleep>) -> Result<(), Lost> {
         self.make_room();

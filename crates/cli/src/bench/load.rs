@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Lost, Pace};
+use super::fan_out;
 use super::limit::LimitServer;
 use super::options::{Operation, Options};
 use super::report::Report;
@@ -25,7 +26,7 @@ use crate::dialler::Dialler;
 
 const ROOT_PREFIX: &str = "/rookeeper-bench-";
 /// Requests outstanding on each connection while nodes are made and deleted.
-const BULK_PIPELINE: usize = 100;
+pub(super) const BULK_PIPELINE: usize = 100;
 const SIGNIFICANT_DIGITS: u8 = 3;
 /// An hour: bounds the memory of a histogram. A connection is given up long before.
 const LATENCY_NS_LIMIT: u64 = 3_600_000_000_000;
@@ -36,6 +37,8 @@ pub(super) struct Tally {
     /// Latencies in nanoseconds of what succeeded.
     pub(super) reads: Histogram<u32>,
     pub(super) writes: Histogram<u32>,
+    /// Of each change that is watched: when its last event had come.
+    pub(super) last_events: Histogram<u32>,
     /// Refusals by code.
     pub(super) errors: BTreeMap<i32, u64>,
     pub(super) unanswered: u64,
@@ -48,6 +51,7 @@ impl Tally {
         Tally {
             reads: histogram(),
             writes: histogram(),
+            last_events: histogram(),
             errors: BTreeMap::new(),
             unanswered: 0,
             connections_lost: Vec::new(),
@@ -58,6 +62,7 @@ impl Tally {
         // Both grow to any value, so adding cannot fail for want of room.
         self.reads.add(other.reads).expect("a histogram that resizes takes every value");
         self.writes.add(other.writes).expect("a histogram that resizes takes every value");
+        self.last_events.add(other.last_events).expect("a histogram that resizes takes every value");
         for (code, count) in other.errors {
             *self.errors.entry(code).or_default() += count;
         }
@@ -276,16 +281,26 @@ async fn load(
 
     let barrier = Arc::new(Barrier::new(workers.len()));
     let mut tasks = JoinSet::new();
+    let (changer, mut watchers) = fan_out::places(workers.len());
+    let changing = (options.operation == Operation::Watch).then(|| {
+        let (options, stop, dialler, keys) = (options.clone(), Arc::clone(&stop), dialler.clone(), keys_parent(root));
+        tokio::spawn(async move { change_keys(&options, &dialler, &keys, (begin, end), &stop, changer).await })
+    });
     for mut worker in workers {
+        let watcher = watchers.pop();
         let (options, barrier, stop) = (options.clone(), Arc::clone(&barrier), Arc::clone(&stop));
         let keys = format!("{root}/keys");
         let dialler = dialler.clone();
         tasks.spawn(async move {
             let mut tally = Tally::new();
-            let outcome = if options.operation == Operation::Session {
-                open_sessions(&options, &dialler, &mut worker, (begin, end), &stop, &mut tally).await
-            } else {
-                put_load(&options, &mut worker, &keys, (begin, end), &stop, &mut tally).await
+            let outcome = match (options.operation, watcher) {
+                (Operation::Session, _) => {
+                    open_sessions(&options, &dialler, &mut worker, (begin, end), &stop, &mut tally).await
+                }
+                (Operation::Watch, Some(watcher)) => {
+                    watcher.run(&mut worker.connection, (&keys, options.keys), begin, &mut tally).await
+                }
+                _ => put_load(&options, &mut worker, &keys, (begin, end), &stop, &mut tally).await,
             };
             tally.unanswered = worker.connection.unanswered;
             let alive = wait_for_all(&mut worker, outcome, &barrier).await;
@@ -313,9 +328,34 @@ async fn load(
             workers.push(worker);
         }
     }
+    if let Some(changing) = changing {
+        total.merge(changing.await.expect("the task of a connection does not panic"));
+    }
     interrupt.abort();
     let measured = stop.at.get().copied().unwrap_or(end).min(end).saturating_duration_since(begin);
     (workers, shares, total, measured)
+}
+
+/// The connection that changes what the others watch.
+async fn change_keys(
+    options: &Options,
+    dialler: &Dialler,
+    keys: &str,
+    (begin, end): (Instant, Instant),
+    stop: &Stop,
+    changer: fan_out::Changer,
+) -> Tally {
+    let mut tally = Tally::new();
+    let is_over = || Instant::now() >= end || stop.is_set();
+    let changed = async {
+        let mut connection = Connection::open(dialler, &options.server[0]).await?;
+        changer.run(&mut connection, (keys, options.keys), begin, is_over, &mut tally).await?;
+        connection.close().await
+    };
+    if let Err(lost) = changed.await {
+        tally.connections_lost.push(format!("the connection that changes the keys: {lost}"));
+    }
+    tally
 }
 
 fn keys_parent(root: &str) -> String {
@@ -340,7 +380,7 @@ async fn put_load(
         }
         let key = random.below(options.keys);
         let read = match options.operation {
-            Operation::Get | Operation::Exists | Operation::Children => true,
+            Operation::Get | Operation::Exists | Operation::Children | Operation::Watch => true,
             Operation::Set | Operation::Create | Operation::Session => false,
             Operation::Mixed => random.unit() < options.read_ratio,
         };
@@ -371,7 +411,7 @@ async fn put_load(
         .await
 }
 
-fn record(histogram: &mut Histogram<u32>, latency: Duration) {
+pub(super) fn record(histogram: &mut Histogram<u32>, latency: Duration) {
     let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).min(LATENCY_NS_LIMIT);
     histogram.record(nanoseconds).expect("a histogram that resizes takes every value");
 }

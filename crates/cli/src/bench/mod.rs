@@ -3,6 +3,7 @@
 //! Reading order:
 //! - [`options`]: what can be asked for, and the limits of it
 //! - [`load`]: the phases of a run; [`connection`]: one session with its pipeline; [`wire`]: its requests as bytes
+//! - [`fan_out`]: the load whose connections work together
 //! - [`limit`]: what the machine allows, measured the same way
 //! - [`report`]: what came out
 //!
@@ -10,6 +11,7 @@
 //! every operation sent is accounted for as done, refused (by code) or unanswered.
 
 mod connection;
+mod fan_out;
 mod limit;
 mod load;
 pub mod options;

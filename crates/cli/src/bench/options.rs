@@ -27,7 +27,12 @@ pub enum Operation {
     Children,
     /// a new connection and a new session, which is closed again: both are writes
     Session,
+    /// events: each connection watches all keys, one more connection changes all of them at once; up to 5000 keys
+    Watch,
 }
+
+/// So many changes fit into a request of a megabyte.
+const MAX_WATCHED_KEYS: u32 = 5000;
 
 impl Operation {
     pub(super) fn needs_keys(self) -> bool {
@@ -36,7 +41,7 @@ impl Operation {
 
     /// Whether a server without state can answer it with what a real one would send.
     fn has_limit(self) -> bool {
-        !matches!(self, Operation::Children | Operation::Session)
+        !matches!(self, Operation::Children | Operation::Session | Operation::Watch)
     }
 }
 
@@ -139,9 +144,14 @@ impl Options {
         if self.limit.is_some() && !self.operation.has_limit() {
             bail!("--limit knows no answer to --operation {operation}. Measure a server, or another operation");
         }
-        if self.operation == Operation::Session && self.rate.is_some() {
+        if matches!(self.operation, Operation::Session | Operation::Watch) && self.rate.is_some() {
+            bail!("--rate has no meaning for --operation {operation}, which goes on when the last round is over");
+        }
+        if self.operation == Operation::Watch && self.keys > MAX_WATCHED_KEYS {
             bail!(
-                "--rate has no meaning for --operation session: each connection opens its next session when the last is closed"
+                "--operation watch changes all keys in one request, which {} keys do not fit into: ask for {MAX_WATCHED_KEYS} or fewer \
+                 with --keys",
+                self.keys
             );
         }
         Ok(())
@@ -192,6 +202,8 @@ mod tests {
         assert_eq!(open("--rate 5000 --pipeline 7"), (Some(5000), 7));
         assert!(parse("--limit . --operation children").unwrap().check().is_err());
         assert!(parse("--rate 5 --operation session").unwrap().check().is_err());
+        assert!(parse("--operation watch").unwrap().check().is_err());
+        assert!(parse("--operation watch --keys 100").unwrap().check().is_ok());
         assert!(parse("--rate 5 --operation children").unwrap().check().is_ok());
     }
 

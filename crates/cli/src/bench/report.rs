@@ -45,6 +45,9 @@ pub struct Report {
     pub reads: Option<Latency>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writes: Option<Latency>,
+    /// Of events: how long the last one of each change took. `operations` are changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_events: Option<Latency>,
     /// Refused operations by code, those of the warm-up too.
     pub errors: BTreeMap<String, u64>,
     /// Operations whose connection was lost before the answer.
@@ -111,6 +114,7 @@ impl Report {
             all: Latency::new(&all, measured),
             reads: mixed.then(|| Latency::new(&tally.reads, measured)),
             writes: mixed.then(|| Latency::new(&tally.writes, measured)),
+            last_events: (options.operation == Operation::Watch).then(|| Latency::new(&tally.last_events, measured)),
             errors: tally.errors.iter().map(|(code, count)| (error_name(*code), *count)).collect(),
             unanswered: tally.unanswered,
             connections_lost: tally.connections_lost.clone(),
@@ -154,7 +158,12 @@ impl fmt::Display for Report {
             "\n{:<8}{:>12}{:>12}{:>11}{:>11}{:>11}{:>11}{:>11}",
             "", "operations", "ops/s", "mean us", "p50 us", "p99 us", "p99.9 us", "max us"
         )?;
-        let rows = [("all", Some(&self.all)), ("reads", self.reads.as_ref()), ("writes", self.writes.as_ref())];
+        let rows = [
+            ("all", Some(&self.all)),
+            ("reads", self.reads.as_ref()),
+            ("writes", self.writes.as_ref()),
+            ("last", self.last_events.as_ref()),
+        ];
         for (name, row) in rows.iter().filter_map(|(name, row)| row.map(|row| (name, row))) {
             writeln!(
                 formatter,
@@ -215,6 +224,7 @@ mod tests {
             all,
             reads: None,
             writes: None,
+            last_events: None,
             errors: BTreeMap::new(),
             unanswered: 0,
             connections_lost: Vec::new(),

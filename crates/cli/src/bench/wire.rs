@@ -1,4 +1,5 @@
-//! The few requests of a load generator, as bytes: connect, create, delete, exists, getData, getChildren, setData, ping, closeSession; and answers to them,
+//! The few requests of a load generator, as bytes: connect, create, delete, exists, getData, getChildren, setData, a multi of these,
+//! ping, closeSession; and answers to them,
 //! for a server that keeps no state.
 //!
 //! What always holds: encoding appends one whole frame to a buffer that is reused; decoding borrows from the buffer it reads and
@@ -11,8 +12,8 @@ use std::io::Write as _;
 
 /// The xid of an answer to a ping.
 pub(super) const PING_XID: i32 = -2;
-/// The xid of a watch event. No watch is ever set here, so none should come.
-const EVENT_XID: i32 = -1;
+/// The xid of a watch event.
+pub(super) const EVENT_XID: i32 = -1;
 
 /// Far more than any answer to these requests; a longer one is no answer of a ZooKeeper server.
 const FRAME_BYTES_LIMIT: usize = 16 * 1024 * 1024;
@@ -24,6 +25,7 @@ const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
 const GET_CHILDREN: i32 = 8;
 const PING: i32 = 11;
+const MULTI: i32 = 14;
 const CLOSE_SESSION: i32 = -11;
 
 /// The facts about a node of which nothing is known.
@@ -86,6 +88,32 @@ pub(super) fn get_data(out: &mut Vec<u8>, xid: i32, path: fmt::Arguments<'_>) {
     request(out, xid, GET_DATA, |out| {
         string(out, path);
         out.push(0); // no watch
+    });
+}
+
+/// getData that leaves a watch.
+pub(super) fn watch_data(out: &mut Vec<u8>, xid: i32, path: fmt::Arguments<'_>) {
+    request(out, xid, GET_DATA, |out| {
+        string(out, path);
+        out.push(1);
+    });
+}
+
+/// A multi that empties the nodes `{parent}/0` up to `{parent}/{keys - 1}`.
+pub(super) fn set_all(out: &mut Vec<u8>, xid: i32, parent: &str, keys: u32) {
+    let header = |out: &mut Vec<u8>, operation: i32, is_end: bool| {
+        int(out, operation);
+        out.push(is_end.into());
+        int(out, -1);
+    };
+    request(out, xid, MULTI, |out| {
+        for key in 0..keys {
+            header(out, SET_DATA, false);
+            string(out, format_args!("{parent}/{key}"));
+            buffer(out, b"");
+            int(out, -1); // any version
+        }
+        header(out, -1, true);
     });
 }
 

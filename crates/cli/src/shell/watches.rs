@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
-use zookeeper_client::{AddWatchMode, Error, EventType, OneshotWatcher, PersistentWatcher, SessionState, WatchedEvent};
+use zookeeper_client::{
+    AddWatchMode, Client, Error, EventType, OneshotWatcher, PersistentWatcher, SessionState, WatchedEvent,
+};
 
 use super::failure::{Failure, refused};
 use super::options::Arguments;
@@ -58,15 +60,31 @@ impl Watches {
         });
     }
 
-    fn add_persistent(&mut self, kind: Kind, path: &str, mut watcher: PersistentWatcher) {
+    /// The client library forgets these watches when it is connected again, so they are set once more. The new one is there before the old
+    /// one is dropped, which would take it off the server.
+    fn add_persistent(
+        &mut self,
+        kind: Kind,
+        path: &str,
+        mode: AddWatchMode,
+        client: Client,
+        watcher: PersistentWatcher,
+    ) {
         let (output, printed) = (Arc::clone(&self.output), Arc::clone(&self.printed));
+        let (mut watcher, watched) = (watcher, path.to_owned());
         self.add(kind, path, async move {
             loop {
                 let event = watcher.changed().await;
-                if event.event_type == EventType::Session && event.session_state.is_terminated() {
+                if event.event_type != EventType::Session {
+                    printed.print(&output, &event);
+                } else if event.session_state.is_terminated() {
                     return;
+                } else if event.session_state == SessionState::SyncConnected
+                    // Where the connection is lost once more, its return is another event.
+                    && let Ok(again) = client.watch(&watched, mode).await
+                {
+                    watcher = again;
                 }
-                printed.print(&output, &event);
             }
         });
     }
@@ -139,8 +157,9 @@ pub(crate) async fn add_watch(shell: &mut Shell, arguments: Arguments) -> Result
         Some(_) => return Err(shell.usage("addWatch")),
     };
     shell.check_path(path)?;
-    let watcher = shell.client()?.watch(path, mode).await.map_err(|error| refused(&error, path))?;
-    shell.watches.add_persistent(kind, path, watcher);
+    let client = shell.client()?;
+    let watcher = client.watch(path, mode).await.map_err(|error| refused(&error, path))?;
+    shell.watches.add_persistent(kind, path, mode, client, watcher);
     Ok(())
 }
 

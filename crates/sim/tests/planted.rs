@@ -55,7 +55,7 @@ fn a_transaction_lost_at_a_start() {
     is_seen(
         Sabotage::LosesOnRecovery,
         1,
-        &["linearizable:", "history:", "acknowledged:", "durability:", "session order:"],
+        &["linearizable:", "history:", "acknowledged:", "durability:", "session order:", "restores:"],
     );
 }
 

@@ -18,6 +18,11 @@ use rookeeper_cli::{bench, toolkit};
 #[cfg(feature = "shell")]
 use rookeeper_cli::{exclusive, members_command, shell};
 
+/// Nodes and requests are made by one thread and freed by another. The system's allocator pays for that with time, and with memory that stays
+/// divided. Measured in `docs/BENCHMARKS.md`, "Parts".
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser, Debug)]
 #[command(name = "rookeeper", version, about = "A distributed coordination service, compatible with Apache ZooKeeper")]
 struct Rookeeper {

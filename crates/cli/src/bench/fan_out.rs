@@ -120,7 +120,7 @@ impl Watcher {
 }
 
 impl Changer {
-    /// Changes the keys round after round until `is_over`. Returns how long the last event of each round took, and the refusals.
+    /// Changes the keys round after round until `is_over`, and counts how long the last event of each round took.
     pub(super) async fn run(
         mut self,
         connection: &mut Connection,
@@ -166,11 +166,12 @@ impl Changer {
             if changed_at >= begin && self.left > 0 {
                 record(&mut tally.last_events, last);
             }
-            self.phase.send_replace(if is_over() { Phase::End } else { Phase::Watch(round) });
             if is_over() {
                 break;
             }
+            self.phase.send_replace(Phase::Watch(round));
         }
+        self.phase.send_replace(Phase::End);
         Ok(())
     }
 

@@ -281,23 +281,27 @@ async fn load(
 
     let barrier = Arc::new(Barrier::new(workers.len()));
     let mut tasks = JoinSet::new();
-    let (changer, mut watchers) = fan_out::places(workers.len());
-    let changing = (options.operation == Operation::Watch).then(|| {
+    let (mut changing, mut watchers) = (None, Vec::new());
+    if options.operation == Operation::Watch {
+        let (changer, places) = fan_out::places(workers.len());
         let (options, stop, dialler, keys) = (options.clone(), Arc::clone(&stop), dialler.clone(), keys_parent(root));
-        tokio::spawn(async move { change_keys(&options, &dialler, &keys, (begin, end), &stop, changer).await })
-    });
+        changing =
+            Some(tokio::spawn(
+                async move { change_keys(&options, &dialler, &keys, (begin, end), &stop, changer).await },
+            ));
+        watchers = places;
+    }
     for mut worker in workers {
         let watcher = watchers.pop();
         let (options, barrier, stop) = (options.clone(), Arc::clone(&barrier), Arc::clone(&stop));
-        let keys = format!("{root}/keys");
-        let dialler = dialler.clone();
+        let (keys, dialler) = (keys_parent(root), dialler.clone());
         tasks.spawn(async move {
             let mut tally = Tally::new();
             let outcome = match (options.operation, watcher) {
                 (Operation::Session, _) => {
                     open_sessions(&options, &dialler, &mut worker, (begin, end), &stop, &mut tally).await
                 }
-                (Operation::Watch, Some(watcher)) => {
+                (_, Some(watcher)) => {
                     watcher.run(&mut worker.connection, (&keys, options.keys), begin, &mut tally).await
                 }
                 _ => put_load(&options, &mut worker, &keys, (begin, end), &stop, &mut tally).await,

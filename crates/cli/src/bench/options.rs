@@ -51,7 +51,8 @@ How it measures:
   server therefore also slows the arrival of requests: latencies say what these connections saw, not what independent clients
   would have seen.
   Open loop, with --rate: requests are due at fixed times, whatever the server does, in steps of a millisecond. A request that
-  is due while --pipeline others are outstanding waits here, and its latency runs from when it was due.
+  is due while --pipeline others are outstanding waits here, and its latency runs from when it was due. What still waits at the
+  end of --seconds is not sent and not counted: a server that does not keep up shows less ops/s than the rate.
   Latency runs from handing a request to the socket to having read its answer, in microseconds (us). Operations sent during
   --seconds are counted, each is awaited; the warm-up is not counted. Refused operations are counted by code (those of the
   warm-up too) and are neither in the throughput (ops/s) nor in the latencies.

@@ -8,6 +8,7 @@
 //! | several locks at once | [`MultiLock`] | Apache Curator's `InterProcessMultiLock`, for locks of any contender |
 //! | election of a leader | [`Election`] | Apache Curator's `LeaderLatch`, its `LeaderSelector`, or kazoo's `Election` |
 //! | who is there, who comes and goes | [`Group`] | Apache Curator's `GroupMember`, kazoo's `Party` |
+//! | configuration: a value that follows a node or a subtree | [`Followed`] | whoever writes the nodes |
 //!
 //! # What a lock does not give
 //!
@@ -19,7 +20,8 @@
 //! # What all recipes have in common
 //!
 //! - **A lost connection is no error.** Requests are made again until the session is over, because only then the answer is known.
-//! - **Session end is a value**: [`SessionEnd`]. Whoever gets it connects again and begins anew.
+//! - **Session end is a value**: [`SessionEnd`]. Whoever gets it connects again and begins anew. What outlives sessions takes [`Sessions`] in place of a
+//!   client, and does so itself.
 //! - **A lost answer makes no second node.** Nodes carry an id by which they are found again, behind a `sync`.
 //! - **Every future may be dropped** at any time, by `tokio::select!` or a time-out: what it had made is deleted in the background, on the
 //!   runtime of whoever dropped it.
@@ -29,6 +31,7 @@
 //! - [`place`]: the logic of a line, without IO; `name.rs` says how its nodes are called
 //! - `drive.rs`: carries out what a place asks for; `line.rs` and `guard.rs`: what all recipes are made of
 //! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`, `group.rs`: the recipes; `roster.rs`: from events to joins and leaves, without IO
+//! - `sessions.rs`: one session after another; `followed.rs`: values that outlive them; `mirror.rs`: from events and answers to whole trees, without IO
 //! - [`lease`]: for how long a holder may act on what it knows, without IO
 //! - `error.rs`: errors, and how a session ends
 //!
@@ -39,17 +42,20 @@
 mod drive;
 mod election;
 mod error;
+mod followed;
 mod group;
 mod guard;
 pub mod lease;
 mod line;
 mod lock;
+mod mirror;
 mod multi;
 mod name;
 pub mod place;
 mod read_write;
 mod roster;
 mod semaphore;
+mod sessions;
 
 /// The chapters of the guide, whose examples are tests.
 #[cfg(doctest)]
@@ -65,12 +71,15 @@ mod guide {
 pub use drive::session_end;
 pub use election::{Candidates, Election, Led};
 pub use error::{Error, SessionEnd};
+pub use followed::{Followed, Problem, State, States};
 pub use group::{Changes, Group, Membership};
 pub use guard::{Guard, Loss, revoke};
 pub use line::Contender;
 pub use lock::Mutex;
+pub use mirror::{Node, Scope, Tree};
 pub use multi::MultiLock;
 pub use name::Layout;
 pub use read_write::ReadWriteLock;
 pub use roster::{Change, Member};
 pub use semaphore::Semaphore;
+pub use sessions::Sessions;

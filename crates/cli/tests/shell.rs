@@ -8,10 +8,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rookeeper_cli::shell::{self, Input, Output, Start, transcript};
-use rookeeper_server::config::ClientFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -114,13 +112,8 @@ async fn run(server: &str, command: &[&str], lines: &str) -> (u8, String, String
     let (out, err) = (Captured::default(), Captured::default());
     let start = Start {
         server: server.to_owned(),
-        session_timeout: Duration::from_secs(30),
-        read_only: false,
-        wait: false,
-        client: ClientFlags::default(),
-        user: None,
-        password_file: None,
         command: command.iter().map(|word| (*word).to_owned()).collect(),
+        ..Start::default()
     };
     let output = Output::new(Box::new(out.clone()), Box::new(err.clone()));
     let input = Input::Lines(Box::new(Cursor::new(lines.to_owned())));

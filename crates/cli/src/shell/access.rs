@@ -1,7 +1,9 @@
 //! The commands about who may do what: addauth, whoami, getAcl, setAcl.
 
-use zookeeper_client::{Acl, AuthId, Error, Permission};
+use serde_json::json;
+use zookeeper_client::{Acl, AuthId, AuthUser, Error, Permission};
 
+use super::commands::JSON;
 use super::failure::{Failure, keeper_message, refused};
 use super::options::Arguments;
 use super::output::Output;
@@ -13,8 +15,12 @@ pub(crate) async fn add_auth(shell: &mut Shell, arguments: Arguments) -> Result<
     shell.client()?.auth(scheme, auth).await.map_err(|error| refused(&error, ""))
 }
 
-pub(crate) async fn who_am_i(shell: &mut Shell, _: Arguments) -> Result<(), Failure> {
+pub(crate) async fn who_am_i(shell: &mut Shell, arguments: Arguments) -> Result<(), Failure> {
     let users = shell.client()?.list_auth_users().await.map_err(|error| refused(&error, ""))?;
+    if arguments.has(JSON) {
+        let user = |user: &AuthUser| json!({"scheme": user.scheme(), "user": user.user()});
+        return Ok(shell.output.json(&json!({"users": users.iter().map(user).collect::<Vec<_>>()}))?);
+    }
     shell.output.line("Auth scheme: User")?;
     for user in users {
         shell.output.line(&format!("{}: {}", user.scheme(), user.user()))?;
@@ -26,6 +32,10 @@ pub(crate) async fn acl(shell: &mut Shell, arguments: Arguments) -> Result<(), F
     let path = arguments.words[0].as_str();
     shell.check_path(path)?;
     let (acl, stat) = shell.client()?.get_acl(path).await.map_err(|error| refused(&error, path))?;
+    if arguments.has(JSON) {
+        let entries: Vec<_> = acl.iter().map(format::acl_json).collect();
+        return Ok(shell.output.json(&json!({"path": path, "acl": entries, "stat": format::stat_json(&stat)}))?);
+    }
     for entry in &acl {
         shell.output.line(&format::acl(entry))?;
     }

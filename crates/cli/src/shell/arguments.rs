@@ -24,8 +24,33 @@ pub struct Start {
     pub user: Option<String>,
     /// A file with the password of `user`.
     pub password_file: Option<PathBuf>,
+    /// Results alone: nothing about the connection, no prompt, and data without a line feed behind them.
+    pub quiet: bool,
+    /// Results as JSON.
+    pub json: bool,
+    /// How long connecting, and each command, may take.
+    pub limit: Option<Duration>,
     /// The command and its arguments; empty means: an interactive shell.
     pub command: Vec<String>,
+}
+
+impl Default for Start {
+    /// What `rookeeper cli` does without arguments.
+    fn default() -> Start {
+        Start {
+            server: "localhost:2181".to_owned(),
+            session_timeout: Duration::from_millis(30_000),
+            read_only: false,
+            wait: false,
+            client: ClientFlags::default(),
+            user: None,
+            password_file: None,
+            quiet: false,
+            json: false,
+            limit: None,
+            command: Vec::new(),
+        }
+    }
 }
 
 /// What to do with the arguments of `rookeeper cli`.
@@ -61,29 +86,35 @@ A user of SASL (DIGEST-MD5):
 As zkCli has it: -client-configuration FILE names a file of properties; CLIENT_JVMFLAGS and JVMFLAGS may hold -D options, such as
 -Dzookeeper.client.secure=true and -Djava.security.auth.login.config=JAAS_FILE, whose section Client names user and password.
 
-Exit code of a single command: 0 done, 1 failed, 127 no such command.
+For scripts:
+  --quiet, -q             results alone on standard output: nothing of the connection, no prompt, data byte for byte. Events go to standard error
+  --json                  results as JSON, a value on each line
+  --timeout DURATION      how long connecting, and each command, may take (500ms, 5s, 10m); a number without a unit is -timeout
 
-Commands:
+Exit code of a single command, and of the last command of a session: 0 done, 1 failed, 124 not done within --timeout,
+127 no such command, 130 interrupted.
+
+Commands (`rookeeper cli help COMMAND` tells more):
 ";
 
 /// Parses the arguments of `rookeeper cli`. The error is a sentence for the user.
 pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
-    let mut start = Start {
-        server: "localhost:2181".to_owned(),
-        session_timeout: Duration::from_millis(30_000),
-        read_only: false,
-        wait: false,
-        client: ClientFlags::default(),
-        user: None,
-        password_file: None,
-        command: Vec::new(),
-    };
+    let mut start = Start::default();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("Error: no argument found for option {word}"));
         match word.as_str() {
             "-server" | "--server" => start.server = value()?.clone(),
-            "-timeout" | "--timeout" => start.session_timeout = parse_timeout(value()?)?,
+            "-timeout" => start.session_timeout = parse_timeout(value()?)?,
+            "--timeout" => match value()? {
+                // Without a unit it has always been another way to write -timeout.
+                number if number.parse::<i64>().is_ok() => start.session_timeout = parse_timeout(number)?,
+                text => {
+                    start.limit = Some(duration(text).map_err(|reason| format!("Error: --timeout {text}: {reason}"))?)
+                }
+            },
+            "-q" | "--quiet" => start.quiet = true,
+            "--json" => start.json = true,
             "-r" => start.read_only = true,
             "-waitforconnection" => start.wait = true,
             "-client-configuration" | "--client-configuration" => start.client.properties = Some(value()?.into()),
@@ -98,8 +129,8 @@ pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
             "-h" | "-help" | "--help" => return Ok(Invocation::Help),
             option if option.starts_with('-') => {
                 return Err(format!(
-                    "Error: unknown option {option} (known: -server, -timeout, -r, -waitforconnection, -client-configuration, --tls, \
-                     --tls-ca, --tls-cert, --tls-key, --tls-password-file, --tls-any-host, --user, --password-file)"
+                    "Error: unknown option {option} (known: -server, -timeout, -r, -waitforconnection, -client-configuration, --quiet, --json, \
+                     --timeout, --tls, --tls-ca, --tls-cert, --tls-key, --tls-password-file, --tls-any-host, --user, --password-file)"
                 ));
             }
             _ => {
@@ -113,6 +144,23 @@ pub fn parse_start(arguments: &[String]) -> Result<Invocation, String> {
         return Err("Error: --password-file names a password without a user: add --user NAME".to_owned());
     }
     Ok(Invocation::Run(Box::new(start)))
+}
+
+/// A length of time with its unit: `500ms`, `5s`, `10m`, `2h`, `7d`. The error says what is expected.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    const EXPECTED: &str = "expected a number with its unit, such as 500ms, 5s, 10m, 2h or 7d";
+    let digits = text.find(|character: char| !character.is_ascii_digit()).ok_or(EXPECTED)?;
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(EXPECTED.to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| EXPECTED)?;
+    Ok(Duration::from_millis(number.checked_mul(unit_ms).ok_or("that is too long")?))
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
@@ -146,6 +194,24 @@ pub(super) fn split_line(line: &str) -> Vec<String> {
     words
 }
 
+/// The words of a line that is being typed that are whole, where the last one begins, and the quote in which it stands.
+pub(super) fn open_word(line: &str) -> (Vec<String>, usize, Option<char>) {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    loop {
+        let start = line.len() - rest.len();
+        let Some(first) = rest.chars().next() else { return (words, start, None) };
+        let is_quote = first == '"' || first == '\'';
+        let end = match is_quote {
+            true => rest[1..].find(first).map(|end| end + 2),
+            false => rest.find(char::is_whitespace),
+        };
+        let Some(end) = end else { return (words, start, is_quote.then_some(first)) };
+        words.push(if is_quote { rest[1..end - 1].to_owned() } else { rest[..end].to_owned() });
+        rest = rest[end..].trim_start();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,11 +225,8 @@ mod tests {
             server: server.to_owned(),
             session_timeout: Duration::from_millis(timeout_ms),
             read_only,
-            wait: false,
-            client: ClientFlags::default(),
-            user: None,
-            password_file: None,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
+            ..Start::default()
         })))
     }
 
@@ -199,11 +262,39 @@ mod tests {
     }
 
     #[test]
+    fn options_for_scripts_are_read() {
+        let Ok(Invocation::Run(start)) = parse("--quiet --json --timeout 5s get --json") else { panic!("refused") };
+        assert!(start.quiet && start.json);
+        assert_eq!((start.limit, start.session_timeout), (Some(Duration::from_secs(5)), Duration::from_secs(30)));
+        assert_eq!(start.command, ["get", "--json"]);
+        let Ok(Invocation::Run(start)) = parse("--timeout 5000") else { panic!("refused") };
+        assert_eq!((start.limit, start.session_timeout), (None, Duration::from_secs(5)));
+        for bad in ["5x", "s", "-1s", "1.5s", "99999999999999999999s", "999999999999999999d"] {
+            assert!(parse(&format!("--timeout {bad}")).expect_err(bad).contains(bad));
+        }
+    }
+
+    #[test]
     fn bad_options_are_named() {
         assert_eq!(parse("-server"), Err("Error: no argument found for option -server".to_owned()));
         for (line, named) in [("-timeout x ls", "-timeout x"), ("-timeout 0", "-timeout 0"), ("-sever a:1", "-sever")] {
             let refusal = parse(line).expect_err(line);
             assert!(refusal.contains(named), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn the_word_that_is_being_typed_is_found() {
+        for (line, words, start, quote) in [
+            ("", &[][..], 0, None),
+            ("ls", &[], 0, None),
+            (" ls /a", &["ls"], 4, None),
+            ("ls ", &["ls"], 3, None),
+            ("get \"/two wo", &["get"], 4, Some('"')),
+            ("set '/a b' \"x", &["set", "/a b"], 11, Some('"')),
+        ] {
+            let words: Vec<String> = words.iter().map(|word: &&str| (*word).to_owned()).collect();
+            assert_eq!(open_word(line), (words, start, quote), "{line}");
         }
     }
 

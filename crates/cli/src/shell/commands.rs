@@ -4,9 +4,13 @@
 
 use std::pin::Pin;
 
+use super::event::Manner;
 use super::failure::Failure;
 use super::options::{self, Arguments, Choice, Opt, flag, value};
-use super::{Shell, access, ensemble, history, nodes, quota, watches};
+use super::{Shell, access, ensemble, help, history, nodes, quota, watches};
+
+/// The flag of a command that is to print JSON, whoever said so.
+pub(crate) const JSON: &str = "-json";
 
 type Run = for<'a> fn(&'a mut Shell, Arguments) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
@@ -15,6 +19,12 @@ pub(crate) struct Command {
     pub(crate) name: &'static str,
     /// What follows the name in the usage list.
     usage: &'static str,
+    /// What follows that in `help`: options that the original does not have.
+    more_usage: &'static str,
+    /// The original does not have the command, and its usage list does not name it.
+    is_ours: bool,
+    /// It may print JSON.
+    json: bool,
     options: &'static [Opt],
     choice: Choice,
     /// Fewest words besides the options; with less, the usage is the answer.
@@ -28,6 +38,9 @@ pub(crate) struct Command {
 const PLAIN: Command = Command {
     name: "",
     usage: "",
+    more_usage: "",
+    is_ours: false,
+    json: false,
     options: &[],
     choice: Choice::Any,
     least_words: 0,
@@ -44,7 +57,7 @@ const QUOTA_VALUES: [Opt; 4] = [
     value("B").described("bytes hard quota"),
 ];
 
-pub(crate) static COMMANDS: [Command; 28] = [
+pub(crate) static COMMANDS: [Command; 29] = [
     Command {
         name: "addWatch",
         usage: "[-m mode] path # optional mode is one of [PERSISTENT, PERSISTENT_RECURSIVE] - default is PERSISTENT_RECURSIVE",
@@ -64,6 +77,7 @@ pub(crate) static COMMANDS: [Command; 28] = [
     Command { name: "close", run: |shell, _| Box::pin(async { shell.close().await }), ..PLAIN },
     Command {
         name: "config",
+        json: true,
         usage: "[-c] [-w] [-s]",
         options: &[flag("c"), flag("w"), flag("s")],
         run: |shell, arguments| Box::pin(ensemble::config(shell, arguments)),
@@ -78,6 +92,7 @@ pub(crate) static COMMANDS: [Command; 28] = [
     },
     Command {
         name: "create",
+        json: true,
         usage: "[-s] [-e] [-c] [-t ttl] path [data] [acl]",
         options: &[flag("s"), flag("e"), flag("c"), value("t")],
         least_words: 1,
@@ -111,19 +126,24 @@ pub(crate) static COMMANDS: [Command; 28] = [
     },
     Command {
         name: "get",
+        json: true,
         usage: "[-s] [-w] [-b] [-x] path",
         options: &[
             flag("b").described("Output data in base64 format"),
             flag("s").described("Print znode stats additionally"),
             flag("w").described("Watch for changes on the znode"),
             flag("x").described("Output data in hexdump format"),
+            flag("-hex"),
+            flag("-pretty"),
         ],
+        more_usage: " [--hex|--pretty]",
         least_words: 1,
         run: |shell, arguments| Box::pin(nodes::get(shell, arguments)),
         ..PLAIN
     },
     Command {
         name: "getAcl",
+        json: true,
         usage: "[-s] path",
         options: &[flag("s")],
         least_words: 1,
@@ -132,6 +152,7 @@ pub(crate) static COMMANDS: [Command; 28] = [
     },
     Command {
         name: "getAllChildrenNumber",
+        json: true,
         usage: "path",
         least_words: 1,
         run: |shell, arguments| Box::pin(nodes::count_descendants(shell, arguments)),
@@ -139,8 +160,17 @@ pub(crate) static COMMANDS: [Command; 28] = [
     },
     Command {
         name: "getEphemerals",
+        json: true,
         usage: "path",
         run: |shell, arguments| Box::pin(nodes::ephemerals(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "help",
+        usage: "[command]",
+        is_ours: true,
+        needs_session: false,
+        run: |shell, arguments| Box::pin(async { help::help(shell, arguments) }),
         ..PLAIN
     },
     Command {
@@ -158,6 +188,7 @@ pub(crate) static COMMANDS: [Command; 28] = [
     },
     Command {
         name: "ls",
+        json: true,
         usage: "[-s] [-w] [-R] path",
         options: &[flag("s"), flag("w"), flag("R")],
         least_words: 1,
@@ -197,6 +228,7 @@ pub(crate) static COMMANDS: [Command; 28] = [
     },
     Command {
         name: "set",
+        json: true,
         usage: "path data [-s] [-v version] [-b]",
         options: &[
             flag("b").described("Supply data in base64 format"),
@@ -226,6 +258,7 @@ pub(crate) static COMMANDS: [Command; 28] = [
     },
     Command {
         name: "stat",
+        json: true,
         usage: "[-w] path",
         options: &[flag("w")],
         least_words: 1,
@@ -240,7 +273,12 @@ pub(crate) static COMMANDS: [Command; 28] = [
         ..PLAIN
     },
     Command { name: "version", most_words: 0, run: |shell, _| Box::pin(async { shell.version() }), ..PLAIN },
-    Command { name: "whoami", run: |shell, arguments| Box::pin(access::who_am_i(shell, arguments)), ..PLAIN },
+    Command {
+        name: "whoami",
+        json: true,
+        run: |shell, arguments| Box::pin(access::who_am_i(shell, arguments)),
+        ..PLAIN
+    },
 ];
 
 impl Command {
@@ -265,24 +303,67 @@ impl Command {
         text
     }
 
+    /// The usage with the options that the original does not have.
+    pub(crate) fn whole_usage(&self) -> String {
+        let json = if self.json { " [--json]" } else { "" };
+        format!("{} {}{}{json}", self.name, self.usage, self.more_usage)
+    }
+
+    /// Its options as they are typed.
+    pub(crate) fn option_words(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.options.iter().map(|option| format!("-{}", option.name)).collect();
+        if self.json {
+            words.push("--json".to_owned());
+        }
+        words
+    }
+
+    /// What may stand behind the word `before`, the last of so many, where that is no path.
+    pub(crate) fn values_after(&self, before: &str, words: usize) -> Option<&'static [&'static str]> {
+        match (self.name, before) {
+            ("addWatch", "-m") => Some(&["PERSISTENT", "PERSISTENT_RECURSIVE"]),
+            ("printwatches", _) if words == 1 => Some(&["on", "off"]),
+            _ => {
+                let takes_it = |option: &Opt| option.takes_value && before.strip_prefix('-') == Some(option.name);
+                self.options.iter().any(takes_it).then_some(&[])
+            }
+        }
+    }
+
+    /// Sorts the words after its name.
+    pub(crate) fn arguments(&self, words: &[String]) -> Result<Arguments, Failure> {
+        let options_end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        let asks = |(index, word): (usize, &String)| self.json && index < options_end && word == "--json";
+        let is_json = words.iter().enumerate().any(asks);
+        let words: Vec<String> =
+            words.iter().enumerate().filter(|word| !asks(*word)).map(|(_, word)| word.clone()).collect();
+        let mut arguments = options::parse(&words, self.options, self.choice).map_err(Failure::Refused)?;
+        if arguments.words.len() < self.least_words || arguments.words.len() > self.most_words {
+            return Err(Failure::Refused(self.usage()));
+        }
+        if is_json {
+            arguments.set_flag(JSON);
+        }
+        Ok(arguments)
+    }
+
     /// Runs the command with the words after its name.
     pub(crate) async fn run(&self, shell: &mut Shell, words: &[String]) -> Result<(), Failure> {
         if self.needs_session && !shell.is_alive() {
-            shell.output.line("Not connected")?;
-            return Ok(());
+            return shell.no_session();
         }
-        let arguments = options::parse(words, self.options, self.choice).map_err(Failure::Refused)?;
-        if arguments.words.len() < self.least_words || arguments.words.len() > self.most_words {
-            return Err(Failure::Refused(self.usage()));
+        let mut arguments = self.arguments(words)?;
+        if shell.output.manner() == Manner::Json {
+            arguments.set_flag(JSON);
         }
         (self.run)(shell, arguments).await
     }
 }
 
-/// Every command with its arguments, one a line.
+/// Every command of the original with its arguments, one a line.
 pub(crate) fn usage_list() -> String {
     let mut text = String::from("ZooKeeper -server host:port -client-configuration properties-file cmd args");
-    for command in &COMMANDS {
+    for command in COMMANDS.iter().filter(|command| !command.is_ours) {
         text.push_str(&format!("\n\t{} {}", command.name, command.usage));
     }
     text

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use serde_json::json;
 use zookeeper_client::{EnsembleUpdate, Error};
 
+use super::commands::JSON;
 use super::failure::{Failure, refused};
 use super::options::Arguments;
 use super::watches::Kind;
@@ -23,6 +25,12 @@ pub(crate) async fn config(shell: &mut Shell, arguments: Arguments) -> Result<()
         client.get_config().await.map_err(no)?
     };
     let text = String::from_utf8_lossy(&data);
+    if arguments.has(JSON) {
+        let members: Vec<&str> = text.lines().filter(|line| line.starts_with("server.")).collect();
+        return Ok(shell
+            .output
+            .json(&json!({"config": text, "members": members, "stat": format::stat_json(&stat)}))?);
+    }
     if arguments.has("c") {
         shell.output.line(&connect_string(&text))?;
     } else {

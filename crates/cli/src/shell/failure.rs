@@ -1,6 +1,7 @@
 //! Why a command failed, in the words and with the exit codes of zkCli.
 
 use std::io;
+use std::time::Duration;
 
 use zookeeper_client::Error;
 
@@ -13,17 +14,40 @@ pub enum Failure {
     /// There is no such command.
     #[error("Command not found: Command not found {0}")]
     NotFound(String),
+    /// The answer is no, and all of it stands on standard output.
+    #[error("no")]
+    No,
+    /// What was asked cannot be answered, which is another thing than no.
+    #[error("{0}")]
+    Unanswered(String),
+    /// The user did not want to wait longer.
+    #[error("Interrupted")]
+    Interrupted,
+    /// `--timeout` is over.
+    #[error("Not done within {0:?} (--timeout): given up. Whether a change was made meanwhile is not known.")]
+    TooSlow(Duration),
     /// Nobody reads our output any more, there is no point in going on.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
 }
 
 impl Failure {
-    /// The exit status of a shell that ends with this failure; 127 is what a POSIX shell says of an unknown command.
+    /// The reader has gone because it has seen enough: `ls -R / | head`.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl Failure {
+    /// The exit status of a shell that ends with this failure; 127 is what a POSIX shell says of an unknown command, 124 what `timeout` says, and
+    /// 130 what a shell says of an interrupted command.
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::NotFound(_) => 127,
-            Failure::Refused(_) | Failure::Output(_) => 1,
+            Failure::Refused(_) | Failure::Output(_) | Failure::No => 1,
+            Failure::Unanswered(_) => 2,
+            Failure::TooSlow(_) => 124,
+            Failure::Interrupted => 130,
         }
     }
 }

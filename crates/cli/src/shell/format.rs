@@ -4,7 +4,10 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 use zookeeper_client::{Acl, Permission, SessionState, Stat};
 
 use crate::java;
@@ -55,7 +58,9 @@ pub(crate) const LETTERS: [(char, Permission); 5] = [
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmful = |character: char| match character {
         '\n' | '\t' => false,
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        // They turn the direction of writing, break lines, or are not seen at all.
+        '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
+        '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
         other => other.is_control(),
     };
     if !text.contains(is_harmful) {
@@ -70,6 +75,87 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(harmless)
+}
+
+/// Data as a terminal may have them: what is no text as `\xff`, what would control the terminal as `\u{1b}`.
+pub(crate) fn readable(data: &[u8]) -> String {
+    let mut text = String::with_capacity(data.len());
+    for chunk in data.utf8_chunks() {
+        text.push_str(&harmless(chunk.valid()));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// JSON with a member on each line. The tokens stay as they are, numbers of any length too. The error says why it is no JSON.
+pub(crate) fn pretty(data: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(data).map_err(|error| error.to_string())?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| error.to_string())?;
+    let (mut pretty, mut depth, mut in_string, mut is_escaped) = (String::new(), 0_usize, false, false);
+    let new_line = |pretty: &mut String, depth: usize| {
+        pretty.push('\n');
+        pretty.extend(std::iter::repeat_n("  ", depth));
+    };
+    for (index, character) in text.char_indices() {
+        if in_string {
+            pretty.push(character);
+            in_string = is_escaped || character != '"';
+            is_escaped = !is_escaped && character == '\\';
+            continue;
+        }
+        let follows = || text[index + 1..].trim_start().chars().next();
+        match character {
+            '"' => {
+                in_string = true;
+                pretty.push(character);
+            }
+            '{' | '[' => {
+                pretty.push(character);
+                if !matches!(follows(), Some('}' | ']')) {
+                    depth += 1;
+                    new_line(&mut pretty, depth);
+                }
+            }
+            '}' | ']' => {
+                if !pretty.ends_with(['{', '[']) {
+                    depth = depth.saturating_sub(1);
+                    new_line(&mut pretty, depth);
+                }
+                pretty.push(character);
+            }
+            ',' => {
+                pretty.push(character);
+                new_line(&mut pretty, depth);
+            }
+            ':' => pretty.push_str(": "),
+            blank if blank.is_ascii_whitespace() => {}
+            other => pretty.push(other),
+        }
+    }
+    Ok(pretty)
+}
+
+/// The fields of a stat, named as in an export; numbers are decimal.
+pub(crate) fn stat_json(stat: &Stat) -> Value {
+    json!({
+        "czxid": stat.czxid, "mzxid": stat.mzxid, "pzxid": stat.pzxid, "ctime": stat.ctime, "mtime": stat.mtime,
+        "version": stat.version, "cversion": stat.cversion, "aversion": stat.aversion,
+        "ephemeral_owner": stat.ephemeral_owner, "data_length": stat.data_length, "num_children": stat.num_children,
+    })
+}
+
+/// `text` where the data are text, else `base64`, as in an export.
+pub(crate) fn data_json(path: &str, data: &[u8], stat: &Stat) -> Value {
+    let (name, data) = match std::str::from_utf8(data) {
+        Ok(text) => ("text", text.to_owned()),
+        Err(_) => ("base64", BASE64.encode(data)),
+    };
+    json!({"path": path, name: data, "stat": stat_json(stat)})
+}
+
+/// An entry of access control, as in an export.
+pub(crate) fn acl_json(acl: &Acl) -> Value {
+    json!({"perms": permissions(acl.permission()), "scheme": acl.scheme(), "id": acl.id()})
 }
 
 /// Sixteen bytes a line, with offsets and the printable characters.
@@ -146,6 +232,23 @@ mod tests {
     fn what_would_control_a_terminal_is_shown_instead() {
         assert!(matches!(harmless("two\nlines\té"), Cow::Borrowed("two\nlines\té")));
         assert_eq!(harmless("\x1b[2J\r\u{9b}\x7f\u{202e}"), "\\u{1b}[2J\\r\\u{9b}\\u{7f}\\u{202e}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_shown_byte_by_byte() {
+        assert_eq!(readable(b"a\xff\xc3(\x1b\xe2\x82\xac"), "a\\xff\\xc3(\\u{1b}\u{20ac}");
+    }
+
+    #[test]
+    fn json_is_laid_out_and_its_tokens_stay() {
+        let data = br#" {"b":[1.10,123456789012345678901234567890,{}],"a":{"x, :[":"q\"{\\"}, "e" : [ ] ,"n":null}"#;
+        let expected = "{\n  \"b\": [\n    1.10,\n    123456789012345678901234567890,\n    {}\n  ],\n  \"a\": {\n    \"x, :[\": \
+                        \"q\\\"{\\\\\"\n  },\n  \"e\": [],\n  \"n\": null\n}";
+        assert_eq!(pretty(data).unwrap(), expected);
+        assert_eq!(pretty(b" 5 ").unwrap(), "5");
+        for bad in [&b"{"[..], b"", b"{} x", b"\xff", b"\"\x1b\""] {
+            assert!(pretty(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

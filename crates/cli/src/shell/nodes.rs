@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
 
+use super::commands::JSON;
+use super::event::Manner;
 use super::failure::{Failure, keeper_message, refused};
 use super::options::Arguments;
 use super::watches::Kind;
@@ -53,11 +56,11 @@ pub(crate) async fn list(shell: &mut Shell, mut arguments: Arguments) -> Result<
     shell.check_path(path)?;
     let watch = arguments.has("w");
     if arguments.has("R") {
-        return list_recursively(shell, path, watch).await;
+        return list_recursively(shell, path, watch, arguments.has(JSON)).await;
     }
     let client = shell.client()?;
     let no = |error: Error| refused(&error, path);
-    let (mut children, stat) = match (arguments.has("s"), watch) {
+    let (mut children, stat) = match (arguments.has("s") || arguments.has(JSON), watch) {
         (false, false) => (client.list_children(path).await.map_err(no)?, None),
         (true, false) => client.get_children(path).await.map(|(children, stat)| (children, Some(stat))).map_err(no)?,
         (false, true) => {
@@ -72,13 +75,20 @@ pub(crate) async fn list(shell: &mut Shell, mut arguments: Arguments) -> Result<
         }
     };
     children.sort_unstable();
+    if let Some(stat) = stat.as_ref().filter(|_| arguments.has(JSON)) {
+        return Ok(shell.output.json(&json!({"path": path, "children": children, "stat": format::stat_json(stat)}))?);
+    }
     shell.output.line(&format::list(&children))?;
     stat.map_or(Ok(()), |stat| shell.print_stat(&stat))
 }
 
 /// Prints every node of the subtree: the children of a node together, then those of each child.
-async fn list_recursively(shell: &mut Shell, root: &str, watch: bool) -> Result<(), Failure> {
+async fn list_recursively(shell: &mut Shell, root: &str, watch: bool, as_json: bool) -> Result<(), Failure> {
     let client = shell.client()?;
+    let print = |shell: &Shell, path: &str| match as_json {
+        true => shell.output.json(&json!({"path": path})),
+        false => shell.output.line(path),
+    };
     let no = |error: Error| refused(&error, root);
     if watch {
         let (_, _, watcher) = client.get_and_watch_data(root).await.map_err(no)?;
@@ -86,7 +96,7 @@ async fn list_recursively(shell: &mut Shell, root: &str, watch: bool) -> Result<
     } else {
         client.get_data(root).await.map_err(no)?;
     }
-    shell.output.line(root)?;
+    print(shell, root)?;
     let mut waiting = vec![root.to_owned()];
     while let Some(parent) = waiting.pop() {
         let listed = if watch {
@@ -105,8 +115,9 @@ async fn list_recursively(shell: &mut Shell, root: &str, watch: bool) -> Result<
         };
         children.sort_unstable();
         for child in &children {
-            shell.output.line(&path::join(&parent, child))?;
+            print(shell, &path::join(&parent, child))?;
         }
+        shell.output.ready().await;
         waiting.extend(children.iter().rev().map(|child| path::join(&parent, child)));
     }
     Ok(())
@@ -124,8 +135,21 @@ pub(crate) async fn get(shell: &mut Shell, mut arguments: Arguments) -> Result<(
     } else {
         client.get_data(path).await.map_err(|error| refused(&error, path))?
     };
-    if arguments.has("x") {
+    if arguments.has(JSON) {
+        return Ok(shell.output.json(&format::data_json(path, &data, &stat))?);
+    }
+    if arguments.has("x") || arguments.has("-hex") {
         shell.output.line(&format::hex_dump(&data))?;
+    } else if arguments.has("-pretty") {
+        match format::pretty(&data) {
+            Ok(text) => shell.output.data(text.as_bytes())?,
+            Err(reason) => {
+                shell
+                    .output
+                    .complain(&format!("The data of {path} are no JSON ({reason}); here they are as they are."))?;
+                shell.output.data(&data)?;
+            }
+        }
     } else if arguments.has("b") {
         shell.output.line(&BASE64.encode(&data))?;
     } else {
@@ -144,6 +168,9 @@ pub(crate) async fn set(shell: &mut Shell, arguments: Arguments) -> Result<(), F
     let version = arguments.version()?;
     shell.check_path(path)?;
     let stat = shell.client()?.set_data(path, &data, version).await.map_err(|error| refused(&error, path))?;
+    if arguments.has(JSON) {
+        return Ok(shell.output.json(&json!({"path": path, "stat": format::stat_json(&stat)}))?);
+    }
     if arguments.has("s") { shell.print_stat(&stat) } else { Ok(()) }
 }
 
@@ -167,8 +194,17 @@ pub(crate) async fn create(shell: &mut Shell, arguments: Arguments) -> Result<()
         return Err(refused(&Error::NodeExists, path));
     }
     match client.create(&whole, data, &options).await {
-        Ok((_, sequence)) if sequential => shell.output.complain(&format!("Created {path}{sequence}"))?,
-        Ok(_) => shell.output.complain(&format!("Created {path}"))?,
+        Ok((_, sequence)) => {
+            let created = if sequential { format!("{path}{sequence}") } else { path.to_owned() };
+            if arguments.has(JSON) {
+                shell.output.json(&json!({"path": created}))?;
+            } else if shell.output.manner() == Manner::Quiet && sequential {
+                // The name that the server chose is a result.
+                shell.output.line(&created)?;
+            } else if shell.output.manner() != Manner::Quiet {
+                shell.output.complain(&format!("Created {created}"))?;
+            }
+        }
         Err(error) => {
             match error {
                 Error::InvalidAcl => shell.output.complain(&keeper_message(&error, path))?,
@@ -292,6 +328,9 @@ pub(crate) async fn stat(shell: &mut Shell, mut arguments: Arguments) -> Result<
         client.check_stat(path).await.map_err(|error| refused(&error, path))?
     };
     match stat {
+        Some(stat) if arguments.has(JSON) => {
+            Ok(shell.output.json(&json!({"path": path, "stat": format::stat_json(&stat)}))?)
+        }
         Some(stat) => shell.print_stat(&stat),
         None => Err(refused(&Error::NoNode, path)),
     }
@@ -311,6 +350,9 @@ pub(crate) async fn count_descendants(shell: &mut Shell, arguments: Arguments) -
     let path = arguments.words[0].as_str();
     shell.check_path(path)?;
     let count = shell.client()?.count_descendants_number(path).await.map_err(|error| refused(&error, path))?;
+    if arguments.has(JSON) {
+        return Ok(shell.output.json(&json!({"path": path, "descendants": count}))?);
+    }
     Ok(shell.output.line(&count.to_string())?)
 }
 
@@ -318,6 +360,9 @@ pub(crate) async fn ephemerals(shell: &mut Shell, arguments: Arguments) -> Resul
     let path = arguments.words.first().map_or("/", String::as_str);
     shell.check_path(path)?;
     let paths = shell.client()?.list_ephemerals(path).await.map_err(|error| refused(&error, path))?;
+    if arguments.has(JSON) {
+        return Ok(shell.output.json(&json!({"ephemerals": paths}))?);
+    }
     Ok(shell.output.line(&format::list(&paths))?)
 }
 

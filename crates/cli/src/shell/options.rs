@@ -76,7 +76,16 @@ pub(crate) fn parse(words: &[String], known: &[Opt], choice: Choice) -> Result<A
         } else if parser.waiting.is_some() && !parser.is_option(word) {
             parser.give_value(word);
         } else if word.starts_with("--") {
-            return Err(unrecognized(word));
+            // Those are ours, and known by the name with a dash.
+            let (name, value) =
+                word[1..].split_once('=').map_or((&word[1..], None), |(name, value)| (name, Some(value)));
+            let Some(option) = parser.find(name).filter(|option| value.is_none() || option.takes_value) else {
+                return Err(unrecognized(word));
+            };
+            parser.give_option(option)?;
+            if let Some(value) = value {
+                parser.give_value(value);
+            }
         } else if word.len() > 1 && word.starts_with('-') {
             parser.dashed(word)?;
         } else {
@@ -221,6 +230,21 @@ mod tests {
     fn two_dashes_end_the_options() {
         assert_eq!(parsed("-s /a -- -5").unwrap().words, ["/a", "-5"]);
         assert_eq!(parsed("/a -").unwrap().words, ["/a", "-"]);
+    }
+
+    #[test]
+    fn options_of_ours_have_two_dashes() {
+        let known = [flag("-dry-run"), value("-name"), flag("d")];
+        let parsed = |line: &str| parse(&words(line), &known, Choice::Any);
+        let arguments = parsed("/a --dry-run --name x*").unwrap();
+        assert!(arguments.has("-dry-run") && !arguments.has("d"));
+        assert_eq!((arguments.value("-name"), arguments.words.concat().as_str()), (Some("x*"), "/a"));
+        assert_eq!(parsed("--name=a=b").unwrap().value("-name"), Some("a=b"));
+        for line in ["--dry", "--dry-run=1", "--d"] {
+            let text = format!("org.apache.commons.cli.UnrecognizedOptionException: Unrecognized option: {line}");
+            assert_eq!(parsed(line), Err(text));
+        }
+        assert!(parsed("--name --dry-run").unwrap_err().ends_with("Missing argument for option: -name"));
     }
 
     #[test]

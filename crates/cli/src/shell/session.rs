@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use zookeeper_client::{Client, Error, SessionState};
 
 use super::entry::Entry;
+use super::event::Event;
 use super::failure::Failure;
-use super::format;
 use super::output::Output;
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,14 +79,16 @@ pub(crate) async fn begin(
         .with_readonly(read_only)
         // Without this a server that is not there costs a whole session timeout.
         .with_fail_eagerly();
-    match entry.connect(connector, server).await {
+    // A server that takes the connection and says nothing is no server.
+    let connected = timeout(session_timeout.max(CLOSE_TIMEOUT), entry.connect(connector, server)).await;
+    match connected.unwrap_or(Err(Error::Timeout)) {
         Ok(client) => Ok(client),
         Err(error) => Err(Failure::Refused(unreachable(server, entry, &error).await)),
     }
 }
 
 fn print_state(output: &Output, state: SessionState) {
-    output.event(&format::event(state, "None", None, -1));
+    output.event(&Event::of_session(state));
 }
 
 /// Why there is no session, found out by trying each address once more.

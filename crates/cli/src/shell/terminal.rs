@@ -5,26 +5,27 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustyline::completion::Completer;
+use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
-use rustyline::history::DefaultHistory;
+use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
-use rustyline::{Context, Editor, Helper};
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use zookeeper_client::Client;
 
-use super::commands::COMMANDS;
-use super::format;
+use super::completion;
+use super::event::Manner;
 use super::output::Output;
 use super::prompt::Prompt;
+use super::remembered::{self, Remembered};
 
 const LINE_BYTES_LIMIT: u64 = 4 * 1024 * 1024;
-const COMPLETION_TIMEOUT: Duration = Duration::from_secs(1);
+/// The editor asks before it lists more candidates than this.
+const CANDIDATES_UNASKED: usize = 100;
 
 /// Where the shell reads its commands.
 pub enum Input {
@@ -43,8 +44,14 @@ impl std::fmt::Debug for Input {
 
 /// A source of lines that is lent to a thread while it waits.
 pub(crate) enum Source {
-    Terminal(Box<Editor<Attendant, DefaultHistory>>),
+    Terminal(Box<Edited>),
     Lines(Box<dyn BufRead + Send>),
+}
+
+/// An editor and the lines that it offers again.
+pub(crate) struct Edited {
+    editor: Editor<Attendant, MemHistory>,
+    remembered: Remembered,
 }
 
 impl Source {
@@ -52,7 +59,20 @@ impl Source {
         match input {
             Input::Lines(lines) => Ok(Source::Lines(lines)),
             Input::Terminal => {
-                let mut editor = Editor::new().map_err(io::Error::other)?;
+                let config = Config::builder()
+                    .completion_type(CompletionType::List)
+                    .completion_prompt_limit(CANDIDATES_UNASKED)
+                    .max_history_size(remembered::LINES_KEPT)
+                    .and_then(|config| config.history_ignore_dups(true))
+                    .map_err(io::Error::other)?
+                    .history_ignore_space(true)
+                    .build();
+                let history = MemHistory::with_config(&config);
+                let mut editor = Editor::with_history(config, history).map_err(io::Error::other)?;
+                let remembered = Remembered::of_user();
+                for line in remembered.lines() {
+                    editor.add_history_entry(line).map_err(io::Error::other)?;
+                }
                 editor.set_helper(Some(Attendant {
                     client: None,
                     prompt: Prompt::default(),
@@ -61,7 +81,7 @@ impl Source {
                 if let Ok(printer) = editor.create_external_printer() {
                     output.print_above_prompt(Box::new(printer));
                 }
-                Ok(Source::Terminal(Box::new(editor)))
+                Ok(Source::Terminal(Box::new(Edited { editor, remembered })))
             }
         }
     }
@@ -73,12 +93,17 @@ impl Source {
         client: Option<Client>,
         output: &Arc<Output>,
     ) -> io::Result<Option<(Source, String)>> {
-        if let Source::Lines(_) = self {
+        let is_quiet = matches!(output.manner(), Manner::Quiet | Manner::Json);
+        if let Source::Lines(_) = self
+            && !is_quiet
+        {
             output.text(&prompt.text(client.as_ref().map(Client::state)))?;
         }
         output.flush()?;
+        output.line_is_edited(matches!(self, Source::Terminal(_)));
         let (source, line) = spawn_blocking(move || self.wait(prompt, client)).await.map_err(io::Error::other)??;
-        if let (Source::Lines(_), Some(line)) = (&source, &line) {
+        output.line_is_edited(false);
+        if let (Source::Lines(_), Some(line), false) = (&source, &line, is_quiet) {
             // The original's editor echoes what it reads, so a transcript shows both.
             output.line(line)?;
         }
@@ -88,13 +113,14 @@ impl Source {
     fn wait(mut self, prompt: Prompt, client: Option<Client>) -> io::Result<(Source, Option<String>)> {
         let line = match &mut self {
             Source::Lines(lines) => read_line(lines)?,
-            Source::Terminal(editor) => {
+            Source::Terminal(edited) => {
+                let Edited { editor, remembered } = &mut **edited;
                 let text = prompt.text(client.as_ref().map(Client::state));
                 if let Some(helper) = editor.helper_mut() {
                     helper.client = client;
                     helper.prompt = prompt;
                 }
-                let read = read_edited(editor, &text)?;
+                let read = read_edited(editor, remembered, &text)?;
                 if let Some(helper) = editor.helper_mut() {
                     // A client kept here would keep its session open.
                     helper.client = None;
@@ -119,12 +145,19 @@ fn read_line(lines: &mut dyn BufRead) -> io::Result<Option<String>> {
     Ok(Some(line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
-fn read_edited(editor: &mut Editor<Attendant, DefaultHistory>, prompt: &str) -> io::Result<Option<String>> {
+fn read_edited(
+    editor: &mut Editor<Attendant, MemHistory>,
+    remembered: &Remembered,
+    prompt: &str,
+) -> io::Result<Option<String>> {
     loop {
         match editor.readline(prompt) {
             Ok(line) => {
                 // A history that is full forgets; there is nothing to say about it.
-                let _ = editor.add_history_entry(&line);
+                let is_new = editor.add_history_entry(&line).unwrap_or(false);
+                if is_new {
+                    remembered.add(&line);
+                }
                 return Ok(Some(line));
             }
             // Like a shell: the line is given up, not the session.
@@ -136,7 +169,7 @@ fn read_edited(editor: &mut Editor<Attendant, DefaultHistory>, prompt: &str) -> 
     }
 }
 
-/// Attends the editor of a line: completes the names of commands, and paths by asking the server; knows the prompt.
+/// Attends the editor of a line: completes what is typed, and knows the prompt.
 pub(crate) struct Attendant {
     client: Option<Client>,
     prompt: Prompt,
@@ -144,34 +177,11 @@ pub(crate) struct Attendant {
 }
 
 impl Completer for Attendant {
-    type Candidate = String;
+    type Candidate = Pair;
 
-    fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
-        let before = &line[..position];
-        let start = before.rfind(char::is_whitespace).map_or(0, |blank| blank + 1);
-        let word = &before[start..];
-        if start == 0 {
-            return Ok((0, command_names(word)));
-        }
-        let (Some(client), Some((parent, prefix))) = (&self.client, word.rsplit_once('/')) else {
-            return Ok((start, Vec::new()));
-        };
-        let directory = if parent.is_empty() { "/" } else { parent };
-        let listing = async { tokio::time::timeout(COMPLETION_TIMEOUT, client.list_children(directory)).await };
-        let mut children = match self.runtime.block_on(listing) {
-            Ok(Ok(children)) => children,
-            // No suggestion is the right answer to a path that is not there, and to a server that is slow.
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        };
-        // A name that would control the terminal can be typed, but is not suggested.
-        children.retain(|child| child.starts_with(prefix) && format::harmless(child) == *child);
-        children.sort_unstable();
-        Ok((start, children.into_iter().map(|child| format!("{parent}/{child}")).collect()))
+    fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        Ok(completion::candidates(&line[..position], self.client.as_ref(), &self.runtime))
     }
-}
-
-fn command_names(prefix: &str) -> Vec<String> {
-    COMMANDS.iter().filter(|command| command.name.starts_with(prefix)).map(|command| command.name.to_owned()).collect()
 }
 
 impl Hinter for Attendant {
@@ -217,11 +227,5 @@ mod tests {
         let attendant = Attendant { client: None, prompt, runtime: Handle::current() };
         assert_eq!(attendant.highlight_prompt(&drawn, true), "[zk: zoo1:2181(CLOSED) 3]    ");
         assert_eq!(attendant.highlight_prompt("(reverse-i-search)`': ", false), "(reverse-i-search)`': ");
-    }
-
-    #[test]
-    fn commands_complete() {
-        assert_eq!(command_names("getA"), ["getAcl", "getAllChildrenNumber"]);
-        assert_eq!(command_names("x"), Vec::<String>::new());
     }
 }

@@ -11,10 +11,11 @@ use zookeeper_client::{
     AddWatchMode, Client, Error, EventType, OneshotWatcher, PersistentWatcher, SessionState, WatchedEvent,
 };
 
+use super::Shell;
+use super::event::Event;
 use super::failure::{Failure, refused};
 use super::options::Arguments;
 use super::output::Output;
-use super::{Shell, format};
 
 /// What a watch waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,7 +146,8 @@ impl Printed {
             *last = this;
         }
         let kind = event.event_type.to_string();
-        output.event(&format::event(event.session_state, &kind, Some(&event.path), event.zxid));
+        let (state, path) = (event.session_state, Some(event.path.as_str()));
+        output.event(&Event { state, kind: &kind, path, zxid: event.zxid });
     }
 }
 
@@ -178,7 +180,8 @@ pub(crate) async fn remove_watches(shell: &mut Shell, arguments: Arguments) -> R
         return Err(refused(&Error::NoWatcher, path));
     }
     for kind in removed {
-        shell.output.event(&format::event(SessionState::SyncConnected, kind.removal(), Some(path), -1));
+        let (state, kind) = (SessionState::SyncConnected, kind.removal());
+        shell.output.event(&Event { state, kind, path: Some(path), zxid: -1 });
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -199,8 +199,13 @@ pub struct Dialogue {
 impl Dialogue {
     /// Starts the program with the address as its argument.
     pub fn start(name: &str, mut command: Command, address: &str) -> Result<Dialogue> {
+        command.arg(address);
+        Dialogue::of(name, command)
+    }
+
+    /// Starts the program as it is.
+    pub fn of(name: &str, mut command: Command) -> Result<Dialogue> {
         let mut process = command
-            .arg(address)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -226,9 +231,26 @@ impl Dialogue {
         self.answers.recv_timeout(DEADLINE).with_context(|| format!("{} gave no answer", self.name))
     }
 
+    /// The next line, where the program prints one in time.
+    pub fn answer_within(&mut self, limit: Duration) -> Option<String> {
+        self.answers.recv_timeout(limit).ok()
+    }
+
     pub fn ask(&mut self, line: &str) -> Result<String> {
         self.tell(line)?;
         self.answer()
+    }
+
+    /// Waits until the program ends by itself. Its exit code; none where a signal ended it.
+    pub fn end(&mut self) -> Result<Option<i32>> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status.code());
+            }
+            ensure!(Instant::now() < until, "{} does not end", self.name);
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// SIGKILL: its session stays until it expires.

@@ -6,6 +6,7 @@
 //! - [`ephemeral`]: `rookeeper server --ephemeral`, a server that keeps nothing
 //! - [`exclusive`]: `rookeeper lock` and `elect`, a command that runs only while this process holds, on the crate `recipes`
 //! - [`members_command`]: `rookeeper members`, who is in a group
+//! - [`mod@watch`]: `rookeeper watch`, each change of a node or a subtree, printed or as a command that runs
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
@@ -37,3 +38,5 @@ pub mod shell;
 pub mod toolkit;
 #[cfg(feature = "top")]
 pub mod top;
+#[cfg(feature = "shell")]
+pub mod watch;

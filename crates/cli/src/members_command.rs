@@ -125,16 +125,8 @@ fn line(change: Option<&str>, member: &Member, json: bool) -> String {
         return object.to_string();
     }
     let mut line = change.map_or(String::new(), |change| format!("{change}\t"));
-    let _ = write!(line, "{}\t{}", visible(member.id.as_bytes()), visible(&member.data));
+    let _ = write!(line, "{}\t{}", print::visible(member.id.as_bytes()), print::visible(&member.data));
     line
-}
-
-/// Text as it is, but for what is not seen: control characters and bytes that are no text are escaped.
-fn visible(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() })
-        .collect()
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ mod guide {
     mod elections {}
     #[doc = include_str!("../../../docs/guide/groups.md")]
     mod groups {}
+    #[doc = include_str!("../../../docs/guide/configuration.md")]
+    mod configuration {}
 }
 
 pub use drive::session_end;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rookeeper_recipes::lease::{Lease, Verdict, proof_interval};
-use rookeeper_recipes::{Candidates, Election, Error, Guard, Mutex, ReadWriteLock};
+use rookeeper_recipes::{Candidates, Election, Error, Guard, Mutex, ReadWriteLock, Sessions};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{getpgrp, getpid, set_child_subreaper};
@@ -138,6 +138,31 @@ pub(crate) async fn connect(flags: &SessionFlags, signals: &mut Signals) -> Resu
         }),
         number = signals.next() => Err(128 + number as u8),
     }
+}
+
+/// Sessions for a command that outlives one; the first is there.
+pub(crate) async fn sessions(flags: &SessionFlags, signals: &mut Signals) -> Result<Sessions, u8> {
+    let output = Arc::new(Output::new(Box::new(std::io::stdout()), Box::new(std::io::stderr())));
+    let connecting = shell::sessions(
+        &flags.server,
+        Duration::from_millis(flags.session_timeout.into()),
+        (&flags.tls).into(),
+        flags.user.as_deref(),
+        flags.password_file.as_deref(),
+        &output,
+    );
+    tokio::select! {
+        sessions = connecting => sessions.map_err(|failure: Failure| {
+            print::complaint(&failure);
+            NO_SERVER
+        }),
+        number = signals.next() => Err(128 + number as u8),
+    }
+}
+
+/// Ends the last of several sessions, as [`close`] does.
+pub(crate) async fn end(sessions: Sessions) {
+    let _ = timeout(CLOSE_TIMEOUT, sessions.close()).await;
 }
 
 /// Ends the session, and with it everything that this process has among the nodes.

@@ -27,7 +27,7 @@ mod holder;
 mod keeper;
 mod options;
 
-pub(crate) use holder::{close, complain, connect, run};
+pub(crate) use holder::{Signals, close, complain, connect, end, run, sessions};
 pub use holder::{elect, lock};
 pub(crate) use keeper::LOST;
 pub use keeper::main as keep;

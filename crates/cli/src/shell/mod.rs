@@ -49,6 +49,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
+use rookeeper_recipes::Sessions;
 use rookeeper_server::config::ClientFlags;
 use zookeeper_client::Client;
 
@@ -89,6 +90,35 @@ pub(crate) async fn connect(
     };
     let entry = Entry::open(&start, output)?;
     session::begin(server, session_timeout, false, &entry).await
+}
+
+/// Sessions for a command that outlives one, begun as by [`connect`]; files and passwords are read once. The first session is there.
+pub(crate) async fn sessions(
+    server: &str,
+    session_timeout: Duration,
+    client: ClientFlags,
+    user: Option<&str>,
+    password_file: Option<&Path>,
+    output: &Output,
+) -> Result<Sessions, Failure> {
+    let start = Start {
+        server: server.to_owned(),
+        session_timeout,
+        client,
+        user: user.map(str::to_owned),
+        password_file: password_file.map(Path::to_owned),
+        ..Start::default()
+    };
+    let entry = Arc::new(Entry::open(&start, output)?);
+    let first = session::begin(server, session_timeout, false, &entry).await?;
+    let sessions = Sessions::begun_by(server, move || {
+        let (entry, server) = (Arc::clone(&entry), start.server.clone());
+        async move {
+            let connector = Client::connector().with_session_timeout(session_timeout).with_fail_eagerly();
+            entry.connect(connector, &server).await
+        }
+    });
+    Ok(sessions.starting_with(first))
 }
 
 /// Runs `rookeeper cli` with the arguments after `cli` and returns the exit code.

@@ -80,7 +80,9 @@ pub fn curator_program(source: &str) -> Result<Command> {
         ensure!(folder.exists(), "{} is missing: run tests/provision", folder.display());
     }
     let mut classpath: Vec<PathBuf> = fetched.iter().map(|folder| folder.join("*")).collect();
-    classpath.extend(["slf4j-api", "slf4j-simple", "guava"].map(|name| format!("/usr/share/java/{name}.jar").into()));
+    // Service discovery writes JSON.
+    let of_debian = ["slf4j-api", "slf4j-simple", "guava", "jackson-core", "jackson-databind", "jackson-annotations"];
+    classpath.extend(of_debian.map(|name| format!("/usr/share/java/{name}.jar").into()));
     let mut command = Command::new("java");
     command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
     command.arg(std::env::join_paths(classpath)?).arg(repository().join("tests/clients/java").join(source));

@@ -45,4 +45,18 @@ pub enum Error {
         /// What the servers said.
         error: zookeeper_client::Error,
     },
+    /// Another program uses the node for something else, or another [`Layout`](crate::Layout) is meant.
+    #[error("{path}: {what} is no count")]
+    NoCount {
+        /// The node.
+        path: String,
+        /// What it holds.
+        what: String,
+    },
+    /// The last number was given out.
+    #[error("{path}: the last number was given out")]
+    Exhausted {
+        /// The node that counts.
+        path: String,
+    },
 }

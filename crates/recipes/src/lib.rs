@@ -9,6 +9,8 @@
 //! | election of a leader | [`Election`] | Apache Curator's `LeaderLatch`, its `LeaderSelector`, or kazoo's `Election` |
 //! | who is there, who comes and goes | [`Group`] | Apache Curator's `GroupMember`, kazoo's `Party` |
 //! | configuration: a value that follows a node or a subtree | [`Followed`] | whoever writes the nodes |
+//! | unique ids | [`Ids`] | Apache Curator's `DistributedAtomicLong`, or kazoo's `Counter` |
+//! | names, bound and looked up | [`Names`] | whoever writes the nodes |
 //!
 //! # What a lock does not give
 //!
@@ -32,6 +34,7 @@
 //! - `drive.rs`: carries out what a place asks for; `line.rs` and `guard.rs`: what all recipes are made of
 //! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`, `group.rs`: the recipes; `roster.rs`: from events to joins and leaves, without IO
 //! - `sessions.rs`: one session after another; `followed.rs`: values that outlive them; `mirror.rs`: from events and answers to whole trees, without IO
+//! - `ids.rs`, `names.rs`: unique ids, and names
 //! - [`lease`]: for how long a holder may act on what it knows, without IO
 //! - `error.rs`: errors, and how a session ends
 //!
@@ -45,12 +48,14 @@ mod error;
 mod followed;
 mod group;
 mod guard;
+mod ids;
 pub mod lease;
 mod line;
 mod lock;
 mod mirror;
 mod multi;
 mod name;
+mod names;
 pub mod place;
 mod read_write;
 mod roster;
@@ -68,6 +73,8 @@ mod guide {
     mod groups {}
     #[doc = include_str!("../../../docs/guide/configuration.md")]
     mod configuration {}
+    #[doc = include_str!("../../../docs/guide/naming.md")]
+    mod naming {}
 }
 
 pub use drive::session_end;
@@ -76,11 +83,13 @@ pub use error::{Error, SessionEnd};
 pub use followed::{Followed, Problem, State, States};
 pub use group::{Changes, Group, Membership};
 pub use guard::{Guard, Loss, revoke};
+pub use ids::Ids;
 pub use line::Contender;
 pub use lock::Mutex;
 pub use mirror::{Node, Scope, Tree};
 pub use multi::MultiLock;
 pub use name::Layout;
+pub use names::{Bound, Names};
 pub use read_write::ReadWriteLock;
 pub use roster::{Change, Member};
 pub use semaphore::Semaphore;

@@ -6,6 +6,7 @@
 //! - [`ephemeral`]: `rookeeper server --ephemeral`, a server that keeps nothing
 //! - [`exclusive`]: `rookeeper lock` and `elect`, a command that runs only while this process holds, on the crate `recipes`
 //! - [`members_command`]: `rookeeper members`, who is in a group
+//! - [`id_command`]: `rookeeper id`, unique numbers
 //! - [`mod@watch`]: `rookeeper watch`, each change of a node or a subtree, printed or as a command that runs
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
@@ -27,6 +28,8 @@ pub mod ephemeral;
 #[cfg(feature = "shell")]
 pub mod exclusive;
 pub mod four_letter_word;
+#[cfg(feature = "shell")]
+pub mod id_command;
 pub mod java;
 #[cfg(feature = "shell")]
 pub mod members_command;

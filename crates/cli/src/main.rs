@@ -16,7 +16,7 @@ use rookeeper_cli::service::{self, Which};
 use rookeeper_cli::top;
 use rookeeper_cli::{bench, toolkit};
 #[cfg(feature = "shell")]
-use rookeeper_cli::{exclusive, members_command, shell, watch};
+use rookeeper_cli::{exclusive, id_command, members_command, shell, watch};
 
 /// Nodes and requests are made by one thread and freed by another. The system's allocator pays for that with time, and with memory that stays
 /// divided. Measured in `docs/BENCHMARKS.md`, "Parts".
@@ -112,6 +112,9 @@ enum Command {
     /// Print who is in a group, follow it, or join it
     Members(members_command::Options),
     #[cfg(feature = "shell")]
+    /// Print a number that nobody else is given, or several
+    Id(id_command::Options),
+    #[cfg(feature = "shell")]
     /// Print each change of a node or a subtree, or run a command on it
     Watch(watch::Options),
     #[cfg(feature = "shell")]
@@ -162,6 +165,8 @@ fn main() -> ExitCode {
         Command::Elect(options) => ExitCode::from(exclusive::elect(&options)),
         #[cfg(feature = "shell")]
         Command::Members(options) => ExitCode::from(members_command::main(&options)),
+        #[cfg(feature = "shell")]
+        Command::Id(options) => ExitCode::from(id_command::main(&options)),
         #[cfg(feature = "shell")]
         Command::Watch(options) => ExitCode::from(watch::main(&options)),
         #[cfg(feature = "shell")]

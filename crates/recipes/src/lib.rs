@@ -9,6 +9,7 @@
 //! | election of a leader | [`Election`] | Apache Curator's `LeaderLatch`, its `LeaderSelector`, or kazoo's `Election` |
 //! | who is there, who comes and goes | [`Group`] | Apache Curator's `GroupMember`, kazoo's `Party` |
 //! | configuration: a value that follows a node or a subtree | [`Followed`] | whoever writes the nodes |
+//! | service discovery | [`Registry`] | Apache Curator's `ServiceDiscovery` |
 //! | unique ids | [`Ids`] | Apache Curator's `DistributedAtomicLong`, or kazoo's `Counter` |
 //! | names, bound and looked up | [`Names`] | whoever writes the nodes |
 //!
@@ -35,6 +36,8 @@
 //! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`, `group.rs`: the recipes; `roster.rs`: from events to joins and leaves, without IO
 //! - `sessions.rs`: one session after another; `followed.rs`: values that outlive them; `mirror.rs`: from events and answers to whole trees, without IO
 //! - `ids.rs`, `names.rs`: unique ids, and names
+//! - `discovery.rs`: services; `instance.rs`: what is known of an instance, `registration.rs`: what keeps it registered, `balance.rs`: who gets the next
+//!   request, without IO
 //! - [`lease`]: for how long a holder may act on what it knows, without IO
 //! - `error.rs`: errors, and how a session ends
 //!
@@ -42,6 +45,8 @@
 //! line, finds the nearest node before its own, asks for a watch on that, and for patience; the watch fires, the place looks at the
 //! line again, holds, and a guard takes the node over.
 
+mod balance;
+mod discovery;
 mod drive;
 mod election;
 mod error;
@@ -49,6 +54,7 @@ mod followed;
 mod group;
 mod guard;
 mod ids;
+mod instance;
 pub mod lease;
 mod line;
 mod lock;
@@ -58,6 +64,7 @@ mod name;
 mod names;
 pub mod place;
 mod read_write;
+mod registration;
 mod roster;
 mod semaphore;
 mod sessions;
@@ -75,8 +82,12 @@ mod guide {
     mod configuration {}
     #[doc = include_str!("../../../docs/guide/naming.md")]
     mod naming {}
+    #[doc = include_str!("../../../docs/guide/discovery.md")]
+    mod discovery {}
 }
 
+pub use balance::{DownPolicy, Strategy};
+pub use discovery::{Instances, Picked, Provider, Registry, Service};
 pub use drive::session_end;
 pub use election::{Candidates, Election, Led};
 pub use error::{Error, SessionEnd};
@@ -84,6 +95,7 @@ pub use followed::{Followed, Problem, State, States};
 pub use group::{Changes, Group, Membership};
 pub use guard::{Guard, Loss, revoke};
 pub use ids::Ids;
+pub use instance::{BadUriSpec, Instance, ServiceType, UriPart, UriSpec};
 pub use line::Contender;
 pub use lock::Mutex;
 pub use mirror::{Node, Scope, Tree};
@@ -91,6 +103,7 @@ pub use multi::MultiLock;
 pub use name::Layout;
 pub use names::{Bound, Names};
 pub use read_write::ReadWriteLock;
+pub use registration::{Registration, Unregistered};
 pub use roster::{Change, Member};
 pub use semaphore::Semaphore;
 pub use sessions::Sessions;

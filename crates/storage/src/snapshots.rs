@@ -145,6 +145,11 @@ impl Snapshotter {
         Ok(taking)
     }
 
+    /// Up to where the tree has got by now; another leader takes nothing of it back.
+    pub fn applied(&self) -> Zxid {
+        self.shared.tree().last_zxid()
+    }
+
     fn taken(&mut self, written: WrittenSnapshot) -> Taking {
         self.logged_bytes = 0;
         self.last_bytes = written.bytes;

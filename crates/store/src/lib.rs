@@ -31,6 +31,7 @@ pub mod error;
 pub mod lock;
 pub mod log_copy;
 pub mod log_reader;
+pub mod log_slice;
 pub mod log_writer;
 pub mod lone_snapshot;
 pub mod member;

@@ -20,10 +20,13 @@ use crate::error::{Result, StoreError};
 
 const NAME: &str = ".rookeeper.lock";
 
+/// No more of the file is read, in bytes.
+const LONGEST: u64 = 512;
+
 /// Held as long as it lives.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -42,10 +45,8 @@ impl DirectoryLock {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
                 // Who holds it only helps the message.
-                let _ = (&file).take(32).read_to_string(&mut holder);
-                let holder = match holder.trim() {
+                let holder = match lines(&file).0.as_str() {
                     "" => "another process".to_owned(),
                     pid => format!("process {pid}"),
                 };
@@ -61,13 +62,42 @@ impl DirectoryLock {
         // A disk that is full here will say so where it matters.
         let _ =
             file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| file.write_all(pid.as_bytes()));
-        Ok(DirectoryLock { _file: file, path })
+        Ok(DirectoryLock { file, path })
+    }
+
+    /// Notes what uses the directory, in one line, for whoever looks at it later.
+    pub fn note_user(&mut self, user: &str) {
+        let line = user.lines().next().unwrap_or_default();
+        // It helps people; a disk that is full here will say so where it matters.
+        let _ = self.file.write_all(format!("{line}\n").as_bytes());
+    }
+
+    /// What was noted by the last process that had the lock, if it noted something.
+    pub fn last_user(data_dir: &Path) -> Option<String> {
+        let file = open_for_reading(&data_dir.join(NAME)).ok()?;
+        Some(lines(&file).1).filter(|user| !user.is_empty())
     }
 
     /// The file that is locked; it holds the id of the process.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The first and the second line: the process, and what it is.
+fn lines(file: &File) -> (String, String) {
+    let mut bytes = Vec::new();
+    let _ = file.take(LONGEST).read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines().map(|line| line.trim().chars().filter(|char| !char.is_control()).collect());
+    (lines.next().unwrap_or_default(), lines.next().unwrap_or_default())
+}
+
+fn open_for_reading(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    refuse_special(file.metadata()?.file_type())?;
+    Ok(file)
 }
 
 /// An error of the kind "unsupported" says that this is no file to lock.
@@ -148,5 +178,21 @@ mod tests {
         assert!(error.is_of_directory(), "{error}");
         drop(lock);
         assert!(DirectoryLock::acquire(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn who_had_it_is_noted_until_the_next_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(DirectoryLock::last_user(dir.path()), None);
+        let mut lock = DirectoryLock::acquire(dir.path()).unwrap();
+        assert_eq!(DirectoryLock::last_user(dir.path()), None);
+        lock.note_user("a server of some version\nand more");
+        assert_eq!(DirectoryLock::last_user(dir.path()).unwrap(), "a server of some version");
+        let error = DirectoryLock::acquire(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(&format!("process {} uses it", std::process::id())), "{error}");
+        drop(lock);
+        assert!(DirectoryLock::last_user(dir.path()).is_some());
+        drop(DirectoryLock::acquire(dir.path()).unwrap());
+        assert_eq!(DirectoryLock::last_user(dir.path()), None);
     }
 }

@@ -176,6 +176,11 @@ impl LogReader {
         &self.path
     }
 
+    /// The file alone.
+    pub fn into_file(self) -> Box<dyn DiskFile> {
+        self.file
+    }
+
     /// Goes to a record that was found there before.
     pub fn go_to(&mut self, offset: u64) {
         if self.header.is_some() {

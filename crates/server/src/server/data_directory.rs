@@ -14,6 +14,7 @@ use tracing::info;
 use crate::config::{Config, OnMismatch, SnapshotCompression};
 use crate::failure::Failure;
 use crate::seed::secret_seed;
+use crate::version;
 
 /// Bytes of the tree encoded under one lock: readers and the apply step wait no longer than this takes, about a tenth of a millisecond.
 pub(crate) const PORTION_BYTES: usize = 64 << 10;
@@ -39,7 +40,8 @@ fn open_store(config: &Config) -> Result<Opened, StoreError> {
     let places = &config.directories;
     info!("data directory {} ({})", places.data_dir.display(), places.choice);
     let directories = Directories::prepare(&*disk, &places.data_dir, &places.data_log_dir, places.create_directories)?;
-    let lock = DirectoryLock::acquire(&places.data_dir)?;
+    let mut lock = DirectoryLock::acquire(&places.data_dir)?;
+    lock.note_user(&version::full());
     let files = Arc::new(Files::new(disk, directories, file_options(config))?);
     let start = Start::recover(files.clone(), config.ensemble.is_some())?;
     let recovered = &start.recovered;

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use rookeeper_proto::Zxid;
 use rookeeper_storage::{Snapshotter, StorageError, Taking};
 use rookeeper_store::{StoreError, WrittenSnapshot};
 use tokio::sync::oneshot;
@@ -34,7 +35,15 @@ pub(crate) enum Request {
     /// If it is time for one. `logged_bytes`: how many bytes the log has got since the last request.
     IfDue { logged_bytes: u64 },
     /// In any case, for somebody who waits for it.
-    Now(oneshot::Sender<Result<WrittenSnapshot, NotTaken>>),
+    Now(oneshot::Sender<Result<Taken, NotTaken>>),
+}
+
+/// A snapshot for somebody who waits for it.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub snapshot: WrittenSnapshot,
+    /// The log is durable up to here, and committed; the snapshot shows nothing of what comes behind it.
+    pub logged: Zxid,
 }
 
 /// Why there is no snapshot for somebody who waits for it.
@@ -66,7 +75,7 @@ impl SnapshotRequests {
     }
 
     /// Takes a snapshot now, or behind the one that is being taken.
-    pub async fn request_now(&self) -> Result<Result<WrittenSnapshot, NotTaken>, Stopping> {
+    pub async fn request_now(&self) -> Result<Result<Taken, NotTaken>, Stopping> {
         let (answer, taken) = oneshot::channel();
         let requests = self.0.clone();
         let asked = tokio::task::spawn_blocking(move || requests.send(Request::Now(answer))).await;
@@ -162,15 +171,17 @@ impl SnapshotThread {
     }
 
     /// Takes a snapshot that this server does not need, so a failure is nothing that must end it.
-    fn take_for_somebody(&mut self) -> Result<WrittenSnapshot, NotTaken> {
+    fn take_for_somebody(&mut self) -> Result<Taken, NotTaken> {
         let start = Instant::now();
         self.activities.snapshot.begin(self.activities.clock.monotonic_ms());
         let taken = self.take_steps();
         self.activities.snapshot.end();
         match taken {
-            Ok(Some(written)) => {
-                note_taken(&self.figures, &written, start.elapsed());
-                Ok(written)
+            Ok(Some(snapshot)) => {
+                note_taken(&self.figures, &snapshot, start.elapsed());
+                let logged = self.snapshotter.applied();
+                // The tree may be ahead of this server's disk where others have made a transaction durable.
+                if self.position.wait_for(logged) { Ok(Taken { snapshot, logged }) } else { Err(NotTaken::GivenUp) }
             }
             Ok(None) => Err(NotTaken::GivenUp),
             Err(error) => {

@@ -37,6 +37,8 @@ enum Way {
     Written(fn(&mut Object<'_>, &Question<'_>) -> Answer),
     /// By another thread, and sent as a file.
     Snapshot,
+    /// The same, with the log behind it.
+    Backup,
     /// By other threads, from the file that is sent along.
     Restore,
 }
@@ -66,6 +68,7 @@ pub(super) enum Failed {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { way: Way::Backup, ..command("backup", &[], Root, Short, |_, _| Ok(())) },
     command("configuration", &["conf", "config"], Private, Short, settings::configuration),
     command("connection_stat_reset", &["crst"], Private, Short, overview::connection_stat_reset),
     command("connections", &["cons"], Private, Long, listings::connections),
@@ -127,6 +130,11 @@ impl Command {
     /// Whether the answer is a file, see `snapshot.rs`.
     pub fn is_snapshot(&self) -> bool {
         matches!(self.way, Way::Snapshot)
+    }
+
+    /// Whether the answer is a snapshot with the log behind it, see `backup.rs`.
+    pub fn is_backup(&self) -> bool {
+        matches!(self.way, Way::Backup)
     }
 
     /// Whether a file comes with it, see `restore.rs`.

@@ -3,7 +3,7 @@
 //! - `commands.rs`: which commands there are, who may ask for each and what it needs
 //! - `access.rs`: who is asking
 //! - `overview.rs`, `members.rs`, `listings.rs`, `lookout.rs`, `settings.rs`: the answers; what is told is gathered in `observe`
-//! - `snapshot.rs`: a snapshot as a file; `restore.rs`: the way back
+//! - `snapshot.rs`: a snapshot as a file; `backup.rs`: with the log behind it; `file_body.rs`: how files are sent; `restore.rs`: the way back
 //! - `health.rs`: for probes
 //! - `json.rs`: how answers are written
 //!
@@ -14,9 +14,11 @@
 //! Counterpart in the original: `JettyAdminServer`, `Commands`.
 
 mod access;
+mod backup;
 mod commands;
 #[cfg(test)]
 mod ensemble_tests;
+mod file_body;
 mod health;
 mod json;
 mod listings;
@@ -175,7 +177,7 @@ impl Admin {
     /// How long it may take until the answer to this begins.
     fn limit(&self, path: &str) -> Duration {
         match self.name_in(path).and_then(commands::find) {
-            Some(command) if command.is_snapshot() => SNAPSHOT_LIMIT,
+            Some(command) if command.is_snapshot() || command.is_backup() => SNAPSHOT_LIMIT,
             Some(command) if command.is_restore() => RESTORE_LIMIT,
             _ => ANSWER_LIMIT,
         }
@@ -225,7 +227,7 @@ impl Admin {
                 Some("Too many answers are being made: ask again later"),
             )
         };
-        if command.is_snapshot() {
+        if command.is_snapshot() || command.is_backup() {
             return self.snapshot(command, caller, headers, &query).await;
         }
         if command.cost == Cost::AtOnce && command.guard == Guard::Open {
@@ -283,7 +285,7 @@ impl Admin {
         }
     }
 
-    /// Answers with a snapshot. How long that takes depends on the database.
+    /// Answers with a snapshot, or a backup. How long that takes depends on the database.
     async fn snapshot(
         self: Arc<Admin>,
         command: &'static Command,
@@ -291,7 +293,7 @@ impl Admin {
         headers: HeaderMap,
         query: &str,
     ) -> Response {
-        let (_, wishes) = match self.judged(command, caller, headers).await {
+        let (context, wishes) = match self.judged(command, caller, headers).await {
             Ok(judged) => judged,
             Err(refusal) => return refusal,
         };
@@ -299,6 +301,9 @@ impl Admin {
             Ok(place) => place,
             Err(refused) => return framed(refused.status, command.name, Some(refused.why)),
         };
+        if command.is_backup() {
+            return backup::answer(context, &wishes.snapshots, place).await;
+        }
         let streams = commands::argument(query, "streaming").is_none_or(|streams| streams.eq_ignore_ascii_case("true"));
         snapshot::answer(&wishes.snapshots, streams, place).await
     }

@@ -3,35 +3,26 @@
 //! What always holds here: one snapshot is taken and sent at a time; a file that is being sent is read a portion at a time, no faster than its reader takes
 //! it; a snapshot that can't be taken is told of, and the server goes on.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use hyper::body::Frame;
 use parking_lot::Mutex;
-use rookeeper_store::WrittenSnapshot;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use rookeeper_store::{Disk as _, DiskFile, RealDisk, WrittenSnapshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 
+use super::file_body::{self, Piece};
 use super::{Refused, framed};
-use crate::threads::snapshot_thread::{NotTaken, SnapshotRequests};
+use crate::threads::snapshot_thread::{NotTaken, SnapshotRequests, Taken};
 
 const NAME: &str = "snapshot";
-
-/// How much is read at a time, in bytes.
-const PORTION: usize = 256 << 10;
-
-/// Portions that wait for the reader.
-const WAITING: usize = 2;
 
 /// How snapshots are asked for.
 #[derive(Debug)]
@@ -77,32 +68,45 @@ fn refused(status: StatusCode, why: &'static str) -> Refused {
     Refused { status, why }
 }
 
+/// Takes a snapshot for a command, or says why there is none.
+pub(super) async fn take(command: &str, requests: &SnapshotRequests) -> Result<Taken, Response> {
+    let Ok(taken) = requests.request_now().await else { return Err(failed(command, "The server is stopping")) };
+    taken.map_err(|why| match why {
+        NotTaken::GivenUp => failed(
+            command,
+            "The snapshot was given up: this server does not follow or lead any more, or serves another tree",
+        ),
+        NotTaken::Failed(why) => {
+            warn!("no snapshot was taken for the admin command {command}: {why}");
+            failed(command, "The snapshot can't be written: the log of the server says why")
+        }
+    })
+}
+
+/// The answer to a command that came to nothing.
+pub(super) fn failed(command: &str, why: &str) -> Response {
+    framed(StatusCode::INTERNAL_SERVER_ERROR, command, Some(why))
+}
+
 /// Takes a snapshot, and answers with the file where that is wanted.
 pub(super) async fn answer(requests: &SnapshotRequests, streams: bool, place: OwnedSemaphorePermit) -> Response {
-    let failed = |why: &str| framed(StatusCode::INTERNAL_SERVER_ERROR, NAME, Some(why));
-    let Ok(taken) = requests.request_now().await else { return failed("The server is stopping") };
-    let written = match taken {
-        Ok(written) => written,
-        Err(NotTaken::GivenUp) => {
-            return failed(
-                "The snapshot was given up: this server does not follow or lead any more, or serves another tree",
-            );
-        }
-        Err(NotTaken::Failed(why)) => {
-            warn!("no snapshot was taken for the admin command: {why}");
-            return failed("The snapshot can't be written: the log of the server says why");
-        }
+    let written = match take(NAME, requests).await {
+        Ok(taken) => taken.snapshot,
+        Err(refusal) => return refusal,
     };
     let opened = tokio::task::spawn_blocking(move || open(&written)).await.map_err(io::Error::other).flatten();
     let (file, length, zxid) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             warn!("a snapshot that was taken for the admin command can't be read: {error}");
-            return failed("The snapshot can't be read: the log of the server says why");
+            return failed(NAME, "The snapshot can't be read: the log of the server says why");
         }
     };
     let mut response = match streams {
-        true => ([(CONTENT_TYPE, "application/octet-stream")], Body::new(read(file, length, place))).into_response(),
+        true => {
+            let body = file_body::read(vec![Piece::File { file, from: 0, to: length }], place);
+            ([(CONTENT_TYPE, "application/octet-stream")], Body::new(body)).into_response()
+        }
         false => framed(StatusCode::OK, NAME, None),
     };
     let headers = [("last_zxid", format!("0x{zxid:x}")), ("snapshot_size", length.to_string())];
@@ -114,79 +118,16 @@ pub(super) async fn answer(requests: &SnapshotRequests, streams: bool, place: Ow
     response
 }
 
-fn open(written: &WrittenSnapshot) -> io::Result<(File, u64, i64)> {
-    let file = File::open(&written.path)?;
-    let length = file.metadata()?.len();
+fn open(written: &WrittenSnapshot) -> io::Result<(Box<dyn DiskFile>, u64, i64)> {
+    let file = RealDisk.open_read(&written.path)?;
+    let length = file.length()?;
     info!("the snapshot of {} is told to whoever asked for it by the admin command: {length} bytes", written.zxid);
     Ok((file, length, written.zxid.0))
-}
-
-/// A body that is read from a file on a thread of its own.
-struct FileBody {
-    portions: mpsc::Receiver<io::Result<Bytes>>,
-    left: u64,
-}
-
-fn read(mut file: File, length: u64, place: OwnedSemaphorePermit) -> FileBody {
-    let (sender, portions) = mpsc::channel(WAITING);
-    tokio::task::spawn_blocking(move || {
-        let _place = place;
-        let mut left = length;
-        while left > 0 {
-            let mut portion = vec![0; PORTION.min(usize::try_from(left).unwrap_or(PORTION))];
-            let read = file.read_exact(&mut portion).map(|()| Bytes::from(portion));
-            left -= read.as_ref().map_or(left, |portion| portion.len() as u64);
-            // Nobody listens any more.
-            if sender.blocking_send(read).is_err() {
-                return;
-            }
-        }
-    });
-    FileBody { portions, left: length }
-}
-
-impl hyper::body::Body for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.portions.poll_recv(context).map(|portion| {
-            let portion = portion?;
-            if let Ok(bytes) = &portion {
-                self.left -= bytes.len() as u64;
-            }
-            Some(portion.map(Frame::data))
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        hyper::body::SizeHint::with_exact(self.left)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_file_is_sent_as_it_is_and_its_place_is_free_afterwards() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        let bytes: Vec<u8> = (0..3 * PORTION + 7).map(|number| number as u8).collect();
-        std::fs::write(&path, &bytes).unwrap();
-        let snapshots = Snapshots::new(true, 0);
-        let place = snapshots.admit(Instant::now(), &AtomicU64::new(0)).unwrap();
-        let body = Body::new(read(File::open(&path).unwrap(), bytes.len() as u64, place));
-        assert!(axum::body::to_bytes(body, usize::MAX).await.unwrap() == bytes);
-        assert!(snapshots.place.acquire().await.is_ok());
-    }
 
     #[test]
     fn snapshots_are_taken_one_after_the_other_and_not_too_often() {

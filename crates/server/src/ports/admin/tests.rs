@@ -34,7 +34,7 @@ fn ask(world: &World, name: &str) -> String {
 }
 
 /// The commands that the original does not have.
-const OURS: [&str; 2] = ["slow_operations", "top"];
+const OURS: [&str; 3] = ["backup", "slow_operations", "top"];
 
 /// The list of commands without those.
 fn of_the_original((status, text): (StatusCode, String)) -> (StatusCode, String) {
@@ -331,7 +331,7 @@ async fn a_command_is_asked_for_by_its_own_method() {
 async fn another_path_of_commands_is_theirs_alone() {
     let port = Port::configured("admin.commandURL=/zk/admin/\n");
     assert_eq!(port.got("/zk/admin/ruok").await.0, StatusCode::OK);
-    assert!(port.got("/zk/admin").await.1.starts_with("<a href=\"/zk/admin/configuration\">"));
+    assert!(port.got("/zk/admin").await.1.contains("<a href=\"/zk/admin/configuration\">"));
     assert_eq!(port.got("/commands/ruok").await.0, StatusCode::NOT_FOUND);
     assert_eq!(port.got("/health/live").await.0, StatusCode::OK);
 }
@@ -385,12 +385,18 @@ async fn a_snapshot_takes_every_permission_on_the_root() {
             port.status(ELSEWHERE, "/commands/snapshot", "digest a:b").await,
             port.status(ELSEWHERE, "/commands/snapshot", "").await,
             port.status(HERE, "/commands/snapshot", "nonsense").await,
+            port.status(HERE, "/commands/backup", "digest a:b").await,
+            port.status(ELSEWHERE, "/commands/backup", "digest a:b").await,
+            port.status(HERE, "/commands/backup", "").await,
         ]
     };
     // There is no thread that takes snapshots in this test: whoever comes as far is told so.
-    assert_eq!(at("admin.rateLimiterIntervalInMS=0\n").await, [500, 500, 401, 401]);
-    assert_eq!(at("admin.serverAddress=0.0.0.0\nadmin.rateLimiterIntervalInMS=0\n").await, [500, 403, 401, 401]);
-    assert_eq!(at("admin.snapshot.enabled=false\n").await, [503, 503, 401, 401]);
+    assert_eq!(at("admin.rateLimiterIntervalInMS=0\n").await, [500, 500, 401, 401, 500, 500, 401]);
+    assert_eq!(
+        at("admin.serverAddress=0.0.0.0\nadmin.rateLimiterIntervalInMS=0\n").await,
+        [500, 403, 401, 401, 500, 403, 401]
+    );
+    assert_eq!(at("admin.snapshot.enabled=false\n").await, [503, 503, 401, 401, 503, 503, 401]);
 }
 
 #[tokio::test]

@@ -27,6 +27,11 @@ const APACHE_CLASSPATH: &str = concat!(
     "/usr/share/java/snappy-java.jar:/usr/share/java/commons-cli.jar:/usr/share/java/commons-io.jar",
 );
 
+/// Where the original of ensembles is, with its libraries.
+pub(crate) fn apache_classpath() -> String {
+    std::env::var("ROOKEEPER_APACHE_CLASSPATH").unwrap_or_else(|_| APACHE_CLASSPATH.to_owned())
+}
+
 /// A process that is being started has a copy of every socket for a moment: none may be one that looks for a port.
 static FORK: Mutex<()> = Mutex::new(());
 
@@ -97,14 +102,13 @@ impl Member {
                 command
             }
             Product::Apache => {
-                let classpath = std::env::var("ROOKEEPER_APACHE_CLASSPATH");
                 let mut command = self.command(Path::new("java"));
                 let heap = if fast_jvm { "-Xmx1g" } else { "-Xmx256m" };
                 command.args([heap, "-Dzookeeper.admin.enableServer=false"]).args(properties);
                 if !fast_jvm {
                     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
                 }
-                command.args(["-cp", classpath.as_deref().unwrap_or(APACHE_CLASSPATH)]);
+                command.args(["-cp", &apache_classpath()]);
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&config_file);
                 command
             }

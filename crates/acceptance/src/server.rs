@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::client::{DEADLINE, four_letter_word_within};
+use crate::member;
 use crate::random::Random;
 
 /// How often a start is tried again because somebody else took the port in between.
@@ -54,6 +55,7 @@ pub struct Setup {
     user_id: Option<u32>,
     script: Option<String>,
     has_plain_port: bool,
+    is_newest: bool,
 }
 
 impl Setup {
@@ -74,6 +76,7 @@ impl Setup {
             user_id: None,
             script: None,
             has_plain_port: true,
+            is_newest: false,
         }
         .config("tickTime", "2000")
         .config("preAllocSize", "64")
@@ -104,6 +107,12 @@ impl Setup {
     pub fn with_super_user(self) -> Setup {
         // Base64 of the SHA-1 of "super:admin".
         self.property("-Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=")
+    }
+
+    /// The original of ensembles in place of Debian's, which has no libraries for its admin port.
+    pub fn newest(mut self) -> Setup {
+        self.is_newest = true;
+        self
     }
 
     /// Use this directory instead of an empty one.
@@ -300,7 +309,9 @@ impl Server {
             Product::Apache => {
                 let mut command = Command::new("java");
                 command.args(["-Xmx512m", "-XX:TieredStopAtLevel=1"]).args(&self.setup.properties);
-                command.args(["-cp", "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar"]);
+                let debian = || "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar".to_owned();
+                let classpath = if self.setup.is_newest { member::apache_classpath() } else { debian() };
+                command.args(["-cp", &classpath]);
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&config_file);
                 command
             }

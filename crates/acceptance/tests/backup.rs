@@ -1,12 +1,13 @@
 //! Backups by the binary: of servers under load, of Apache ZooKeeper too, and what starts from what is restored.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rookeeper_acceptance::certificates::House;
 use rookeeper_acceptance::client::{Client, server_zxid};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::fixture::data_directories;
@@ -194,11 +195,214 @@ fn a_backup_that_is_killed_has_no_name() {
     done(&["verify", shown(&backup)]);
 }
 
+/// Where a server takes admin commands.
+fn admin_url(server: &Server) -> String {
+    let log = server.wait_log("answers admin commands at ").expect("the port is told");
+    let told = log.rsplit("answers admin commands at ").next().and_then(|rest| rest.lines().next());
+    told.expect("a line").trim().to_owned()
+}
+
+/// Changes data as fast as it goes, in several sessions, until it is stopped.
+fn write_constantly<'scope>(scope: &'scope thread::Scope<'scope, '_>, address: SocketAddr, stop: &'scope AtomicBool) {
+    for writer in 0..4 {
+        scope.spawn(move || {
+            let mut client = Client::connect(address).expect("a session");
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                client
+                    .set_data(&format!("/n{}", number % 900), format!("{writer} {number}").as_bytes(), -1)
+                    .expect("a change");
+            }
+        });
+    }
+}
+
+/// Stops writers also where the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Nodes for the writers, so many that they are written in several portions.
+fn fill(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address).expect("a session");
+    for number in 0..900 {
+        client.create(&format!("/n{number}"), &[b'x'; 1000]).expect("a node");
+    }
+    client
+}
+
+#[test]
+fn every_backup_over_the_admin_port_of_a_server_under_constant_writes_is_sound() {
+    let home = tempfile::tempdir().expect("a directory");
+    let auth = home.path().join("auth");
+    std::fs::write(&auth, "digest super:admin\n").expect("a file");
+    let setup = || {
+        let setup = Setup::of(Product::Rookeeper).with_super_user().config("snapCount", "400");
+        setup.config("admin.enableServer", "true").config("admin.serverPort", "0")
+    };
+    let mut with_log = 0;
+    for compression in ["", "gz", "snappy"] {
+        let server = setup().config("snapshot.compression.method", compression).start().expect("the server starts");
+        drop(fill(server.address()));
+        let (url, stop) = (admin_url(&server), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let _stop = Stop(&stop);
+            write_constantly(scope, server.address(), &stop);
+            for attempt in 0..4 {
+                let backup = home.path().join(format!("backup-{compression}-{attempt}"));
+                let before = server_zxid(server.address()).expect("srvr");
+                let taken = done(&["backup", "--admin", &url, "--auth-file", shown(&auth), shown(&backup)]);
+                assert!(taken.contains("its digest is the one that the server recorded"), "{taken}");
+                done(&["verify", shown(&backup)]);
+                let manifest = std::fs::read_to_string(backup.join("manifest.jsonl")).expect("a manifest");
+                let head: serde_json::Value =
+                    serde_json::from_str(manifest.lines().next().expect("a line")).expect("JSON");
+                let last = head["last_zxid"].as_str().and_then(|zxid| i64::from_str_radix(&zxid[2..], 16).ok());
+                assert!(last.expect("a zxid") >= before, "{manifest}");
+                assert!(head["server"].as_str().is_some_and(|server| server.contains("-rookeeper-")), "{manifest}");
+                with_log += usize::from(manifest.contains("\"file\":\"log."));
+            }
+        });
+    }
+    // The snapshots of these alone were of no one moment.
+    assert!(with_log > 0);
+}
+
+#[test]
+fn what_a_member_sends_under_constant_writes_is_a_data_directory() {
+    let mut ensemble = Plan::of(&[Product::Rookeeper; 3])
+        .with_super_user()
+        .config("admin.enableServer", "true")
+        .config("admin.serverPort", "0")
+        .start()
+        .expect("the ensemble forms");
+    let leader = ensemble.leader().expect("a leader");
+    drop(fill(ensemble.address(leader)));
+    let home = tempfile::tempdir().expect("a directory");
+    let stop = AtomicBool::new(false);
+    for id in ensemble.ids() {
+        ensemble.wait_log(id, 0, &["answers admin commands at "]).expect("the port is told");
+        let log = ensemble.log(id);
+        let url = log.rsplit("answers admin commands at ").next().and_then(|rest| rest.lines().next()).expect("a line");
+        let folder = home.path().join(id.to_string());
+        std::fs::create_dir(&folder).expect("a directory");
+        thread::scope(|scope| {
+            let _stop = Stop(&stop);
+            write_constantly(scope, ensemble.address(leader), &stop);
+            let command = format!("curl -sSf -H 'Authorization: digest super:admin' {}/backup | tar -x", url.trim());
+            let status = Command::new("bash").args(["-o", "pipefail", "-c", &command]).current_dir(&folder).status();
+            assert!(status.expect("bash").success());
+        });
+        stop.store(false, Ordering::Relaxed);
+        let mut trees = [Product::Rookeeper, Product::Apache].map(|product| {
+            let copy = home.path().join(format!("{id}-{product:?}"));
+            done_copy(&folder.join("version-2"), &copy.join("version-2"));
+            tree_of(&Setup::of(product).data_dir(&copy).start().expect("a server starts from it"))
+        });
+        let [ours, theirs] = &mut trees;
+        assert_eq!(tree::differences(ours, theirs), Vec::<String>::new());
+        assert!(ours.len() > 900);
+    }
+}
+
+/// The original with its admin port, and where that is.
+fn original_with_admin_port(setup: Setup, scheme: &str) -> (Server, String) {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let server = setup
+        .newest()
+        .with_super_user()
+        .config("admin.enableServer", "true")
+        .property("-Dzookeeper.admin.serverAddress=127.0.0.1")
+        .property(&format!("-Dzookeeper.admin.serverPort={port}"))
+        .start()
+        .expect("the server starts");
+    (server, format!("{scheme}://127.0.0.1:{port}/commands"))
+}
+
+#[test]
+fn the_originals_admin_port_gives_a_backup_while_nobody_writes_and_it_is_said_why_not_otherwise() {
+    let home = tempfile::tempdir().expect("a directory");
+    let auth = home.path().join("auth");
+    std::fs::write(&auth, "digest super:admin\n").expect("a file");
+    let (server, url) = original_with_admin_port(Setup::of(Product::Apache), "http");
+    let mut client = fill(server.address());
+    let expected = tree::fetch(&mut client).expect("the tree");
+    let [backup, target, none] = ["backup", "restored", "none"].map(|name| home.path().join(name));
+    done(&["backup", "--admin", &url, "--auth-file", shown(&auth), shown(&backup)]);
+    let sound = done(&["verify", shown(&backup)]);
+    assert!(sound.contains("/commands (3.9.5-"), "{sound}");
+    let (code, text) = ran(&["backup", "--admin", &url, shown(&none)]);
+    assert!(code == 1 && text.contains("status 401: Auth info is missing for the command"), "{text}");
+    done(&["restore", shown(&backup), shown(&target)]);
+    let restored = Setup::of(Product::Rookeeper).data_dir(&target).start().expect("a server starts from it");
+    assert_eq!(tree::differences(&expected, &tree_of(&restored)), Vec::<String>::new());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        write_constantly(scope, server.address(), &stop);
+        let (code, text) = ran(&["backup", "--admin", &url, "--auth-file", shown(&auth), shown(&none)]);
+        // A moment in which nobody has written is possible, and then it is right.
+        assert!(code == 0 || text.contains("this server sends no log with its snapshots, as Rookeeper does"), "{text}");
+        assert_eq!(code == 0, none.exists());
+    });
+}
+
+#[test]
+fn a_backup_comes_over_the_admin_port_with_tls_of_both_servers() {
+    let house = House::new().expect("openssl");
+    let home = tempfile::tempdir().expect("a directory");
+    let auth = home.path().join("auth");
+    std::fs::write(&auth, "digest super:admin\n").expect("a file");
+    let stores = |setup: Setup| {
+        let key = [("forceHttps", "true"), ("needClientAuth", "true")];
+        let setup =
+            key.iter().fold(setup, |setup, (key, value)| setup.property(&format!("-Dzookeeper.admin.{key}={value}")));
+        setup
+            .property(&format!("-Dzookeeper.ssl.quorum.keyStore.location={}", shown(&house.server.pem)))
+            .property(&format!("-Dzookeeper.ssl.quorum.trustStore.location={}", shown(&house.authority.trust())))
+    };
+    let ours = stores(Setup::of(Product::Rookeeper))
+        .with_super_user()
+        .config("admin.enableServer", "true")
+        .config("admin.serverPort", "0")
+        .start()
+        .expect("the server starts");
+    let url = admin_url(&ours);
+    assert!(url.starts_with("https://"), "{url}");
+    let theirs = original_with_admin_port(stores(Setup::of(Product::Apache)), "https");
+    for (name, server, url) in [("ours", &ours, url), ("theirs", &theirs.0, theirs.1.clone())] {
+        drop(fill(server.address()));
+        let backup = home.path().join(name);
+        let trust = house.authority.trust();
+        let with = |more: &[&str]| {
+            let arguments = ["backup", "--admin", &url, "--auth-file", shown(&auth)];
+            ran(&[&arguments[..], more, &[shown(&backup)]].concat())
+        };
+        let (code, text) = with(&[]);
+        assert!(code == 1 && !backup.exists(), "without an authority: {text}");
+        let (code, text) = with(&["--tls-ca", shown(&trust)]);
+        assert!(code == 1 && !backup.exists(), "without a certificate: {text}");
+        let (code, text) = with(&["--tls-ca", shown(&trust), "--tls-cert", shown(&house.client.pem)]);
+        assert_eq!(code, 0, "{name}: {text}");
+        done(&["verify", shown(&backup)]);
+    }
+    // Whoever takes the port for one without TLS is told.
+    let plain = theirs.1.replace("https", "http");
+    let (code, text) =
+        ran(&["backup", "--admin", &plain, "--auth-file", shown(&auth), shown(&home.path().join("plain"))]);
+    assert!(code == 1, "{text}");
+}
+
 #[test]
 fn a_backup_comes_over_the_admin_port() {
     let home = tempfile::tempdir().expect("a directory");
     let auth = home.path().join("auth");
-    // The original's port needs libraries that are not among those of the tests.
     let server = Setup::of(Product::Rookeeper)
         .with_super_user()
         .config("admin.enableServer", "true")
@@ -209,11 +413,9 @@ fn a_backup_comes_over_the_admin_port() {
     write_some(&mut client, 0, 50);
     client.set_acl("/", &[Acl::new(31, "digest", "bob:x"), Acl::new(1, "world", "anyone")]).expect("a change");
     let expected = tree::fetch(&mut client).expect("the tree");
-    let log = server.wait_log("answers admin commands at ").expect("the port is told");
-    let url =
-        log.rsplit("answers admin commands at ").next().and_then(|rest| rest.lines().next()).expect("a line").trim();
+    let url = admin_url(&server);
     let backup = home.path().join("backup");
-    let arguments = ["backup", "--admin", url, "--auth-file", shown(&auth), shown(&backup)];
+    let arguments = ["backup", "--admin", &url, "--auth-file", shown(&auth), shown(&backup)];
     for (credentials, words) in [("digest bob:wrong", "Not authorized"), ("nothing", "Not authenticated")] {
         std::fs::write(&auth, credentials).expect("a file");
         let (code, text) = ran(&arguments);
@@ -242,24 +444,29 @@ fn a_snapshot_that_is_of_no_one_moment_is_no_backup() {
     let url = format!("http://{}/commands", listener.local_addr().expect("an address"));
     let zxid = name.trim_start_matches("snapshot.").to_owned();
     let answers = thread::spawn(move || {
-        for at in 0..10 {
+        for at in 0..12 {
             let (mut stream, _) = listener.accept().expect("it asks");
             let mut request = [0; 1024];
             let count = stream.read(&mut request).expect("a request");
-            assert!(request[..count].starts_with(b"GET /commands/snapshot?streaming=true HTTP/1.0\r\n"));
+            let command = ["server_stats", "backup"].get(at).unwrap_or(&"snapshot?streaming=true");
+            assert!(request[..count].starts_with(format!("GET /commands/{command} HTTP/1.0\r\n").as_bytes()));
+            // As the original answers.
             let answer = match at {
-                0 => "HTTP/1.1 429 Too Many Requests\r\n\r\n".to_owned(),
+                0 => "HTTP/1.1 200 OK\r\n\r\n{\"version\" : \"3.9.5\"}".to_owned(),
+                1 => "HTTP/1.1 200 OK\r\n\r\n{\"command\": \"backup\", \"error\": \"Unknown command: backup\"}"
+                    .to_owned(),
+                2 => "HTTP/1.1 429 Too Many Requests\r\n\r\n".to_owned(),
                 _ => format!("HTTP/1.1 200 OK\r\nlast_zxid: 0x{zxid}\r\nsnapshot_size: {}\r\n\r\n", bytes.len()),
             };
             stream.write_all(answer.as_bytes()).expect("a head");
-            stream.write_all(if at == 0 { b"" } else { &bytes }).expect("a body");
+            stream.write_all(if at < 3 { b"" } else { &bytes }).expect("a body");
         }
     });
     let backup = home.path().join("backup");
     let (code, text) = ran(&["backup", "--admin", &url, shown(&backup)]);
     assert!(code == 1 && text.contains("none is of one moment (the data changed from 0x"), "{text}");
     assert!(!backup.exists() && !home.path().join(".backup.unfinished").exists());
-    answers.join().expect("ten times");
+    answers.join().expect("twelve times");
 }
 
 #[test]

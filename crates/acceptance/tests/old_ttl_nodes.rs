@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use rookeeper_acceptance::client::Client;
-use rookeeper_acceptance::server::{Product, Server, Setup};
+use rookeeper_acceptance::server::{Product, Server, Setup, rookeeper_binary};
 use rookeeper_acceptance::wire::Body;
 
 const SNAPSHOT_MAGIC: i32 = 0x5a4b_534e;
@@ -96,5 +97,41 @@ fn without_the_settings_they_are_ephemeral_nodes_of_nobody_on_either_server() {
             both_go_at_the_start(product, properties)
                 .unwrap_or_else(|error| panic!("{product:?}, {properties:?}: {error:#}"));
         }
+    }
+}
+
+/// Runs a command that must come to its end.
+fn done(arguments: &[&Path], variables: &[(&str, &str)]) -> Result<()> {
+    let mut command = Command::new(rookeeper_binary()?);
+    let output = command.args(arguments).envs(variables.iter().copied()).output()?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn a_backup_knows_them_by_the_flag_the_configuration_or_the_variable_and_so_does_its_restore() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data_dir = home.path().join("data");
+    write_snapshot(&data_dir, &[("/long", LONG)]).expect("a snapshot");
+    let config = home.path().join("zoo.cfg");
+    let text = format!("dataDir={}\nextendedTypesEnabled=true\nemulate353TTLNodes=true\n", data_dir.display());
+    fs::write(&config, text).expect("a file");
+    let by_dir = ["--data-dir".as_ref(), data_dir.as_path()];
+    let properties = format!("{ENABLED} {EMULATED}");
+    for (name, source, variables, is_there) in [
+        ("flag", vec![by_dir[0], by_dir[1], "--emulate353-ttl-nodes".as_ref()], &[][..], true),
+        ("config", vec!["--config".as_ref(), config.as_path()], &[], true),
+        ("variable", by_dir.to_vec(), &[("SERVER_JVMFLAGS", properties.as_str())], true),
+        ("neither", by_dir.to_vec(), &[], false),
+    ] {
+        let [backup, restored] = ["backup", "restored"].map(|kind| home.path().join(format!("{name}-{kind}")));
+        let arguments = [&["backup".as_ref()], &source[..], &[backup.as_path()]].concat();
+        done(&arguments, variables).expect(name);
+        done(&["verify".as_ref(), &backup], &[]).expect(name);
+        done(&["restore".as_ref(), "--without-digest".as_ref(), &backup, &restored], &[]).expect(name);
+        let setup = Setup::of(Product::Rookeeper).property(ENABLED).property(EMULATED).data_dir(&restored);
+        let server = setup.start().expect("a server starts from it");
+        let mut client = Client::connect(server.address()).expect("a session");
+        assert_eq!(client.exists("/long").expect("an answer").is_some(), is_there, "{name}");
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rookeeper_cli::print;
+use rookeeper_cli::ttl_nodes::TtlNodes;
 use rookeeper_server::ExitCode;
 use rookeeper_store::{Directories, DirectoryLock, RealDisk, RecoveryOptions, StoreError, check, repair_log};
 
@@ -14,6 +15,8 @@ pub(crate) struct Options {
     /// The dataLogDir of zoo.cfg, where that differs
     #[arg(long)]
     log_dir: Option<PathBuf>,
+    #[command(flatten)]
+    ttl_nodes: TtlNodes,
     /// Accept logs without any snapshot (snapshot.trust.empty)
     #[arg(long)]
     trust_empty: bool,
@@ -73,6 +76,7 @@ fn run(options: &Options) -> Result<bool, StoreError> {
     let recovery = RecoveryOptions {
         trust_empty_snapshot: options.trust_empty,
         trust_partial_snapshot: true,
+        ttl_encoding: options.ttl_nodes.encoding(),
         ..RecoveryOptions::default()
     };
     if let Some(path) = &options.cut_log {

@@ -41,5 +41,6 @@ pub mod shell;
 pub mod toolkit;
 #[cfg(feature = "top")]
 pub mod top;
+pub mod ttl_nodes;
 #[cfg(feature = "shell")]
 pub mod watch;

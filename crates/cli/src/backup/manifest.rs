@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rookeeper_proto::{Epoch, ServerId, Zxid};
+use rookeeper_proto::{Epoch, ServerId, TtlEncoding, Zxid};
 use rookeeper_store::names::FileName;
 use rookeeper_store::{Disk, Rights, replace};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub struct Head {
     pub server: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<i64>,
+    /// Whether nodes count as the server takes them with `emulate353TTLNodes`: which of them have a time to live.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emulate353_ttl_nodes: bool,
     /// The epochs of a member when it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_epoch: Option<u32>,
@@ -137,6 +140,7 @@ impl Head {
             source,
             server: None,
             server_id: None,
+            emulate353_ttl_nodes: false,
             current_epoch: None,
             accepted_epoch: None,
             first_zxid: Zxid::ZERO,
@@ -144,6 +148,11 @@ impl Head {
             digest: None,
             nodes: None,
         }
+    }
+
+    /// Which nodes have a time to live.
+    pub fn ttl_encoding(&self) -> TtlEncoding {
+        if self.emulate353_ttl_nodes { TtlEncoding::Also353 } else { TtlEncoding::Current }
     }
 
     /// Notes where a member stands.

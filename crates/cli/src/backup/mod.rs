@@ -3,7 +3,7 @@
 //! Reading order:
 //! - [`manifest`]: what a backup says of itself, and the checksums of all its files
 //! - [`copy`]: files of a server that may be running, copied record by record
-//! - [`take`]: `rookeeper backup`; [`admin`], a snapshot from a server elsewhere
+//! - [`take`]: `rookeeper backup`; [`admin`], from a server elsewhere, with [`http`] and [`unpack`]
 //! - [`archive`]: `rookeeper archive`, a backup that grows
 //! - [`verify`]: `rookeeper verify`, and what must be right before anything is restored
 //! - [`restore`]: `rookeeper restore`; [`when`], moments as people write them
@@ -17,9 +17,11 @@
 pub mod admin;
 pub mod archive;
 pub mod copy;
+pub mod http;
 pub mod manifest;
 pub mod restore;
 pub mod take;
+pub mod unpack;
 pub mod verify;
 pub mod when;
 

@@ -78,7 +78,7 @@ pub fn run(options: &Options) -> Result<String> {
     // From the newest snapshot that was whole by then: the shortest way.
     let newest = manifest.snapshots().rfind(|(_, snapshot)| snapshot.complete_at <= until);
     let (_, newest) = newest.with_context(|| format!("no snapshot of the backup leads to {until}"))?;
-    let (mut tree, report) = verify::replay(disk, &options.backup, newest.zxid, until)?;
+    let (mut tree, report) = verify::replay(disk, &options.backup, head.ttl_encoding(), newest.zxid, until)?;
     if until == head.last_zxid {
         verify::compare(&manifest, &tree)?;
     }
@@ -171,6 +171,7 @@ fn write(disk: &dyn Disk, target: &Path, tree: Tree, epoch: Epoch) -> Result<()>
         let dir = &directories.snapshot_dir;
         disk.create_dir(dir).with_context(|| format!("can't create {}", dir.display()))?;
         let (digest, nodes, zxid) = (tree.digest(), tree.node_count(), tree.last_zxid());
+        let tree_encoding = tree.ttl_encoding();
         let with_tree: &mut WithTree<'_> = &mut |read| read(&tree);
         let options = SnapshotOptions { compression: Compression::None, ..SnapshotOptions::default() };
         // No log stands behind it: the tree does not change any more.
@@ -184,6 +185,7 @@ fn write(disk: &dyn Disk, target: &Path, tree: Tree, epoch: Epoch) -> Result<()>
             trust_partial_snapshot: false,
             max_record_bytes: MAX_RECORD_BYTES,
             seed: seed(),
+            ttl_encoding: tree_encoding,
             ..RecoveryOptions::default()
         };
         let read = recover(disk, &directories, &options).context("what was written can't be read again")?.tree;

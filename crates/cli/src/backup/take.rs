@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use rookeeper_proto::Zxid;
 use rookeeper_proto::snapshot::FileHeader;
+use rookeeper_store::log_reader::LogReader;
 use rookeeper_store::names::{self, Listing};
 use rookeeper_store::{
     Compression, Directories, DirectoryLock, Disk, MAX_RECORD_BYTES, RealDisk, RecoveryReport, epoch_files,
@@ -24,6 +25,8 @@ use super::manifest::{Content, FileEntry, Head, Kind, Manifest};
 use super::{VERSION_DIR, copy, failed, verify, when};
 use crate::config_file::ConfigFile;
 use crate::print;
+use crate::service::status;
+use crate::ttl_nodes::TtlNodes;
 
 /// How often the files of a server that changes them are tried.
 const ATTEMPTS: usize = 5;
@@ -41,6 +44,8 @@ pub struct Options {
     source: Source,
     #[command(flatten)]
     admin: Admin,
+    #[command(flatten)]
+    ttl_nodes: TtlNodes,
     /// Copy all snapshots and logs that are there, not only the newest snapshot and the log behind it: earlier points can be restored then
     #[arg(long)]
     history: bool,
@@ -78,9 +83,11 @@ pub fn run(options: &Options) -> Result<String> {
     let disk = &RealDisk;
     if let Some(url) = &options.admin.admin {
         let unfinished = Unfinished::begin(&options.target)?;
-        let head = Head::begin(Kind::Backup, url.clone());
-        let file = options.admin.fetch(url, &unfinished.version_dir())?;
-        return finish(disk, unfinished, head, vec![file]);
+        let mut head = Head::begin(Kind::Backup, url.clone());
+        let fetched = options.admin.fetch(url, &unfinished.version_dir())?;
+        head.emulate353_ttl_nodes = options.ttl_nodes.emulated(None);
+        head.server = fetched.server;
+        return finish(disk, unfinished, head, fetched.files);
     }
     let directories = options.source.directories()?;
     let unfinished = Unfinished::begin(&options.target)?;
@@ -95,6 +102,8 @@ pub fn run(options: &Options) -> Result<String> {
     };
     let epoch = |name| epoch_files::read_epoch(disk, &directories.snapshot_dir, name);
     let id = epoch_files::read_my_id(disk, &directories.data_dir).ok().flatten();
+    head.emulate353_ttl_nodes = options.ttl_nodes.emulated(options.source.config.as_deref());
+    head.server = options.source.server(disk, &directories);
     head.of_member(id, epoch(epoch_files::CURRENT)?, epoch(epoch_files::ACCEPTED)?);
     finish(disk, unfinished, head, files)
 }
@@ -103,7 +112,8 @@ pub fn run(options: &Options) -> Result<String> {
 pub(super) fn finish(disk: &dyn Disk, unfinished: Unfinished, mut head: Head, files: Vec<FileEntry>) -> Result<String> {
     let mut manifest = Manifest { head: head.clone(), files };
     (head.first_zxid, head.last_zxid) = reach(&manifest)?;
-    let (tree, report) = verify::replay(disk, unfinished.path(), oldest(&manifest)?, head.last_zxid)?;
+    let (tree, report) =
+        verify::replay(disk, unfinished.path(), head.ttl_encoding(), oldest(&manifest)?, head.last_zxid)?;
     head.digest = Some(tree.digest());
     head.nodes = Some(tree.node_count() as u64);
     let text = summary(&unfinished.target, &head, &manifest, &report);
@@ -175,6 +185,31 @@ impl Source {
             ensure!(dir.is_dir(), "{} is not there: name the directory that holds version-2", dir.display());
         }
         Ok(directories)
+    }
+}
+
+impl Source {
+    /// The configuration, where it is named.
+    pub fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// What the server says of its version where it can be asked, and what its files say otherwise.
+    pub fn server(&self, disk: &dyn Disk, directories: &Directories) -> Option<String> {
+        const VERSION: &str = "Zookeeper version: ";
+        let config = self.config.as_deref().and_then(|config| ConfigFile::read(config).ok());
+        let answer = config.as_ref().and_then(status::srvr).unwrap_or_default();
+        if let Some(version) = answer.lines().find_map(|line| line.strip_prefix(VERSION)) {
+            return Some(version.trim().to_owned());
+        }
+        let newest = *Listing::read(disk, &directories.log_dir).ok()?.logs.last()?;
+        let log = LogReader::open(disk, &directories.log_dir.join(names::log(newest)), MAX_RECORD_BYTES).ok()?;
+        log.header()?;
+        Some(match (log.durable(), DirectoryLock::last_user(&directories.data_dir)) {
+            (Some(_), Some(version)) => version,
+            (Some(_), None) => "Rookeeper; its version is not known".to_owned(),
+            (None, _) => "Apache ZooKeeper; its version is not in its files".to_owned(),
+        })
     }
 }
 

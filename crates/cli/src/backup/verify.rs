@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use rookeeper_proto::{TxnRecord, Zxid};
+use rookeeper_proto::{TtlEncoding, TxnRecord, Zxid};
 use rookeeper_store::log_reader::{LogReader, Next};
 use rookeeper_store::names::FileName;
 use rookeeper_store::{
-    Directories, Disk, LogEnd, MAX_RECORD_BYTES, RealDisk, RecoveryOptions, RecoveryReport, Until, recover,
+    Directories, Disk, LogEnd, MAX_RECORD_BYTES, RealDisk, RecoveryOptions, RecoveryReport, Until, names, recover,
 };
 use rookeeper_tree::Tree;
 
@@ -45,7 +45,7 @@ pub fn prove(disk: &dyn Disk, backup: &Path) -> Result<String> {
     let head = &manifest.head;
     let mut ends = Vec::new();
     for run in runs(&manifest)? {
-        ends.push(replay(disk, backup, run.snapshot, run.last)?);
+        ends.push(replay(disk, backup, head.ttl_encoding(), run.snapshot, run.last)?);
     }
     let replayed: u64 = ends.iter().map(|(_, report)| report.replayed).sum();
     let digests: u64 = ends.iter().map(|(_, report)| report.digests_checked).sum();
@@ -57,11 +57,12 @@ pub fn prove(disk: &dyn Disk, backup: &Path) -> Result<String> {
     compare(&manifest, &tree)?;
     let compared = if report.end_is_compared { "as the server recorded it" } else { "the server recorded none" };
     Ok(format!(
-        "{}: sound. Taken {} from {}; {} files as they were; {} transactions replayed to {}, {} digests compared; {} nodes, digest {} ({compared}). \
+        "{}: sound. Taken {} from {}{}; {} files as they were; {} transactions replayed to {}, {} digests compared; {} nodes, digest {} ({compared}). \
          It can be restored to any transaction from {} to {}{gaps}",
         backup.display(),
         head.taken,
         head.source,
+        head.server.as_ref().map(|server| format!(" ({server})")).unwrap_or_default(),
         manifest.files.len(),
         replayed,
         head.last_zxid,
@@ -192,6 +193,16 @@ fn content(disk: &dyn Disk, kind: Kind, dir: &Path, file: &FileEntry) -> Result<
     Ok(())
 }
 
+/// A log that is all there, with its length and its checksum.
+pub(super) fn log_entry(disk: &dyn Disk, dir: &Path, zxid: Zxid) -> Result<FileEntry> {
+    let file = names::log(zxid);
+    let path = dir.join(&file);
+    let (bytes, sha256) = copy::sum(disk, &path)?;
+    let content = log_content(disk, &path, Kind::Backup, bytes).with_context(|| file.clone())?;
+    ensure!(content.first == zxid, "{file}: its first transaction is {}", content.first);
+    Ok(FileEntry { file, bytes, sha256, content: Content::Log(content) })
+}
+
 fn log_content(disk: &dyn Disk, path: &Path, kind: Kind, bytes: u64) -> Result<LogContent> {
     let mut found: Option<LogContent> = None;
     let mut reader = LogReader::open(disk, path, MAX_RECORD_BYTES)?;
@@ -219,7 +230,13 @@ fn log_content(disk: &dyn Disk, path: &Path, kind: Kind, bytes: u64) -> Result<L
 }
 
 /// The tree to which a backup leads at `last`, from a snapshot. Every digest on the way must be right.
-pub(super) fn replay(disk: &dyn Disk, backup: &Path, snapshot: Zxid, last: Zxid) -> Result<(Tree, RecoveryReport)> {
+pub(super) fn replay(
+    disk: &dyn Disk,
+    backup: &Path,
+    ttl_encoding: TtlEncoding,
+    snapshot: Zxid,
+    last: Zxid,
+) -> Result<(Tree, RecoveryReport)> {
     let until = Until { zxid: last, newest_snapshot: snapshot };
     let directories = Directories::new(backup, backup);
     let options = RecoveryOptions {
@@ -227,6 +244,7 @@ pub(super) fn replay(disk: &dyn Disk, backup: &Path, snapshot: Zxid, last: Zxid)
         trust_partial_snapshot: false,
         until: Some(until),
         seed: seed(),
+        ttl_encoding,
         ..RecoveryOptions::default()
     };
     let recovered = recover(disk, &directories, &options)

@@ -38,6 +38,12 @@ pub fn main(config: &Path) -> u8 {
     if print::result(&answer) && serves { 0 } else { 1 }
 }
 
+/// What the server of a configuration answers to `srvr` at its port without TLS; none where it does not.
+pub(crate) fn srvr(config: &ConfigFile) -> Option<String> {
+    let port = find(config, &|path| ConfigFile::read(path), &mut Vec::new()).filter(|port| !port.speaks_tls)?;
+    four_letter_word::ask(&port.address, port.port.parse().ok()?, "srvr").ok()
+}
+
 /// The port, in the order in which the original looks for it, with what it says meanwhile.
 fn find(
     config: &ConfigFile,

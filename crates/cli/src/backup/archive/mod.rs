@@ -28,6 +28,7 @@ use self::segments::{Segments, may_be_archive};
 use super::manifest::{Content, FileEntry};
 use super::{failed, take};
 use crate::print;
+use crate::ttl_nodes::TtlNodes;
 
 /// Records are made durable at the latest after this many bytes.
 const SETTLE_BYTES: u64 = 16 << 20;
@@ -43,6 +44,8 @@ const NICENESS: i32 = 10;
 pub struct Options {
     #[command(flatten)]
     source: take::Source,
+    #[command(flatten)]
+    ttl_nodes: TtlNodes,
     /// Copy what is there now, and end
     #[arg(long)]
     once: bool,
@@ -97,6 +100,8 @@ pub fn run(options: &Options) -> Result<String> {
         incoming: None,
         keep_ms: 24 * 3600 * 1000 * i64::from(options.keep_days),
     };
+    archive.segments.manifest.head.emulate353_ttl_nodes = options.ttl_nodes.emulated(options.source.config());
+    archive.segments.manifest.head.server = options.source.server(&RealDisk, &archive.directories);
     let mut failures = 0;
     loop {
         match archive.poll() {

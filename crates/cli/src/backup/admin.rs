@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use rookeeper_server::config::ClientFlags;
 use rookeeper_store::names::FileName;
-use rookeeper_store::{Compression, MAX_RECORD_BYTES, RealDisk, names, snapshot_reader};
+use rookeeper_store::{Compression, Disk, MAX_RECORD_BYTES, names, snapshot_reader};
 
 use super::http::Answer;
 use super::manifest::{Content, FileEntry, SnapshotContent};
@@ -97,7 +97,7 @@ struct Connection {
 
 impl Admin {
     /// Fetches what leads to one moment. It blocks.
-    pub fn fetch(&self, url: &str, to: &Path) -> Result<Fetched> {
+    pub fn fetch(&self, disk: &dyn Disk, url: &str, to: &Path) -> Result<Fetched> {
         let parsed = Url::parse(url)?;
         let dialler = match parsed.is_https {
             true => Dialler::open(&ClientFlags { tls: true, ..ClientFlags::from(&self.tls) })?,
@@ -114,7 +114,7 @@ impl Admin {
         };
         let connection = Connection { url: parsed, dialler, authorization };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(connection.fetch(to)).with_context(|| url.to_owned())
+        runtime.block_on(connection.fetch(disk, to)).with_context(|| url.to_owned())
     }
 }
 
@@ -124,7 +124,7 @@ impl Connection {
         Answer::get(&self.dialler, &self.url.address, &path, self.authorization.as_deref()).await
     }
 
-    async fn fetch(&self, to: &Path) -> Result<Fetched> {
+    async fn fetch(&self, disk: &dyn Disk, to: &Path) -> Result<Fetched> {
         let server = self.get("server_stats").await?.json().await["version"].as_str().map(str::to_owned);
         let mut has_backup = true;
         let mut last = String::new();
@@ -134,8 +134,8 @@ impl Connection {
                 tokio::time::sleep(PAUSE).await;
             }
             let attempt = match has_backup {
-                true => self.backup(to).await?,
-                false => self.snapshot(to).await?,
+                true => self.backup(disk, to).await?,
+                false => self.snapshot(disk, to).await?,
             };
             match attempt {
                 Attempt::Files(files) => return Ok(Fetched { files, server }),
@@ -161,7 +161,7 @@ impl Connection {
     }
 
     /// A snapshot with the log behind it, which a Rookeeper sends.
-    async fn backup(&self, to: &Path) -> Result<Attempt> {
+    async fn backup(&self, disk: &dyn Disk, to: &Path) -> Result<Attempt> {
         let mut answer = self.get("backup").await?;
         if answer.status == 429 {
             return Ok(Attempt::Again("the server takes no more snapshots for now".to_owned()));
@@ -176,10 +176,10 @@ impl Connection {
             return Err(refused(status, why));
         }
         let last = answer.zxid("last_zxid").context("the answer does not say how far the copy goes")?;
-        let names = unpack(&mut answer, to).await?;
+        let names = unpack(&mut answer, disk, to).await?;
         let entry = |name| match name {
-            FileName::Snapshot(zxid, compression) => copy::snapshot_entry(&RealDisk, to, zxid, compression),
-            FileName::Log(zxid) => verify::log_entry(&RealDisk, to, zxid),
+            FileName::Snapshot(zxid, compression) => copy::snapshot_entry(disk, to, zxid, compression),
+            FileName::Log(zxid) => verify::log_entry(disk, to, zxid),
             _ => bail!("the copy holds neither a snapshot nor a log"),
         };
         let files: Vec<FileEntry> = names.into_iter().map(entry).collect::<Result<_>>()?;
@@ -193,7 +193,7 @@ impl Connection {
     }
 
     /// A snapshot alone, which counts if it is of one moment.
-    async fn snapshot(&self, to: &Path) -> Result<Attempt> {
+    async fn snapshot(&self, disk: &dyn Disk, to: &Path) -> Result<Attempt> {
         let mut answer = self.get("snapshot?streaming=true").await?;
         if answer.status == 429 {
             return Ok(Attempt::Again("the server takes no more snapshots for now".to_owned()));
@@ -204,7 +204,7 @@ impl Connection {
             return Err(refused(status, answer.json().await["error"].as_str().unwrap_or_default()));
         };
         let incoming = to.join(".incoming");
-        answer.receive(size, &incoming).await?;
+        answer.receive(disk, size, &incoming).await?;
         let mut magic = [0; 8];
         let failed = || format!("can't read {}", incoming.display());
         let count = std::fs::File::open(&incoming).and_then(|mut file| file.read(&mut magic)).with_context(failed)?;
@@ -214,13 +214,13 @@ impl Connection {
             _ => Compression::None,
         };
         std::fs::rename(&incoming, to.join(names::snapshot(zxid, compression))).with_context(failed)?;
-        let info = snapshot_reader::verify(&RealDisk, to, zxid, compression, MAX_RECORD_BYTES)?;
+        let info = snapshot_reader::verify(disk, to, zxid, compression, MAX_RECORD_BYTES)?;
         ensure!(
             info.digest.is_some() || info.last_zxid.is_some(),
             "the server does not tell in its snapshots whether they are of one moment (digest.enabled=false): take the backup on its machine, with \
              --config or --data-dir"
         );
-        let entry = copy::snapshot_entry(&RealDisk, to, zxid, compression)?;
+        let entry = copy::snapshot_entry(disk, to, zxid, compression)?;
         match entry.content {
             Content::Snapshot(SnapshotContent { complete_at, .. }) if complete_at != zxid => {
                 Ok(Attempt::Again(format!("the data changed from {zxid} to {complete_at} while it was written")))

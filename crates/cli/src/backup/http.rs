@@ -2,12 +2,11 @@
 //!
 //! What always holds: no more is read than is asked for, and no more of a head or of a text than a limit; whoever is silent is given up.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rookeeper_store::Disk;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -111,21 +110,21 @@ impl Answer {
     }
 
     /// Writes the next bytes into a new file, durably.
-    pub async fn receive(&mut self, size: u64, path: &Path) -> Result<()> {
+    pub async fn receive(&mut self, disk: &dyn Disk, size: u64, path: &Path) -> Result<()> {
         let failed = || format!("can't write {}", path.display());
-        let mut file = File::create_new(path).with_context(failed)?;
+        let mut file = disk.create(path).with_context(failed)?;
         let (mut received, mut synced, mut block) = (0, 0, vec![0; BLOCK]);
         while received < size {
             let wanted = usize::try_from(size - received).unwrap_or(BLOCK).min(BLOCK);
             let read = self.read(&mut block[..wanted]).await;
             let count = read.with_context(|| format!("after {received} of {size} bytes"))?;
-            file.write_all(&block[..count]).with_context(failed)?;
+            file.write_at(&block[..count], received).with_context(failed)?;
             received += count as u64;
             if received - synced >= SYNC_EVERY {
                 file.sync_data().with_context(failed)?;
                 synced = received;
             }
         }
-        file.sync_all().with_context(failed)
+        file.sync_data().with_context(failed)
     }
 }

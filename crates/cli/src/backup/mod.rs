@@ -3,6 +3,7 @@
 //! Reading order:
 //! - [`manifest`]: what a backup says of itself, and the checksums of all its files
 //! - [`copy`]: files of a server that may be running, copied record by record
+//! - [`pace`]: how fast a backup writes
 //! - [`take`]: `rookeeper backup`; [`admin`], from a server elsewhere, with [`http`] and [`unpack`]
 //! - [`archive`]: `rookeeper archive`, a backup that grows
 //! - [`verify`]: `rookeeper verify`, and what must be right before anything is restored
@@ -19,6 +20,7 @@ pub mod archive;
 pub mod copy;
 pub mod http;
 pub mod manifest;
+pub mod pace;
 pub mod restore;
 pub mod take;
 pub mod unpack;

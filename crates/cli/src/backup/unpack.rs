@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rookeeper_store::Disk;
 use rookeeper_store::names::{self, FileName};
 use tar::{EntryType, Header};
 
@@ -15,7 +16,7 @@ use super::http::Answer;
 const BLOCK: usize = 512;
 
 /// Writes the files of a copy into a directory, durably, and returns their names in the order in which they came.
-pub async fn unpack(answer: &mut Answer, to: &Path) -> Result<Vec<FileName>> {
+pub async fn unpack(answer: &mut Answer, disk: &dyn Disk, to: &Path) -> Result<Vec<FileName>> {
     let mut names = Vec::new();
     loop {
         let mut header = Header::new_old();
@@ -31,7 +32,7 @@ pub async fn unpack(answer: &mut Answer, to: &Path) -> Result<Vec<FileName>> {
             FileName::Log(zxid) => names::log(zxid),
             _ => bail!("the copy holds neither a snapshot nor a log"),
         };
-        answer.receive(size, &to.join(&file)).await.with_context(|| file)?;
+        answer.receive(disk, size, &to.join(&file)).await.with_context(|| file)?;
         let mut padding = [0; BLOCK];
         let length = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
         answer.read_exact(&mut padding[..length as usize]).await?;

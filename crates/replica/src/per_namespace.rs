@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::stages::COUNTS;
 use crate::statistics::Summary;
 
 /// Namespaces that are counted.
@@ -50,6 +51,9 @@ impl Default for SummaryPerNamespace {
 impl SummaryPerNamespace {
     /// The root belongs to no namespace.
     pub fn record(&self, path: &str, value: u64) {
+        if !COUNTS {
+            return;
+        }
         if let Some(summary) = namespace(path).and_then(|namespace| self.find(namespace)) {
             summary.record(value);
         }

@@ -9,7 +9,7 @@ use rookeeper_proto::event::EventType;
 
 use crate::buckets::{bucket, lower_bound};
 use crate::per_namespace::{MAX_NAMESPACES, SummaryPerNamespace, namespace};
-use crate::stages::Stages;
+use crate::stages::{COUNTS, Stages};
 
 /// Counts since the start or the last reset.
 #[derive(Debug, Default)]
@@ -279,6 +279,9 @@ impl Default for Sizes {
 impl Sizes {
     /// Takes in the next size.
     pub fn record(&self, bytes: usize) {
+        if !COUNTS {
+            return;
+        }
         let bytes = bytes as i64;
         self.last.store(bytes, Relaxed);
         // Read as unsigned, -1 is above every size.
@@ -354,6 +357,9 @@ impl Summary {
 
     /// Takes in the same value `count` times.
     pub fn record_many(&self, value: u64, count: u64) {
+        if !COUNTS {
+            return;
+        }
         self.count.fetch_add(count, Relaxed);
         self.sum.fetch_add(value * count, Relaxed);
         // The limits move rarely; asking first keeps the cache line shared.

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
+use rookeeper_replica::stages::COUNTS;
 use rookeeper_replica::{Drained, Histogram, Next, Stamp, Turn};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
@@ -88,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 
     /// Notes how long answers took from the outbox to the socket, once it has all of them.
     fn note_replies(&mut self) {
-        if self.sending.is_empty() && !self.unreported.is_empty() && self.unreported.is_looked_at() {
+        if COUNTS && self.sending.is_empty() && !self.unreported.is_empty() && self.unreported.is_looked_at() {
             let sent = self.context.clock.stamp();
             let stages = self.context.figures.client_stages.mine();
             self.unreported.reads.tell(&stages.read_reply, sent);

@@ -74,7 +74,7 @@ fn data_are_shown_in_the_way_that_is_asked_for() {
 #[test]
 fn a_server_that_is_silent_costs_no_more_than_the_time_allowed() {
     let mut site = Site::new();
-    site.server.freeze().unwrap();
+    site.freeze();
     let output = site.run(&["--timeout", "300ms", "ls", "/"]);
     assert_eq!(output.status.code(), Some(124), "{output:?}");
     assert!(text(&output.stderr).contains("Not done within 300ms (--timeout)"), "{output:?}");

@@ -91,7 +91,7 @@ fn ctrl_c_ends_the_command_and_not_the_shell() {
     shell.wait_for("get /no");
     shell.press(CTRL_C);
     shell.wait_for("(CONNECTED) 0] ");
-    site.server.freeze().unwrap();
+    site.freeze();
     shell.press("ls /\r");
     shell.wait_for("-- this takes longer than 5 s; Ctrl-C ends the command");
     shell.press(CTRL_C);
@@ -102,6 +102,51 @@ fn ctrl_c_ends_the_command_and_not_the_shell() {
     assert!(listed.contains("[app, zookeeper]"), "{listed}");
     shell.press("quit\r");
     assert_eq!(shell.end().0, 0);
+}
+
+#[test]
+fn a_command_takes_no_longer_than_it_may() {
+    let mut site = Site::new();
+    let mut shell = site.terminal(&["--timeout", "400ms"], &[]);
+    shell.prompt();
+    assert!(shell.line("ls /").contains("[zookeeper]"));
+    site.freeze();
+    let shown = shell.line("ls /");
+    assert!(shown.contains("Not done within 400ms (--timeout): given up."), "{shown:?}");
+    site.server.thaw().unwrap();
+    shell.press(CTRL_D);
+    assert_eq!(shell.end().0, 124);
+}
+
+#[test]
+fn the_new_commands_are_at_hand() {
+    let site = Site::new();
+    site.create("/app", b"x");
+    site.create("/app/below", b"y");
+    let file = site.home.path().join("a file");
+    fs::write(&file, "x").unwrap();
+    let mut shell = site.shell(&[("EDITOR", "ed -s -p ready:"), ("TMPDIR", site.home.path().to_str().unwrap())]);
+    assert!(shell.line("tree /app").contains("/app\r\n\u{2514}\u{2500}\u{2500} below\r\n\r\n2 nodes\r\n"));
+    shell.press("find /app --ow\ta\t");
+    shell.wait_for("--owner any ");
+    shell.give_up();
+    // An editor has the terminal to itself, its interruptions too.
+    shell.press("edit /app\r");
+    shell.wait_for("ready:");
+    shell.press("p\r");
+    shell.wait_for("x\r\nready:");
+    shell.press(CTRL_C);
+    shell.wait_for("?\r\nready:");
+    site.create("/app/meanwhile", b"");
+    shell.press("s/x/xyz/\rw\rq\r");
+    shell.wait_for("Changed /app, which has version 1 now");
+    shell.prompt();
+    assert_eq!(site.data("/app"), b"xyz");
+    assert!(shell.line("cp -r /app /copy").contains("Copied 3 nodes with 4 bytes, in one transaction"));
+    let shown = shell.line("diff /app /copy");
+    assert!(!["~", "+ ", "- "].iter().any(|sign| shown.contains(sign)), "{shown:?}");
+    shell.line("set /copy/below z");
+    assert!(shell.line("diff /app /copy").contains("~ /app/below: data of 1 and 1 bytes, different from byte 0 on"));
 }
 
 #[test]
@@ -195,9 +240,9 @@ fn what_is_longer_than_the_screen_goes_through_the_pager() {
     let shown = shell.line("ls -R /many");
     assert!(shown.contains("1:/many\r\n") && shown.contains("\n3001:/many/"), "{} bytes", shown.len());
     assert!(shell.line("ls /").contains("[many, zookeeper]"));
-    // A reader that has seen enough.
+    // A reader that has seen enough ends the command, which is still at it.
     let mut shell = site.shell(&[("PAGER", "head -n 2")]);
-    let shown = shell.line("ls -R /many");
+    let shown = shell.line("find /many --name *");
     assert_eq!(shown.matches("/many").count(), 2, "{shown:?}");
     assert!(shell.line("ls /").contains("[many, zookeeper]"));
     // A pager that is not there is done without.

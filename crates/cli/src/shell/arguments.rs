@@ -91,8 +91,8 @@ For scripts:
   --json                  results as JSON, a value on each line
   --timeout DURATION      how long connecting, and each command, may take (500ms, 5s, 10m); a number without a unit is -timeout
 
-Exit code of a single command, and of the last command of a session: 0 done, 1 failed, 124 not done within --timeout,
-127 no such command, 130 interrupted.
+Exit code of a single command, and of the last command of a session: 0 done, 1 failed (diff: different), 2 diff could not compare,
+124 not done within --timeout, 127 no such command, 130 interrupted.
 
 Commands (`rookeeper cli help COMMAND` tells more):
 ";

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use super::event::Manner;
 use super::failure::Failure;
 use super::options::{self, Arguments, Choice, Opt, flag, value};
-use super::{Shell, access, ensemble, help, history, nodes, quota, watches};
+use super::{Shell, access, copy, diff, edit, ensemble, help, history, look, nodes, quota, watches};
 
 /// The flag of a command that is to print JSON, whoever said so.
 pub(crate) const JSON: &str = "-json";
@@ -57,7 +57,7 @@ const QUOTA_VALUES: [Opt; 4] = [
     value("B").described("bytes hard quota"),
 ];
 
-pub(crate) static COMMANDS: [Command; 29] = [
+pub(crate) static COMMANDS: [Command; 36] = [
     Command {
         name: "addWatch",
         usage: "[-m mode] path # optional mode is one of [PERSISTENT, PERSISTENT_RECURSIVE] - default is PERSISTENT_RECURSIVE",
@@ -91,6 +91,17 @@ pub(crate) static COMMANDS: [Command; 29] = [
         ..PLAIN
     },
     Command {
+        name: "cp",
+        usage: "[-r] [--dry-run] from to",
+        is_ours: true,
+        json: true,
+        options: &[flag("r"), flag("-dry-run")],
+        least_words: 2,
+        most_words: 2,
+        run: |shell, arguments| Box::pin(copy::copy(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
         name: "create",
         json: true,
         usage: "[-s] [-e] [-c] [-t ttl] path [data] [acl]",
@@ -110,7 +121,8 @@ pub(crate) static COMMANDS: [Command; 29] = [
     Command {
         name: "deleteall",
         usage: "path [-b batch size]",
-        options: &[value("b")],
+        more_usage: " [--dry-run]",
+        options: &[value("b"), flag("-dry-run")],
         least_words: 1,
         run: |shell, arguments| Box::pin(nodes::delete_all(shell, arguments)),
         ..PLAIN
@@ -122,6 +134,58 @@ pub(crate) static COMMANDS: [Command; 29] = [
         choice: Choice::AtMostOne,
         least_words: 1,
         run: |shell, arguments| Box::pin(quota::delete(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "diff",
+        usage: "[--no-acl] path path | path --export file | path --file file",
+        is_ours: true,
+        json: true,
+        options: &[flag("-no-acl"), value("-export"), value("-file")],
+        least_words: 1,
+        most_words: 2,
+        run: |shell, arguments| Box::pin(diff::diff(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "du",
+        usage: "[--depth levels] path",
+        is_ours: true,
+        json: true,
+        options: &[value("-depth")],
+        least_words: 1,
+        most_words: 1,
+        run: |shell, arguments| Box::pin(look::usage(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "edit",
+        usage: "[--from file] path",
+        is_ours: true,
+        json: true,
+        options: &[value("-from")],
+        least_words: 1,
+        most_words: 1,
+        run: |shell, arguments| Box::pin(edit::edit(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "find",
+        usage: "path [--name pattern] [--owner session] [--older age] [--newer age] [--larger size] [--smaller size] [--depth levels]",
+        is_ours: true,
+        json: true,
+        options: &[
+            value("-name"),
+            value("-owner"),
+            value("-older"),
+            value("-newer"),
+            value("-larger"),
+            value("-smaller"),
+            value("-depth"),
+        ],
+        least_words: 1,
+        most_words: 1,
+        run: |shell, arguments| Box::pin(look::find(shell, arguments)),
         ..PLAIN
     },
     Command {
@@ -193,6 +257,17 @@ pub(crate) static COMMANDS: [Command; 29] = [
         options: &[flag("s"), flag("w"), flag("R")],
         least_words: 1,
         run: |shell, arguments| Box::pin(nodes::list(shell, arguments)),
+        ..PLAIN
+    },
+    Command {
+        name: "mv",
+        usage: "[--dry-run] from to",
+        is_ours: true,
+        json: true,
+        options: &[flag("-dry-run")],
+        least_words: 2,
+        most_words: 2,
+        run: |shell, arguments| Box::pin(copy::rename(shell, arguments)),
         ..PLAIN
     },
     Command {
@@ -272,6 +347,17 @@ pub(crate) static COMMANDS: [Command; 29] = [
         run: |shell, arguments| Box::pin(nodes::sync(shell, arguments)),
         ..PLAIN
     },
+    Command {
+        name: "tree",
+        usage: "[-s] [--depth levels] path",
+        is_ours: true,
+        json: true,
+        options: &[flag("s"), value("-depth")],
+        least_words: 1,
+        most_words: 1,
+        run: |shell, arguments| Box::pin(look::tree(shell, arguments)),
+        ..PLAIN
+    },
     Command { name: "version", most_words: 0, run: |shell, _| Box::pin(async { shell.version() }), ..PLAIN },
     Command {
         name: "whoami",
@@ -321,6 +407,7 @@ impl Command {
     /// What may stand behind the word `before`, the last of so many, where that is no path.
     pub(crate) fn values_after(&self, before: &str, words: usize) -> Option<&'static [&'static str]> {
         match (self.name, before) {
+            ("find", "--owner") => Some(&["any", "none"]),
             ("addWatch", "-m") => Some(&["PERSISTENT", "PERSISTENT_RECURSIVE"]),
             ("printwatches", _) if words == 1 => Some(&["on", "off"]),
             _ => {
@@ -352,7 +439,11 @@ impl Command {
         if self.needs_session && !shell.is_alive() {
             return shell.no_session();
         }
-        let mut arguments = self.arguments(words)?;
+        let mut arguments = self.arguments(words).map_err(|failure| match self.name {
+            // Its exit code 1 says that two sides differ.
+            "diff" => failure.unanswered(),
+            _ => failure,
+        })?;
         if shell.output.manner() == Manner::Json {
             arguments.set_flag(JSON);
         }

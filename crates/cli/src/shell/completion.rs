@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rustyline::completion::Pair;
+use rustyline::completion::{FilenameCompleter, Pair};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use zookeeper_client::Client;
@@ -36,6 +36,9 @@ pub(super) fn candidates(before: &str, client: Option<&Client>, runtime: &Handle
         return (start, options.map(|option| whole(&option, &format!("{option} "))).collect());
     }
     let before_it = words.last().map_or("", String::as_str);
+    if ["-file", "--file", "--export", "--from"].contains(&before_it) {
+        return FilenameCompleter::new().complete_path(before, before.len()).unwrap_or((start, Vec::new()));
+    }
     if let Some(values) = command.values_after(before_it, words.len()) {
         let values = values.iter().filter(|value| value.starts_with(word));
         return (start, values.map(|value| whole(value, &format!("{value} "))).collect());

@@ -32,6 +32,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same where 1 is an answer.
+    pub(crate) fn unanswered(self) -> Failure {
+        match self {
+            Failure::Refused(text) => Failure::Unanswered(text),
+            other => other,
+        }
+    }
+
     /// The reader has gone because it has seen enough: `ls -R / | head`.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

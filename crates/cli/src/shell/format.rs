@@ -153,6 +153,11 @@ pub(crate) fn data_json(path: &str, data: &[u8], stat: &Stat) -> Value {
     json!({"path": path, name: data, "stat": stat_json(stat)})
 }
 
+/// An entry as it is typed: `world:anyone:cdrwa`.
+pub(crate) fn short_acl(acl: &Acl) -> String {
+    format!("{}:{}:{}", acl.scheme(), acl.id(), permissions(acl.permission()))
+}
+
 /// An entry of access control, as in an export.
 pub(crate) fn acl_json(acl: &Acl) -> Value {
     json!({"perms": permissions(acl.permission()), "scheme": acl.scheme(), "id": acl.id()})
@@ -185,12 +190,12 @@ pub(crate) fn event(state: SessionState, kind: &str, path: Option<&str>, zxid: i
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use zookeeper_client::AuthId;
 
     use super::*;
 
-    const STAT: Stat = Stat {
+    pub(crate) const STAT: Stat = Stat {
         czxid: 2,
         mzxid: 0xd,
         pzxid: 0x1a,

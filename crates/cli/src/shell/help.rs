@@ -20,7 +20,7 @@ const WATCH: (&str, &str) = ("-w", "leave a watch: the next change is told, once
 const VERSION: (&str, &str) = ("-v VERSION", "only if the node has this version; -1 is any");
 const JSON: (&str, &str) = ("--json", "print JSON");
 
-static HELP: [Help; 29] = [
+static HELP: [Help; 36] = [
     Help {
         name: "addWatch",
         summary: "Leaves a watch that stays: every change is told, until removewatches.",
@@ -47,6 +47,17 @@ static HELP: [Help; 29] = [
         example: "connect zoo1:2181,zoo2:2181",
     },
     Help {
+        name: "cp",
+        summary: "Copies a node to a new path, with its data and access control. Nothing is overwritten. Up to about 500 nodes go in one \
+                  transaction, all or nothing; more go in several, which is said.",
+        options: &[
+            ("-r", "all below it too; ephemeral nodes are left out"),
+            ("--dry-run", "print what would be copied, and do nothing"),
+            JSON,
+        ],
+        example: "cp -r --dry-run /app /backup/app",
+    },
+    Help {
         name: "create",
         summary: "Creates a node, with data and an access control list if they are given.",
         options: &[
@@ -67,7 +78,10 @@ static HELP: [Help; 29] = [
     Help {
         name: "deleteall",
         summary: "Deletes a node and all below it.",
-        options: &[("-b SIZE", "nodes that go in one transaction [1000]; 0: each alone")],
+        options: &[
+            ("-b SIZE", "nodes that go in one transaction [1000]; 0: each alone"),
+            ("--dry-run", "print what would be deleted, and do nothing"),
+        ],
         example: "deleteall /app/old",
     },
     Help {
@@ -80,6 +94,45 @@ static HELP: [Help; 29] = [
             ("-B", "the hard limit of bytes"),
         ],
         example: "delquota -n /app",
+    },
+    Help {
+        name: "diff",
+        summary: "Compares two subtrees, or one and an export, by data and access control. - is only in the first, + only in the second, ~ in \
+                  both and different. Exit code 0: equal; 1: different; 2: they could not be compared.",
+        options: &[
+            ("--no-acl", "leave access control out"),
+            ("--export FILE", "compare with a file that rookeeper export has written"),
+            ("--file FILE", "compare the data of the node with a file"),
+            JSON,
+        ],
+        example: "diff /app /backup/app",
+    },
+    Help {
+        name: "du",
+        summary: "Prints how many bytes of data, and how many nodes, a subtree has.",
+        options: &[("--depth LEVELS", "so many levels below it too [1]"), JSON],
+        example: "du --depth 2 /app",
+    },
+    Help {
+        name: "edit",
+        summary: "Opens the data of a node in $VISUAL, $EDITOR or vi, and writes them if nobody else has meanwhile. If somebody has, both texts are kept.",
+        options: &[("--from FILE", "begin with what is in a file"), JSON],
+        example: "edit /app/config",
+    },
+    Help {
+        name: "find",
+        summary: "Prints the paths of the nodes that are all of what is asked for.",
+        options: &[
+            ("--name PATTERN", "its name is like this: * ? [a-z]; the whole path, if the pattern has a slash"),
+            ("--owner SESSION", "ephemeral, of this session (0x100002a3b4c0001) or of any; none: not ephemeral"),
+            ("--older AGE", "not changed for so long: 10m, 2h, 7d"),
+            ("--newer AGE", "changed within so long"),
+            ("--larger SIZE", "more bytes of data than this: 500, 10k, 1m"),
+            ("--smaller SIZE", "fewer bytes of data than this"),
+            ("--depth LEVELS", "look no deeper"),
+            JSON,
+        ],
+        example: "find /app --name \"lock-*\" --owner any --older 1h",
     },
     Help {
         name: "get",
@@ -136,6 +189,13 @@ static HELP: [Help; 29] = [
         summary: "Prints the children of a node.",
         options: &[STAT, WATCH, ("-R", "all nodes of the subtree, a path on each line"), JSON],
         example: "ls -R /app",
+    },
+    Help {
+        name: "mv",
+        summary: "Moves a subtree to a new path. Up to about 500 nodes go in one transaction, all or nothing. More are copied first and deleted \
+                  then, which is said; a node that is changed meanwhile stays. A subtree with ephemeral nodes is refused.",
+        options: &[("--dry-run", "print what would be moved, and do nothing"), JSON],
+        example: "mv /app/old /app/new",
     },
     Help {
         name: "printwatches",
@@ -214,6 +274,12 @@ static HELP: [Help; 29] = [
         summary: "Waits until the server has all that the leader has: what is read then is not older.",
         options: &[],
         example: "sync /app",
+    },
+    Help {
+        name: "tree",
+        summary: "Prints a subtree as a tree.",
+        options: &[("-s", "print the bytes of each node too"), ("--depth LEVELS", "go no deeper"), JSON],
+        example: "tree --depth 2 /app",
     },
     Help { name: "version", summary: "Prints the version of this program.", options: &[], example: "version" },
     Help {

@@ -3,7 +3,8 @@
 //! Reading order:
 //! - [`arguments`]: the arguments of the program, and the words of a line
 //! - [`commands`]: the table of commands; [`options`]: the options of each
-//! - [`nodes`], [`access`], [`watches`], [`quota`], [`ensemble`], [`history`]: what the commands do
+//! - [`nodes`], [`access`], [`watches`], [`quota`], [`ensemble`], [`history`]: what the commands of zkCli do
+//! - [`walk`], a subtree in slices; on it [`look`] (tree, find, du), [`copy`] (cp, mv) with [`batch`], [`diff`]; [`edit`]; [`pattern`]
 //! - [`entry`]: TLS and the user; [`session`]: connecting and closing; [`attended`]: a command that somebody waits for
 //! - [`terminal`]: where lines come from; [`prompt`]: what stands before them; [`completion`], [`remembered`], [`help`]: what helps to type them
 //! - [`output`]: where results go; [`event`]: how events are told, and to whom; [`pager`]: what is longer than the screen
@@ -20,8 +21,12 @@
 mod access;
 mod arguments;
 mod attended;
+mod batch;
 mod commands;
 mod completion;
+mod copy;
+mod diff;
+mod edit;
 mod ensemble;
 mod entry;
 mod event;
@@ -29,11 +34,13 @@ mod failure;
 mod format;
 mod help;
 mod history;
+mod look;
 mod nodes;
 mod options;
 mod output;
 mod pager;
 mod path;
+mod pattern;
 mod prompt;
 mod quota;
 mod remembered;
@@ -41,6 +48,7 @@ mod session;
 mod terminal;
 pub mod transcript;
 mod transfer;
+mod walk;
 mod watches;
 
 use std::io::{self, BufReader, IsTerminal};

@@ -273,6 +273,12 @@ pub(crate) async fn delete_all(shell: &mut Shell, arguments: Arguments) -> Resul
     shell.check_path(root)?;
     let (client, root) = whole_path(shell.client()?, root);
     let tree = subtree(&client, &root).await?;
+    if arguments.has("-dry-run") {
+        for path in tree.iter().rev() {
+            shell.output.line(path)?;
+        }
+        return Ok(shell.output.complain(&format!("Would delete {} nodes; nothing was done", tree.len()))?);
+    }
     if batch <= 0 {
         // Leaves first, the root last.
         for path in tree.iter().rev() {

@@ -40,7 +40,8 @@ pub(crate) struct Pager {
 impl Pager {
     pub(crate) fn start(command: &str) -> io::Result<Pager> {
         let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(Stdio::piped());
+        // In the place of the shell, which would end by an interruption that the pager takes for something else.
+        shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::piped());
         if env::var_os("LESS").is_none() {
             // It ends by itself at the end of what fits, and leaves on the screen what it showed.
             shell.env("LESS", "FRX");

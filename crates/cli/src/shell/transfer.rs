@@ -7,7 +7,7 @@
 
 pub(crate) mod export;
 pub(crate) mod import;
-mod line;
+pub(crate) mod line;
 mod progress;
 
 use std::io;

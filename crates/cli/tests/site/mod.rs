@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -38,6 +38,21 @@ impl Site {
 
     pub fn address(&self) -> String {
         self.server.address().to_string()
+    }
+
+    /// From here on the server answers nothing, until it is thawed.
+    pub fn freeze(&mut self) {
+        self.server.freeze().unwrap();
+        let threads = format!("/proc/{}/task", self.server.process_id().unwrap());
+        let is_stopped = |thread: std::io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat"));
+            stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
+        };
+        let begin = Instant::now();
+        while !fs::read_dir(&threads).unwrap().all(is_stopped) {
+            assert!(begin.elapsed() < DEADLINE, "the server does not stop");
+            thread::yield_now();
+        }
     }
 
     /// Does something with a session of its own.

@@ -1,22 +1,21 @@
-//! `rookeeper export`: reads a subtree, a few nodes at a time.
+//! `rookeeper export`: reads a subtree, a few nodes at a time, and writes it in the order of a walk: parents first, children by name.
 //!
 //! The tree may change meanwhile, and each node is as it was when it was read: a backup of a moment is what `rookeeper backup` is for. A node that goes
 //! meanwhile is left out.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use tokio::task::JoinHandle;
 use zookeeper_client::{Client, Error};
 
 use super::line::{End, Head, Node};
 use super::progress::Progress;
-use super::{Given, WINDOW, connect, given, run};
+use super::{Given, connect, given, run};
 use crate::print;
 use crate::shell::failure::{Failure, refused};
 use crate::shell::path;
+use crate::shell::walk::{Step, Walk, Want};
 
 const USAGE: &str = "\
 Usage: rookeeper export [OPTIONS] PATH
@@ -71,34 +70,18 @@ async fn into_file(client: &Client, root: &str, file: &Path) -> Result<u64, Fail
     named
 }
 
-type Read = JoinHandle<Result<Option<(Node, Vec<String>)>, Failure>>;
-
 async fn walk(client: &Client, root: &str, output: &mut dyn Write) -> Result<u64, Failure> {
     line(output, &Head::new(root))?;
     let mut progress = Progress::new(None);
-    let (mut waiting, mut reading, mut nodes) = (vec![root.to_owned()], VecDeque::<Read>::new(), 0);
-    loop {
-        while reading.len() < WINDOW
-            && let Some(path) = waiting.pop()
-        {
-            reading.push_back(tokio::spawn(read(client.clone(), path)));
+    // What the server keeps for itself is its own, and no other has the same.
+    let mut walk = Walk::new(client.clone(), root, Want::All).without_system();
+    let mut nodes = 0;
+    while let Some(step) = walk.next().await? {
+        let Step::Enter(read) = step else { continue };
+        if read.is_closed {
+            return Err(refused(&Error::NoAuth, &read.path));
         }
-        let Some(next) = reading.pop_front() else { break };
-        let read = next.await.map_err(|error| Failure::Refused(error.to_string()))??;
-        let Some((node, children)) = read else {
-            if nodes == 0 {
-                return Err(refused(&Error::NoNode, root));
-            }
-            continue;
-        };
-        for child in children.iter().rev() {
-            let path = path::join(&node.path, child);
-            // What the server keeps there is its own, and no other has the same.
-            if path != "/zookeeper" {
-                waiting.push(path);
-            }
-        }
-        line(output, &node)?;
+        line(output, &Node::new(read.path, read.data, &read.acl, &read.stat))?;
         nodes += 1;
         progress.tell(nodes);
     }
@@ -111,17 +94,4 @@ async fn walk(client: &Client, root: &str, output: &mut dyn Write) -> Result<u64
 fn line(output: &mut dyn Write, value: &impl serde::Serialize) -> Result<(), Failure> {
     serde_json::to_writer(&mut *output, value).map_err(io::Error::from)?;
     Ok(output.write_all(b"\n")?)
-}
-
-/// None where the node has gone.
-async fn read(client: Client, path: String) -> Result<Option<(Node, Vec<String>)>, Failure> {
-    let all = tokio::try_join!(client.get_data(&path), client.get_acl(&path), client.list_children(&path));
-    match all {
-        Ok(((data, stat), (acl, _), mut children)) => {
-            children.sort_unstable();
-            Ok(Some((Node::new(path, data, &acl, &stat), children)))
-        }
-        Err(Error::NoNode) => Ok(None),
-        Err(error) => Err(refused(&error, &path)),
-    }
 }

@@ -17,7 +17,7 @@ const MAX_LINE_BYTES: u64 = 256 << 20;
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Head {
+pub(crate) struct Head {
     rookeeper_export: u32,
     /// The root of the subtree.
     pub path: String,
@@ -27,14 +27,14 @@ pub(super) struct Head {
 /// The last line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct End {
+pub(crate) struct End {
     pub nodes: u64,
 }
 
 /// A node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub path: String,
     /// The data where they are text, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub(super) struct Node {
 /// An entry of a list of access control.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Letters of `cdrwa`.
     perms: String,
     scheme: String,
@@ -59,7 +59,7 @@ pub(super) struct Entry {
 /// As `stat` shows it; numbers are decimal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NodeStat {
+pub(crate) struct NodeStat {
     czxid: i64,
     mzxid: i64,
     pzxid: i64,
@@ -145,7 +145,7 @@ impl Entry {
 }
 
 /// A text that is being read.
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     input: R,
     number: u64,
     nodes: u64,

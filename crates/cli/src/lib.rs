@@ -6,6 +6,7 @@
 //! - [`ephemeral`]: `rookeeper server --ephemeral`, a server that keeps nothing
 //! - [`exclusive`]: `rookeeper lock` and `elect`, a command that runs only while this process holds, on the crate `recipes`
 //! - [`members_command`]: `rookeeper members`, who is in a group
+//! - [`services`]: `rookeeper register` and `discover`, instances of services
 //! - [`id_command`]: `rookeeper id`, unique numbers
 //! - [`mod@watch`]: `rookeeper watch`, each change of a node or a subtree, printed or as a command that runs
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
@@ -36,6 +37,8 @@ pub mod members_command;
 pub mod print;
 pub mod readiness;
 pub mod service;
+#[cfg(feature = "shell")]
+pub mod services;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod toolkit;

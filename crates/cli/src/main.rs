@@ -16,7 +16,7 @@ use rookeeper_cli::service::{self, Which};
 use rookeeper_cli::top;
 use rookeeper_cli::{bench, toolkit};
 #[cfg(feature = "shell")]
-use rookeeper_cli::{exclusive, id_command, members_command, shell, watch};
+use rookeeper_cli::{exclusive, id_command, members_command, services, shell, watch};
 
 /// Nodes and requests are made by one thread and freed by another. The system's allocator pays for that with time, and with memory that stays
 /// divided. Measured in `docs/BENCHMARKS.md`, "Parts".
@@ -115,6 +115,12 @@ enum Command {
     /// Print a number that nobody else is given, or several
     Id(id_command::Options),
     #[cfg(feature = "shell")]
+    /// Register an instance of a service, while a command runs
+    Register(services::register::Options),
+    #[cfg(feature = "shell")]
+    /// List the instances of a service, or follow them
+    Discover(services::discover::Options),
+    #[cfg(feature = "shell")]
     /// Print each change of a node or a subtree, or run a command on it
     Watch(watch::Options),
     #[cfg(feature = "shell")]
@@ -167,6 +173,10 @@ fn main() -> ExitCode {
         Command::Members(options) => ExitCode::from(members_command::main(&options)),
         #[cfg(feature = "shell")]
         Command::Id(options) => ExitCode::from(id_command::main(&options)),
+        #[cfg(feature = "shell")]
+        Command::Register(options) => ExitCode::from(services::register::main(&options)),
+        #[cfg(feature = "shell")]
+        Command::Discover(options) => ExitCode::from(services::discover::main(&options)),
         #[cfg(feature = "shell")]
         Command::Watch(options) => ExitCode::from(watch::main(&options)),
         #[cfg(feature = "shell")]

@@ -59,4 +59,13 @@ pub enum Error {
         /// The node that counts.
         path: String,
     },
+    /// What was held is not held any more, by another's hand: its node was deleted.
+    #[error("{path} is not held any more: somebody deleted its node")]
+    NotHeld {
+        /// What was held.
+        path: String,
+    },
+    /// This can't be done with this layout of nodes, or not with these values.
+    #[error("{0}")]
+    Unsupported(String),
 }

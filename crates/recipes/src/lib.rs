@@ -12,6 +12,7 @@
 //! | service discovery | [`Registry`] | Apache Curator's `ServiceDiscovery` |
 //! | unique ids | [`Ids`] | Apache Curator's `DistributedAtomicLong`, or kazoo's `Counter` |
 //! | names, bound and looked up | [`Names`] | whoever writes the nodes |
+//! | queue, with priorities, delays, a limit | [`Queue`] | by choice: kazoo's `LockingQueue`, or Apache Curator's queues with a lock path |
 //!
 //! # What a lock does not give
 //!
@@ -38,6 +39,8 @@
 //! - `ids.rs`, `names.rs`: unique ids, and names
 //! - `discovery.rs`: services; `instance.rs`: what is known of an instance, `registration.rs`: what keeps it registered, `balance.rs`: who gets the next
 //!   request, without IO
+//! - [`ask`]: requests and answers as data, for recipes whose logic does no IO; `perform.rs` carries them out
+//! - [`queue`]: the queue; `push.rs`, `take.rs`, `settle.rs` in it are its logic, `layout.rs` its nodes
 //! - [`lease`]: for how long a holder may act on what it knows, without IO
 //! - `error.rs`: errors, and how a session ends
 //!
@@ -45,6 +48,7 @@
 //! line, finds the nearest node before its own, asks for a watch on that, and for patience; the watch fires, the place looks at the
 //! line again, holds, and a guard takes the node over.
 
+pub mod ask;
 mod balance;
 mod discovery;
 mod drive;
@@ -59,10 +63,14 @@ pub mod lease;
 mod line;
 mod lock;
 mod mirror;
+#[cfg(test)]
+mod model;
 mod multi;
 mod name;
 mod names;
+mod perform;
 pub mod place;
+pub mod queue;
 mod read_write;
 mod registration;
 mod roster;
@@ -84,6 +92,8 @@ mod guide {
     mod naming {}
     #[doc = include_str!("../../../docs/guide/discovery.md")]
     mod discovery {}
+    #[doc = include_str!("../../../docs/guide/queues.md")]
+    mod queues {}
 }
 
 pub use balance::{DownPolicy, Strategy};
@@ -102,6 +112,7 @@ pub use mirror::{Node, Scope, Tree};
 pub use multi::MultiLock;
 pub use name::Layout;
 pub use names::{Bound, Names};
+pub use queue::{Entry, Item, Queue, QueueLayout, Taker};
 pub use read_write::ReadWriteLock;
 pub use registration::{Registration, Unregistered};
 pub use roster::{Change, Member};

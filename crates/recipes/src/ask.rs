@@ -1,0 +1,135 @@
+//! Requests and answers as data, for recipes whose logic does no IO.
+//!
+//! A recipe says what it wants asked ([`Recipe::step`]) and takes the answer ([`Recipe::handle`]). `perform.rs` asks a real server; a simulation asks
+//! servers in virtual time. So the logic that ships is the logic that is simulated.
+//!
+//! What always holds: at most one request of a recipe is under way. [`Reply::Unknown`] means that it was carried out, or was not, and will not be
+//! later than the next `sync` is answered.
+
+/// How long a node stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Persistent,
+    /// Until the session ends.
+    Ephemeral,
+    /// Persistent, with a number behind its name.
+    Sequential,
+}
+
+/// One request, or to wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Make a path and all that is missing above it, of persistent nodes. Answered by `Done`.
+    MakePath { path: String },
+    /// Answered by `Created`, `NodeExists`, `NoNode`.
+    Create { path: String, data: Vec<u8>, kind: Kind },
+    /// Answered by `Done`, `NoNode`, `NotEmpty`.
+    Delete { path: String },
+    /// Answered by `Facts`, `NoNode`, `BadVersion`; without a version the data is set whatever it was.
+    Set { path: String, data: Vec<u8>, version: Option<i32> },
+    /// Answered by `Data`, `NoNode`. A watch is set only where there is a node.
+    Get { path: String, watch: bool },
+    /// Answered by `Facts`, `NoNode`. A watch is set in either case.
+    Exists { path: String, watch: bool },
+    /// Answered by `Names`, `NoNode`. A watch is set only where there is a node.
+    Children { path: String, watch: bool },
+    /// `sync`, so that the next answer shows everything that was ever accepted. Answered by `Done`.
+    Sync { path: String },
+    /// All or nothing. Answered by `Made`, `Failed`.
+    Multi(Vec<Op>),
+    /// Until a watch fires, or until this time in milliseconds. Answered by `Waited`.
+    Wait { until_ms: Option<u64> },
+}
+
+/// A part of [`Ask::Multi`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// The node exists, with this version where one is named.
+    Check {
+        path: String,
+        version: Option<i32>,
+    },
+    Create {
+        path: String,
+        data: Vec<u8>,
+        kind: Kind,
+    },
+    Set {
+        path: String,
+        data: Vec<u8>,
+        version: Option<i32>,
+    },
+    Delete {
+        path: String,
+    },
+}
+
+/// What a server says of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts {
+    pub czxid: i64,
+    pub version: i32,
+    pub children: usize,
+    /// The session that it belongs to; 0 for none.
+    pub owner: i64,
+}
+
+/// Why a server refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    NoNode,
+    NodeExists,
+    BadVersion,
+    NotEmpty,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Done,
+    /// The path with its number.
+    Created {
+        path: String,
+        czxid: i64,
+    },
+    Data {
+        data: Vec<u8>,
+        facts: Facts,
+    },
+    Facts(Facts),
+    Names(Vec<String>),
+    /// The paths that the creations of a multi have made, in order.
+    Made(Vec<String>),
+    /// The operation of a multi that was refused first.
+    Failed {
+        index: usize,
+        why: Refusal,
+    },
+    Refused(Refusal),
+    Waited,
+    /// The connection was lost: the request was carried out or was not.
+    Unknown,
+}
+
+/// What a recipe wants next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step<T> {
+    Ask(Ask),
+    Done(T),
+}
+
+/// The logic of a recipe, which does nothing by itself.
+pub trait Recipe {
+    /// What comes out of it.
+    type Outcome;
+
+    /// The next request, or the outcome. `now_ms` is the time since 1970 in milliseconds, for recipes that know delays.
+    fn step(&mut self, now_ms: u64) -> Step<Self::Outcome>;
+
+    /// Takes the answer to the request named last.
+    fn handle(&mut self, reply: Reply);
+
+    /// A watch at this path has fired, or was lost with its connection. May come at any time.
+    fn notice(&mut self, path: &str) {
+        let _ = path;
+    }
+}

@@ -1,0 +1,268 @@
+//! Carries out what a [`Recipe`] asks for, with a client.
+//!
+//! What always holds: a future that is dropped leaves the recipe in a state from which it goes on: the request that was under way counts as one whose
+//! answer was lost.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use zookeeper_client::{
+    Acls, Client, CreateMode, CreateOptions, Error as ClientError, MultiWriteError, MultiWriteResult, OneshotWatcher,
+    SessionState, Stat, WatchedEvent,
+};
+
+use crate::ask::{Ask, Facts, Kind, Op, Recipe, Refusal, Reply, Step};
+use crate::drive::refused;
+use crate::error::{Error, SessionEnd};
+
+/// A watch that was set, until it fires.
+type Watch = Pin<Box<dyn Future<Output = WatchedEvent> + Send>>;
+
+/// The watches of one recipe, and whether an answer is outstanding.
+pub(crate) struct Performer {
+    client: Client,
+    acls: Acls<'static>,
+    watches: Vec<(String, Watch)>,
+    is_asking: bool,
+}
+
+impl std::fmt::Debug for Performer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Performer").field("watches", &self.watches.len()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Performer {
+    pub(crate) fn new(client: &Client, acls: Acls<'static>) -> Performer {
+        Performer { client: client.clone(), acls, watches: Vec::new(), is_asking: false }
+    }
+
+    /// Goes on until there is an outcome. May be dropped, and called again.
+    pub(crate) async fn drive<R: Recipe>(&mut self, recipe: &mut R) -> Result<R::Outcome, Error> {
+        if std::mem::take(&mut self.is_asking) {
+            recipe.handle(Reply::Unknown);
+        }
+        loop {
+            self.collect(recipe).await?;
+            match recipe.step(now_ms()) {
+                Step::Done(outcome) => return Ok(outcome),
+                Step::Ask(Ask::Wait { until_ms }) => {
+                    self.wait(recipe, until_ms).await?;
+                    recipe.handle(Reply::Waited);
+                }
+                Step::Ask(ask) => {
+                    self.is_asking = true;
+                    let reply = self.ask(ask).await?;
+                    self.is_asking = false;
+                    recipe.handle(reply);
+                }
+            }
+        }
+    }
+
+    /// Tells of watches that have fired already.
+    async fn collect(&mut self, recipe: &mut impl Recipe) -> Result<(), Error> {
+        let fired = poll_fn(|context| Poll::Ready(self.poll_watches(context))).await;
+        tell(fired, recipe)
+    }
+
+    fn poll_watches(&mut self, context: &mut std::task::Context<'_>) -> Vec<(String, SessionState)> {
+        let mut fired = Vec::new();
+        self.watches.retain_mut(|(path, watch)| match watch.as_mut().poll(context) {
+            Poll::Ready(event) => {
+                fired.push((std::mem::take(path), event.session_state));
+                false
+            }
+            Poll::Pending => true,
+        });
+        fired
+    }
+
+    async fn wait(&mut self, recipe: &mut impl Recipe, until_ms: Option<u64>) -> Result<(), Error> {
+        let mut states = self.client.state_watcher();
+        let limit = async {
+            match until_ms {
+                Some(until_ms) => tokio::time::sleep(Duration::from_millis(until_ms.saturating_sub(now_ms()))).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async {
+            loop {
+                if let Some(end) = SessionEnd::of(states.changed().await) {
+                    return end;
+                }
+            }
+        };
+        let fire = poll_fn(|context| match self.poll_watches(context) {
+            fired if fired.is_empty() => Poll::Pending,
+            fired => Poll::Ready(fired),
+        });
+        tokio::select! {
+            fired = fire => tell(fired, recipe),
+            () = limit => Ok(()),
+            end = ended => Err(end.into()),
+        }
+    }
+
+    fn keep(&mut self, path: &str, watcher: OneshotWatcher) {
+        // A watch at the same path says nothing that the new one does not.
+        self.watches.push((path.to_owned(), Box::pin(watcher.changed())));
+    }
+
+    async fn ask(&mut self, ask: Ask) -> Result<Reply, Error> {
+        let client = self.client.clone();
+        let (path, reply) = match ask {
+            Ask::MakePath { path } => {
+                let made = client.mkdir(&path, &CreateMode::Persistent.with_acls(self.acls)).await;
+                (path, made.map(|()| Reply::Done))
+            }
+            Ask::Create { path, data, kind } => {
+                let made = client.create(&path, &data, &options(kind, self.acls)).await;
+                let made = made.map(|(stat, number)| Reply::Created {
+                    path: if kind == Kind::Sequential { format!("{path}{number}") } else { path.clone() },
+                    czxid: stat.czxid,
+                });
+                (path, made)
+            }
+            Ask::Delete { path } => {
+                let deleted = client.delete(&path, None).await;
+                (path, deleted.map(|()| Reply::Done))
+            }
+            Ask::Set { path, data, version } => {
+                let set = client.set_data(&path, &data, version).await;
+                (path, set.map(|stat| Reply::Facts(facts(&stat))))
+            }
+            Ask::Get { path, watch: false } => {
+                let data = client.get_data(&path).await;
+                (path, data.map(|(data, stat)| Reply::Data { data, facts: facts(&stat) }))
+            }
+            Ask::Get { path, watch: true } => {
+                let data = client.get_and_watch_data(&path).await;
+                let data = data.map(|(data, stat, watcher)| {
+                    self.keep(&path, watcher);
+                    Reply::Data { data, facts: facts(&stat) }
+                });
+                (path, data)
+            }
+            Ask::Exists { path, watch: false } => {
+                let stat = client.check_stat(&path).await;
+                (path, stat.map(found))
+            }
+            Ask::Exists { path, watch: true } => {
+                let stat = client.check_and_watch_stat(&path).await;
+                let stat = stat.map(|(stat, watcher)| {
+                    self.keep(&path, watcher);
+                    found(stat)
+                });
+                (path, stat)
+            }
+            Ask::Children { path, watch: false } => {
+                let names = client.list_children(&path).await;
+                (path, names.map(Reply::Names))
+            }
+            Ask::Children { path, watch: true } => {
+                let names = client.list_and_watch_children(&path).await;
+                let names = names.map(|(names, watcher)| {
+                    self.keep(&path, watcher);
+                    Reply::Names(names)
+                });
+                (path, names)
+            }
+            Ask::Sync { path } => {
+                let synced = client.sync(&path).await;
+                (path, synced.map(|()| Reply::Done))
+            }
+            Ask::Multi(ops) => return self.multi(ops).await,
+            Ask::Wait { .. } => unreachable!("waiting is no request"),
+        };
+        match reply {
+            Ok(reply) => Ok(reply),
+            Err(error) => match refusal(&error) {
+                Some(why) => Ok(Reply::Refused(why)),
+                None => refused(&path, error).map(|()| Reply::Unknown),
+            },
+        }
+    }
+
+    async fn multi(&mut self, ops: Vec<Op>) -> Result<Reply, Error> {
+        let mut writer = self.client.new_multi_writer();
+        let mut first = String::new();
+        for op in ops {
+            let (added, path) = match op {
+                Op::Check { path, version } => (writer.add_check_version(&path, version.unwrap_or(-1)), path),
+                Op::Create { path, data, kind } => (writer.add_create(&path, &data, &options(kind, self.acls)), path),
+                Op::Set { path, data, version } => (writer.add_set_data(&path, &data, version), path),
+                Op::Delete { path } => (writer.add_delete(&path, None), path),
+            };
+            if let Err(error) = added {
+                return refused(&path, error).map(|()| Reply::Unknown);
+            }
+            if first.is_empty() {
+                first = path;
+            }
+        }
+        match writer.commit().await {
+            Ok(results) => {
+                let made = results.into_iter().filter_map(|result| match result {
+                    MultiWriteResult::Create { path, .. } => Some(path),
+                    _ => None,
+                });
+                Ok(Reply::Made(made.collect()))
+            }
+            Err(MultiWriteError::OperationFailed { index, source }) => match refusal(&source) {
+                Some(why) => Ok(Reply::Failed { index, why }),
+                None => refused(&first, source).map(|()| Reply::Unknown),
+            },
+            Err(MultiWriteError::RequestFailed { source }) => refused(&first, source).map(|()| Reply::Unknown),
+        }
+    }
+}
+
+fn tell(fired: Vec<(String, SessionState)>, recipe: &mut impl Recipe) -> Result<(), Error> {
+    for (path, state) in fired {
+        if let Some(end) = SessionEnd::of(state) {
+            return Err(end.into());
+        }
+        recipe.notice(&path);
+    }
+    Ok(())
+}
+
+fn options(kind: Kind, acls: Acls<'static>) -> CreateOptions<'static> {
+    match kind {
+        Kind::Persistent => CreateMode::Persistent,
+        Kind::Ephemeral => CreateMode::Ephemeral,
+        Kind::Sequential => CreateMode::PersistentSequential,
+    }
+    .with_acls(acls)
+}
+
+fn facts(stat: &Stat) -> Facts {
+    Facts {
+        czxid: stat.czxid,
+        version: stat.version,
+        children: usize::try_from(stat.num_children).unwrap_or_default(),
+        owner: stat.ephemeral_owner,
+    }
+}
+
+fn found(stat: Option<Stat>) -> Reply {
+    stat.map_or(Reply::Refused(Refusal::NoNode), |stat| Reply::Facts(facts(&stat)))
+}
+
+fn refusal(error: &ClientError) -> Option<Refusal> {
+    match error {
+        ClientError::NoNode => Some(Refusal::NoNode),
+        ClientError::NodeExists => Some(Refusal::NodeExists),
+        ClientError::BadVersion => Some(Refusal::BadVersion),
+        ClientError::NotEmpty => Some(Refusal::NotEmpty),
+        _ => None,
+    }
+}

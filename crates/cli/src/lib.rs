@@ -9,6 +9,7 @@
 //! - [`services`]: `rookeeper register` and `discover`, instances of services
 //! - [`id_command`]: `rookeeper id`, unique numbers
 //! - [`mod@watch`]: `rookeeper watch`, each change of a node or a subtree, printed or as a command that runs
+//! - [`queue_command`]: `rookeeper queue`, items in, items out, and a command for each
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
 //! - [`service`]: `rookeeper start`, `stop`, `status` and `init`, a server in the background; [`readiness`], what a service manager is told
@@ -35,6 +36,8 @@ pub mod java;
 #[cfg(feature = "shell")]
 pub mod members_command;
 pub mod print;
+#[cfg(feature = "shell")]
+pub mod queue_command;
 pub mod readiness;
 pub mod service;
 #[cfg(feature = "shell")]

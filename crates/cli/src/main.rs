@@ -16,7 +16,7 @@ use rookeeper_cli::service::{self, Which};
 use rookeeper_cli::top;
 use rookeeper_cli::{bench, toolkit};
 #[cfg(feature = "shell")]
-use rookeeper_cli::{exclusive, id_command, members_command, services, shell, watch};
+use rookeeper_cli::{exclusive, id_command, members_command, queue_command, services, shell, watch};
 
 /// Nodes and requests are made by one thread and freed by another. The system's allocator pays for that with time, and with memory that stays
 /// divided. Measured in `docs/BENCHMARKS.md`, "Parts".
@@ -124,6 +124,9 @@ enum Command {
     /// Print each change of a node or a subtree, or run a command on it
     Watch(watch::Options),
     #[cfg(feature = "shell")]
+    /// Put items into a queue, take them out and work on them, count them
+    Queue(queue_command::Options),
+    #[cfg(feature = "shell")]
     #[command(hide = true)]
     /// Between `lock` or `elect` and their command
     Keeper(exclusive::KeeperOptions),
@@ -179,6 +182,8 @@ fn main() -> ExitCode {
         Command::Discover(options) => ExitCode::from(services::discover::main(&options)),
         #[cfg(feature = "shell")]
         Command::Watch(options) => ExitCode::from(watch::main(&options)),
+        #[cfg(feature = "shell")]
+        Command::Queue(options) => ExitCode::from(queue_command::main(&options)),
         #[cfg(feature = "shell")]
         Command::Keeper(options) => ExitCode::from(exclusive::keep(&options)),
         #[cfg(feature = "top")]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ use crate::shell::{self, Failure, Output};
 
 const FAILED: u8 = 1;
 const NO_SERVER: u8 = 69;
-const NOT_IN_TIME: u8 = 75;
+pub(crate) const NOT_IN_TIME: u8 = 75;
 /// For the servers to say that the session is closed.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs `rookeeper lock` and returns the exit code.
 pub fn lock(options: &LockOptions) -> u8 {
@@ -172,8 +172,41 @@ pub(crate) async fn close(client: Client) {
     let _ = timeout(CLOSE_TIMEOUT, async { while !states.changed().await.is_terminated() {} }).await;
 }
 
+/// What a command runs under: a lock, a leadership, an item of a queue.
+pub(crate) trait Held {
+    /// Whether it is held, as the servers say.
+    async fn is_held(&self) -> Result<bool, Error>;
+
+    /// What the command is told.
+    fn environment(&self) -> Vec<(&'static str, String)>;
+
+    /// What the command reads; this process's own input if `None`.
+    fn input(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Ends the hold after the command has ended, with this code, or was ended. `false` if the hold was not held to the end.
+    async fn end(self, code: Option<u8>) -> bool;
+}
+
+impl Held for Guard {
+    async fn is_held(&self) -> Result<bool, Error> {
+        Guard::is_held(self).await
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![("ROOKEEPER_FENCING_TOKEN", self.token().to_string()), ("ROOKEEPER_NODE", self.path().to_owned())]
+    }
+
+    async fn end(self, _code: Option<u8>) -> bool {
+        // A session that is cut off gives the node back by its end.
+        let _ = timeout(CLOSE_TIMEOUT, self.release()).await;
+        true
+    }
+}
+
 /// Runs the command while the guard is held, and returns its exit code; `None` if the hold was lost first.
-async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut Signals) -> Option<u8> {
+pub(crate) async fn hold<H: Held>(guard: H, client: &Client, command: &[String], signals: &mut Signals) -> Option<u8> {
     let session_timeout = client.session_timeout();
     // The time is counted from a proof of the hold, and nothing runs before the first.
     let sent_ns = now_ns();
@@ -212,8 +245,7 @@ async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut S
                 // A command may have this code of its own; a keeper that has ended its command has it behind the deadline.
                 Ok(Some(code)) if code != LOST || lease.judge(now_ns()) == Verdict::Holds => {
                     drop(prove);
-                    finish(guard).await;
-                    return Some(code);
+                    return finish(guard, Some(code)).await.then_some(code);
                 }
                 Ok(Some(_)) => break,
                 _ => {
@@ -241,33 +273,40 @@ async fn hold(guard: Guard, client: &Client, command: &[String], signals: &mut S
         }
     }
     drop(prove);
-    finish(guard).await;
+    finish(guard, None).await;
     None
 }
 
-async fn finish(guard: Guard) {
+async fn finish(guard: impl Held, code: Option<u8>) -> bool {
     // First the command, then the node: also where the keeper was killed, and left its children to this process.
     descendants::end();
-    // A session that is cut off gives the node back by its end.
-    let _ = timeout(CLOSE_TIMEOUT, guard.release()).await;
+    guard.end(code).await
 }
 
-async fn proof(guard: &Guard, pause: Duration) -> (u64, Result<bool, Error>) {
+async fn proof(guard: &impl Held, pause: Duration) -> (u64, Result<bool, Error>) {
     sleep(pause).await;
     let sent_ns = now_ns();
     (sent_ns, guard.is_held().await)
 }
 
 /// Starts the keeper, which starts the command. `None` comes from a keeper that was ended itself.
-fn start(guard: &Guard, command: &[String]) -> std::io::Result<(File, oneshot::Receiver<Option<u8>>)> {
+fn start(guard: &impl Held, command: &[String]) -> std::io::Result<(File, oneshot::Receiver<Option<u8>>)> {
     set_child_subreaper(Some(getpid()))?;
     let (theirs, ours): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC)?;
     // Nothing else is started meanwhile, so only the keeper inherits its end.
     fcntl_setfd(&theirs, FdFlags::empty())?;
     let mut keeper = Command::new("/proc/self/exe");
     keeper.arg("keeper").arg(theirs.as_raw_fd().to_string()).arg("--").args(command.iter().map(OsString::from));
-    keeper.env("ROOKEEPER_FENCING_TOKEN", guard.token().to_string()).env("ROOKEEPER_NODE", guard.path());
+    keeper.envs(guard.environment());
+    let input = guard.input();
+    if input.is_some() {
+        keeper.stdin(Stdio::piped());
+    }
     let mut child = keeper.spawn()?;
+    if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
+        // A command need not read it.
+        std::thread::spawn(move || drop(pipe.write_all(&input)));
+    }
     drop(theirs);
     let (sender, ended) = oneshot::channel();
     std::thread::spawn(move || {

@@ -27,8 +27,11 @@ mod holder;
 mod keeper;
 mod options;
 
-pub(crate) use holder::{Signals, close, complain, connect, end, run, sessions};
+pub(crate) use holder::{
+    CLOSE_TIMEOUT, Held, NOT_IN_TIME, Signals, close, complain, connect, end, hold, run, sessions,
+};
 pub use holder::{elect, lock};
 pub(crate) use keeper::LOST;
 pub use keeper::main as keep;
+pub(crate) use options::seconds;
 pub use options::{ElectOptions, KeeperOptions, LockOptions, SessionFlags};

@@ -12,6 +12,9 @@
 //! | service discovery | [`Registry`] | Apache Curator's `ServiceDiscovery` |
 //! | unique ids | [`Ids`] | Apache Curator's `DistributedAtomicLong`, or kazoo's `Counter` |
 //! | names, bound and looked up | [`Names`] | whoever writes the nodes |
+//! | barrier: a door, or a meeting of so many | [`Barrier`], [`DoubleBarrier`] | Apache Curator's `DistributedBarrier` and `DistributedDoubleBarrier`, kazoo's `Barrier` and `DoubleBarrier` |
+//! | countdown latch | [`Latch`] | nobody |
+//! | shared counter | [`Counter`] | by choice: Apache Curator's `DistributedAtomicLong`, its `SharedCount`, or kazoo's `Counter` |
 //! | queue, with priorities, delays, a limit | [`Queue`] | by choice: kazoo's `LockingQueue`, or Apache Curator's queues with a lock path |
 //!
 //! # What a lock does not give
@@ -40,6 +43,7 @@
 //! - `discovery.rs`: services; `instance.rs`: what is known of an instance, `registration.rs`: what keeps it registered, `balance.rs`: who gets the next
 //!   request, without IO
 //! - [`ask`]: requests and answers as data, for recipes whose logic does no IO; `perform.rs` carries them out
+//! - `barrier.rs`, `counter.rs`: barriers, the latch, the counter; [`rendezvous`] and [`count`] are their logic
 //! - [`queue`]: the queue; `push.rs`, `take.rs`, `settle.rs` in it are its logic, `layout.rs` its nodes
 //! - [`lease`]: for how long a holder may act on what it knows, without IO
 //! - `error.rs`: errors, and how a session ends
@@ -50,6 +54,9 @@
 
 pub mod ask;
 mod balance;
+mod barrier;
+pub mod count;
+mod counter;
 mod discovery;
 mod drive;
 mod election;
@@ -73,6 +80,7 @@ pub mod place;
 pub mod queue;
 mod read_write;
 mod registration;
+pub mod rendezvous;
 mod roster;
 mod semaphore;
 mod sessions;
@@ -94,9 +102,14 @@ mod guide {
     mod discovery {}
     #[doc = include_str!("../../../docs/guide/queues.md")]
     mod queues {}
+    #[doc = include_str!("../../../docs/guide/barriers.md")]
+    mod barriers {}
 }
 
 pub use balance::{DownPolicy, Strategy};
+pub use barrier::{Barrier, DoubleBarrier, Entered, Latch};
+pub use count::CounterLayout;
+pub use counter::Counter;
 pub use discovery::{Instances, Picked, Provider, Registry, Service};
 pub use drive::session_end;
 pub use election::{Candidates, Election, Led};

@@ -9,6 +9,7 @@
 //! - [`services`]: `rookeeper register` and `discover`, instances of services
 //! - [`id_command`]: `rookeeper id`, unique numbers
 //! - [`mod@watch`]: `rookeeper watch`, each change of a node or a subtree, printed or as a command that runs
+//! - [`barrier_command`]: `rookeeper barrier`, waits until so many are there
 //! - [`queue_command`]: `rookeeper queue`, items in, items out, and a command for each
 //! - [`toolkit`]: `rookeeper log`, `snapshot` and `cleanup`, the original's tools for files, on [`java`], what they take from Java
 //! - [`backup`]: `rookeeper backup`, `verify` and `restore`
@@ -22,6 +23,8 @@
 
 pub mod admin_command;
 pub mod backup;
+#[cfg(feature = "shell")]
+pub mod barrier_command;
 pub mod bench;
 pub mod config_file;
 pub mod diagnosis;

@@ -14,9 +14,9 @@ use rookeeper_cli::diagnosis::{self, ConfigCommand, DoctorOptions};
 use rookeeper_cli::service::{self, Which};
 #[cfg(feature = "top")]
 use rookeeper_cli::top;
-use rookeeper_cli::{bench, toolkit};
 #[cfg(feature = "shell")]
-use rookeeper_cli::{exclusive, id_command, members_command, queue_command, services, shell, watch};
+use rookeeper_cli::{barrier_command, exclusive, id_command, members_command, queue_command, services, shell, watch};
+use rookeeper_cli::{bench, toolkit};
 
 /// Nodes and requests are made by one thread and freed by another. The system's allocator pays for that with time, and with memory that stays
 /// divided. Measured in `docs/BENCHMARKS.md`, "Parts".
@@ -124,6 +124,9 @@ enum Command {
     /// Print each change of a node or a subtree, or run a command on it
     Watch(watch::Options),
     #[cfg(feature = "shell")]
+    /// Wait until so many are there, and run a command then
+    Barrier(barrier_command::Options),
+    #[cfg(feature = "shell")]
     /// Put items into a queue, take them out and work on them, count them
     Queue(queue_command::Options),
     #[cfg(feature = "shell")]
@@ -182,6 +185,8 @@ fn main() -> ExitCode {
         Command::Discover(options) => ExitCode::from(services::discover::main(&options)),
         #[cfg(feature = "shell")]
         Command::Watch(options) => ExitCode::from(watch::main(&options)),
+        #[cfg(feature = "shell")]
+        Command::Barrier(options) => ExitCode::from(barrier_command::main(&options)),
         #[cfg(feature = "shell")]
         Command::Queue(options) => ExitCode::from(queue_command::main(&options)),
         #[cfg(feature = "shell")]

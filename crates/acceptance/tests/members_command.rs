@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::foreign::{Dialogue, output};
 use rookeeper_acceptance::server::{Setup, rookeeper_binary};
@@ -38,4 +39,30 @@ fn members_come_and_go() {
     assert_eq!(follower.answer().unwrap(), "left\tone\t4 cores");
     two.kill().unwrap();
     assert_eq!(follower.answer().unwrap(), "left\ttwo\t");
+}
+
+/// `rookeeper members --follow | head -1` ends.
+#[test]
+fn a_closed_pipe_ends_it() {
+    let server = Setup::new().start().unwrap();
+    let address = server.address();
+    let binary = rookeeper_binary().unwrap();
+    let mut command = Command::new("bash");
+    let line =
+        format!("{} members /group --follow --server {address} | head -1; echo ${{PIPESTATUS[0]}}", binary.display());
+    command.args(["-c", &line]);
+    let mut piped = Dialogue::of("a pipe", command).unwrap();
+    let join = |id: &str| {
+        let mut command = Command::new(&binary);
+        command.args(["members", "/group", "--join", id, "--server", &address.to_string()]);
+        Dialogue::of("a member", command).unwrap()
+    };
+    let mut members = vec![join("first")];
+    assert_eq!(piped.answer().unwrap(), "joined\tfirst\t");
+    let until = Instant::now() + Duration::from_secs(60);
+    // The reader goes when it likes; the next line finds out.
+    while piped.answer_within(Duration::from_millis(200)).map(|code| assert_eq!(code, "0")).is_none() {
+        assert!(Instant::now() < until, "it does not end");
+        members.push(join(&members.len().to_string()));
+    }
 }

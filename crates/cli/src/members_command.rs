@@ -99,8 +99,11 @@ async fn follow(changes: Option<Changes>, json: bool) -> Result<(), Option<Error
             Change::Changed(member) => line(Some("changed"), &member, json),
             Change::Left(member) => line(Some("left"), &member, json),
         };
-        if !print::result(&line) {
-            return Err(None);
+        match print::result_of_many(&line) {
+            None => {}
+            // Whoever read has seen enough.
+            Some(0) => return Ok(()),
+            Some(_) => return Err(None),
         }
     }
 }

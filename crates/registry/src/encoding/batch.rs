@@ -1,0 +1,244 @@
+//! What servers send to each other: several changes at once, answered by position.
+
+use serde::Deserialize;
+
+use super::draft::{Draft, Number, Refused, Text};
+use super::{Detail, json};
+use crate::Now;
+use crate::application::Record;
+use crate::holdings::Key;
+use crate::instance::Instance;
+use crate::rest::Kind;
+use crate::status::Status;
+
+/// What another server passes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// In upper case.
+    pub app: String,
+    pub id: String,
+    pub dirty_ms: Option<i64>,
+    /// The name of a status, not looked at yet.
+    pub status: Option<Box<str>>,
+    pub overridden: Option<Status>,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// The instance; none where it was refused, which no answer tells.
+    Register(Option<Box<Instance>>),
+    Heartbeat,
+    Cancel,
+    StatusUpdate,
+    DeleteStatusOverride,
+}
+
+/// What became of an item.
+#[derive(Debug)]
+pub struct Answer {
+    /// As in HTTP.
+    pub status: u16,
+    /// The instance that stands, where it is newer than that of the sender.
+    pub instance: Option<Record>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DraftBatch {
+    replication_list: Option<Vec<DraftItem>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DraftItem {
+    #[serde(default)]
+    app_name: Text,
+    #[serde(default)]
+    id: Text,
+    #[serde(default)]
+    last_dirty_timestamp: Number,
+    #[serde(default)]
+    status: Text,
+    #[serde(default)]
+    overridden_status: Text,
+    #[serde(default)]
+    instance_info: Option<Draft>,
+    action: Word,
+}
+
+#[derive(Deserialize)]
+enum Word {
+    Register,
+    Heartbeat,
+    Cancel,
+    StatusUpdate,
+    DeleteStatusOverride,
+}
+
+/// Reads what another server sent. One item that cannot be read makes all unreadable.
+pub fn read_batch(bytes: &[u8], now: Now) -> Result<Vec<Item>, Refused> {
+    let batch: DraftBatch = serde_json::from_slice(bytes).map_err(|_| Refused::Unreadable)?;
+    batch.replication_list.ok_or(Refused::Nothing)?.into_iter().map(|item| item.into_item(now)).collect()
+}
+
+impl DraftItem {
+    fn into_item(self, now: Now) -> Result<Item, Refused> {
+        let app = self.app_name.0.unwrap_or_default().to_uppercase();
+        let action = match self.action {
+            Word::Register => Action::Register(match self.instance_info {
+                None => None,
+                Some(draft) => match draft.into_instance(Some(&app), now) {
+                    Ok(instance) => Some(Box::new(instance)),
+                    Err(Refused::Lacking(_)) => None,
+                    Err(unreadable) => return Err(unreadable),
+                },
+            }),
+            Word::Heartbeat => Action::Heartbeat,
+            Word::Cancel => Action::Cancel,
+            Word::StatusUpdate => Action::StatusUpdate,
+            Word::DeleteStatusOverride => Action::DeleteStatusOverride,
+        };
+        Ok(Item {
+            app,
+            id: self.id.0.unwrap_or_default().into(),
+            dirty_ms: self.last_dirty_timestamp.0,
+            status: self.status.0,
+            overridden: self.overridden_status.0.as_deref().and_then(Status::parse),
+            action,
+        })
+    }
+}
+
+/// The answer to a batch.
+pub fn write_answers(answers: &[Answer]) -> Vec<u8> {
+    let mut out = b"{\"responseList\":[".to_vec();
+    for (place, answer) in answers.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(format!("{{\"statusCode\":{}", answer.status).as_bytes());
+        if let Some(record) = &answer.instance {
+            out.extend_from_slice(b",\"responseEntity\":");
+            json::instance(&mut out, record, record.instance.status, Detail::Full);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// An answer of another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAnswer {
+    pub status: u16,
+    /// The instance that stands there, where it is newer than ours.
+    pub instance: Option<Box<Instance>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DraftAnswers {
+    response_list: Vec<DraftAnswer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DraftAnswer {
+    status_code: u16,
+    #[serde(default)]
+    response_entity: Option<Draft>,
+}
+
+/// Reads what another server answered to a batch. An instance that makes no sense counts as none.
+pub fn read_answers(bytes: &[u8], now: Now) -> Result<Vec<PeerAnswer>, Refused> {
+    let answers: DraftAnswers = serde_json::from_slice(bytes).map_err(|_| Refused::Unreadable)?;
+    let answer = |draft: DraftAnswer| PeerAnswer {
+        status: draft.status_code,
+        instance: draft.response_entity.and_then(|draft| draft.into_instance(None, now).ok()).map(Box::new),
+    };
+    Ok(answers.response_list.into_iter().map(answer).collect())
+}
+
+#[derive(Deserialize)]
+struct DraftList {
+    applications: DraftApplications,
+}
+
+#[derive(Deserialize)]
+struct DraftApplications {
+    #[serde(default)]
+    application: OneOrMany<DraftApplication>,
+}
+
+#[derive(Deserialize)]
+struct DraftApplication {
+    #[serde(default)]
+    instance: OneOrMany<Draft>,
+}
+
+/// Some writers of JSON write a list of one as the one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    Many(Vec<T>),
+    One(T),
+}
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> OneOrMany<T> {
+        OneOrMany::Many(Vec::new())
+    }
+}
+
+impl<T> OneOrMany<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            OneOrMany::Many(all) => all,
+            OneOrMany::One(one) => vec![one],
+        }
+    }
+}
+
+/// Reads the list of everything that another server knows. Instances that make no sense are left out.
+pub fn read_applications(bytes: &[u8], now: Now) -> Result<Vec<Instance>, Refused> {
+    let list: DraftList = serde_json::from_slice(bytes).map_err(|_| Refused::Unreadable)?;
+    let applications = list.applications.application.into_vec();
+    let drafts = applications.into_iter().flat_map(|application| application.instance.into_vec());
+    Ok(drafts.filter_map(|draft| draft.into_instance(None, now).ok()).collect())
+}
+
+/// Writes a change for another server. `record` is the instance as it stands, none where it was cancelled.
+pub(crate) fn write_item(
+    out: &mut Vec<u8>,
+    (app, id): &Key,
+    kind: Kind,
+    record: Option<&Record>,
+    overridden: Option<Status>,
+) {
+    let (action, status) = match kind {
+        Kind::Register => ("Register", record.map(|record| record.instance.status)),
+        Kind::Heartbeat => ("Heartbeat", record.map(|record| record.instance.status)),
+        Kind::Cancel => ("Cancel", None),
+        Kind::StatusUpdate(status) => ("StatusUpdate", Some(status)),
+        Kind::DeleteStatusOverride(status) => ("DeleteStatusOverride", Some(status)),
+    };
+    out.extend_from_slice(b"{\"appName\":");
+    json::string(out, app);
+    out.extend_from_slice(b",\"id\":");
+    json::string(out, id);
+    if let Some(record) = record.filter(|_| kind != Kind::Cancel) {
+        out.extend_from_slice(format!(",\"lastDirtyTimestamp\":{}", record.instance.dirty_ms).as_bytes());
+    }
+    if let Some(overridden) = overridden.filter(|_| kind == Kind::Heartbeat) {
+        out.extend_from_slice(format!(",\"overriddenStatus\":\"{}\"", overridden.name()).as_bytes());
+    }
+    if let Some(status) = status {
+        out.extend_from_slice(format!(",\"status\":\"{}\"", status.name()).as_bytes());
+    }
+    if let Some(record) = record.filter(|_| kind == Kind::Register) {
+        out.extend_from_slice(b",\"instanceInfo\":");
+        json::instance(out, record, record.instance.status, Detail::Full);
+    }
+    out.extend_from_slice(format!(",\"action\":\"{action}\"}}").as_bytes());
+}

@@ -1,0 +1,244 @@
+//! What one other server is still to hear, in batches.
+//!
+//! An instance has one entry with what happened to it, in order and shortened to what still matters. So quick changes arrive as what they came to, a
+//! server that is away for long costs no more than the instances that changed meanwhile, and nothing overtakes anything: there is one batch at a time.
+//! The original keeps a task for each kind of change, of which a newer one takes the place of an older one: register, cancel, register arrives as
+//! register, cancel.
+//!
+//! What always holds here: a batch is sent when its oldest change has waited a moment, never sooner than a second after a failure, and less often
+//! the longer the failures last; a change is dropped only when it means nothing any more.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::Now;
+use crate::encoding::{PeerAnswer, write_item};
+use crate::holdings::Key;
+use crate::instance::Instance;
+use crate::registry::Registry;
+use crate::rest::{Change, Kind};
+
+/// How long a change waits for others. The original waits half a second.
+const LINGER_MS: u64 = 10;
+
+/// The same for a heartbeat, which nobody sees.
+const HEARTBEAT_LINGER_MS: u64 = 500;
+
+/// Changes in a batch, and about how many bytes.
+const MAX_CHANGES: usize = 250;
+const MAX_BYTES: usize = 4 << 20;
+
+/// After the first failure, and at most.
+const FIRST_PAUSE_MS: u64 = 1000;
+const LONGEST_PAUSE_MS: u64 = 16_000;
+
+/// Instances whose changes wait. More push the oldest out; heartbeats repair what is lost.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// Changes that are to be sent to one server.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    entries: HashMap<Key, Entry>,
+    /// The entries by the moment at which each is to be sent.
+    due: BTreeMap<(u64, u64), Key>,
+    next: u64,
+    sending: Option<Vec<(Key, Pending)>>,
+    /// Nothing is sent before this.
+    pause_until_ms: u64,
+    failures: u32,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    due: (u64, u64),
+    pending: Vec<Pending>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pending {
+    kind: Kind,
+    /// The change means nothing any more after this.
+    expires_ms: u64,
+}
+
+/// Why a batch was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The server is away, slow, or asks for patience: the batch is sent again.
+    Away,
+    /// The server does not take the batch as it is. Sending it again would not help.
+    Refused,
+}
+
+impl Outbox {
+    /// Notes what a client changed.
+    pub fn note(&mut self, change: &Change, registry: &Registry, now: Now) {
+        let record = registry.record(&change.app, &change.id);
+        let lease_ms = |seconds: i32| u64::from(seconds.unsigned_abs()) * 1000;
+        let lasts_ms = match (change.kind, &record) {
+            (Kind::Heartbeat, Some(record)) => lease_ms(record.instance.renewal_interval_s),
+            (Kind::Cancel, _) => 2 * lease_ms(crate::DEFAULT_DURATION_S),
+            // While the instance is there, which is looked at when the batch is made.
+            _ => u64::MAX / 2,
+        };
+        let pending = Pending { kind: change.kind, expires_ms: now.steady_ms.saturating_add(lasts_ms) };
+        self.add((change.app.clone(), change.id.clone()), pending, now.steady_ms);
+    }
+
+    /// When [`Outbox::batch`] has something to send, in steady time; none while a batch is under way or nothing is to be told.
+    pub fn due_ms(&self) -> Option<u64> {
+        if self.sending.is_some() {
+            return None;
+        }
+        self.due.first_key_value().map(|((due_ms, _), _)| (*due_ms).max(self.pause_until_ms))
+    }
+
+    /// Instances whose changes wait, and changes that were dropped for want of room.
+    pub fn waiting(&self) -> (usize, u64) {
+        (self.entries.len(), self.dropped)
+    }
+
+    /// Whether a batch is under way.
+    pub fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Whether the last attempt failed.
+    pub fn fails(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// The body of the next batch, if it is time. Each batch is to be followed by [`Outbox::answered`] or [`Outbox::failed`].
+    pub fn batch(&mut self, registry: &Registry, now: Now) -> Option<Vec<u8>> {
+        if self.due_ms()? > now.steady_ms {
+            return None;
+        }
+        let mut body = b"{\"replicationList\":[".to_vec();
+        let mut sending = Vec::new();
+        // Once something is sent at all, whatever else waits goes with it.
+        while sending.len() < MAX_CHANGES && body.len() < MAX_BYTES {
+            let Some((_, key)) = self.due.pop_first() else { break };
+            let Some(entry) = self.entries.remove(&key) else { continue };
+            for pending in entry.pending {
+                let record = registry.record(&key.0, &key.1);
+                let matters = pending.expires_ms > now.steady_ms && (pending.kind == Kind::Cancel || record.is_some());
+                if matters {
+                    if !sending.is_empty() {
+                        body.push(b',');
+                    }
+                    write_item(&mut body, &key, pending.kind, record.as_ref(), registry.override_of(&key.0, &key.1));
+                    sending.push((key.clone(), pending));
+                }
+            }
+        }
+        if sending.is_empty() {
+            return None;
+        }
+        body.extend_from_slice(b"]}");
+        self.sending = Some(sending);
+        Some(body)
+    }
+
+    /// The answers to the last batch, by position. A number of answers that is not that of the changes says nothing.
+    pub fn answered(&mut self, answers: Vec<PeerAnswer>, registry: &mut Registry, now: Now) {
+        let sent = self.sending.take().unwrap_or_default();
+        self.failures = 0;
+        if answers.len() != sent.len() {
+            return;
+        }
+        for ((key, pending), answer) in sent.into_iter().zip(answers) {
+            match (answer.status, pending.kind, answer.instance) {
+                (404, Kind::Heartbeat, _) => {
+                    let (app, id) = key;
+                    self.note(&Change { app, id, kind: Kind::Register }, registry, now);
+                }
+                (409, _, Some(instance)) if is(&key, &instance) => {
+                    registry.adopt(*instance, now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The last batch was not answered.
+    pub fn failed(&mut self, failure: Failure, now: Now) {
+        let sent = self.sending.take().unwrap_or_default();
+        self.failures = self.failures.saturating_add(1);
+        let pause_ms = FIRST_PAUSE_MS << (self.failures - 1).min(8);
+        self.pause_until_ms = now.steady_ms + pause_ms.min(LONGEST_PAUSE_MS);
+        if failure == Failure::Refused {
+            return;
+        }
+        // What was under way comes before what was noted meanwhile.
+        let mut before: Vec<(Key, Vec<Pending>)> = Vec::new();
+        for (key, pending) in sent {
+            match before.last_mut() {
+                Some((last, kinds)) if *last == key => kinds.push(pending),
+                _ => before.push((key, vec![pending])),
+            }
+        }
+        for (key, mut pending) in before {
+            pending.extend(self.entries.get(&key).into_iter().flat_map(|entry| entry.pending.clone()));
+            self.remove(&key);
+            for pending in pending {
+                self.add(key.clone(), pending, now.steady_ms);
+            }
+        }
+    }
+
+    fn add(&mut self, key: Key, pending: Pending, now_ms: u64) {
+        let linger_ms = if pending.kind == Kind::Heartbeat { HEARTBEAT_LINGER_MS } else { LINGER_MS };
+        let due = (now_ms + linger_ms, self.next);
+        self.next += 1;
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| {
+            self.due.insert(due, key.clone());
+            Entry { due, pending: Vec::new() }
+        });
+        if due.0 < entry.due.0 {
+            self.due.remove(&entry.due);
+            self.due.insert(due, key);
+            entry.due = due;
+        }
+        shorten(&mut entry.pending, pending);
+        if self.entries.len() > MAX_ENTRIES
+            && let Some((_, oldest)) = self.due.pop_first()
+        {
+            self.entries.remove(&oldest);
+            self.dropped += 1;
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.due.remove(&entry.due);
+        }
+    }
+}
+
+/// Adds a change to those that wait, and takes out what it makes meaningless.
+fn shorten(pending: &mut Vec<Pending>, newest: Pending) {
+    match newest.kind {
+        Kind::Cancel => pending.clear(),
+        Kind::Register => pending.retain(|older| !matches!(older.kind, Kind::Register | Kind::Heartbeat)),
+        // A registration is sent as the instance then stands, and makes a new lease.
+        Kind::Heartbeat => {
+            if pending.iter().any(|older| older.kind == Kind::Register) {
+                return;
+            }
+            pending.retain(|older| older.kind != Kind::Heartbeat);
+        }
+        Kind::StatusUpdate(_) => {
+            pending.retain(|older| !matches!(older.kind, Kind::StatusUpdate(_) | Kind::DeleteStatusOverride(_)));
+        }
+        // An override that the other server has not heard of is set there first: without one, there is nothing to be taken away.
+        Kind::DeleteStatusOverride(_) => {
+            pending.retain(|older| !matches!(older.kind, Kind::DeleteStatusOverride(_)));
+        }
+    }
+    pending.push(newest);
+}
+
+/// Whether an answer speaks of the instance that it answers for.
+fn is(key: &Key, instance: &Instance) -> bool {
+    key.0 == instance.app && key.1 == instance.id
+}

@@ -1,0 +1,405 @@
+//! The registry: leases by application and id, and everything that clients and replicas do to them.
+//!
+//! What always holds here: each change that clients are to hear of is in the delta; the counter of self-preservation hears of each lease that begins or
+//! ends, and of each renewal. Which instances are there, and under which names: `holdings.rs`.
+
+use std::sync::Arc;
+
+use crate::Now;
+use crate::application::{Application, Applications, Record};
+use crate::eviction::{Random, Schedule};
+use crate::holdings::{Entry, Holdings, Key, Vip, size};
+use crate::instance::{ActionType, Instance, Pair};
+use crate::lease::Lease;
+use crate::preservation::{Counter, Preservation};
+use crate::recent::Recent;
+use crate::settings::Settings;
+use crate::status::{Status, shown};
+use crate::tombstones::Tombstones;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// An instance, or whoever speaks for it.
+    Client,
+    /// Another server, which passes on what a client told it.
+    Replica,
+}
+
+/// What became of a registration. The wire knows one answer for all of them but [`Registered::Full`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    /// The newcomer stands.
+    Taken,
+    /// The registry knows a newer version: that one stands, with a new lease.
+    Older,
+    /// The same version with other contents, of which those that stand won.
+    Tied,
+    /// A replica brought back what was cancelled here.
+    Cancelled,
+    /// There is no room for another instance.
+    Full,
+}
+
+/// What became of a heartbeat.
+#[derive(Debug, Clone)]
+pub enum Heartbeat {
+    /// The lease is renewed.
+    Renewed,
+    /// Nothing is known of the instance, or its status is unknown: it shall register. The lease, if there is one, is not renewed.
+    Unknown,
+    /// The lease is renewed, but the sender knows a newer version: the instance shall register.
+    Outdated,
+    /// The lease is renewed, but this replica knows an older version than the one that stands.
+    Conflict(Record),
+}
+
+/// What an instance may take, about: a registration's body is shorter, but metadata can be added to later.
+const MAX_INSTANCE_BYTES: usize = 4 << 20;
+
+/// All instances that this server knows.
+#[derive(Debug)]
+pub struct Registry {
+    pub(crate) settings: Settings,
+    pub(crate) holdings: Holdings,
+    pub(crate) recent: Recent,
+    pub(crate) tombstones: Tombstones,
+    counter: Counter,
+    pub(crate) random: Random,
+    /// The delta, as last told.
+    pub(crate) delta: Option<Arc<Applications>>,
+    deltas: i64,
+    /// None before the opening.
+    pub(crate) eviction: Option<Schedule>,
+    /// Lists are refused until this moment, in steady time.
+    lists_from_ms: Option<u64>,
+}
+
+impl Registry {
+    /// An empty registry that is not open yet: it takes registrations, ends no lease, and shows no lists.
+    pub fn new(settings: Settings, now: Now) -> Registry {
+        Registry {
+            holdings: Holdings::default(),
+            recent: Recent::default(),
+            tombstones: Tombstones::default(),
+            counter: Counter::new(&settings, now.steady_ms),
+            random: Random(settings.seed),
+            delta: None,
+            deltas: 0,
+            eviction: None,
+            lists_from_ms: None,
+            settings,
+        }
+    }
+
+    /// Opens for traffic after so many instances were copied from a peer. The count of clients starts from that number: registrations that came
+    /// before are forgotten by it, as in the original.
+    pub fn open(&mut self, copied: u64, now: Now) {
+        let clients = if copied == 0 { self.settings.clients_when_empty } else { copied };
+        self.counter.open(clients, now.steady_ms);
+        self.eviction = Some(Schedule { due_steady_ms: now.steady_ms + self.settings.eviction_interval_ms });
+        let wait_ms = if clients == 0 { self.settings.wait_when_empty_ms } else { 0 };
+        self.lists_from_ms = Some(now.steady_ms + wait_ms);
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.eviction.is_some()
+    }
+
+    /// Whether lists may be shown. An empty list that is told too early is taken for the truth.
+    pub fn shows_lists(&self, now: Now) -> bool {
+        self.lists_from_ms.is_some_and(|from_ms| now.steady_ms >= from_ms)
+    }
+
+    /// Whether deltas are shown.
+    pub fn shows_deltas(&self) -> bool {
+        self.settings.deltas
+    }
+
+    /// Instances that are there.
+    pub fn len(&self) -> usize {
+        self.holdings.counts().total() as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many instances have this status.
+    pub fn count(&self, status: Status) -> u64 {
+        self.holdings.counts().of(status)
+    }
+
+    /// How many bytes the instances take, about.
+    pub fn bytes(&self) -> usize {
+        self.holdings.bytes()
+    }
+
+    /// Changes whenever readers can see something new.
+    pub fn version(&self) -> u64 {
+        self.holdings.version()
+    }
+
+    pub fn preservation(&mut self, now: Now) -> Preservation {
+        self.counter.look(now.steady_ms)
+    }
+
+    /// How many clients somebody else counted.
+    pub fn recount(&mut self, clients: u64) {
+        self.counter.recount(clients);
+    }
+
+    pub fn register(&mut self, mut newcomer: Instance, caller: Caller, now: Now) -> Registered {
+        let key = (newcomer.app.clone(), newcomer.id.clone());
+        match caller {
+            Caller::Client => self.tombstones.remove(&key),
+            Caller::Replica if self.tombstones.refuses(&key, newcomer.dirty_ms, now.steady_ms) => {
+                return Registered::Cancelled;
+            }
+            Caller::Replica => {}
+        }
+        let duration_s = newcomer.duration_s;
+        let standing = self.holdings.entry(&key.0, &key.1);
+        let (old_bytes, new_bytes) = (standing.map_or(0, |entry| size(&entry.instance)), size(&newcomer));
+        let is_too_much = self.holdings.bytes() - old_bytes + new_bytes > self.settings.max_bytes;
+        if new_bytes > old_bytes && (is_too_much || new_bytes > MAX_INSTANCE_BYTES) {
+            return Registered::Full;
+        }
+        let mut registered = Registered::Taken;
+        let (stands, service_up_ms, mut set) = match standing {
+            Some(standing) => {
+                let old = &standing.instance;
+                if old.dirty_ms > newcomer.dirty_ms {
+                    registered = Registered::Older;
+                } else if caller == Caller::Replica && loses_tie(&newcomer, old) {
+                    registered = Registered::Tied;
+                }
+                if registered != Registered::Taken {
+                    newcomer = Instance::clone(old);
+                }
+                (Some(old.status), standing.lease.times.service_up_ms, standing.set)
+            }
+            None => {
+                self.counter.joined();
+                (None, 0, None)
+            }
+        };
+        if newcomer.overridden_status != Status::Unknown && set.is_none() {
+            set = Some(newcomer.overridden_status);
+        }
+        if let Some(set) = set {
+            newcomer.overridden_status = set;
+        }
+        newcomer.status = shown(newcomer.status, set, stands.filter(|_| caller == Caller::Client));
+        let mut lease = Lease::new(duration_s, service_up_ms, now);
+        if newcomer.status == Status::Up {
+            lease.service_up(now);
+        }
+        let entry =
+            Entry { instance: Arc::new(newcomer), lease, set, updated_ms: now.wall_ms, action: ActionType::Added };
+        self.note(entry.record(), now);
+        self.holdings.put(entry);
+        registered
+    }
+
+    /// Takes the instance that another server knows in a newer version, with its override.
+    pub fn adopt(&mut self, instance: Instance, now: Now) {
+        let set = Some(instance.overridden_status).filter(|set| *set != Status::Unknown);
+        if let Some(entry) = self.holdings.lease(&instance.app, &instance.id) {
+            entry.set = set.or(entry.set);
+        }
+        self.register(instance, Caller::Replica, now);
+    }
+
+    /// `dirty_ms`: the version that the sender knows. `overridden`: the override that it knows.
+    pub fn renew(
+        &mut self,
+        app: &str,
+        id: &str,
+        dirty_ms: Option<i64>,
+        overridden: Option<Status>,
+        caller: Caller,
+        now: Now,
+    ) -> Heartbeat {
+        let Some(entry) = self.holdings.lease(app, id) else { return Heartbeat::Unknown };
+        let says = entry.instance.status;
+        let status = shown(says, entry.set, Some(says).filter(|_| caller == Caller::Client));
+        if status == Status::Unknown {
+            return Heartbeat::Unknown;
+        }
+        entry.lease.renew(now);
+        self.counter.renewed(now.steady_ms);
+        let stands_ms = entry.instance.dirty_ms;
+        let outcome = match dirty_ms.filter(|_| self.settings.sync_when_timestamp_differs) {
+            Some(dirty_ms) if dirty_ms > stands_ms => Heartbeat::Outdated,
+            Some(dirty_ms) if dirty_ms < stands_ms && caller == Caller::Replica => {
+                let mut record = entry.record();
+                Arc::make_mut(&mut record.instance).status = status;
+                Heartbeat::Conflict(record)
+            }
+            _ => Heartbeat::Renewed,
+        };
+        // Only a replica that knows a newer version is believed about the override.
+        let adopted = match (&outcome, caller, overridden) {
+            (Heartbeat::Outdated, Caller::Replica, Some(adopted)) if adopted != Status::Unknown => Some(adopted),
+            _ => None,
+        };
+        if status != says || adopted.is_some_and(|adopted| entry.set != Some(adopted)) {
+            self.holdings.change(app, id, |entry, instance| {
+                instance.status = status;
+                if let Some(adopted) = adopted {
+                    entry.set = Some(adopted);
+                    instance.overridden_status = adopted;
+                }
+            });
+            self.delta = None;
+        }
+        outcome
+    }
+
+    /// False when there is no such instance.
+    pub fn cancel(&mut self, app: &str, id: &str, now: Now) -> bool {
+        let Some(gone) = self.remove(app, id, now) else { return false };
+        if self.settings.remembers_cancelled {
+            self.tombstones.add(gone.key(), gone.instance.dirty_ms, gone.lease.duration_ms(), now.steady_ms);
+        }
+        true
+    }
+
+    /// Sets an override and shows it. Nothing is stored where the instance shows that status already. False when there is no such instance.
+    pub fn set_override(&mut self, app: &str, id: &str, status: Status, dirty_ms: Option<i64>, now: Now) -> bool {
+        let Some(entry) = self.holdings.lease(app, id) else { return false };
+        entry.lease.renew(now);
+        if entry.instance.status != status {
+            self.override_with(app, id, Some(status), status, dirty_ms, now);
+        }
+        true
+    }
+
+    /// Takes an override away and shows `status` instead. Nothing changes where there is none. False when there is no such instance.
+    pub fn clear_override(&mut self, app: &str, id: &str, status: Status, dirty_ms: Option<i64>, now: Now) -> bool {
+        let Some(entry) = self.holdings.lease(app, id) else { return false };
+        entry.lease.renew(now);
+        if entry.set.is_some() {
+            self.override_with(app, id, None, status, dirty_ms, now);
+        }
+        true
+    }
+
+    /// Adds or replaces pairs of metadata. None when there is no such instance.
+    pub fn set_metadata(
+        &mut self,
+        app: &str,
+        id: &str,
+        pairs: impl IntoIterator<Item = Pair>,
+        now: Now,
+    ) -> Option<Registered> {
+        let entry = self.holdings.entry(app, id)?;
+        let mut instance = Instance::clone(&entry.instance);
+        for (key, value) in pairs {
+            match instance.metadata.iter_mut().find(|(known, _)| *known == key) {
+                Some(pair) => pair.1 = value,
+                None => instance.metadata.push((key, value)),
+            }
+        }
+        Some(self.register(instance, Caller::Client, now))
+    }
+
+    /// An instance of an application, as it stands now.
+    pub fn record(&self, app: &str, id: &str) -> Option<Record> {
+        self.holdings.entry(app, id).map(Entry::record)
+    }
+
+    /// The override of an instance, if there is one.
+    pub fn override_of(&self, app: &str, id: &str) -> Option<Status> {
+        self.holdings.entry(app, id).and_then(|entry| entry.set)
+    }
+
+    /// An instance of this id in whatever application, the first by name.
+    pub fn record_by_id(&self, id: &str) -> Option<Record> {
+        self.holdings.by_id(id).map(Entry::record)
+    }
+
+    pub fn application(&mut self, app: &str) -> Option<Arc<Application>> {
+        self.holdings.application(app)
+    }
+
+    /// Everything.
+    pub fn applications(&mut self) -> Arc<Applications> {
+        self.holdings.applications()
+    }
+
+    /// What changed within the retention.
+    pub fn delta(&mut self, now: Now) -> Arc<Applications> {
+        if self.recent.prune(self.settings.delta_retention_ms, now.steady_ms) {
+            self.delta = None;
+        }
+        let Registry { recent, holdings, deltas, .. } = self;
+        self.delta
+            .get_or_insert_with(|| {
+                *deltas += 1;
+                Arc::new(Applications::group(*deltas, Some(holdings.counts().hash()), recent.records()))
+            })
+            .clone()
+    }
+
+    /// The instances that carry a name.
+    pub fn by_vip(&self, kind: Vip, name: &str) -> Applications {
+        self.holdings.by_vip(kind, name)
+    }
+
+    /// The instances whose leases are over.
+    pub(crate) fn leases_over(&self, late_ms: u64, now: Now) -> Vec<Key> {
+        self.holdings.entries().filter(|entry| entry.lease.is_over(late_ms, now)).map(Entry::key).collect()
+    }
+
+    /// Removes an instance, which stays in the delta.
+    pub(crate) fn remove(&mut self, app: &str, id: &str, now: Now) -> Option<Entry> {
+        let mut gone = self.holdings.take(app, id)?;
+        self.counter.left();
+        gone.lease.end(now);
+        gone.action = ActionType::Deleted;
+        gone.updated_ms = now.wall_ms;
+        self.note(gone.record(), now);
+        Some(gone)
+    }
+
+    fn override_with(
+        &mut self,
+        app: &str,
+        id: &str,
+        set: Option<Status>,
+        status: Status,
+        dirty_ms: Option<i64>,
+        now: Now,
+    ) {
+        self.holdings.change(app, id, |entry, instance| {
+            entry.set = set;
+            instance.overridden_status = set.unwrap_or(Status::Unknown);
+            instance.status = status;
+            instance.dirty_ms = instance.dirty_ms.max(dirty_ms.unwrap_or(0));
+            if status == Status::Up {
+                entry.lease.service_up(now);
+            }
+            entry.action = ActionType::Modified;
+            entry.updated_ms = now.wall_ms;
+        });
+        if let Some(record) = self.record(app, id) {
+            self.note(record, now);
+        }
+    }
+
+    /// Puts a change into the delta.
+    fn note(&mut self, record: Record, now: Now) {
+        self.recent.add(record, now.steady_ms);
+        self.delta = None;
+    }
+}
+
+/// Whether a replica's registration of the version that stands has other contents and those that stand win. The original lets the last one win, so
+/// that two servers that pass theirs to each other end up with each other's. Any order will do that is the same at every server.
+fn loses_tie(newcomer: &Instance, stands: &Instance) -> bool {
+    newcomer.dirty_ms == stands.dirty_ms
+        && newcomer.differs_in_content(stands)
+        && crate::encoding::contents(newcomer) < crate::encoding::contents(stands)
+}

@@ -1,0 +1,49 @@
+//! The resources of Eureka over HTTP, without the connections: a request in, an answer and what other servers are to hear of it out.
+//!
+//! - `request.rs`: which resource a request asks for, in which form it wants the answer, and what is refused before the registry is asked
+//! - `answer.rs`: what the registry is asked, and the answer
+//! - `error_page.rs`: the bodies of refusals
+//!
+//! A request takes two steps, so that encoding holds up nobody: [`Request::ask`] with the registry at hand, [`Asked::answer`] without.
+//!
+//! Peculiarities are those of Spring's server, which mounts everything under `/eureka`: `v2` in the path means nothing, `v1` and `v3` are unknown.
+
+mod answer;
+mod error_page;
+mod request;
+
+pub use self::answer::{Asked, Change, Kind};
+pub use self::request::{Parts, Request, read};
+
+use crate::encoding::Body;
+
+/// An answer, to be sent.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    pub status: u16,
+    /// None where there is no body.
+    pub content_type: Option<&'static str>,
+    pub gzip: bool,
+    /// The methods that the resource knows, where another was used or they were asked for.
+    pub allow: Option<&'static str>,
+    pub body: Body,
+}
+
+const JSON: &str = "application/json";
+const XML: &str = "application/xml";
+
+impl Answer {
+    fn empty(status: u16) -> Answer {
+        Answer { status, ..Answer::default() }
+    }
+
+    fn with(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
+        let length = body.len();
+        Answer {
+            status,
+            content_type: Some(content_type),
+            body: Body { pieces: vec![body.into()], length },
+            ..Answer::default()
+        }
+    }
+}

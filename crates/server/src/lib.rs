@@ -7,6 +7,7 @@
 //! - `net`: what the ports have in common, from the limits of descriptors to an orderly end of a connection
 //! - [`auth`]: which identities a client gains, and how servers prove theirs
 //! - `threads`: the threads that do the work
+//! - [`registry`]: the service registry, which has a port of its own
 //! - `observe`: what the server knows of itself
 //! - `commands`: the four-letter words, which tell it
 //! - [`logging`]: the log, and how often strangers can make it grow
@@ -27,6 +28,7 @@ pub mod logging;
 mod net;
 mod observe;
 mod ports;
+pub mod registry;
 mod seed;
 mod server;
 mod threads;

@@ -76,6 +76,10 @@ fn causes(port: Port) -> (Cause, Cause) {
             "admin commands for which there are no file descriptors",
             "connections on the admin port that can't be accepted",
         ),
+        Port::Registry => (
+            "clients of the service registry for which there are no file descriptors",
+            "connections to the service registry that can't be accepted",
+        ),
         Port::Election => {
             ("election connections without file descriptors", "election connections that can't be accepted")
         }

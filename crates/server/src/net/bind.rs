@@ -20,6 +20,7 @@ pub(crate) enum Port {
     Election,
     Metrics,
     Admin,
+    Registry,
 }
 
 impl fmt::Display for Port {
@@ -31,6 +32,7 @@ impl fmt::Display for Port {
             Port::Election => "election port",
             Port::Metrics => "metrics port",
             Port::Admin => "admin port",
+            Port::Registry => "port of the service registry",
         })
     }
 }

@@ -34,8 +34,8 @@ use crate::net::tls::handshake::{self, Peer, Shown};
 use crate::observe::drops::Dropped;
 use crate::observe::figures::Figures;
 
-/// Connections in all, and of one address.
-const SEATS: (usize, usize) = (64, 16);
+/// Connections in all, and of one address, to ports that only operators ask.
+pub(crate) const SEATS: (usize, usize) = (64, 16);
 
 /// How long a connection may last. Those who ask again and again connect again.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(3600);
@@ -55,6 +55,8 @@ const WORDING: Wording = Wording {
 /// How a port works.
 pub(crate) struct HttpPort {
     pub port: Port,
+    /// Connections in all, and of one address.
+    pub seats: (usize, usize),
     /// How long a request's head may take, and a connection may neither send nor take anything.
     pub silence_limit: Duration,
     /// None where nobody speaks TLS.
@@ -111,7 +113,7 @@ impl Drop for Making {
 pub(crate) async fn serve(this: HttpPort, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
     let port = this.port;
     let this = Arc::new(this);
-    let seats = Seats::new(SEATS.0, SEATS.1);
+    let seats = Seats::new(this.seats.0, this.seats.1);
     let mut acceptor = Acceptor::new(port);
     loop {
         let accepted = tokio::select! {
@@ -142,6 +144,7 @@ pub(crate) async fn serve(this: HttpPort, listener: TcpListener, mut stopped: wa
 fn beyond_limit(port: Port) -> Cause {
     Cause::Named(match port {
         Port::Metrics => "scrapes beyond the limit of connections",
+        Port::Registry => "connections to the service registry beyond the limit",
         _ => "connections to the admin port beyond the limit",
     })
 }

@@ -56,7 +56,7 @@ use crate::context::Context;
 use crate::net::bind::Port;
 use crate::observe::figures::Figures;
 use crate::observe::view::View;
-use crate::ports::http::{Caller, HttpPort, HttpTls};
+use crate::ports::http::{Caller, HttpPort, HttpTls, SEATS};
 use crate::ports::quorum::LinkView;
 use crate::threads::restores::Restores;
 use crate::threads::snapshot_thread::SnapshotRequests;
@@ -165,7 +165,7 @@ impl Admin {
         let silence_limit = self.settings.silence_limit.unwrap_or(SILENCE_LIMIT);
         let figures = self.figures.clone();
         let router = Router::new().fallback(answer).with_state(self);
-        HttpPort { port: Port::Admin, silence_limit, tls, router, figures }
+        HttpPort { port: Port::Admin, seats: SEATS, silence_limit, tls, router, figures }
     }
 
     /// What stands behind the path of the commands; empty for the list of them, none for another path.

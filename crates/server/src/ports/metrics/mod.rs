@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::context::Context;
 use crate::net::bind::Port;
-use crate::ports::http::HttpPort;
+use crate::ports::http::{HttpPort, SEATS};
 
 /// How long a connection may be silent between requests. Those who scrape every quarter of a minute keep theirs.
 const SILENCE_LIMIT: Duration = Duration::from_secs(75);
@@ -39,7 +39,7 @@ pub(crate) fn port(context: Arc<Context>) -> HttpPort {
     let figures = context.figures.clone();
     let router = Router::new().route("/metrics", get(metrics));
     let router = router.with_state(Arc::new(Scraped { context, turn: Mutex::new(()) }));
-    HttpPort { port: Port::Metrics, silence_limit: SILENCE_LIMIT, tls: None, router, figures }
+    HttpPort { port: Port::Metrics, seats: SEATS, silence_limit: SILENCE_LIMIT, tls: None, router, figures }
 }
 
 async fn metrics(State(scraped): State<Arc<Scraped>>) -> Result<([(HeaderName, &'static str); 1], String), StatusCode> {

@@ -1,0 +1,176 @@
+//! A request over HTTP, from its head to the last byte of the answer.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use hyper::body::{Frame, SizeHint};
+use rookeeper_registry::rest::{self, Answer, Parts};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::page;
+use super::service::Service;
+use crate::net::bind::Port;
+use crate::observe::figures::Figures;
+use crate::ports::http::HttpPort;
+
+/// Connections in all, and of one address: many clients may stand behind one.
+const SEATS: (usize, usize) = (20_000, 20_000);
+
+/// How long a connection may be silent. Clients send heartbeats every half a minute.
+const SILENCE_LIMIT: Duration = Duration::from_secs(75);
+
+/// The longest registration.
+const MAX_REGISTRATION_BYTES: usize = 1 << 20;
+
+/// The longest batch of another server.
+const MAX_BATCH_BYTES: usize = 16 << 20;
+
+/// How long a body may take to arrive.
+const BODY_LIMIT: Duration = Duration::from_secs(20);
+
+const REPLICATION: &str = "x-netflix-discovery-replication";
+
+/// Tells other servers of this kind which one answers.
+pub(super) const SERVER_ID: &str = "x-rookeeper-registry";
+
+/// The port, to be served.
+pub(super) fn port(service: Arc<Service>, figures: Arc<Figures>) -> HttpPort {
+    let router = Router::new().fallback(answer).with_state(service);
+    HttpPort { port: Port::Registry, seats: SEATS, silence_limit: SILENCE_LIMIT, tls: None, router, figures }
+}
+
+async fn answer(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    if !service.config.lets_in(head.headers.get(header::AUTHORIZATION)) {
+        let mut refused = plain(StatusCode::UNAUTHORIZED, "Name and password are wanted.\n");
+        let realm = HeaderValue::from_static("Basic realm=\"service registry\"");
+        refused.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+        return refused;
+    }
+    let path = head.uri.path();
+    if path != "/eureka" && !path.starts_with("/eureka/") {
+        return page::answer(&service, path);
+    }
+    let text = |name: HeaderName| header_text(&head.headers, name);
+    let parts = Parts {
+        method: head.method.as_str(),
+        path,
+        query: head.uri.query().unwrap_or_default(),
+        accept: text(header::ACCEPT),
+        accept_encoding: text(header::ACCEPT_ENCODING),
+        content_type: text(header::CONTENT_TYPE),
+        eureka_accept: text(HeaderName::from_static("x-eureka-accept")),
+        replication: text(HeaderName::from_static(REPLICATION)),
+        wall_ms: service.now().wall_ms,
+    };
+    let request = match rest::read(&parts) {
+        Ok(request) => request,
+        Err(answer) => return sent(&service, answer),
+    };
+    let body = match request.has_body() {
+        true => match read(&service, body, request.is_batch()).await {
+            Ok(read) => Some(read),
+            Err(status) => return plain(status, "The body is too long, or came too slowly.\n"),
+        },
+        false => None,
+    };
+    let asked = service.ask(request, body.as_ref().map_or(&[], |(bytes, _)| bytes));
+    drop(body);
+    if asked.is_ready() {
+        return sent(&service, asked.answer());
+    }
+    // Encoding much takes long, and others want to be answered meanwhile.
+    match tokio::task::spawn_blocking(|| asked.answer()).await {
+        Ok(answer) => sent(&service, answer),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made.\n"),
+    }
+}
+
+/// The body of a request, and the room that it takes.
+async fn read(service: &Service, body: Body, batch: bool) -> Result<(Bytes, OwnedSemaphorePermit), StatusCode> {
+    let most = if batch { MAX_BATCH_BYTES } else { MAX_REGISTRATION_BYTES };
+    let announced = hyper::body::Body::size_hint(&body).upper().map_or(most, |bytes| bytes.min(1 << 40) as usize);
+    if announced > most {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let read = async {
+        let room = service.bodies.clone().acquire_many_owned((announced >> 10) as u32 + 1).await;
+        // The semaphore is never closed.
+        let room = room.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        let bytes = axum::body::to_bytes(body, most).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+        Ok((bytes, room))
+    };
+    tokio::time::timeout(BODY_LIMIT, read).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
+}
+
+fn sent(service: &Service, answer: Answer) -> Response {
+    let Answer { status, content_type, gzip, allow, body } = answer;
+    let body = match body.pieces.as_slice() {
+        [] => Body::empty(),
+        _ => Body::new(Pieces { length: body.length as u64, pieces: body.pieces.into_iter() }),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    if let Some(content_type) = content_type {
+        put(header::CONTENT_TYPE, content_type);
+    }
+    if let Some(allow) = allow {
+        put(header::ALLOW, allow);
+    }
+    if gzip {
+        put(header::CONTENT_ENCODING, "gzip");
+    }
+    if let Some(id) = service.id_header.clone() {
+        headers.insert(HeaderName::from_static(SERVER_ID), id);
+    }
+    response
+}
+
+/// A short answer in words.
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A body of shared pieces.
+struct Pieces {
+    length: u64,
+    pieces: std::vec::IntoIter<Arc<[u8]>>,
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.pieces.next().map(Bytes::from_owner);
+        if let Some(piece) = &piece {
+            self.length -= piece.len() as u64;
+        }
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length)
+    }
+}

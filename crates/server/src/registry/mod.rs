@@ -1,0 +1,86 @@
+//! The service registry: Eureka's protocol over HTTP, on a port of its own.
+//!
+//! - `config.rs`: what an operator can say, in Spring's keys; `spring.rs`: how those files are read
+//! - `service.rs`: the registry, who may ask, and what time does to it
+//! - `http.rs`: a request over HTTP, from its head to the last byte of the answer
+//! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server
+//! - `page.rs`: what the registry does, in words
+//!
+//! The registry itself is the crate `rookeeper-registry`, which has no IO.
+//!
+//! What always holds here: the registry is locked for the time of one change or of one copy of pointers, never while bytes are encoded, compressed
+//! or sent; bodies that are being read are bounded, each and all together.
+
+mod config;
+mod http;
+mod link;
+mod page;
+mod peers;
+mod service;
+mod spring;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::info;
+
+pub use self::config::RegistryConfig;
+use self::service::Service;
+use crate::failure::{ExitCode, Failure};
+use crate::net::bind::Place;
+use crate::observe::figures::Figures;
+use crate::ports;
+
+/// A registry that runs.
+#[derive(Debug)]
+pub struct RegistryServer {
+    service: Arc<Service>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl RegistryServer {
+    /// Opens the port and begins to answer.
+    pub async fn start(config: RegistryConfig) -> Result<RegistryServer, Failure> {
+        let place = Place { host: config.host.clone(), port: config.port };
+        let failed = |error: &dyn std::fmt::Display| {
+            let message = format!("can't listen on {place} for clients of the service registry: {error}");
+            Failure::new(ExitCode::Failed, message)
+        };
+        let addresses = place.addresses().await.map_err(|error| failed(&error))?;
+        let socket = place.bind_first(&addresses).map_err(|error| failed(&error))?;
+        let listener = socket.listen(1024).map_err(|error| failed(&error))?;
+        let address = listener.local_addr().map_err(|error| failed(&error))?;
+        let (stop, stopped) = watch::channel(false);
+        let service = Arc::new(Service::new(config));
+        let figures = Arc::new(Figures::default());
+        let port = http::port(service.clone(), figures);
+        let mut tasks = vec![tokio::spawn(ports::http::serve(port, listener, stopped))];
+        tasks.push(tokio::spawn(service.clone().keep_time()));
+        tasks.extend(peers::start(&service));
+        info!("the service registry answers at http://{address}/eureka/");
+        Ok(RegistryServer { service, address, stop, tasks })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Says in the log how the registry is.
+    pub fn report(&self) {
+        let (instances, preservation) = self.service.with(|registry, now| (registry.len(), registry.preservation(now)));
+        info!("the service registry has {instances} instances; {preservation:?}");
+    }
+
+    /// Ends in order: what clients said last is sent to the other servers, within a moment.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        self.service.flush().await;
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The registry as it runs: its lock, its clock, and who is told of changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rookeeper_registry::rest::{Asked, Change, Request};
+use rookeeper_registry::{Now, Registry};
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::config::RegistryConfig;
+use super::peers::Peers;
+use crate::clock::Clock;
+
+/// Bytes of bodies that are being read at the same time, in KiB.
+const BODIES_KIB: usize = 64 << 10;
+
+/// How often leases are looked at that may have ended, at least.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long the last changes may take to reach other servers at a stop.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Service {
+    pub config: RegistryConfig,
+    /// Distinguishes this process from every other server.
+    pub id: String,
+    /// The same as a header.
+    pub id_header: Option<axum::http::HeaderValue>,
+    clock: Clock,
+    registry: Mutex<Registry>,
+    pub peers: Peers,
+    /// Room for bodies that are being read.
+    pub bodies: Arc<Semaphore>,
+}
+
+impl Service {
+    pub fn new(config: RegistryConfig) -> Service {
+        let clock = Clock::start();
+        let id = format!("{:016x}", crate::seed::secret_seed());
+        let mut settings = config.settings.clone();
+        settings.seed = crate::seed::secret_seed();
+        settings.remembers_cancelled = !config.peers.is_empty();
+        let registry = Registry::new(settings, now(&clock));
+        Service {
+            peers: Peers::new(&config),
+            id_header: id.parse().ok(),
+            id,
+            registry: Mutex::new(registry),
+            bodies: Arc::new(Semaphore::new(BODIES_KIB)),
+            config,
+            clock,
+        }
+    }
+
+    pub fn now(&self) -> Now {
+        now(&self.clock)
+    }
+
+    /// With the registry locked. Whatever is done must be short.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Registry, Now) -> T) -> T {
+        let mut registry = self.registry.lock();
+        // Read under the lock, so that time never goes back for the registry.
+        let now = self.now();
+        act(&mut registry, now)
+    }
+
+    /// Asks the registry, and notes for other servers what a client changed.
+    pub fn ask(&self, request: Request, body: &[u8]) -> Asked {
+        self.with(|registry, now| {
+            let asked = request.ask(body, registry, now);
+            self.note(&asked.changes, registry, now);
+            asked
+        })
+    }
+
+    fn note(&self, changes: &[Change], registry: &Registry, now: Now) {
+        if !changes.is_empty() {
+            self.peers.note(changes, registry, now);
+        }
+    }
+
+    /// Opens the registry for clients, with so many instances that came from a peer.
+    pub fn open(&self, copied: u64) {
+        self.with(|registry, now| registry.open(copied, now));
+    }
+
+    /// Ends leases, for as long as the server runs.
+    pub async fn keep_time(self: Arc<Service>) {
+        loop {
+            let due_ms = self.with(|registry, _| registry.next_eviction_ms());
+            let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(self.now().steady_ms));
+            tokio::time::sleep(wait_ms.map_or(TICK, |ms| Duration::from_millis(ms + 1)).min(TICK)).await;
+            let evicted = self.with(Registry::advance);
+            for (app, id) in evicted.iter().take(20) {
+                info!("the lease of {id} of {app} ended without a heartbeat: the instance is removed");
+            }
+            if evicted.len() > 20 {
+                warn!("{} leases ended at once", evicted.len());
+            }
+        }
+    }
+
+    /// Waits until other servers have heard what there is to hear, for a limited time.
+    pub async fn flush(&self) {
+        let empty = async {
+            while self.peers.any_waiting() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH_LIMIT, empty).await;
+    }
+}
+
+fn now(clock: &Clock) -> Now {
+    let time = clock.now();
+    Now { wall_ms: time.wall_ms.0, steady_ms: time.monotonic_ms.0.unsigned_abs() }
+}

@@ -26,10 +26,15 @@ pub const CLI_MT: &str = "/usr/lib/zookeeper/bin/cli_mt";
 
 /// A script of `tests/clients/kazoo` in the environment that has kazoo.
 pub fn python(script: &str) -> Result<Command> {
+    python_in("kazoo", script)
+}
+
+/// A script of another folder of `tests/clients`, in the environment that has what all of them need.
+pub fn python_in(folder: &str, script: &str) -> Result<Command> {
     let interpreter = repository().join(".venv/bin/python");
     ensure!(interpreter.exists(), "{} is missing: run tests/provision", interpreter.display());
     let mut command = Command::new(interpreter);
-    command.arg("-u").arg(repository().join("tests/clients/kazoo").join(script));
+    command.arg("-u").arg(repository().join("tests/clients").join(folder).join(script));
     Ok(command)
 }
 
@@ -86,6 +91,19 @@ pub fn curator_program(source: &str) -> Result<Command> {
     let mut command = Command::new("java");
     command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
     command.arg(std::env::join_paths(classpath)?).arg(repository().join("tests/clients/java").join(source));
+    Ok(command)
+}
+
+/// Spring Cloud's Eureka server, alone unless options say otherwise.
+pub fn eureka_server() -> Result<Command> {
+    let fetched = [".eureka", ".eureka/jackson3"].map(|folder| repository().join(folder));
+    for folder in &fetched {
+        ensure!(folder.exists(), "{} is missing: run tests/provision", folder.display());
+    }
+    let classpath = std::env::join_paths(fetched.iter().map(|folder| folder.join("*")))?;
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(classpath);
+    command.arg(repository().join("tests/clients/eureka/EurekaServer.java"));
     Ok(command)
 }
 

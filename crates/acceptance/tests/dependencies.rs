@@ -37,6 +37,7 @@ const CORE: &[(&str, &[&str])] = &[
         "rookeeper-tree",
         &["rookeeper-proto", "base64", "crc32fast", "foldhash", "hashbrown", "sha1", "sha2", "sha3", "thiserror"],
     ),
+    ("rookeeper-registry", &["crc32fast", "flate2", "jiff", "quick-xml", "serde", "serde_json", "thiserror"]),
     ("rookeeper-zab", &["rookeeper-proto", "thiserror"]),
     (
         "rookeeper-replica",

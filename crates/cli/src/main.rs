@@ -2,6 +2,7 @@
 
 mod check_command;
 mod epochs_command;
+mod registry_command;
 mod server_command;
 mod signals;
 
@@ -34,6 +35,8 @@ struct Rookeeper {
 enum Command {
     /// Run a server: without arguments on port 2181, or with a zoo.cfg, or `clientPort dataDir [tickTime] [maxClientCnxns]`
     Server(server_command::Options),
+    /// Run a service registry that speaks the protocol of Netflix Eureka, on port 8761
+    Registry(registry_command::Options),
     /// Run a server in the background, and wait until it is ready
     Start(service::start::Options),
     /// Stop the server that `start` runs in the background
@@ -150,6 +153,7 @@ struct Foreign {
 fn main() -> ExitCode {
     match Rookeeper::parse().command {
         Command::Server(options) => server_command::main(&options),
+        Command::Registry(options) => registry_command::main(&options),
         Command::Start(options) => ExitCode::from(service::start::main(&options)),
         Command::Stop(which) => ExitCode::from(service::stop::main(&which)),
         Command::Status { config } => ExitCode::from(service::status::main(&config)),

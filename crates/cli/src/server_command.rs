@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::signals::{Asked, Signals};
 
 /// Network workers: they accept connections and wait for other servers, which is little work. Clients are served by threads of the server's own.
-const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 
 /// What to run, and what to say of it.
 #[derive(Debug, Clone, Args)]
@@ -145,7 +145,7 @@ async fn serve(config: Config, options: &Options) -> Result<(), Failure> {
 }
 
 /// Resolves when standard input ends. A thread of its own waits: it is in nobody's way when the process ends first.
-fn end_of_input() -> tokio::sync::oneshot::Receiver<()> {
+pub(crate) fn end_of_input() -> tokio::sync::oneshot::Receiver<()> {
     let (sender, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 1024];

@@ -136,6 +136,74 @@ fn the_binary_of_an_image_is_stripped() {
     assert!(built.ends_with("&& strip --strip-unneeded target/release/rookeeper"), "{built}");
 }
 
+/// The value that stands behind a key in the example, also over several lines.
+fn value_behind(example: &str, key: &str) -> String {
+    let (_, rest) = example.split_once(key).unwrap_or_else(|| panic!("{key:?} is not in the example"));
+    let mut lines = rest.lines();
+    match lines.next().expect("a line").trim() {
+        ">-" => {
+            let depth = |line: &str| line.len() - line.trim_start().len();
+            let lines: Vec<&str> = lines.collect();
+            let first = depth(lines[0]);
+            lines.iter().take_while(|line| depth(line) >= first).map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+        }
+        value => value.trim_matches(['"', '\'', '[', ']']).to_owned(),
+    }
+}
+
+#[test]
+fn the_example_for_kubernetes_gives_each_pod_its_number_and_all_of_them_the_same_members() {
+    let example = fs::read_to_string(repository().join("packaging/kubernetes/rookeeper.yaml")).expect("the example");
+    let variable = |name: &str| value_behind(&example, &format!("- name: {name}\n              value:"));
+    let entry = repository().join("packaging/container/docker-entrypoint.sh");
+    // What would start a server tells what it was given in its place.
+    let command = value_behind(&example, "args:").replace("/docker-entrypoint.sh", &entry.display().to_string());
+    assert!(command.ends_with(" zkServer.sh start-foreground"), "{command}");
+    let replicas: usize = value_behind(&example, "replicas:").parse().expect("a number");
+    let (set, service) =
+        (value_behind(&example, "kind: StatefulSet\nmetadata:\n  name:"), value_behind(&example, "serviceName:"));
+    assert!(example.contains(&format!("kind: Service\nmetadata:\n  name: {service}\n")), "{service}");
+    for ordinal in 0..replicas {
+        let mut image = Image::new();
+        for name in ["ZOO_SERVERS", "ZOO_AUTOPURGE_PURGEINTERVAL", "ZOO_CFG_EXTRA"] {
+            image = image.set(name, &variable(name));
+        }
+        let script = image.home.path().join("bin/zkServer.sh");
+        fs::write(&script, "#!/bin/bash\necho \"$*\"\n").expect("a script");
+        let mut pod = Command::new("bash");
+        pod.args(["-c", &command]).env_clear().envs(&image.variables).env("HOSTNAME", format!("{set}-{ordinal}"));
+        pod.env("ZOOCFGDIR", &image.variables["ZOO_CONF_DIR"]);
+        pod.env("PATH", format!("{}:/usr/bin:/bin", image.home.path().join("bin").display()));
+        let output = pod.output().expect("bash");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "start-foreground\n", "{output:?}");
+        let config = image.config();
+        let members: Vec<&str> = config.lines().filter(|line| line.starts_with("server.")).collect();
+        let expected: Vec<String> =
+            (0..replicas).map(|other| format!("server.{}={set}-{other}.{service}:2888:3888;2181", other + 1)).collect();
+        assert_eq!(members, expected);
+        assert!(
+            config.contains("\nadmin.serverAddress=0.0.0.0\n") && config.contains("\nquorumListenOnAllIPs=true\n"),
+            "{config}"
+        );
+        let number = fs::read_to_string(image.path("ZOO_DATA_DIR").join("myid")).expect("myid");
+        assert_eq!(number.trim(), (ordinal + 1).to_string());
+    }
+    for port in [
+        "client, containerPort: 2181",
+        "quorum, containerPort: 2888",
+        "election, containerPort: 3888",
+        "admin, containerPort: 8080",
+    ] {
+        assert!(example.contains(&format!("{{name: {port}}}")), "{port}");
+    }
+    for (probe, path) in [("startupProbe", "live"), ("livenessProbe", "live"), ("readinessProbe", "ready")] {
+        assert!(
+            example.contains(&format!("{probe}:\n            httpGet: {{path: /health/{path}, port: admin}}")),
+            "{probe}"
+        );
+    }
+}
+
 /// Ends with the test.
 struct Running(Child);
 

@@ -30,6 +30,8 @@ pub struct Ensemble {
     pub(crate) quorum_listen_on_all_ips: bool,
     /// Whether only members' addresses are let in at the quorum port and the election port.
     pub(crate) only_members: bool,
+    /// The last packets of a link between servers that are told when it ends; 0 for none.
+    pub(crate) told_packets: usize,
     /// The log is sent instead of a snapshot up to this part of the snapshot's size; none for never.
     pub(crate) snapshot_size_factor: Option<f64>,
     /// Milliseconds to connect to another member for an election.
@@ -146,6 +148,10 @@ pub(super) fn read(
         role,
         quorum_listen_on_all_ips: settings.flag("quorumListenOnAllIPs"),
         only_members: settings.flag("quorum.membersOnly"),
+        told_packets: match settings.flag("messageTracker.Enabled") {
+            true => settings.positive("messageTracker.BufferSize").unwrap_or(0) as usize,
+            false => 0,
+        },
         snapshot_size_factor: snapshot_size_factor(settings),
         connect_timeout_ms: settings.whole("cnxTimeout"),
         quorum_connection_timeout_ms: settings.positive("quorumCnxnTimeoutMs"),

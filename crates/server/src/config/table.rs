@@ -7,7 +7,8 @@ use super::keys::{Key, Kind, Spelling, Status};
 
 const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
-const KERBEROS_NAMES: Status = NotYet("members are called as the server lines call them");
+const KERBEROS_NAMES: Status =
+    NotYet("members are called as the server lines call them: write their canonical names there");
 const KERBEROS_LOGINS: Status = NoEffect("tickets are asked for anew whenever they are needed and expire");
 const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
@@ -301,13 +302,8 @@ pub(super) static KEYS: &[Key] = &[
     prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", OBSERVER_MASTER),
     prop("follower.skipLearnerRequestToNextProcessor", Switch, "false", JAVA),
     prop("forward_learner_requests_to_commit_processor_disabled", Switch, "false", JAVA),
-    prop("messageTracker.Enabled", Switch, "false", NotYet("the last packets of a learner are not kept yet")),
-    prop(
-        "messageTracker.BufferSize",
-        signed("packets"),
-        "10",
-        NotYet("the last packets of a learner are not kept yet"),
-    ),
+    prop("messageTracker.Enabled", Switch, "false", Ensemble),
+    prop("messageTracker.BufferSize", signed("packets, 1000 at most"), "10", Ensemble),
     // TLS and SASL
     file("secureClientPort", PORT, "", Used),
     file("secureClientPortAddress", HOST, "all addresses", Used),

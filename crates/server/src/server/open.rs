@@ -174,6 +174,7 @@ pub(super) async fn server_ports(
             max_packet_bytes: config.requests.jute_max_buffer + MAX_LEARNER_PACKET_BYTES,
             door: door.clone(),
             greeting_limit: Duration::from_millis(greeting_limit_ms),
+            told_packets: ensemble.told_packets,
             auth: auth.clone(),
             tls: tls.clone(),
             links,

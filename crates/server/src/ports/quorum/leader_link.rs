@@ -18,6 +18,7 @@ use tracing::{debug, info};
 use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs};
 use super::packets::{PacketReader, ReadError};
+use super::recent::Recent;
 use crate::auth::between_servers::Proofs;
 use crate::logging::limited;
 use crate::net::stream::{self, KeepAlive};
@@ -43,6 +44,8 @@ pub(super) struct LeaderContext {
     pub tls: Option<PeerTls>,
     /// How a snapshot of the leader is read.
     pub ttl_encoding: TtlEncoding,
+    /// See [`Recent`].
+    pub told_packets: usize,
 }
 
 /// Which connection the replica wants.
@@ -93,13 +96,17 @@ impl From<StreamError> for End {
 /// Connects and serves the connection to its end. Returns after the replica was told. `stop` without a value: the replica hung up.
 pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, stop: oneshot::Receiver<TooSlow>) {
     let (link, server) = (wanted.link, wanted.server);
+    let recent = Recent::new(context.told_packets);
     let end = tokio::select! {
-        Err(end) = run(context, wanted, jobs) => end,
+        Err(end) = run(context, wanted, jobs, &recent) => end,
         stop = stop => match stop {
             Ok(TooSlow) => End::Lost(LinkEnd::NotReading { limit_bytes: MAX_WAITING_BYTES }),
             Err(_) => End::HungUp,
         },
     };
+    if let Some(told) = recent.told() {
+        info!("connection {link} to the leader, server {server}, ended; the leader had sent, the last first: {told}");
+    }
     let End::Lost(why) = end else { return };
     // The replica says whom it lost, and why; an attempt to connect is repeated.
     match &why {
@@ -109,7 +116,7 @@ pub(super) async fn serve(context: &LeaderContext, wanted: Wanted, jobs: Jobs, s
     let _ = context.inputs.send(Input::LeaderGone { link, why }).await;
 }
 
-async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), End> {
+async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs, recent: &Recent) -> Result<(), End> {
     let link = wanted.link;
     let tls = PeerTls::for_dialing(context.tls.as_ref());
     let connected = dial::connect(wanted.addresses, context.connect_timeout, tls.as_ref()).await;
@@ -121,7 +128,7 @@ async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs) -> Result<(), 
     jobs.connected(stream::socket(&writer));
     context.inputs.send(Input::LeaderConnected { link }).await?;
     tokio::select! {
-        end = read(context, link, reader) => end,
+        end = read(context, link, reader, recent) => end,
         end = write(writer, jobs) => end,
     }
 }
@@ -143,10 +150,16 @@ async fn prove(
     Err(End::Lost(LinkEnd::NotConnected(why)))
 }
 
-async fn read(context: &LeaderContext, link: LinkId, mut stream: impl AsyncRead + Unpin) -> Result<(), End> {
+async fn read(
+    context: &LeaderContext,
+    link: LinkId,
+    mut stream: impl AsyncRead + Unpin,
+    recent: &Recent,
+) -> Result<(), End> {
     let mut packets = PacketReader::default();
     loop {
         let batch = packets.next(&mut stream, MAX_PACKET_BYTES).await?;
+        recent.note(&batch.packets, MAX_PACKET_BYTES);
         context.inputs.send(Input::FromLeader { link, packets: batch.packets }).await?;
         if let Some(zxid) = batch.snapshot {
             read_snapshot(context, link, zxid, &mut packets, &mut stream).await?;

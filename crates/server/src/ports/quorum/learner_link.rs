@@ -23,6 +23,7 @@ use tracing::{debug, info};
 use super::inputs::{Gone, PeerInputs};
 use super::outgoing::{Job, Jobs, MAX_WAITING_BYTES};
 use super::packets::{PacketReader, ReadError};
+use super::recent::Recent;
 use super::streams::{self, Portions};
 use crate::auth::between_servers::Proofs;
 use crate::logging::limited;
@@ -48,6 +49,8 @@ pub(super) struct LearnerContext {
     pub max_packet_bytes: usize,
     pub door: Arc<Door>,
     pub greeting_limit: Duration,
+    /// See [`Recent`].
+    pub told_packets: usize,
     pub auth: Proofs,
 }
 
@@ -170,10 +173,15 @@ pub(super) async fn serve(
     if context.inputs.send(Input::LearnerConnected { link, peer: peer.to_string() }).await.is_err() {
         return;
     }
+    let recent = Recent::new(context.told_packets);
+    recent.note(&first, context.max_packet_bytes);
     if context.inputs.send(Input::FromLearner { link, packets: first }).await.is_err() {
         return;
     }
-    let end = run(context, (link, peer), (reader, packets), writer, jobs, stop).await;
+    let end = run(context, (link, peer), (reader, packets, &recent), writer, jobs, stop).await;
+    if let Some(told) = recent.told() {
+        info!("connection {link} of the learner at {peer} ended; it had sent, the last first: {told}");
+    }
     match end {
         End::Dropped(why) => debug!(%peer, "connection {link} of a learner closed: {why}"),
         End::Stopping => {}
@@ -192,7 +200,7 @@ pub(super) async fn serve(
 async fn run(
     context: &LearnerContext,
     name: (LinkId, SocketAddr),
-    (reader, packets): (impl AsyncRead + Unpin, PacketReader),
+    (reader, packets, recent): (impl AsyncRead + Unpin, PacketReader, &Recent),
     writer: impl AsyncWrite + Unpin,
     jobs: Jobs,
     stop: oneshot::Receiver<Stop>,
@@ -201,7 +209,7 @@ async fn run(
     let mut writing = Box::pin(write(context, name, writer, jobs, &streaming));
     let mut stop = stop;
     let (stop, finished) = tokio::select! {
-        end = read(context, name.0, reader, packets) => return end,
+        end = read(context, name.0, reader, (packets, recent)) => return end,
         written = &mut writing => match written {
             // The reason comes together with the last job.
             Ok(()) => ((&mut stop).await, true),
@@ -226,13 +234,14 @@ async fn read(
     context: &LearnerContext,
     link: LinkId,
     mut stream: impl AsyncRead + Unpin,
-    mut packets: PacketReader,
+    (mut packets, recent): (PacketReader, &Recent),
 ) -> End {
     loop {
         let batch = match packets.next(&mut stream, context.max_packet_bytes).await {
             Ok(batch) => batch,
             Err(error) => return error.into(),
         };
+        recent.note(&batch.packets, context.max_packet_bytes);
         if let Err(gone) = context.inputs.send(Input::FromLearner { link, packets: batch.packets }).await {
             return gone.into();
         }

@@ -3,7 +3,7 @@
 //! Reading order:
 //! - `listener.rs` accepts, `learner_link.rs` serves one learner, `streams.rs` reads what one that fell behind gets
 //! - `leader_link.rs` connects to the leader, and receives a snapshot
-//! - `packets.rs`: boundaries of packets; `outgoing.rs`: what waits to be sent; `inputs.rs`: the way to the replica
+//! - `packets.rs`: boundaries of packets; `recent.rs`: the last of them; `outgoing.rs`: what waits to be sent; `inputs.rs`: the way to the replica
 //!
 //! What always holds here: nothing that the replica asks for blocks it; a link is known here from before the replica hears of it until it
 //! has ended; what the replica says about a link that has ended is ignored.
@@ -14,6 +14,7 @@ mod learner_link;
 mod listener;
 mod outgoing;
 mod packets;
+mod recent;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,8 @@ pub(crate) struct QuorumPortSettings {
     pub door: Arc<Door>,
     /// How long a learner may take to say who it is.
     pub greeting_limit: Duration,
+    /// Packets of each link that are told when it ends; 0 for none.
+    pub told_packets: usize,
     /// What servers prove to each other before they speak.
     pub auth: Proofs,
     /// How members speak TLS; none where they do not.
@@ -140,6 +143,7 @@ impl QuorumPort {
             max_packet_bytes,
             door,
             greeting_limit,
+            told_packets,
             auth,
             tls,
             links,
@@ -150,8 +154,10 @@ impl QuorumPort {
             auth: auth.clone(),
             tls: tls.clone(),
             ttl_encoding: shared.tree().ttl_encoding(),
+            told_packets,
         });
-        let context = LearnerContext { inputs, shared, files, max_packet_bytes, door, greeting_limit, auth };
+        let context =
+            LearnerContext { inputs, shared, files, max_packet_bytes, door, greeting_limit, told_packets, auth };
         let learners =
             Arc::new(Learners { context, tls, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });
         let places = Place::of_server(&addresses_of(&memberships, me), listen_on_all);

@@ -5,7 +5,7 @@
 mod site;
 
 use serde_json::{Value, json};
-use site::{Site, text};
+use site::{Site, freeze, text};
 
 #[test]
 fn quiet_gives_the_result_and_not_a_byte_more() {
@@ -51,6 +51,11 @@ fn json_is_a_value_on_each_line() {
     assert_eq!(one(&["--json", "set", "/app", "x"])["stat"]["version"], 1);
     assert_eq!(one(&["--json", "getAllChildrenNumber", "/app"])["descendants"], 2);
     assert_eq!(one(&["--json", "whoami"])["users"][0]["scheme"], "ip");
+    assert_eq!(site.run(&["-q", "setquota", "-n", "5", "/app"]).status.code(), Some(0));
+    let quota = one(&["--json", "listquota", "/app"]);
+    assert_eq!((&quota["limits"]["count"], &quota["usage"]["count"]), (&json!(5), &json!(3)));
+    assert_eq!(one(&["--json", "sync", "/app"])["synced"], true);
+    assert_eq!(one(&["--json", "version"])["version"], env!("CARGO_PKG_VERSION"));
     // One command's own.
     let output = site.run(&["--quiet", "get", "--json", "/app"]);
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["text"], "x");
@@ -80,6 +85,31 @@ fn a_server_that_is_silent_costs_no_more_than_the_time_allowed() {
     assert!(text(&output.stderr).contains("Not done within 300ms (--timeout)"), "{output:?}");
     site.server.thaw().unwrap();
     assert_eq!(site.run(&["--timeout", "30s", "ls", "/"]).status.code(), Some(0));
+}
+
+/// Without `--timeout` a command ends with its session.
+#[test]
+fn nothing_waits_for_ever() {
+    let mut site = Site::new();
+    let folder = site.home.path().to_str().unwrap().to_owned();
+    // The shell says that it is connected, and reads on when the server is silent.
+    let script = format!(
+        "mkfifo {folder}/lines; rookeeper cli -server $SERVER -timeout 500 < {folder}/lines > {folder}/out 2> {folder}/err & exec 3> {folder}/lines; \
+         echo 'printwatches' >&3; until grep -q 'printwatches is on' {folder}/out; do :; done; touch {folder}/ready; \
+         until test -e {folder}/frozen; do :; done; echo 'ls /' >&3; exec 3>&-; wait $!; echo code $?"
+    );
+    let (address, home) = (site.address(), site.home.path().to_owned());
+    let output = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| Site::bash_at(&address, &home, &script));
+        while !home.join("ready").exists() {
+            std::thread::yield_now();
+        }
+        freeze(&mut site.server);
+        std::fs::write(home.join("frozen"), "").unwrap();
+        ran.join().unwrap()
+    });
+    let complaints = std::fs::read_to_string(home.join("err")).unwrap();
+    assert_eq!((text(&output.stdout), complaints.lines().count()), ("code 1\n", 1), "{complaints}");
 }
 
 #[test]

@@ -245,6 +245,7 @@ pub(crate) static COMMANDS: [Command; 36] = [
     },
     Command {
         name: "listquota",
+        json: true,
         usage: "path",
         least_words: 1,
         run: |shell, arguments| Box::pin(quota::list(shell, arguments)),
@@ -342,6 +343,7 @@ pub(crate) static COMMANDS: [Command; 36] = [
     },
     Command {
         name: "sync",
+        json: true,
         usage: "path",
         least_words: 1,
         run: |shell, arguments| Box::pin(nodes::sync(shell, arguments)),
@@ -358,7 +360,13 @@ pub(crate) static COMMANDS: [Command; 36] = [
         run: |shell, arguments| Box::pin(look::tree(shell, arguments)),
         ..PLAIN
     },
-    Command { name: "version", most_words: 0, run: |shell, _| Box::pin(async { shell.version() }), ..PLAIN },
+    Command {
+        name: "version",
+        json: true,
+        most_words: 0,
+        run: |shell, arguments| Box::pin(async move { shell.version(arguments.has(JSON)) }),
+        ..PLAIN
+    },
     Command {
         name: "whoami",
         json: true,

@@ -181,7 +181,7 @@ static HELP: [Help; 36] = [
     Help {
         name: "listquota",
         summary: "Prints the limits of a subtree and what it uses.",
-        options: &[],
+        options: &[JSON],
         example: "listquota /app",
     },
     Help {
@@ -272,7 +272,7 @@ static HELP: [Help; 36] = [
     Help {
         name: "sync",
         summary: "Waits until the server has all that the leader has: what is read then is not older.",
-        options: &[],
+        options: &[JSON],
         example: "sync /app",
     },
     Help {
@@ -281,7 +281,7 @@ static HELP: [Help; 36] = [
         options: &[("-s", "print the bytes of each node too"), ("--depth LEVELS", "go no deeper"), JSON],
         example: "tree --depth 2 /app",
     },
-    Help { name: "version", summary: "Prints the version of this program.", options: &[], example: "version" },
+    Help { name: "version", summary: "Prints the version of this program.", options: &[JSON], example: "version" },
     Help {
         name: "whoami",
         summary: "Prints who the server takes this session for.",

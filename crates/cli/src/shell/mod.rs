@@ -400,10 +400,10 @@ impl Shell {
 
     /// The answer to a command that needs a session, where there is none.
     pub(crate) fn no_session(&self) -> Result<(), Failure> {
-        if matches!(self.output.manner(), Manner::Talk | Manner::Brief) {
-            return Err(Failure::Refused("Not connected: connect begins a session".to_owned()));
+        if self.output.manner() == Manner::Original {
+            return Ok(self.output.line("Not connected")?);
         }
-        Ok(self.output.line("Not connected")?)
+        Err(Failure::Refused("Not connected: connect begins a session".to_owned()))
     }
 
     fn session_client(&self) -> Option<Client> {
@@ -423,7 +423,10 @@ impl Shell {
         Failure::Refused(Command::find(command).map(Command::usage).unwrap_or_default())
     }
 
-    pub(crate) fn version(&self) -> Result<(), Failure> {
+    pub(crate) fn version(&self, as_json: bool) -> Result<(), Failure> {
+        if as_json {
+            return Ok(self.output.json(&serde_json::json!({"version": env!("CARGO_PKG_VERSION")}))?);
+        }
         Ok(self.output.line(concat!("Rookeeper CLI version: ", env!("CARGO_PKG_VERSION")))?)
     }
 }

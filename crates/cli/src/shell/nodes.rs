@@ -346,6 +346,7 @@ pub(crate) async fn sync(shell: &mut Shell, arguments: Arguments) -> Result<(), 
     let path = arguments.words[0].as_str();
     shell.check_path(path)?;
     match tokio::time::timeout(SYNC_TIMEOUT, shell.client()?.sync(path)).await {
+        Ok(Ok(())) if arguments.has(JSON) => Ok(shell.output.json(&json!({"path": path, "synced": true}))?),
         Ok(Ok(())) => Ok(shell.output.line("Sync is OK")?),
         Ok(Err(error)) => Err(Failure::Refused(format!("Sync has failed. {}", keeper_message(&error, path)))),
         Err(_) => Err(Failure::Refused(format!("Sync has failed: no answer within {} s", SYNC_TIMEOUT.as_secs()))),

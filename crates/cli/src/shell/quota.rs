@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::json;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
+use super::commands::JSON;
+use super::event::Manner;
 use super::failure::{Failure, refused};
 use super::options::Arguments;
 use super::{Shell, path};
@@ -65,12 +68,17 @@ fn quota_path(path: &str) -> String {
 pub(crate) async fn list(shell: &mut Shell, arguments: Arguments) -> Result<(), Failure> {
     let path = arguments.words[0].as_str();
     let limits = format!("{QUOTA}{path}/{LIMITS}");
-    shell.output.complain(&format!("absolute path is {limits}"))?;
+    let as_json = arguments.has(JSON);
+    if !as_json && shell.output.manner() != Manner::Quiet {
+        shell.output.complain(&format!("absolute path is {limits}"))?;
+    }
     shell.check_path(&limits)?;
     let client = shell.client()?;
     let stats = format!("{QUOTA}{path}/{STATS}");
+    let mut found = Vec::new();
     for (what, node) in [("quota", &limits), ("stat", &stats)] {
         match client.get_data(node).await {
+            Ok((data, _)) if as_json => found.push(Track::parse(&data).fields),
             Ok((data, _)) => shell.output.line(&format!("Output {what} for {path} {}", Track::parse(&data)))?,
             Err(Error::NoNode) => {
                 shell.output.complain(&format!("quota for {path} does not exist."))?;
@@ -78,6 +86,9 @@ pub(crate) async fn list(shell: &mut Shell, arguments: Arguments) -> Result<(), 
             }
             Err(error) => return Err(refused(&error, node)),
         }
+    }
+    if let [limits, usage] = found.as_slice() {
+        shell.output.json(&json!({"path": path, "limits": limits, "usage": usage}))?;
     }
     Ok(())
 }

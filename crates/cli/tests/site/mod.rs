@@ -42,17 +42,7 @@ impl Site {
 
     /// From here on the server answers nothing, until it is thawed.
     pub fn freeze(&mut self) {
-        self.server.freeze().unwrap();
-        let threads = format!("/proc/{}/task", self.server.process_id().unwrap());
-        let is_stopped = |thread: std::io::Result<fs::DirEntry>| {
-            let stat = fs::read_to_string(thread.unwrap().path().join("stat"));
-            stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
-        };
-        let begin = Instant::now();
-        while !fs::read_dir(&threads).unwrap().all(is_stopped) {
-            assert!(begin.elapsed() < DEADLINE, "the server does not stop");
-            thread::yield_now();
-        }
+        freeze(&mut self.server);
     }
 
     /// Does something with a session of its own.
@@ -74,8 +64,12 @@ impl Site {
     }
 
     fn command(&self, program: &str) -> Command {
+        Site::command_at(self.home.path(), program)
+    }
+
+    fn command_at(home: &Path, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("HOME", self.home.path()).env("TERM", "xterm").env("PATH", path_with_binary());
+        command.env("HOME", home).env("TERM", "xterm").env("PATH", path_with_binary());
         for variable in ["PAGER", "EDITOR", "VISUAL", "LESS", "XDG_STATE_HOME", "JVMFLAGS", "CLIENT_JVMFLAGS"] {
             command.env_remove(variable);
         }
@@ -91,7 +85,13 @@ impl Site {
 
     /// A script of bash that finds `rookeeper`, with the address in `$SERVER`.
     pub fn bash(&self, script: &str) -> Output {
-        self.command("bash").args(["-c", script]).env("SERVER", self.address()).stdin(Stdio::null()).output().unwrap()
+        Site::bash_at(&self.address(), self.home.path(), script)
+    }
+
+    /// The same without the site, which may have something else to do.
+    pub fn bash_at(address: &str, home: &Path, script: &str) -> Output {
+        let mut command = Site::command_at(home, "bash");
+        command.args(["-c", script]).env("SERVER", address).stdin(Stdio::null()).output().unwrap()
     }
 
     /// `rookeeper cli` with these arguments on a terminal, and these variables.
@@ -107,6 +107,21 @@ impl Site {
         let mut terminal = self.terminal(&[], variables);
         terminal.wait_for("(CONNECTED) 0] ");
         terminal
+    }
+}
+
+/// Stops the server, and waits until each of its threads has stopped.
+pub fn freeze(server: &mut Server) {
+    server.freeze().unwrap();
+    let threads = format!("/proc/{}/task", server.process_id().unwrap());
+    let is_stopped = |thread: std::io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat"));
+        stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
+    };
+    let begin = Instant::now();
+    while !fs::read_dir(&threads).unwrap().all(is_stopped) {
+        assert!(begin.elapsed() < DEADLINE, "the server does not stop");
+        thread::yield_now();
     }
 }
 

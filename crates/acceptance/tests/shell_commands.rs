@@ -236,6 +236,34 @@ fn no_write_is_lost_by_a_move() {
 }
 
 #[test]
+fn what_is_changed_while_it_is_moved_in_parts_stays() {
+    at_both(|server| {
+        let mut client = Client::connect(server.address()).expect("a session");
+        for attempt in 0.. {
+            let (from, to) = (format!("/from-{attempt}"), format!("/to-{attempt}"));
+            many(&mut client, &from, 1_300);
+            let changed = format!("{from}/00000");
+            let moved = thread::scope(|scope| {
+                let moving = scope.spawn(|| cli(server, &["mv", &from, &to]));
+                // The first part is there: the node is copied, and others are not.
+                while client.exists(&to).expect("an answer").is_none() && !moving.is_finished() {}
+                let in_time = client.set_data(&changed, b"later", -1).is_ok();
+                let moved = moving.join().expect("it ends");
+                in_time.then_some(moved)
+            });
+            let Some(moved) = moved else { continue };
+            assert_eq!(moved.code, Some(1), "{moved:?}");
+            let told = format!("{changed} was changed while it was copied, and stays\n");
+            assert!(moved.stderr.contains(&told), "{moved:?}");
+            assert_eq!(client.get_data(&changed).expect("it stays").0.expect("data"), b"later");
+            assert_eq!(client.children(&from).expect("its parent stays"), ["00000"]);
+            assert_eq!(client.children(&to).expect("it is there").len(), 1_300);
+            return;
+        }
+    });
+}
+
+#[test]
 fn differences_are_told_with_their_exit_codes() {
     let home = tempfile::tempdir().expect("a directory");
     let shown = |path: &Path| path.to_str().expect("UTF-8").to_owned();

@@ -251,6 +251,38 @@ fn what_is_longer_than_the_screen_goes_through_the_pager() {
 }
 
 #[test]
+fn the_session_goes_on_while_somebody_reads() {
+    let site = Site::new();
+    site.create("/many", b"");
+    site.with(async |client| {
+        let options = zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
+        let mut writer = client.new_multi_writer();
+        for number in 0..1_500 {
+            writer.add_create(&format!("/many/{}{number}", "long".repeat(100)), b"", &options).unwrap();
+        }
+        writer.commit().await.unwrap();
+    });
+    // A pager that takes nothing before a key is pressed: a page that is read for long.
+    let pager = "sh -c 'echo reading; read key < /dev/tty; cat > /dev/null'";
+    let mut shell = site.terminal(&["-timeout", "500"], &[("PAGER", pager)]);
+    shell.prompt();
+    shell.press("create -e /alive\r");
+    shell.wait_for("Created /alive");
+    shell.press("find /many --name *\r");
+    shell.wait_for("reading");
+    // The session of somebody who died meanwhile expires, and has no longer a timeout.
+    let is_there = |path: &str| site.with(async |client| client.check_stat(path).await).unwrap().is_some();
+    site.bash("mkfifo $HOME/lines; rookeeper cli -server $SERVER -timeout 500 < $HOME/lines > /dev/null 2>&1 & exec 3> $HOME/lines; echo 'create -e /dying' >&3; \
+               until rookeeper cli -server $SERVER -q stat /dying > /dev/null 2>&1; do :; done; kill -9 $!");
+    while is_there("/dying") {
+        std::thread::yield_now();
+    }
+    assert!(is_there("/alive"));
+    shell.press("\r");
+    shell.wait_for("(CONNECTED) 2] ");
+}
+
+#[test]
 fn help_tells_of_commands_and_of_typing_errors() {
     let site = Site::new();
     let mut shell = site.shell(&[("PAGER", "cat")]);

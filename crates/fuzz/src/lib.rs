@@ -13,6 +13,7 @@
 //! - [`sasl`]: the files of users and passwords, and the tokens by which they prove themselves
 //! - [`stores`]: key stores and trust stores of TLS
 //! - [`first_bytes`]: the beginning of a connection that may be one with TLS
+//! - [`registry`]: what clients and other servers send to the service registry
 //! - [`mutation`]: from a seed to its neighbours, the same in every run
 
 pub mod config;
@@ -22,6 +23,7 @@ pub mod frames;
 pub mod log;
 pub mod mutation;
 pub mod records;
+pub mod registry;
 pub mod replay;
 pub mod sasl;
 pub mod snapshot;
@@ -45,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sasl", run: sasl::run },
     Target { name: "stores", run: stores::run },
     Target { name: "first_bytes", run: first_bytes::run },
+    Target { name: "registry", run: registry::run },
 ];
 
 /// The largest input a target is asked to bear; longer ones say nothing new.

@@ -140,3 +140,8 @@ fn stores() {
 fn first_bytes() {
     run("first_bytes", 5_000);
 }
+
+#[test]
+fn registry() {
+    run("registry", 20_000);
+}

@@ -1,6 +1,11 @@
 //! What servers send to each other: several changes at once, answered by position.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::draft::{Draft, Number, Refused, Text};
 use super::{Detail, json};
@@ -63,7 +68,7 @@ struct DraftItem {
     #[serde(default)]
     overridden_status: Text,
     #[serde(default)]
-    instance_info: Option<Draft>,
+    instance_info: Option<Box<Draft>>,
     action: Word,
 }
 
@@ -147,7 +152,7 @@ struct DraftAnswers {
 struct DraftAnswer {
     status_code: u16,
     #[serde(default)]
-    response_entity: Option<Draft>,
+    response_entity: Option<Box<Draft>>,
 }
 
 /// Reads what another server answered to a batch. An instance that makes no sense counts as none.
@@ -168,43 +173,80 @@ struct DraftList {
 #[derive(Deserialize)]
 struct DraftApplications {
     #[serde(default)]
-    application: OneOrMany<DraftApplication>,
+    application: Many<DraftApplication>,
 }
 
 #[derive(Deserialize)]
 struct DraftApplication {
     #[serde(default)]
-    instance: OneOrMany<Draft>,
+    instance: Many<Draft>,
 }
 
-/// Some writers of JSON write a list of one as the one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    Many(Vec<T>),
-    One(T),
-}
+/// A list. Some writers of JSON write a list of one as the one.
+struct Many<T>(Vec<T>);
 
-impl<T> Default for OneOrMany<T> {
-    fn default() -> OneOrMany<T> {
-        OneOrMany::Many(Vec::new())
+impl<T> Default for Many<T> {
+    fn default() -> Many<T> {
+        Many(Vec::new())
     }
 }
 
-impl<T> OneOrMany<T> {
-    fn into_vec(self) -> Vec<T> {
-        match self {
-            OneOrMany::Many(all) => all,
-            OneOrMany::One(one) => vec![one],
+/// What may stand in a list.
+trait Listed {
+    /// What says nothing is not kept: a few bytes would otherwise become hundreds.
+    fn says_something(&self) -> bool;
+}
+
+impl Listed for Draft {
+    fn says_something(&self) -> bool {
+        self.app.0.is_some() && self.host_name.0.is_some() && self.data_center_info.is_some()
+    }
+}
+
+impl Listed for DraftApplication {
+    fn says_something(&self) -> bool {
+        !self.instance.0.is_empty()
+    }
+}
+
+struct ManyVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Listed> Visitor<'de> for ManyVisitor<T> {
+    type Value = Many<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list, or one of what would stand in it")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Many<T>, A::Error> {
+        let mut kept = Vec::new();
+        while let Some(one) = seq.next_element::<T>()? {
+            if one.says_something() {
+                kept.push(one);
+            }
         }
+        Ok(Many(kept))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Many<T>, A::Error> {
+        Ok(Many(vec![T::deserialize(MapAccessDeserializer::new(map))?]))
+    }
+
+    fn visit_unit<E>(self) -> Result<Many<T>, E> {
+        Ok(Many::default())
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Listed> Deserialize<'de> for Many<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Many<T>, D::Error> {
+        deserializer.deserialize_any(ManyVisitor(PhantomData))
     }
 }
 
 /// Reads the list of everything that another server knows. Instances that make no sense are left out.
 pub fn read_applications(bytes: &[u8], now: Now) -> Result<Vec<Instance>, Refused> {
     let list: DraftList = serde_json::from_slice(bytes).map_err(|_| Refused::Unreadable)?;
-    let applications = list.applications.application.into_vec();
-    let drafts = applications.into_iter().flat_map(|application| application.instance.into_vec());
+    let drafts = list.applications.application.0.into_iter().flat_map(|application| application.instance.0);
     Ok(drafts.filter_map(|draft| draft.into_instance(None, now).ok()).collect())
 }
 

@@ -9,6 +9,9 @@ use super::fields::DEFAULT;
 /// A registration nests four deep.
 const MAX_DEPTH: usize = 16;
 
+/// Elements of a registration. Each takes a hundred bytes, however short it is.
+const MAX_ELEMENTS: usize = 20_000;
+
 /// An element with what is in it.
 #[derive(Debug, Default)]
 struct Element {
@@ -148,16 +151,21 @@ fn parse(bytes: &[u8]) -> Option<Element> {
     let mut reader = Reader::from_str(text);
     let mut open: Vec<Element> = Vec::new();
     let mut root = None;
+    let mut elements = 0;
     loop {
         let closed = match reader.read_event().ok()? {
             Event::Start(start) => {
                 if root.is_some() || open.len() == MAX_DEPTH {
                     return None;
                 }
+                elements += 1;
                 open.push(element(&start)?);
                 continue;
             }
-            Event::Empty(start) if root.is_none() => element(&start)?,
+            Event::Empty(start) if root.is_none() => {
+                elements += 1;
+                element(&start)?
+            }
             Event::End(_) => open.pop()?,
             Event::Text(text) => {
                 let text: &str = &text;
@@ -191,6 +199,9 @@ fn parse(bytes: &[u8]) -> Option<Element> {
             Event::Eof => return root.filter(|_| open.is_empty()),
             Event::Empty(_) | Event::DocType(_) => return None,
         };
+        if elements > MAX_ELEMENTS {
+            return None;
+        }
         match open.last_mut() {
             Some(parent) => parent.children.push(closed),
             None => root = Some(closed),

@@ -76,6 +76,11 @@ pub enum Input {
         link: LinkId,
         peer: String,
     },
+    /// An observer connected to the port that [`Output::ObserverMaster`] opened. From here on its link is that of a learner.
+    ObserverConnected {
+        link: LinkId,
+        peer: String,
+    },
     /// One or more whole packets.
     FromLearner {
         link: LinkId,
@@ -161,6 +166,10 @@ pub enum Output {
     ToLeader {
         link: LinkId,
         bytes: Vec<u8>,
+    },
+    /// Open the port where followers feed observers, or close it. Connections that came through it stay.
+    ObserverMaster {
+        open: bool,
     },
     /// What is to happen on a learner's link. [`LinkOutput::PlanSync`] is answered by [`Input::SyncPlanned`].
     ToLearner(LinkId, LinkOutput),

@@ -39,12 +39,20 @@ pub(crate) enum ElectionInput {
     LinkDown(ServerId),
 }
 
-/// From the link of a learner, for a leader.
+/// From the link of a learner, for a leader, or a follower that feeds observers.
 #[derive(Debug)]
 pub(crate) enum LearnerInput {
-    Connected { peer: String },
+    Connected {
+        peer: String,
+    },
+    /// By the port for observers of a follower.
+    ObserverConnected {
+        peer: String,
+    },
     Packets(Vec<u8>),
-    Gone { why: LinkEnd },
+    Gone {
+        why: LinkEnd,
+    },
     SyncPlanned(SyncPlan),
     StreamProgressed,
 }
@@ -84,6 +92,7 @@ pub(crate) fn sort(core: &Core, input: Input) -> Sorted {
         Input::ElectionLinkUp { server } => Sorted::Election(ElectionInput::LinkUp(server)),
         Input::ElectionLinkDown { server } => Sorted::Election(ElectionInput::LinkDown(server)),
         Input::LearnerConnected { link, peer } => Sorted::Learner(link, LearnerInput::Connected { peer }),
+        Input::ObserverConnected { link, peer } => Sorted::Learner(link, LearnerInput::ObserverConnected { peer }),
         Input::FromLearner { link, packets } => Sorted::Learner(link, LearnerInput::Packets(packets)),
         Input::LearnerGone { link, why } => Sorted::Learner(link, LearnerInput::Gone { why }),
         Input::SyncPlanned { link, plan } => Sorted::Learner(link, LearnerInput::SyncPlanned(plan)),

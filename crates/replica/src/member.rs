@@ -19,6 +19,7 @@ use crate::clients::connection::Connection;
 use crate::contract::{Epochs, Output, Store, Stored};
 use crate::core::{ClientRules, Core};
 use crate::settings::{EnsembleSettings, Settings};
+use crate::state::learning::masters::Masters;
 use crate::time::{Deadline, Time};
 
 /// Votes that lead to a leader are given this long to be overtaken by better ones.
@@ -38,6 +39,8 @@ pub(crate) struct Member {
     pub stale_status: bool,
     /// What the oracle of two members said last.
     pub oracle_grants: bool,
+    /// Where this server, as an observer, looks for one that feeds it.
+    pub masters: Masters,
     next_link: u64,
     /// Answers of the storage that are still to come.
     storing: usize,
@@ -69,6 +72,7 @@ impl Member {
             everything: None,
             stale_status: true,
             oracle_grants: false,
+            masters: Masters::default(),
             next_link: 1,
             storing: 0,
             unavailable_since_ms: Some(now.monotonic_ms),

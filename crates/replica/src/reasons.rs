@@ -62,6 +62,13 @@ pub enum Event {
     NoLongerLeads(RoleEnd),
     #[error("lost the leader, server {leader}: {why}; looking for a leader")]
     LostLeader { leader: ServerId, why: RoleEnd },
+    /// A follower feeds this observer, or is to.
+    #[error("observes the leader, server {leader}, through its follower, server {master} (observerMasterPort)")]
+    FedBy { master: ServerId, leader: ServerId },
+    #[error("lost server {master}, through which this server observed: {why}; looking for a leader")]
+    LostMaster { master: ServerId, why: RoleEnd },
+    #[error("this follower feeds observers (observerMasterPort)")]
+    FeedsObservers,
     /// Bytes came from a learner that are no packets.
     #[error("learner {link} dropped: {why}")]
     LearnerDropped { link: LinkId, why: LinkEnd },
@@ -105,6 +112,7 @@ impl Event {
             | Event::MemoryShort { .. }
             | Event::NoLongerLeads(_)
             | Event::LostLeader { .. }
+            | Event::LostMaster { .. }
             | Event::LearnerDropped { .. }
             | Event::MembershipUnreadable(_) => Level::Warn,
             Event::Elected { .. }
@@ -112,6 +120,8 @@ impl Event {
             | Event::MemoryHasRoom { .. }
             | Event::Leads { .. }
             | Event::Follows { .. }
+            | Event::FedBy { .. }
+            | Event::FeedsObservers
             | Event::SnapshotReceived { .. }
             | Event::MembershipInForce { .. }
             | Event::Leader(_)

@@ -120,6 +120,10 @@ pub struct EnsembleSettings {
     pub notification_interval_ms: (i64, i64),
     /// An observer waits up to this before it looks for a leader again.
     pub observer_election_delay_ms: i64,
+    /// Where followers feed observers, and where observers look for followers that do.
+    pub observer_master_port: Option<u16>,
+    /// Bytes that an observer may be behind the follower that feeds it.
+    pub observer_master_size_limit_bytes: usize,
     /// Whether a leader has clients of its own.
     pub leader_serves: bool,
     /// Sessions are known to their server only, until they need an ephemeral node.
@@ -158,6 +162,8 @@ impl EnsembleSettings {
             connect_retry_ms: 100,
             notification_interval_ms: (200, 60_000),
             observer_election_delay_ms: 200,
+            observer_master_port: None,
+            observer_master_size_limit_bytes: 32 << 20,
             leader_serves: true,
             local_sessions: false,
             local_sessions_upgrading: false,

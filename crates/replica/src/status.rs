@@ -9,6 +9,7 @@ use rookeeper_proto::{Epoch, MonotonicMs, ServerId};
 use rookeeper_zab::Membership;
 use rookeeper_zab::leader::LeaderPhase;
 use rookeeper_zab::learner::{Learner, LearnerPhase};
+use rookeeper_zab::observer_master::ObserverCounts;
 
 use crate::write::proposer::Proposer;
 
@@ -73,11 +74,16 @@ pub struct ServerStatus {
     pub epoch: Epoch,
     /// Of a leader only.
     pub leadership: Option<LeaderStatus>,
+    /// Of an observer only: the server that sends it what is committed, which is the leader or a follower of the leader.
+    pub fed_by: Option<ServerId>,
+    /// Of a follower that feeds observers only.
+    pub feeding: Option<ObserverCounts>,
     /// The membership in force; none for a standalone server.
     pub membership: Option<Membership>,
     /// How long the last election took.
     pub last_election_ms: i64,
-    /// Of a leader, looked at twice in a tick: how many milliseconds each synced learner is silent, or late with an acknowledgement.
+    /// Of a leader, or a follower that feeds observers, looked at twice in a tick: how many milliseconds each synced learner is silent, or late with an
+    /// acknowledgement.
     pub learner_lags_ms: Vec<(ServerId, i64)>,
 }
 
@@ -90,6 +96,8 @@ impl ServerStatus {
             leader: None,
             epoch: Epoch::ZERO,
             leadership: None,
+            fed_by: None,
+            feeding: None,
             membership: None,
             last_election_ms: 0,
             learner_lags_ms: Vec::new(),
@@ -130,16 +138,18 @@ impl StatusBoard {
 
     /// Tells what a member is.
     pub(crate) fn publish(&self, of_role: RoleStatus, epoch: Epoch, membership: Membership) {
-        let RoleStatus { role, phase, leader, leadership } = of_role;
+        let RoleStatus { role, phase, leader, leadership, fed_by, feeding } = of_role;
         self.update(|status| {
             status.role = role;
             status.phase = phase;
             status.leader = leader;
             status.epoch = epoch;
-            if leadership.is_none() {
+            if leadership.is_none() && feeding.is_none() {
                 status.learner_lags_ms.clear();
             }
             status.leadership = leadership;
+            status.fed_by = fed_by;
+            status.feeding = feeding;
             status.membership = Some(membership);
         });
     }
@@ -156,12 +166,18 @@ pub(crate) struct RoleStatus {
     phase: Phase,
     leader: Option<ServerId>,
     leadership: Option<LeaderStatus>,
+    fed_by: Option<ServerId>,
+    feeding: Option<ObserverCounts>,
 }
 
 impl RoleStatus {
+    fn new(role: ServerRole, phase: Phase, leader: Option<ServerId>) -> RoleStatus {
+        RoleStatus { role, phase, leader, leadership: None, fed_by: None, feeding: None }
+    }
+
     /// No leader is known.
     pub fn looking() -> RoleStatus {
-        RoleStatus { role: ServerRole::Looking, phase: Phase::Election, leader: None, leadership: None }
+        RoleStatus::new(ServerRole::Looking, Phase::Election, None)
     }
 
     /// This server leads, or tries to, since `since_ms`.
@@ -185,17 +201,17 @@ impl RoleStatus {
             max_proposal_bytes: proposer.sizes.max,
             outstanding: leader.outstanding(),
         };
-        RoleStatus { role: ServerRole::Leading, phase, leader: Some(me), leadership: Some(leadership) }
+        RoleStatus { leadership: Some(leadership), ..RoleStatus::new(ServerRole::Leading, phase, Some(me)) }
     }
 
-    /// Another server leads.
-    pub fn learning(learner: &Learner, observes: bool) -> RoleStatus {
-        let role = if observes { ServerRole::Observing } else { ServerRole::Following };
+    /// Another server leads. An observer gets what is committed from `fed_by`; a follower may feed observers.
+    pub fn learning(learner: &Learner, fed_by: Option<ServerId>, feeding: Option<ObserverCounts>) -> RoleStatus {
+        let role = if fed_by.is_some() { ServerRole::Observing } else { ServerRole::Following };
         let phase = match learner.phase() {
             LearnerPhase::Discovery => Phase::Discovery,
             LearnerPhase::Synchronization => Phase::Synchronization,
             LearnerPhase::Broadcast => Phase::Broadcast,
         };
-        RoleStatus { role, phase, leader: Some(learner.leader()), leadership: None }
+        RoleStatus { fed_by, feeding, ..RoleStatus::new(role, phase, Some(learner.leader())) }
     }
 }

@@ -41,6 +41,10 @@ pub struct Plan {
     pub busy_us: i64,
     /// The longest pause of a client between two requests.
     pub think_us: i64,
+    /// Whether followers feed observers, which look for followers then.
+    pub observer_masters: bool,
+    /// Bytes that an observer may be behind such a follower.
+    pub observer_size_limit_bytes: usize,
     /// Whether a client now and then asks for other members, or other roles of them.
     pub reconfigures: bool,
     /// Lines of groups and weights; none where each participant has one voice.
@@ -152,6 +156,10 @@ pub enum Sabotage {
     StaysShort,
     /// The oracle of two members says yes to both.
     OracleGrantsBoth,
+    /// A follower tells its observers of a transaction as soon as it is proposed.
+    InformsEarly,
+    /// A follower sends requests of its observers on also where the session has left the observer.
+    RelaysForAnybody,
 }
 
 /// A fault of the plan, and when it strikes, in virtual microseconds.
@@ -236,6 +244,9 @@ impl Plan {
         let has_oracle = servers.is_none() && drawn > 1 && oracle::of_seed(seed);
         let servers = if has_oracle { 2 } else { servers.unwrap_or(drawn) };
         let observers = if servers > 1 && random.one_in(4) { 1 } else { 0 };
+        let mut apart = Random::new(seed ^ 0x6d61_7374);
+        let observer_masters = apart.one_in(2);
+        let observers = observers + if observers > 0 && observer_masters { apart.index(2) } else { 0 };
         let tick_ms = *random.pick(&[200, 500, 500, 1000, 2000]);
         // In ticks, so that timeouts play their part whatever a tick is.
         let safety_us = random.between(15, 45) * tick_ms * MS;
@@ -257,6 +268,8 @@ impl Plan {
             batching: Batching { max_records: *random.pick(&[Some(1), Some(4), None]), flush_delay_us: 0 },
             busy_us: *Random::new(seed ^ 0x6275_7379).pick(&[0, 0, 200, 2000, 20_000]),
             think_us: *random.pick(&[100, 300, 1000]) * MS,
+            observer_masters,
+            observer_size_limit_bytes: *apart.pick(&[4000, 32 << 20]),
             reconfigures: false,
             groups: String::new(),
             files_fail: false,
@@ -316,6 +329,31 @@ impl Plan {
         self.habits.users = false;
         self.empty_is_expected = true;
         self.disk_losses.clear();
+        self
+    }
+
+    /// The same life with observers, and followers that feed them.
+    pub fn with_observer_masters(mut self) -> Plan {
+        self.observer_masters = true;
+        if self.servers > 1 {
+            self.observers = self.observers.max(2);
+        }
+        self
+    }
+
+    /// The same life with clients that often lose their connections, and a network on which much is late.
+    pub fn with_restless_clients(mut self) -> Plan {
+        let mut random = Random::new(self.seed ^ 0x7265_7374);
+        for number in 0..24 {
+            let kind = if number % 3 == 0 { Fault::SlowNetwork } else { Fault::CutClients };
+            self.faults.push(PlannedFault {
+                at_us: random.between(0, self.safety_us),
+                target: Target::Server(random.index(self.members())),
+                kind,
+                lasts_us: random.between(2, 6) * self.tick_ms * MS,
+                draw: random.draw(),
+            });
+        }
         self
     }
 

@@ -29,6 +29,9 @@ impl World {
         let mut before = Before::default();
         let Some(sabotage) = self.plan.sabotage else { return before };
         self.network.echoed_at = None;
+        if sabotage == Sabotage::RelaysForAnybody {
+            self.claim_for_observers(server, input);
+        }
         let Some(shared) = self.shared_of_leader(server) else { return before };
         let mut sessions = shared.sessions();
         match input {
@@ -66,6 +69,20 @@ impl World {
             _ => {}
         }
         before
+    }
+
+    /// Whatever comes through an observer counts as asked for by those who have the session.
+    fn claim_for_observers(&self, server: usize, input: &Input) {
+        let Input::FromLearner { link, packets } = input else { return };
+        let Some(process) = self.servers[server].process.as_ref().filter(|process| process.feeds) else { return };
+        let mut sessions = process.shared.sessions();
+        let mut rest = &packets[..];
+        while let Ok(Some((packet, length))) = QuorumPacket::split(rest, MAX_PACKET_BYTES) {
+            if let QuorumPacket::Request(request) = packet {
+                sessions.claim(request.session, Owner::Learner(*link));
+            }
+            rest = &rest[length..];
+        }
     }
 
     pub(crate) fn tamper_after(&mut self, server: usize, before: Before, now_ms: MonotonicMs) {

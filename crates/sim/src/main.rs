@@ -29,6 +29,9 @@ struct Options {
     /// Many scenes of this kind in every life: stray, standstill, relapse.
     #[arg(long, value_parser = play)]
     play: Option<Play>,
+    /// Two observers at least, and followers that feed them, in every life of more than one server.
+    #[arg(long)]
+    observer_masters: bool,
     /// Two participants and an oracle in every life.
     #[arg(long)]
     oracle: bool,
@@ -87,6 +90,7 @@ fn plan(seed: u64, options: &Options) -> Plan {
         return sabotage.plan(seed);
     }
     let plan = if options.oracle { Plan::with_oracle(seed) } else { Plan::of_seed(seed, options.servers) };
+    let plan = if options.observer_masters { plan.with_observer_masters() } else { plan };
     match options.play {
         Some(play) => plan.playing(play),
         None => plan,

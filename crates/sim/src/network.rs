@@ -19,11 +19,15 @@ use rookeeper_proto::{TtlEncoding, Zxid};
 use rookeeper_replica::Input;
 use rookeeper_store::snapshot_stream::{Progress, SnapshotReceiver, SnapshotSender};
 use rookeeper_zab::link::MAX_PACKET_BYTES;
-use rookeeper_zab::{LinkEnd, LinkId};
+use rookeeper_zab::{LinkEnd, LinkId, Record};
 
 use crate::faults::Sabotage;
+use crate::server::Process;
 use crate::server::observe::reconfigured;
 use crate::world::{Event, MS, SEC, World};
+
+/// Where followers feed observers, in lives in which they do.
+pub(crate) const OBSERVER_MASTER_PORT: u16 = 2191;
 
 /// How long an attempt to connect waits for an answer.
 const CONNECT_TIMEOUT_US: i64 = 2 * SEC;
@@ -147,13 +151,14 @@ impl World {
     pub(crate) fn network_delay_us(&mut self) -> i64 {
         self.random.skewed(100, 3 * MS) * self.network.slowness.max(1)
     }
-    pub(crate) fn dial(&mut self, server: usize, link: LinkId, target: usize) {
+    /// Connects to a server, through a port of that.
+    pub(crate) fn dial(&mut self, server: usize, link: LinkId, target: (usize, u16)) {
         let at_us = self.now_us + self.network_delay_us();
         let end = End { server, life: self.servers[server].life, link };
         self.schedule(at_us, Event::Dialed { end, target });
     }
 
-    pub(crate) fn dialed(&mut self, end: End, target: usize) {
+    pub(crate) fn dialed(&mut self, end: End, (target, port): (usize, u16)) {
         if self.servers[end.server].life != end.life || self.network.hung_up.remove(&end) {
             return;
         }
@@ -166,7 +171,8 @@ impl World {
         if blocked || !self.servers[target].powered {
             return refuse(self, CONNECT_TIMEOUT_US, "no answer");
         }
-        if self.servers[target].process.is_none() {
+        let is_open = |process: &Process| process.feeds || port != OBSERVER_MASTER_PORT;
+        if !self.servers[target].process.as_ref().is_some_and(is_open) {
             return refuse(self, MS, "connection refused");
         }
         self.network.next += 1;
@@ -192,7 +198,10 @@ impl World {
         self.network.by_end.insert(other, (number, Side::Leader));
         self.feed(end.server, Input::LeaderConnected { link: end.link });
         let peer = format!("server {}", end.server + 1);
-        let input = Input::LearnerConnected { link: other.link, peer };
+        let input = match port {
+            OBSERVER_MASTER_PORT => Input::ObserverConnected { link: other.link, peer },
+            _ => Input::LearnerConnected { link: other.link, peer },
+        };
         self.schedule(now_us, Event::Input { server: target, life: other.life, input: Box::new(input) });
     }
 
@@ -327,6 +336,20 @@ impl World {
                     Err(error) => self.violated(format!("snapshot stream: {error}")),
                 }
             }
+        }
+    }
+
+    /// A planted bug: observers that a follower feeds hear of what is only proposed.
+    pub(crate) fn inform_early(&mut self, server: usize, record: &Record) {
+        let life = self.servers[server].life;
+        let feeds = self.servers[server].process.as_ref().is_some_and(|process| process.feeds);
+        let is_fed = |link: &Link| feeds && link.ends[1].server == server && link.ends[1].life == life && link.alive[1];
+        let fed: Vec<u64> =
+            self.network.links.iter().filter(|(_, link)| is_fed(link)).map(|(number, _)| *number).collect();
+        for number in fed {
+            let mut packets = Vec::new();
+            QuorumPacket::Inform { zxid: record.zxid, record: record.body() }.append(&mut packets);
+            self.transmit(number, Side::Learner, Payload::Packets(packets));
         }
     }
 

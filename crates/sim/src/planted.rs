@@ -13,7 +13,7 @@ use crate::world::live;
 
 impl Sabotage {
     /// All bugs that can be planted.
-    pub const ALL: [Sabotage; 42] = [
+    pub const ALL: [Sabotage; 44] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -56,6 +56,8 @@ impl Sabotage {
         Sabotage::OracleGrantsBoth,
         Sabotage::RestoresUnsynced,
         Sabotage::RestoresSessions,
+        Sabotage::InformsEarly,
+        Sabotage::RelaysForAnybody,
     ];
 
     /// The life of a seed with this bug in it: of three servers where nothing else is needed, and of the kind that can show the bug.
@@ -84,6 +86,8 @@ impl Sabotage {
                 plan.snap_count = 1000;
             }
             Sabotage::IgnoresWeights => plan = plan.weighted(),
+            Sabotage::InformsEarly => plan = plan.with_observer_masters(),
+            Sabotage::RelaysForAnybody => plan = plan.with_observer_masters().with_restless_clients(),
             Sabotage::TrustsOldFiles => {
                 plan = plan.reconfiguring();
                 plan.files_fail = true;

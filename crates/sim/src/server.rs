@@ -23,7 +23,7 @@ use rookeeper_replica::{
 use rookeeper_store::catch_up::{CatchUpStart, plan_catch_up};
 use rookeeper_store::epoch_files::INITIALIZE;
 use rookeeper_store::{Directories, LogOptions, RecoveryOptions, RollLimits, SimDisk};
-use rookeeper_zab::{LinkEnd, LinkId, LinkOutput, Memberships, StepDownReason, SyncPlan};
+use rookeeper_zab::{DropReason, LinkEnd, LinkId, LinkOutput, Memberships, StepDownReason, SyncPlan};
 
 use self::inputs::Inputs;
 use crate::checkers::durability::Promises;
@@ -99,6 +99,10 @@ pub(crate) struct Process {
     pub applied: Zxid,
     /// The memberships that the replica goes by, where it has told them.
     pub memberships: Option<Arc<Memberships>>,
+    /// Whether the port for observers is open.
+    pub feeds: bool,
+    /// The follower that has fed this observer last.
+    master: Option<ServerId>,
 }
 
 impl Server {
@@ -236,9 +240,10 @@ impl World {
         process.short_before = process.short_now;
         process.not_read = if is_round { held_back(&process.shared) } else { BTreeSet::new() };
         let mut heard = Vec::new();
+        let decides = process.shared.status_board.serving() == Serving::Deciding;
         for mut input in inputs {
             match &input {
-                Input::FromLearner { link, packets } if is_round => heard.push((*link, packets.clone())),
+                Input::FromLearner { link, packets } if is_round && decides => heard.push((*link, packets.clone())),
                 Input::FromLearner { link, packets } => self.note_heard(server, *link, packets),
                 _ => {}
             }
@@ -316,6 +321,9 @@ impl World {
                     let txn = rookeeper_proto::TxnRecord::decode(record.body()).map(|record| record.txn);
                     format!("server {} logs {}: {txn:?}", server + 1, record.zxid)
                 });
+                if self.plan.sabotage == Some(Sabotage::InformsEarly) {
+                    self.inform_early(server, &record);
+                }
                 if self.plan.sabotage == Some(Sabotage::AcksBeforeSync) {
                     self.feed(server, Input::Synced { zxid: record.zxid });
                 }
@@ -359,12 +367,23 @@ impl World {
                     self.notify(server, to, notification);
                 }
             }
-            Output::Dial { link, server: target, .. } => self.dial(server, link, target.0 as usize - 1),
+            Output::Dial { link, server: target, addresses } => {
+                let through = addresses.first().map_or(0, |address| address.port);
+                self.dial(server, link, (target.0 as usize - 1, through));
+            }
+            Output::ObserverMaster { open } => {
+                if let Some(process) = &mut self.servers[server].process {
+                    process.feeds = open;
+                }
+            }
             Output::Hangup { link } | Output::ToLearner(link, LinkOutput::Drop(_)) if self.is_dialed(server, link) => {
                 self.hang_up(server, link);
             }
             Output::Hangup { link } => self.hang_up(server, link),
             Output::ToLearner(link, LinkOutput::Drop(why)) => {
+                if let DropReason::FallsBehind { .. } = why {
+                    self.figures.note("observers that fall behind");
+                }
                 self.note(2, server as u64, 0, || format!("server {} drops a learner: {why}", server + 1));
                 self.send_to_learner(server, link, Item::End(LinkEnd::Dropped(why)));
             }
@@ -390,6 +409,15 @@ impl World {
             Output::Log(event) => {
                 if let LogEvent::NoLongerLeads(RoleEnd::SteppedDown(StepDownReason::EpochUsedUp(_))) = event {
                     self.figures.note("epochs used up");
+                }
+                if let LogEvent::FedBy { master, .. } = event
+                    && let Some(process) = &mut self.servers[server].process
+                {
+                    let before = process.master.replace(master);
+                    self.figures.note("observers fed by followers");
+                    if before.is_some_and(|before| before != master) {
+                        self.figures.note("observers that found another follower");
+                    }
                 }
                 self.note(3, server as u64, 0, || format!("server {}: {event}", server + 1));
             }

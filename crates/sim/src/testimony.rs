@@ -51,7 +51,8 @@ impl World {
             self.expiry.ends(server, session);
         }
         let request = self.chronicle.requests.get(session.0, record.header.cxid);
-        self.chronicle.moves.proposed(&record, request);
+        let meant = self.chronicle.requests.as_meant(&record);
+        self.chronicle.moves.proposed(&meant, request);
         self.chronicle.refusals.proposed(record.header.zxid, applied, shortage);
         if shortage.0.disk && shortage.1.disk {
             match &record.txn {

@@ -95,7 +95,8 @@ pub(crate) enum Event {
     },
     Dialed {
         end: End,
-        target: usize,
+        /// A server, and a port of it.
+        target: (usize, u16),
     },
     Arrival {
         number: u64,

@@ -71,6 +71,7 @@ fn ensembles_live_through_all_faults() {
             "memberships that could not be written",
             "mixed multis",
             "nodes reaped",
+            "observers fed by followers",
             "deletes where room is short",
             "power cuts while a snapshot waits for the log",
             "servers short of room",
@@ -87,6 +88,8 @@ fn ensembles_live_through_all_faults() {
             "files of an earlier day",
             "power cuts after a log was cut",
             "starts with members of the log",
+            "observers that found another follower",
+            "requests of observers that their clients have left",
             "syncs asked for where a leader stood still",
         ] {
             assert!(figures.rare.get(what).is_some_and(|times| *times > count / 500), "{what}: {figures:?}");

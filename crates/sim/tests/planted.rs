@@ -50,6 +50,18 @@ fn an_oracle_that_says_yes_to_both() {
 }
 
 #[test]
+fn observers_that_hear_of_what_is_only_proposed() {
+    is_seen_in(Sabotage::InformsEarly, &["durability:"], |seed| Sabotage::InformsEarly.plan(seed));
+}
+
+#[test]
+fn requests_of_observers_that_their_clients_have_left() {
+    is_seen_in(Sabotage::RelaysForAnybody, &["session moved:", "write order:", "session order:"], |seed| {
+        Sabotage::RelaysForAnybody.plan(seed)
+    });
+}
+
+#[test]
 fn a_transaction_lost_at_a_start() {
     is_seen(Sabotage::LosesOnRecovery, 3, &["durability:"]);
     is_seen(

@@ -98,8 +98,9 @@ pub enum LearnerOutput {
         committed: Zxid,
     },
     Committed(Zxid),
-    /// The reconfiguration just committed goes into force, with this leader.
+    /// The same of a reconfiguration, which goes into force with this leader.
     Activate {
+        zxid: Zxid,
         designated_leader: ServerId,
     },
     /// Answer with [`Learner::pong`].
@@ -615,10 +616,10 @@ impl Learner {
         self.committed = zxid;
         assert!(self.committed <= self.last, "{zxid} is committed, but history ends at {}", self.last);
         if self.stage == Stage::Following {
-            self.outputs.push_back(LearnerOutput::Committed(zxid));
-            if let Some(designated_leader) = activate {
-                self.outputs.push_back(LearnerOutput::Activate { designated_leader });
-            }
+            self.outputs.push_back(match activate {
+                None => LearnerOutput::Committed(zxid),
+                Some(designated_leader) => LearnerOutput::Activate { zxid, designated_leader },
+            });
         } else if activate.is_some() {
             // Another server may lead with it, so this synchronisation leads nowhere; the next one begins with the new membership.
             self.leave(LeaveReason::MembershipChanged);

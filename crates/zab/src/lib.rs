@@ -6,6 +6,7 @@
 //! - [`election`]: finds a leader
 //! - [`leader`]: brings the learners to one history, then broadcasts
 //! - [`learner`]: the other side
+//! - [`observer_master`]: a follower that feeds observers in the leader's place
 //! - [`link`]: connections between servers
 //! - [`reasons`]: why links and roles end, with all texts
 //!
@@ -18,6 +19,7 @@ pub mod leader;
 pub mod learner;
 pub mod link;
 pub mod membership;
+pub mod observer_master;
 pub mod quorum;
 pub mod reasons;
 

@@ -181,6 +181,14 @@ pub enum DropReason {
     NoLongerLeading,
     #[error("this server follows server {0}")]
     Follows(ServerId),
+    #[error("this server feeds no observers now: it leads, or looks for a leader, or has no observerMasterPort")]
+    FeedsNobody,
+    #[error("this server has lost its leader, and with that what it could feed observers with")]
+    NoLongerFollows,
+    #[error("it has not read {limit_bytes} bytes that it was sent (observerMaster.sizeLimit); it may come again")]
+    FallsBehind { limit_bytes: usize },
+    #[error("more than {limit} of its questions wait for the leader")]
+    AsksTooMuch { limit: usize },
     #[error("it said too much before this server knew whether it leads")]
     SaidTooMuch,
     #[error("it sent what is not a packet of this protocol: {0}")]
@@ -266,10 +274,16 @@ impl DropReason {
     pub fn blame(&self) -> Blame {
         use DropReason::*;
         match self {
-            NotLeading | NotLeadingYet | NoLongerLeading | Follows(_) | TooManyLearners { .. } | TooManySyncs => {
-                Blame::Nobody
-            }
+            NotLeading
+            | NotLeadingYet
+            | NoLongerLeading
+            | Follows(_)
+            | FeedsNobody
+            | NoLongerFollows
+            | TooManyLearners { .. }
+            | TooManySyncs => Blame::Nobody,
             SaidTooMuch
+            | AsksTooMuch { .. }
             | NotAPacket(_)
             | OutOfPlace { .. }
             | OldProtocol(_)
@@ -282,7 +296,7 @@ impl DropReason {
             | Ahead { .. }
             | AcceptedNewerEpoch { .. }
             | UnknownHistory { .. } => Blame::Data,
-            Silent { .. } | Unacknowledged { .. } => Blame::Silence,
+            Silent { .. } | Unacknowledged { .. } | FallsBehind { .. } => Blame::Silence,
         }
     }
 }

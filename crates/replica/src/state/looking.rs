@@ -145,6 +145,9 @@ impl Looking {
             LearnerInput::Connected { .. } => {
                 core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::NotLeading)));
             }
+            LearnerInput::ObserverConnected { .. } => {
+                core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::FeedsNobody)));
+            }
             LearnerInput::Packets(packets) => {
                 let Some(held) = self.held.get_mut(&link) else { return };
                 if held.packets.len() + packets.len() <= MAX_HELD_BYTES {

@@ -155,7 +155,7 @@ impl Ensemble {
             Sorted::Learner(link, input) => match role {
                 Role::Looking(looking) => looking.take_learner_input(core, now, link, input),
                 Role::Leading(leading) => leading.take_learner_input(core, now, link, input),
-                Role::Learning(learning) => learning.take_learner_input(core, link, &input),
+                Role::Learning(learning) => learning.take_learner_input(core, member, now, link, input),
             },
             Sorted::Leader(link, input) => {
                 // What comes from the leader of an earlier role is late.
@@ -297,7 +297,7 @@ impl Ensemble {
         match role {
             Role::Looking(_) => {}
             Role::Leading(leading) => leading.tick(core, member, now),
-            Role::Learning(learning) => learning.tick(core, now),
+            Role::Learning(learning) => learning.tick(core, member, now),
         }
         if member.election.deadline_ms().is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
             member.election.tick(now.monotonic_ms);

@@ -41,6 +41,8 @@ pub struct Node {
     pub told: Vec<Told>,
     /// What it answered pings with: the zxid, and how many sessions it had heard of.
     pub pongs: Vec<(Zxid, usize)>,
+    /// Whether its port for observers is open.
+    pub feeds: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +180,7 @@ impl World {
             log: Vec::new(),
             told: Vec::new(),
             pongs: Vec::new(),
+            feeds: false,
         }
     }
 
@@ -349,9 +352,11 @@ impl World {
                 let from = ServerId(node as i64 + 1);
                 self.queue.push_back((to.0 as usize - 1, Input::Notified { from, notification }));
             }
-            Output::Dial { link, server, .. } => {
+            Output::ObserverMaster { open } => self.nodes[node].feeds = open,
+            Output::Dial { link, server, addresses } => {
                 let leader = server.0 as usize - 1;
-                if !self.nodes[leader].alive || self.is_parted {
+                let is_fed = self.settings.observer_master_port == Some(addresses[0].port);
+                if !self.nodes[leader].alive || self.is_parted || (is_fed && !self.nodes[leader].feeds) {
                     self.queue.push_back((
                         node,
                         Input::LeaderGone { link, why: LinkEnd::NotConnected("connection refused".to_owned()) },
@@ -362,7 +367,14 @@ impl World {
                 let wire = Wire { learner: node, learner_link: link, leader, leader_link: LinkId(self.next_link) };
                 self.wires.push(wire);
                 let peer = format!("server {}", node + 1);
-                self.queue.push_back((leader, Input::LearnerConnected { link: wire.leader_link, peer }));
+                let link_there = wire.leader_link;
+                self.queue.push_back((
+                    leader,
+                    match is_fed {
+                        true => Input::ObserverConnected { link: link_there, peer },
+                        false => Input::LearnerConnected { link: link_there, peer },
+                    },
+                ));
                 self.queue.push_back((node, Input::LeaderConnected { link }));
             }
             Output::ToLeader { link, bytes } => {
@@ -648,6 +660,7 @@ impl Client {
 fn link_of(input: &Input) -> Option<LinkId> {
     match input {
         Input::LearnerConnected { link, .. }
+        | Input::ObserverConnected { link, .. }
         | Input::FromLearner { link, .. }
         | Input::FromLeader { link, .. }
         | Input::SnapshotReceived { link, .. } => Some(*link),
@@ -669,6 +682,12 @@ pub fn is_revalidation(input: &Input) -> bool {
 
 pub fn is_commit(input: &Input) -> bool {
     brings(input, |packet| matches!(packet, QuorumPacket::Commit { .. }))
+}
+
+/// A learner's.
+pub fn is_request(input: &Input) -> bool {
+    let is_such = |packet: &QuorumPacket<'_>| matches!(packet, QuorumPacket::Request(_));
+    matches!(input, Input::FromLearner { packets, .. } if has(packets, is_such))
 }
 
 /// Whether there is such a packet in what comes from a leader.

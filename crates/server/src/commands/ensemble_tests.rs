@@ -30,6 +30,7 @@ pub(crate) fn view(serving: Serving, role: ServerRole) -> View {
     let status = ServerStatus {
         role,
         leader: Some(ServerId(2)),
+        fed_by: (role == ServerRole::Observing).then_some(ServerId(2)),
         epoch: Epoch(1),
         membership: Some(membership),
         ..ServerStatus::standalone()

@@ -10,7 +10,6 @@ const WATCHES: Status = NoEffect("there is one watch table, which cleans up afte
 const KERBEROS_NAMES: Status =
     NotYet("members are called as the server lines call them: write their canonical names there");
 const KERBEROS_LOGINS: Status = NoEffect("tickets are asked for anew whenever they are needed and expire");
-const OBSERVER_MASTER: Status = NotYet("observers are served by the leader only");
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
 const HTTP_VERSION: Status = NoEffect("HTTP/1.1 is spoken, as by default in Apache ZooKeeper");
@@ -268,7 +267,7 @@ pub(super) static KEYS: &[Key] = &[
     file("peerType", Text("participant or observer"), "participant", Used),
     file("quorumListenOnAllIPs", Switch, "false", Ensemble),
     prop("quorum.membersOnly", Switch, "false", Ensemble),
-    file("observerMasterPort", Kind::Number { min: i32::MIN as i64, max: 65535, unit: "" }, "0", OBSERVER_MASTER),
+    file("observerMasterPort", Kind::Number { min: i32::MIN as i64, max: 65535, unit: "" }, "0", Ensemble),
     file("syncEnabled", Switch, "true", OBSERVER_LOG),
     prop("observer.syncEnabled", Switch, "syncEnabled", OBSERVER_LOG),
     file("oraclePath", PATH, "", Ensemble),
@@ -299,7 +298,7 @@ pub(super) static KEYS: &[Key] = &[
     bare("follower.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
     prop("observer.reconnectDelayMs", long(0, "milliseconds"), "0", NoEffect("see `observer.election.DelayMs`")),
     prop("observer.election.DelayMs", long(0, "milliseconds"), "200", Ensemble),
-    prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", OBSERVER_MASTER),
+    prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", Ensemble),
     prop("follower.skipLearnerRequestToNextProcessor", Switch, "false", JAVA),
     prop("forward_learner_requests_to_commit_processor_disabled", Switch, "false", JAVA),
     prop("messageTracker.Enabled", Switch, "false", Ensemble),

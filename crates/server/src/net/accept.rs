@@ -68,6 +68,10 @@ fn causes(port: Port) -> (Cause, Cause) {
             "learners for which there are no file descriptors",
             "connections on the quorum port that can't be accepted",
         ),
+        Port::ObserverMaster => (
+            "observers for which there are no file descriptors",
+            "connections on the port for observers that can't be accepted",
+        ),
         Port::Metrics => (
             "scrapes for which there are no file descriptors",
             "connections on the metrics port that can't be accepted",

@@ -17,6 +17,8 @@ pub(crate) enum Port {
     Client,
     SecureClient,
     Quorum,
+    /// Where a follower feeds observers.
+    ObserverMaster,
     Election,
     Metrics,
     Admin,
@@ -29,6 +31,7 @@ impl fmt::Display for Port {
             Port::Client => "client port",
             Port::SecureClient => "secure client port",
             Port::Quorum => "quorum port",
+            Port::ObserverMaster => "port for observers",
             Port::Election => "election port",
             Port::Metrics => "metrics port",
             Port::Admin => "admin port",
@@ -168,6 +171,9 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (io::ErrorKind::AddrInUse, Port::Admin) => {
             "another process has it: stop that one, or set another admin.serverPort, or admin.enableServer=false"
         }
+        (io::ErrorKind::AddrInUse, Port::ObserverMaster) => {
+            "another process has it: stop that one, or set another observerMasterPort on all members"
+        }
         (io::ErrorKind::AddrInUse, _) => {
             "another process has it: stop that one, or correct the ports of this server's line"
         }
@@ -180,6 +186,9 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         }
         (io::ErrorKind::PermissionDenied, Port::Admin) => {
             "ports below 1024 need privileges: set another admin.serverPort"
+        }
+        (io::ErrorKind::PermissionDenied, Port::ObserverMaster) => {
+            "ports below 1024 need privileges: set another observerMasterPort on all members"
         }
         (io::ErrorKind::PermissionDenied, _) => {
             "ports below 1024 need privileges: choose another in this server's line"

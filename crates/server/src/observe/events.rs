@@ -41,7 +41,7 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Follows { .. } => "follows",
         Event::ServesReaders => "serves_readers",
         Event::NoLongerLeads(_) => "no_longer_leads",
-        Event::LostLeader { .. } => "lost_leader",
+        Event::LostLeader { .. } | Event::LostMaster { .. } => "lost_leader",
         Event::MembershipInForce { .. } => "membership_in_force",
         Event::MembershipUnreadable(_) => "membership_unreadable",
         Event::LearnerDropped { .. } | Event::Leader(LeaderEvent::Dropping { .. }) => "learner_dropped",
@@ -55,7 +55,11 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Learner(LearnerEvent::Snapshot { .. }) => "synced_by_snapshot",
         Event::DiskShort { .. } => "short_of_disk",
         Event::MemoryShort { .. } => "short_of_memory",
-        Event::SnapshotReceived { .. } | Event::DiskHasRoom { .. } | Event::MemoryHasRoom { .. } => return None,
+        Event::SnapshotReceived { .. }
+        | Event::FedBy { .. }
+        | Event::FeedsObservers
+        | Event::DiskHasRoom { .. }
+        | Event::MemoryHasRoom { .. } => return None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rookeeper_replica::{ServerRole, Statistics, Summary, SummaryPerNamespace};
+use rookeeper_replica::{Statistics, Summary, SummaryPerNamespace};
 
 use super::figures::Figures;
 use super::metrics::{Facts, Kind, Metric, Source, Value};
@@ -69,7 +69,8 @@ const fn absent(name: &'static str, kind: Kind, why: &'static str) -> Metric {
     Metric { name, kind, source: Source::Absent(why) }
 }
 
-const NO_OBSERVER_MASTER: &str = "observers are served by the leader only";
+const NOT_TIMED: &str =
+    "what observers are told goes into their queues together with the commit, which takes no time of its own";
 const NOT_COUNTED: &str = "connections are not counted by whether they are encrypted";
 const NO_CACHE: &str = "answers are not cached, they are encoded straight from the tree";
 const NO_CLEANER: &str = "watches of a closed connection are removed at once";
@@ -93,8 +94,8 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         source: Source::Only("observers", |facts| {
             let status = &facts.view.status;
-            let leader = status.leader.filter(|_| facts.is_member() && status.role == ServerRole::Observing)?;
-            Some(Value::Whole(leader.0))
+            let master = status.fed_by.filter(|_| facts.is_member())?;
+            Some(Value::Whole(master.0))
         }),
     },
     gauge("ephemerals_count", |facts| facts.ephemerals as i64),
@@ -114,7 +115,13 @@ pub(crate) const METRICS: &[Metric] = &[
     Metric { name: "connection_drop_probability", kind: Kind::Ratio, source: Source::Ratio(|facts| facts.drop_probability) },
     gauge("watch_count", |facts| facts.watches as i64),
     leader_gauge("synced_non_voting_followers", |facts| facts.as_leader(|leadership| leadership.synced_non_voting_followers)),
-    leader_gauge("synced_observers", |facts| facts.as_leader(|leadership| leadership.synced_observers)),
+    Metric {
+        name: "synced_observers",
+        kind: Kind::Gauge,
+        source: Source::Only("leaders, and on followers with an `observerMasterPort`", |facts| {
+            facts.view.synced_observers().map(|count| Value::Whole(count as i64))
+        }),
+    },
     gauge("auth_failed_count", |facts| facts.statistics.authentications_refused.load(Relaxed) as i64),
     gauge("min_latency", |facts| facts.statistics.request_latency_ms.min() as i64),
     gauge("max_file_descriptor_count", |facts| facts.max_file_descriptors),
@@ -243,14 +250,14 @@ pub(crate) const METRICS: &[Metric] = &[
     series("request_throttle_queue_time_ms", Kind::SummaryWithQuantiles, |statistics| &statistics.throttle_wait_ms),
     series("readlatency", Kind::SummaryWithQuantiles, |statistics| &statistics.read_latency_ms),
     series("quorum_ack_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.member.quorum_latency_ms),
-    never("om_commit_process_time_ms", Kind::SummaryWithQuantiles, NO_OBSERVER_MASTER),
+    never("om_commit_process_time_ms", Kind::SummaryWithQuantiles, NOT_TIMED),
     absent("read_final_proc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     series("commit_propagation_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.member.commit_latency_ms),
     never("dead_watchers_cleaner_latency", Kind::SummaryWithQuantiles, NO_CLEANER),
     absent("write_final_proc_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     series("proposal_ack_creation_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.member.acknowledgement_latency_ms),
     series("proposal_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.member.proposal_latency_ms),
-    never("om_proposal_process_time_ms", Kind::SummaryWithQuantiles, NO_OBSERVER_MASTER),
+    never("om_proposal_process_time_ms", Kind::SummaryWithQuantiles, NOT_TIMED),
     absent("sync_processor_queue_and_flush_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),
     series("propagation_latency", Kind::SummaryWithQuantiles, |statistics| &statistics.propagation_latency_ms),
     absent("server_write_committed_time_ms", Kind::SummaryWithQuantiles, NO_STAGE),

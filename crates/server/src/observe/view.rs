@@ -70,6 +70,12 @@ impl View {
         self.status.leadership.as_ref().filter(|_| self.serving != Serving::ReadOnly)
     }
 
+    /// How many observers get what is committed from this server; `None` where none could.
+    pub fn synced_observers(&self) -> Option<usize> {
+        let by_leader = self.leadership().map(|leadership| leadership.synced_observers);
+        by_leader.or_else(|| self.status.feeding.map(|observers| observers.synced))
+    }
+
     /// Whether there may be sessions that no other server knows of. Sessions of readers without a quorum always are of that kind.
     pub fn has_local_sessions(&self, context: &Context) -> bool {
         let enabled = context.config.ensemble.as_ref().is_some_and(|ensemble| ensemble.settings.local_sessions);

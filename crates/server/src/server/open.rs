@@ -169,6 +169,7 @@ pub(super) async fn server_ports(
             me: ensemble.settings.me,
             memberships: (*memberships).clone(),
             listen_on_all: ensemble.quorum_listen_on_all_ips,
+            observer_master_port: ensemble.settings.observer_master_port,
             connect_timeout: Duration::from_millis(connect_timeout_ms),
             snapshot_size_factor: ensemble.snapshot_size_factor,
             max_packet_bytes: config.requests.jute_max_buffer + MAX_LEARNER_PACKET_BYTES,

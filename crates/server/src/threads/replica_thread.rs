@@ -292,6 +292,7 @@ impl ReplicaThread {
                 | Output::Members(_)
                 | Output::Dial { .. }
                 | Output::Hangup { .. }
+                | Output::ObserverMaster { .. }
                 | Output::ToLeader { .. }
                 | Output::ToLearner(..) => {
                     // A standalone server has nobody to talk to.
@@ -334,6 +335,7 @@ impl EnsemblePorts {
             }
             Output::Dial { link, server, addresses } => port.dial(link, server, addresses),
             Output::Hangup { link } => port.hang_up(link),
+            Output::ObserverMaster { open } => port.feed_observers(open),
             Output::ToLeader { link, bytes } => port.send_to_leader(link, bytes),
             Output::ToLearner(link, output) => match output {
                 LinkOutput::Send(bytes) => port.send_to_learner(link, bytes),

@@ -156,6 +156,22 @@ impl Expiry {
         Ok(())
     }
 
+    /// A follower tells its leader of sessions that an observer has just told it of. The observer may have gone since.
+    pub fn relays(&self, server: usize, now_ms: i64, touched: impl Iterator<Item = SessionId>) -> Verdict {
+        let ears = self.ears.get(&server);
+        let told = |session: &SessionId| {
+            ears.is_some_and(|ears| {
+                [&ears.learners, &ears.excused].iter().any(|heard| heard.get(session) == Some(&now_ms))
+            })
+        };
+        match touched.into_iter().find(|session| !told(session)) {
+            None => Ok(()),
+            Some(session) => {
+                Err(format!("touches: server {} names session {session}, of which no observer has told it", server + 1))
+            }
+        }
+    }
+
     /// A learner answers a ping with these sessions. `is_alive` says of a session that all servers know whether it lives; `is_excused` whether
     /// it is the server that does not read its client.
     pub fn touches(

@@ -108,9 +108,10 @@ impl Chronicle {
         if record.header.zxid != zxid {
             return Err(format!("history: {zxid} holds a transaction {}", record.header.zxid));
         }
-        let request = self.requests.committed(&record)?;
-        self.moves.committed(&record, request.as_ref())?;
-        self.refusals.committed(&self.model, &record, request.as_ref())?;
+        let meant = self.requests.as_meant(&record);
+        let request = self.requests.committed(&meant)?;
+        self.moves.committed(&meant, request.as_ref())?;
+        self.refusals.committed(&self.model, &meant, request.as_ref())?;
         self.model.apply(&record)?;
         let (session, cxid) = (record.header.session.0, record.header.cxid);
         let err = match record.txn {

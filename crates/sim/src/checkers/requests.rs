@@ -3,7 +3,8 @@
 //! Owns the requests for changes that are not in the history yet. The writes of a session are in the history in the order in which the
 //! session sent them, across all its connections, and each at most once: an acknowledged write is never overtaken by an older one.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rookeeper_proto::request::WriteRequest;
 use rookeeper_proto::{ErrorCode, Txn, TxnRecord};
@@ -27,12 +28,28 @@ pub struct Requests {
     waiting: BTreeMap<(i64, i32), Request>,
     /// The number of the last write of each session that is in the history.
     last: BTreeMap<i64, i32>,
+    /// Requests in whose place a follower has sent one that no leader carries out.
+    in_vain: BTreeSet<(i64, i32)>,
 }
 
 impl Requests {
     /// A client sends a write with this number of its session.
     pub fn asked(&mut self, session: i64, cxid: i32, request: Request) {
         self.waiting.insert((session, cxid), request);
+    }
+
+    /// A follower sends on, in place of what came through an observer, a request that no leader carries out: its client has left that observer.
+    pub fn sent_in_vain(&mut self, session: i64, cxid: i32) {
+        self.in_vain.insert((session, cxid));
+    }
+
+    /// A transaction as it is to be judged: a refusal of what was sent in vain is one of a session that has moved, which the leader could not see.
+    pub fn as_meant<'a>(&self, record: &'a TxnRecord) -> Cow<'a, TxnRecord> {
+        let is_refused = matches!(record.txn, Txn::Error { code } if code == ErrorCode::BadArguments.number());
+        if !is_refused || !self.in_vain.contains(&(record.header.session.0, record.header.cxid)) {
+            return Cow::Borrowed(record);
+        }
+        Cow::Owned(TxnRecord { txn: Txn::Error { code: ErrorCode::SessionMoved.number() }, ..record.clone() })
     }
 
     /// The write with this number of its session, while it waits.

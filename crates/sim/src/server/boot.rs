@@ -19,6 +19,7 @@ use rookeeper_zab::{Membership, Memberships};
 use super::inputs::Inputs;
 use super::{Process, recovery};
 use crate::faults::Sabotage;
+use crate::network::OBSERVER_MASTER_PORT;
 use crate::shortages;
 use crate::snapshots::{PORTION_BYTES, Snapshots};
 use crate::storage::Storage;
@@ -146,6 +147,8 @@ impl World {
                     read_only_mode: self.plan.habits.read_only,
                     rollover: self.plan.rollover,
                     has_oracle: self.plan.has_oracle,
+                    observer_master_port: self.plan.observer_masters.then_some(OBSERVER_MASTER_PORT),
+                    observer_master_size_limit_bytes: self.plan.observer_size_limit_bytes,
                     ..EnsembleSettings::new(this.id, memberships)
                 };
                 Replica::member(shared.clone(), settings, epochs, now)
@@ -165,6 +168,8 @@ impl World {
             serving: Serving::Nobody,
             applied: last,
             memberships: None,
+            feeds: false,
+            master: None,
         });
         this.start_failures = 0;
         self.settle_restore(server, last);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rookeeper_proto::quorum::QuorumPacket;
-use rookeeper_proto::{Epoch, ServerId, Txn, TxnRecord, Zxid};
+use rookeeper_proto::{Epoch, OpCode, ServerId, Txn, TxnRecord, Zxid};
 use rookeeper_replica::{FoundMembership, Serving};
 use rookeeper_store::epoch_files::{ACCEPTED, CURRENT, read_epoch};
 use rookeeper_store::{Directories, SimDisk, recover};
@@ -17,6 +17,9 @@ use crate::faults::Sabotage;
 use crate::forgetful::refuse_wrongly;
 use crate::scenes::Cue;
 use crate::world::World;
+
+/// The deletion of a node without a name, which no client here asks for.
+const IN_VAIN: &[u8] = b"\0\0\0\0\xff\xff\xff\xff";
 
 /// For one commit in so many the disks of a quorum are read.
 const DEEP_CHECK: u64 = 400;
@@ -48,6 +51,16 @@ impl World {
                         .promises(server + 1, promised, accepted)
                         .and_then(|()| last_logged.map_or(Ok(()), |last| this.promises.claims(server + 1, last)))
                 }
+                QuorumPacket::Request(request) if request.op == OpCode::Delete.number() && request.body == IN_VAIN => {
+                    self.figures.note("requests of observers that their clients have left");
+                    self.chronicle.requests.sent_in_vain(request.session.0, request.cxid);
+                    Ok(())
+                }
+                // No answer to a ping: what an observer has said is sent on at once.
+                QuorumPacket::Ping { zxid: Zxid::ZERO, touches: Some(touches) } if self.feeds(server) => {
+                    let now_ms = self.now_ms();
+                    self.expiry.relays(server, now_ms, touches.iter().map(|touch| touch.session))
+                }
                 QuorumPacket::Ping { touches: Some(touches), .. } => {
                     self.judge_touches(server, &touches.iter().map(|touch| touch.session).collect())
                 }
@@ -55,6 +68,10 @@ impl World {
             };
             self.judge(verdict);
         }
+    }
+
+    fn feeds(&self, server: usize) -> bool {
+        self.servers[server].process.as_ref().is_some_and(|process| process.feeds)
     }
 
     pub(super) fn check_to_learner(&mut self, server: usize, bytes: &[u8]) {

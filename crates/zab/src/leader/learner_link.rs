@@ -1,4 +1,4 @@
-//! One learner's connection, as the leader knows it: which packets it may send now, and what it is owed.
+//! One learner's connection, as the leader knows it, or a follower that feeds observers: which packets it may send now, and what it is owed.
 //!
 //! What always holds: a link goes through its stages in their order, each at most once; what only one stage needs is kept in that stage.
 
@@ -11,7 +11,7 @@ use crate::reasons::{DropReason, LeaderEvent, LearnerName};
 
 /// Who is at the other end, by its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub server: ServerId,
     /// Whether it came to listen only: it is sent no proposals, and acknowledges none.
     pub observer: bool,
@@ -19,7 +19,7 @@ pub(super) struct Identity {
 
 /// How far a learner is.
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Nothing heard.
     Greeting,
     /// It is known; the epoch is not.
@@ -41,7 +41,7 @@ pub(super) enum Stage {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct CatchingUp {
+pub(crate) struct CatchingUp {
     /// It gets a snapshot, not a part of the log.
     pub by_snapshot: bool,
     /// When it acknowledges NEWLEADER, the history is on its disk. The original's observers keep records that they are sent in memory until
@@ -52,7 +52,7 @@ pub(super) struct CatchingUp {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Serving {
+pub(crate) struct Serving {
     /// A proposal that it has not acknowledged, and since when it could have; at most as old as the oldest.
     pub unacknowledged: Option<(Zxid, MonotonicMs)>,
     /// Pings sent and answered since UPTODATE; answers come in order.
@@ -77,7 +77,7 @@ impl Stage {
 }
 
 #[derive(Debug)]
-pub(super) struct LearnerLink {
+pub(crate) struct LearnerLink {
     peer: String,
     /// None only in the first stage.
     pub identity: Option<Identity>,

@@ -18,10 +18,10 @@ mod alone;
 mod broadcast;
 mod claims;
 mod handshake;
-mod learner_link;
+pub(crate) mod learner_link;
 mod liveness;
 mod proposals;
-mod sync;
+pub(crate) mod sync;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -24,7 +24,7 @@ use crate::reasons::{DropReason, LeaderEvent, SyncKind};
 
 /// How one learner is brought to the leader's history. Where records follow, those up to the committed one are sent as proposal and commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SyncMethod {
+pub(crate) enum SyncMethod {
     /// DIFF, then the records after `after`.
     Diff { zxid: Zxid, after: Zxid },
     /// TRUNC, then the records after the same zxid.
@@ -39,19 +39,19 @@ pub(super) enum SyncMethod {
 
 /// Chooses how a learner is brought to the leader's history, from what the leader has.
 #[derive(Debug, Clone, Copy)]
-struct SyncPlanner<'a> {
-    history: &'a History,
+pub(crate) struct SyncPlanner<'a> {
+    pub history: &'a History,
     /// The last record that counts as committed; before the leader is established that is the last one there is.
-    committed: Zxid,
+    pub committed: Zxid,
     /// The last epoch that it had entered before its own.
-    entered: Epoch,
-    epoch: Epoch,
-    force_snapshot: bool,
+    pub entered: Epoch,
+    pub epoch: Epoch,
+    pub force_snapshot: bool,
 }
 
 impl SyncPlanner<'_> {
     /// The method for a learner whose history ends at `last`.
-    fn method(&self, last: Zxid) -> SyncMethod {
+    pub fn method(&self, last: Zxid) -> SyncMethod {
         let SyncPlanner { history, committed, .. } = *self;
         let has_more = last > history.committed();
         if self.force_snapshot && !has_more {
@@ -279,7 +279,7 @@ impl Leader {
 }
 
 /// Everything from here on is in memory; where memory is empty, everything after the history's end.
-fn first_in_memory(history: &History) -> Zxid {
+pub(crate) fn first_in_memory(history: &History) -> Zxid {
     history.after(history.start()).next().map_or(Zxid(history.start().0 + 1), |record| record.zxid)
 }
 

@@ -122,6 +122,9 @@ impl Leading {
                 self.learners.insert(link);
                 leader.learner_connected(now_ms, link, peer);
             }
+            LearnerInput::ObserverConnected { .. } => {
+                core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::FeedsNobody)));
+            }
             LearnerInput::Packets(packets) => self.take_packets(core, now, link, &packets),
             LearnerInput::Gone { why } => leader.learner_gone(now_ms, &core.history, link, why),
             LearnerInput::SyncPlanned(plan) => leader.sync_planned(now_ms, &core.history, link, plan),
@@ -324,14 +327,14 @@ impl Leading {
     }
 }
 
-fn note_sync_began(core: &Core, by_snapshot: bool, under_way: usize) {
+pub(crate) fn note_sync_began(core: &Core, by_snapshot: bool, under_way: usize) {
     let statistics = &core.shared.statistics.member;
     let syncs = if by_snapshot { &statistics.snapshot_syncs } else { &statistics.log_syncs };
     syncs.fetch_add(1, Relaxed);
     note_syncs_under_way(core, by_snapshot, under_way);
 }
 
-fn note_syncs_under_way(core: &Core, by_snapshot: bool, under_way: usize) {
+pub(crate) fn note_syncs_under_way(core: &Core, by_snapshot: bool, under_way: usize) {
     let statistics = &core.shared.statistics.member;
     let summary = if by_snapshot { &statistics.snapshot_syncs_under_way } else { &statistics.log_syncs_under_way };
     summary.record(under_way as u64);

@@ -13,18 +13,26 @@ use crate::clients::connection::Connection;
 use crate::clients::handshake::Wish;
 use crate::clients::read::ReadFrame;
 use crate::clients::requests::{ClientInput, Sorted, Write};
+use crate::clients::session::Owner;
 use crate::core::{Core, Reply};
 use crate::member::Member;
 use crate::state::learning::Learning;
-use crate::state::learning::forwarded::Asked;
+use crate::state::learning::forwarded::{Asked, Synced};
 use crate::time::Time;
-use rookeeper_zab::LeaveReason;
+use rookeeper_zab::{LeaveReason, LinkId};
 
 /// With this zxid a leader of this kind takes a packet for no answer to a ping; the original looks at the sessions only.
-const NO_ANSWER: Zxid = Zxid::ZERO;
+pub(super) const NO_ANSWER: Zxid = Zxid::ZERO;
 
-/// Connections that want to resume a session, until the leader says whether it lives.
-pub(crate) type Resuming = BTreeMap<SessionId, Vec<(Arc<Connection>, ConnectRequest)>>;
+/// Who wants to resume a session, in the order in which the leader was asked, until it says whether the session lives.
+pub(crate) type Resuming = BTreeMap<SessionId, Vec<Resumer>>;
+
+#[derive(Debug)]
+pub(crate) enum Resumer {
+    Client(Arc<Connection>, ConnectRequest),
+    /// A client of an observer that this server feeds.
+    Observer(LinkId),
+}
 
 impl Learning {
     /// A client wants a session, which the leader has to create, or has one, which the leader has to know.
@@ -130,9 +138,13 @@ impl Learning {
 
     /// The oldest sync is answered.
     pub(super) fn sync_done(&mut self, core: &mut Core, now: Time) {
-        let Some((read, reply, behind)) = self.forwarded.take_sync() else {
-            self.learner.leave(LeaveReason::SyncOutOfOrder);
-            return;
+        let (read, reply, behind) = match self.forwarded.take_sync() {
+            Some(Synced::Client { read, reply, behind }) => (read, reply, behind),
+            Some(Synced::Observer(link)) => {
+                self.answer_relayed_sync(link);
+                return self.answer_refused(core, now);
+            }
+            None => return self.learner.leave(LeaveReason::SyncOutOfOrder),
         };
         let shared = core.shared.clone();
         let tree = shared.tree();
@@ -158,17 +170,23 @@ impl Learning {
         if let Some(before) = before {
             core.hang_up(&before);
         }
+        // And nothing that an observer still sends for that session.
+        core.shared.sessions().claim(session, Owner::Client(connection.id));
         let timeout_ms = core.negotiate(&request);
         self.learner.send(&QuorumPacket::Revalidate { session, timeout_ms });
-        self.resuming.entry(session).or_default().push((connection, request));
+        self.resuming.entry(session).or_default().push(Resumer::Client(connection, request));
     }
 
     pub(super) fn revalidated(&mut self, core: &mut Core, now: Time, session: SessionId, valid: bool) {
         let Some(waiting) = self.resuming.get_mut(&session) else { return };
-        let (connection, request) = waiting.remove(0);
+        let resumer = waiting.remove(0);
         if waiting.is_empty() {
             self.resuming.remove(&session);
         }
+        let (connection, request) = match resumer {
+            Resumer::Client(connection, request) => (connection, request),
+            Resumer::Observer(link) => return self.answer_relayed_revalidation(link, session, valid),
+        };
         if valid {
             core.resume(now, &connection, &request);
         } else {

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use rookeeper_proto::{ErrorCode, SessionId};
+use rookeeper_zab::LinkId;
 
 use crate::clients::connection::Connection;
 use crate::clients::read::ReadFrame;
@@ -22,6 +23,8 @@ pub(crate) enum Asked {
     Write { session: SessionId, cxid: i32, reply: Option<Reply> },
     /// Answered by SYNC.
     Sync { read: ReadFrame, reply: Reply },
+    /// The same of an observer that this server feeds. Its writes are not here: the transactions come to it as all others do.
+    RelayedSync(LinkId),
     /// Refused here, in its turn.
     Refused { code: ErrorCode, reply: Reply },
 }
@@ -31,8 +34,21 @@ impl Asked {
         match self {
             Asked::Write { reply, .. } => reply.as_ref(),
             Asked::Sync { reply, .. } | Asked::Refused { reply, .. } => Some(reply),
+            Asked::RelayedSync(_) => None,
         }
     }
+}
+
+/// Who waits for the answer to a sync.
+#[derive(Debug)]
+pub(crate) enum Synced {
+    /// `behind`: the reads that came after it.
+    Client {
+        read: ReadFrame,
+        reply: Reply,
+        behind: Vec<ReadFrame>,
+    },
+    Observer(LinkId),
 }
 
 #[derive(Debug)]
@@ -61,6 +77,7 @@ impl Forwarded {
         let waiting = |Entry { asked, reads }| match asked {
             Asked::Write { reply, .. } => (reply, reads),
             Asked::Sync { reply, .. } | Asked::Refused { reply, .. } => (Some(reply), reads),
+            Asked::RelayedSync(_) => (None, reads),
         };
         self.entries.into_iter().map(waiting).collect()
     }
@@ -99,12 +116,13 @@ impl Forwarded {
     }
 
     /// The sync that is the oldest request, if that is one.
-    pub fn take_sync(&mut self) -> Option<(ReadFrame, Reply, Vec<ReadFrame>)> {
-        if !matches!(self.entries.front()?.asked, Asked::Sync { .. }) {
+    pub fn take_sync(&mut self) -> Option<Synced> {
+        if !matches!(self.entries.front()?.asked, Asked::Sync { .. } | Asked::RelayedSync(_)) {
             return None;
         }
         match self.pop()? {
-            Entry { asked: Asked::Sync { read, reply }, reads } => Some((read, reply, reads)),
+            Entry { asked: Asked::Sync { read, reply }, reads } => Some(Synced::Client { read, reply, behind: reads }),
+            Entry { asked: Asked::RelayedSync(link), .. } => Some(Synced::Observer(link)),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! - `clients.rs`: what its own clients ask for; `forwarded.rs`: what of it waits for the leader
 //! - `heard_sessions.rs`: which sessions the leader is told to be alive
+//! - `feeding.rs`: the observers that a follower feeds; `masters.rs`: the follower that feeds an observer
 //!
 //! What always holds here: a transaction is checked before it is logged, because what is logged must be readable; clients come only when
 //! the tree shows nothing that comes after its zxid.
@@ -9,8 +10,10 @@
 //! Counterpart in the original: `Learner`, `Follower`, `Observer`.
 
 mod clients;
+mod feeding;
 mod forwarded;
 mod heard_sessions;
+pub(crate) mod masters;
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,7 +28,8 @@ use crate::core::{Core, InFlight, Waiting};
 use crate::inputs::{LeaderInput, LearnerInput};
 use crate::member::{Designated, Done, Member};
 use crate::reasons::{Event, RoleEnd};
-use crate::state::learning::clients::Resuming;
+use crate::state::learning::clients::{Resumer, Resuming};
+use crate::state::learning::feeding::Feeding;
 use crate::state::learning::forwarded::Forwarded;
 use crate::state::learning::heard_sessions::HeardSessions;
 use crate::state::{End, Step};
@@ -41,6 +45,10 @@ pub(crate) struct Learning {
     observes: bool,
     /// What this server's clients wait for from its leader.
     forwarded: Forwarded,
+    /// The observers that this server feeds; none where it does not.
+    feeding: Option<Feeding>,
+    /// The follower that feeds this server; none where the leader does.
+    master: Option<ServerId>,
     resuming: Resuming,
     heard_sessions: HeardSessions,
     /// When the search began that found this leader.
@@ -98,6 +106,8 @@ impl Learning {
             learner,
             observes,
             forwarded: Forwarded::default(),
+            feeding: None,
+            master: None,
             resuming: Resuming::default(),
             heard_sessions: HeardSessions::new(now.monotonic_ms),
             looked_since_ms,
@@ -111,14 +121,22 @@ impl Learning {
 
     /// It is over: clients are cut, but for those of whom nothing was asked that can't be asked again.
     pub fn end(self, core: &mut Core, member: &mut Member, why: RoleEnd) {
-        for (connection, request) in self.resuming.into_values().flatten() {
-            member.wait_again(core, connection, request);
+        for resumer in self.resuming.into_values().flatten() {
+            if let Resumer::Client(connection, request) = resumer {
+                member.wait_again(core, connection, request);
+            }
+        }
+        if let Some(feeding) = self.feeding {
+            feeding.end(core);
         }
         core.stop_serving(self.forwarded.abandon(), Vec::new());
         if let Some(link) = self.learner.link() {
             core.put(Output::Hangup { link });
         }
-        core.log(Event::LostLeader { leader: self.learner.leader(), why });
+        core.log(match self.master {
+            None => Event::LostLeader { leader: self.learner.leader(), why },
+            Some(master) => Event::LostMaster { master, why },
+        });
     }
 
     /// What comes on the link of an earlier attempt is late.
@@ -141,11 +159,23 @@ impl Learning {
         }
     }
 
-    /// A learner that takes this server for a leader is sent away.
-    pub fn take_learner_input(&mut self, core: &mut Core, link: LinkId, input: &LearnerInput) {
-        if let LearnerInput::Connected { .. } = input {
-            core.put(Output::ToLearner(link, LinkOutput::Drop(DropReason::NotLeading)));
-        }
+    /// A learner that takes this server for a leader is sent away, and so is an observer where this server feeds none.
+    pub fn take_learner_input(
+        &mut self,
+        core: &mut Core,
+        member: &mut Member,
+        now: Time,
+        link: LinkId,
+        input: LearnerInput,
+    ) {
+        let why = match (input, &mut self.feeding) {
+            (LearnerInput::Connected { .. }, _) => DropReason::NotLeading,
+            (input, Some(feeding)) => return feeding.take_input(core, member, now, link, input),
+            (LearnerInput::ObserverConnected { .. }, None) => DropReason::FeedsNobody,
+            // Of a link that was dropped.
+            (_, None) => return,
+        };
+        core.put(Output::ToLearner(link, LinkOutput::Drop(why)));
     }
 
     /// The storage has done what this role, or an earlier one, has asked for.
@@ -176,9 +206,12 @@ impl Learning {
     }
 
     /// What time does.
-    pub fn tick(&mut self, core: &mut Core, now: Time) {
+    pub fn tick(&mut self, core: &mut Core, member: &mut Member, now: Time) {
         if self.learner.deadline_ms().is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
             self.learner.tick(now.monotonic_ms);
+        }
+        if let Some(feeding) = &mut self.feeding {
+            feeding.tick(core, member, now);
         }
         self.look_on(core, now);
     }
@@ -198,7 +231,11 @@ impl Learning {
 
     /// When there is something to do although nothing happens.
     pub fn deadline(&self) -> Deadline {
-        if self.heard_sessions.is_looking() { Deadline::Now } else { self.learner.deadline_ms().into() }
+        if self.heard_sessions.is_looking() {
+            return Deadline::Now;
+        }
+        let feeding_ms = self.feeding.as_ref().map(Feeding::deadline_ms);
+        [self.learner.deadline_ms(), feeding_ms].into_iter().flatten().min().into()
     }
 
     fn state(&self) -> PeerState {
@@ -212,12 +249,13 @@ impl Learning {
 
     /// What a learner tells of itself.
     pub fn status(&self) -> RoleStatus {
-        RoleStatus::learning(&self.learner, self.observes)
+        let fed_by = self.observes.then(|| self.master.unwrap_or(self.learner.leader()));
+        RoleStatus::learning(&self.learner, fed_by, self.feeding.as_ref().map(Feeding::counts))
     }
 
     /// Carries out what the learner asks for.
     pub fn step(&mut self, core: &mut Core, member: &mut Member, now: Time) -> Step {
-        let Some(output) = self.learner.poll() else { return Step::Idle };
+        let Some(output) = self.learner.poll() else { return self.feed(core, member, now) };
         match output {
             LearnerOutput::Dial => self.dial(core, member),
             LearnerOutput::ToLeader(bytes) => {
@@ -236,8 +274,9 @@ impl Learning {
                 self.note_synced(core, now);
                 self.serve(core, member, now, committed);
             }
-            LearnerOutput::Committed(zxid) => self.commit(core, member, now, zxid),
-            LearnerOutput::Activate { designated_leader } => {
+            LearnerOutput::Committed(zxid) => self.commit(core, member, now, zxid, None),
+            LearnerOutput::Activate { zxid, designated_leader } => {
+                self.commit(core, member, now, zxid, Some(designated_leader));
                 if let Some(membership) = self.reconfigured.take() {
                     member.activate_membership(core, now, membership);
                     self.leave_for_another_role(member, Some(designated_leader));
@@ -252,7 +291,7 @@ impl Learning {
                 self.designated = Some(Designated { leader: self.learner.leader(), state: self.state() });
             }
             LearnerOutput::Leave(why) => {
-                if self.learner.phase() == LearnerPhase::Discovery {
+                if self.learner.phase() == LearnerPhase::Discovery && self.master.is_none() {
                     member.election.refused(self.learner.leader());
                 }
                 return Step::Over(End {
@@ -266,15 +305,22 @@ impl Learning {
     }
 
     fn dial(&mut self, core: &mut Core, member: &mut Member) {
-        let server = self.learner.leader();
+        let leader = self.learner.leader();
+        let port_of_masters = member.settings.observer_master_port.filter(|_| self.observes);
+        self.master = port_of_masters
+            .and_then(|_| member.masters.next(&member.memberships.committed, member.settings.me, leader));
+        let server = self.master.unwrap_or(leader);
         let known = member.memberships.committed.members.get(&server);
-        let Some(leader) = known.or_else(|| member.memberships.last_seen.members.get(&server)) else {
+        let Some(dialed) = known.or_else(|| member.memberships.last_seen.members.get(&server)) else {
             self.learner.leave(LeaveReason::NoMember(server));
             return;
         };
-        let addresses = leader.addresses.iter();
+        let port = port_of_masters.filter(|_| self.master.is_some());
+        let addresses = dialed.addresses.iter();
         let addresses =
-            addresses.map(|address| HostPort { host: address.host.clone(), port: address.quorum_port }).collect();
+            addresses.map(|address| HostPort { host: address.host.clone(), port: port.unwrap_or(address.quorum_port) });
+        let addresses = addresses.collect();
+        member.stale_status = true;
         let link = member.next_link();
         self.learner.dialing(link);
         core.put(Output::Dial { link, server, addresses });
@@ -379,12 +425,23 @@ impl Learning {
         let took_ms = now.monotonic_ms - self.looked_since_ms;
         let (leader, epoch) = (self.learner.leader(), member.epochs.current);
         core.log(Event::Follows { leader, epoch, committed, took_ms });
+        if let Some(master) = self.master {
+            core.log(Event::FedBy { master, leader });
+        }
+        self.feeding = (!self.observes).then(|| Feeding::begin(core, member, now)).flatten();
     }
 
-    fn commit(&mut self, core: &mut Core, member: &mut Member, now: Time, zxid: Zxid) {
+    /// With `activates`, what is committed is a reconfiguration that goes into force, under that leader.
+    fn commit(&mut self, core: &mut Core, member: &mut Member, now: Time, zxid: Zxid, activates: Option<ServerId>) {
+        if let Some(feeding) = &mut self.feeding {
+            feeding.inform(core, zxid, activates);
+        }
         let statistics = &core.shared.statistics.member;
         core.note_committed(now, zxid, &statistics.commits_received, &statistics.commit_latency_ms);
         self.apply(core, now, zxid);
+        if let Some(feeding) = &mut self.feeding {
+            feeding.grown(core, member);
+        }
         if self.serve_at.is_some_and(|exact| zxid >= exact) {
             self.serve(core, member, now, zxid);
         }

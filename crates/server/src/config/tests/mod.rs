@@ -526,10 +526,16 @@ fn an_ensemble_needs_voters() {
 }
 
 #[test]
-fn a_follower_that_shall_serve_observers_is_told_that_it_does_not() {
-    let notices = member("observerMasterPort=2191").load().unwrap().1;
-    let expected = "observerMasterPort has no effect: observers are served by the leader only";
-    assert!(texts(&notices).contains(&expected), "{notices:?}");
+fn a_port_for_observers_is_one_that_can_be_opened_or_none() {
+    for (line, port) in [("observerMasterPort=2191", Some(2191)), ("observerMasterPort=0", None), ("", None)] {
+        let (config, notices) = member(line).load().unwrap();
+        let settings = config.ensemble.unwrap().settings;
+        assert_eq!((settings.observer_master_port, settings.observer_master_size_limit_bytes), (port, 32 << 20));
+        assert!(!texts(&notices).iter().any(|text| text.contains("observerMaster")), "{notices:?}");
+    }
+    let (config, _) = member("observerMasterPort=-1\nobserverMaster.sizeLimit=1000").load().unwrap();
+    let settings = config.ensemble.unwrap().settings;
+    assert_eq!((settings.observer_master_port, settings.observer_master_size_limit_bytes), (None, 1000));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use rookeeper_proto::SessionId;
 use rookeeper_replica::{ServerRole, Serving};
+use rookeeper_zab::observer_master::ObserverCounts;
 use serde_json::Value;
 
 use super::tests::{ask_as, recorded, without_counts_of_connections, without_numbers};
@@ -82,6 +83,18 @@ fn a_leader_lists_its_observers_with_the_recorded_fields() {
     let missing: Vec<_> =
         theirs["observers"][0].as_object().unwrap().keys().filter(|name| ours.get(name).is_none()).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn a_follower_lists_the_observers_that_it_feeds() {
+    let [_, (_, world, mut view), ..] = parts();
+    view.status.feeding = Some(ObserverCounts { links: 2, synced: 1 });
+    view.status.learner_lags_ms = vec![(rookeeper_proto::ServerId(4), 7)];
+    let ours: Value = serde_json::from_str(&ask(&world, &view, "observers")).unwrap();
+    assert_eq!((&ours["synced_observers"], &ours["observers"][0]["sid"]), (&Value::from(1), &Value::from(4)));
+    view.status.feeding = None;
+    let ours: Value = serde_json::from_str(&ask(&world, &view, "observers")).unwrap();
+    assert_eq!((&ours["synced_observers"], &ours["observers"]), (&Value::from(0), &Value::from(Vec::<i64>::new())));
 }
 
 #[test]

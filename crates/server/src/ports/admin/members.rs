@@ -27,12 +27,13 @@ pub(super) fn leader(answer: &mut Object<'_>, question: &Question<'_>) -> Answer
 
 /// The learners that vote on nothing and are synced.
 pub(super) fn observers(answer: &mut Object<'_>, question: &Question<'_>) -> Answer {
-    let leadership = question.view.leadership();
-    answer.scalar("synced_observers", leadership.map_or(0, |leadership| leadership.synced_observers));
+    let synced_observers = question.view.synced_observers();
+    answer.scalar("synced_observers", synced_observers.unwrap_or(0));
     let membership = question.view.status.membership.as_ref();
     let role = |server: &ServerId| membership?.members.get(server).map(|member| member.role);
     let synced = &question.view.status.learner_lags_ms;
-    let synced = synced.iter().filter(|(server, _)| leadership.is_some() && role(server) != Some(Role::Participant));
+    let synced = synced.iter();
+    let synced = synced.filter(|(server, _)| synced_observers.is_some() && role(server) != Some(Role::Participant));
     answer.list("observers", |list| {
         synced.into_iter().try_for_each(|(server, behind_ms)| {
             list.object(|entry| {

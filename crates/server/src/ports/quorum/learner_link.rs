@@ -27,6 +27,7 @@ use super::recent::Recent;
 use super::streams::{self, Portions};
 use crate::auth::between_servers::Proofs;
 use crate::logging::limited;
+use crate::net::bind::Port;
 use crate::net::door::Door;
 use crate::net::proof;
 
@@ -56,11 +57,11 @@ pub(super) struct LearnerContext {
 
 impl LearnerContext {
     /// Whether somebody at this address may speak at all. Who may not is told of.
-    pub async fn admits(&self, peer: SocketAddr) -> bool {
+    pub async fn admits(&self, peer: SocketAddr, port: Port) -> bool {
         let is_admitted = self.door.admits(peer.ip()).await;
         if !is_admitted {
             let why = "it is no member's address, and quorum.membersOnly=true";
-            limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the quorum port: {why}");
+            limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the {port}: {why}");
         }
         is_admitted
     }
@@ -115,6 +116,7 @@ impl From<StoreError> for End {
 pub(super) struct Greeting {
     /// The server as which it comes. The replica decides whether it may.
     pub server: ServerId,
+    port: Port,
     packets: PacketReader,
     first: Vec<u8>,
 }
@@ -123,10 +125,11 @@ pub(super) struct Greeting {
 pub(super) async fn greeting(
     context: &LearnerContext,
     peer: SocketAddr,
+    port: Port,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> Option<Greeting> {
     let stranger = |why: &dyn std::fmt::Display| {
-        limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the quorum port: {why}");
+        limited!(warn, super::STRANGERS, 1; "closed a connection of {peer} to the {port}: {why}");
         None
     };
     let mut packets = PacketReader::default();
@@ -152,8 +155,14 @@ pub(super) async fn greeting(
         Ok(Ok(batch)) => batch.packets,
     };
     match QuorumPacket::split(&first, FIRST_PACKET_BYTES) {
-        Ok(Some((QuorumPacket::FollowerInfo { info, .. } | QuorumPacket::ObserverInfo { info, .. }, _))) => {
-            Some(Greeting { server: info.server, packets, first })
+        Ok(Some((QuorumPacket::ObserverInfo { info, .. }, _))) => {
+            Some(Greeting { server: info.server, port, packets, first })
+        }
+        Ok(Some((QuorumPacket::FollowerInfo { .. }, _))) if port == Port::ObserverMaster => {
+            stranger(&"it comes as a follower, which only the leader takes, on the quorum port")
+        }
+        Ok(Some((QuorumPacket::FollowerInfo { info, .. }, _))) => {
+            Some(Greeting { server: info.server, port, packets, first })
         }
         _ => stranger(&"it does not begin as a learner does"),
     }
@@ -169,8 +178,13 @@ pub(super) async fn serve(
     jobs: Jobs,
     stop: oneshot::Receiver<Stop>,
 ) {
-    let Greeting { packets, first, .. } = greeting;
-    if context.inputs.send(Input::LearnerConnected { link, peer: peer.to_string() }).await.is_err() {
+    let Greeting { packets, first, port, .. } = greeting;
+    let name = peer.to_string();
+    let connected = match port {
+        Port::ObserverMaster => Input::ObserverConnected { link, peer: name },
+        _ => Input::LearnerConnected { link, peer: name },
+    };
+    if context.inputs.send(connected).await.is_err() {
         return;
     }
     let recent = Recent::new(context.told_packets);

@@ -1,4 +1,5 @@
-//! The quorum port: connections from learners while this server leads, and the one to the leader while it follows.
+//! The quorum port: connections from learners while this server leads, and the one to the leader while it follows. And the port for observers:
+//! connections from observers while this server follows and feeds them.
 //!
 //! Reading order:
 //! - `listener.rs` accepts, `learner_link.rs` serves one learner, `streams.rs` reads what one that fell behind gets
@@ -43,7 +44,7 @@ use crate::auth::between_servers::Proofs;
 use crate::clock::wall_ms;
 use crate::failure::Failure;
 use crate::logging::{Cause, PER_MINUTE, limited};
-use crate::net::bind::Place;
+use crate::net::bind::{Place, Port};
 use crate::net::door::Door;
 use crate::net::linger::linger;
 use crate::net::seats::Seat;
@@ -62,6 +63,8 @@ pub(crate) struct QuorumPortSettings {
     pub me: ServerId,
     pub memberships: Memberships,
     pub listen_on_all: bool,
+    /// Where this server feeds observers while it follows; none where it never does.
+    pub observer_master_port: Option<u16>,
     /// For one attempt to reach the leader.
     pub connect_timeout: Duration,
     /// The log is preferred to a snapshot up to this part of the snapshot's size; none for never.
@@ -96,8 +99,28 @@ pub(crate) struct QuorumPort {
     leader_link: Option<LeaderHandle>,
     listen_on_all: bool,
     places: watch::Sender<Vec<Place>>,
+    observers: Option<ObserverPort>,
     /// Where it was opened at the start.
     addresses: Vec<SocketAddr>,
+}
+
+/// Where observers come in.
+#[derive(Debug)]
+struct ObserverPort {
+    number: u16,
+    is_wanted: bool,
+    /// The hosts of this server's line.
+    hosts: Vec<HostPort>,
+    places: watch::Sender<Vec<Place>>,
+}
+
+impl ObserverPort {
+    fn update(&self, on_all: bool) {
+        let at = |address: &HostPort| HostPort { host: address.host.clone(), port: self.number };
+        let hosts: Vec<HostPort> = self.hosts.iter().map(at).collect();
+        let wanted = if self.is_wanted { Place::of_server(&hosts, on_all) } else { Vec::new() };
+        replace(&self.places, wanted);
+    }
 }
 
 #[derive(Debug)]
@@ -138,6 +161,7 @@ impl QuorumPort {
             me,
             memberships,
             listen_on_all,
+            observer_master_port,
             connect_timeout,
             snapshot_size_factor,
             max_packet_bytes,
@@ -160,11 +184,19 @@ impl QuorumPort {
             LearnerContext { inputs, shared, files, max_packet_bytes, door, greeting_limit, told_packets, auth };
         let learners =
             Arc::new(Learners { context, tls, links: Mutex::default(), next_link: AtomicU64::new(1), serving: links });
-        let places = Place::of_server(&addresses_of(&memberships, me), listen_on_all);
+        let hosts = addresses_of(&memberships, me);
+        let places = Place::of_server(&hosts, listen_on_all);
         let (places, wanted) = watch::channel(places);
-        let accepting = learners.clone();
-        let accept = Arc::new(move |stream, peer, seat| accepting.clone().serve(stream, peer, seat));
-        let addresses = listener::open(wanted, accept).await?;
+        let accept = |port| -> listener::Accept {
+            let accepting = learners.clone();
+            Arc::new(move |stream, peer, seat| accepting.clone().serve(port, stream, peer, seat))
+        };
+        let addresses = listener::open(wanted, accept(Port::Quorum)).await?;
+        let observers = observer_master_port.map(|number| {
+            let (places, wanted) = watch::channel(Vec::new());
+            listener::follow(wanted, accept(Port::ObserverMaster));
+            ObserverPort { number, is_wanted: false, hosts, places }
+        });
         Ok(QuorumPort {
             runtime: Handle::current(),
             me,
@@ -175,6 +207,7 @@ impl QuorumPort {
             leader_link: None,
             listen_on_all,
             places,
+            observers,
             addresses,
         })
     }
@@ -190,17 +223,24 @@ impl QuorumPort {
     }
 
     /// Listens where the newest membership says. A membership that this server is no part of changes nothing.
-    pub fn set_members(&self, memberships: &Memberships) {
+    pub fn set_members(&mut self, memberships: &Memberships) {
         let addresses = addresses_of(memberships, self.me);
         if addresses.is_empty() {
             return;
         }
-        let wanted = Place::of_server(&addresses, self.listen_on_all);
-        self.places.send_if_modified(|places| {
-            let is_changed = *places != wanted;
-            *places = wanted;
-            is_changed
-        });
+        replace(&self.places, Place::of_server(&addresses, self.listen_on_all));
+        if let Some(observers) = &mut self.observers {
+            observers.hosts = addresses;
+            observers.update(self.listen_on_all);
+        }
+    }
+
+    /// Opens the port for observers, where there is to be one, or closes it.
+    pub fn feed_observers(&mut self, open: bool) {
+        if let Some(observers) = &mut self.observers {
+            observers.is_wanted = open;
+            observers.update(self.listen_on_all);
+        }
     }
 
     /// Puts packets into the queue of a learner; a learner whose queue is full is dropped.
@@ -355,9 +395,9 @@ impl LinkView {
 }
 
 impl Learners {
-    fn serve(self: Arc<Learners>, stream: Stream, peer: SocketAddr, seat: Seat) {
+    fn serve(self: Arc<Learners>, port: Port, stream: Stream, peer: SocketAddr, seat: Seat) {
         tokio::spawn(async move {
-            if !self.context.admits(peer).await {
+            if !self.context.admits(peer, port).await {
                 return linger(stream).await;
             }
             let (names, limit) = (self.context.door.hosts(), self.context.greeting_limit);
@@ -365,12 +405,12 @@ impl Learners {
                 Ok(stream) => stream,
                 Err(failure) => {
                     let cause = failure.kind().of_servers();
-                    limited!(warn, cause, PER_MINUTE; "closed a connection of {peer} to the quorum port: {failure}");
+                    limited!(warn, cause, PER_MINUTE; "closed a connection of {peer} to the {port}: {failure}");
                     return;
                 }
             };
             // The replica never hears of those who do not begin as a learner does, and its thread does not read what they send.
-            let Some(greeting) = learner_link::greeting(&self.context, peer, &mut stream).await else {
+            let Some(greeting) = learner_link::greeting(&self.context, peer, port, &mut stream).await else {
                 return linger(stream).await;
             };
             let Ok(detached) = stream::detach_peer(stream) else { return };
@@ -391,6 +431,14 @@ impl Learners {
             });
         });
     }
+}
+
+fn replace(places: &watch::Sender<Vec<Place>>, wanted: Vec<Place>) {
+    places.send_if_modified(|places| {
+        let is_changed = *places != wanted;
+        *places = wanted;
+        is_changed
+    });
 }
 
 /// The quorum addresses of this server, by the membership in force and by one that is proposed.

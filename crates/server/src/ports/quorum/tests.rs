@@ -40,7 +40,20 @@ impl Fixture {
         Fixture::open(nodes, false, LIMIT).await
     }
 
+    async fn feeding(observer_master_port: Option<u16>) -> Fixture {
+        Fixture::open_with(0, false, LIMIT, observer_master_port).await
+    }
+
     async fn open(nodes: i64, only_members: bool, greeting_limit: Duration) -> Fixture {
+        Fixture::open_with(nodes, only_members, greeting_limit, None).await
+    }
+
+    async fn open_with(
+        nodes: i64,
+        only_members: bool,
+        greeting_limit: Duration,
+        observer_master_port: Option<u16>,
+    ) -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         let files = files_of_test(directory.path());
         let mut tree = Tree::with_seed(1);
@@ -53,6 +66,7 @@ impl Fixture {
             me: ServerId(1),
             memberships: memberships("127.0.0.1:0"),
             listen_on_all: false,
+            observer_master_port,
             connect_timeout: LIMIT,
             snapshot_size_factor: Some(0.33),
             max_packet_bytes: 1 << 20,
@@ -423,6 +437,52 @@ async fn a_snapshot_that_breaks_off_or_is_none_ends_the_connection() {
     }
 }
 
+/// The port is there as long as this server feeds observers, and takes nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn observers_come_in_while_they_are_fed() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut fixture = Fixture::feeding(Some(free.port())).await;
+    assert!(TcpStream::connect(free).await.is_err(), "it is closed at first");
+    fixture.port.feed_observers(true);
+    let mut follower = connected(free).await;
+    follower.write_all(&packets(&[FOLLOWER_INFO])).await.unwrap();
+    ends(&mut follower).await;
+    let mut observer = connected(free).await;
+    let QuorumPacket::FollowerInfo { accepted_epoch, info } = FOLLOWER_INFO else { unreachable!() };
+    observer.write_all(&packets(&[QuorumPacket::ObserverInfo { accepted_epoch, info }])).await.unwrap();
+    let link = match fixture.next_input().await {
+        Input::ObserverConnected { link, .. } => link,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(fixture.next_input().await, Input::FromLearner { link: from, .. } if from == link));
+
+    // Whoever came in stays when the port closes.
+    fixture.port.feed_observers(false);
+    let closed = async {
+        while TcpStream::connect(free).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, closed).await.expect("it closes");
+    fixture.port.send_to_learner(link, packets(&[QuorumPacket::UpToDate]).into());
+    fixture.port.flush();
+    let length = packets(&[QuorumPacket::UpToDate]).len();
+    assert_eq!(read(&mut observer, length).await, packets(&[QuorumPacket::UpToDate]));
+}
+
+/// As soon as somebody listens there.
+async fn connected(address: std::net::SocketAddr) -> TcpStream {
+    let connecting = async {
+        loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, connecting).await.expect("somebody listens in time")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_port_follows_the_membership() {
     let mut fixture = Fixture::new().await;
@@ -430,15 +490,7 @@ async fn the_port_follows_the_membership() {
     // A port that is free now, and an address of another machine, which can't be opened.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     fixture.port.set_members(&memberships(&free.to_string()));
-    let stream = tokio::time::timeout(LIMIT, async {
-        loop {
-            match TcpStream::connect(free).await {
-                Ok(stream) => return stream,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    });
-    let mut stream = stream.await.unwrap();
+    let mut stream = connected(free).await;
     stream.write_all(&packets(&[FOLLOWER_INFO])).await.unwrap();
     fixture.greeted(&stream).await;
     // Connections that stand go on.
@@ -449,6 +501,7 @@ async fn the_port_follows_the_membership() {
         me: ServerId(1),
         memberships: memberships(&free.to_string()),
         listen_on_all: false,
+        observer_master_port: None,
         connect_timeout: LIMIT,
         snapshot_size_factor: None,
         max_packet_bytes: 1,

@@ -1,0 +1,120 @@
+//! Observers that followers feed: three servers that vote, and an observer.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::ensemble::{Client, World, is_commit, is_request, membership, settings};
+use rookeeper_proto::{ServerId, Zxid};
+use rookeeper_replica::{EnsembleSettings, Serving};
+
+const OBSERVER: usize = 3;
+
+fn fed() -> World {
+    let settings = EnsembleSettings { observer_master_port: Some(2191), ..settings(membership(4, &[4])) };
+    let mut world = World::with(settings);
+    world.pass_ms(3000);
+    assert_eq!(world.serving(OBSERVER), Serving::Forwarding, "{}", world.logs());
+    world
+}
+
+fn master(world: &World) -> usize {
+    let status = world.nodes[OBSERVER].shared.status_board.status();
+    status.fed_by.unwrap().0 as usize - 1
+}
+
+fn synced_observers(world: &World, node: usize) -> usize {
+    let status = world.nodes[node].shared.status_board.status();
+    match status.leadership {
+        Some(leadership) => leadership.synced_observers,
+        None => status.feeding.map_or(0, |observers| observers.synced),
+    }
+}
+
+fn writes(world: &mut World, client: &mut Client, path: &str) {
+    let xid = world.create(client, path, 0);
+    world.settle();
+    assert_eq!(client.answers(), [(xid, 0)], "{}", world.logs());
+}
+
+#[test]
+fn a_follower_feeds_it_and_another_one_when_that_is_gone() {
+    let mut world = fed();
+    let (leader, first) = (world.leader(), master(&world));
+    assert_ne!(first, leader);
+    assert_eq!((synced_observers(&world, leader), synced_observers(&world, first)), (0, 1));
+    let mut client = world.connect(OBSERVER);
+    writes(&mut world, &mut client, "/a");
+    world.is_in_agreement();
+
+    world.kill(first);
+    world.pass_ms(3000);
+    let second = master(&world);
+    assert!(second != first && second != leader, "{}", world.logs());
+    let mut client = world.dial(OBSERVER, client.session, Zxid(0));
+    writes(&mut world, &mut client, "/b");
+    world.restart(first);
+
+    // Without a leader there is nothing to feed with.
+    world.kill(leader);
+    assert!(!client.is_open(), "its observer was let go");
+    world.pass_ms(6000);
+    assert_ne!(master(&world), world.leader(), "{}", world.logs());
+    let mut client = world.connect(OBSERVER);
+    writes(&mut world, &mut client, "/c");
+    world.is_in_agreement();
+    assert_eq!(world.nodes[OBSERVER].shared.status_board.status().leader, Some(ServerId(world.leader() as i64 + 1)));
+}
+
+/// To the leader the follower and its observers are one: the follower alone can tell that the client has moved from the one to the other.
+#[test]
+fn what_comes_late_through_an_observer_does_not_follow_what_the_session_wrote_since() {
+    let mut world = fed();
+    let follower = master(&world);
+    let mut old = world.connect(OBSERVER);
+    writes(&mut world, &mut old, "/a");
+    world.hold_back(follower, is_request);
+    let late = world.set(&mut old, "/a", b"old");
+    world.settle();
+    let mut moved = world.dial(follower, old.session, Zxid(0));
+    assert_eq!(moved.session, old.session);
+    let new = world.set(&mut moved, "/a", b"new");
+    world.settle();
+    assert_eq!(moved.answers(), [(new, 0)]);
+    world.let_go();
+    world.settle();
+    assert_eq!(world.data(world.leader(), "/a"), b"new");
+    // It is answered all the same, so that those behind it are.
+    const BAD_ARGUMENTS: i32 = -8;
+    assert_eq!(old.answers(), [(late, BAD_ARGUMENTS)]);
+    let mut other = world.connect(OBSERVER);
+    writes(&mut world, &mut other, "/b");
+    // And back: from here on it is the follower's own connection that counts for nothing.
+    let mut back = world.dial(OBSERVER, old.session, Zxid(0));
+    assert!(!moved.is_open());
+    let last = world.set(&mut back, "/a", b"last");
+    world.settle();
+    assert_eq!((back.answers(), world.data(world.leader(), "/a")), (vec![(last, 0)], b"last".to_vec()));
+    world.is_in_agreement();
+}
+
+/// What the observer has of the leader's epoch is committed, whatever the follower has heard of by now.
+#[test]
+fn an_observer_that_has_seen_more_waits_for_the_follower_to_which_it_comes() {
+    let mut world = fed();
+    let (leader, first) = (world.leader(), master(&world));
+    let other = (0..3).find(|node| ![leader, first].contains(node)).unwrap();
+    let mut client = world.connect(OBSERVER);
+    world.hold_back(other, is_commit);
+    writes(&mut world, &mut client, "/a");
+    let seen = world.last_zxid(OBSERVER);
+    assert!(world.last_zxid(other) < seen);
+    world.kill(first);
+    world.pass_ms(1000);
+    assert_eq!(world.serving(OBSERVER), Serving::Nobody, "{}", world.logs());
+    assert_eq!(world.last_zxid(OBSERVER), seen, "nothing is cut");
+    world.let_go();
+    world.pass_ms(3000);
+    assert_eq!((world.serving(OBSERVER), master(&world)), (Serving::Forwarding, other), "{}", world.logs());
+    world.is_in_agreement();
+}

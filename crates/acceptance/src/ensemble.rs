@@ -61,6 +61,7 @@ pub struct Plan {
     properties: Vec<String>,
     variables: Vec<(String, String)>,
     client_in_server_line: bool,
+    observer_masters: bool,
     fast_jvm: bool,
     in_namespaces: bool,
     disk_bytes: Option<u64>,
@@ -76,6 +77,7 @@ impl Plan {
             properties: Vec::new(),
             variables: Vec::new(),
             client_in_server_line: false,
+            observer_masters: false,
             fast_jvm: false,
             in_namespaces: false,
             disk_bytes: None,
@@ -129,6 +131,12 @@ impl Plan {
     pub fn reconfigurable(mut self) -> Plan {
         self.client_in_server_line = true;
         self.config("reconfigEnabled", "true").config("standaloneEnabled", "false").with_super_user()
+    }
+
+    /// Followers feed the observers (`observerMasterPort`).
+    pub fn with_observer_masters(mut self) -> Plan {
+        self.observer_masters = true;
+        self
     }
 
     /// Each member in a network of its own, so that it can be cut off. Needs [`Namespaces::are_available`].
@@ -185,6 +193,11 @@ impl Plan {
             let id = ensemble.members.len() as u64 + 1;
             let observer = ensemble.plan.observers.contains(&id);
             ensemble.reserve(product, observer)?;
+        }
+        if ensemble.plan.observer_masters {
+            // One for all, and each has an address of its own.
+            let port = member::unused_ports(ensemble.ip(1))?[0];
+            ensemble.plan.config.insert("observerMasterPort".to_owned(), port.to_string());
         }
         let ids: Vec<u64> = ensemble.ids();
         for id in ids {
@@ -431,6 +444,15 @@ impl Ensemble {
     /// The answer of a member to a four-letter word, soon or not at all.
     pub fn word(&self, id: u64, word: &str) -> Result<String> {
         four_letter_word_within(self.address(id), word, PROBE_DEADLINE)
+    }
+
+    /// What a member says of itself under this name in `mntr`; nothing where it says nothing, or does not serve.
+    pub fn figure(&self, id: u64, name: &str) -> Option<String> {
+        if self.member(id).state() != State::Running {
+            return None;
+        }
+        let text = self.word(id, "mntr").ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t')).map(str::to_owned)
     }
 
     /// What a member says it is: leader, follower, observer, read-only; nothing while it does not serve.

@@ -25,8 +25,6 @@ use crate::sessions::Sessions;
 
 /// After a refusal, which another ACL may take back without an event.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// A tree that changes during so many readings in a row is told as it was read.
-const RESTLESS_READINGS: u32 = 100;
 
 /// Why a value is not what is on the servers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -267,17 +265,14 @@ impl<T, D: Fn(&Tree) -> Result<T, Problem>> Follower<T, D> {
     /// Until the session is over, or the servers refuse something.
     async fn follow(&mut self, client: &Client) -> Result<std::convert::Infallible, Error> {
         let mut watcher = self.begin(client).await?;
-        let mut readings = 0;
         loop {
             while let Some(event) = now(watcher.changed()) {
                 if self.handle(&event)? {
                     watcher = self.begin(client).await?;
-                    readings = 0;
                 }
             }
             let asks = self.mirror.asks();
-            if !self.is_lost && (asks.is_empty() || self.mirror.is_whole() && readings > RESTLESS_READINGS) {
-                readings = 0;
+            if !self.is_lost {
                 self.tell();
             }
             if asks.is_empty() {
@@ -287,7 +282,6 @@ impl<T, D: Fn(&Tree) -> Result<T, Problem>> Follower<T, D> {
                 }
             } else {
                 self.ask(client, asks).await?;
-                readings += 1;
             }
         }
     }

@@ -1,9 +1,13 @@
 //! A node, or a subtree, as it is on the servers, without IO: from events and answers to whole trees.
 //!
 //! What always holds: [`Mirror::tree`] is the tree as it was at one moment. A watch event reaches a client before any answer that shows the change; so when
-//! all that was asked is answered, and no event is there, nothing has changed between the first answer and the last.
+//! all that was asked is answered, and no event is there, nothing has changed between the first answer and the last. A tree that never holds still
+//! is the one exception: better told as it was read than never.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A tree that changes during so many readings in a row is told as it was read.
+const RESTLESS_READINGS: u32 = 100;
 
 /// How much below a path is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +62,20 @@ pub(crate) struct Mirror {
     unwalked: BTreeSet<String>,
     /// What was found by the walk that is under way.
     found: Option<BTreeSet<String>>,
+    /// How often in a row something had to be read again.
+    readings: u32,
 }
 
 impl Mirror {
     pub(crate) fn new(scope: Scope) -> Mirror {
-        Mirror { scope, tree: Tree::new(), written: BTreeSet::new(), unwalked: BTreeSet::new(), found: None }
+        Mirror {
+            scope,
+            tree: Tree::new(),
+            written: BTreeSet::new(),
+            unwalked: BTreeSet::new(),
+            found: None,
+            readings: 0,
+        }
     }
 
     /// Events may have been missed, and from now on none is: all has to be read again.
@@ -70,6 +83,7 @@ impl Mirror {
         self.written.clear();
         self.unwalked = BTreeSet::from([String::new()]);
         self.found = Some(BTreeSet::new());
+        self.readings = 0;
     }
 
     /// An event came for a path below the root.
@@ -83,15 +97,14 @@ impl Mirror {
     }
 
     /// All that has to be asked now; to be asked again until it is answered.
-    pub(crate) fn asks(&self) -> Vec<Ask> {
+    pub(crate) fn asks(&mut self) -> Vec<Ask> {
         let with_children = self.scope == Scope::Subtree;
         let walk = self.unwalked.iter().map(|path| Ask { path: path.clone(), is_walk: true, with_children });
-        let reads = self.written.difference(&self.unwalked).map(|path| Ask {
-            path: path.clone(),
-            is_walk: false,
-            with_children: false,
-        });
-        walk.chain(reads).collect()
+        let again = self.written.difference(&self.unwalked);
+        let reads = again.map(|path| Ask { path: path.clone(), is_walk: false, with_children: false });
+        let asks: Vec<Ask> = walk.chain(reads).collect();
+        self.readings += u32::from(!asks.is_empty() && self.unwalked.is_empty());
+        asks
     }
 
     /// The answer to an ask; nothing is a node that does not exist.
@@ -109,16 +122,13 @@ impl Mirror {
         self.tree.insert(ask.path.clone(), node);
     }
 
-    /// Whether every node was looked at since the last [`begin`](Mirror::begin); some may have changed since.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.unwalked.is_empty()
-    }
-
-    /// The tree, when every node was looked at.
+    /// The tree, when every node was looked at, and nothing has changed since or something changes all the time.
     pub(crate) fn tree(&mut self) -> Option<&Tree> {
-        if !self.is_whole() {
+        let is_still = self.written.is_empty() || self.readings > RESTLESS_READINGS;
+        if !self.unwalked.is_empty() || !is_still {
             return None;
         }
+        self.readings = 0;
         if let Some(found) = self.found.take() {
             self.tree.retain(|path, _| found.contains(path));
         }
@@ -260,6 +270,28 @@ mod tests {
         mirror.begin();
         servers.settle(&mut mirror, |_| {});
         assert_eq!(mirror.tree(), Some(&root));
+    }
+
+    #[test]
+    fn a_tree_that_never_holds_still_is_told_all_the_same() {
+        let mut servers = Servers::default();
+        servers.write("", "0");
+        servers.events.clear();
+        let mut mirror = Mirror::new(Scope::Node);
+        mirror.begin();
+        let mut told = Vec::new();
+        for round in 0..250 {
+            for (path, happened) in servers.events.drain(..) {
+                mirror.event(&path, happened);
+            }
+            let asks = mirror.asks();
+            told.extend(mirror.tree().map(|_| round));
+            for ask in asks {
+                servers.write("", &round.to_string());
+                mirror.answer(&ask, servers.answer(&ask));
+            }
+        }
+        assert_eq!(told, [101, 202], "each time after a hundred readings");
     }
 
     /// Whatever changes between any two answers: in the end the mirror shows what is there.

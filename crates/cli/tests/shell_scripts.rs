@@ -94,7 +94,7 @@ fn nothing_waits_for_ever() {
     let folder = site.home.path().to_str().unwrap().to_owned();
     // The shell says that it is connected, and reads on when the server is silent.
     let script = format!(
-        "mkfifo {folder}/lines; rookeeper cli -server $SERVER -timeout 500 < {folder}/lines > {folder}/out 2> {folder}/err & exec 3> {folder}/lines; \
+        "mkfifo {folder}/lines; rookeeper cli -server $SERVER -timeout 3000 < {folder}/lines > {folder}/out 2> {folder}/err & exec 3> {folder}/lines; \
          echo 'printwatches' >&3; until grep -q 'printwatches is on' {folder}/out; do :; done; touch {folder}/ready; \
          until test -e {folder}/frozen; do :; done; echo 'ls /' >&3; exec 3>&-; wait $!; echo code $?"
     );

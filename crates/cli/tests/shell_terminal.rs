@@ -107,12 +107,12 @@ fn ctrl_c_ends_the_command_and_not_the_shell() {
 #[test]
 fn a_command_takes_no_longer_than_it_may() {
     let mut site = Site::new();
-    let mut shell = site.terminal(&["--timeout", "400ms"], &[]);
+    let mut shell = site.terminal(&["--timeout", "4s"], &[]);
     shell.prompt();
     assert!(shell.line("ls /").contains("[zookeeper]"));
     site.freeze();
     let shown = shell.line("ls /");
-    assert!(shown.contains("Not done within 400ms (--timeout): given up."), "{shown:?}");
+    assert!(shown.contains("Not done within 4s (--timeout): given up."), "{shown:?}");
     site.server.thaw().unwrap();
     shell.press(CTRL_D);
     assert_eq!(shell.end().0, 124);
@@ -264,7 +264,7 @@ fn the_session_goes_on_while_somebody_reads() {
     });
     // A pager that takes nothing before a key is pressed: a page that is read for long.
     let pager = "sh -c 'echo reading; read key < /dev/tty; cat > /dev/null'";
-    let mut shell = site.terminal(&["-timeout", "500"], &[("PAGER", pager)]);
+    let mut shell = site.terminal(&["-timeout", "3000"], &[("PAGER", pager)]);
     shell.prompt();
     shell.press("create -e /alive\r");
     shell.wait_for("Created /alive");
@@ -272,7 +272,7 @@ fn the_session_goes_on_while_somebody_reads() {
     shell.wait_for("reading");
     // The session of somebody who died meanwhile expires, and has no longer a timeout.
     let is_there = |path: &str| site.with(async |client| client.check_stat(path).await).unwrap().is_some();
-    site.bash("mkfifo $HOME/lines; rookeeper cli -server $SERVER -timeout 500 < $HOME/lines > /dev/null 2>&1 & exec 3> $HOME/lines; echo 'create -e /dying' >&3; \
+    site.bash("mkfifo $HOME/lines; rookeeper cli -server $SERVER -timeout 3000 < $HOME/lines > /dev/null 2>&1 & exec 3> $HOME/lines; echo 'create -e /dying' >&3; \
                until rookeeper cli -server $SERVER -q stat /dying > /dev/null 2>&1; do :; done; kill -9 $!");
     while is_there("/dying") {
         std::thread::yield_now();

@@ -50,6 +50,9 @@ pub(crate) struct Entry {
     pub lease: Lease,
     /// What an operator set. The original keeps these by id alone, so that two applications with one id share them.
     pub set: Option<Status>,
+    /// When an override was last set or taken away, by the wall clock of the server that was asked; 0 for never. Between servers of this kind the newest
+    /// wins.
+    pub set_at_ms: i64,
     pub updated_ms: i64,
     pub action: ActionType,
 }

@@ -42,7 +42,7 @@ pub use holdings::Vip;
 pub use instance::{ActionType, Amazon, DataCenter, Instance, PortNumber};
 pub use lease::{DEFAULT_DURATION_S, DEFAULT_RENEWAL_S, LeaseTimes};
 pub use preservation::Preservation;
-pub use registry::{Caller, Heartbeat, Registered, Registry};
+pub use registry::{Caller, Heartbeat, Known, Override, Registered, Registry};
 pub use settings::Settings;
 pub use status::Status;
 

@@ -46,6 +46,8 @@ pub struct Outbox {
     pause_until_ms: u64,
     failures: u32,
     dropped: u64,
+    /// The server is of this kind: it is told more than the protocol knows, so that both sides find what differs.
+    is_our_kind: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,11 @@ impl Outbox {
         (self.entries.len(), self.dropped)
     }
 
+    /// Whether the server is of this kind, as its answers say.
+    pub fn is_our_kind(&mut self, is: bool) {
+        self.is_our_kind = is;
+    }
+
     /// Whether a batch is under way.
     pub fn is_sending(&self) -> bool {
         self.sending.is_some()
@@ -126,7 +133,9 @@ impl Outbox {
                     if !sending.is_empty() {
                         body.push(b',');
                     }
-                    write_item(&mut body, &key, pending.kind, record.as_ref(), registry.override_of(&key.0, &key.1));
+                    let (app, id) = (&key.0, &key.1);
+                    let set = self.is_our_kind.then(|| registry.override_since(app, id));
+                    write_item(&mut body, &key, pending.kind, record.as_ref(), registry.override_of(app, id), set);
                     sending.push((key.clone(), pending));
                 }
             }
@@ -153,7 +162,7 @@ impl Outbox {
                     self.note(&Change { app, id, kind: Kind::Register }, registry, now);
                 }
                 (409, _, Some(instance)) if is(&key, &instance) => {
-                    registry.adopt(*instance, now);
+                    registry.adopt(*instance, answer.set, now);
                 }
                 _ => {}
             }

@@ -57,6 +57,28 @@ pub enum Heartbeat {
 /// What an instance may take, about: a registration's body is shorter, but metadata can be added to later.
 const MAX_INSTANCE_BYTES: usize = 4 << 20;
 
+/// The override of an instance, or that there is none, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Override {
+    pub to: Option<Status>,
+    /// By the wall clock of the server that was asked, in milliseconds since the Unix epoch; 0 where there never was one.
+    pub at_ms: i64,
+}
+
+/// What a server of this kind knows of an instance, beyond what the protocol says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    pub status: Status,
+    pub set: Override,
+    /// See [`contents_checksum`].
+    pub contents: u32,
+}
+
+/// Of all that a client said of an instance, its statuses apart.
+pub(crate) fn contents_checksum(instance: &Instance) -> u32 {
+    crc32fast::hash(&crate::encoding::contents(instance))
+}
+
 /// All instances that this server knows.
 #[derive(Debug)]
 pub struct Registry {
@@ -149,7 +171,18 @@ impl Registry {
         self.counter.recount(clients);
     }
 
-    pub fn register(&mut self, mut newcomer: Instance, caller: Caller, now: Now) -> Registered {
+    pub fn register(&mut self, newcomer: Instance, caller: Caller, now: Now) -> Registered {
+        self.register_set(newcomer, None, caller, now)
+    }
+
+    /// The same, with the override as a server of this kind knows it. The protocol cannot tell an override to `Unknown` from none.
+    pub(crate) fn register_set(
+        &mut self,
+        mut newcomer: Instance,
+        came: Option<Override>,
+        caller: Caller,
+        now: Now,
+    ) -> Registered {
         let key = (newcomer.app.clone(), newcomer.id.clone());
         match caller {
             Caller::Client => self.tombstones.remove(&key),
@@ -166,7 +199,7 @@ impl Registry {
             return Registered::Full;
         }
         let mut registered = Registered::Taken;
-        let (stands, service_up_ms, mut set) = match standing {
+        let (stands, service_up_ms, set, set_at_ms) = match standing {
             Some(standing) => {
                 let old = &standing.instance;
                 if old.dirty_ms > newcomer.dirty_ms {
@@ -177,38 +210,87 @@ impl Registry {
                 if registered != Registered::Taken {
                     newcomer = Instance::clone(old);
                 }
-                (Some(old.status), standing.lease.times.service_up_ms, standing.set)
+                (Some(old.status), standing.lease.times.service_up_ms, standing.set, standing.set_at_ms)
             }
             None => {
                 self.counter.joined();
-                (None, 0, None)
+                (None, 0, None, 0)
             }
         };
-        if newcomer.overridden_status != Status::Unknown && set.is_none() {
-            set = Some(newcomer.overridden_status);
-        }
-        if let Some(set) = set {
-            newcomer.overridden_status = set;
-        }
+        let said = Some(newcomer.overridden_status).filter(|set| *set != Status::Unknown);
+        let (set, set_at_ms) = match came {
+            Some(came) if came.at_ms > set_at_ms => (came.to, came.at_ms),
+            Some(came) if came.at_ms < set_at_ms => (set, set_at_ms),
+            Some(came) => (set.or(came.to), set_at_ms),
+            None => (set.or(said), set_at_ms),
+        };
+        newcomer.overridden_status = set.unwrap_or(Status::Unknown);
         newcomer.status = shown(newcomer.status, set, stands.filter(|_| caller == Caller::Client));
         let mut lease = Lease::new(duration_s, service_up_ms, now);
         if newcomer.status == Status::Up {
             lease.service_up(now);
         }
-        let entry =
-            Entry { instance: Arc::new(newcomer), lease, set, updated_ms: now.wall_ms, action: ActionType::Added };
+        let entry = Entry {
+            instance: Arc::new(newcomer),
+            lease,
+            set,
+            set_at_ms,
+            updated_ms: now.wall_ms,
+            action: ActionType::Added,
+        };
         self.note(entry.record(), now);
         self.holdings.put(entry);
         registered
     }
 
-    /// Takes the instance that another server knows in a newer version, with its override.
-    pub fn adopt(&mut self, instance: Instance, now: Now) {
+    /// Takes the instance that another server knows better, with its override. `came`: the override as a server of this kind knows it.
+    pub fn adopt(&mut self, instance: Instance, came: Option<Override>, now: Now) {
         let set = Some(instance.overridden_status).filter(|set| *set != Status::Unknown);
-        if let Some(entry) = self.holdings.lease(&instance.app, &instance.id) {
+        if came.is_none()
+            && let Some(entry) = self.holdings.lease(&instance.app, &instance.id)
+        {
             entry.set = set.or(entry.set);
         }
-        self.register(instance, Caller::Replica, now);
+        self.register_set(instance, came, Caller::Replica, now);
+    }
+
+    /// What a server of this kind says of an instance with a heartbeat that was taken: both then know the same. Returns what became of the heartbeat.
+    pub(crate) fn compare(&mut self, app: &str, id: &str, known: &Known, now: Now) -> Heartbeat {
+        let Some(entry) = self.holdings.entry(app, id) else { return Heartbeat::Unknown };
+        if known.contents != contents_checksum(&entry.instance) {
+            return Heartbeat::Outdated;
+        }
+        if known.set.at_ms < entry.set_at_ms {
+            return Heartbeat::Conflict(entry.record());
+        }
+        let same_override = known.set == Override { to: entry.set, at_ms: entry.set_at_ms };
+        if !same_override || known.status != entry.instance.status {
+            // An instance is heard by one server at a time, and that one's word counts.
+            self.override_with(app, id, known.set.to, known.status, None, Some(known.set.at_ms), now);
+        }
+        Heartbeat::Renewed
+    }
+
+    /// Sets or takes away an override, as a server of this kind heard it at `at_ms`. None where a newer one stands, or there is no such instance.
+    pub(crate) fn override_from(
+        &mut self,
+        (app, id): (&str, &str),
+        set: Option<Status>,
+        status: Status,
+        dirty_ms: Option<i64>,
+        at_ms: i64,
+        now: Now,
+    ) -> Option<()> {
+        let entry = self.holdings.lease(app, id).filter(|entry| at_ms >= entry.set_at_ms)?;
+        entry.lease.renew(now);
+        self.override_with(app, id, set, status, dirty_ms, Some(at_ms), now);
+        Some(())
+    }
+
+    /// The override of an instance, and since when.
+    pub fn override_since(&self, app: &str, id: &str) -> Override {
+        let entry = self.holdings.entry(app, id);
+        entry.map_or_else(Override::default, |entry| Override { to: entry.set, at_ms: entry.set_at_ms })
     }
 
     /// `dirty_ms`: the version that the sender knows. `overridden`: the override that it knows.
@@ -271,7 +353,7 @@ impl Registry {
         let Some(entry) = self.holdings.lease(app, id) else { return false };
         entry.lease.renew(now);
         if entry.instance.status != status {
-            self.override_with(app, id, Some(status), status, dirty_ms, now);
+            self.override_with(app, id, Some(status), status, dirty_ms, None, now);
         }
         true
     }
@@ -281,7 +363,7 @@ impl Registry {
         let Some(entry) = self.holdings.lease(app, id) else { return false };
         entry.lease.renew(now);
         if entry.set.is_some() {
-            self.override_with(app, id, None, status, dirty_ms, now);
+            self.override_with(app, id, None, status, dirty_ms, None, now);
         }
         true
     }
@@ -364,6 +446,8 @@ impl Registry {
         Some(gone)
     }
 
+    /// `at_ms`: when the override was set or taken away, none for now.
+    #[expect(clippy::too_many_arguments, reason = "each is a fact of its own, and two callers have all of them")]
     fn override_with(
         &mut self,
         app: &str,
@@ -371,10 +455,13 @@ impl Registry {
         set: Option<Status>,
         status: Status,
         dirty_ms: Option<i64>,
+        at_ms: Option<i64>,
         now: Now,
     ) {
         self.holdings.change(app, id, |entry, instance| {
             entry.set = set;
+            // What is done now is newer than what stands, whatever the clock says.
+            entry.set_at_ms = at_ms.unwrap_or_else(|| now.wall_ms.max(entry.set_at_ms + 1));
             instance.overridden_status = set.unwrap_or(Status::Unknown);
             instance.status = status;
             instance.dirty_ms = instance.dirty_ms.max(dirty_ms.unwrap_or(0));

@@ -19,6 +19,8 @@ const TICK_MS: u64 = 50;
 const FAULTS_END_MS: u64 = 600_000;
 /// How long after the last fault everything may take: a heartbeat, the longest pause of a sender, a lease that ends, an eviction.
 const SETTLED_MS: u64 = FAULTS_END_MS + 30_000 + 16_000 + 4 * LEASE_MS + 60_000;
+/// Clients say nothing any more for this long before the end: an instance whose status is unknown registers anew at each heartbeat.
+const QUIET_MS: u64 = 15_000;
 const RENEWAL_MS: u64 = 10_000;
 const LEASE_MS: u64 = 30_000;
 const ANSWER_LIMIT_MS: u64 = 10_000;
@@ -151,7 +153,7 @@ impl Life {
         let now = self.time(skew_ms);
         Server {
             registry: Registry::new(self.settings.clone(), now),
-            outboxes: (0..servers).filter(|other| *other != server).map(|other| (other, Outbox::default())).collect(),
+            outboxes: (0..servers).filter(|other| *other != server).map(|other| (other, outbox())).collect(),
             gives_up_ms: BTreeMap::new(),
             skew_ms,
             opens_ms: self.now_ms + OPEN_AFTER_MS,
@@ -226,7 +228,7 @@ impl Life {
 
     fn client_changes(&mut self) {
         let number = self.random.below(self.clients.len() as u64) as usize;
-        let kind = self.random.below(6);
+        let kind = self.random.below(8);
         let client = &mut self.clients[number];
         if client.state == ClientState::Ended {
             return;
@@ -243,13 +245,24 @@ impl Life {
                 client.registered = false;
                 client.next_beat_ms = self.now_ms;
             }
+            4 => {
+                let (id, server) = (client.id.clone(), self.random.below(self.servers.len() as u64) as usize);
+                let path = format!("/eureka/apps/{}/{id}/status", app(&id));
+                let status = Status::ALL[self.random.below(5) as usize].name();
+                let (method, query) = match self.random.below(3) {
+                    0 => ("DELETE", format!("value={status}")),
+                    _ => ("PUT", format!("value={status}")),
+                };
+                self.request(server, method, &path, &query, None);
+            }
             _ => client.server = self.random.below(self.servers.len() as u64) as usize,
         }
     }
 
     fn client_acts(&mut self, number: usize) {
         let client = &self.clients[number];
-        if client.state == ClientState::Ended || client.next_beat_ms > self.now_ms {
+        let is_over = self.now_ms > SETTLED_MS - QUIET_MS;
+        if client.state == ClientState::Ended || client.next_beat_ms > self.now_ms || is_over {
             return;
         }
         let (id, server) = (client.id.clone(), client.server);
@@ -456,25 +469,36 @@ impl Life {
     }
 
     fn check_agreement(&mut self) {
-        let mut wanted: BTreeMap<String, (i64, Status)> = BTreeMap::new();
-        for client in self.clients.iter().filter(|client| client.state == ClientState::Lives) {
-            wanted.insert(client.id.clone(), (client.dirty_ms, client.status));
-        }
+        let lives = self.clients.iter().filter(|client| client.state == ClientState::Lives);
+        let lives: BTreeMap<String, i64> = lives.map(|client| (client.id.clone(), client.dirty_ms)).collect();
+        let mut agreed: Option<BTreeMap<String, (i64, Status, Status)>> = None;
         for (number, server) in self.servers.iter_mut().enumerate() {
-            let mut shown: BTreeMap<String, (i64, Status)> = BTreeMap::new();
+            let mut shown: BTreeMap<String, (i64, Status, Status)> = BTreeMap::new();
             for application in &server.registry.applications().applications {
                 for record in &application.records {
                     let instance = &record.instance;
-                    shown.insert(instance.id.to_string(), (instance.dirty_ms, instance.status));
+                    let statuses = (instance.dirty_ms, instance.status, instance.overridden_status);
+                    shown.insert(instance.id.to_string(), statuses);
                 }
             }
             if self.settings.self_preservation {
                 // Instances that ended may be shown for as long as self-preservation holds.
-                shown.retain(|id, _| wanted.contains_key(id));
+                shown.retain(|id, _| lives.contains_key(id));
             }
-            assert_eq!(shown, wanted, "seed {}: server {number} of {:?}", self.seed, self.settings);
+            let versions: BTreeMap<String, i64> =
+                shown.iter().map(|(id, (dirty_ms, ..))| (id.clone(), *dirty_ms)).collect();
+            assert_eq!(versions, lives, "seed {}: server {number} of {:?}", self.seed, self.settings);
+            let first = agreed.get_or_insert_with(|| shown.clone());
+            assert_eq!(shown, *first, "seed {}: servers {number} and 0", self.seed);
         }
     }
+}
+
+/// To a server of the same kind.
+fn outbox() -> Outbox {
+    let mut outbox = Outbox::default();
+    outbox.is_our_kind(true);
+    outbox
 }
 
 fn app(id: &str) -> String {

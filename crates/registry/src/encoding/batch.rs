@@ -13,6 +13,7 @@ use crate::Now;
 use crate::application::Record;
 use crate::holdings::Key;
 use crate::instance::Instance;
+use crate::registry::{Override, contents_checksum};
 use crate::rest::Kind;
 use crate::status::Status;
 
@@ -26,6 +27,10 @@ pub struct Item {
     /// The name of a status, not looked at yet.
     pub status: Option<Box<str>>,
     pub overridden: Option<Status>,
+    /// From a server of this kind: the override as it knows it.
+    pub set: Option<Override>,
+    /// From a server of this kind: the checksum of what the client said.
+    pub contents: Option<u32>,
     pub action: Action,
 }
 
@@ -46,6 +51,8 @@ pub struct Answer {
     pub status: u16,
     /// The instance that stands, where it is newer than that of the sender.
     pub instance: Option<Record>,
+    /// For a server of this kind: the override of that instance.
+    pub set: Option<Override>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +74,12 @@ struct DraftItem {
     status: Text,
     #[serde(default)]
     overridden_status: Text,
+    #[serde(default)]
+    overridden_at: Number,
+    #[serde(default)]
+    overridden_to: Text,
+    #[serde(default)]
+    contents: Number,
     #[serde(default)]
     instance_info: Option<Box<Draft>>,
     action: Word,
@@ -110,9 +123,24 @@ impl DraftItem {
             dirty_ms: self.last_dirty_timestamp.0,
             status: self.status.0,
             overridden: self.overridden_status.0.as_deref().and_then(Status::parse),
+            set: known_override(self.overridden_at, &self.overridden_to),
+            contents: self.contents.0.and_then(|number| number.try_into().ok()),
             action,
         })
     }
+}
+
+/// What servers of this kind add for each other: since when an override stands or is gone, and the override.
+fn write_override(out: &mut Vec<u8>, set: Option<Override>) {
+    let Some(Override { to, at_ms }) = set else { return };
+    out.extend_from_slice(format!(",\"overriddenAt\":{at_ms}").as_bytes());
+    if let Some(to) = to {
+        out.extend_from_slice(format!(",\"overriddenTo\":\"{}\"", to.name()).as_bytes());
+    }
+}
+
+fn known_override(at: Number, to: &Text) -> Option<Override> {
+    at.0.map(|at_ms| Override { to: to.0.as_deref().and_then(Status::parse), at_ms })
 }
 
 /// The answer to a batch.
@@ -126,6 +154,7 @@ pub fn write_answers(answers: &[Answer]) -> Vec<u8> {
         if let Some(record) = &answer.instance {
             out.extend_from_slice(b",\"responseEntity\":");
             json::instance(&mut out, record, record.instance.status, Detail::Full);
+            write_override(&mut out, answer.set);
         }
         out.push(b'}');
     }
@@ -139,6 +168,8 @@ pub struct PeerAnswer {
     pub status: u16,
     /// The instance that stands there, where it is newer than ours.
     pub instance: Option<Box<Instance>>,
+    /// From a server of this kind: the override of that instance.
+    pub set: Option<Override>,
 }
 
 #[derive(Deserialize)]
@@ -153,6 +184,10 @@ struct DraftAnswer {
     status_code: u16,
     #[serde(default)]
     response_entity: Option<Box<Draft>>,
+    #[serde(default)]
+    overridden_at: Number,
+    #[serde(default)]
+    overridden_to: Text,
 }
 
 /// Reads what another server answered to a batch. An instance that makes no sense counts as none.
@@ -160,6 +195,7 @@ pub fn read_answers(bytes: &[u8], now: Now) -> Result<Vec<PeerAnswer>, Refused> 
     let answers: DraftAnswers = serde_json::from_slice(bytes).map_err(|_| Refused::Unreadable)?;
     let answer = |draft: DraftAnswer| PeerAnswer {
         status: draft.status_code,
+        set: known_override(draft.overridden_at, &draft.overridden_to),
         instance: draft.response_entity.and_then(|draft| draft.into_instance(None, now).ok()).map(Box::new),
     };
     Ok(answers.response_list.into_iter().map(answer).collect())
@@ -250,13 +286,15 @@ pub fn read_applications(bytes: &[u8], now: Now) -> Result<Vec<Instance>, Refuse
     Ok(drafts.filter_map(|draft| draft.into_instance(None, now).ok()).collect())
 }
 
-/// Writes a change for another server. `record` is the instance as it stands, none where it was cancelled.
+/// Writes a change for another server. `record` is the instance as it stands, none where it was cancelled. `set` is for a
+/// server of this kind: the original refuses what it does not know.
 pub(crate) fn write_item(
     out: &mut Vec<u8>,
     (app, id): &Key,
     kind: Kind,
     record: Option<&Record>,
     overridden: Option<Status>,
+    set: Option<Override>,
 ) {
     let (action, status) = match kind {
         Kind::Register => ("Register", record.map(|record| record.instance.status)),
@@ -277,6 +315,13 @@ pub(crate) fn write_item(
     }
     if let Some(status) = status {
         out.extend_from_slice(format!(",\"status\":\"{}\"", status.name()).as_bytes());
+    }
+    if set.is_some() {
+        write_override(out, set);
+        if let Some(record) = record.filter(|_| kind == Kind::Heartbeat) {
+            let checksum = contents_checksum(&record.instance);
+            out.extend_from_slice(format!(",\"contents\":{checksum}").as_bytes());
+        }
     }
     if let Some(record) = record.filter(|_| kind == Kind::Register) {
         out.extend_from_slice(b",\"instanceInfo\":");

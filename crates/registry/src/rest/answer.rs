@@ -7,8 +7,7 @@ use super::{Answer, JSON, XML, error_page};
 use crate::Now;
 use crate::application::{Application, Applications, Record};
 use crate::encoding::{self, Action, Format, Item, Refused, read_batch, read_instance};
-use crate::instance::Instance;
-use crate::registry::{Caller, Heartbeat, Registered, Registry};
+use crate::registry::{Caller, Heartbeat, Known, Registered, Registry};
 use crate::status::Status;
 
 /// What a client changed, for other servers to hear.
@@ -249,32 +248,60 @@ fn done(there: bool, app: &str, id: &str, kind: Kind, changes: &mut Vec<Change>)
 
 /// What another server passed on.
 fn apply(item: Item, registry: &mut Registry, now: Now) -> encoding::Answer {
-    let Item { app, id, dirty_ms, status, overridden, action } = item;
+    let Item { app, id, dirty_ms, status, overridden, set, contents, action } = item;
+    let (app, id) = (app.as_str(), id.as_str());
     let found = |there: bool| if there { 200 } else { 404 };
-    let answer = |status| encoding::Answer { status, instance: None };
+    let answer = |status| encoding::Answer { status, instance: None, set: None };
+    // What stands here is told to a server of this kind, which takes it over.
+    let stands = |registry: &Registry| match registry.record(app, id) {
+        Some(record) => {
+            let set = set.map(|_| registry.override_since(app, id));
+            encoding::Answer { status: 409, instance: Some(record), set }
+        }
+        None => answer(404),
+    };
     let status = status.as_deref();
     match action {
-        Action::Register(instance) => {
-            if let Some(instance) = instance {
-                registry.register(Instance::clone(&instance), Caller::Replica, now);
-            }
-            answer(200)
+        Action::Register(None) => answer(200),
+        Action::Register(Some(instance)) => {
+            let registered = registry.register_set(*instance, set, Caller::Replica, now);
+            // The original always answers that all is well.
+            let is_better = matches!(registered, Registered::Older | Registered::Tied)
+                || set.is_some_and(|set| set.at_ms < registry.override_since(app, id).at_ms);
+            if set.is_some() && is_better { stands(registry) } else { answer(200) }
         }
-        Action::Heartbeat => match registry.renew(&app, &id, dirty_ms, overridden, Caller::Replica, now) {
-            Heartbeat::Renewed => answer(200),
-            Heartbeat::Unknown | Heartbeat::Outdated => answer(404),
-            Heartbeat::Conflict(record) => encoding::Answer { status: 409, instance: Some(record) },
-        },
-        Action::Cancel => answer(found(registry.cancel(&app, &id, now))),
-        Action::StatusUpdate => match status.and_then(Status::parse) {
-            Some(status) => answer(found(registry.set_override(&app, &id, status, dirty_ms, now))),
-            None => answer(500),
+        Action::Heartbeat => {
+            let mut heartbeat = registry.renew(app, id, dirty_ms, overridden, Caller::Replica, now);
+            let status = status.and_then(Status::parse);
+            if let (Heartbeat::Renewed, Some(set), Some(contents), Some(status)) = (&heartbeat, set, contents, status) {
+                heartbeat = registry.compare(app, id, &Known { status, set, contents }, now);
+            }
+            match heartbeat {
+                Heartbeat::Renewed => answer(200),
+                Heartbeat::Unknown | Heartbeat::Outdated => answer(404),
+                Heartbeat::Conflict(_) => stands(registry),
+            }
+        }
+        Action::Cancel => answer(found(registry.cancel(app, id, now))),
+        Action::StatusUpdate => match (status.and_then(Status::parse), set) {
+            (Some(status), Some(set)) => {
+                let taken = registry.override_from((app, id), Some(status), status, dirty_ms, set.at_ms, now);
+                taken.map_or_else(|| stands(registry), |()| answer(200))
+            }
+            (Some(status), None) => answer(found(registry.set_override(app, id, status, dirty_ms, now))),
+            (None, _) => answer(500),
         },
         Action::DeleteStatusOverride => match (status.map(Status::parse), dirty_ms) {
             (Some(None), _) | (_, None) => answer(500),
             (status, dirty_ms) => {
                 let status = status.flatten().unwrap_or(Status::Unknown);
-                answer(found(registry.clear_override(&app, &id, status, dirty_ms, now)))
+                match set {
+                    Some(set) => {
+                        let taken = registry.override_from((app, id), None, status, dirty_ms, set.at_ms, now);
+                        taken.map_or_else(|| stands(registry), |()| answer(200))
+                    }
+                    None => answer(found(registry.clear_override(app, id, status, dirty_ms, now))),
+                }
             }
         },
     }

@@ -164,7 +164,11 @@ async fn send(service: Arc<Service>, peer: Arc<Peer>) {
             Ok(answered) if is_own(&service, &peer, &answered) => return,
             Ok(answered) if answered.status == StatusCode::OK => {
                 let answers = read_answers(&answered.body, service.now()).unwrap_or_default();
-                service.with(|registry, now| peer.outbox.lock().answered(answers, registry, now));
+                service.with(|registry, now| {
+                    let mut outbox = peer.outbox.lock();
+                    outbox.is_our_kind(answered.headers.contains_key(SERVER_ID));
+                    outbox.answered(answers, registry, now);
+                });
                 if told {
                     info!("{} answers again", peer.address);
                     told = false;

@@ -118,3 +118,20 @@ fn an_observer_that_has_seen_more_waits_for_the_follower_to_which_it_comes() {
     assert_eq!((world.serving(OBSERVER), master(&world)), (Serving::Forwarding, other), "{}", world.logs());
     world.is_in_agreement();
 }
+
+/// Its move is a sign of life of another kind, and later than what the follower heard before.
+#[test]
+fn the_leader_is_told_of_a_session_that_a_follower_had_until_it_moved_to_its_observer() {
+    let mut world = fed();
+    let follower = master(&world);
+    let mut client = world.connect(follower);
+    world.pass_ms(1000);
+    writes(&mut world, &mut client, "/a");
+    world.nodes[follower].pongs.clear();
+    let moved = world.dial(OBSERVER, client.session, Zxid(0));
+    assert!(!client.is_open() && moved.is_open());
+    world.pass_ms(600);
+    // What an observer says is sent on apart from the answers to pings.
+    let answers = world.nodes[follower].pongs.iter().filter(|(zxid, _)| *zxid != Zxid::ZERO);
+    assert_eq!(answers.map(|(_, sessions)| sessions).sum::<usize>(), 1);
+}

@@ -207,6 +207,8 @@ impl Learning {
             has_it.then(|| sessions.move_to(session, link)).flatten()
         };
         if let Some(before) = before {
+            // The session is no longer this connection's, so no later look comes to it.
+            self.heard_sessions.note_departure(&before);
             core.hang_up(&before);
         }
         self.learner.send(&QuorumPacket::Revalidate { session, timeout_ms });

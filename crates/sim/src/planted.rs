@@ -87,7 +87,7 @@ impl Sabotage {
             }
             Sabotage::IgnoresWeights => plan = plan.weighted(),
             Sabotage::InformsEarly => plan = plan.with_observer_masters(),
-            Sabotage::RelaysForAnybody => plan = plan.with_observer_masters().with_restless_clients(),
+            Sabotage::RelaysForAnybody => plan = plan.with_observer_masters().with_observers_unheard(),
             Sabotage::TrustsOldFiles => {
                 plan = plan.reconfiguring();
                 plan.files_fail = true;

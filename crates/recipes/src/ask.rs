@@ -14,6 +14,18 @@ pub enum Kind {
     Ephemeral,
     /// Persistent, with a number behind its name.
     Sequential,
+    /// Until the session ends, with a number behind its name.
+    EphemeralSequential,
+}
+
+impl Kind {
+    pub fn is_ephemeral(self) -> bool {
+        matches!(self, Kind::Ephemeral | Kind::EphemeralSequential)
+    }
+
+    pub fn is_sequential(self) -> bool {
+        matches!(self, Kind::Sequential | Kind::EphemeralSequential)
+    }
 }
 
 /// One request, or to wait.

@@ -235,7 +235,7 @@ fn apply(nodes: &mut Nodes, op: &Op, session: i64, zxid: i64) -> Result<Option<S
             let parent = path.rsplit_once('/').map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
             let parent = nodes.get_mut(parent).ok_or(Refusal::NoNode)?;
             let number = parent.next;
-            let path = if *kind == Kind::Sequential { format!("{path}{number:010}") } else { path.clone() };
+            let path = if kind.is_sequential() { format!("{path}{number:010}") } else { path.clone() };
             if nodes.contains_key(&path) {
                 return Err(Refusal::NodeExists);
             }
@@ -243,7 +243,7 @@ fn apply(nodes: &mut Nodes, op: &Op, session: i64, zxid: i64) -> Result<Option<S
             if let Some(parent) = nodes.get_mut(parent) {
                 parent.next += 1;
             }
-            let owner = if *kind == Kind::Ephemeral { session } else { 0 };
+            let owner = if kind.is_ephemeral() { session } else { 0 };
             nodes.insert(path.clone(), Node { data: data.clone(), version: 0, owner, czxid: zxid, next: 0 });
             Ok(Some(path))
         }

@@ -126,7 +126,7 @@ impl Performer {
             Ask::Create { path, data, kind } => {
                 let made = client.create(&path, &data, &options(kind, self.acls)).await;
                 let made = made.map(|(stat, number)| Reply::Created {
-                    path: if kind == Kind::Sequential { format!("{path}{number}") } else { path.clone() },
+                    path: if kind.is_sequential() { format!("{path}{number}") } else { path.clone() },
                     czxid: stat.czxid,
                 });
                 (path, made)
@@ -240,6 +240,7 @@ fn options(kind: Kind, acls: Acls<'static>) -> CreateOptions<'static> {
         Kind::Persistent => CreateMode::Persistent,
         Kind::Ephemeral => CreateMode::Ephemeral,
         Kind::Sequential => CreateMode::PersistentSequential,
+        Kind::EphemeralSequential => CreateMode::EphemeralSequential,
     }
     .with_acls(acls)
 }

@@ -134,6 +134,27 @@ impl Client {
         self.line.is_some() && self.welcomed
     }
 
+    /// The session that the client has, if it has one.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Asks for a session timeout of so many ticks.
+    pub fn with_timeout_ticks(mut self, ticks: i64, tick_ms: i64) -> Client {
+        self.timeout_ms = (tick_ms * ticks) as i32;
+        self
+    }
+
+    /// Whether the answer to this request is still to come.
+    pub fn waits_for(&self, xid: i32) -> bool {
+        self.pending.iter().any(|request| request.xid == xid)
+    }
+
+    /// When the client heard of its server last, in virtual microseconds.
+    pub fn heard_us(&self) -> i64 {
+        self.heard_us
+    }
+
     /// The connection in use.
     pub fn line(&self) -> Option<u64> {
         self.line
@@ -201,6 +222,7 @@ impl World {
                 }
             }
             Some(_) if !this.pending.is_empty() && now_us > this.heard_us + timeout_us * 2 / 3 => self.leave(client),
+            Some(_) if self.is_patron(client) => self.patron_acts(client),
             // After the healing each client makes two more requests, and then waits for the end.
             Some(_) if self.healed && this.healed_writes >= 2 => {
                 if now_us > this.heard_us + timeout_us / 3 {
@@ -242,7 +264,7 @@ impl World {
             timeout_ms: this.timeout_ms,
             session,
             password: if session == SessionId::NONE { vec![0; 16] } else { session.password().to_vec() },
-            read_only: Some(self.plan.habits.read_only && !self.healed && client % 2 == 1),
+            read_only: Some(!self.is_patron(client) && self.plan.habits.read_only && !self.healed && client % 2 == 1),
         };
         if session != SessionId::NONE {
             self.chronicle.moves.tried(session.0, line);

@@ -11,6 +11,7 @@ use rookeeper_zab::{Membership, Memberships};
 use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
 use crate::oracle;
+use crate::patrons::Recipe;
 use crate::restores::{self, PlannedRestore};
 use crate::scenes::{self, Scene};
 use crate::shortages::{self, PlannedShortage};
@@ -66,6 +67,8 @@ pub struct Plan {
     pub darkens_after_cuts: bool,
     /// Whether somebody lets one of two voters go on alone.
     pub has_oracle: bool,
+    /// The recipe that some clients drive.
+    pub play: Option<Recipe>,
     /// A bug on purpose, to show that it is seen.
     pub sabotage: Option<Sabotage>,
 }
@@ -160,6 +163,16 @@ pub enum Sabotage {
     InformsEarly,
     /// A follower sends requests of its observers on also where the session has left the observer.
     RelaysForAnybody,
+    /// A recipe: a holder counts the time of a proof from the answer, not from the question.
+    ProvesFromTheAnswer,
+    /// A recipe: the node of an item that is taken outlives its taker.
+    KeepsItemsTaken,
+    /// A recipe: whoever pushes does not note that in its own node.
+    PushesWithoutTicket,
+    /// A recipe: a member of a meeting counts itself twice.
+    CountsItselfTwice,
+    /// A recipe: whoever changes a number does not note that in its own node.
+    CountsWithoutTicket,
 }
 
 /// A fault of the plan, and when it strikes, in virtual microseconds.
@@ -283,6 +296,7 @@ impl Plan {
             stumbles: false,
             darkens_after_cuts: false,
             has_oracle,
+            play: None,
             sabotage: None,
         };
         // Some lives know one kind of fault only, and a few none.

@@ -6,6 +6,7 @@
 //! - [`faults`]: the plan of a life, and what goes wrong in it
 //! - `server.rs`, `storage.rs`, `snapshots.rs`: a server on a simulated disk; `network.rs`: what lies between servers
 //! - `clients.rs`: the clients; `habits.rs`: what they do now and then; `lines.rs`, `tasks.rs`: how clients are connected
+//! - `patrons.rs`: clients that drive the recipes' logic; `patrons/jobs.rs`: what each of them does
 //! - `operator.rs`: the operator, who changes the members; `config_files.rs`: where servers keep the members
 //! - `restores.rs`: the operator of a server alone, who wants an earlier state back
 //! - `stumbles.rs`: servers that stumble while an epoch begins
@@ -35,6 +36,7 @@ mod lost_disks;
 mod network;
 mod operator;
 mod oracle;
+pub mod patrons;
 mod restores;
 mod server;
 mod shortages;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use rookeeper_sim::patrons::{RECIPES, Recipe};
 use rookeeper_sim::scenes::{PLAYS, Play};
 use rookeeper_sim::{Fault, Figures, Outcome, Plan, Sabotage, live, planted, shrink};
 
@@ -32,6 +33,9 @@ struct Options {
     /// Two observers at least, and followers that feed them, in every life of more than one server.
     #[arg(long)]
     observer_masters: bool,
+    /// Clients that drive this recipe in every life: lock, queue, meeting, counter; `all` takes turns.
+    #[arg(long)]
+    recipe: Option<String>,
     /// Two participants and an oracle in every life.
     #[arg(long)]
     oracle: bool,
@@ -83,6 +87,14 @@ fn play(name: &str) -> Result<Play, String> {
     named.ok_or_else(|| format!("these there are: {PLAYS:?}"))
 }
 
+/// The recipe of this life, by its name; of `all` another one for each seed.
+fn recipe(name: &str, seed: u64) -> Option<Recipe> {
+    if name == "all" {
+        return Some(RECIPES[seed as usize % RECIPES.len()]);
+    }
+    RECIPES.into_iter().find(|recipe| format!("{recipe:?}").eq_ignore_ascii_case(name))
+}
+
 fn plan(seed: u64, options: &Options) -> Plan {
     if let Some(bug) = options.bug.as_deref().filter(|_| options.seed.is_some())
         && let Some(sabotage) = Sabotage::ALL.into_iter().find(|sabotage| format!("{sabotage:?}").contains(bug))
@@ -91,6 +103,10 @@ fn plan(seed: u64, options: &Options) -> Plan {
     }
     let plan = if options.oracle { Plan::with_oracle(seed) } else { Plan::of_seed(seed, options.servers) };
     let plan = if options.observer_masters { plan.with_observer_masters() } else { plan };
+    let plan = match options.recipe.as_deref().and_then(|name| recipe(name, seed)) {
+        Some(recipe) => plan.with_recipe(recipe),
+        None => plan,
+    };
     match options.play {
         Some(play) => plan.playing(play),
         None => plan,

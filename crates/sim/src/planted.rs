@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::faults::{Plan, Sabotage};
+use crate::patrons::Recipe;
 use crate::scenes::Play;
 use crate::world::live;
 
 impl Sabotage {
     /// All bugs that can be planted.
-    pub const ALL: [Sabotage; 44] = [
+    pub const ALL: [Sabotage; 49] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -58,6 +59,11 @@ impl Sabotage {
         Sabotage::RestoresSessions,
         Sabotage::InformsEarly,
         Sabotage::RelaysForAnybody,
+        Sabotage::ProvesFromTheAnswer,
+        Sabotage::KeepsItemsTaken,
+        Sabotage::PushesWithoutTicket,
+        Sabotage::CountsItselfTwice,
+        Sabotage::CountsWithoutTicket,
     ];
 
     /// The life of a seed with this bug in it: of three servers where nothing else is needed, and of the kind that can show the bug.
@@ -99,6 +105,10 @@ impl Sabotage {
                 plan = plan.with_slow_disks();
             }
             Sabotage::ExcusesWhoDoesNotRead => plan.habits.pauses = true,
+            Sabotage::ProvesFromTheAnswer => plan = plan.with_recipe(Recipe::Lock),
+            Sabotage::KeepsItemsTaken | Sabotage::PushesWithoutTicket => plan = plan.with_recipe(Recipe::Queue),
+            Sabotage::CountsItselfTwice => plan = plan.with_recipe(Recipe::Meeting),
+            Sabotage::CountsWithoutTicket => plan = plan.with_recipe(Recipe::Counter),
             Sabotage::KeepsAcknowledgements => plan = plan.playing(Play::Relapse),
             Sabotage::FollowsWhoIsBehind => {
                 plan = plan.playing(Play::Stray);

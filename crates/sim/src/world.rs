@@ -22,6 +22,7 @@ use crate::clients::Client;
 use crate::faults::{Fault, Plan};
 use crate::lines::Line;
 use crate::network::{End, Network, Payload, Side};
+use crate::patrons::Patrons;
 use crate::scenes::{Cue, Stage};
 use crate::server::Server;
 use rookeeper_proto::random::Random;
@@ -306,6 +307,8 @@ pub struct World {
     pub(crate) leaders: Leaders,
     pub(crate) floor: Floor,
     pub(crate) expiry: Expiry,
+    /// What the clients behind the plan's own do.
+    pub(crate) patrons: Patrons,
     /// The scene that is on.
     pub(crate) stage: Option<Stage>,
     /// Whom the oracle lets go on alone.
@@ -341,7 +344,9 @@ impl World {
         if !plan.empty_is_expected {
             servers.iter().for_each(Server::permit_to_begin_empty);
         }
-        let clients = (0..plan.clients).map(|number| Client::new(number, plan.tick_ms)).collect();
+        let mut clients: Vec<Client> = (0..plan.clients).map(|number| Client::new(number, plan.tick_ms)).collect();
+        let patrons = Patrons::new(&plan);
+        clients.extend(patrons.clients(&plan));
         let mut chronicle = Chronicle::default();
         chronicle.model.local_sessions = plan.habits.local_sessions;
         // An operator is nobody in particular.
@@ -363,6 +368,7 @@ impl World {
             floor: Floor::default(),
             // A round or two for answers and for other servers come before that of the clients.
             expiry: Expiry::new(plan.tick_ms, 5 * plan.busy_us / MS),
+            patrons,
             stage: None,
             oracle_for: None,
             healed: false,
@@ -498,7 +504,9 @@ impl World {
     }
 
     fn has_recovered(&self) -> bool {
-        self.members().all(|(_, server)| server.serves()) && self.clients.iter().all(Client::is_content)
+        self.members().all(|(_, server)| server.serves())
+            && self.clients.iter().take(self.plan.clients).all(Client::is_content)
+            && self.patrons_are_content()
     }
 
     /// The servers that are to be there in the end.
@@ -520,7 +528,10 @@ impl World {
     }
 
     fn judge_the_end(&mut self) {
-        if let Some(client) = self.clients.iter().find(|client| !client.is_content()) {
+        if let Err(problem) = self.judge_patrons() {
+            return self.violated(problem);
+        }
+        if let Some(client) = self.clients.iter().take(self.plan.clients).find(|client| !client.is_content()) {
             let problem =
                 format!("progress: client {} got no answer without faults: {}", client.number, client.describe());
             return self.violated(problem);

@@ -46,14 +46,15 @@ pub(crate) struct Spot {
     pub(crate) name: String,
 }
 
+/// Where the nodes of one queue are.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub struct Places {
     root: String,
     layout: QueueLayout,
 }
 
 impl Places {
-    pub(crate) fn new(root: &str, layout: QueueLayout) -> Places {
+    pub fn new(root: &str, layout: QueueLayout) -> Places {
         Places { root: root.to_owned(), layout }
     }
 
@@ -99,7 +100,11 @@ impl Places {
     }
 
     /// The name of an item without its number.
-    pub(crate) fn prefix(&self, priority: Option<i32>, due_ms: Option<u64>) -> Result<String, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] where the layout has no such name.
+    pub fn prefix(&self, priority: Option<i32>, due_ms: Option<u64>) -> Result<String, Error> {
         let refused = |why: &str| Err(Error::Unsupported(why.to_owned()));
         match &self.layout {
             QueueLayout::Segments | QueueLayout::Kazoo => {
@@ -165,7 +170,7 @@ impl Places {
     }
 
     /// The content of an item's node.
-    pub(crate) fn encode(&self, data: Vec<u8>) -> Vec<u8> {
+    pub fn encode(&self, data: Vec<u8>) -> Vec<u8> {
         match &self.layout {
             QueueLayout::Segments | QueueLayout::Kazoo => data,
             QueueLayout::Curator { .. } => {
@@ -176,7 +181,7 @@ impl Places {
     }
 
     /// The other way: one part, or several where Curator's `putMulti` wrote it. What is no such content is taken as it is.
-    pub(crate) fn decode(&self, data: Vec<u8>) -> Vec<Vec<u8>> {
+    pub fn decode(&self, data: Vec<u8>) -> Vec<Vec<u8>> {
         if !matches!(self.layout, QueueLayout::Curator { .. }) {
             return vec![data];
         }

@@ -20,7 +20,7 @@ use tokio::sync::Mutex as Turn;
 use uuid::Uuid;
 use zookeeper_client::{Acls, Client, Error as ClientError};
 
-pub use layout::{DEFAULT_PRIORITY, QueueLayout};
+pub use layout::{DEFAULT_PRIORITY, Places, QueueLayout};
 pub use push::{Pushed, Pusher};
 pub use settle::{Settle, Settled};
 pub use take::{Taken, Takes};
@@ -29,7 +29,6 @@ use crate::drive::{in_background, refused};
 use crate::error::Error;
 use crate::name::join;
 use crate::perform::{Performer, now_ms};
-use layout::Places;
 
 /// Items that are pushed in one transaction, at the most.
 const BATCH_ITEMS: usize = 100;

@@ -73,7 +73,8 @@ pub struct Pusher {
 }
 
 impl Pusher {
-    pub(crate) fn new(places: Places, id: String, limit: Option<usize>) -> Pusher {
+    /// `id` is this pusher's alone.
+    pub fn new(places: Places, id: String, limit: Option<usize>) -> Pusher {
         let open = (!places.is_segmented()).then_some(0);
         Pusher {
             places,
@@ -90,7 +91,7 @@ impl Pusher {
 
     /// Begins to push these items, names without numbers and contents, all in one transaction. What was begun before and is not over is given up: it is in,
     /// or is not and never will be.
-    pub(crate) fn begin(&mut self, batch: Vec<(String, Vec<u8>)>, waits: bool) {
+    pub fn begin(&mut self, batch: Vec<(String, Vec<u8>)>, waits: bool) {
         (self.batch, self.waits) = (batch, waits);
         self.state = match mem::replace(&mut self.state, State::Idle) {
             State::Pushing { .. } | State::Unsure | State::LookingAtTicket => {

@@ -102,7 +102,8 @@ pub struct Takes {
 }
 
 impl Takes {
-    pub(crate) fn new(places: Places, id: String) -> Takes {
+    /// `id` is this taker's alone.
+    pub fn new(places: Places, id: String) -> Takes {
         let mut segments = BTreeMap::new();
         let is_segmented = places.is_segmented();
         if !is_segmented {
@@ -125,12 +126,12 @@ impl Takes {
     }
 
     /// Whether the next step waits for an item where there is none. Without waiting the outcome is `None` then.
-    pub(crate) fn wait(&mut self, waits: bool) {
+    pub fn wait(&mut self, waits: bool) {
         self.waits = waits;
     }
 
     /// An item of this taker was acknowledged, or given back.
-    pub(crate) fn settled(&mut self, taken: &Taken, is_acknowledged: bool) {
+    pub fn settled(&mut self, taken: &Taken, is_acknowledged: bool) {
         if is_acknowledged {
             return self.forget(taken.segment, &taken.name);
         }
@@ -140,7 +141,7 @@ impl Takes {
     }
 
     /// Gives up: what is to be done so that nothing stays taken.
-    pub(crate) fn give_up(&mut self) -> Option<Settle> {
+    pub fn give_up(&mut self) -> Option<Settle> {
         let (segment, name) = match mem::replace(&mut self.state, State::Idle) {
             State::Taking(spot)
             | State::Unsure(spot)
@@ -152,6 +153,12 @@ impl Takes {
         };
         let (entries, taken) = (self.places.entries(segment), self.places.taken(segment));
         Some(Settle::new(&entries, &taken, &name, &self.attempt(), false).unsure())
+    }
+
+    /// Acknowledges an item of this taker, or gives it back.
+    pub fn settle(&self, taken: &Taken, acknowledges: bool) -> Settle {
+        let (entries, takens) = (self.places.entries(taken.segment), self.places.taken(taken.segment));
+        Settle::new(&entries, &takens, &taken.name, &taken.id, acknowledges)
     }
 
     pub(crate) fn places(&self) -> &Places {

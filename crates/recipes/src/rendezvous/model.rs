@@ -40,7 +40,8 @@ impl World {
     }
 
     fn there(&self) -> usize {
-        self.all.iter().filter(|one| matches!(one.phase, Phase::Entering { .. } | Phase::Inside)).count()
+        // The node of one that leaves may still be there.
+        self.all.iter().filter(|one| one.phase != Phase::Away).count()
     }
 
     fn enter(&mut self, at: usize) {

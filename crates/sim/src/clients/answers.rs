@@ -134,7 +134,9 @@ impl World {
             let happening = Happening::from_number(event.event_type).ok_or("watches: an event of no kind")?;
             self.figures.watch_events += 1;
             this.watches.event(model, happening, &event.path, zxid)?;
-            return this.order.saw(zxid);
+            this.order.saw(zxid)?;
+            self.patron_notices(client, &event.path);
+            return Ok(());
         }
         if xid == PING_XID {
             this.order.saw(zxid)?;
@@ -157,6 +159,7 @@ impl World {
         let missing = header.err == ErrorCode::NoNode.number();
         let refused = header.err == ErrorCode::NoAuth.number();
         let user = this.watches.user;
+        let is_of_a_recipe = !matches!(asked, Asked::RenewWatches | Asked::Auth);
         if let Asked::Get { path, .. } | Asked::Exists { path, .. } | Asked::Children { path, .. } = &asked
             && (found || refused)
         {
@@ -242,6 +245,9 @@ impl World {
                 this.pending.clear();
                 self.leave(client);
             }
+        }
+        if is_of_a_recipe {
+            self.patron_hears(client, xid, header.err, body);
         }
         Ok(())
     }

@@ -1,0 +1,84 @@
+//! The recipes in virtual time: their logic beside the ensembles, with clients that freeze past their sessions and connections that are lost between a
+//! create and its answer. And each of them with a bug planted, which is seen.
+
+use rookeeper_sim::patrons::{RECIPES, Recipe};
+use rookeeper_sim::{Plan, Sabotage, live};
+
+/// Lives for each recipe.
+const LIVES: u64 = 40;
+/// A server alone answers a sync before what is on its way to the disk, of a connection that was lost, is applied.
+const SERVERS: usize = 3;
+
+fn lives_of(recipe: Recipe) {
+    let (mut ended, mut lost, mut frozen) = (0, 0, 0);
+    for seed in 0..LIVES {
+        let outcome = live(Plan::of_seed(seed, Some(SERVERS)).with_recipe(recipe), false);
+        assert_eq!(outcome.violation, None, "seed {seed}, {recipe:?}");
+        let rare = |what: &str| outcome.figures.rare.get(what).copied().unwrap_or_default();
+        ended += rare("patrons whose sessions ended");
+        lost += rare("answers that patrons lost");
+        frozen += rare("patrons that freeze within a request");
+    }
+    println!("{recipe:?}: {ended} sessions ended, {lost} answers lost, {frozen} freezes");
+    assert!(ended > LIVES / 2 && lost > LIVES / 2 && frozen > LIVES / 2, "{ended} {lost} {frozen}");
+}
+
+#[test]
+fn locks_whose_holders_act_on_leases() {
+    lives_of(Recipe::Lock);
+}
+
+#[test]
+fn queues() {
+    lives_of(Recipe::Queue);
+}
+
+#[test]
+fn meetings() {
+    lives_of(Recipe::Meeting);
+}
+
+#[test]
+fn counters() {
+    lives_of(Recipe::Counter);
+}
+
+/// The first life in which the bug is seen tells it in one of these words.
+fn is_seen(sabotage: Sabotage, words: &[&str]) {
+    let violation = (0..300).find_map(|seed| live(sabotage.plan(seed), false).violation);
+    let violation = violation.unwrap_or_else(|| panic!("{sabotage:?} is not seen"));
+    assert!(words.iter().any(|words| violation.contains(words)), "{violation}");
+}
+
+#[test]
+fn a_lease_that_counts_from_the_answer() {
+    is_seen(Sabotage::ProvesFromTheAnswer, &["lock: "]);
+}
+
+#[test]
+fn an_item_that_stays_taken_when_its_taker_is_gone() {
+    is_seen(Sabotage::KeepsItemsTaken, &["recipes: "]);
+}
+
+#[test]
+fn a_push_that_is_not_noted() {
+    is_seen(Sabotage::PushesWithoutTicket, &["recipes: ", "queue: "]);
+}
+
+#[test]
+fn a_member_that_counts_itself_twice() {
+    is_seen(Sabotage::CountsItselfTwice, &["meeting: "]);
+}
+
+#[test]
+fn a_change_that_is_not_noted() {
+    is_seen(Sabotage::CountsWithoutTicket, &["counter: "]);
+}
+
+#[test]
+fn the_same_seed_is_the_same_life() {
+    for recipe in RECIPES {
+        let plan = Plan::of_seed(7, Some(SERVERS)).with_recipe(recipe);
+        assert_eq!(live(plan.clone(), false).trace_hash, live(plan, false).trace_hash);
+    }
+}

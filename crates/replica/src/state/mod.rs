@@ -24,6 +24,7 @@ pub(crate) mod learning;
 pub(crate) mod looking;
 pub(crate) mod restoring;
 pub(crate) mod standalone;
+mod syncs;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rookeeper_proto::connect::ConnectRequest;
-use rookeeper_proto::{SessionId, Txn, Zxid};
+use rookeeper_proto::{OpCode, SessionId, Txn, Zxid};
 use rookeeper_tree::Tree;
 use rookeeper_zab::leader::{Leader, LeaderOutput};
 
@@ -19,6 +19,7 @@ use crate::core::{Core, Reply};
 use crate::inputs::Sorted;
 use crate::reasons::Event;
 use crate::state::restoring::Restoring;
+use crate::state::syncs::{Asked, Asker, Held, Syncs};
 use crate::status::Serving;
 use crate::time::{Deadline, Time};
 use crate::write::apply::Committer;
@@ -27,6 +28,7 @@ use crate::write::proposer::{Proposer, judged};
 #[derive(Debug)]
 pub(crate) struct Standalone {
     proposer: Proposer,
+    syncs: Syncs,
     /// What an operator wants to be served from now on.
     restoring: Option<Restoring>,
 }
@@ -41,7 +43,7 @@ impl Standalone {
     /// Sessions of the recovered tree all have their full timeout ahead of them.
     pub fn new(core: &Core, now: Time) -> Standalone {
         core.shared.sessions().restart(true, core.shared.tree().sessions(), now.monotonic_ms);
-        Standalone { proposer: proposer(core, now), restoring: None }
+        Standalone { proposer: proposer(core, now), syncs: Syncs::default(), restoring: None }
     }
 
     /// Takes one event in, and does what there is to do by now.
@@ -66,15 +68,7 @@ impl Standalone {
     fn take_now(&mut self, core: &mut Core, now: Time, input: Sorted) {
         match input {
             Sorted::Connect(connection, request) => self.connect(core, now, connection, &request),
-            Sorted::Client(ClientInput::Write(write)) => self.write(core, now, write),
-            Sorted::Client(ClientInput::Read { connection, read }) => {
-                if connection.is_cut() {
-                    core.shared.settle(&connection);
-                } else if let Some(read) = core.wait_with_write(&connection, read) {
-                    core.answer_read_now(now, &connection, &read);
-                }
-            }
-            Sorted::Client(ClientInput::Disconnected { connection }) => core.detach(&connection),
+            Sorted::Client(input) => self.take_client_input(core, now, input),
             Sorted::Synced(zxid) => {
                 core.history.synced(zxid);
                 self.proposer.leader.synced(now.monotonic_ms, zxid);
@@ -98,10 +92,46 @@ impl Standalone {
         }
     }
 
+    fn take_client_input(&mut self, core: &mut Core, now: Time, input: ClientInput) {
+        match self.syncs.hold(input) {
+            None => {}
+            Some(ClientInput::Write(write)) => self.write(core, now, write),
+            Some(ClientInput::Disconnected { connection }) => core.detach(&connection),
+            Some(ClientInput::Read { connection, read }) => {
+                if connection.is_cut() {
+                    core.shared.settle(&connection);
+                } else if read.op == OpCode::Sync {
+                    // Nobody has to be asked whether this server decides.
+                    self.syncs.push(self.proposer.leader.proposed(), 0, Asked::Client(connection, read));
+                } else if let Some(read) = core.wait_with_write(&connection, read) {
+                    core.answer_read_now(now, &connection, &read);
+                }
+            }
+        }
+    }
+
+    /// Answers a sync before which nothing is on its way any more, and takes what came behind it: not even a restore holds that back, for it came
+    /// later. False where no sync is to be answered.
+    fn answer_sync(&mut self, core: &mut Core, now: Time) -> bool {
+        let Some(Asked::Client(connection, read)) = self.syncs.pop_due(core.history.committed()) else { return false };
+        if connection.is_cut() {
+            core.leave_read(&connection, &read);
+        } else {
+            core.answer_read_now(now, &connection, &read);
+        }
+        for held in self.syncs.release(Asker::Client(connection.id.0)) {
+            // A server alone has no learners.
+            if let Held::Client(input) = held {
+                self.take_client_input(core, now, input);
+            }
+        }
+        true
+    }
+
     /// Another tree is served from now on. Every session is over, because what its client knows of the data is no longer so.
     fn begin_anew(&mut self, core: &mut Core, now: Time, zxid: Zxid, tree: Tree) {
         // Nobody may see a part of the new tree on a connection on which watches of the old one were set.
-        core.stop_serving(Vec::new(), Vec::new());
+        core.stop_serving(Vec::new(), std::mem::take(&mut self.syncs).abandon());
         core.begin_with(zxid, tree);
         core.shared.sessions().restart(true, std::iter::empty(), now.monotonic_ms);
         self.proposer = proposer(core, now);
@@ -188,13 +218,15 @@ impl Standalone {
 
     /// Carries out what the leader asks for, until it asks for nothing more.
     fn pump(&mut self, core: &mut Core, now: Time) {
-        while let Some(output) = self.proposer.leader.poll() {
-            match output {
-                LeaderOutput::Committed(zxid) => {
+        loop {
+            match self.proposer.leader.poll() {
+                Some(LeaderOutput::Committed(zxid)) => {
                     core.commit(now, zxid, self);
                 }
-                LeaderOutput::Log(event) => core.log(Event::Leader(event)),
-                other => debug_assert!(false, "a leader without an ensemble asks for {other:?}"),
+                Some(LeaderOutput::Log(event)) => core.log(Event::Leader(event)),
+                Some(other) => debug_assert!(false, "a leader without an ensemble asks for {other:?}"),
+                None if self.answer_sync(core, now) => {}
+                None => return,
             }
         }
     }

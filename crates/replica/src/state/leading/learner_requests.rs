@@ -17,7 +17,7 @@ use crate::clients::session::Owner;
 use crate::core::Core;
 use crate::member::Member;
 use crate::state::leading::Leading;
-use crate::state::leading::syncs::{Asked, Asker, Held};
+use crate::state::syncs::{Asked, Asker, Held};
 use crate::time::Time;
 
 /// A learner's request.

@@ -11,9 +11,8 @@
 
 mod clients;
 mod ended;
-mod learner_requests;
+pub(super) mod learner_requests;
 mod reconfig;
-mod syncs;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,7 +32,7 @@ use crate::member::{Designated, Done, Member};
 use crate::reasons::{Event, RoleEnd};
 use crate::state::leading::ended::EndedSessions;
 use crate::state::leading::learner_requests::Request;
-use crate::state::leading::syncs::Syncs;
+use crate::state::syncs::Syncs;
 use crate::state::{End, Step};
 use crate::status::{RoleStatus, Serving};
 use crate::time::Time;

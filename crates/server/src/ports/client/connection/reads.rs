@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 op.is_client_request()
                     && !op.is_write()
                     && !matches!(op, OpCode::Auth | OpCode::Sasl)
-                    && self.is_answered_here(*op)
+                    && is_answered_here(*op)
             };
             let Some(op) = OpCode::from_i32(header.op).filter(is_read) else { break };
             if long_read::is_long(op, body.len()) || long_read::lists_many(&tree, op, body) {
@@ -190,9 +190,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
         Ok(())
     }
+}
 
-    /// Whether a request that is no write is answered from the tree. In an ensemble a sync is not, for it asks whether the tree is recent.
-    pub(super) fn is_answered_here(&self, op: OpCode) -> bool {
-        op != OpCode::Sync || self.context.config.ensemble.is_none()
-    }
+/// Whether a request that is no write is answered from the tree. A sync is not, for it asks whether the tree is recent.
+pub(super) fn is_answered_here(op: OpCode) -> bool {
+    op != OpCode::Sync
 }

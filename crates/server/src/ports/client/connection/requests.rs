@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::Task;
 use super::ending::End;
+use super::reads::is_answered_here;
 use crate::auth;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
@@ -99,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 }
                 self.answer_in_portions().await?;
             }
-            op if self.connection.in_flight() == 0 && self.is_answered_here(op) => {
+            op if self.connection.in_flight() == 0 && is_answered_here(op) => {
                 if self.answer_reads() == 0 {
                     // The read at the head lists very many children.
                     self.answer_in_portions().await?;

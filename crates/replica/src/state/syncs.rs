@@ -1,7 +1,7 @@
-//! Syncs that wait until it is confirmed that this server leads, and what waits behind them.
+//! Syncs that wait, and what waits behind them: at a leader until it is confirmed that it leads, at a server alone until what it has taken is applied.
 //!
-//! What always holds here: a sync is answered when everything proposed before it is applied and a quorum has confirmed, after it was asked
-//! for, that this server still leads. Until then nothing that came after it from the same learner or client goes on, because answers have
+//! What always holds here: a sync is answered when everything proposed before it is applied and, at a leader, a quorum has confirmed, after it was asked
+//! for, that this server still leads. A client that has lost an answer asks for a sync to see what became of the request. Until then nothing that came after it from the same learner or client goes on, because answers have
 //! no number and are told by their order.
 //!
 //! Counterpart in the original: `Leader.processSync`; a sync there is answered without asking a quorum.

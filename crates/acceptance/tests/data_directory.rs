@@ -209,7 +209,7 @@ fn a_snapshot_alone_that_was_taken_while_the_data_changed() {
     assert!(failure.log.contains("it holds a part of the changes up to"), "{}", failure.log);
 
     let mut server = Setup::new().data_dir(&data_dir).start().expect("a standalone server starts");
-    assert!(server.log().contains("the log of that time is missing"), "{}", server.log());
+    server.wait_log("the log of that time is missing").expect("it says so");
     let mut client = Client::connect(server.address()).expect("it serves");
     client.create("/after", b"").expect("it writes");
     server.kill().expect("it is killed");
@@ -251,7 +251,7 @@ fn a_tree_with_another_digest_is_shown_and_served_or_refused() {
     );
 
     let server = Setup::new().data_dir(&data_dir).config("4lw.commands.whitelist", "*").start().expect("it starts");
-    assert!(server.log().contains("tree digests differ, the first after transaction 0x1"), "{}", server.log());
+    server.wait_log("tree digests differ, the first after transaction 0x1").expect("it says so");
     let srvr = four_letter_word(server.address(), "srvr").expect("it answers");
     assert!(srvr.contains("\nDigest mismatch: this tree can't be trusted since 0x1\n"), "{srvr}");
     let mntr = four_letter_word(server.address(), "mntr").expect("it answers");

@@ -317,6 +317,10 @@ impl Sessions {
                 if session.closing || session.bucket_ms != due_ms {
                     continue;
                 }
+                // A local session that other servers know by now has an entry from before. It is the leader who lets such a session expire.
+                if !self.decides && !session.local {
+                    continue;
+                }
                 let alive_ms = session.alive_ms(now_ms);
                 let renewed_ms = self.bucket(alive_ms + self.still_since_ms(alive_ms), session.timeout_ms);
                 if renewed_ms > due_ms && renewed_ms > now_ms {
@@ -439,6 +443,20 @@ mod tests {
         assert_eq!(sessions.local_count(), 1);
         sessions.restart(true, std::iter::empty(), at(0));
         assert_eq!(sessions.local_count(), 0);
+    }
+
+    #[test]
+    fn a_local_session_that_others_know_by_now_expires_nowhere_but_at_the_leader() {
+        let mut sessions = sessions();
+        sessions.restart(false, std::iter::empty(), at(0));
+        let connection = Arc::new(Connection::new(WatcherId(1), "127.0.0.1:1".parse().unwrap(), Time::default()));
+        sessions.add_local(SessionId(1), 4000, connection.clone(), at(0));
+        sessions.add_local(SessionId(2), 4000, connection.clone(), at(0));
+        sessions.globalize(SessionId(1));
+        sessions.detach(SessionId(1), &connection);
+        sessions.detach(SessionId(2), &connection);
+        assert_eq!(sessions.expired(at(20_000)), [(SessionId(2), 4000)]);
+        assert!(!sessions.is_closing(SessionId(1)));
     }
 
     #[test]

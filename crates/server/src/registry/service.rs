@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use rookeeper_registry::rest::{Asked, Change, Request};
 use rookeeper_registry::{Now, Registry};
 use tokio::sync::Semaphore;
-use tracing::{info, warn};
 
 use super::config::RegistryConfig;
 use super::peers::Peers;
 use crate::clock::Clock;
+use crate::logging::{Cause, PER_MINUTE, limited};
 
 /// Bytes of bodies that are being read at the same time, in KiB.
 const BODIES_KIB: usize = 64 << 10;
@@ -94,11 +94,9 @@ impl Service {
             let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(self.now().steady_ms));
             tokio::time::sleep(wait_ms.map_or(TICK, |ms| Duration::from_millis(ms + 1)).min(TICK)).await;
             let evicted = self.with(Registry::advance);
-            for (app, id) in evicted.iter().take(20) {
-                info!("the lease of {id} of {app} ended without a heartbeat: the instance is removed");
-            }
-            if evicted.len() > 20 {
-                warn!("{} leases ended at once", evicted.len());
+            for (app, id) in evicted {
+                let cause = Cause::Named("leases that ended without a heartbeat");
+                limited!(info, cause, PER_MINUTE; "the lease of {id:?} of {app:?} ended without a heartbeat: the instance is removed");
             }
         }
     }

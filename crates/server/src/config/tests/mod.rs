@@ -542,7 +542,7 @@ fn a_port_for_observers_is_one_that_can_be_opened_or_none() {
 fn every_key_marked_as_used_is_used_and_no_other() {
     let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\naudit.enable=true\n\
                 authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n\
-                java.security.auth.login.config=/etc/jaas.conf\nquorum.auth.enableSasl=true\nsslQuorum=true";
+                java.security.auth.login.config=/etc/jaas.conf\nquorum.auth.enableSasl=true\nsslQuorum=true\nmessageTracker.Enabled=true";
     let files = member(&format!("{more}\n{PROMETHEUS}{}{}", tls::TLS, tls::QUORUM_TLS))
         .with("/etc/jaas.conf", &kerberos::jaas());
     let (_, settings) = files.read_only().unwrap();

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::size_of;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::application::{Application, Applications, Counts, Record};
@@ -89,8 +90,17 @@ impl Holdings {
         self.apps.get(app)?.entries.get(id)
     }
 
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.apps.values().flat_map(|app| app.entries.values())
+    /// In the order of applications and ids.
+    pub fn entries_from(&self, from: Bound<&Key>) -> impl Iterator<Item = &Entry> {
+        // The rest of the application in which the last one was, and the applications behind.
+        let (rest, behind) = match from {
+            Bound::Included((app, _)) | Bound::Excluded((app, _)) => (self.apps.get(app), Bound::Excluded(app.clone())),
+            Bound::Unbounded => (None, Bound::Unbounded),
+        };
+        let ids = from.map(|(_, id)| id.clone());
+        let rest = rest.into_iter().flat_map(move |app| app.entries.range((ids.clone(), Bound::Unbounded)));
+        let behind = self.apps.range((behind, Bound::Unbounded)).flat_map(|(_, app)| app.entries.iter());
+        rest.chain(behind).map(|(_, entry)| entry)
     }
 
     /// Renewals of a lease change nothing that lists show. Application, id and names of an instance are not to be changed this way.

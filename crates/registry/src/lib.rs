@@ -14,6 +14,7 @@
 //! - `registry.rs`: all of that together; `eviction.rs`: the end of leases; `tombstones.rs`: the memory of cancelled instances
 //! - `encoding/`: JSON and XML, written and read
 //! - `outbox.rs`: what another server is still to hear
+//! - `bodies.rs`: the room for bodies that are arriving
 //! - `rest/`: the resources over HTTP, without the connections
 //!
 //! The life of a registration: `encoding` reads the bytes of a client, [`Registry::register`] compares versions, makes a lease and marks the
@@ -23,6 +24,7 @@
 //! `AbstractInstanceRegistry`, `PeerAwareInstanceRegistryImpl` and the codecs of `eureka-client`.
 
 mod application;
+mod bodies;
 pub mod encoding;
 mod eviction;
 mod holdings;
@@ -38,6 +40,7 @@ mod status;
 mod tombstones;
 
 pub use application::{Application, Applications, Record};
+pub use bodies::{Bodies, BodyId, BodyLimits};
 pub use holdings::Vip;
 pub use instance::{ActionType, Amazon, DataCenter, Instance, PortNumber};
 pub use lease::{DEFAULT_DURATION_S, DEFAULT_RENEWAL_S, LeaseTimes};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::Now;
 use crate::application::{Application, Applications, Record};
 use crate::eviction::{Random, Schedule};
-use crate::holdings::{Entry, Holdings, Key, Vip, size};
+use crate::holdings::{Entry, Holdings, Vip, size};
 use crate::instance::{ActionType, Instance, Pair};
 use crate::lease::Lease;
 use crate::preservation::{Counter, Preservation};
@@ -119,7 +119,7 @@ impl Registry {
     pub fn open(&mut self, copied: u64, now: Now) {
         let clients = if copied == 0 { self.settings.clients_when_empty } else { copied };
         self.counter.open(clients, now.steady_ms);
-        self.eviction = Some(Schedule { due_steady_ms: now.steady_ms + self.settings.eviction_interval_ms });
+        self.eviction = Some(Schedule { due_steady_ms: now.steady_ms + self.settings.eviction_interval_ms, run: None });
         let wait_ms = if clients == 0 { self.settings.wait_when_empty_ms } else { 0 };
         self.lists_from_ms = Some(now.steady_ms + wait_ms);
     }
@@ -428,11 +428,6 @@ impl Registry {
     /// The instances that carry a name.
     pub fn by_vip(&self, kind: Vip, name: &str) -> Applications {
         self.holdings.by_vip(kind, name)
-    }
-
-    /// The instances whose leases are over.
-    pub(crate) fn leases_over(&self, late_ms: u64, now: Now) -> Vec<Key> {
-        self.holdings.entries().filter(|entry| entry.lease.is_over(late_ms, now)).map(Entry::key).collect()
     }
 
     /// Removes an instance, which stays in the delta.

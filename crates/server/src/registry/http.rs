@@ -8,19 +8,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use rookeeper_registry::rest::{self, Answer, Parts};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::page;
 use super::service::Service;
 use crate::net::bind::Port;
 use crate::observe::figures::Figures;
-use crate::ports::http::HttpPort;
+use crate::ports::http::{Caller, HttpPort};
 
 /// Connections in all, and of one address: many clients may stand behind one.
 const SEATS: (usize, usize) = (20_000, 20_000);
@@ -34,9 +33,6 @@ const MAX_REGISTRATION_BYTES: usize = 1 << 20;
 /// The longest batch of another server.
 const MAX_BATCH_BYTES: usize = 16 << 20;
 
-/// How long a body may take to arrive.
-const BODY_LIMIT: Duration = Duration::from_secs(20);
-
 const REPLICATION: &str = "x-netflix-discovery-replication";
 
 /// Tells other servers of this kind which one answers.
@@ -48,7 +44,11 @@ pub(super) fn port(service: Arc<Service>, figures: Arc<Figures>) -> HttpPort {
     HttpPort { port: Port::Registry, seats: SEATS, silence_limit: SILENCE_LIMIT, tls: None, router, figures }
 }
 
-async fn answer(State(service): State<Arc<Service>>, request: Request) -> Response {
+async fn answer(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let (head, body) = request.into_parts();
     if !service.config.lets_in(head.headers.get(header::AUTHORIZATION)) {
         let mut refused = plain(StatusCode::UNAUTHORIZED, "Name and password are wanted.\n");
@@ -76,8 +76,9 @@ async fn answer(State(service): State<Arc<Service>>, request: Request) -> Respon
         Ok(request) => request,
         Err(answer) => return sent(&service, answer),
     };
+    let most = if request.is_batch() { MAX_BATCH_BYTES } else { MAX_REGISTRATION_BYTES };
     let body = match request.has_body() {
-        true => match read(&service, body, request.is_batch()).await {
+        true => match service.intake.read(body, most, caller.address.ip()).await {
             Ok(read) => Some(read),
             Err(status) => return plain(status, "The body is too long, or came too slowly.\n"),
         },
@@ -93,23 +94,6 @@ async fn answer(State(service): State<Arc<Service>>, request: Request) -> Respon
         Ok(answer) => sent(&service, answer),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made.\n"),
     }
-}
-
-/// The body of a request, and the room that it takes.
-async fn read(service: &Service, body: Body, batch: bool) -> Result<(Bytes, OwnedSemaphorePermit), StatusCode> {
-    let most = if batch { MAX_BATCH_BYTES } else { MAX_REGISTRATION_BYTES };
-    let announced = hyper::body::Body::size_hint(&body).upper().map_or(most, |bytes| bytes.min(1 << 40) as usize);
-    if announced > most {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    let read = async {
-        let room = service.bodies.clone().acquire_many_owned((announced >> 10) as u32 + 1).await;
-        // The semaphore is never closed.
-        let room = room.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        let bytes = axum::body::to_bytes(body, most).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-        Ok((bytes, room))
-    };
-    tokio::time::timeout(BODY_LIMIT, read).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
 }
 
 fn sent(service: &Service, answer: Answer) -> Response {

@@ -2,7 +2,7 @@
 //!
 //! - `config.rs`: what an operator can say, in Spring's keys; `spring.rs`: how those files are read
 //! - `service.rs`: the registry, who may ask, and what time does to it
-//! - `http.rs`: a request over HTTP, from its head to the last byte of the answer
+//! - `http.rs`: a request over HTTP, from its head to the last byte of the answer; `bodies.rs`: the room for bodies that are arriving
 //! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server
 //! - `page.rs`: what the registry does, in words
 //!
@@ -11,6 +11,7 @@
 //! What always holds here: the registry is locked for the time of one change or of one copy of pointers, never while bytes are encoded, compressed
 //! or sent; bodies that are being read are bounded, each and all together.
 
+mod bodies;
 mod config;
 mod http;
 mod link;

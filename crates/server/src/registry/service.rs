@@ -6,15 +6,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rookeeper_registry::rest::{Asked, Change, Request};
 use rookeeper_registry::{Now, Registry};
-use tokio::sync::Semaphore;
 
+use super::bodies::Intake;
 use super::config::RegistryConfig;
 use super::peers::Peers;
 use crate::clock::Clock;
 use crate::logging::{Cause, PER_MINUTE, limited};
-
-/// Bytes of bodies that are being read at the same time, in KiB.
-const BODIES_KIB: usize = 64 << 10;
 
 /// How often leases are looked at that may have ended, at least.
 const TICK: Duration = Duration::from_millis(500);
@@ -32,8 +29,8 @@ pub(super) struct Service {
     clock: Clock,
     registry: Mutex<Registry>,
     pub peers: Peers,
-    /// Room for bodies that are being read.
-    pub bodies: Arc<Semaphore>,
+    /// Where bodies are read.
+    pub intake: Arc<Intake>,
 }
 
 impl Service {
@@ -49,7 +46,7 @@ impl Service {
             id_header: id.parse().ok(),
             id,
             registry: Mutex::new(registry),
-            bodies: Arc::new(Semaphore::new(BODIES_KIB)),
+            intake: Arc::default(),
             config,
             clock,
         }
@@ -92,7 +89,11 @@ impl Service {
         loop {
             let due_ms = self.with(|registry, _| registry.next_eviction_ms());
             let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(self.now().steady_ms));
-            tokio::time::sleep(wait_ms.map_or(TICK, |ms| Duration::from_millis(ms + 1)).min(TICK)).await;
+            match wait_ms {
+                // Others are served between two slices of a run.
+                Some(0) => tokio::task::yield_now().await,
+                wait_ms => tokio::time::sleep(wait_ms.map_or(TICK, |ms| Duration::from_millis(ms + 1)).min(TICK)).await,
+            }
             let evicted = self.with(Registry::advance);
             for (app, id) in evicted {
                 let cause = Cause::Named("leases that ended without a heartbeat");

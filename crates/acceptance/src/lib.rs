@@ -9,6 +9,7 @@
 //! - [`client`]: a bare client that sends what it is told, [`wire`] the bytes for it
 //! - [`tree`]: a whole tree fetched through a client, compared with what it should be
 //! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
+//! - [`eureka`]: service registries of both kinds
 //! - [`foreign`]: programs in Python, Java and C that use a server under test
 //! - [`certificates`]: an authority that issues them; [`kerberos`] a Kerberos server
 //! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them,
@@ -27,6 +28,7 @@ pub mod certificates;
 pub mod client;
 pub mod disks;
 pub mod ensemble;
+pub mod eureka;
 mod example;
 pub mod fixture;
 pub mod foreign;

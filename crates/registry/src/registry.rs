@@ -90,6 +90,8 @@ pub struct Registry {
     pub(crate) random: Random,
     /// The delta, as last told.
     pub(crate) delta: Option<Arc<Applications>>,
+    /// What was told to those who follow the changes.
+    pub(crate) told_since: crate::rest::Told,
     deltas: i64,
     /// None before the opening.
     pub(crate) eviction: Option<Schedule>,
@@ -107,6 +109,7 @@ impl Registry {
             counter: Counter::new(&settings, now.steady_ms),
             random: Random(settings.seed),
             delta: None,
+            told_since: Default::default(),
             deltas: 0,
             eviction: None,
             lists_from_ms: None,
@@ -334,6 +337,9 @@ impl Registry {
                     instance.overridden_status = adopted;
                 }
             });
+            if let Some(record) = self.record(app, id) {
+                self.recent.add_quiet(record, now.steady_ms);
+            }
             self.delta = None;
         }
         outcome

@@ -27,6 +27,8 @@ pub struct Settings {
     pub remembers_cancelled: bool,
     /// About how many bytes of instances are held. Registrations of new instances that do not fit are refused.
     pub max_bytes: usize,
+    /// Tells this process from every other: versions of what is shown carry it.
+    pub identity: u64,
     /// Picks the instances of an eviction that may not take all.
     pub seed: u64,
 }
@@ -46,6 +48,7 @@ impl Default for Settings {
             sync_when_timestamp_differs: true,
             remembers_cancelled: false,
             max_bytes: 1 << 30,
+            identity: 0,
             seed: 0,
         }
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rookeeper_registry::encoding::{read_answers, read_applications};
 use rookeeper_registry::outbox::{Failure, Outbox};
-use rookeeper_registry::rest::{self, Answer, Change, Parts};
+use rookeeper_registry::rest::{self, Answer, Change, Parts, Version};
 use rookeeper_registry::{Caller, Now, Registry, Settings, Status};
 
 const TICK_MS: u64 = 50;
@@ -53,6 +53,16 @@ struct Server {
     frozen_until_ms: u64,
     /// When each instance was last heard here.
     heard_ms: BTreeMap<String, u64>,
+    follower: Follower,
+}
+
+/// A client that follows the changes of one server.
+#[derive(Default)]
+struct Follower {
+    version: Option<Version>,
+    copy: BTreeMap<String, (String, String)>,
+    fetched: u64,
+    followed: u64,
 }
 
 struct Client {
@@ -110,6 +120,8 @@ impl Life {
             expected_renewal_s: (RENEWAL_MS / 1000) as u32,
             eviction_interval_ms: 5000 + random.below(10_000),
             remembers_cancelled: true,
+            // So short that some who follow the changes fall behind.
+            delta_retention_ms: 15_000,
             seed,
             ..Settings::default()
         };
@@ -151,14 +163,16 @@ impl Life {
 
     fn fresh(&mut self, server: usize, servers: usize, skew_ms: i64) -> Server {
         let now = self.time(skew_ms);
+        let settings = Settings { identity: self.random.below(u64::MAX), ..self.settings.clone() };
         Server {
-            registry: Registry::new(self.settings.clone(), now),
+            registry: Registry::new(settings, now),
             outboxes: (0..servers).filter(|other| *other != server).map(|other| (other, outbox())).collect(),
             gives_up_ms: BTreeMap::new(),
             skew_ms,
             opens_ms: self.now_ms + OPEN_AFTER_MS,
             frozen_until_ms: 0,
             heard_ms: BTreeMap::new(),
+            follower: Follower::default(),
         }
     }
 
@@ -184,12 +198,20 @@ impl Life {
             }
             self.deliver();
             for server in 0..self.servers.len() {
+                if self.random.one_in(100) {
+                    self.follow(server);
+                }
+            }
+            for server in 0..self.servers.len() {
                 if self.servers[server].frozen_until_ms <= self.now_ms {
                     self.server_acts(server);
                 }
             }
         }
         self.check_agreement();
+        let followed: u64 = self.servers.iter().map(|server| server.follower.followed).sum();
+        let fetched: u64 = self.servers.iter().map(|server| server.follower.fetched).sum();
+        assert!(followed > fetched, "seed {}: everything was fetched {fetched} times", self.seed);
     }
 
     fn misfortune(&mut self) {
@@ -213,7 +235,9 @@ impl Life {
             30..=32 => {
                 let server = any(&mut self.random);
                 let skew_ms = self.servers[server].skew_ms;
+                let follower = std::mem::take(&mut self.servers[server].follower);
                 self.servers[server] = self.fresh(server, servers as usize, skew_ms);
+                self.servers[server].follower = follower;
                 self.under_way.retain(|(from, _), _| *from != server);
                 self.messages.retain(|sent| sent.from != server && sent.to != server);
             }
@@ -386,6 +410,38 @@ impl Life {
         }
     }
 
+    /// The client asks for what came since it last asked, or for everything: then it knows what the server shows.
+    fn follow(&mut self, server: usize) {
+        let now = self.at(server);
+        if !self.servers[server].registry.shows_lists(now) {
+            return;
+        }
+        let follower = &mut self.servers[server].follower;
+        let query = follower.version.map(|version| format!("since={version}"));
+        let answer = query.map(|query| self.request(server, "GET", "/eureka/apps/delta", &query, None));
+        let changes = answer.filter(|answer| answer.status == 200);
+        let is_all = changes.is_none();
+        let answer = changes.unwrap_or_else(|| self.request(server, "GET", "/eureka/apps", "", None));
+        let all = self.request(server, "GET", "/eureka/apps", "", None);
+        let follower = &mut self.servers[server].follower;
+        if is_all {
+            follower.copy.clear();
+            follower.fetched += 1;
+        } else {
+            follower.followed += 1;
+        }
+        for (id, shown, action) in shown(&answer) {
+            match action == "DELETED" {
+                true => drop(follower.copy.remove(&id)),
+                false => drop(follower.copy.insert(id, shown)),
+            }
+        }
+        follower.version = answer.version;
+        let all: BTreeMap<String, (String, String)> =
+            shown(&all).into_iter().map(|(id, shown, _)| (id, shown)).collect();
+        assert_eq!(follower.copy, all, "seed {}: who follows server {server} knows something else", self.seed);
+    }
+
     fn reaches(&self, one: usize, other: usize) -> bool {
         !self.cut.contains(&(one.min(other), one.max(other)))
     }
@@ -492,6 +548,20 @@ impl Life {
             assert_eq!(shown, *first, "seed {}: servers {number} and 0", self.seed);
         }
     }
+}
+
+/// Of each instance in a list: the id, the version and the status, and why it is there.
+fn shown(answer: &Answer) -> Vec<(String, (String, String), String)> {
+    let list: serde_json::Value = serde_json::from_slice(&answer.body.pieces.concat()).unwrap();
+    let applications = list["applications"]["application"].as_array().unwrap().iter();
+    let instances = applications.flat_map(|application| application["instance"].as_array().unwrap());
+    let text = |instance: &serde_json::Value, name: &str| instance[name].as_str().unwrap().to_owned();
+    instances
+        .map(|instance| {
+            let says = (text(instance, "lastDirtyTimestamp"), text(instance, "status"));
+            (text(instance, "instanceId"), says, text(instance, "actionType"))
+        })
+        .collect()
 }
 
 /// To a server of the same kind.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::changes::{Came, Version};
 use super::request::{Method, Request, Resource};
 use super::{Answer, JSON, XML, error_page};
 use crate::Now;
@@ -35,6 +36,10 @@ pub enum Kind {
 pub struct Asked {
     told: Told,
     request: Request,
+    /// The moment that is shown, where lists are.
+    version: Option<Version>,
+    /// How long the client wants to wait, where nothing has changed.
+    waits_ms: Option<u64>,
     /// What other servers are to hear.
     pub changes: Vec<Change>,
 }
@@ -56,11 +61,22 @@ impl Request {
     /// Asks the registry. `body` is empty where the request has none.
     pub fn ask(self, body: &[u8], registry: &mut Registry, now: Now) -> Asked {
         let mut changes = Vec::new();
-        let told = self.told(body, registry, now, &mut changes);
+        let (told, waits_ms) = match self.follows.filter(|_| registry.shows_lists(now) && registry.shows_deltas()) {
+            None => (self.told(body, registry, now, &mut changes), None),
+            Some(follows) => match registry.since(follows.since) {
+                Came::Unknown => (Told::Status(410), None),
+                Came::Nothing(nothing) => {
+                    (Told::Applications(nothing), Some(follows.wait_ms).filter(|wait_ms| *wait_ms > 0))
+                }
+                Came::Changes(changes) => (Told::Applications(changes), None),
+            },
+        };
+        let is_followed = matches!(self.resource, Resource::Applications | Resource::Delta);
+        let version = Some(registry.mark()).filter(|_| is_followed && matches!(told, Told::Applications(_)));
         if self.caller == Caller::Replica {
             changes.clear();
         }
-        Asked { told, request: self, changes }
+        Asked { told, request: self, version, waits_ms, changes }
     }
 
     fn told(&self, body: &[u8], registry: &mut Registry, now: Now, changes: &mut Vec<Change>) -> Told {
@@ -187,6 +203,11 @@ impl Request {
 }
 
 impl Asked {
+    /// How long the answer may wait for a change before it says that there is none; none where it is not to wait.
+    pub fn waits_ms(&self) -> Option<u64> {
+        self.waits_ms
+    }
+
     /// Whether writing the answer takes little: what is long was encoded before.
     pub fn is_ready(&self) -> bool {
         match &self.told {
@@ -200,6 +221,7 @@ impl Asked {
     /// Writes the answer.
     pub fn answer(self) -> Answer {
         let Request { form, gzip, content, path, wall_ms, .. } = self.request;
+        let version = self.version;
         let content_type = match form.format {
             Format::Json => JSON,
             Format::Xml => XML,
@@ -230,7 +252,7 @@ impl Asked {
             Told::Application(application) => encoding::application(&application, form),
             Told::Applications(applications) => encoding::applications(&applications, form, gzip),
         };
-        Answer { status: 200, content_type: Some(content_type), gzip, allow: None, body }
+        Answer { status: 200, content_type: Some(content_type), gzip, allow: None, version, body }
     }
 }
 

@@ -33,6 +33,7 @@ fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
+        410 => "Gone",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
         507 => "Insufficient Storage",

@@ -2,6 +2,7 @@
 //!
 //! - `request.rs`: which resource a request asks for, in which form it wants the answer, and what is refused before the registry is asked
 //! - `answer.rs`: what the registry is asked, and the answer
+//! - `changes.rs`: changes at once, beside the polling of the original
 //! - `error_page.rs`: the bodies of refusals
 //!
 //! A request takes two steps, so that encoding holds up nobody: [`Request::ask`] with the registry at hand, [`Asked::answer`] without.
@@ -9,10 +10,13 @@
 //! Peculiarities are those of Spring's server, which mounts everything under `/eureka`: `v2` in the path means nothing, `v1` and `v3` are unknown.
 
 mod answer;
+mod changes;
 mod error_page;
 mod request;
 
 pub use self::answer::{Asked, Change, Kind};
+pub(crate) use self::changes::Told;
+pub use self::changes::{VERSION_HEADER, Version};
 pub use self::request::{Parts, Request, read};
 
 use crate::encoding::Body;
@@ -26,6 +30,8 @@ pub struct Answer {
     pub gzip: bool,
     /// The methods that the resource knows, where another was used or they were asked for.
     pub allow: Option<&'static str>,
+    /// The moment that a list shows, for those who follow the changes.
+    pub version: Option<Version>,
     pub body: Body,
 }
 

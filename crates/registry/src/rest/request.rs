@@ -1,5 +1,6 @@
 //! Which resource a request asks for, in which form it wants the answer, and what is refused before the registry is asked.
 
+use super::changes::Follows;
 use super::{Answer, JSON, XML, error_page};
 use crate::encoding::{Detail, Form, Format};
 use crate::holdings::Vip;
@@ -35,6 +36,8 @@ pub struct Request {
     /// How the body is written; none where the method has none.
     pub(super) content: Option<Format>,
     pub(super) query: Vec<(String, String)>,
+    /// Where a delta is asked for from a version on.
+    pub(super) follows: Option<Follows>,
     /// For error pages: the path as it came, and whether the answer may be JSON or XML.
     pub(super) path: String,
     pub(super) wall_ms: i64,
@@ -70,6 +73,11 @@ impl Request {
     /// Whether a body belongs to the request.
     pub fn has_body(&self) -> bool {
         self.content.is_some()
+    }
+
+    /// Whether the client asks for what came after a version, and may wait for it.
+    pub fn follows(&self) -> bool {
+        self.follows.is_some()
     }
 
     /// Whether the request comes from another server, with several changes at once.
@@ -114,6 +122,13 @@ pub fn read(parts: &Parts<'_>) -> Result<Request, Answer> {
         },
         _ => None,
     };
+    let query = parameters(parts.query);
+    let parameter = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let follows = match Follows::read(parameter) {
+        Ok(follows) => follows.filter(|_| resource == Resource::Delta),
+        Err(()) if resource == Resource::Delta => return refuse(400),
+        Err(()) => None,
+    };
     let detail = if parts.eureka_accept == Some("compact") { Detail::Compact } else { Detail::Full };
     Ok(Request {
         gzip: matches!(resource, Resource::Applications | Resource::Delta) && takes_gzip(parts.accept_encoding),
@@ -122,7 +137,8 @@ pub fn read(parts: &Parts<'_>) -> Result<Request, Answer> {
         form: Form { format, detail },
         caller: if parts.replication == Some("true") { Caller::Replica } else { Caller::Client },
         content,
-        query: parameters(parts.query),
+        query,
+        follows,
         path: parts.path.to_owned(),
         wall_ms: parts.wall_ms,
     })

@@ -13,7 +13,9 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
-use rookeeper_registry::rest::{self, Answer, Parts};
+use rookeeper_registry::rest::{self, Answer, Asked, Parts};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::page;
 use super::service::Service;
@@ -84,23 +86,70 @@ async fn answer(
         },
         false => None,
     };
-    let asked = service.ask(request, body.as_ref().map_or(&[], |(bytes, _)| bytes));
+    let follows = request.follows();
+    let asked = match follows {
+        false => service.ask(request, body.as_ref().map_or(&[], |(bytes, _)| bytes)),
+        true => match follow(&service, request).await {
+            Some(asked) => asked,
+            None => return busy(),
+        },
+    };
     drop(body);
     if asked.is_ready() {
-        return sent(&service, asked.answer());
+        let answer = asked.answer();
+        return if follows { followed(&service, answer) } else { sent(&service, answer) };
     }
     // Encoding much takes long, and others want to be answered meanwhile.
     match tokio::task::spawn_blocking(|| asked.answer()).await {
+        Ok(answer) if follows => followed(&service, answer),
         Ok(answer) => sent(&service, answer),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made.\n"),
     }
 }
 
+/// Asks until something has changed, or the time is over for which the client wants to wait. None where too many wait.
+async fn follow(service: &Service, request: rest::Request) -> Option<Asked> {
+    let begin = Instant::now();
+    let mut follower = None;
+    loop {
+        let asked = service.ask(request.clone(), &[]);
+        let Some(waits_ms) = asked.waits_ms() else { return Some(asked) };
+        match &mut follower {
+            // Whatever changes from here on is heard of.
+            None => follower = Some(service.followers.follow()?),
+            Some(follower) => {
+                let over = begin + Duration::from_millis(waits_ms);
+                if tokio::time::timeout_at(over, follower.news()).await.is_err() {
+                    return Some(asked);
+                }
+            }
+        }
+    }
+}
+
+/// An answer to a client that follows the changes. Too many of them are not on their way at once.
+fn followed(service: &Service, answer: Answer) -> Response {
+    match service.followers.room(answer.body.length) {
+        Some(room) => sent_with(service, answer, Some(room)),
+        None => busy(),
+    }
+}
+
+fn busy() -> Response {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "Too many clients follow the changes. Ask again soon.\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
 fn sent(service: &Service, answer: Answer) -> Response {
-    let Answer { status, content_type, gzip, allow, body } = answer;
+    sent_with(service, answer, None)
+}
+
+fn sent_with(service: &Service, answer: Answer, room: Option<OwnedSemaphorePermit>) -> Response {
+    let Answer { status, content_type, gzip, allow, version, body } = answer;
     let body = match body.pieces.as_slice() {
         [] => Body::empty(),
-        _ => Body::new(Pieces { length: body.length as u64, pieces: body.pieces.into_iter() }),
+        _ => Body::new(Pieces { length: body.length as u64, pieces: body.pieces.into_iter(), _room: room }),
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -114,6 +163,9 @@ fn sent(service: &Service, answer: Answer) -> Response {
     }
     if gzip {
         put(header::CONTENT_ENCODING, "gzip");
+    }
+    if let Some(version) = version.and_then(|version| HeaderValue::try_from(version.to_string()).ok()) {
+        headers.insert(HeaderName::from_static(rest::VERSION_HEADER), version);
     }
     if let Some(id) = service.id_header.clone() {
         headers.insert(HeaderName::from_static(SERVER_ID), id);
@@ -137,6 +189,8 @@ fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 struct Pieces {
     length: u64,
     pieces: std::vec::IntoIter<Arc<[u8]>>,
+    /// Until the last of them is taken.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl hyper::body::Body for Pieces {

@@ -3,6 +3,7 @@
 //! - `config.rs`: what an operator can say, in Spring's keys; `spring.rs`: how those files are read
 //! - `service.rs`: the registry, who may ask, and what time does to it
 //! - `http.rs`: a request over HTTP, from its head to the last byte of the answer; `bodies.rs`: the room for bodies that are arriving
+//! - `followers.rs`: clients that wait for changes
 //! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server
 //! - `page.rs`: what the registry does, in words
 //!
@@ -13,6 +14,7 @@
 
 mod bodies;
 mod config;
+mod followers;
 mod http;
 mod link;
 mod page;
@@ -60,6 +62,8 @@ impl RegistryServer {
         let port = http::port(service.clone(), figures);
         let mut tasks = vec![tokio::spawn(ports::http::serve(port, listener, stopped))];
         tasks.push(tokio::spawn(service.clone().keep_time()));
+        let waking = service.clone();
+        tasks.push(tokio::spawn(async move { waking.followers.wake().await }));
         tasks.extend(peers::start(&service));
         info!("the service registry answers at http://{address}/eureka/");
         Ok(RegistryServer { service, address, stop, tasks })

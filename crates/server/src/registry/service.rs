@@ -9,6 +9,7 @@ use rookeeper_registry::{Now, Registry};
 
 use super::bodies::Intake;
 use super::config::RegistryConfig;
+use super::followers::Followers;
 use super::peers::Peers;
 use crate::clock::Clock;
 use crate::logging::{Cause, PER_MINUTE, limited};
@@ -31,6 +32,8 @@ pub(super) struct Service {
     pub peers: Peers,
     /// Where bodies are read.
     pub intake: Arc<Intake>,
+    /// Clients that wait for changes.
+    pub followers: Followers,
 }
 
 impl Service {
@@ -39,6 +42,7 @@ impl Service {
         let id = format!("{:016x}", crate::seed::secret_seed());
         let mut settings = config.settings.clone();
         settings.seed = crate::seed::secret_seed();
+        settings.identity = crate::seed::secret_seed();
         settings.remembers_cancelled = !config.peers.is_empty();
         let registry = Registry::new(settings, now(&clock));
         Service {
@@ -47,6 +51,7 @@ impl Service {
             id,
             registry: Mutex::new(registry),
             intake: Arc::default(),
+            followers: Followers::default(),
             config,
             clock,
         }
@@ -61,7 +66,9 @@ impl Service {
         let mut registry = self.registry.lock();
         // Read under the lock, so that time never goes back for the registry.
         let now = self.now();
-        act(&mut registry, now)
+        let done = act(&mut registry, now);
+        self.followers.note(registry.mark().number());
+        done
     }
 
     /// Asks the registry, and notes for other servers what a client changed.

@@ -97,6 +97,7 @@ impl Registry {
             let Some((app, id)) = run.over.pop() else { return true };
             let still = self.holdings.entry(&app, &id).is_some_and(|entry| entry.lease.is_over(run.late_ms, run.began));
             if still && self.remove(&app, &id, now).is_some() {
+                self.tally.evicted += 1;
                 evicted.push((app, id));
             }
         }

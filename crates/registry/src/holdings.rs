@@ -78,6 +78,10 @@ impl Holdings {
         &self.counts
     }
 
+    pub fn applications_count(&self) -> usize {
+        self.apps.len()
+    }
+
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -14,6 +14,7 @@
 //! - `registry.rs`: all of that together; `eviction.rs`: the end of leases; `tombstones.rs`: the memory of cancelled instances
 //! - `encoding/`: JSON and XML, written and read
 //! - `outbox.rs`: what another server is still to hear
+//! - `tally.rs`: what was done, in numbers
 //! - `bodies.rs`: the room for bodies that are arriving
 //! - `rest/`: the resources over HTTP, without the connections
 //!
@@ -37,6 +38,7 @@ mod registry;
 pub mod rest;
 mod settings;
 mod status;
+mod tally;
 mod tombstones;
 
 pub use application::{Application, Applications, Record};
@@ -48,6 +50,7 @@ pub use preservation::Preservation;
 pub use registry::{Caller, Heartbeat, Known, Override, Registered, Registry};
 pub use settings::Settings;
 pub use status::Status;
+pub use tally::{ByCaller, LastLease, Tally};
 
 /// Two clocks, read at the same moment.
 ///

@@ -15,6 +15,7 @@ use crate::preservation::{Counter, Preservation};
 use crate::recent::Recent;
 use crate::settings::Settings;
 use crate::status::{Status, shown};
+use crate::tally::{Last, LastLease, Tally};
 use crate::tombstones::Tombstones;
 
 /// Who asks.
@@ -87,6 +88,9 @@ pub struct Registry {
     pub(crate) recent: Recent,
     pub(crate) tombstones: Tombstones,
     counter: Counter,
+    pub(crate) tally: Tally,
+    last_registered: Last,
+    last_cancelled: Last,
     pub(crate) random: Random,
     /// The delta, as last told.
     pub(crate) delta: Option<Arc<Applications>>,
@@ -108,6 +112,9 @@ impl Registry {
             tombstones: Tombstones::default(),
             counter: Counter::new(&settings, now.steady_ms),
             random: Random(settings.seed),
+            tally: Tally::default(),
+            last_registered: Last::default(),
+            last_cancelled: Last::default(),
             delta: None,
             told_since: Default::default(),
             deltas: 0,
@@ -169,6 +176,21 @@ impl Registry {
         self.counter.look(now.steady_ms)
     }
 
+    /// What was done since the start.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The last leases that began, and the last that ended, newest first.
+    pub fn last_leases(&self) -> [Vec<LastLease>; 2] {
+        [self.last_registered.all(), self.last_cancelled.all()]
+    }
+
+    /// How many applications there are.
+    pub fn applications_count(&self) -> usize {
+        self.holdings.applications_count()
+    }
+
     /// How many clients somebody else counted.
     pub fn recount(&mut self, clients: u64) {
         self.counter.recount(clients);
@@ -190,6 +212,7 @@ impl Registry {
         match caller {
             Caller::Client => self.tombstones.remove(&key),
             Caller::Replica if self.tombstones.refuses(&key, newcomer.dirty_ms, now.steady_ms) => {
+                self.tally.kept_out += 1;
                 return Registered::Cancelled;
             }
             Caller::Replica => {}
@@ -199,6 +222,7 @@ impl Registry {
         let (old_bytes, new_bytes) = (standing.map_or(0, |entry| size(&entry.instance)), size(&newcomer));
         let is_too_much = self.holdings.bytes() - old_bytes + new_bytes > self.settings.max_bytes;
         if new_bytes > old_bytes && (is_too_much || new_bytes > MAX_INSTANCE_BYTES) {
+            self.tally.refused += 1;
             return Registered::Full;
         }
         let mut registered = Registered::Taken;
@@ -241,6 +265,8 @@ impl Registry {
             updated_ms: now.wall_ms,
             action: ActionType::Added,
         };
+        self.tally.registered.count(caller);
+        self.last_registered.add(now.wall_ms, entry.key());
         self.note(entry.record(), now);
         self.holdings.put(entry);
         registered
@@ -306,13 +332,18 @@ impl Registry {
         caller: Caller,
         now: Now,
     ) -> Heartbeat {
-        let Some(entry) = self.holdings.lease(app, id) else { return Heartbeat::Unknown };
+        let Some(entry) = self.holdings.lease(app, id) else {
+            self.tally.unknown.count(caller);
+            return Heartbeat::Unknown;
+        };
         let says = entry.instance.status;
         let status = shown(says, entry.set, Some(says).filter(|_| caller == Caller::Client));
         if status == Status::Unknown {
+            self.tally.unknown.count(caller);
             return Heartbeat::Unknown;
         }
         entry.lease.renew(now);
+        self.tally.renewed.count(caller);
         self.counter.renewed(now.steady_ms);
         let stands_ms = entry.instance.dirty_ms;
         let outcome = match dirty_ms.filter(|_| self.settings.sync_when_timestamp_differs) {
@@ -348,6 +379,7 @@ impl Registry {
     /// False when there is no such instance.
     pub fn cancel(&mut self, app: &str, id: &str, now: Now) -> bool {
         let Some(gone) = self.remove(app, id, now) else { return false };
+        self.tally.cancelled += 1;
         if self.settings.remembers_cancelled {
             self.tombstones.add(gone.key(), gone.instance.dirty_ms, gone.lease.duration_ms(), now.steady_ms);
         }
@@ -440,6 +472,7 @@ impl Registry {
     pub(crate) fn remove(&mut self, app: &str, id: &str, now: Now) -> Option<Entry> {
         let mut gone = self.holdings.take(app, id)?;
         self.counter.left();
+        self.last_cancelled.add(now.wall_ms, gone.key());
         gone.lease.end(now);
         gone.action = ActionType::Deleted;
         gone.updated_ms = now.wall_ms;
@@ -459,6 +492,7 @@ impl Registry {
         at_ms: Option<i64>,
         now: Now,
     ) {
+        self.tally.overridden += 1;
         self.holdings.change(app, id, |entry, instance| {
             entry.set = set;
             // What is done now is newer than what stands, whatever the clock says.

@@ -54,7 +54,7 @@ pub(super) fn contents(out: &mut Vec<u8>, instance: &Instance) {
     self::instance(out, &record, Status::Unknown, Detail::Full);
 }
 
-fn value(out: &mut Vec<u8>, field: Field<'_>) {
+pub(super) fn value(out: &mut Vec<u8>, field: Field<'_>) {
     match field {
         Field::Text(text) => string(out, text),
         Field::Number(number) => write(out, format_args!("{number}")),

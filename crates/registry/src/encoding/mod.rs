@@ -5,6 +5,7 @@
 //! - `list.rs`: lists, put together from applications that were encoded before; `gzip.rs`: the same, compressed
 //! - `draft.rs`: what a registration says, and when it is refused
 //! - `read_json.rs`, `read_xml.rs`: how registrations are read
+//! - `server.rs`: what a server says of itself
 //! - `batch.rs`: what servers send to each other
 //!
 //! What always holds here: an application is encoded once for each form that is asked for and shared from then on; reading takes memory in
@@ -18,6 +19,7 @@ mod json;
 mod list;
 mod read_json;
 mod read_xml;
+mod server;
 mod xml;
 
 use std::sync::OnceLock;
@@ -27,6 +29,7 @@ pub use self::batch::{Action, Answer, Item, PeerAnswer, read_answers, read_appli
 pub use self::draft::Refused;
 pub use self::gzip::Deflated;
 pub use self::list::{Body, application, applications, instance, is_encoded};
+pub use self::server::Server;
 use crate::Now;
 use crate::instance::Instance;
 

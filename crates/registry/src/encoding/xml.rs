@@ -93,7 +93,7 @@ pub(super) fn instance(writer: &mut Writer<'_>, record: &Record, status: Status,
     writer.close("instance");
 }
 
-fn field(writer: &mut Writer<'_>, name: &'static str, field: Field<'_>) {
+pub(super) fn field(writer: &mut Writer<'_>, name: &'static str, field: Field<'_>) {
     let name = if name == "overriddenStatus" { "overriddenstatus" } else { name };
     match field {
         Field::Text(text) => writer.text(name, None, text),

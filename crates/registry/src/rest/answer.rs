@@ -54,7 +54,6 @@ enum Told {
     Application(Arc<Application>),
     Instance(u16, Record),
     Answers(Vec<encoding::Answer>),
-    Server,
 }
 
 impl Request {
@@ -113,7 +112,8 @@ impl Request {
                 Err(refused) => self.refused(refused),
             },
             (Resource::Group, _) => Told::Status(400),
-            (Resource::Server, _) => Told::Server,
+            // Whoever has the registry answers for the server.
+            (Resource::Server, _) => Told::Status(404),
         }
     }
 
@@ -248,7 +248,6 @@ impl Asked {
                 return Answer::with(status, content_type, encoding::instance(&record, shown, form.format));
             }
             Told::Answers(answers) => return Answer::with(200, JSON, encoding::write_answers(&answers)),
-            Told::Server => return Answer::with(200, content_type, Vec::new()),
             Told::Application(application) => encoding::application(&application, form),
             Told::Applications(applications) => encoding::applications(&applications, form, gzip),
         };

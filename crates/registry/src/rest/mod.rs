@@ -19,7 +19,7 @@ pub(crate) use self::changes::Told;
 pub use self::changes::{VERSION_HEADER, Version};
 pub use self::request::{Parts, Request, read};
 
-use crate::encoding::Body;
+use crate::encoding::{Body, Format, Server};
 
 /// An answer, to be sent.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,15 @@ pub struct Answer {
     /// The moment that a list shows, for those who follow the changes.
     pub version: Option<Version>,
     pub body: Body,
+}
+
+/// What a server says of itself.
+pub fn about_server(server: &Server, format: Format) -> Answer {
+    let content_type = match format {
+        Format::Json => JSON,
+        Format::Xml => XML,
+    };
+    Answer::with(200, content_type, server.write(format))
 }
 
 const JSON: &str = "application/json";

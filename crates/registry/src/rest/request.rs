@@ -75,6 +75,11 @@ impl Request {
         self.content.is_some()
     }
 
+    /// In which format the server itself is asked for, which it answers alone: see [`super::about_server`].
+    pub fn about_server(&self) -> Option<Format> {
+        Some(self.form.format).filter(|_| self.resource == Resource::Server)
+    }
+
     /// Whether the client asks for what came after a version, and may wait for it.
     pub fn follows(&self) -> bool {
         self.follows.is_some()

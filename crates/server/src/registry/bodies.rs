@@ -63,7 +63,6 @@ impl Intake {
     }
 
     /// Bytes for which room is taken, and how many bodies were given up for others.
-    #[cfg(test)]
     pub fn state(&self) -> (usize, u64) {
         let arriving = self.0.lock();
         (arriving.bodies.bytes(), arriving.bodies.given_up())

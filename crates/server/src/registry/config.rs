@@ -31,6 +31,8 @@ pub struct RegistryConfig {
     /// How long lists are refused at a start while no other server has answered, in milliseconds.
     pub(super) sync_wait_ms: u64,
     pub(super) shows_page: bool,
+    /// How this server calls its machine.
+    pub(super) own_host: Option<String>,
     /// What is to be shown as `Authorization`; none where everybody is let in.
     credentials: Option<String>,
 }
@@ -60,6 +62,7 @@ impl Default for RegistryConfig {
             // A heartbeat's interval: after it, all clients of this server have registered anew.
             sync_wait_ms: 30_000,
             shows_page: true,
+            own_host: None,
             credentials: None,
         }
     }
@@ -165,6 +168,7 @@ impl RegistryConfig {
                 config.peers.push(peer);
             }
         }
+        config.own_host = own_host;
         if config.peers.len() > MAX_PEERS {
             return Err(format!("eureka.client.service-url.defaultZone names more than {MAX_PEERS} servers"));
         }

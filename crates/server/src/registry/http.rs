@@ -17,8 +17,8 @@ use rookeeper_registry::rest::{self, Answer, Asked, Parts};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::page;
 use super::service::Service;
+use super::{itself, page};
 use crate::net::bind::Port;
 use crate::observe::figures::Figures;
 use crate::ports::http::{Caller, HttpPort};
@@ -51,6 +51,15 @@ async fn answer(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
+    let is_eureka = request.uri().path().starts_with("/eureka");
+    let response = answer_to(&service, &caller, request).await;
+    if is_eureka {
+        service.answered.count(response.status().as_u16());
+    }
+    response
+}
+
+async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Response {
     let (head, body) = request.into_parts();
     if !service.config.lets_in(head.headers.get(header::AUTHORIZATION)) {
         let mut refused = plain(StatusCode::UNAUTHORIZED, "Name and password are wanted.\n");
@@ -60,7 +69,7 @@ async fn answer(
     }
     let path = head.uri.path();
     if path != "/eureka" && !path.starts_with("/eureka/") {
-        return page::answer(&service, path);
+        return page::answer(service, path);
     }
     let text = |name: HeaderName| header_text(&head.headers, name);
     let parts = Parts {
@@ -76,8 +85,11 @@ async fn answer(
     };
     let request = match rest::read(&parts) {
         Ok(request) => request,
-        Err(answer) => return sent(&service, answer),
+        Err(answer) => return sent(service, answer),
     };
+    if let Some(format) = request.about_server() {
+        return sent(service, rest::about_server(&itself::server(service), format));
+    }
     let most = if request.is_batch() { MAX_BATCH_BYTES } else { MAX_REGISTRATION_BYTES };
     let body = match request.has_body() {
         true => match service.intake.read(body, most, caller.address.ip()).await {
@@ -89,7 +101,7 @@ async fn answer(
     let follows = request.follows();
     let asked = match follows {
         false => service.ask(request, body.as_ref().map_or(&[], |(bytes, _)| bytes)),
-        true => match follow(&service, request).await {
+        true => match follow(service, request).await {
             Some(asked) => asked,
             None => return busy(),
         },
@@ -97,12 +109,12 @@ async fn answer(
     drop(body);
     if asked.is_ready() {
         let answer = asked.answer();
-        return if follows { followed(&service, answer) } else { sent(&service, answer) };
+        return if follows { followed(service, answer) } else { sent(service, answer) };
     }
     // Encoding much takes long, and others want to be answered meanwhile.
     match tokio::task::spawn_blocking(|| asked.answer()).await {
-        Ok(answer) if follows => followed(&service, answer),
-        Ok(answer) => sent(&service, answer),
+        Ok(answer) if follows => followed(service, answer),
+        Ok(answer) => sent(service, answer),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made.\n"),
     }
 }

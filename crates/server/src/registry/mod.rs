@@ -5,7 +5,7 @@
 //! - `http.rs`: a request over HTTP, from its head to the last byte of the answer; `bodies.rs`: the room for bodies that are arriving
 //! - `followers.rs`: clients that wait for changes
 //! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server
-//! - `page.rs`: what the registry does, in words
+//! - `page.rs`: what the registry does, in words; `metrics.rs`: the same in figures; `itself.rs`: what the server says of itself
 //!
 //! The registry itself is the crate `rookeeper-registry`, which has no IO.
 //!
@@ -16,7 +16,9 @@ mod bodies;
 mod config;
 mod followers;
 mod http;
+mod itself;
 mod link;
+mod metrics;
 mod page;
 mod peers;
 mod service;
@@ -58,6 +60,8 @@ impl RegistryServer {
         let address = listener.local_addr().map_err(|error| failed(&error))?;
         let (stop, stopped) = watch::channel(false);
         let service = Arc::new(Service::new(config));
+        // A server starts once.
+        let _ = service.address.set(address);
         let figures = Arc::new(Figures::default());
         let port = http::port(service.clone(), figures);
         let mut tasks = vec![tokio::spawn(ports::http::serve(port, listener, stopped))];

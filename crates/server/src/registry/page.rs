@@ -6,9 +6,10 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
-use rookeeper_registry::{Applications, Preservation, Status};
+use rookeeper_registry::{Applications, LastLease, Preservation, Status};
 
 use super::http::plain;
+use super::metrics;
 use super::service::Service;
 
 /// Instances that are shown of one application.
@@ -25,7 +26,15 @@ pub(super) fn answer(service: &Service, path: &str) -> Response {
             true => plain(StatusCode::OK, "The registry shows lists.\n"),
             false => plain(StatusCode::SERVICE_UNAVAILABLE, "The registry does not show lists yet.\n"),
         },
-        "/actuator/health" => typed("application/json", "{\"status\":\"UP\"}".to_owned()),
+        "/metrics" => typed(metrics::TEXT, metrics::page(service)),
+        "/lastn" if service.config.shows_page => typed("text/html; charset=utf-8", last_leases(service)),
+        // As Spring's servers answer probes.
+        "/actuator/health" => state("{\"groups\":[\"liveness\",\"readiness\"],\"status\":\"UP\"}", true),
+        "/actuator/health/liveness" => state("{\"status\":\"UP\"}", true),
+        "/actuator/health/readiness" => match service.with(|registry, now| registry.shows_lists(now)) {
+            true => state("{\"status\":\"UP\"}", true),
+            false => state("{\"status\":\"OUT_OF_SERVICE\"}", false),
+        },
         _ => plain(StatusCode::NOT_FOUND, "Nothing is here. Eureka's resources are under /eureka/.\n"),
     }
 }
@@ -36,19 +45,45 @@ fn typed(content_type: &'static str, text: String) -> Response {
     response
 }
 
+fn state(text: &str, is_well: bool) -> Response {
+    let mut response = typed("application/vnd.spring-boot.actuator.v3+json", text.to_owned());
+    if !is_well {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Rookeeper service registry</title>\
+     <style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em .8em;\
+     text-align:left;border-bottom:1px solid #ccc}.bad{color:#b00}</style></head><body><h1>Service registry</h1>";
+
+/// The leases that began and ended last.
+fn last_leases(service: &Service) -> String {
+    let [registered, cancelled] = service.with(|registry, _| registry.last_leases());
+    let mut page = String::from(HEAD);
+    for (title, leases) in [("Registered last", registered), ("Ended last", cancelled)] {
+        // Writing into memory cannot fail.
+        let _ = write!(page, "<h2>{title}</h2><table><tr><th>Time</th><th>Lease</th></tr>");
+        for LastLease { wall_ms, app, id } in leases {
+            let moment = jiff::Timestamp::from_millisecond(wall_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            let _ = write!(page, "<tr><td>{moment:.3}</td><td>{}({})</td></tr>", escaped(&app), escaped(&id));
+        }
+        page.push_str("</table>");
+    }
+    page.push_str("</body></html>");
+    page
+}
+
 fn page(service: &Service) -> String {
     let (applications, preservation, open) =
         service.with(|registry, now| (registry.applications(), registry.preservation(now), registry.shows_lists(now)));
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Rookeeper service registry</title>\
-         <style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em .8em;\
-         text-align:left;border-bottom:1px solid #ccc}.bad{color:#b00}</style></head><body><h1>Service registry</h1>",
-    );
+    let mut page = String::from(HEAD);
     // Writing into memory cannot fail.
     let _ = write!(page, "<p>{}</p>", preservation_in_words(preservation));
     if !open {
         page.push_str("<p class=\"bad\">Lists are not shown yet: no other registry has told what it knows.</p>");
     }
+    page.push_str("<p><a href=\"/lastn\">The leases that began and ended last</a></p>");
     peers(&mut page, service);
     list(&mut page, &applications);
     page.push_str("</body></html>");

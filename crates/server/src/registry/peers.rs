@@ -76,6 +76,11 @@ impl Peer {
         (outbox.waiting().0, !outbox.fails())
     }
 
+    /// Changes that the server will not hear of, for want of room.
+    pub fn dropped(&self) -> u64 {
+        self.outbox.lock().waiting().1
+    }
+
     pub fn is_own(&self) -> bool {
         self.is_own.load(Relaxed)
     }

@@ -1,6 +1,7 @@
 //! The registry as it runs: its lock, its clock, and who is told of changes.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,6 +11,7 @@ use rookeeper_registry::{Now, Registry};
 use super::bodies::Intake;
 use super::config::RegistryConfig;
 use super::followers::Followers;
+use super::metrics::Answered;
 use super::peers::Peers;
 use crate::clock::Clock;
 use crate::logging::{Cause, PER_MINUTE, limited};
@@ -28,6 +30,12 @@ pub(super) struct Service {
     /// The same as a header.
     pub id_header: Option<axum::http::HeaderValue>,
     clock: Clock,
+    /// When this server began.
+    pub began: Now,
+    /// Where clients connect.
+    pub address: OnceLock<SocketAddr>,
+    /// Requests that were answered.
+    pub answered: Answered,
     registry: Mutex<Registry>,
     pub peers: Peers,
     /// Where bodies are read.
@@ -44,7 +52,8 @@ impl Service {
         settings.seed = crate::seed::secret_seed();
         settings.identity = crate::seed::secret_seed();
         settings.remembers_cancelled = !config.peers.is_empty();
-        let registry = Registry::new(settings, now(&clock));
+        let began = now(&clock);
+        let registry = Registry::new(settings, began);
         Service {
             peers: Peers::new(&config),
             id_header: id.parse().ok(),
@@ -52,6 +61,9 @@ impl Service {
             registry: Mutex::new(registry),
             intake: Arc::default(),
             followers: Followers::default(),
+            began,
+            address: OnceLock::new(),
+            answered: Answered::default(),
             config,
             clock,
         }

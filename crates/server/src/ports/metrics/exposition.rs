@@ -29,6 +29,16 @@ pub(super) fn page(context: &Context) -> String {
     page.0
 }
 
+/// The figures of this process alone.
+pub(crate) fn process_page() -> String {
+    let mut page = Page(String::new());
+    if let Some(usage) = Usage::of_this_process() {
+        // Writing to memory does not fail.
+        let _ = page.process(&usage);
+    }
+    page.0
+}
+
 /// Durations are told apart from so many powers of two of microseconds on.
 const LEAST_POWER: usize = 2;
 

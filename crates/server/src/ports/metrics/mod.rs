@@ -7,6 +7,7 @@ mod exposition;
 #[cfg(test)]
 mod packaged_tests;
 
+pub(crate) use self::exposition::process_page;
 use std::sync::Arc;
 use std::time::Duration;
 

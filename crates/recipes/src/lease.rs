@@ -1,9 +1,11 @@
 //! For how long a holder may act on what it knows, without IO and without a clock: times are nanoseconds of any clock that never goes back.
 //!
 //! The servers end a session when they have heard nothing of it for its timeout. An answer to a `sync` proves that the leader knew the session to
-//! live after the `sync` was sent. The leader hears of a session that is used at another server within a tick, and the timeout is at least
-//! two ticks; so the session lives for at least the timeout less a tick after that moment. Whoever stops after half the timeout, and is
-//! gone after two thirds, is gone in time where the timeout is at least three ticks.
+//! live after the `sync` was sent. At the leader that `sync` is a sign of life itself, so the session lives for its timeout from then on. Leaders of
+//! Apache ZooKeeper hear of a session that is used at another server with that server's next answer to a ping, within a tick; the timeout is at least
+//! two ticks. Whoever stops after half the timeout, and is gone after two thirds, is gone in time there too where the timeout is at least three ticks
+//! and the leader has heard of the session before. It has not where the holder's process stood still for nearly the timeout right before the proof: then
+//! the session may end before that answer. The fencing token is for such cases.
 
 use std::time::Duration;
 

@@ -84,6 +84,8 @@ impl World {
                 QuorumPacket::Request(request) if request.op == OpCode::CreateSession.number() => {
                     note(&mut self.expiry, server, now_ms, request.session);
                 }
+                // A sign of life, unless the session has left this learner.
+                QuorumPacket::Request(request) => self.expiry.excuses(server, now_ms, request.session),
                 _ => {}
             }
         }

@@ -190,6 +190,15 @@ impl Sessions {
         }
     }
 
+    /// A request of the session has come through a learner, which has not told of the session yet. Whoever holds a lock counts on that: a `sync` that is
+    /// answered must leave the session its whole timeout from then on. Of a learner that the session has left nothing counts.
+    pub fn heard(&mut self, id: SessionId, learner: LinkId, now_ms: MonotonicMs) {
+        let counts = |session: &&mut Session| !session.has_left(Owner::Learner(learner));
+        if let Some(session) = self.sessions.get_mut(&id).filter(counts) {
+            session.last_heard_ms = session.last_heard_ms.max(now_ms);
+        }
+    }
+
     /// Whether a session may change anything, through this owner. A request that ends it is noted.
     pub fn check(&mut self, id: SessionId, owner: Owner, request: &WriteRequest) -> Result<(), ErrorCode> {
         let Some(session) = self.sessions.get(&id).filter(|session| !session.closing) else {
@@ -501,6 +510,23 @@ mod tests {
         let mut late = sessions.expired(at(18_000));
         late.sort();
         assert_eq!(late, [(SessionId(1), 4000), (SessionId(3), 4000)]);
+    }
+
+    #[test]
+    fn a_request_through_the_learner_that_has_the_session_is_a_sign_of_life_and_through_another_is_none() {
+        let mut sessions = sessions();
+        (1..4).for_each(|id| sessions.add(SessionId(id), 4000, None, at(0)));
+        let _ = sessions.move_to(SessionId(1), LinkId(1));
+        let _ = sessions.move_to(SessionId(2), LinkId(2));
+        (1..4).for_each(|id| sessions.heard(SessionId(id), LinkId(1), at(3000)));
+        // An older one changes nothing.
+        sessions.heard(SessionId(1), LinkId(1), at(100));
+        assert_eq!(sessions.expired(at(6000)), [(SessionId(2), 4000)]);
+        sessions.heard(SessionId(2), LinkId(2), at(6500));
+        assert!(sessions.is_closing(SessionId(2)));
+        let mut late = sessions.expired(at(8000));
+        late.sort();
+        assert_eq!(late, [(SessionId(1), 4000), (SessionId(3), 4000)], "nobody has the third");
     }
 
     #[test]

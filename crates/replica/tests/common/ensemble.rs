@@ -676,6 +676,12 @@ pub fn is_ping(input: &Input) -> bool {
     brings(input, |packet| matches!(packet, QuorumPacket::Ping { .. }))
 }
 
+/// A learner's word of whom it has heard.
+pub fn is_touch(input: &Input) -> bool {
+    let is_such = |packet: &QuorumPacket<'_>| matches!(packet, QuorumPacket::Ping { touches: Some(touches), .. } if !touches.is_empty());
+    matches!(input, Input::FromLearner { packets, .. } if has(packets, is_such))
+}
+
 pub fn is_revalidation(input: &Input) -> bool {
     brings(input, |packet| matches!(packet, QuorumPacket::Revalidated { .. }))
 }

@@ -258,10 +258,14 @@ impl Leading {
             LeaderOutput::Activate { epoch } => self.activate(core, member, now, epoch),
             LeaderOutput::Committed(zxid) => self.commit(core, member, now, zxid),
             LeaderOutput::Request { link, server: _, session, cxid, op, body, identities } => {
+                core.shared.sessions().heard(session, link, now.monotonic_ms);
                 let request = Request { link, session, cxid, op, body, identities };
                 self.take_request(core, member, now, request);
             }
-            LeaderOutput::SyncRequest { link, .. } => self.take_sync(now, link),
+            LeaderOutput::SyncRequest { link, session, .. } => {
+                core.shared.sessions().heard(session, link, now.monotonic_ms);
+                self.take_sync(now, link);
+            }
             LeaderOutput::Touch { session, timeout_ms } => {
                 core.shared.sessions().touch(session, timeout_ms, now.monotonic_ms);
             }

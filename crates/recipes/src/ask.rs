@@ -49,7 +49,8 @@ pub enum Ask {
     Sync { path: String },
     /// All or nothing. Answered by `Made`, `Failed`.
     Multi(Vec<Op>),
-    /// Until a watch fires, or until this time in milliseconds. Answered by `Waited`.
+    /// Until a watch fires, or until this time in milliseconds; at once where a watch has fired since the last wait. Answered by `Waited`, also where
+    /// there is nothing new.
     Wait { until_ms: Option<u64> },
 }
 

@@ -1,7 +1,8 @@
 //! Carries out what a [`Recipe`] asks for, with a client.
 //!
-//! What always holds: a future that is dropped leaves the recipe in a state from which it goes on: the request that was under way counts as one whose
-//! answer was lost.
+//! What always holds:
+//! - A future that is dropped leaves the recipe in a state from which it goes on: the request that was under way counts as one whose answer was lost.
+//! - A watch that fires between two waits, while other requests are under way, ends the next wait. Else the recipe would wait for what has happened.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -25,6 +26,8 @@ pub(crate) struct Performer {
     client: Client,
     acls: Acls<'static>,
     watches: Vec<(String, Watch)>,
+    /// Whether a watch has fired since the last wait.
+    has_fired: bool,
     is_asking: bool,
 }
 
@@ -41,7 +44,7 @@ pub(crate) fn now_ms() -> u64 {
 
 impl Performer {
     pub(crate) fn new(client: &Client, acls: Acls<'static>) -> Performer {
-        Performer { client: client.clone(), acls, watches: Vec::new(), is_asking: false }
+        Performer { client: client.clone(), acls, watches: Vec::new(), has_fired: false, is_asking: false }
     }
 
     /// Goes on until there is an outcome. May be dropped, and called again.
@@ -70,6 +73,7 @@ impl Performer {
     /// Tells of watches that have fired already.
     async fn collect(&mut self, recipe: &mut impl Recipe) -> Result<(), Error> {
         let fired = poll_fn(|context| Poll::Ready(self.poll_watches(context))).await;
+        self.has_fired |= !fired.is_empty();
         tell(fired, recipe)
     }
 
@@ -86,6 +90,9 @@ impl Performer {
     }
 
     async fn wait(&mut self, recipe: &mut impl Recipe, until_ms: Option<u64>) -> Result<(), Error> {
+        if std::mem::take(&mut self.has_fired) {
+            return Ok(());
+        }
         let mut states = self.client.state_watcher();
         let limit = async {
             match until_ms {
@@ -265,5 +272,42 @@ fn refusal(error: &ClientError) -> Option<Refusal> {
         ClientError::BadVersion => Some(Refusal::BadVersion),
         ClientError::NotEmpty => Some(Refusal::NotEmpty),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sets a watch, lets it fire by a request of its own, and waits then.
+    struct Latecomer(Vec<Ask>);
+
+    impl Recipe for Latecomer {
+        type Outcome = ();
+
+        fn step(&mut self, _now_ms: u64) -> Step<()> {
+            self.0.last().map_or(Step::Done(()), |ask| Step::Ask(ask.clone()))
+        }
+
+        fn handle(&mut self, _reply: Reply) {
+            self.0.pop();
+        }
+    }
+
+    #[test]
+    fn a_watch_that_fired_before_the_wait_ends_the_wait() {
+        let path = "/node".to_owned();
+        let asks = vec![
+            Ask::Wait { until_ms: None },
+            Ask::Create { path: path.clone(), data: Vec::new(), kind: Kind::Persistent },
+            Ask::Exists { path, watch: true },
+        ];
+        rookeeper_acceptance::example(async |address: String| {
+            let client = Client::connect(&address).await?;
+            let mut performer = Performer::new(&client, Acls::anyone_all());
+            let mut latecomer = Latecomer(asks);
+            tokio::time::timeout(Duration::from_secs(60), performer.drive(&mut latecomer)).await??;
+            anyhow::Ok(())
+        });
     }
 }

@@ -27,13 +27,21 @@ impl Layout {
 
 /// The sequence number behind the last of these markers in a name. Numbers overflow at 2^31 and are negative then.
 pub(crate) fn sequence(name: &str, markers: &[&str]) -> Option<i64> {
+    markers.iter().find_map(|marker| number(name.rsplit_once(marker)?.1))
+}
+
+/// Whether a server has made this name by writing a number behind `prefix`, which may itself be a number.
+pub(crate) fn is_numbered(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).and_then(number).is_some()
+}
+
+/// What a server writes behind the name of a sequential node: ten digits, and a sign where there are too many for that.
+fn number(text: &str) -> Option<i64> {
     const DIGITS: usize = 10;
-    markers.iter().find_map(|marker| {
-        let (_, number) = name.rsplit_once(marker)?;
-        let digits = number.strip_prefix('-').unwrap_or(number);
-        let is_number = number.len() >= DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { number.parse().ok() } else { None }
-    })
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number =
+        (digits.len() == DIGITS || text.len() == DIGITS) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { text.parse().ok() } else { None }
 }
 
 /// A path below `parent`, which may be the root.
@@ -63,6 +71,18 @@ mod tests {
             ["_c_2b6e-lock-", "lock-12", "lock-000000001x", "_c_2b6e-latch-0000000001", "9f00__rlock__0000000001"]
         {
             assert_eq!(sequence(other, markers), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_number_may_stand_behind_a_number() {
+        assert!(is_numbered("40000000004", "4"));
+        assert!(is_numbered("4-2147483648", "4"));
+        assert!(is_numbered("4-000000012", "4"));
+        for (name, prefix) in
+            [("410000000004", "4"), ("4", "4"), ("4000000004", "4"), ("50000000004", "4"), ("4x000000004", "4")]
+        {
+            assert!(!is_numbered(name, prefix), "{name}");
         }
     }
 

@@ -14,7 +14,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error as ClientError, MultiWrit
 use crate::drive::{delete, refused};
 use crate::error::{Error, SessionEnd};
 use crate::instance::{Instance, ServiceType};
-use crate::name::{join, parent, sequence};
+use crate::name::{is_numbered, join, parent};
 use crate::sessions::Sessions;
 
 /// After a refusal of what was registered before.
@@ -326,7 +326,7 @@ impl Keeper {
                 Err(error) => refused(service, error)?,
             }
         };
-        let ours = names.into_iter().filter(|name| name.starts_with(id) && sequence(name, &[id]).is_some());
+        let ours = names.into_iter().filter(|name| is_numbered(name, id));
         for path in ours.map(|name| join(service, &name)) {
             if let Some(stat) = stat(client, &path).await?
                 && stat.ephemeral_owner == client.session_id().0

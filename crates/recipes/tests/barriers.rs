@@ -9,7 +9,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, children, client, connect_string, eventually, proxies};
+use common::{DEADLINE, children, client, connect_string, disturb_until, eventually, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
@@ -27,9 +27,9 @@ const ROUNDS: usize = 12;
 type Times = Vec<[Option<Instant>; 4]>;
 
 /// Runs `each` for so many clients beside each other while everything goes wrong, until all are through.
-fn while_everything_goes_wrong<W>(what: &str, each: impl Fn(Client, usize, Random) -> W) -> Vec<Client>
+fn while_everything_goes_wrong<W>(what: &str, each: impl Fn(Client, usize, Random) -> W)
 where
-    W: Future<Output = Client> + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
 {
     let mut random = Random::from_environment(what);
     let mut ensemble = Plan::under_test(3).start().unwrap();
@@ -37,53 +37,33 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let proxies = runtime.block_on(proxies(&servers, random.number()));
     let address = connect_string(&proxies);
-    let tasks: Vec<_> = (0..MEMBERS)
-        .map(|member| {
-            let client = runtime.block_on(client(&address, SESSION));
-            runtime.spawn(each(client, member, Random::new(random.number())))
-        })
+    let clients: Vec<Client> = (0..MEMBERS).map(|_| runtime.block_on(client(&address, SESSION))).collect();
+    let members = clients.iter().enumerate();
+    let tasks: Vec<_> = members
+        .map(|(member, client)| runtime.spawn(each(client.clone(), member, Random::new(random.number()))))
         .collect();
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(30));
-    let mut disturbances = 0;
-    while tasks.iter().any(|task| !task.is_finished()) {
-        let id = 1 + random.below(3);
-        match random.below(4) {
-            0 => {
-                ensemble.kill(id).unwrap();
-                ensemble.wait_formed().unwrap();
-                ensemble.start(id).unwrap();
-            }
-            1 => {
-                ensemble.freeze(id).unwrap();
-                ensemble.wait_leader_other_than(id).unwrap();
-                ensemble.thaw(id).unwrap();
-            }
-            _ => proxies.iter().for_each(Proxy::break_connections),
-        }
-        ensemble.wait_formed().unwrap();
-        disturbances += 1;
-    }
+    let disturbances =
+        disturb_until(&mut ensemble, &proxies, &clients, &mut random, || tasks.iter().all(|task| task.is_finished()));
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(0));
-    let clients: Vec<Client> = tasks.into_iter().map(|task| runtime.block_on(task).expect("a task failed")).collect();
+    tasks.into_iter().for_each(|task| runtime.block_on(task).expect("a task failed"));
     println!("{what}: {disturbances} disturbances");
     // What is left is looked at while the servers run.
     runtime.block_on(async {
         eventually("no member is left", async || children(&clients[0], "/meeting").await.is_empty()).await;
     });
-    clients
 }
 
 #[test]
 fn nobody_enters_before_all_are_there_or_is_out_before_all_have_left() {
     let times: Arc<Mutex<Vec<Times>>> = Arc::new(Mutex::new(vec![Vec::new(); ROUNDS]));
-    while_everything_goes_wrong("meetings", |client, _, mut random| {
+    while_everything_goes_wrong("meetings", |client, _, _| {
         let times = times.clone();
         async move {
             let barrier = DoubleBarrier::new(&client, "/meeting", MEMBERS);
             for round in 0..ROUNDS {
                 let came = Instant::now();
-                let limit = DEADLINE + Duration::from_micros(random.below(1_000));
-                let entered = timeout(limit, barrier.enter()).await.expect("all come").expect("the session lives");
+                let entered = timeout(DEADLINE, barrier.enter()).await.expect("all come").expect("the session lives");
                 let through = Instant::now();
                 let _ = client.check_stat("/").await;
                 let leaves = Instant::now();
@@ -91,7 +71,6 @@ fn nobody_enters_before_all_are_there_or_is_out_before_all_have_left() {
                 let out = Instant::now();
                 times.lock().unwrap()[round].push([came, through, leaves, out].map(Some));
             }
-            client
         }
     });
     for (round, times) in times.lock().unwrap().iter().enumerate() {
@@ -107,7 +86,7 @@ fn nobody_enters_before_all_are_there_or_is_out_before_all_have_left() {
 fn every_count_and_every_change_is_made_once() {
     const CHANGES: i64 = 40;
     let made = Arc::new(Mutex::new((0_i64, 0_i64)));
-    let clients = while_everything_goes_wrong("counts", |client, member, mut random| {
+    while_everything_goes_wrong("counts", |client, member, mut random| {
         let made = made.clone();
         async move {
             let counter = Counter::new(&client, "/app/counter");
@@ -125,10 +104,8 @@ fn every_count_and_every_change_is_made_once() {
                 latch.count_down().await.expect("the session lives");
             }
             latch.wait().await.expect("the session lives");
-            client
         }
     });
-    drop(clients);
     let (all, in_doubt) = *made.lock().unwrap();
     println!("{all} in all, {in_doubt} of it in doubt");
     assert!(in_doubt < all);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{DEADLINE, client, connect_string, eventually, proxies};
+use common::{DEADLINE, client, connect_string, disturb, eventually, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
@@ -118,21 +118,7 @@ fn a_value_is_never_mixed_never_goes_back_and_is_right_in_the_end() {
     });
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(200));
     for _ in 0..8 {
-        let id = 1 + random.below(3);
-        match random.below(4) {
-            0 => {
-                ensemble.kill(id).unwrap();
-                ensemble.wait_formed().unwrap();
-                ensemble.start(id).unwrap();
-            }
-            1 => {
-                ensemble.freeze(id).unwrap();
-                ensemble.wait_leader_other_than(id).unwrap();
-                ensemble.thaw(id).unwrap();
-            }
-            _ => proxies.iter().for_each(Proxy::break_connections),
-        }
-        ensemble.wait_formed().unwrap();
+        disturb(&mut ensemble, &proxies, &mut random);
         let goal = 100 + written.load(Ordering::Relaxed);
         ensemble.wait_for("writes go on", |_| Ok(written.load(Ordering::Relaxed) >= goal)).unwrap();
     }

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{DEADLINE, children, client, connect_string, eventually, proxies};
+use common::{DEADLINE, children, client, connect_string, disturb, eventually, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
@@ -94,21 +94,7 @@ fn the_list_is_right_after_all_that_can_happen() {
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(30));
     let mut disturbances = 0;
     while tasks.iter().any(|(_, task)| !task.is_finished()) && disturbances < 60 {
-        let id = 1 + random.below(3);
-        match random.below(4) {
-            0 => {
-                ensemble.kill(id).unwrap();
-                ensemble.wait_formed().unwrap();
-                ensemble.start(id).unwrap();
-            }
-            1 => {
-                ensemble.freeze(id).unwrap();
-                ensemble.wait_leader_other_than(id).unwrap();
-                ensemble.thaw(id).unwrap();
-            }
-            _ => proxies.iter().for_each(Proxy::break_connections),
-        }
-        ensemble.wait_formed().unwrap();
+        disturb(&mut ensemble, &proxies, &mut random);
         disturbances += 1;
     }
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(0));

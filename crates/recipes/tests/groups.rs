@@ -8,13 +8,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{DEADLINE, client, connect_string, eventually, proxies};
+use common::{DEADLINE, client, connect_string, disturb_until, eventually, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::{Product, Setup};
 use rookeeper_recipes::{Change, Changes, Group};
+use zookeeper_client::Client;
 
 const SESSION: Duration = Duration::from_secs(30);
 
@@ -95,11 +96,13 @@ fn a_watcher_is_right_again_after_all_that_can_happen() {
     let group = Group::new(&watching, "/group");
     let changes = runtime.block_on(group.changes()).unwrap();
     let follower = runtime.spawn(follow(changes));
-    let tasks: Vec<_> = (0..4)
-        .map(|at| {
-            let (address, mut random) = (address.clone(), Random::new(random.number()));
+    let clients: Vec<Client> = (0..4).map(|_| runtime.block_on(client(&address, SESSION))).collect();
+    let tasks: Vec<_> = clients
+        .iter()
+        .enumerate()
+        .map(|(at, client)| {
+            let (client, mut random) = (client.clone(), Random::new(random.number()));
             runtime.spawn(async move {
-                let client = client(&address, SESSION).await;
                 let group = Group::new(&client, "/group");
                 for _ in 0..30 {
                     let limit = Duration::from_millis(random.below(30));
@@ -117,17 +120,7 @@ fn a_watcher_is_right_again_after_all_that_can_happen() {
         })
         .collect();
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(30));
-    while tasks.iter().any(|task| !task.is_finished()) {
-        let id = 1 + random.below(3);
-        if random.below(3) == 0 {
-            ensemble.kill(id).unwrap();
-            ensemble.wait_formed().unwrap();
-            ensemble.start(id).unwrap();
-        } else {
-            proxies.iter().for_each(Proxy::break_connections);
-        }
-        ensemble.wait_formed().unwrap();
-    }
+    disturb_until(&mut ensemble, &proxies, &clients, &mut random, || tasks.iter().all(|task| task.is_finished()));
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(0));
     let members: Vec<_> = tasks.into_iter().map(|task| runtime.block_on(task).unwrap()).collect();
     runtime.block_on(async {

@@ -7,12 +7,11 @@ mod common;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, History, Hold, children, client, connect_string, eventually, proxies};
+use common::{DEADLINE, History, Hold, children, client, connect_string, disturb_until, eventually, proxies};
 use rookeeper_acceptance::client::four_letter_word;
-use rookeeper_acceptance::ensemble::{Ensemble, Plan};
+use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::Setup;
@@ -22,30 +21,6 @@ use zookeeper_client::Client;
 const SESSION: Duration = Duration::from_secs(30);
 const CONTENDERS: usize = 5;
 const ROUNDS: usize = 12;
-
-/// Servers are killed and frozen one at a time, connections break, until nobody contends any more.
-fn disturb(ensemble: &mut Ensemble, proxies: &[Proxy], random: &mut Random, busy: &AtomicUsize) -> usize {
-    let mut disturbances = 0;
-    while busy.load(Ordering::Relaxed) > 0 {
-        let id = 1 + random.below(3);
-        match random.below(4) {
-            0 => {
-                ensemble.kill(id).unwrap();
-                ensemble.wait_formed().unwrap();
-                ensemble.start(id).unwrap();
-            }
-            1 => {
-                ensemble.freeze(id).unwrap();
-                ensemble.wait_leader_other_than(id).unwrap();
-                ensemble.thaw(id).unwrap();
-            }
-            _ => proxies.iter().for_each(Proxy::break_connections),
-        }
-        ensemble.wait_formed().unwrap();
-        disturbances += 1;
-    }
-    disturbances
-}
 
 /// Lets contenders hold as `round` says, in turn, while everything goes wrong; nothing may be left below `paths`.
 fn contend<R>(what: &str, paths: &[&str], round: impl Fn(Client, usize) -> R + Send + Sync + Clone + 'static) -> History
@@ -59,17 +34,15 @@ where
     let proxies = runtime.block_on(proxies(&servers, random.number()));
     let address = connect_string(&proxies);
     let history = Arc::new(History::default());
-    let busy = Arc::new(AtomicUsize::new(CONTENDERS));
-    let tasks: Vec<_> = (0..CONTENDERS)
-        .map(|holder| {
-            let (address, history, busy, round) =
-                (address.clone(), Arc::clone(&history), Arc::clone(&busy), round.clone());
+    // Their sessions stay open: what they left behind would be seen.
+    let clients: Vec<Client> = (0..CONTENDERS).map(|_| runtime.block_on(client(&address, SESSION))).collect();
+    let tasks: Vec<_> = clients
+        .iter()
+        .enumerate()
+        .map(|(holder, client)| {
+            let (client, history, round) = (client.clone(), Arc::clone(&history), round(client.clone(), holder));
             let mut random = Random::new(random.number());
             runtime.spawn(async move {
-                // However this ends, the disturber has to know.
-                let _busy = Leaving(busy);
-                let client = client(&address, SESSION).await;
-                let round = round(client.clone(), holder);
                 let mut rounds = 0;
                 while rounds < ROUNDS {
                     // Given up at any moment, now and then.
@@ -89,16 +62,14 @@ where
                     }
                     rounds += 1;
                 }
-                client
             })
         })
         .collect();
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(25));
-    let disturbances = disturb(&mut ensemble, &proxies, &mut random, &busy);
+    let disturbances =
+        disturb_until(&mut ensemble, &proxies, &clients, &mut random, || tasks.iter().all(|task| task.is_finished()));
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(0));
-    // The sessions stay open: what they left behind would be seen.
-    let clients: Vec<Client> =
-        tasks.into_iter().map(|task| runtime.block_on(task).expect("the contender did not fail")).collect();
+    tasks.into_iter().for_each(|task| runtime.block_on(task).expect("the contender did not fail"));
     runtime.block_on(async {
         for path in paths {
             eventually("nothing is left in the line", async || children(&clients[0], path).await.is_empty()).await;
@@ -107,14 +78,6 @@ where
     println!("{what}: {disturbances} disturbances, {} holds", history.len());
     assert_eq!(history.len(), CONTENDERS * ROUNDS);
     Arc::into_inner(history).expect("all tasks have ended")
-}
-
-struct Leaving(Arc<AtomicUsize>);
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// How a contender of one kind gets what it wants, and whether others may have it as well.

@@ -6,18 +6,16 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{client, connect_string, proxies};
+use common::{DEADLINE, client, connect_string, disturb_until, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::server::Setup;
 use rookeeper_recipes::{Error, Ids, Layout, Names};
-use zookeeper_client::Error as ClientError;
+use zookeeper_client::{Client, Error as ClientError};
 
 const SESSION: Duration = Duration::from_secs(30);
 
@@ -45,26 +43,27 @@ fn check(mut given: Vec<Given>, in_order: bool) {
 
 #[test]
 fn ids_are_unique_whatever_is_killed() {
+    const BATCHES: [u32; 6] = [1, 1, 1, 100, 7, 7];
     let mut random = Random::from_environment("ids");
     let mut ensemble = Plan::under_test(3).start().unwrap();
     let servers = ensemble.addresses();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let proxies = runtime.block_on(proxies(&servers, random.number()));
     let address = connect_string(&proxies);
-    let done = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = [1, 1, 1, 100, 7, 7]
-        .into_iter()
-        .map(|batch| {
-            let (address, mut random) = (address.clone(), Random::new(random.number()));
-            let done = Arc::clone(&done);
+    let clients: Vec<Client> = BATCHES.map(|_| runtime.block_on(client(&address, SESSION))).into();
+    let tasks: Vec<_> = clients
+        .iter()
+        .zip(BATCHES)
+        .map(|(client, batch)| {
+            let (client, mut random) = (client.clone(), Random::new(random.number()));
             runtime.spawn(async move {
-                let client = client(&address, SESSION).await;
                 let path = if batch == 1 { "/ids/one" } else { "/ids/many" };
                 let ids = Ids::new(&client, path).in_batches_of(batch);
                 let mut given = Vec::new();
                 while given.len() < 150 {
                     let from = Instant::now();
-                    let limit = Duration::from_millis(if random.below(4) == 0 { random.below(5) } else { 60_000 });
+                    // Given up at any moment, now and then.
+                    let limit = if random.below(4) == 0 { Duration::from_millis(random.below(5)) } else { DEADLINE };
                     let Ok(id) = tokio::time::timeout(limit, ids.next()).await else { continue };
                     given.push(Given { id: id.expect("the session lives"), from, until: Instant::now() });
                     assert!(
@@ -72,29 +71,12 @@ fn ids_are_unique_whatever_is_killed() {
                         "ids grow"
                     );
                 }
-                done.fetch_add(1, Ordering::Relaxed);
                 (batch, given)
             })
         })
         .collect();
     proxies.iter().for_each(|proxy| proxy.lose_one_answer_in(25));
-    while done.load(Ordering::Relaxed) < tasks.len() && tasks.iter().any(|task| !task.is_finished()) {
-        let id = 1 + random.below(3);
-        match random.below(4) {
-            0 => {
-                ensemble.kill(id).unwrap();
-                ensemble.wait_formed().unwrap();
-                ensemble.start(id).unwrap();
-            }
-            1 => {
-                ensemble.freeze(id).unwrap();
-                ensemble.wait_leader_other_than(id).unwrap();
-                ensemble.thaw(id).unwrap();
-            }
-            _ => proxies.iter().for_each(Proxy::break_connections),
-        }
-        ensemble.wait_formed().unwrap();
-    }
+    disturb_until(&mut ensemble, &proxies, &clients, &mut random, || tasks.iter().all(|task| task.is_finished()));
     let mut one_by_one = Vec::new();
     let mut in_batches = Vec::new();
     for task in tasks {

@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rookeeper_acceptance::ensemble::Ensemble;
 use rookeeper_acceptance::proxy::Proxy;
-use zookeeper_client::Client;
+use rookeeper_acceptance::random::Random;
+use zookeeper_client::{Client, SessionState};
 
 /// Generous: the machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(180);
+/// Much longer than a run takes, on whatever machine.
+const HANGS_AFTER: Duration = Duration::from_secs(600);
 
 pub async fn client(address: &str, timeout: Duration) -> Client {
     Client::connector().with_session_timeout(timeout).connect(address).await.expect("the server takes a session")
@@ -26,6 +30,55 @@ pub async fn proxies(servers: &[SocketAddr], seed: u64) -> Vec<Proxy> {
 
 pub fn connect_string(proxies: &[Proxy]) -> String {
     proxies.iter().map(|proxy| proxy.address().to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// A member is killed or frozen, or all connections break, some of them while they are made again. The ensemble of three is whole again afterwards.
+pub fn disturb(ensemble: &mut Ensemble, proxies: &[Proxy], random: &mut Random) {
+    let id = 1 + random.below(3);
+    match random.below(4) {
+        0 => {
+            ensemble.kill(id).expect("the member runs");
+            ensemble.wait_formed().expect("two of three go on");
+            ensemble.start(id).expect("the member is startable");
+        }
+        1 => {
+            ensemble.freeze(id).expect("the member runs");
+            ensemble.wait_leader_other_than(id).expect("two of three go on");
+            ensemble.thaw(id).expect("the member is frozen");
+        }
+        _ => {
+            for _ in 0..=random.below(3) {
+                proxies.iter().for_each(Proxy::break_connections);
+                std::thread::sleep(Duration::from_millis(random.below(10)));
+            }
+        }
+    }
+    ensemble.wait_formed().expect("all are there again");
+}
+
+/// Disturbs until it is enough, and says how often. Between two disturbances all these clients are connected: disturbed without a pause, a session could
+/// expire by bad luck.
+pub fn disturb_until(
+    ensemble: &mut Ensemble,
+    proxies: &[Proxy],
+    clients: &[Client],
+    random: &mut Random,
+    mut is_enough: impl FnMut() -> bool,
+) -> usize {
+    let begin = Instant::now();
+    let mut disturbances = 0;
+    while !is_enough() {
+        disturb(ensemble, proxies, random);
+        disturbances += 1;
+        // Whoever waits for a session that has ended says so better.
+        let is_settled = |client: &Client| client.state() != SessionState::Disconnected;
+        ensemble
+            .wait_for("all sessions are connected", |_| Ok(clients.iter().all(is_settled)))
+            .expect("servers that run take their clients back");
+        // A task that failed can leave the others waiting.
+        assert!(begin.elapsed() < HANGS_AFTER, "a task failed or hangs, after {disturbances} disturbances");
+    }
+    disturbances
 }
 
 /// Polls until the condition holds.

@@ -397,12 +397,14 @@ async fn with_curator() {
     curator.kill().unwrap();
     let third = take(&mut taker).await;
     assert_eq!(third.data(), b"third");
-    // Our session ends with the item in hand: Curator is given it.
+    // Our session ends with the item in hand: Curator is given it. A consumer of Curator that waits already looks again only when the queue changes.
     let mut curator = Dialogue::start("Curator", curator_program("Coordinator.java").unwrap(), &address).unwrap();
     assert_eq!(curator.ask("consume priority /priority /priority-locks").unwrap(), "started");
     let session = client.session().clone();
     drop(Client::connector().with_session(session).connect(&address).await.unwrap());
     rookeeper_recipes::session_end(&client).await;
     assert!(matches!(third.ack().await, Err(Error::SessionEnded(_))));
+    assert_eq!(curator.ask("put priority /priority /priority-locks fourth 9").unwrap(), "put");
     assert_eq!(curator.ask("received /priority").unwrap(), "third");
+    assert_eq!(curator.ask("received /priority").unwrap(), "fourth");
 }

@@ -45,6 +45,13 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
+const OF_REGISTRY: Wording = Wording {
+    prefix: "server.ssl.",
+    own: "this server",
+    peer: "client of the service registry",
+    demand: Some("server.ssl.client-auth=need"),
+};
+
 const WORDING: Wording = Wording {
     prefix: "ssl.quorum.",
     own: "this server",
@@ -160,10 +167,14 @@ impl HttpPort {
             figures.insecure_admin_connections.fetch_add(1, Relaxed);
             return self.serve(stream, peer, Shown::default()).await;
         }
-        match handshake::accept(tls, stream, &Peer::at(peer), HANDSHAKE_LIMIT, WORDING).await {
+        let (wording, cause) = match self.port {
+            Port::Registry => (OF_REGISTRY, "handshakes at the service registry that failed"),
+            _ => (WORDING, "handshakes at the admin port that failed"),
+        };
+        match handshake::accept(tls, stream, &Peer::at(peer), HANDSHAKE_LIMIT, wording).await {
             Ok((stream, shown)) => self.serve(stream, peer, shown).await,
             Err(failure) => {
-                let (port, cause) = (self.port, Cause::Named("handshakes at the admin port that failed"));
+                let (port, cause) = (self.port, Cause::Named(cause));
                 limited!(warn, cause, PER_MINUTE; "no connection of {peer} to the {port}: {failure}");
             }
         }

@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rookeeper_registry::Settings;
 
+use super::secure::{Keys, Secure};
 use super::spring::{self, Pair, canonical};
+use crate::net::tls::dial::is_host;
 
 /// Where Eureka's servers listen.
 pub const DEFAULT_PORT: u16 = 8761;
@@ -33,6 +35,8 @@ pub struct RegistryConfig {
     pub(super) shows_page: bool,
     /// How this server calls its machine.
     pub(super) own_host: Option<String>,
+    /// TLS, for those who connect and for other servers.
+    pub(super) secure: Secure,
     /// What is to be shown as `Authorization`; none where everybody is let in.
     credentials: Option<String>,
 }
@@ -40,6 +44,8 @@ pub struct RegistryConfig {
 /// Another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PeerAddress {
+    /// Whether TLS is spoken.
+    pub is_secure: bool,
     pub host: String,
     pub port: u16,
     /// Begins and ends with a slash.
@@ -63,6 +69,7 @@ impl Default for RegistryConfig {
             sync_wait_ms: 30_000,
             shows_page: true,
             own_host: None,
+            secure: Secure::default(),
             credentials: None,
         }
     }
@@ -109,8 +116,12 @@ impl RegistryConfig {
         let mut notices = Vec::new();
         let (mut own_host, mut own_url, mut urls, mut user, mut password) = (None, None, None, None, None);
         let (mut retries, mut retry_wait_ms) = (None, 30_000);
+        let mut keys = Keys::default();
         for (key, value) in &pairs {
             let value = value.as_str();
+            if keys.take(key, value) {
+                continue;
+            }
             let settings = &mut config.settings;
             match canonical(key).as_str() {
                 "server.port" => config.port = number(key, value)?,
@@ -160,8 +171,14 @@ impl RegistryConfig {
             (None, None) => None,
             _ => return Err("spring.security.user.name and spring.security.user.password belong together".to_owned()),
         };
+        config.secure = keys.read(&mut notices)?;
         for url in urls.iter().flat_map(|urls| urls.split(',')).map(str::trim).filter(|url| !url.is_empty()) {
             let peer = PeerAddress::parse(url)?;
+            if peer.is_secure && config.secure.dial.is_none() {
+                return Err(format!(
+                    "{peer} is to be dialled with TLS, and no certificate is trusted: name a file in eureka.client.tls.trust-store"
+                ));
+            }
             let is_own = own_url.as_deref().is_some_and(|own| own.trim_end_matches('/') == url.trim_end_matches('/'))
                 || (own_host.as_deref() == Some(peer.host.as_str()) && peer.port == config.port);
             if !is_own && !config.peers.contains(&peer) {
@@ -185,13 +202,13 @@ impl RegistryConfig {
 }
 
 impl PeerAddress {
-    /// Reads `http://[user:password@]host[:port][/path]`.
+    /// Reads `http://[user:password@]host[:port][/path]`, or `https`.
     fn parse(url: &str) -> Result<PeerAddress, Sentence> {
         let wrong = |why: &str| format!("can't use {url} as the address of another registry: {why}");
-        let rest = match url.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(wrong("TLS between registries is not supported yet; use http")),
-            _ => return Err(wrong("an address begins with http://")),
+        let (is_secure, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            _ => return Err(wrong("an address begins with http:// or https://")),
         };
         let (authority, path) = rest.split_once('/').map_or((rest, "eureka/"), |(authority, path)| (authority, path));
         let (userinfo, place) = match authority.rsplit_once('@') {
@@ -202,11 +219,14 @@ impl PeerAddress {
             Some((host, port)) if !port.contains(']') => {
                 (host, port.parse().map_err(|_| wrong("the port is no number between 1 and 65535"))?)
             }
-            _ => (place, 80),
+            _ => (place, if is_secure { 443 } else { 80 }),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(wrong("there is no host"));
+        }
+        if is_secure && !is_host(host) {
+            return Err(wrong("no certificate can be for such a host"));
         }
         let authorization = userinfo.map(|userinfo| {
             let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
@@ -216,13 +236,15 @@ impl PeerAddress {
         if !path.ends_with('/') {
             path.push('/');
         }
-        Ok(PeerAddress { host: host.to_owned(), port, path, authorization })
+        Ok(PeerAddress { is_secure, host: host.to_owned(), port, path, authorization })
     }
 }
 
 impl std::fmt::Display for PeerAddress {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "http://{}:{}{}", self.host, self.port, self.path)
+        let scheme = if self.is_secure { "https" } else { "http" };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        write!(formatter, "{scheme}://{host}:{}{}", self.port, self.path)
     }
 }
 
@@ -306,6 +328,7 @@ mod tests {
         assert_eq!(
             peer,
             PeerAddress {
+                is_secure: false,
                 host: "::1".to_owned(),
                 port: 8761,
                 path: "/eureka/".to_owned(),

@@ -21,7 +21,7 @@ use super::service::Service;
 use super::{itself, page};
 use crate::net::bind::Port;
 use crate::observe::figures::Figures;
-use crate::ports::http::{Caller, HttpPort};
+use crate::ports::http::{Caller, HttpPort, HttpTls};
 
 /// Connections in all, and of one address: many clients may stand behind one.
 const SEATS: (usize, usize) = (20_000, 20_000);
@@ -41,9 +41,9 @@ const REPLICATION: &str = "x-netflix-discovery-replication";
 pub(super) const SERVER_ID: &str = "x-rookeeper-registry";
 
 /// The port, to be served.
-pub(super) fn port(service: Arc<Service>, figures: Arc<Figures>) -> HttpPort {
+pub(super) fn port(service: Arc<Service>, tls: Option<HttpTls>, figures: Arc<Figures>) -> HttpPort {
     let router = Router::new().fallback(answer).with_state(service);
-    HttpPort { port: Port::Registry, seats: SEATS, silence_limit: SILENCE_LIMIT, tls: None, router, figures }
+    HttpPort { port: Port::Registry, seats: SEATS, silence_limit: SILENCE_LIMIT, tls, router, figures }
 }
 
 async fn answer(

@@ -35,7 +35,7 @@ fn instance(service: &Service) -> Instance {
         Some(host) => host.clone(),
         None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
-    let (is_secure, port) = (false, i32::from(address.port()));
+    let (is_secure, port) = (service.config.secure.server.is_some(), i32::from(address.port()));
     let url = |path: &str| {
         let scheme = if is_secure { "https" } else { "http" };
         Some(format!("{scheme}://{host}:{port}/{path}").into_boxed_str())

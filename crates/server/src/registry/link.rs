@@ -1,5 +1,6 @@
 //! A connection to another registry, over which requests go one after the other. It is opened when it is needed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -7,9 +8,11 @@ use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request, StatusCode};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::config::PeerAddress;
+use super::secure::Dialer;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -22,6 +25,7 @@ const MAX_ANSWER_BYTES: usize = 512 << 20;
 #[derive(Debug)]
 pub(super) struct Link {
     to: PeerAddress,
+    dialer: Option<Arc<Dialer>>,
     connection: Option<SendRequest<Body>>,
 }
 
@@ -34,8 +38,8 @@ pub(super) struct Answered {
 }
 
 impl Link {
-    pub fn new(to: PeerAddress) -> Link {
-        Link { to, connection: None }
+    pub fn new(to: PeerAddress, dialer: Option<Arc<Dialer>>) -> Link {
+        Link { to, dialer, connection: None }
     }
 
     /// Everything that the server knows.
@@ -97,11 +101,18 @@ impl Link {
             .map_err(|_| format!("no connection within {CONNECT_LIMIT:?}"))?
             .map_err(|error| error.to_string())?;
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        tokio::spawn(async move {
-            // Its end shows at the sender.
-            let _ = connection.await;
-        });
-        Ok(sender)
+        match &self.dialer {
+            Some(dialer) if self.to.is_secure => begin(dialer.secure(stream, &self.to.host).await?).await,
+            _ => begin(stream).await,
+        }
     }
+}
+
+async fn begin(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<SendRequest<Body>, String> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(async move {
+        // Its end shows at the sender.
+        let _ = connection.await;
+    });
+    Ok(sender)
 }

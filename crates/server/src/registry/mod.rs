@@ -1,6 +1,6 @@
 //! The service registry: Eureka's protocol over HTTP, on a port of its own.
 //!
-//! - `config.rs`: what an operator can say, in Spring's keys; `spring.rs`: how those files are read
+//! - `config.rs`: what an operator can say, in Spring's keys; `spring.rs`: how those files are read; `secure.rs`: TLS
 //! - `service.rs`: the registry, who may ask, and what time does to it
 //! - `http.rs`: a request over HTTP, from its head to the last byte of the answer; `bodies.rs`: the room for bodies that are arriving
 //! - `followers.rs`: clients that wait for changes
@@ -21,6 +21,7 @@ mod link;
 mod metrics;
 mod page;
 mod peers;
+mod secure;
 mod service;
 mod spring;
 
@@ -31,11 +32,15 @@ use tokio::sync::watch;
 use tracing::info;
 
 pub use self::config::RegistryConfig;
+use self::secure::Dialer;
 use self::service::Service;
 use crate::failure::{ExitCode, Failure};
 use crate::net::bind::Place;
+use crate::net::tls::context::TlsContext;
+use crate::net::tls::reload;
 use crate::observe::figures::Figures;
 use crate::ports;
+use crate::ports::http::HttpTls;
 
 /// A registry that runs.
 #[derive(Debug)]
@@ -59,17 +64,35 @@ impl RegistryServer {
         let listener = socket.listen(1024).map_err(|error| failed(&error))?;
         let address = listener.local_addr().map_err(|error| failed(&error))?;
         let (stop, stopped) = watch::channel(false);
-        let service = Arc::new(Service::new(config));
+        let misused =
+            |why: String| Failure::new(ExitCode::Misconfigured, format!("can't speak TLS as it is configured: {why}"));
+        let figures = Arc::new(Figures::default());
+        let tls = match config.secure.server.clone() {
+            None => None,
+            Some(tls) => {
+                let opened = tokio::task::spawn_blocking(move || TlsContext::open(tls)).await;
+                let opened = opened.map_err(|error| misused(error.to_string()))?;
+                let context = Arc::new(opened.map_err(|error| misused(secure::sentence(&error)))?);
+                Some(HttpTls { context, takes_plain: false, figures: figures.clone() })
+            }
+        };
+        let dialer = match config.secure.dial.clone().filter(|_| config.peers.iter().any(|peer| peer.is_secure)) {
+            None => None,
+            Some(dial) => Some(Arc::new(Dialer::open(dial).await.map_err(misused)?)),
+        };
+        let service = Arc::new(Service::new(config, dialer));
         // A server starts once.
         let _ = service.address.set(address);
-        let figures = Arc::new(Figures::default());
-        let port = http::port(service.clone(), figures);
-        let mut tasks = vec![tokio::spawn(ports::http::serve(port, listener, stopped))];
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut tasks = Vec::new();
+        tasks.extend(tls.iter().map(|tls| tokio::spawn(reload::follow(tls.context.clone()))));
+        let port = http::port(service.clone(), tls, figures);
+        tasks.push(tokio::spawn(ports::http::serve(port, listener, stopped)));
         tasks.push(tokio::spawn(service.clone().keep_time()));
         let waking = service.clone();
         tasks.push(tokio::spawn(async move { waking.followers.wake().await }));
         tasks.extend(peers::start(&service));
-        info!("the service registry answers at http://{address}/eureka/");
+        info!("the service registry answers at {scheme}://{address}/eureka/");
         Ok(RegistryServer { service, address, stop, tasks })
     }
 

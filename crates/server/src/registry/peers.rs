@@ -107,8 +107,12 @@ pub(super) fn start(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
 async fn copy(service: Arc<Service>) {
     let limit = Duration::from_millis(service.config.sync_wait_ms);
     let begin = Instant::now();
-    let mut links: Vec<(Arc<Peer>, Link)> =
-        service.peers.0.iter().map(|peer| (peer.clone(), Link::new(peer.address.clone()))).collect();
+    let mut links: Vec<(Arc<Peer>, Link)> = service
+        .peers
+        .0
+        .iter()
+        .map(|peer| (peer.clone(), Link::new(peer.address.clone(), service.dialer.clone())))
+        .collect();
     loop {
         let mut starting = 0;
         for (peer, link) in &mut links {
@@ -150,7 +154,7 @@ async fn copy(service: Arc<Service>) {
 
 /// Sends what is to be sent, for as long as the server runs.
 async fn send(service: Arc<Service>, peer: Arc<Peer>) {
-    let mut link = Link::new(peer.address.clone());
+    let mut link = Link::new(peer.address.clone(), service.dialer.clone());
     let mut told = false;
     while !peer.is_own() {
         let due_ms = peer.outbox.lock().due_ms();

@@ -13,6 +13,7 @@ use super::config::RegistryConfig;
 use super::followers::Followers;
 use super::metrics::Answered;
 use super::peers::Peers;
+use super::secure::Dialer;
 use crate::clock::Clock;
 use crate::logging::{Cause, PER_MINUTE, limited};
 
@@ -38,6 +39,8 @@ pub(super) struct Service {
     pub answered: Answered,
     registry: Mutex<Registry>,
     pub peers: Peers,
+    /// How peers are dialled with TLS.
+    pub dialer: Option<Arc<Dialer>>,
     /// Where bodies are read.
     pub intake: Arc<Intake>,
     /// Clients that wait for changes.
@@ -45,7 +48,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(config: RegistryConfig) -> Service {
+    pub fn new(config: RegistryConfig, dialer: Option<Arc<Dialer>>) -> Service {
         let clock = Clock::start();
         let id = format!("{:016x}", crate::seed::secret_seed());
         let mut settings = config.settings.clone();
@@ -56,6 +59,7 @@ impl Service {
         let registry = Registry::new(settings, began);
         Service {
             peers: Peers::new(&config),
+            dialer,
             id_header: id.parse().ok(),
             id,
             registry: Mutex::new(registry),

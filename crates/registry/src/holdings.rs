@@ -112,13 +112,15 @@ impl Holdings {
         self.apps.get_mut(app)?.entries.get_mut(id)
     }
 
-    /// Changes the statuses of an instance, as readers will see it.
+    /// Changes an instance, but not its names, as readers will see it.
     pub fn change(&mut self, app: &str, id: &str, change: impl FnOnce(&mut Entry, &mut Instance)) {
         let Some(held) = self.apps.get_mut(app) else { return };
         let Some(entry) = held.entries.get_mut(id) else { return };
         self.counts.remove(entry.instance.status);
         let mut instance = Instance::clone(&entry.instance);
+        self.bytes -= size(&instance);
         change(entry, &mut instance);
+        self.bytes += size(&instance);
         entry.instance = Arc::new(instance);
         self.counts.add(entry.instance.status);
         held.told = None;

@@ -11,7 +11,8 @@
 //! - `preservation.rs`: when silence is taken for a fault of the network instead of the death of many
 //! - `recent.rs`: what changed lately, for those who fetch deltas
 //! - `holdings.rs`: the instances that are there, and the names under which they are found
-//! - `registry.rs`: all of that together; `eviction.rs`: the end of leases; `tombstones.rs`: the memory of cancelled instances
+//! - `registry.rs`: all of that together; `eviction.rs`: the end of leases; `tombstones.rs`: the memory of cancelled instances;
+//!   `snapshot.rs`: what was known before a restart
 //! - `encoding/`: JSON and XML, written and read
 //! - `outbox.rs`: what another server is still to hear
 //! - `tally.rs`: what was done, in numbers
@@ -37,6 +38,7 @@ mod recent;
 mod registry;
 pub mod rest;
 mod settings;
+mod snapshot;
 mod status;
 mod tally;
 mod tombstones;
@@ -49,6 +51,7 @@ pub use lease::{DEFAULT_DURATION_S, DEFAULT_RENEWAL_S, LeaseTimes};
 pub use preservation::Preservation;
 pub use registry::{Caller, Heartbeat, Known, Override, Registered, Registry};
 pub use settings::Settings;
+pub use snapshot::{Snapshot, UNCONFIRMED};
 pub use status::Status;
 pub use tally::{ByCaller, LastLease, Tally};
 

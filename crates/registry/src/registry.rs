@@ -87,7 +87,7 @@ pub struct Registry {
     pub(crate) holdings: Holdings,
     pub(crate) recent: Recent,
     pub(crate) tombstones: Tombstones,
-    counter: Counter,
+    pub(crate) counter: Counter,
     pub(crate) tally: Tally,
     last_registered: Last,
     last_cancelled: Last,
@@ -218,6 +218,9 @@ impl Registry {
             Caller::Replica => {}
         }
         let duration_s = newcomer.duration_s;
+        // What another server only remembers confirms nothing.
+        let is_remembered = newcomer.is_unconfirmed() && caller == Caller::Replica;
+        newcomer.set_unconfirmed(false);
         let standing = self.holdings.entry(&key.0, &key.1);
         let (old_bytes, new_bytes) = (standing.map_or(0, |entry| size(&entry.instance)), size(&newcomer));
         let is_too_much = self.holdings.bytes() - old_bytes + new_bytes > self.settings.max_bytes;
@@ -231,16 +234,24 @@ impl Registry {
                 let old = &standing.instance;
                 if old.dirty_ms > newcomer.dirty_ms {
                     registered = Registered::Older;
-                } else if caller == Caller::Replica && loses_tie(&newcomer, old) {
+                } else if caller == Caller::Replica && loses_tie(&newcomer, &confirmed(old)) {
                     registered = Registered::Tied;
                 }
                 if registered != Registered::Taken {
-                    newcomer = Instance::clone(old);
+                    newcomer = Instance::clone(&confirmed(old));
+                }
+                let was_remembered = old.is_unconfirmed();
+                newcomer.set_unconfirmed(is_remembered && was_remembered);
+                if was_remembered && !is_remembered {
+                    self.counter.joined();
                 }
                 (Some(old.status), standing.lease.times.service_up_ms, standing.set, standing.set_at_ms)
             }
             None => {
-                self.counter.joined();
+                newcomer.set_unconfirmed(is_remembered);
+                if !is_remembered {
+                    self.counter.joined();
+                }
                 (None, 0, None, 0)
             }
         };
@@ -342,6 +353,10 @@ impl Registry {
             self.tally.unknown.count(caller);
             return Heartbeat::Unknown;
         }
+        if entry.instance.is_unconfirmed() {
+            self.confirm(app, id, now);
+        }
+        let Some(entry) = self.holdings.lease(app, id) else { return Heartbeat::Unknown };
         entry.lease.renew(now);
         self.tally.renewed.count(caller);
         self.counter.renewed(now.steady_ms);
@@ -471,7 +486,9 @@ impl Registry {
     /// Removes an instance, which stays in the delta.
     pub(crate) fn remove(&mut self, app: &str, id: &str, now: Now) -> Option<Entry> {
         let mut gone = self.holdings.take(app, id)?;
-        self.counter.left();
+        if !gone.instance.is_unconfirmed() {
+            self.counter.left();
+        }
         self.last_cancelled.add(now.wall_ms, gone.key());
         gone.lease.end(now);
         gone.action = ActionType::Deleted;
@@ -512,10 +529,19 @@ impl Registry {
     }
 
     /// Puts a change into the delta.
-    fn note(&mut self, record: Record, now: Now) {
+    pub(crate) fn note(&mut self, record: Record, now: Now) {
         self.recent.add(record, now.steady_ms);
         self.delta = None;
     }
+}
+
+/// An instance without the mark of those that are only remembered.
+fn confirmed(instance: &Arc<Instance>) -> Arc<Instance> {
+    let mut instance = instance.clone();
+    if instance.is_unconfirmed() {
+        Arc::make_mut(&mut instance).set_unconfirmed(false);
+    }
+    instance
 }
 
 /// Whether a replica's registration of the version that stands has other contents and those that stand win. The original lets the last one win, so

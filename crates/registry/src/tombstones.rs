@@ -52,6 +52,12 @@ impl Tombstones {
         }
     }
 
+    /// Each with its version, and for how long it lasts from now on.
+    pub fn all(&self, now_ms: u64) -> impl Iterator<Item = (Key, i64, u64)> {
+        let last = self.cancelled.iter().filter(move |(_, stone)| stone.end.0 > now_ms);
+        last.map(move |(key, stone)| (key.clone(), stone.dirty_ms, stone.end.0 - now_ms))
+    }
+
     pub fn prune(&mut self, now_ms: u64) {
         while let Some(first) = self.ends.first_entry()
             && first.key().0 <= now_ms

@@ -10,10 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rookeeper_registry::encoding::{read_answers, read_applications};
+use rookeeper_registry::encoding::{Remembered, read_answers, read_applications, read_snapshot};
 use rookeeper_registry::outbox::{Failure, Outbox};
 use rookeeper_registry::rest::{self, Answer, Change, Parts, Version};
-use rookeeper_registry::{Caller, Now, Registry, Settings, Status};
+use rookeeper_registry::{Caller, Now, Registry, Settings, Snapshot, Status};
 
 const TICK_MS: u64 = 50;
 const FAULTS_END_MS: u64 = 600_000;
@@ -54,6 +54,10 @@ struct Server {
     /// When each instance was last heard here.
     heard_ms: BTreeMap<String, u64>,
     follower: Follower,
+    /// What is on the disk.
+    saved: Vec<u8>,
+    /// What was on the disk at the start, until the registry is open.
+    remembered: Remembered,
 }
 
 /// A client that follows the changes of one server.
@@ -108,6 +112,7 @@ struct Life {
     /// The batch that a server waits for, by sender and receiver.
     under_way: BTreeMap<(usize, usize), u64>,
     lossy: bool,
+    restored: usize,
 }
 
 impl Life {
@@ -136,11 +141,12 @@ impl Life {
             next_number: 0,
             under_way: BTreeMap::new(),
             lossy: false,
+            restored: 0,
             random,
         };
         for server in 0..servers {
             let skew_ms = life.random.below(600_000) as i64 - 300_000;
-            let fresh = life.fresh(server, servers, skew_ms);
+            let fresh = life.fresh(server, servers, skew_ms, Vec::new());
             life.servers.push(fresh);
         }
         for number in 0..clients {
@@ -161,11 +167,19 @@ impl Life {
         life
     }
 
-    fn fresh(&mut self, server: usize, servers: usize, skew_ms: i64) -> Server {
+    fn fresh(&mut self, server: usize, servers: usize, skew_ms: i64, saved: Vec<u8>) -> Server {
         let now = self.time(skew_ms);
+        let remembered = match saved.is_empty() {
+            true => Remembered::default(),
+            false => read_snapshot(&saved, now).unwrap(),
+        };
         let settings = Settings { identity: self.random.below(u64::MAX), ..self.settings.clone() };
+        let mut registry = Registry::new(settings, now);
+        registry.restore_cancelled(&remembered, now);
         Server {
-            registry: Registry::new(settings, now),
+            registry,
+            saved,
+            remembered,
             outboxes: (0..servers).filter(|other| *other != server).map(|other| (other, outbox())).collect(),
             gives_up_ms: BTreeMap::new(),
             skew_ms,
@@ -234,13 +248,9 @@ impl Life {
             }
             30..=32 => {
                 let server = any(&mut self.random);
-                let skew_ms = self.servers[server].skew_ms;
-                let follower = std::mem::take(&mut self.servers[server].follower);
-                self.servers[server] = self.fresh(server, servers as usize, skew_ms);
-                self.servers[server].follower = follower;
-                self.under_way.retain(|(from, _), _| *from != server);
-                self.messages.retain(|sent| sent.from != server && sent.to != server);
+                self.restart(server);
             }
+            53 => (0..servers as usize).for_each(|server| self.restart(server)),
             33..=37 => {
                 let server = any(&mut self.random);
                 self.servers[server].skew_ms += self.random.below(7_200_000) as i64 - 3_600_000;
@@ -248,6 +258,24 @@ impl Life {
             38..=52 => self.client_changes(),
             _ => {}
         }
+    }
+
+    fn restart(&mut self, server: usize) {
+        let skew_ms = self.servers[server].skew_ms;
+        let follower = std::mem::take(&mut self.servers[server].follower);
+        let saved = std::mem::take(&mut self.servers[server].saved);
+        self.servers[server] = self.fresh(server, self.servers.len(), skew_ms, saved);
+        self.servers[server].follower = follower;
+        self.under_way.retain(|(from, _), _| *from != server);
+        self.messages.retain(|sent| sent.from != server && sent.to != server);
+    }
+
+    /// What is known goes to the disk.
+    fn save(&mut self, server: usize) {
+        let now = self.at(server);
+        let mut snapshot = Snapshot::new(now);
+        while !self.servers[server].registry.snapshot(&mut snapshot, now) {}
+        self.servers[server].saved = snapshot.finish();
     }
 
     fn client_changes(&mut self) {
@@ -350,6 +378,8 @@ impl Life {
         let now = self.at(server);
         if !self.servers[server].registry.is_open() {
             self.opens(server);
+        } else if self.random.one_in(100) {
+            self.save(server);
         }
         self.preserves_by_the_formula(server);
         let evicted = self.servers[server].registry.advance(now);
@@ -399,14 +429,17 @@ impl Life {
         if reaches && self.servers[other].registry.is_open() {
             let answer = self.request(other, "GET", "/eureka/apps", "", None);
             let instances = read_applications(&answer.body.pieces.concat(), now).unwrap();
-            let copied = instances.len() as u64;
             let registry = &mut self.servers[server].registry;
             for instance in instances {
                 registry.register(instance, Caller::Replica, now);
             }
-            registry.open(copied, now);
+            let copied = registry.len() - registry.unconfirmed();
+            registry.open(copied as u64, now);
         } else if self.servers[server].opens_ms <= self.now_ms {
-            self.servers[server].registry.open(0, now);
+            let remembered = std::mem::take(&mut self.servers[server].remembered);
+            let registry = &mut self.servers[server].registry;
+            self.restored += registry.restore(remembered, now);
+            registry.open(0, now);
         }
     }
 
@@ -544,6 +577,13 @@ impl Life {
             let versions: BTreeMap<String, i64> =
                 shown.iter().map(|(id, (dirty_ms, ..))| (id.clone(), *dirty_ms)).collect();
             assert_eq!(versions, lives, "seed {}: server {number} of {:?}", self.seed, self.settings);
+            if !self.settings.self_preservation {
+                assert_eq!(server.registry.unconfirmed(), 0, "seed {}: server {number}", self.seed);
+            }
+            for id in lives.keys() {
+                let confirmed = !server.registry.is_unconfirmed(&app(id), id);
+                assert!(confirmed, "seed {}: server {number} only remembers {id}", self.seed);
+            }
             let first = agreed.get_or_insert_with(|| shown.clone());
             assert_eq!(shown, *first, "seed {}: servers {number} and 0", self.seed);
         }
@@ -593,7 +633,11 @@ fn registration(client: &Client) -> String {
 fn registries_agree_after_whatever_happened() {
     let lives = std::env::var("REGISTRY_LIVES").unwrap_or_else(|_| "0..30".to_owned());
     let (from, to) = lives.split_once("..").expect("REGISTRY_LIVES is A..B");
+    let mut restored = 0;
     for seed in from.parse().unwrap()..to.parse().unwrap() {
-        Life::new(seed).run();
+        let mut life = Life::new(seed);
+        life.run();
+        restored += life.restored;
     }
+    assert!(restored > 0, "no life began with what was on the disk");
 }

@@ -131,7 +131,7 @@ impl DraftItem {
 }
 
 /// What servers of this kind add for each other: since when an override stands or is gone, and the override.
-fn write_override(out: &mut Vec<u8>, set: Option<Override>) {
+pub(super) fn write_override(out: &mut Vec<u8>, set: Option<Override>) {
     let Some(Override { to, at_ms }) = set else { return };
     out.extend_from_slice(format!(",\"overriddenAt\":{at_ms}").as_bytes());
     if let Some(to) = to {
@@ -139,7 +139,7 @@ fn write_override(out: &mut Vec<u8>, set: Option<Override>) {
     }
 }
 
-fn known_override(at: Number, to: &Text) -> Option<Override> {
+pub(super) fn known_override(at: Number, to: &Text) -> Option<Override> {
     at.0.map(|at_ms| Override { to: to.0.as_deref().and_then(Status::parse), at_ms })
 }
 

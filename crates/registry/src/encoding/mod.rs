@@ -6,6 +6,7 @@
 //! - `draft.rs`: what a registration says, and when it is refused
 //! - `read_json.rs`, `read_xml.rs`: how registrations are read
 //! - `server.rs`: what a server says of itself
+//! - `snapshot.rs`: what is kept on disk
 //! - `batch.rs`: what servers send to each other
 //!
 //! What always holds here: an application is encoded once for each form that is asked for and shared from then on; reading takes memory in
@@ -20,6 +21,7 @@ mod list;
 mod read_json;
 mod read_xml;
 mod server;
+mod snapshot;
 mod xml;
 
 use std::sync::OnceLock;
@@ -30,6 +32,7 @@ pub use self::draft::Refused;
 pub use self::gzip::Deflated;
 pub use self::list::{Body, application, applications, instance, is_encoded};
 pub use self::server::Server;
+pub use self::snapshot::{Cancelled, Damaged, Remembered, SnapshotText, read_snapshot};
 use crate::Now;
 use crate::instance::Instance;
 

@@ -139,9 +139,11 @@ impl Request {
             Err(status) => return Told::Status(status),
         };
         let overridden = self.parameter("overriddenstatus").and_then(Status::parse);
+        // Another server that does not know the mark would keep it: it gets the instance without.
+        let kind = if registry.is_unconfirmed(app, id) { Kind::Register } else { Kind::Heartbeat };
         let heartbeat = registry.renew(app, id, dirty_ms, overridden, self.caller, now);
         if !matches!(heartbeat, Heartbeat::Unknown) {
-            changes.push(Change { app: app.into(), id: id.into(), kind: Kind::Heartbeat });
+            changes.push(Change { app: app.into(), id: id.into(), kind });
         }
         match heartbeat {
             Heartbeat::Renewed => Told::Status(200),

@@ -2,7 +2,7 @@
 //!
 //! Counterpart in the original: `EurekaServerConfigBean`, `EurekaClientConfigBean`, `EurekaInstanceConfigBean`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::http::HeaderValue;
 use base64::Engine as _;
@@ -33,6 +33,8 @@ pub struct RegistryConfig {
     /// How long lists are refused at a start while no other server has answered, in milliseconds.
     pub(super) sync_wait_ms: u64,
     pub(super) shows_page: bool,
+    /// Where what is known is kept over restarts; none where it is not.
+    pub(super) snapshot: Option<PathBuf>,
     /// How this server calls its machine.
     pub(super) own_host: Option<String>,
     /// TLS, for those who connect and for other servers.
@@ -68,6 +70,7 @@ impl Default for RegistryConfig {
             // A heartbeat's interval: after it, all clients of this server have registered anew.
             sync_wait_ms: 30_000,
             shows_page: true,
+            snapshot: None,
             own_host: None,
             secure: Secure::default(),
             credentials: None,
@@ -149,6 +152,7 @@ impl RegistryConfig {
                 "eureka.server.myurl" => own_url = Some(value.to_owned()),
                 "eureka.client.fetchregistry" => config.fetches = truth(key, value)?,
                 "eureka.client.serviceurl.defaultzone" => urls = Some(value.to_owned()),
+                "registry.snapshot" => config.snapshot = Some(PathBuf::from(value)).filter(|_| !value.is_empty()),
                 "eureka.instance.hostname" => own_host = Some(value.to_owned()),
                 "eureka.dashboard.enabled" => config.shows_page = truth(key, value)?,
                 "spring.security.user.name" => user = Some(value.to_owned()),

@@ -5,6 +5,7 @@
 //! - `http.rs`: a request over HTTP, from its head to the last byte of the answer; `bodies.rs`: the room for bodies that are arriving
 //! - `followers.rs`: clients that wait for changes
 //! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server
+//! - `disk.rs`: what is known, on disk
 //! - `page.rs`: what the registry does, in words; `metrics.rs`: the same in figures; `itself.rs`: what the server says of itself
 //!
 //! The registry itself is the crate `rookeeper-registry`, which has no IO.
@@ -14,6 +15,7 @@
 
 mod bodies;
 mod config;
+mod disk;
 mod followers;
 mod http;
 mod itself;
@@ -29,7 +31,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::config::RegistryConfig;
 use self::secure::Dialer;
@@ -83,6 +85,13 @@ impl RegistryServer {
         let service = Arc::new(Service::new(config, dialer));
         // A server starts once.
         let _ = service.address.set(address);
+        if let Some(directory) = service.config.snapshot.clone() {
+            let reading = service.clone();
+            let read = tokio::task::spawn_blocking(move || disk::read(&directory, &reading)).await;
+            if let Some(remembered) = read.ok().flatten() {
+                service.remember(remembered);
+            }
+        }
         let scheme = if tls.is_some() { "https" } else { "http" };
         let mut tasks = Vec::new();
         tasks.extend(tls.iter().map(|tls| tokio::spawn(reload::follow(tls.context.clone()))));
@@ -92,6 +101,9 @@ impl RegistryServer {
         let waking = service.clone();
         tasks.push(tokio::spawn(async move { waking.followers.wake().await }));
         tasks.extend(peers::start(&service));
+        if let Some(directory) = service.config.snapshot.clone() {
+            tasks.push(tokio::spawn(disk::keep(service.clone(), directory)));
+        }
         info!("the service registry answers at {scheme}://{address}/eureka/");
         Ok(RegistryServer { service, address, stop, tasks })
     }
@@ -113,6 +125,11 @@ impl RegistryServer {
         self.service.flush().await;
         for task in &self.tasks {
             task.abort();
+        }
+        if let Some(directory) = self.service.config.snapshot.clone().filter(|_| self.service.is_open())
+            && let Err(error) = disk::write(&self.service, &directory).await
+        {
+            warn!("what the registry knows can't be written to {}: {error}", directory.display());
         }
     }
 }

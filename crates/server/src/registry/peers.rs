@@ -96,7 +96,7 @@ pub(super) fn start(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
     let senders = service.peers.0.iter().map(|peer| tokio::spawn(send(service.clone(), peer.clone())));
     let mut tasks: Vec<JoinHandle<()>> = senders.collect();
     if service.peers.0.is_empty() || !service.config.fetches {
-        service.open(0);
+        service.open_alone();
     } else {
         tasks.push(tokio::spawn(copy(service.clone())));
     }
@@ -130,23 +130,24 @@ async fn copy(service: Arc<Service>) {
             };
             match instances {
                 Ok(instances) => {
-                    let copied = instances.len() as u64;
+                    let (copied, confirmed) =
+                        (instances.len(), instances.iter().filter(|one| !one.is_unconfirmed()).count());
                     for instance in instances {
                         service.with(|registry, now| registry.register(instance, Caller::Replica, now));
                     }
                     info!("{} told {copied} instances: the registry is open", peer.address);
-                    return service.open(copied);
+                    return service.open(confirmed as u64);
                 }
                 Err(_) => warn!("{} answered with something that is no list of applications", peer.address),
             }
         }
         if starting == links.len() {
             info!("all other registries are starting as well: nobody knows an instance, the registry is open");
-            return service.open(0);
+            return service.open_alone();
         }
         if begin.elapsed() + ROUND > limit {
             warn!("no other registry told what it knows within {limit:?}: the registry is open with what clients said");
-            return service.open(0);
+            return service.open_alone();
         }
         tokio::time::sleep(ROUND).await;
     }

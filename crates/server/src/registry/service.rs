@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rookeeper_registry::encoding::Remembered;
 use rookeeper_registry::rest::{Asked, Change, Request};
-use rookeeper_registry::{Now, Registry};
+use rookeeper_registry::{Now, Registry, UNCONFIRMED};
+use tracing::info;
 
 use super::bodies::Intake;
 use super::config::RegistryConfig;
@@ -41,6 +43,10 @@ pub(super) struct Service {
     pub peers: Peers,
     /// How peers are dialled with TLS.
     pub dialer: Option<Arc<Dialer>>,
+    /// Held by whoever writes to the disk.
+    pub writing: Arc<Mutex<()>>,
+    /// What was known before the start, until the registry is open.
+    remembered: Mutex<Option<Remembered>>,
     /// Where bodies are read.
     pub intake: Arc<Intake>,
     /// Clients that wait for changes.
@@ -63,6 +69,8 @@ impl Service {
             id_header: id.parse().ok(),
             id,
             registry: Mutex::new(registry),
+            writing: Arc::default(),
+            remembered: Mutex::default(),
             intake: Arc::default(),
             followers: Followers::default(),
             began,
@@ -105,6 +113,34 @@ impl Service {
     /// Opens the registry for clients, with so many instances that came from a peer.
     pub fn open(&self, copied: u64) {
         self.with(|registry, now| registry.open(copied, now));
+        self.remembered.lock().take();
+    }
+
+    /// Opens the registry, which heard nothing from a peer, with what was known before the start.
+    pub fn open_alone(&self) {
+        let remembered = self.remembered.lock().take();
+        let taken_ms = remembered.as_ref().map_or(0, |remembered| remembered.taken_ms);
+        let restored = self.with(|registry, now| {
+            let restored = remembered.map_or(0, |remembered| registry.restore(remembered, now));
+            registry.open(0, now);
+            restored
+        });
+        if restored > 0 {
+            let age_s = self.now().wall_ms.saturating_sub(taken_ms).max(0) / 1000;
+            info!(
+                "{restored} instances that were known {age_s} s ago are shown, with {UNCONFIRMED} in their metadata until each is heard of"
+            );
+        }
+    }
+
+    /// Takes what was known before the start.
+    pub fn remember(&self, remembered: Remembered) {
+        self.with(|registry, now| registry.restore_cancelled(&remembered, now));
+        *self.remembered.lock() = Some(remembered);
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.with(|registry, _| registry.is_open())
     }
 
     /// Ends leases, for as long as the server runs.

@@ -51,6 +51,17 @@ impl Config {
                 admin.port
             ));
         }
+        if let Some(registry) = &self.registry
+            && is_reached_from_elsewhere(registry.host.as_deref())
+            && !registry.asks_for_credentials()
+        {
+            lines.push(format!(
+                "clients of the service registry need not show who they are, and its port {} is open beyond this machine: whoever reaches it can \
+                 register, cancel and overrule instances; set registry.spring.security.user.name and .password, or let a firewall admit your services \
+                 alone (SECURITY.md)",
+                registry.port
+            ));
+        }
         let Some(ensemble) = &self.ensemble else { return lines };
         let members = &ensemble.settings.memberships.committed.members;
         let mine = members.get(&ensemble.settings.me);

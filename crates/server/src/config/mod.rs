@@ -7,7 +7,7 @@
 //! writes the files in which the membership stands.
 //!
 //! In reading order: `properties` (syntax) → `keys` and `table` (what is known about each key) → `settings` (which value
-//! counts, is it valid) → `storage`, `limits`, `tls`, `access`, `sasl`, `membership`, `ensemble` (typed sections) → `supported` (what is
+//! counts, is it valid) → `storage`, `limits`, `tls`, `access`, `sasl`, `registry_port`, `membership`, `ensemble` (typed sections) → `supported` (what is
 //! refused or mentioned) → `replica_settings` (what the replica needs of it besides `Ensemble::settings`), `exposure` (what strangers can
 //! do), `conf` (the four-letter word), `client_side` (what a client of
 //! this software is told, by the same keys), `outline` (what others may know of it). Errors and notices are in `error`.
@@ -32,6 +32,7 @@ mod membership;
 mod metrics;
 mod outline;
 pub mod properties;
+mod registry_port;
 mod replica_settings;
 mod sasl;
 mod settings;
@@ -67,6 +68,8 @@ pub use tls::{ClientAuth, ClientTls, DialTls, QuorumTls, Tls};
 
 use rookeeper_zab::HostPort;
 use settings::{Found, Settings};
+
+use crate::registry::RegistryConfig;
 
 /// The trace mask of `gtmk` before any `stmk`: client requests, packets from the leader, sessions, and bit 256.
 pub const DEFAULT_TRACE_MASK: i64 = 306;
@@ -168,6 +171,8 @@ pub struct Config {
     pub(crate) shown: Shown,
     /// Where admin commands are asked for; none where they can't be.
     pub(crate) admin: Option<AdminPort>,
+    /// The service registry in this process; none where there is none.
+    pub(crate) registry: Option<RegistryConfig>,
     /// The ensemble to be a member of; none for a standalone server.
     pub(crate) ensemble: Option<Ensemble>,
 }
@@ -266,6 +271,7 @@ impl Config {
             path_statistics: PathStatistics::read(&settings),
             shown: Shown::read(&settings, config_file.and_then(Path::to_str).zip(bytes.as_deref()))?,
             admin: AdminPort::read(&settings)?,
+            registry: registry_port::read(&settings, read_file)?,
             ensemble,
             source,
         };

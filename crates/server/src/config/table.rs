@@ -30,6 +30,7 @@ pub(super) const TOPICS: &[(&str, &str)] = &[
     ("Throttling", "request_throttle_max_requests"),
     ("Access", "DigestAuthenticationProvider.enabled"),
     ("Administration", "4lw.commands.whitelist"),
+    ("Service registry (only here, not in Apache ZooKeeper)", "registry.port"),
     ("Ensemble", "server.*"),
     ("TLS and SASL", "secureClientPort"),
     ("Java implementation, clients, tests, obsolete", "nio.numSelectorThreads"),
@@ -254,6 +255,14 @@ pub(super) static KEYS: &[Key] = &[
     prop("top.enabled", Switch, "true", Used),
     prop("slowOperations.readMs", signed("milliseconds, 0 or less for none"), "200", Used),
     prop("slowOperations.writeMs", signed("milliseconds, 0 or less for none"), "1000", Used),
+    // Service registry
+    file("registry.port", PORT, "none, and no registry", Used),
+    file("registry.config", Text("a path of a properties or YAML file of Spring's"), "", Used),
+    // May hold names and passwords of other registries.
+    file("registry.eureka.client.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
+    file("registry.server.ssl.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
+    file("registry.spring.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
+    file("registry.*", Text("as the key without registry. in a file of Spring's"), "", Used),
     // Ensemble
     file("server.*", Text("host:port:port[:role][;[host:]port]"), "", Used),
     file("group*", Text("server ids, separated by colons"), "", Ensemble),

@@ -171,6 +171,9 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (io::ErrorKind::AddrInUse, Port::Admin) => {
             "another process has it: stop that one, or set another admin.serverPort, or admin.enableServer=false"
         }
+        (io::ErrorKind::AddrInUse, Port::Registry) => {
+            "another process has it: stop that one, or set another registry.port"
+        }
         (io::ErrorKind::AddrInUse, Port::ObserverMaster) => {
             "another process has it: stop that one, or set another observerMasterPort on all members"
         }
@@ -186,6 +189,9 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         }
         (io::ErrorKind::PermissionDenied, Port::Admin) => {
             "ports below 1024 need privileges: set another admin.serverPort"
+        }
+        (io::ErrorKind::PermissionDenied, Port::Registry) => {
+            "ports below 1024 need privileges: set another registry.port"
         }
         (io::ErrorKind::PermissionDenied, Port::ObserverMaster) => {
             "ports below 1024 need privileges: set another observerMasterPort on all members"
@@ -205,6 +211,9 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (io::ErrorKind::AddrNotAvailable, Port::Admin) => {
             "this machine has no such address: correct admin.serverAddress"
         }
+        (io::ErrorKind::AddrNotAvailable, Port::Registry) => {
+            "this machine has no such address: correct registry.server.address"
+        }
         (io::ErrorKind::AddrNotAvailable, _) => {
             "this machine has no such address: correct this server's line or the file myid, or set quorumListenOnAllIPs=true"
         }
@@ -212,6 +221,7 @@ pub(crate) fn remedy(port: Port, error: &io::Error) -> &'static str {
         (_, Port::SecureClient) => "check secureClientPort and secureClientPortAddress",
         (_, Port::Metrics) => "check metricsProvider.httpHost and metricsProvider.httpPort",
         (_, Port::Admin) => "check admin.serverAddress and admin.serverPort",
+        (_, Port::Registry) => "check registry.port and registry.server.address",
         (_, _) => "check this server's line",
     }
 }

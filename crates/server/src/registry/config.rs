@@ -10,7 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use rookeeper_registry::Settings;
 
 use super::secure::{Keys, Secure};
-use super::spring::{self, Pair, canonical};
+use super::spring::{self, Pair, ReadFile, canonical};
+use crate::config::read_bounded;
 use crate::net::tls::dial::is_host;
 
 /// Where Eureka's servers listen.
@@ -21,6 +22,7 @@ const MAX_PEERS: usize = 64;
 
 /// A registry's configuration.
 #[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq))]
 pub struct RegistryConfig {
     /// All addresses of this machine where none is given.
     pub host: Option<String>,
@@ -110,8 +112,17 @@ const WITHOUT_EFFECT: [(&str, &str); 22] = [
 impl RegistryConfig {
     /// Reads a file of Spring's, and settings that are given beside it, which win. Returns with it what the operator should know.
     pub fn load(file: Option<&Path>, given: &[Pair]) -> Result<(RegistryConfig, Vec<Sentence>), Sentence> {
+        RegistryConfig::load_with(file, given, &read_bounded)
+    }
+
+    /// The same with another way to read files.
+    pub(crate) fn load_with(
+        file: Option<&Path>,
+        given: &[Pair],
+        read_file: ReadFile<'_>,
+    ) -> Result<(RegistryConfig, Vec<Sentence>), Sentence> {
         let mut pairs = match file {
-            Some(file) => spring::read(file)?,
+            Some(file) => spring::read(file, read_file)?,
             None => Vec::new(),
         };
         pairs.extend_from_slice(given);
@@ -194,6 +205,11 @@ impl RegistryConfig {
             return Err(format!("eureka.client.service-url.defaultZone names more than {MAX_PEERS} servers"));
         }
         Ok((config, notices))
+    }
+
+    /// Whether strangers are kept out.
+    pub(crate) fn asks_for_credentials(&self) -> bool {
+        self.credentials.is_some()
     }
 
     /// Whether a request may be answered that shows this.

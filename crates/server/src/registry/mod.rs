@@ -27,9 +27,11 @@ mod secure;
 mod service;
 mod spring;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -37,7 +39,7 @@ pub use self::config::RegistryConfig;
 use self::secure::Dialer;
 use self::service::Service;
 use crate::failure::{ExitCode, Failure};
-use crate::net::bind::Place;
+use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::tls::context::TlsContext;
 use crate::net::tls::reload;
 use crate::observe::figures::Figures;
@@ -49,22 +51,33 @@ use crate::ports::http::HttpTls;
 pub struct RegistryServer {
     service: Arc<Service>,
     address: SocketAddr,
+    scheme: &'static str,
     stop: watch::Sender<bool>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-impl RegistryServer {
-    /// Opens the port and begins to answer.
-    pub async fn start(config: RegistryConfig) -> Result<RegistryServer, Failure> {
+/// A port that nobody else can have, and nobody can connect to yet.
+#[derive(Debug)]
+pub(crate) struct RegistryPort {
+    config: RegistryConfig,
+    place: Place,
+    socket: TcpSocket,
+}
+
+impl RegistryPort {
+    /// Resolves and binds.
+    pub async fn reserve(config: RegistryConfig) -> Result<RegistryPort, Failure> {
         let place = Place { host: config.host.clone(), port: config.port };
-        let failed = |error: &dyn std::fmt::Display| {
-            let message = format!("can't listen on {place} for clients of the service registry: {error}");
-            Failure::new(ExitCode::Failed, message)
-        };
-        let addresses = place.addresses().await.map_err(|error| failed(&error))?;
-        let socket = place.bind_first(&addresses).map_err(|error| failed(&error))?;
-        let listener = socket.listen(1024).map_err(|error| failed(&error))?;
-        let address = listener.local_addr().map_err(|error| failed(&error))?;
+        let addresses = place.addresses().await.map_err(|error| failed(&place, error))?;
+        let socket = place.bind_first(&addresses).map_err(|error| failed(&place, error))?;
+        Ok(RegistryPort { config, place, socket })
+    }
+
+    /// Begins to answer.
+    pub async fn serve(self) -> Result<RegistryServer, Failure> {
+        let RegistryPort { config, place, socket } = self;
+        let listener = socket.listen(1024).map_err(|error| failed(&place, error))?;
+        let address = listener.local_addr().map_err(|error| failed(&place, error))?;
         let (stop, stopped) = watch::channel(false);
         let misused =
             |why: String| Failure::new(ExitCode::Misconfigured, format!("can't speak TLS as it is configured: {why}"));
@@ -105,12 +118,29 @@ impl RegistryServer {
             tasks.push(tokio::spawn(disk::keep(service.clone(), directory)));
         }
         info!("the service registry answers at {scheme}://{address}/eureka/");
-        Ok(RegistryServer { service, address, stop, tasks })
+        Ok(RegistryServer { service, address, scheme, stop, tasks })
+    }
+}
+
+fn failed(place: &Place, error: io::Error) -> Failure {
+    let failed = CannotBind { port: Port::Registry, place: place.to_string(), error };
+    Failure::new(ExitCode::Failed, failed.to_string())
+}
+
+impl RegistryServer {
+    /// Opens the port and begins to answer.
+    pub async fn start(config: RegistryConfig) -> Result<RegistryServer, Failure> {
+        RegistryPort::reserve(config).await?.serve().await
     }
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What clients are told.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}/eureka/", self.scheme, self.address)
     }
 
     /// Says in the log how the registry is.

@@ -31,6 +31,7 @@ pub(super) struct Keys {
 
 /// What a registry needs to speak TLS.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Secure {
     /// For those who connect; none where the port is plain.
     pub server: Option<Tls>,

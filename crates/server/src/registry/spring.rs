@@ -2,15 +2,12 @@
 //!
 //! Keys are compared as Spring compares them: without regard to case, dashes and underscores.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 
 use saphyr_parser::{Event, Parser};
 
 use crate::config::properties;
-
-/// More than this is no configuration.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// Configurations nest less deep.
 const MAX_DEPTH: usize = 32;
@@ -18,13 +15,13 @@ const MAX_DEPTH: usize = 32;
 /// A key as it was written, and its value.
 pub(super) type Pair = (String, String);
 
-/// Reads a file by its name's ending: `.yml` and `.yaml` are YAML, others are properties.
-pub(super) fn read(path: &Path) -> Result<Vec<Pair>, String> {
+/// How a file is read.
+pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// Reads a file by its name's ending: `.yml` and `.yaml` are YAML, others are properties. `read`: how the bytes are read, no more than a mebibyte.
+pub(super) fn read(path: &Path, read: ReadFile<'_>) -> Result<Vec<Pair>, String> {
     let name = path.display();
-    let bytes = match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_BYTES => return Err(format!("{name} has more than {MAX_BYTES} bytes")),
-        _ => fs::read(path).map_err(|error| format!("can't read {name}: {error}"))?,
-    };
+    let bytes = read(path).map_err(|error| format!("can't read {name}: {error}"))?;
     let is_yaml = path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml");
     if !is_yaml {
         let properties = properties::parse(&name.to_string(), &bytes).map_err(|fault| fault.to_string())?;

@@ -50,6 +50,7 @@ use crate::ports::client::secure::SecureClients;
 use crate::ports::client::{listener, memory};
 use crate::ports::election::{Contacts, ElectionPort};
 use crate::ports::{http, metrics};
+use crate::registry::{RegistryPort, RegistryServer};
 use crate::seed::secret_seed;
 use crate::threads::client_threads::ClientThreads;
 use crate::threads::replica_thread::ReplicaRuntime;
@@ -77,6 +78,8 @@ pub struct Server {
     /// None for a standalone server.
     election_port: Option<Arc<ElectionPort>>,
     report: Arc<ReportSources>,
+    /// None where this server is no service registry.
+    registry: Option<RegistryServer>,
     reminding: tokio::task::JoinHandle<()>,
     /// None where it is not told who changed what.
     audit_end: Option<AuditEnd>,
@@ -111,6 +114,10 @@ impl Server {
         let reserved = open::reserve(Port::Client, config.client.clone()).await?;
         let secure_reserved = open::reserve(Port::SecureClient, open::secure_port(&config)).await?;
         let metrics_reserved = open::reserve(Port::Metrics, open::metrics_port(&config)).await?;
+        let registry_reserved = match config.registry.clone() {
+            Some(registry) => Some(RegistryPort::reserve(registry).await?),
+            None => None,
+        };
         let client_tls = match &config.client_tls {
             Some(settings) => Some(open::read_tls(settings.tls.clone()).await?),
             None => None,
@@ -179,6 +186,10 @@ impl Server {
         let port = address.map_or(0, |address: SocketAddr| address.port());
         let (secure_address, secure_listener) = secure_reserved.open()?.unzip();
         let (metrics_address, metrics_listener) = metrics_reserved.open()?.unzip();
+        let registry = match registry_reserved {
+            Some(reserved) => Some(reserved.serve().await?),
+            None => None,
+        };
         let mut context = Context::new(config, shared, clock, inputs, port, figures);
         context.secure_clients = client_tls.zip(context.config.client_tls.as_ref()).map(|(tls, settings)| {
             SecureClients::new(tls, secure_address.map(|address: SocketAddr| address.port()), settings)
@@ -206,6 +217,9 @@ impl Server {
         let contexts = contexts.into_iter().chain(peer_tls.map(|tls| tls.context)).chain(admin_context);
         let following = contexts.map(|context| tokio::spawn(reload::follow(context))).chain(telling).collect();
         tell_ready(&context, address, secure_address, &found);
+        if let Some(registry) = &registry {
+            info!("this server is a service registry as well: clients of Eureka find it at {}", registry.url());
+        }
         if let Some(address) = metrics_address {
             info!("tells Prometheus its metrics at http://{address}/metrics");
         }
@@ -232,6 +246,7 @@ impl Server {
             client_threads,
             election_port,
             report,
+            registry,
             reminding,
             audit_end: None,
             _starting: starting,
@@ -241,6 +256,7 @@ impl Server {
 
     /// Logs what every part of the server does and waits for. Does not wait for it.
     pub fn report(&self) {
+        self.registry.iter().for_each(RegistryServer::report);
         let (context, sources) = (self.context.clone(), self.report.clone());
         tokio::task::spawn_blocking(move || {
             info!("a report of the state of this server:");
@@ -279,12 +295,17 @@ impl Server {
             threads,
             client_threads,
             election_port,
+            registry,
             reminding,
             mut audit_end,
             _lock,
             ..
         } = self;
         let begin = Instant::now();
+        // The first to go: it uses the rest.
+        if let Some(registry) = registry {
+            registry.stop().await;
+        }
         audit_end.iter_mut().for_each(AuditEnd::stopping);
         reminding.abort();
         following.iter().for_each(tokio::task::JoinHandle::abort);

@@ -199,6 +199,7 @@ fn without_any_configuration_a_server_can_start() {
         shown: Shown::default(),
         audit: None,
         reconfig_enabled: false,
+        registry: None,
         ensemble: None,
     };
     assert_eq!(config, expected);
@@ -793,4 +794,22 @@ fn members_that_share_an_address_are_refused_or_warned_of() {
         texts(&notices).iter().any(|text| text.contains("server.1, server.2 have the same address")),
         "{notices:?}"
     );
+}
+
+#[test]
+fn a_registry_has_the_keys_of_its_command_behind_a_prefix() {
+    let of = |more: &str| standalone(more).load();
+    let registry = |more: &str| of(more).unwrap().0.registry;
+    assert_eq!(registry(""), None);
+    assert_eq!(registry("registry.eureka.server.disable-delta=true\n"), None, "without a port there is no registry");
+    let lines = "registry.port=8762\nregistry.server.address=127.0.0.1\nregistry.spring.security.user.name=me\n\
+                 registry.spring.security.user.password=secret\n";
+    let given = registry(lines).unwrap();
+    assert_eq!((given.port, given.host.as_deref(), given.asks_for_credentials()), (8762, Some("127.0.0.1"), true));
+    assert!(!format!("{:?}", of(lines).unwrap().0.shown).contains("secret"));
+    let wrong =
+        of("registry.port=8762\nregistry.eureka.server.renewal-percent-threshold=85\n").unwrap_err().to_string();
+    assert!(wrong.contains("renewal-percent-threshold"), "{wrong}");
+    let (_, notices) = of("registry.port=8762\nregistry.eureka.server.nonsense=1\n").unwrap();
+    assert!(notices.iter().any(|notice| notice.text.contains("eureka.server.nonsense is not known")), "{notices:?}");
 }

@@ -80,7 +80,7 @@ impl Registry {
             let from = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let (mut last, mut looked_at) = (None, 0);
             for entry in self.holdings.entries_from(from).take(LOOKED_AT) {
-                if entry.lease.is_over(run.late_ms, run.began) {
+                if !entry.is_of_tree && entry.lease.is_over(run.late_ms, run.began) {
                     run.over.push(entry.key());
                 }
                 last = Some(entry);
@@ -95,7 +95,8 @@ impl Registry {
         }
         for _ in 0..REMOVED {
             let Some((app, id)) = run.over.pop() else { return true };
-            let still = self.holdings.entry(&app, &id).is_some_and(|entry| entry.lease.is_over(run.late_ms, run.began));
+            let still = self.holdings.entry(&app, &id);
+            let still = still.is_some_and(|entry| !entry.is_of_tree && entry.lease.is_over(run.late_ms, run.began));
             if still && self.remove(&app, &id, now).is_some() {
                 self.tally.evicted += 1;
                 evicted.push((app, id));

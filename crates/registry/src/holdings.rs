@@ -56,6 +56,8 @@ pub(crate) struct Entry {
     pub set_at_ms: i64,
     pub updated_ms: i64,
     pub action: ActionType,
+    /// The coordination tree says when the instance ends, not its lease.
+    pub is_of_tree: bool,
 }
 
 impl Entry {

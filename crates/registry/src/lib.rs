@@ -13,6 +13,7 @@
 //! - `holdings.rs`: the instances that are there, and the names under which they are found
 //! - `registry.rs`: all of that together; `eviction.rs`: the end of leases; `tombstones.rs`: the memory of cancelled instances;
 //!   `snapshot.rs`: what was known before a restart
+//! - `consistent/`: services that live in the coordination tree
 //! - `encoding/`: JSON and XML, written and read
 //! - `outbox.rs`: what another server is still to hear
 //! - `tally.rs`: what was done, in numbers
@@ -27,6 +28,7 @@
 
 mod application;
 mod bodies;
+pub mod consistent;
 pub mod encoding;
 mod eviction;
 mod holdings;

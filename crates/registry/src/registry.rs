@@ -3,6 +3,7 @@
 //! What always holds here: each change that clients are to hear of is in the delta; the counter of self-preservation hears of each lease that begins or
 //! ends, and of each renewal. Which instances are there, and under which names: `holdings.rs`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::Now;
@@ -38,6 +39,8 @@ pub enum Registered {
     Tied,
     /// A replica brought back what was cancelled here.
     Cancelled,
+    /// Instances of this application are in the coordination tree alone.
+    Elsewhere,
     /// There is no room for another instance.
     Full,
 }
@@ -101,6 +104,8 @@ pub struct Registry {
     pub(crate) eviction: Option<Schedule>,
     /// Lists are refused until this moment, in steady time.
     lists_from_ms: Option<u64>,
+    /// Applications that are found in the coordination tree alone.
+    claimed: BTreeSet<Box<str>>,
 }
 
 impl Registry {
@@ -120,6 +125,7 @@ impl Registry {
             deltas: 0,
             eviction: None,
             lists_from_ms: None,
+            claimed: BTreeSet::new(),
             settings,
         }
     }
@@ -208,6 +214,9 @@ impl Registry {
         caller: Caller,
         now: Now,
     ) -> Registered {
+        if self.is_claimed(&newcomer.app) {
+            return Registered::Elsewhere;
+        }
         let key = (newcomer.app.clone(), newcomer.id.clone());
         match caller {
             Caller::Client => self.tombstones.remove(&key),
@@ -275,12 +284,75 @@ impl Registry {
             set_at_ms,
             updated_ms: now.wall_ms,
             action: ActionType::Added,
+            is_of_tree: false,
         };
         self.tally.registered.count(caller);
         self.last_registered.add(now.wall_ms, entry.key());
         self.note(entry.record(), now);
         self.holdings.put(entry);
         registered
+    }
+
+    /// Shows an instance that the coordination tree has. It takes no part in self-preservation, and no lease ends it.
+    pub(crate) fn show(&mut self, instance: Instance, registered_ms: i64, now: Now) {
+        let standing = self.holdings.entry(&instance.app, &instance.id);
+        let action = if standing.is_some() { ActionType::Modified } else { ActionType::Added };
+        let mut lease =
+            Lease::new(instance.duration_s, standing.map_or(0, |entry| entry.lease.times.service_up_ms), now);
+        lease.times.registered_ms = registered_ms;
+        if instance.status == Status::Up {
+            lease.service_up(now);
+        }
+        let set = Some(instance.overridden_status).filter(|set| *set != Status::Unknown);
+        let entry = Entry {
+            instance: Arc::new(instance),
+            lease,
+            set,
+            set_at_ms: 0,
+            updated_ms: now.wall_ms,
+            action,
+            is_of_tree: true,
+        };
+        self.note(entry.record(), now);
+        self.holdings.put(entry);
+    }
+
+    /// Shows such an instance no more.
+    pub(crate) fn hide(&mut self, app: &str, id: &str, now: Now) {
+        if self.holdings.entry(app, id).is_some_and(|entry| entry.is_of_tree) {
+            self.take(app, id, now);
+        }
+    }
+
+    /// Such an instance was heard.
+    pub(crate) fn beat(&mut self, app: &str, id: &str, now: Now) {
+        if let Some(entry) = self.holdings.lease(app, id).filter(|entry| entry.is_of_tree) {
+            entry.lease.renew(now);
+        }
+    }
+
+    /// Whether an application is found in the coordination tree alone.
+    pub(crate) fn is_claimed(&self, app: &str) -> bool {
+        self.claimed.contains(app)
+    }
+
+    /// An application may be registered here as any other again.
+    pub(crate) fn release(&mut self, app: &str) {
+        self.claimed.remove(app);
+    }
+
+    /// An application is found in the coordination tree alone from now on: what clients registered of it elsewhere goes, and registers anew.
+    pub(crate) fn claim(&mut self, app: &str, now: Now) {
+        if !self.claimed.insert(app.into()) {
+            return;
+        }
+        let Some(application) = self.holdings.application(app) else { return };
+        for record in &application.records {
+            let id = &record.instance.id;
+            if self.holdings.entry(app, id).is_some_and(|entry| !entry.is_of_tree) {
+                self.remove(app, id, now);
+            }
+        }
     }
 
     /// Takes the instance that another server knows better, with its override. `came`: the override as a server of this kind knows it.
@@ -485,11 +557,16 @@ impl Registry {
 
     /// Removes an instance, which stays in the delta.
     pub(crate) fn remove(&mut self, app: &str, id: &str, now: Now) -> Option<Entry> {
-        let mut gone = self.holdings.take(app, id)?;
+        let gone = self.take(app, id, now)?;
         if !gone.instance.is_unconfirmed() {
             self.counter.left();
         }
         self.last_cancelled.add(now.wall_ms, gone.key());
+        Some(gone)
+    }
+
+    fn take(&mut self, app: &str, id: &str, now: Now) -> Option<Entry> {
+        let mut gone = self.holdings.take(app, id)?;
         gone.lease.end(now);
         gone.action = ActionType::Deleted;
         gone.updated_ms = now.wall_ms;

@@ -70,7 +70,10 @@ impl Registry {
         let from = snapshot.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let (mut written, mut last) = (0, None);
         for entry in self.holdings.entries_from(from).take(SLICE) {
-            snapshot.text.instance(&entry.record(), Override { to: entry.set, at_ms: entry.set_at_ms });
+            // The coordination tree remembers its own.
+            if !entry.is_of_tree {
+                snapshot.text.instance(&entry.record(), Override { to: entry.set, at_ms: entry.set_at_ms });
+            }
             last = Some(entry.key());
             written += 1;
         }
@@ -112,6 +115,7 @@ impl Registry {
                 set_at_ms: set.at_ms,
                 updated_ms: now.wall_ms,
                 action: ActionType::Added,
+                is_of_tree: false,
             });
             restored += 1;
         }

@@ -124,6 +124,7 @@ impl Request {
                 match registry.register(instance, self.caller, now) {
                     // The original knows no such refusal; a client tries again, here or elsewhere.
                     Registered::Full => return Told::Status(507),
+                    Registered::Elsewhere => return Told::Status(204),
                     Registered::Taken | Registered::Older | Registered::Tied | Registered::Cancelled => {}
                 }
                 changes.push(Change { app, id, kind: Kind::Register });
@@ -275,6 +276,10 @@ fn apply(item: Item, registry: &mut Registry, now: Now) -> encoding::Answer {
     let (app, id) = (app.as_str(), id.as_str());
     let found = |there: bool| if there { 200 } else { 404 };
     let answer = |status| encoding::Answer { status, instance: None, set: None };
+    // A service of the coordination tree is not replicated: what another server says of it has no effect, and is not to be said again.
+    if registry.is_claimed(app) {
+        return answer(200);
+    }
     // What stands here is told to a server of this kind, which takes it over.
     let stands = |registry: &Registry| match registry.record(app, id) {
         Some(record) => {

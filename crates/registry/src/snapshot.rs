@@ -104,7 +104,11 @@ impl Registry {
         for (mut instance, set) in remembered.instances {
             let key = (instance.app.clone(), instance.id.clone());
             let is_gone = self.tombstones.refuses(&key, instance.dirty_ms, now.steady_ms);
-            if is_gone || self.holdings.entry(&key.0, &key.1).is_some() || self.bytes() > self.settings.max_bytes {
+            if is_gone
+                || self.is_claimed(&key.0)
+                || self.holdings.entry(&key.0, &key.1).is_some()
+                || self.bytes() > self.settings.max_bytes
+            {
                 continue;
             }
             instance.set_unconfirmed(true);

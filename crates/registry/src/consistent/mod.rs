@@ -366,17 +366,20 @@ impl Desk {
         let done = |outcome| Decision::Answer(outcome);
         let content = match job {
             Job::Register(instance) => registered(of_registry, instance, now),
-            _ if standing.is_none() => return done(Outcome::Unknown),
             Job::End { .. } => {
-                let is_over = self
-                    .leases
-                    .get(&(app.to_owned(), id.to_owned()))
-                    .is_some_and(|lease| lease.ends_ms < now.steady_ms);
+                let key = (app.to_owned(), id.to_owned());
+                let is_over = self.leases.get(&key).is_some_and(|lease| lease.ends_ms < now.steady_ms);
                 return match node.filter(|node| is_over && node.owner == self.session) {
                     Some(node) => Decision::Write(self.removal(app, service, id, node.version)),
-                    None => done(Outcome::Done),
+                    None => {
+                        if is_over {
+                            self.leases.remove(&key);
+                        }
+                        done(Outcome::Done)
+                    }
                 };
             }
+            _ if standing.is_none() => return done(Outcome::Unknown),
             // Who registers over Eureka what another way has registered takes it over, as Curator's clients do among each other.
             Job::Renew { .. } if of_registry.is_none() => return done(Outcome::Unknown),
             _ => match (of_registry, node) {

@@ -3,6 +3,7 @@
 //! - `request.rs`: which resource a request asks for, in which form it wants the answer, and what is refused before the registry is asked
 //! - `answer.rs`: what the registry is asked, and the answer
 //! - `changes.rs`: changes at once, beside the polling of the original
+//! - `consistent.rs`: requests that concern services in the coordination tree
 //! - `error_page.rs`: the bodies of refusals
 //!
 //! A request takes two steps, so that encoding holds up nobody: [`Request::ask`] with the registry at hand, [`Asked::answer`] without.
@@ -11,12 +12,14 @@
 
 mod answer;
 mod changes;
+mod consistent;
 mod error_page;
 mod request;
 
 pub use self::answer::{Asked, Change, Kind};
 pub(crate) use self::changes::Told;
 pub use self::changes::{VERSION_HEADER, Version};
+pub use self::consistent::Way;
 pub use self::request::{Parts, Request, read};
 
 use crate::encoding::{Body, Format, Server};

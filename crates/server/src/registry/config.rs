@@ -2,6 +2,7 @@
 //!
 //! Counterpart in the original: `EurekaServerConfigBean`, `EurekaClientConfigBean`, `EurekaInstanceConfigBean`.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use axum::http::HeaderValue;
@@ -9,6 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rookeeper_registry::Settings;
 
+use super::ensemble::EnsembleConfig;
 use super::secure::{Keys, Secure};
 use super::spring::{self, Pair, ReadFile, canonical};
 use crate::config::read_bounded;
@@ -16,6 +18,9 @@ use crate::net::tls::dial::is_host;
 
 /// Where Eureka's servers listen.
 pub const DEFAULT_PORT: u16 = 8761;
+
+/// Services that are named as consistent, at most.
+const MAX_NAMED: usize = 1000;
 
 /// Other servers, at most.
 const MAX_PEERS: usize = 64;
@@ -41,6 +46,8 @@ pub struct RegistryConfig {
     pub(super) own_host: Option<String>,
     /// TLS, for those who connect and for other servers.
     pub(super) secure: Secure,
+    /// Services that are kept in the coordination tree; none where there are no such.
+    pub(super) ensemble: Option<EnsembleConfig>,
     /// What is to be shown as `Authorization`; none where everybody is let in.
     credentials: Option<String>,
 }
@@ -75,6 +82,7 @@ impl Default for RegistryConfig {
             snapshot: None,
             own_host: None,
             secure: Secure::default(),
+            ensemble: None,
             credentials: None,
         }
     }
@@ -131,6 +139,7 @@ impl RegistryConfig {
         let (mut own_host, mut own_url, mut urls, mut user, mut password) = (None, None, None, None, None);
         let (mut retries, mut retry_wait_ms) = (None, 30_000);
         let mut keys = Keys::default();
+        let (mut named, mut base, mut servers) = (None::<Vec<String>>, "/services".to_owned(), Vec::new());
         for (key, value) in &pairs {
             let value = value.as_str();
             if keys.take(key, value) {
@@ -163,6 +172,12 @@ impl RegistryConfig {
                 "eureka.server.myurl" => own_url = Some(value.to_owned()),
                 "eureka.client.fetchregistry" => config.fetches = truth(key, value)?,
                 "eureka.client.serviceurl.defaultzone" => urls = Some(value.to_owned()),
+                "registry.consistent" => {
+                    let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+                    named = Some(names.map(str::to_owned).collect());
+                }
+                "registry.base" => base = value.trim_end_matches('/').to_owned(),
+                "registry.connect" => servers = self::servers(key, value)?,
                 "registry.snapshot" => config.snapshot = Some(PathBuf::from(value)).filter(|_| !value.is_empty()),
                 "eureka.instance.hostname" => own_host = Some(value.to_owned()),
                 "eureka.dashboard.enabled" => config.shows_page = truth(key, value)?,
@@ -177,6 +192,20 @@ impl RegistryConfig {
                 // The rest of an application's file is for others.
                 _ => {}
             }
+        }
+        if named.is_some() || !servers.is_empty() {
+            let named = named.unwrap_or_default();
+            if named.len() > MAX_NAMED {
+                return Err(format!("registry.consistent names more than {MAX_NAMED} services"));
+            }
+            let is_path = |path: &str| path.len() > 1 && rookeeper_proto::path::NodePath::new(path.to_owned()).is_ok();
+            if !is_path(&base) || base == "/zookeeper" || base.starts_with("/zookeeper/") {
+                return Err(format!("registry.base is {base:?}, but must be a path such as /services"));
+            }
+            if let Some(name) = named.iter().find(|name| name.contains('/') || !is_path(&format!("/{name}"))) {
+                return Err(format!("registry.consistent names {name:?}, which can be no node"));
+            }
+            config.ensemble = Some(EnsembleConfig { named, base, servers });
         }
         if let Some(retries) = retries {
             config.sync_wait_ms = retries.saturating_mul(retry_wait_ms);
@@ -205,6 +234,26 @@ impl RegistryConfig {
             return Err(format!("eureka.client.service-url.defaultZone names more than {MAX_PEERS} servers"));
         }
         Ok((config, notices))
+    }
+
+    /// Finds out where the ensemble is. `own`: where the server of this process takes clients.
+    pub(crate) fn reach_ensemble(&mut self, own: Option<SocketAddr>) -> Result<(), Sentence> {
+        let Some(ensemble) = self.ensemble.as_mut().filter(|ensemble| ensemble.servers.is_empty()) else {
+            return Ok(());
+        };
+        let Some(own) = own else {
+            let remedy = "set registry.connect=HOST:PORT,... to the client ports of an ensemble";
+            return Err(format!(
+                "registry.consistent needs a coordination tree, and there is no client port here: {remedy}"
+            ));
+        };
+        let host = match own.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+            IpAddr::V6(ip) if ip.is_unspecified() => "localhost".to_owned(),
+            ip => ip.to_string(),
+        };
+        ensemble.servers = vec![(host, own.port())];
+        Ok(())
     }
 
     /// Whether strangers are kept out.
@@ -265,6 +314,25 @@ impl std::fmt::Display for PeerAddress {
         let scheme = if self.is_secure { "https" } else { "http" };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         write!(formatter, "{scheme}://{host}:{}{}", self.port, self.path)
+    }
+}
+
+/// `host:port` with commas between.
+fn servers(key: &str, value: &str) -> Result<Vec<(String, u16)>, Sentence> {
+    let wrong = |one: &str| format!("{key} names {one:?}, which is no HOST:PORT");
+    let server = |one: &str| {
+        let (host, port) = one.rsplit_once(':').ok_or_else(|| wrong(one))?;
+        let host = host.trim_matches(['[', ']']);
+        match port.parse() {
+            Ok(port) if !host.is_empty() => Ok((host.to_owned(), port)),
+            _ => Err(wrong(one)),
+        }
+    };
+    let servers: Vec<&str> = value.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+    match servers.len() {
+        0 => Err(format!("{key} names no server")),
+        1..=MAX_PEERS => servers.into_iter().map(server).collect(),
+        _ => Err(format!("{key} names more than {MAX_PEERS} servers")),
     }
 }
 

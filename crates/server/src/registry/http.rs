@@ -13,7 +13,7 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
-use rookeeper_registry::rest::{self, Answer, Asked, Parts};
+use rookeeper_registry::rest::{self, Answer, Asked, Parts, Way};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -98,6 +98,26 @@ async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Resp
         },
         false => None,
     };
+    let bytes: &[u8] = body.as_ref().map_or(&[], |(bytes, _)| bytes);
+    let way = {
+        let desk = service.ensemble.as_ref().map(|ensemble| ensemble.desk.lock());
+        request.way(bytes, desk.as_deref(), service.now())
+    };
+    match (way, &service.ensemble) {
+        (Way::Answered(answer), _) => return sent(service, answer),
+        (Way::Look, Some(ensemble)) => {
+            ensemble.look().await;
+            let hidden = service.with(|registry, _| request.hidden(&ensemble.desk.lock(), registry));
+            if let Some(answer) = hidden {
+                return sent(service, answer);
+            }
+        }
+        (Way::Work(job), Some(ensemble)) => {
+            drop(body);
+            return sent(service, request.outcome(ensemble.work(job).await));
+        }
+        _ => {}
+    }
     let follows = request.follows();
     let asked = match follows {
         false => service.ask(request, body.as_ref().map_or(&[], |(bytes, _)| bytes)),

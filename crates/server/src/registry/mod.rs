@@ -6,6 +6,7 @@
 //! - `followers.rs`: clients that wait for changes
 //! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server
 //! - `disk.rs`: what is known, on disk
+//! - `ensemble.rs`: services that are kept in the coordination tree; `ensemble_link.rs`: a session with the servers that have it
 //! - `page.rs`: what the registry does, in words; `metrics.rs`: the same in figures; `itself.rs`: what the server says of itself
 //!
 //! The registry itself is the crate `rookeeper-registry`, which has no IO.
@@ -16,6 +17,8 @@
 mod bodies;
 mod config;
 mod disk;
+mod ensemble;
+mod ensemble_link;
 mod followers;
 mod http;
 mod itself;
@@ -73,9 +76,10 @@ impl RegistryPort {
         Ok(RegistryPort { config, place, socket })
     }
 
-    /// Begins to answer.
-    pub async fn serve(self) -> Result<RegistryServer, Failure> {
-        let RegistryPort { config, place, socket } = self;
+    /// Begins to answer. `own`: where the server of this process takes clients.
+    pub async fn serve(self, own: Option<SocketAddr>) -> Result<RegistryServer, Failure> {
+        let RegistryPort { mut config, place, socket } = self;
+        config.reach_ensemble(own).map_err(|why| Failure::new(ExitCode::Misconfigured, why))?;
         let listener = socket.listen(1024).map_err(|error| failed(&place, error))?;
         let address = listener.local_addr().map_err(|error| failed(&place, error))?;
         let (stop, stopped) = watch::channel(false);
@@ -95,7 +99,8 @@ impl RegistryPort {
             None => None,
             Some(dial) => Some(Arc::new(Dialer::open(dial).await.map_err(misused)?)),
         };
-        let service = Arc::new(Service::new(config, dialer));
+        let (service, questions) = Service::new(config, dialer);
+        let service = Arc::new(service);
         // A server starts once.
         let _ = service.address.set(address);
         if let Some(directory) = service.config.snapshot.clone() {
@@ -113,6 +118,9 @@ impl RegistryPort {
         tasks.push(tokio::spawn(service.clone().keep_time()));
         let waking = service.clone();
         tasks.push(tokio::spawn(async move { waking.followers.wake().await }));
+        if let Some((config, questions)) = service.config.ensemble.clone().zip(questions) {
+            tasks.push(tokio::spawn(ensemble::keep(service.clone(), config, questions)));
+        }
         tasks.extend(peers::start(&service));
         if let Some(directory) = service.config.snapshot.clone() {
             tasks.push(tokio::spawn(disk::keep(service.clone(), directory)));
@@ -130,7 +138,7 @@ fn failed(place: &Place, error: io::Error) -> Failure {
 impl RegistryServer {
     /// Opens the port and begins to answer.
     pub async fn start(config: RegistryConfig) -> Result<RegistryServer, Failure> {
-        RegistryPort::reserve(config).await?.serve().await
+        RegistryPort::reserve(config).await?.serve(None).await
     }
 
     /// Where clients connect.

@@ -83,6 +83,13 @@ fn page(service: &Service) -> String {
     if !open {
         page.push_str("<p class=\"bad\">Lists are not shown yet: no other registry has told what it knows.</p>");
     }
+    if let Some(why) = service.ensemble.as_ref().and_then(super::ensemble::Ensemble::blind) {
+        let _ = write!(
+            page,
+            "<p class=\"bad\">Services that are kept in the coordination tree are refused and not listed: the tree is out of sight ({}).</p>",
+            escaped(&why)
+        );
+    }
     page.push_str("<p><a href=\"/lastn\">The leases that began and ended last</a></p>");
     peers(&mut page, service);
     list(&mut page, &applications);

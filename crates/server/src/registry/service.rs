@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::bodies::Intake;
 use super::config::RegistryConfig;
+use super::ensemble::{Ensemble, Questions};
 use super::followers::Followers;
 use super::metrics::Answered;
 use super::peers::Peers;
@@ -41,6 +42,8 @@ pub(super) struct Service {
     pub answered: Answered,
     registry: Mutex<Registry>,
     pub peers: Peers,
+    /// Services that are kept in the coordination tree; none where there are no such.
+    pub ensemble: Option<Ensemble>,
     /// How peers are dialled with TLS.
     pub dialer: Option<Arc<Dialer>>,
     /// Held by whoever writes to the disk.
@@ -54,7 +57,8 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(config: RegistryConfig, dialer: Option<Arc<Dialer>>) -> Service {
+    /// With the questions to the task that has the session with an ensemble, where there is one.
+    pub fn new(config: RegistryConfig, dialer: Option<Arc<Dialer>>) -> (Service, Option<Questions>) {
         let clock = Clock::start();
         let id = format!("{:016x}", crate::seed::secret_seed());
         let mut settings = config.settings.clone();
@@ -62,8 +66,13 @@ impl Service {
         settings.identity = crate::seed::secret_seed();
         settings.remembers_cancelled = !config.peers.is_empty();
         let began = now(&clock);
-        let registry = Registry::new(settings, began);
-        Service {
+        let mut registry = Registry::new(settings, began);
+        let (ensemble, questions) = config.ensemble.as_ref().map(Ensemble::new).unzip();
+        if let Some(ensemble) = &ensemble {
+            ensemble.desk.lock().claim_named(&mut registry, began);
+        }
+        let service = Service {
+            ensemble,
             peers: Peers::new(&config),
             dialer,
             id_header: id.parse().ok(),
@@ -78,7 +87,8 @@ impl Service {
             answered: Answered::default(),
             config,
             clock,
-        }
+        };
+        (service, questions)
     }
 
     pub fn now(&self) -> Now {

@@ -165,6 +165,12 @@ pub enum Sabotage {
     RelaysForAnybody,
     /// A recipe: a holder counts the time of a proof from the answer, not from the question.
     ProvesFromTheAnswer,
+    /// A recipe: a leader leads as soon as it stands first in the line that it sees.
+    LeadsUnproved,
+    /// A recipe: a reader does not look whether a writer stands before it.
+    ReadsBesideWriters,
+    /// A recipe: a semaphore is one lease larger than it should be.
+    LeasesOneTooMany,
     /// A recipe: the node of an item that is taken outlives its taker.
     KeepsItemsTaken,
     /// A recipe: whoever pushes does not note that in its own node.

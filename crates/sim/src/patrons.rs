@@ -1,10 +1,13 @@
-//! Patrons: clients that drive the logic of the recipes, beside those that ask at random. `patrons/jobs.rs` is what each of them does;
-//! `patrons/wire.rs` turns what a recipe asks for into requests, and answers into what the recipe is told.
+//! Patrons: clients that drive the logic of the recipes, beside those that ask at random. `patrons/jobs.rs` is what each of them does,
+//! `patrons/holders.rs` what those do that stand in lines; `patrons/ledger.rs` is what must hold of it; `patrons/wire.rs` turns what a recipe asks for
+//! into requests, and answers into what the recipe is told.
 //!
 //! What always holds here: a patron has one request of its recipe under way, and hears of its answer, or that the answer is lost. Its requests, answers
 //! and watches are checked as those of any other client.
 
+mod holders;
 mod jobs;
+mod ledger;
 mod wire;
 
 use rookeeper_proto::frame::PING_XID;
@@ -14,7 +17,8 @@ use rookeeper_recipes::ask::{Ask, Kind, Reply};
 use crate::clients::{Client, Pause};
 use crate::faults::{Plan, Sabotage};
 use crate::world::{MS, SEC, World};
-use jobs::{Job, Ledger, Next};
+use jobs::{Job, Next};
+use ledger::Ledger;
 
 /// Clients that drive a recipe, behind the others.
 const PATRONS: usize = 4;
@@ -31,17 +35,38 @@ pub enum Recipe {
     /// A double barrier, in rounds.
     Meeting,
     Counter,
+    /// Candidates whose leaders act on leases.
+    Election,
+    /// Readers, and every third a writer, all on leases.
+    ReadWrite,
+    /// Two leases for four.
+    Semaphore,
 }
 
 /// All recipes that can be driven.
-pub const RECIPES: [Recipe; 4] = [Recipe::Lock, Recipe::Queue, Recipe::Meeting, Recipe::Counter];
+pub const RECIPES: [Recipe; 7] = [
+    Recipe::Lock,
+    Recipe::Queue,
+    Recipe::Meeting,
+    Recipe::Counter,
+    Recipe::Election,
+    Recipe::ReadWrite,
+    Recipe::Semaphore,
+];
+
+impl Recipe {
+    fn stands_in_line(self) -> bool {
+        matches!(self, Recipe::Lock | Recipe::Election | Recipe::ReadWrite | Recipe::Semaphore)
+    }
+}
 
 impl Plan {
     /// The same life with clients that drive a recipe, and freeze past their sessions now and then. Nobody gets an earlier state back, which no recipe
     /// survives.
     pub fn with_recipe(mut self, recipe: Recipe) -> Plan {
         self.play = Some(recipe);
-        // Time for a turn of each.
+        // Time for a turn of each. Where a tick is short, a lease is shorter than the pauses of its holder now and then, who stands in line again then, and
+        // the others are served several times meanwhile.
         self.healed_us += 30 * SEC;
         self.restores.clear();
         self.habits.pauses = true;
@@ -62,6 +87,8 @@ struct Patron {
     asked: Option<(i32, Ask)>,
     /// What is still to be made of a path.
     making: Vec<String>,
+    /// When the first ping was sent since something was heard.
+    pinged_us: i64,
 }
 
 /// What the patrons of a life do, and what came of it.
@@ -75,7 +102,7 @@ pub(crate) struct Patrons {
 
 impl Patrons {
     pub(crate) fn new(plan: &Plan) -> Patrons {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(plan.sabotage);
         let all = match plan.play {
             Some(recipe) => (0..PATRONS)
                 .map(|number| Patron {
@@ -83,6 +110,7 @@ impl Patrons {
                     job: Job::new(recipe, number, &mut ledger),
                     asked: None,
                     making: Vec::new(),
+                    pinged_us: 0,
                 })
                 .collect(),
             None => Vec::new(),
@@ -160,12 +188,22 @@ impl World {
         self.violated("progress: a patron turns in circles".to_owned());
     }
 
-    /// Nothing is to be asked: the session is kept alive.
+    /// Nothing is to be asked: the session is kept alive. A connection on which no ping is answered is given up, or whoever waits for a watch waits for
+    /// ever.
     fn patron_pings(&mut self, client: usize) {
-        let timeout_us = i64::from(self.clients[client].timeout_ms()) * MS;
-        if self.now_us > self.clients[client].heard_us() + timeout_us / 3 {
-            self.ask(client, PING_XID, OpCode::Ping, &[], None);
+        let third_us = i64::from(self.clients[client].timeout_ms()) * MS / 3;
+        let heard_us = self.clients[client].heard_us();
+        let pinged_us = &mut self.patrons.all[client - self.patrons.first].pinged_us;
+        if *pinged_us <= heard_us {
+            if self.now_us <= heard_us + third_us {
+                return;
+            }
+            *pinged_us = self.now_us;
+        } else if self.now_us > *pinged_us + third_us {
+            self.figures.note("connections that patrons gave up");
+            return self.leave(client);
         }
+        self.ask(client, PING_XID, OpCode::Ping, &[], None);
     }
 
     fn patron_asks(&mut self, client: usize, ask: Ask) {
@@ -189,7 +227,9 @@ impl World {
 
     /// The process stands still with a request under way, for longer than its session lives now and then.
     fn patron_may_freeze(&mut self, client: usize) {
-        if self.healed || self.clients[client].pause.is_some() || !self.random.one_in(60) {
+        // What shows only where a holder freezes between question and answer is not left to chance.
+        let one_in = if self.patrons.sabotage == Some(Sabotage::ProvesFromTheAnswer) { 10 } else { 60 };
+        if self.healed || self.clients[client].pause.is_some() || !self.random.one_in(one_in) {
             return;
         }
         let timeout_us = i64::from(self.clients[client].timeout_ms()) * MS;

@@ -14,7 +14,7 @@ use crate::world::live;
 
 impl Sabotage {
     /// All bugs that can be planted.
-    pub const ALL: [Sabotage; 49] = [
+    pub const ALL: [Sabotage; 52] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -60,6 +60,9 @@ impl Sabotage {
         Sabotage::InformsEarly,
         Sabotage::RelaysForAnybody,
         Sabotage::ProvesFromTheAnswer,
+        Sabotage::LeadsUnproved,
+        Sabotage::ReadsBesideWriters,
+        Sabotage::LeasesOneTooMany,
         Sabotage::KeepsItemsTaken,
         Sabotage::PushesWithoutTicket,
         Sabotage::CountsItselfTwice,
@@ -106,6 +109,9 @@ impl Sabotage {
             }
             Sabotage::ExcusesWhoDoesNotRead => plan.habits.pauses = true,
             Sabotage::ProvesFromTheAnswer => plan = plan.with_recipe(Recipe::Lock),
+            Sabotage::LeadsUnproved => plan = plan.with_recipe(Recipe::Election),
+            Sabotage::ReadsBesideWriters => plan = plan.with_recipe(Recipe::ReadWrite),
+            Sabotage::LeasesOneTooMany => plan = plan.with_recipe(Recipe::Semaphore),
             Sabotage::KeepsItemsTaken | Sabotage::PushesWithoutTicket => plan = plan.with_recipe(Recipe::Queue),
             Sabotage::CountsItselfTwice => plan = plan.with_recipe(Recipe::Meeting),
             Sabotage::CountsWithoutTicket => plan = plan.with_recipe(Recipe::Counter),

@@ -32,6 +32,21 @@ fn locks_whose_holders_act_on_leases() {
 }
 
 #[test]
+fn elections() {
+    lives_of(Recipe::Election);
+}
+
+#[test]
+fn readers_and_writers() {
+    lives_of(Recipe::ReadWrite);
+}
+
+#[test]
+fn semaphores() {
+    lives_of(Recipe::Semaphore);
+}
+
+#[test]
 fn queues() {
     lives_of(Recipe::Queue);
 }
@@ -56,6 +71,21 @@ fn is_seen(sabotage: Sabotage, words: &[&str]) {
 #[test]
 fn a_lease_that_counts_from_the_answer() {
     is_seen(Sabotage::ProvesFromTheAnswer, &["lock: "]);
+}
+
+#[test]
+fn a_leader_without_a_proof() {
+    is_seen(Sabotage::LeadsUnproved, &["election: "]);
+}
+
+#[test]
+fn a_reader_that_does_not_look_for_writers() {
+    is_seen(Sabotage::ReadsBesideWriters, &["read-write lock: "]);
+}
+
+#[test]
+fn a_lease_too_many() {
+    is_seen(Sabotage::LeasesOneTooMany, &["semaphore: "]);
 }
 
 #[test]

@@ -1,29 +1,18 @@
-//! What each patron does with its recipe, and the ledger of what came of it.
-//!
-//! What must hold: two leases of one lock never overlap, and later holders have greater tokens; an item that is acknowledged is given to nobody again, no
-//! item is lost, none is in twice; nobody is through a meeting before so many were there at once; every change of a number is made once.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+//! What each patron does with its recipe.
 
 use rookeeper_proto::random::Random;
 use rookeeper_recipes::CounterLayout;
-use rookeeper_recipes::ask::{Ask, Kind, Recipe as _, Refusal, Reply, Step};
+use rookeeper_recipes::ask::{Ask, Recipe as _, Reply, Step};
 use rookeeper_recipes::count::{Change, Counted, Counting};
-use rookeeper_recipes::lease::{Lease, Verdict};
-use rookeeper_recipes::place::{self, Answer, Place, Rule};
 use rookeeper_recipes::queue::{Places, Pushed, Pusher, QueueLayout, Settle, Settled, Taken, Takes};
 use rookeeper_recipes::rendezvous::{Member, Passage};
 
+use super::holders::Holder;
+use super::ledger::{ITEMS, Ledger, Phase};
 use super::{PATRONS, Recipe};
 use crate::faults::Sabotage;
 
-const ROOT: &str = "/r";
-const LOCK: &[&str] = &["lock-"];
-/// Items of a life, in all.
-const ITEMS: u64 = 60;
-/// What each patron is to do after everything is healed.
-const GOAL: u32 = 1;
+pub(super) const ROOT: &str = "/r";
 
 /// When and for whom something happens.
 #[derive(Debug, Clone, Copy)]
@@ -44,124 +33,10 @@ pub(super) enum Next {
     Rest,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Away,
-    Entering { was_full: bool },
-    Inside,
-    Leaving,
-}
-
-/// What came of it all, as one who sees everything knows it.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    ids: u64,
-    goals: BTreeMap<usize, u32>,
-    // Locks.
-    greatest: i64,
-    leases: BTreeMap<usize, Lease>,
-    // Queues.
-    next_item: u64,
-    pushed: BTreeSet<u64>,
-    pushed_in_doubt: BTreeSet<u64>,
-    given: BTreeSet<u64>,
-    acknowledged: BTreeSet<u64>,
-    half_acknowledged: BTreeSet<u64>,
-    // Meetings.
-    phases: BTreeMap<usize, Phase>,
-    // Counters.
-    sum: i64,
-    in_doubt: Vec<i64>,
-    value: Option<i64>,
-    counts: u64,
-}
-
-impl Ledger {
-    fn id(&mut self) -> u64 {
-        self.ids += 1;
-        self.ids
-    }
-
-    fn reached(&mut self, moment: Moment) {
-        if moment.healed {
-            *self.goals.entry(moment.number).or_default() += 1;
-        }
-    }
-
-    fn all_reached(&self) -> bool {
-        (0..PATRONS).all(|number| self.goals.get(&number).is_some_and(|goals| *goals >= GOAL))
-    }
-
-    fn is_worked_off(&self) -> bool {
-        let is_done = |item: &u64| self.acknowledged.contains(item) || self.half_acknowledged.contains(item);
-        self.next_item == ITEMS && self.pushed.iter().all(is_done)
-    }
-
-    /// A lease begins.
-    fn holds(&mut self, number: usize, token: i64, lease: Lease, now_ns: u64, is_first: bool) -> Result<(), String> {
-        for (other, lease) in &self.leases {
-            if *other != number && lease.judge(now_ns) != Verdict::End {
-                return Err(format!("lock: patrons {other} and {number} hold at once, {lease:?} at {now_ns}"));
-            }
-        }
-        if is_first && token <= self.greatest {
-            return Err(format!("lock: token {token} after {}", self.greatest));
-        }
-        self.greatest = self.greatest.max(token);
-        self.leases.insert(number, lease);
-        Ok(())
-    }
-
-    fn enters(&mut self, number: usize) {
-        let open = |phase: &Phase| matches!(phase, Phase::Entering { was_full: true } | Phase::Inside | Phase::Leaving);
-        let was_full = self.phases.iter().any(|(other, phase)| *other != number && open(phase));
-        self.phases.insert(number, Phase::Entering { was_full });
-        // The node of one that leaves may still be there.
-        if self.phases.values().filter(|phase| **phase != Phase::Away).count() >= PATRONS {
-            for phase in self.phases.values_mut() {
-                if let Phase::Entering { was_full } = phase {
-                    *was_full = true;
-                }
-            }
-        }
-    }
-
-    /// The end: what was done, for the figures.
-    pub(super) fn judge(&self) -> Result<Vec<&'static str>, String> {
-        let is_done = |item: &&u64| !self.acknowledged.contains(*item) && !self.half_acknowledged.contains(*item);
-        let lost: Vec<&u64> = self.pushed.iter().filter(is_done).collect();
-        if !lost.is_empty() {
-            return Err(format!("queue: items are lost: {lost:?}"));
-        }
-        if let Some(value) = self.value {
-            let possible = self.in_doubt.iter().fold(BTreeSet::from([self.sum]), |sums, amount| {
-                sums.iter().flat_map(|sum| [*sum, sum + amount]).collect()
-            });
-            if !possible.contains(&value) {
-                return Err(format!("counter: {value} is not {} with some of {:?}", self.sum, self.in_doubt));
-            }
-        }
-        let mut what = Vec::new();
-        if self.greatest > 0 {
-            what.push("lives with locks");
-        }
-        if !self.acknowledged.is_empty() {
-            what.push("lives with queues");
-        }
-        if !self.phases.is_empty() {
-            what.push("lives with meetings");
-        }
-        if self.counts > 0 {
-            what.push("lives with counters");
-        }
-        Ok(what)
-    }
-}
-
 /// What one patron does.
 #[derive(Debug)]
 pub(super) enum Job {
-    Lock(Box<Holder>),
+    Hold(Box<Holder>),
     Push {
         pusher: Box<Pusher>,
         batch: Vec<u64>,
@@ -182,36 +57,17 @@ pub(super) enum Job {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    None,
-    Syncing { sent_us: i64 },
-    Looking { sent_us: i64 },
-}
-
-/// A place in a line, and the proofs of whoever holds it.
-#[derive(Debug)]
-pub(super) struct Holder {
-    place: Place,
-    step: Option<place::Step>,
-    has_fired: bool,
-    token: Option<i64>,
-    proof: Proof,
-    /// A proof that came, to be judged.
-    proved: Option<(i64, i64)>,
-    is_first: bool,
-    is_lost: bool,
-}
-
 fn queue() -> Places {
     Places::new(ROOT, QueueLayout::Segments)
 }
 
 impl Job {
     pub(super) fn new(recipe: Recipe, number: usize, ledger: &mut Ledger) -> Job {
+        if recipe.stands_in_line() {
+            return Job::Hold(Box::new(Holder::new(recipe, ledger)));
+        }
         let id = ledger.id();
         match recipe {
-            Recipe::Lock => Job::Lock(Box::new(Holder::new(id))),
             Recipe::Queue if number < 2 => {
                 Job::Push { pusher: Box::new(Pusher::new(queue(), format!("p{id}"), None)), batch: Vec::new() }
             }
@@ -225,7 +81,7 @@ impl Job {
                 ledger.phases.insert(number, Phase::Away);
                 Job::Meet { member: Box::new(meeting(id, PATRONS)), has_fired: false }
             }
-            Recipe::Counter => {
+            _ => {
                 let counting = Counting::new(ROOT, &format!("c{id}"), CounterLayout::Long, 0);
                 Job::Count { counting: Box::new(counting), amount: None }
             }
@@ -235,7 +91,7 @@ impl Job {
     /// The session is over.
     pub(super) fn begin_anew(&mut self, number: usize, ledger: &mut Ledger) {
         let recipe = match self {
-            Job::Lock(_) => Recipe::Lock,
+            Job::Hold(holder) => holder.recipe,
             Job::Push { batch, .. } => {
                 ledger.pushed_in_doubt.extend(batch.drain(..));
                 Recipe::Queue
@@ -252,13 +108,13 @@ impl Job {
                 Recipe::Counter
             }
         };
-        ledger.leases.remove(&number);
+        ledger.gives_up(number);
         *self = Job::new(recipe, number, ledger);
     }
 
     pub(super) fn notice(&mut self, path: &str) {
         match self {
-            Job::Lock(holder) => holder.has_fired = true,
+            Job::Hold(holder) => holder.notice(),
             Job::Push { pusher, .. } => pusher.notice(path),
             Job::Take { takes, has_fired, .. } => {
                 *has_fired = true;
@@ -274,7 +130,7 @@ impl Job {
 
     pub(super) fn is_content(&self, ledger: &Ledger) -> bool {
         match self {
-            Job::Lock(_) | Job::Meet { .. } | Job::Count { .. } => ledger.all_reached(),
+            Job::Hold(_) | Job::Meet { .. } | Job::Count { .. } => ledger.all_reached(),
             Job::Push { batch, .. } => batch.is_empty() && ledger.next_item == ITEMS,
             Job::Take { held, settling, .. } => held.is_none() && settling.is_none() && ledger.is_worked_off(),
         }
@@ -282,7 +138,7 @@ impl Job {
 
     pub(super) fn told(&mut self, reply: Reply, now_us: i64) -> Result<(), String> {
         match self {
-            Job::Lock(holder) => holder.told(reply, now_us),
+            Job::Hold(holder) => holder.told(reply, now_us),
             Job::Push { pusher, .. } => pusher.handle(reply),
             Job::Take { takes, settling, .. } => match settling {
                 Some((.., settle)) => settle.handle(reply),
@@ -297,7 +153,7 @@ impl Job {
     pub(super) fn next(&mut self, ledger: &mut Ledger, random: &mut Random, moment: Moment) -> Result<Next, String> {
         let rests = self.is_content(ledger) && moment.healed;
         match self {
-            Job::Lock(holder) => holder.next(ledger, random, moment, rests),
+            Job::Hold(holder) => holder.next(ledger, random, moment, rests),
             Job::Push { pusher, batch } => {
                 // Given up, now and then, and another begun.
                 let gives_up = !moment.healed && moment.is_awake && random.one_in(30);
@@ -465,141 +321,4 @@ impl Job {
 
 fn meeting(id: u64, count: usize) -> Member {
     Member::new(ROOT, &format!("m{id}"), Vec::new(), count)
-}
-
-impl Holder {
-    fn new(id: u64) -> Holder {
-        let place = Place::new(ROOT, format!("_c_{id}-lock-"), Vec::new(), Rule::NobodyBefore(LOCK));
-        Holder {
-            place,
-            step: None,
-            has_fired: false,
-            token: None,
-            proof: Proof::None,
-            proved: None,
-            is_first: true,
-            is_lost: false,
-        }
-    }
-
-    fn told(&mut self, reply: Reply, now_us: i64) {
-        match (self.proof, &reply) {
-            (Proof::Syncing { sent_us }, Reply::Done) => self.proof = Proof::Looking { sent_us },
-            (Proof::Looking { sent_us }, Reply::Facts(facts)) if Some(facts.czxid) == self.token => {
-                (self.proof, self.proved) = (Proof::None, Some((sent_us, now_us)));
-            }
-            (Proof::Looking { .. }, Reply::Facts(_) | Reply::Refused(_)) => self.is_lost = true,
-            (Proof::Syncing { .. } | Proof::Looking { .. }, _) => self.proof = Proof::None,
-            (Proof::None, _) => {
-                let Some(step) = self.step.take() else { return };
-                self.place.handle(answer(&step, reply));
-            }
-        }
-    }
-
-    fn next(&mut self, ledger: &mut Ledger, random: &mut Random, moment: Moment, rests: bool) -> Result<Next, String> {
-        let now_ns = moment.now_us as u64 * 1_000;
-        let timeout = Duration::from_millis(moment.timeout_ms as u64);
-        let Some(token) = self.token else {
-            // Given up at any moment, now and then.
-            if moment.is_awake && !moment.healed && random.one_in(40) {
-                self.place.leave();
-            }
-            let step = self.place.step();
-            return Ok(match step {
-                place::Step::Hold(holding) => {
-                    (self.token, self.proof, self.is_first) = (Some(holding.czxid), Proof::None, true);
-                    Next::Again
-                }
-                place::Step::Gone => {
-                    if rests {
-                        return Ok(Next::Rest);
-                    }
-                    *self = Holder::new(ledger.id());
-                    Next::Again
-                }
-                place::Step::Wait if !std::mem::take(&mut self.has_fired) => Next::Rest,
-                place::Step::Wait => {
-                    self.place.handle(Answer::Changed);
-                    Next::Again
-                }
-                step => {
-                    let ask = ask(&step);
-                    if matches!(ask, Ask::Get { watch: true, .. }) {
-                        self.has_fired = false;
-                    }
-                    self.step = Some(step);
-                    Next::Ask(ask)
-                }
-            });
-        };
-        if let Some((sent_us, answered_us)) = self.proved.take() {
-            // A planted bug: the session may have ended since the question was sent.
-            let from_us = if moment.sabotage == Some(Sabotage::ProvesFromTheAnswer) {
-                answered_us.max(moment.now_us)
-            } else {
-                sent_us
-            };
-            let lease = Lease::proved(from_us as u64 * 1_000, timeout);
-            if lease.judge(now_ns) == Verdict::Holds {
-                ledger.holds(moment.number, token, lease, now_ns, std::mem::take(&mut self.is_first))?;
-            } else {
-                self.is_lost = true;
-            }
-        }
-        let has_time = ledger.leases.get(&moment.number).is_some_and(|lease| lease.judge(now_ns) == Verdict::Holds);
-        let is_done = has_time && moment.is_awake && random.one_in(3);
-        let is_over = self.is_lost || (!has_time && !self.is_first);
-        if is_done || is_over {
-            if is_done {
-                ledger.reached(moment);
-            }
-            ledger.leases.remove(&moment.number);
-            (self.token, self.proof, self.is_lost, self.proved) = (None, Proof::None, false, None);
-            self.place.leave();
-            return Ok(Next::Again);
-        }
-        Ok(match self.proof {
-            Proof::None if !self.is_first && !moment.is_awake => Next::Rest,
-            Proof::None => {
-                self.proof = Proof::Syncing { sent_us: moment.now_us };
-                Next::Ask(Ask::Sync { path: ROOT.to_owned() })
-            }
-            Proof::Syncing { .. } => Next::Ask(Ask::Sync { path: ROOT.to_owned() }),
-            Proof::Looking { .. } => match self.place.step() {
-                place::Step::Hold(holding) => Next::Ask(Ask::Exists { path: holding.path, watch: false }),
-                step => return Err(format!("lock: a holder wants {step:?}")),
-            },
-        })
-    }
-}
-
-fn ask(step: &place::Step) -> Ask {
-    match step.clone() {
-        place::Step::MakeParent { path } => Ask::MakePath { path },
-        place::Step::Create { prefix, data } => Ask::Create { path: prefix, data, kind: Kind::EphemeralSequential },
-        place::Step::Sync { path } => Ask::Sync { path },
-        place::Step::List { path } => Ask::Children { path, watch: false },
-        place::Step::ListAndWatch { path } => Ask::Children { path, watch: true },
-        place::Step::Stat { path } => Ask::Exists { path, watch: false },
-        place::Step::Watch { path } => Ask::Get { path, watch: true },
-        place::Step::Delete { path } => Ask::Delete { path },
-        place::Step::Wait | place::Step::Hold(_) | place::Step::Gone => unreachable!("these are no requests"),
-    }
-}
-
-fn answer(step: &place::Step, reply: Reply) -> Answer {
-    match (step, reply) {
-        (_, Reply::Unknown) => Answer::Unknown,
-        // Made by another.
-        (place::Step::MakeParent { .. }, _) => Answer::Done,
-        (_, Reply::Created { path, czxid }) => {
-            Answer::Created { name: path.rsplit('/').next().unwrap_or_default().to_owned(), czxid }
-        }
-        (_, Reply::Names(names)) => Answer::Names(names),
-        (place::Step::Stat { .. }, Reply::Facts(facts)) => Answer::Czxid(facts.czxid),
-        (_, Reply::Refused(Refusal::NoNode)) => Answer::NoNode,
-        (_, Reply::Refused(_)) => Answer::Unknown,
-        _ => Answer::Done,
-    }
 }

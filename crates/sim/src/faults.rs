@@ -11,7 +11,7 @@ use rookeeper_zab::{Membership, Memberships};
 use crate::habits::Habits;
 use crate::lost_disks::{self, DiskLoss};
 use crate::oracle;
-use crate::patrons::Recipe;
+use crate::patrons::{self, Recipe};
 use crate::restores::{self, PlannedRestore};
 use crate::scenes::{self, Scene};
 use crate::shortages::{self, PlannedShortage};
@@ -256,8 +256,9 @@ pub const FAULTS: [Fault; 16] = [
 ];
 
 impl Plan {
-    /// The life of a seed. `servers` overrides the number of participants.
+    /// The life of a seed. `servers` overrides the number of participants. In a life whose number is not overridden clients may drive a recipe.
     pub fn of_seed(seed: u64, servers: Option<usize>) -> Plan {
+        let is_ordinary = servers.is_none();
         let mut random = Random::new(seed ^ 0x706c_616e);
         let drawn = *random.pick(&[1, 3, 3, 3, 3, 3, 5, 5]);
         let has_oracle = servers.is_none() && drawn > 1 && oracle::of_seed(seed);
@@ -337,7 +338,10 @@ impl Plan {
         plan.batching.flush_delay_us = MS * *Random::new(seed ^ 0x666c_7573).pick(&delays_ms);
         plan.aim(&mut random);
         plan.faults.sort_by_key(|fault| fault.at_us);
-        plan
+        match patrons::of_seed(seed).filter(|_| is_ordinary) {
+            Some(recipe) => plan.with_recipe(recipe),
+            None => plan,
+        }
     }
 
     /// The same life with an operator who changes the members. An operator is nobody in particular, so the servers of such a life check no

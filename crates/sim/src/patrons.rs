@@ -11,6 +11,7 @@ mod ledger;
 mod wire;
 
 use rookeeper_proto::frame::PING_XID;
+use rookeeper_proto::random::Random;
 use rookeeper_proto::{OpCode, SessionId};
 use rookeeper_recipes::ask::{Ask, Kind, Reply};
 
@@ -60,11 +61,20 @@ impl Recipe {
     }
 }
 
+/// The recipe that a seed gives to an ordinary life, where it gives one. Drawn apart from everything else, by a number with which no seed gets one that
+/// seeds.txt had before: those lives stay as they were.
+pub(crate) fn of_seed(seed: u64) -> Option<Recipe> {
+    let mut random = Random::new(seed ^ 0x7061_7464);
+    random.one_in(12).then(|| *random.pick(&RECIPES))
+}
+
 impl Plan {
     /// The same life with clients that drive a recipe, and freeze past their sessions now and then. Nobody gets an earlier state back, which no recipe
     /// survives.
     pub fn with_recipe(mut self, recipe: Recipe) -> Plan {
-        self.play = Some(recipe);
+        if self.play.replace(recipe).is_some() {
+            return self;
+        }
         // Time for a turn of each. Where a tick is short, a lease is shorter than the pauses of its holder now and then, who stands in line again then, and
         // the others are served several times meanwhile.
         self.healed_us += 30 * SEC;

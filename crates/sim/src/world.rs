@@ -431,6 +431,9 @@ impl World {
         if !self.plan.groups.is_empty() {
             self.figures.note("lives with groups and weights");
         }
+        if self.plan.play.is_some() {
+            self.figures.note("lives with recipes");
+        }
         for server in 0..self.servers.len() {
             let at_us = self.random.skewed(1, 300 * MS);
             self.schedule(at_us, Event::Start { server, life: 0 });

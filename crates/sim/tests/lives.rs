@@ -68,6 +68,7 @@ fn ensembles_live_through_all_faults() {
             "leaders that stand still in a round of pings",
             "lists of rights set",
             "lives with groups and weights",
+            "lives with recipes",
             "memberships that could not be written",
             "mixed multis",
             "nodes reaped",
@@ -103,6 +104,10 @@ fn what_failed_once_does_not_fail_again() {
     let words = lines.filter_map(|line| line.split_whitespace().next());
     let seeds: Vec<u64> = words.map(|seed| seed.parse().expect("a seed begins each line")).collect();
     assert!(!seeds.is_empty());
+    // These failed before there were recipes. Of the later ones, add those in whose lives there is one below a line that says so.
+    for seed in seeds.iter().take(70) {
+        assert_eq!(Plan::of_seed(*seed, None).play, None, "the life of seed {seed} is another one now");
+    }
     assert_none_failed(&live_all(&seeds).1);
 }
 

@@ -84,31 +84,44 @@ fn nobody_enters_before_all_are_there_or_is_out_before_all_have_left() {
 
 #[test]
 fn every_count_and_every_change_is_made_once() {
-    const CHANGES: i64 = 40;
-    let made = Arc::new(Mutex::new((0_i64, 0_i64)));
+    /// Of four changes one is given up, maybe.
+    const RISKY: i64 = 10;
+    const SURE: i64 = 30;
+    // A sure change adds one. Each risky one adds a power of two above all of these, so that the end says of each whether it was made, and how often.
+    let risky = |member: usize, change: i64| 1 << (10 + member as i64 * RISKY + change);
+    let (certain, ends) = (Arc::new(Mutex::new((0_i64, 0_i64))), Arc::new(Mutex::new(Vec::new())));
     while_everything_goes_wrong("counts", |client, member, mut random| {
-        let made = made.clone();
+        let (certain, ends) = (certain.clone(), ends.clone());
         async move {
             let counter = Counter::new(&client, "/app/counter");
-            let latch = Latch::new(&client, "/app/latch", (MEMBERS as u32) * CHANGES as u32);
-            for change in 0..CHANGES {
-                let amount = change * 10 + member as i64;
-                // Given up at any moment, now and then: made or not, and once at most.
-                let limit = if random.below(4) == 0 { Duration::from_millis(random.below(30)) } else { DEADLINE };
-                match timeout(limit, counter.add(amount)).await {
-                    Ok(value) => drop(value.expect("the session lives")),
-                    Err(_) => made.lock().unwrap().1 += amount,
+            let latch = Latch::new(&client, "/app/latch", MEMBERS as u32 * (RISKY + SURE) as u32);
+            for change in 0..RISKY + SURE {
+                let is_risky = change % 4 == 0;
+                let amount = if is_risky { risky(member, change / 4) } else { 1 };
+                // Given up at any moment: made or not, and once at most.
+                let limit = if is_risky { Duration::from_millis(random.below(30)) } else { DEADLINE };
+                let added = timeout(limit, counter.add(amount)).await;
+                match added {
+                    Ok(value) => {
+                        value.expect("the session lives");
+                        certain.lock().unwrap().0 += amount;
+                    }
+                    Err(_) => certain.lock().unwrap().1 += amount,
                 }
-                made.lock().unwrap().0 += amount;
                 assert!(!latch.wait_within(Duration::ZERO).await.unwrap(), "open too early");
                 latch.count_down().await.expect("the session lives");
             }
             latch.wait().await.expect("the session lives");
+            let end = counter.get().await.expect("the session lives");
+            ends.lock().unwrap().push(end);
         }
     });
-    let (all, in_doubt) = *made.lock().unwrap();
-    println!("{all} in all, {in_doubt} of it in doubt");
-    assert!(in_doubt < all);
+    let (certain, in_doubt) = *certain.lock().unwrap();
+    let ends = ends.lock().unwrap();
+    println!("{ends:?}: {certain:#x} for certain, {in_doubt:#x} in doubt");
+    assert_eq!(certain & 0x3ff, MEMBERS as i64 * SURE, "nobody gives up a sure one");
+    let is_possible = |end: i64| end & certain == certain && end & !(certain | in_doubt) == 0;
+    assert!(ends.len() == MEMBERS && ends.iter().all(|end| *end == ends[0] && is_possible(*end)));
 }
 
 fn server() -> Server {

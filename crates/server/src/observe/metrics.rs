@@ -305,6 +305,10 @@ impl<'a> Facts<'a> {
             true => shared.sessions().local_count(),
             false => 0,
         };
+        // Each lock is given back before the next is taken: a guard within the expression below would be held until the end of that, and the apply
+        // step holds the tree when it looks for watches.
+        let watches = shared.watches().watch_count();
+        let quotas = quotas(shared);
         Facts {
             view,
             statistics: &shared.statistics,
@@ -316,7 +320,7 @@ impl<'a> Facts<'a> {
             drop_probability: context.drop_probability(),
             tls_handshakes: context.secure_clients.as_ref().map_or(0, |clients| clients.handshakes()),
             certificate_days_left: context.secure_clients.as_ref().map(|clients| clients.tls.days_left()),
-            watches: shared.watches().watch_count(),
+            watches,
             shortage: shared.room.shortage(),
             resident_bytes: shared.room.resident_bytes(),
             memory_limit_bytes: shared.settings.room.memory_bytes,
@@ -329,7 +333,7 @@ impl<'a> Facts<'a> {
             local_sessions,
             open_file_descriptors: process::open_file_descriptors().unwrap_or(-1),
             max_file_descriptors: process::max_file_descriptors(),
-            quotas: quotas(shared),
+            quotas,
             queues: queues(context),
             rooms: context.disks.rooms(&context.config),
         }

@@ -253,6 +253,12 @@ impl Ensemble {
         (self.ip(id), self.member(id).election_port).into()
     }
 
+    /// Where a member feeds observers while it follows. Only with [`Plan::with_observer_masters`].
+    pub fn observer_master_address(&self, id: u64) -> SocketAddr {
+        let port = self.plan.config["observerMasterPort"].parse().expect("this ensemble chose the number");
+        SocketAddr::new(self.ip(id).into(), port)
+    }
+
     pub fn product(&self, id: u64) -> Product {
         self.member(id).product
     }
@@ -455,6 +461,11 @@ impl Ensemble {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t')).map(str::to_owned)
     }
 
+    /// The member that feeds an observer, as the observer says.
+    pub fn observer_master(&self, observer: u64) -> Option<u64> {
+        self.figure(observer, "zk_observer_master_id")?.parse().ok()
+    }
+
     /// What a member says it is: leader, follower, observer, read-only; nothing while it does not serve.
     pub fn mode(&self, id: u64) -> Option<String> {
         if self.member(id).state() != State::Running {
@@ -492,6 +503,20 @@ impl Ensemble {
 
     pub fn leader(&mut self) -> Result<u64> {
         self.wait_leader_other_than(0)
+    }
+
+    /// Waits until a follower that is none of `others` feeds the only observer, and both say so; and says which.
+    pub fn wait_observer_master(&mut self, observer: u64, others: &[u64]) -> Result<u64> {
+        let mut found = 0;
+        self.wait_for("a follower feeds the observer", |ensemble| {
+            let Some(master) = ensemble.observer_master(observer).filter(|master| !others.contains(master)) else {
+                return Ok(false);
+            };
+            found = master;
+            let feeds = ensemble.figure(master, "zk_synced_observers").is_some_and(|count| count == "1");
+            Ok(feeds && ensemble.mode(master).as_deref() == Some("follower"))
+        })?;
+        Ok(found)
     }
 
     /// Running members that serve and do not lead.

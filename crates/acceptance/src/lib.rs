@@ -11,7 +11,8 @@
 //! - [`fixture`]: the recorded material under `tests/fixtures`, [`replay`] its exchanges played against a server
 //! - [`eureka`]: service registries of both kinds
 //! - [`foreign`]: programs in Python, Java and C that use a server under test
-//! - [`certificates`]: an authority that issues them; [`kerberos`] a Kerberos server
+//! - [`certificates`]: an authority that issues them; [`kerberos`] a Kerberos server;
+//!   [`between_members`]: what members prove to each other
 //! - [`ensemble`]: several servers that are one, of both products in any mix; [`member`] one of them,
 //!   [`namespaces`] networks that can be cut, [`disks`] disks that can be full
 //! - [`roving`]: a session that goes on at another server; [`load`] many of them, which record a [`history`]
@@ -24,6 +25,7 @@
 //! `ROOKEEPER_ACCEPTANCE_SERVER=apache` runs the same tests against Debian's Apache ZooKeeper 3.8.0. That is how the tests
 //! themselves are tested; what fails then must be explained by its age or by a line of COMPAT.md.
 
+pub mod between_members;
 pub mod certificates;
 pub mod client;
 pub mod disks;

@@ -17,36 +17,17 @@ fn ours() -> Product {
     Product::under_test()
 }
 
-/// The member that feeds the observer, as the observer says.
-fn master_of(ensemble: &Ensemble, observer: u64) -> Option<u64> {
-    ensemble.figure(observer, "zk_observer_master_id")?.parse().ok()
-}
-
-/// Waits until a follower feeds the observer that is none of `others`, and both say so; and says which.
-fn wait_master(ensemble: &mut Ensemble, observer: u64, others: &[u64]) -> Result<u64> {
-    let mut found = 0;
-    ensemble.wait_for("a follower feeds the observer", |ensemble| {
-        let Some(master) = master_of(ensemble, observer).filter(|master| !others.contains(master)) else {
-            return Ok(false);
-        };
-        found = master;
-        let feeds = ensemble.figure(master, "zk_synced_observers").is_some_and(|count| count == "1");
-        Ok(feeds && ensemble.mode(master).as_deref() == Some("follower"))
-    })?;
-    Ok(found)
-}
-
 fn fed(products: &[Product], name: &str) -> Result<()> {
     let mut random = Random::from_environment(name);
     let mut ensemble = Plan::of(products).with_observer_masters().observer(4).start()?;
     let load = Load::start(&[ensemble.address(4)], &mut random).context("the observer serves clients")?;
     let leader = ensemble.leader()?;
-    let master = wait_master(&mut ensemble, 4, &[leader])?;
+    let master = ensemble.wait_observer_master(4, &[leader])?;
     ensure!(ensemble.figure(leader, "zk_synced_observers").as_deref() == Some("0"), "the leader has no observer");
 
     // The follower is gone: there is another one.
     ensemble.kill(master)?;
-    let other = wait_master(&mut ensemble, 4, &[leader, master])?;
+    let other = ensemble.wait_observer_master(4, &[leader, master])?;
     load.wait_progress().context("the observer goes on with the other follower")?;
     ensemble.start(master)?;
     ensemble.wait_formed()?;
@@ -54,7 +35,7 @@ fn fed(products: &[Product], name: &str) -> Result<()> {
     // The leader is gone: the follower has nothing to feed with until another one leads.
     ensemble.kill(leader)?;
     let new = ensemble.wait_leader_other_than(leader)?;
-    wait_master(&mut ensemble, 4, &[new, leader])?;
+    ensemble.wait_observer_master(4, &[new, leader])?;
     load.wait_progress().context("the observer goes on under another leader")?;
     ensemble.start(leader)?;
     ensemble.wait_formed()?;
@@ -76,7 +57,7 @@ fn fed(products: &[Product], name: &str) -> Result<()> {
         ensemble.start(4)?;
         ensemble.wait_formed()?;
         let leader = ensemble.leader()?;
-        wait_master(&mut ensemble, 4, &[leader])?;
+        ensemble.wait_observer_master(4, &[leader])?;
         load.wait_progress().context("the observer serves again")?;
     }
     judge(&mut ensemble, load)
@@ -102,7 +83,7 @@ fn we_feed_ourselves() {
 fn we_feed_an_apache_under_an_apache() {
     let plan = Plan::of(&[ours(), ours(), Apache, Apache]).with_observer_masters().observer(4);
     let mut ensemble = plan.start_led_by_last().expect("a mixed ensemble forms, and the last voter leads");
-    wait_master(&mut ensemble, 4, &[3]).expect("one of ours feeds it");
+    ensemble.wait_observer_master(4, &[3]).expect("one of ours feeds it");
     moves(&mut ensemble).expect("the session goes on everywhere");
 }
 
@@ -143,7 +124,7 @@ fn resumed(ensemble: &mut Ensemble, id: u64, session: &rookeeper_acceptance::cli
 fn sessions_move(products: &[Product]) {
     let mut ensemble = Plan::of(products).with_observer_masters().observer(4).start().expect("an ensemble forms");
     let leader = ensemble.leader().expect("one leads");
-    wait_master(&mut ensemble, 4, &[leader]).expect("a follower feeds the observer");
+    ensemble.wait_observer_master(4, &[leader]).expect("a follower feeds the observer");
     moves(&mut ensemble).expect("the session goes on everywhere");
 }
 
@@ -168,14 +149,14 @@ fn members_change(products: &[Product]) -> Result<()> {
     let plan = Plan::of(products).reconfigurable().with_observer_masters().observer(5);
     let mut ensemble = plan.start()?;
     let leader = ensemble.leader()?;
-    wait_master(&mut ensemble, 5, &[leader])?;
+    ensemble.wait_observer_master(5, &[leader])?;
     let mut client = ensemble.connect(leader)?;
     client.authenticate("digest", "super:admin")?;
     let leaving = [1, 2, 3, 4].into_iter().find(|id| *id != leader).context("a follower")?;
     reconfig(&mut client, "", &leaving.to_string())?;
     ensemble.stop(leaving)?;
     ensemble.wait_formed()?;
-    wait_master(&mut ensemble, 5, &[leader, leaving])?;
+    ensemble.wait_observer_master(5, &[leader, leaving])?;
     let mut witness = ensemble.connect(5)?;
     witness.sync()?;
     let (text, _) = witness.get_data("/zookeeper/config")?;

@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Instant;
 
+use rookeeper_acceptance::between_members::{
+    FOLLOWER_INFO, INITIAL_MESSAGE, MemberCertificates, good, is_closed_to_plain,
+};
 use rookeeper_acceptance::certificates::{Authority, Wish, openssl_client};
 use rookeeper_acceptance::client::DEADLINE;
-use rookeeper_acceptance::ensemble::{Ensemble, Plan};
+use rookeeper_acceptance::ensemble::Ensemble;
 use rookeeper_acceptance::load::Load;
 use rookeeper_acceptance::random::Random;
 use rookeeper_acceptance::rounds::{each_is_configured, each_is_killed};
 use rookeeper_acceptance::server::Product::{self, Apache};
 use rookeeper_acceptance::verdict::judge;
-use tempfile::TempDir;
 
 const SERVES: &str = "nothing is lost and nothing contradicts";
 
@@ -21,67 +23,16 @@ fn ours() -> Product {
     Product::under_test()
 }
 
-/// An authority for members. Each member has its key store in its own folder.
-struct House {
-    folder: TempDir,
-    authority: Authority,
-}
-
-impl House {
-    fn new() -> House {
-        let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::new(folder.path(), "authority").expect("openssl works");
-        House { folder, authority }
-    }
-
-    /// A plan with the stores of all members, which does not use them yet.
-    fn plan(&self, products: &[Product]) -> Plan {
-        Plan::of(products)
-            .config("ssl.quorum.keyStore.location", "member.pem")
-            .config("ssl.quorum.trustStore.location", &self.authority.trust().display().to_string())
-            .config("sslQuorumReloadCertFiles", "true")
-    }
-
-    fn secured(&self, products: &[Product]) -> Plan {
-        self.plan(products).config("sslQuorum", "true")
-    }
-
-    /// All members with a certificate of their own, none of which runs yet.
-    fn furnished(&self, plan: Plan) -> Ensemble {
-        let ensemble = plan.prepare().expect("folders");
-        ensemble.ids().into_iter().for_each(|id| self.furnish(&ensemble, id, &self.authority, &good(&ensemble, id)));
-        ensemble
-    }
-
-    /// Gives a member a certificate, also while it runs.
-    fn furnish(&self, ensemble: &Ensemble, id: u64, authority: &Authority, wish: &Wish) {
-        let issued = authority.issue(&format!("member-{id}"), wish).expect("a certificate");
-        let store = ensemble.data_dir(id).parent().expect("the folder of the member").join("member.pem");
-        let new = store.with_extension("new");
-        fs::copy(issued.pem, &new).and_then(|_| fs::rename(new, store)).expect("a file in the place of another");
-    }
-
-    fn key_and_trust(&self, ensemble: &Ensemble, id: u64) -> [String; 2] {
-        let key = ensemble.data_dir(id).parent().expect("the folder of the member").join("member.pem");
-        [key.display().to_string(), self.authority.trust().display().to_string()]
-    }
-}
-
-/// For the address of the member's line, and for that from which connections on loopback come.
-fn good(ensemble: &Ensemble, id: u64) -> Wish {
-    Wish::of(&format!("member-{id}")).hosts(&format!("IP:{},IP:127.0.0.1", ensemble.quorum_address(id).ip()))
-}
-
 #[test]
 fn three_members_serve_with_tls() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let mut ensemble = house.furnished(house.secured(&[ours(); 3]));
     ensemble.start_led_by_last().expect("an ensemble forms");
     each_is_killed(&mut ensemble, "three_members_serve_with_tls").expect(SERVES);
 }
 
 fn with_apache(products: &[Product], name: &str) {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let mut ensemble = house.furnished(house.secured(products));
     // The first handshake of a Java machine takes a second, in which two others would have agreed.
     for id in [3, 1] {
@@ -105,7 +56,7 @@ fn apache_follows() {
 
 /// The three rounds by which the original is switched to TLS.
 fn goes_over(products: &[Product], name: &str) {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let mut random = Random::from_environment(name);
     let mut ensemble = house.furnished(house.plan(products));
     ensemble.start_all().expect("all start");
@@ -129,34 +80,9 @@ fn a_mixed_ensemble_goes_over_to_tls_while_clients_write() {
     goes_over(&[ours(), Apache, ours()], "a_mixed_ensemble_goes_over_to_tls_while_clients_write");
 }
 
-/// FOLLOWERINFO of server 3, and the initial message of server 3 with a notification behind it.
-const FOLLOWER_INFO: &[u8] =
-    b"\0\0\0\x0b\0\0\0\0\0\0\0\0\0\0\0\x14\0\0\0\0\0\0\0\x03\0\x01\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff";
-const INITIAL_MESSAGE: &[u8] =
-    b"\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\x03\0\0\0\x0f127.0.0.3:32388\0\0\0\x28\0\0\0\0";
-
-/// What somebody is answered who says this, and that the connection ends.
-fn answer(address: SocketAddr, words: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).expect("the port is open");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-    // The other end may have closed before.
-    let _ = stream.write_all(words);
-    let mut answer = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut answer) {
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection ends in time");
-    }
-    answer
-}
-
-/// Whether whoever says this without TLS gets an alert of TLS at most.
-fn is_closed_to_plain(address: SocketAddr, words: &[u8]) -> bool {
-    let answer = answer(address, words);
-    answer.is_empty() || (answer.len() == 7 && answer[0] == 0x15)
-}
-
 #[test]
 fn whoever_speaks_without_tls_or_without_a_certificate_is_refused_where_members_speak_tls() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let mut ensemble = house.furnished(house.secured(&[ours(); 3]));
     ensemble.start_all().expect("all start");
     let leader = ensemble.wait_formed().expect("all serve");
@@ -177,7 +103,7 @@ fn whoever_speaks_without_tls_or_without_a_certificate_is_refused_where_members_
 /// A stranger takes many of the places that one address may have, with handshakes that do not end or without a word.
 #[test]
 fn half_handshakes_and_silence_end_in_time_and_hold_nobody_up() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let plan = house.secured(&[ours(); 3]).config("portUnification", "true");
     let plan = plan.config("ssl.quorum.handshakeDetectionTimeoutMillis", "500");
     let mut ensemble = house.furnished(plan);
@@ -215,7 +141,12 @@ fn half_handshakes_and_silence_end_in_time_and_hold_nobody_up() {
 
 /// Member 1 comes back with such a certificate. It stays outside while the others go on, each side says why, and with a good certificate it comes in
 /// without a restart.
-fn stays_outside(house: &House, ensemble: &mut Ensemble, (authority, wish): (&Authority, &Wish), lines: [&str; 2]) {
+fn stays_outside(
+    house: &MemberCertificates,
+    ensemble: &mut Ensemble,
+    (authority, wish): (&Authority, &Wish),
+    lines: [&str; 2],
+) {
     let name = lines[0];
     ensemble.kill(1).expect("it runs");
     house.furnish(ensemble, 1, authority, wish);
@@ -239,7 +170,7 @@ fn stays_outside(house: &House, ensemble: &mut Ensemble, (authority, wish): (&Au
 
 #[test]
 fn a_member_whose_certificate_must_be_refused_stays_outside_and_both_sides_say_why() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let stranger = Authority::new(house.folder.path(), "stranger").expect("openssl works");
     let mut ensemble = house.furnished(house.secured(&[ours(); 3]));
     ensemble.start_led_by_last().expect("an ensemble forms");
@@ -268,7 +199,7 @@ fn a_member_whose_certificate_must_be_refused_stays_outside_and_both_sides_say_w
 
 #[test]
 fn whoever_dials_a_member_compares_the_host_of_its_line() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let plan = house.secured(&[ours(); 3]).config("ssl.quorum.clientHostnameVerification", "false");
     let mut ensemble = house.furnished(plan);
     ensemble.start_led_by_last().expect("an ensemble forms");
@@ -284,7 +215,7 @@ fn whoever_dials_a_member_compares_the_host_of_its_line() {
 /// Connections come from an address that no certificate names, and a name in it leads there.
 #[test]
 fn a_certificate_for_names_is_enough_where_they_lead_to_the_member() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let mut ensemble = house.furnished(house.secured(&[ours(); 3]));
     for id in ensemble.ids() {
         let host = ensemble.quorum_address(id).ip();
@@ -297,7 +228,7 @@ fn a_certificate_for_names_is_enough_where_they_lead_to_the_member() {
 
 #[test]
 fn revoked_certificates_are_refused_between_members() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let plan = house.secured(&[ours(); 3]).config("ssl.quorum.crl", "true");
     let list = house.authority.revoke(&[]).expect("an empty list");
     let mut ensemble = house.furnished(plan.config("ssl.quorum.crl.location", &list.display().to_string()));
@@ -319,7 +250,7 @@ fn revoked_certificates_are_refused_between_members() {
 
 #[test]
 fn certificates_are_exchanged_while_members_are_connected() {
-    let house = House::new();
+    let house = MemberCertificates::new();
     let mut random = Random::from_environment("certificates_are_exchanged_while_members_are_connected");
     let mut ensemble = house.furnished(house.secured(&[ours(); 3]));
     ensemble.start_all().expect("all start");

@@ -133,7 +133,7 @@ pub fn judge(members: &[Answers], own: &Conf) -> Vec<Finding> {
                     "drift",
                     format!("server {} does not tell its configuration: {why}", member.id),
                 )
-                .remedy("Let 4lw.commands.whitelist there contain conf and srvr, if it is to be compared."),
+                .remedy("Let 4lw.commands.whitelist there contain conf, if it is to be compared."),
             ),
         }
     }
@@ -154,10 +154,8 @@ fn silent(member: &Answers, why: &str) -> Finding {
     let seen = format!("server {}{whose} at {} gives no answer: {why}", member.id, member.address);
     // A configuration that is looked at before its server runs is no fault.
     let grade = if member.is_this { Grade::Note } else { Grade::Warning };
-    Finding::new(grade, "members", seen).remedy(
-        "Look at its log. It may be down, not be reached from here, take clients with TLS only, or not let strangers ask srvr \
-         (4lw.commands.whitelist).",
-    )
+    Finding::new(grade, "members", seen)
+        .remedy("Look at its log. It may be down, hang, not be reached from here, or take clients with TLS only.")
 }
 
 fn modes(serving: &[(&Answers, &Srvr)]) -> Vec<Finding> {

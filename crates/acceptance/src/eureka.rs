@@ -87,10 +87,7 @@ impl Eureka {
     /// The status that is shown of an instance.
     pub fn shown(&self, app: &str, id: &str) -> Option<String> {
         let answer = self.ask("GET", &format!("/eureka/apps/{app}/{id}"), None);
-        let start = answer.body.find('{').filter(|_| answer.status == 200)?;
-        // An answer in chunks is more than its JSON.
-        let mut values = serde_json::Deserializer::from_str(&answer.body[start..]).into_iter::<Value>();
-        let instance = values.next()?.ok()?;
+        let instance: Value = serde_json::from_str(&answer.body).ok().filter(|_| answer.status == 200)?;
         instance["instance"]["status"].as_str().map(str::to_owned)
     }
 
@@ -141,5 +138,23 @@ pub fn ask(port: u16, method: &str, path: &str, body: Option<&Value>) -> Result<
     stream.read_to_string(&mut answer)?;
     let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
     let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
-    Ok(Answered { status, head: head.to_lowercase(), body: body.to_owned() })
+    let head = head.to_lowercase();
+    let body =
+        if head.contains("transfer-encoding: chunked") { joined(body).context("bad chunks")? } else { body.to_owned() };
+    Ok(Answered { status, head, body })
+}
+
+/// A body that came in chunks. Lengths count bytes, and each chunk ends with a line's end.
+fn joined(body: &str) -> Option<String> {
+    let (mut rest, mut joined) = (body.as_bytes(), Vec::new());
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).ok()?.trim(), 16).ok()?;
+        rest = &rest[end + 2..];
+        if length == 0 {
+            return String::from_utf8(joined).ok();
+        }
+        joined.extend_from_slice(rest.get(..length)?);
+        rest = rest.get(length + 2..)?;
+    }
 }

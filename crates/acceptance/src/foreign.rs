@@ -96,6 +96,15 @@ pub fn curator_program(source: &str) -> Result<Command> {
 
 /// Spring Cloud's Eureka server, alone unless options say otherwise.
 pub fn eureka_server() -> Result<Command> {
+    spring_cloud("EurekaServer.java")
+}
+
+/// An instance of Spring Cloud that answers lines of its input; what it answers begins with `answer`.
+pub fn spring_instance() -> Result<Command> {
+    spring_cloud("SpringInstance.java")
+}
+
+fn spring_cloud(source: &str) -> Result<Command> {
     let fetched = [".eureka", ".eureka/jackson3"].map(|folder| repository().join(folder));
     for folder in &fetched {
         ensure!(folder.exists(), "{} is missing: run tests/provision", folder.display());
@@ -103,7 +112,7 @@ pub fn eureka_server() -> Result<Command> {
     let classpath = std::env::join_paths(fetched.iter().map(|folder| folder.join("*")))?;
     let mut command = Command::new("java");
     command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(classpath);
-    command.arg(repository().join("tests/clients/eureka/EurekaServer.java"));
+    command.arg(repository().join("tests/clients/eureka").join(source));
     Ok(command)
 }
 
@@ -278,6 +287,11 @@ impl Dialogue {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Freezes with `STOP`, thaws with `CONT`.

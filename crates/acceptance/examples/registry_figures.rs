@@ -87,9 +87,14 @@ fn start_original(port: u16, peers: &[u16], options: &[&str]) -> Result<(Eureka,
     // As the tests start it, but with all compilers and more heap.
     let arguments = with_defaults.get_args().filter(|argument| !argument.to_string_lossy().starts_with("-X"));
     command.arg("-Xmx2g").args(arguments).args(options);
-    command.args(["--eureka.instance.hostname=original", "--eureka.client.register-with-eureka=false"]);
+    // With its own name in its list, and no other, it has no peer.
+    let (host, list) = match peers {
+        [] => ("localhost", format!("http://localhost:{port}/eureka/")),
+        _ => ("original", urls(peers)),
+    };
+    command.arg(format!("--eureka.instance.hostname={host}")).arg("--eureka.client.register-with-eureka=false");
     command.arg(format!("--eureka.client.fetch-registry={}", !peers.is_empty()));
-    command.arg(format!("--eureka.client.service-url.defaultZone={}", urls(peers)));
+    command.arg(format!("--eureka.client.service-url.defaultZone={list}"));
     let process = Dialogue::start("the original", command, &format!("--server.port={port}"))?;
     let took = answers(port, begin)?;
     Ok((Eureka { process, port }, took))
@@ -158,13 +163,14 @@ impl Load<'_> {
         let (begin, before) = (Instant::now(), processor(self.server)?);
         let round = if self.warm { ROUND / 2 } else { ROUND };
         let all: Vec<Result<(Vec<Duration>, usize)>> = thread::scope(|scope| {
-            let one = |connection: usize| {
-                let mut stream = TcpStream::connect(("127.0.0.1", self.server.port))?;
+            let (port, connections, count) = (self.server.port, self.connections, self.count);
+            let one = move |connection: usize| {
+                let mut stream = TcpStream::connect(("127.0.0.1", port))?;
                 stream.set_nodelay(true)?;
                 let mut answers = BufReader::with_capacity(1 << 18, stream.try_clone()?);
                 let (mut took, mut bytes) = (Vec::new(), 0);
-                for number in (connection..).step_by(self.connections) {
-                    match self.count {
+                for number in (connection..).step_by(connections) {
+                    match count {
                         Some(count) if number >= count => break,
                         None if begin.elapsed() >= round => break,
                         _ => {}
@@ -177,7 +183,7 @@ impl Load<'_> {
                 }
                 Ok((took, bytes))
             };
-            let threads: Vec<_> = (0..self.connections).map(|number| scope.spawn(move || one(number))).collect();
+            let threads: Vec<_> = (0..connections).map(|number| scope.spawn(move || one(number))).collect();
             threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
         });
         let mut figures = Figures { lasted: begin.elapsed(), ..Figures::default() };

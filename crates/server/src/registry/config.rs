@@ -35,6 +35,8 @@ pub struct RegistryConfig {
     pub port: u16,
     pub(super) settings: Settings,
     pub(super) peers: Vec<PeerAddress>,
+    /// Each address of these is another server, too.
+    pub(super) names: Vec<PeerAddress>,
     /// Whether other servers are asked at a start for what they know.
     pub(super) fetches: bool,
     /// How long lists are refused at a start while no other server has answered, in milliseconds.
@@ -53,12 +55,14 @@ pub struct RegistryConfig {
 }
 
 /// Another server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PeerAddress {
     /// Whether TLS is spoken.
     pub is_secure: bool,
     pub host: String,
     pub port: u16,
+    /// Which address of the host it is; none for whichever takes a connection.
+    pub at: Option<IpAddr>,
     /// Begins and ends with a slash.
     pub path: String,
     /// The value of `Authorization`, for a server that wants one.
@@ -75,6 +79,7 @@ impl Default for RegistryConfig {
             port: DEFAULT_PORT,
             settings: Settings::default(),
             peers: Vec::new(),
+            names: Vec::new(),
             fetches: true,
             // A heartbeat's interval: after it, all clients of this server have registered anew.
             sync_wait_ms: 30_000,
@@ -89,7 +94,11 @@ impl Default for RegistryConfig {
 }
 
 /// Keys that mean something to Spring's server but nothing here, and why that does no harm.
-const WITHOUT_EFFECT: [(&str, &str); 22] = [
+const WITHOUT_EFFECT: [(&str, &str); 23] = [
+    (
+        "eureka.client.useDnsForFetchingServiceUrls",
+        "TXT records are not read; name a host, each address of which is a peer, in registry.peers-from-dns",
+    ),
     ("eureka.server.useReadOnlyResponseCache", "answers are never stale"),
     ("eureka.server.responseCacheUpdateIntervalMs", "answers are never stale"),
     ("eureka.server.responseCacheAutoExpirationInSeconds", "answers are never stale"),
@@ -137,6 +146,7 @@ impl RegistryConfig {
         let mut config = RegistryConfig::default();
         let mut notices = Vec::new();
         let (mut own_host, mut own_url, mut urls, mut user, mut password) = (None, None, None, None, None);
+        let mut names = None;
         let (mut retries, mut retry_wait_ms) = (None, 30_000);
         let mut keys = Keys::default();
         let (mut named, mut base, mut servers) = (None::<Vec<String>>, "/services".to_owned(), Vec::new());
@@ -178,6 +188,7 @@ impl RegistryConfig {
                 }
                 "registry.base" => base = value.trim_end_matches('/').to_owned(),
                 "registry.connect" => servers = self::servers(key, value)?,
+                "registry.peersfromdns" => names = Some(value.to_owned()),
                 "registry.snapshot" => config.snapshot = Some(PathBuf::from(value)).filter(|_| !value.is_empty()),
                 "eureka.instance.hostname" => own_host = Some(value.to_owned()),
                 "eureka.dashboard.enabled" => config.shows_page = truth(key, value)?,
@@ -218,20 +229,23 @@ impl RegistryConfig {
         config.secure = keys.read(&mut notices)?;
         for url in urls.iter().flat_map(|urls| urls.split(',')).map(str::trim).filter(|url| !url.is_empty()) {
             let peer = PeerAddress::parse(url)?;
-            if peer.is_secure && config.secure.dial.is_none() {
-                return Err(format!(
-                    "{peer} is to be dialled with TLS, and no certificate is trusted: name a file in eureka.client.tls.trust-store"
-                ));
-            }
+            config.can_dial(&peer)?;
             let is_own = own_url.as_deref().is_some_and(|own| own.trim_end_matches('/') == url.trim_end_matches('/'))
                 || (own_host.as_deref() == Some(peer.host.as_str()) && peer.port == config.port);
             if !is_own && !config.peers.contains(&peer) {
                 config.peers.push(peer);
             }
         }
+        for url in names.iter().flat_map(|names| names.split(',')).map(str::trim).filter(|url| !url.is_empty()) {
+            let name = PeerAddress::parse(url)?;
+            config.can_dial(&name)?;
+            config.names.push(name);
+        }
         config.own_host = own_host;
-        if config.peers.len() > MAX_PEERS {
-            return Err(format!("eureka.client.service-url.defaultZone names more than {MAX_PEERS} servers"));
+        if config.peers.len() + config.names.len() > MAX_PEERS {
+            return Err(format!(
+                "eureka.client.service-url.defaultZone and registry.peers-from-dns name more than {MAX_PEERS} servers"
+            ));
         }
         Ok((config, notices))
     }
@@ -261,6 +275,21 @@ impl RegistryConfig {
         self.credentials.is_some()
     }
 
+    /// Refuses a server that is to be dialled with TLS where no certificate is trusted.
+    fn can_dial(&self, peer: &PeerAddress) -> Result<(), Sentence> {
+        if peer.is_secure && self.secure.dial.is_none() {
+            return Err(format!(
+                "{peer} is to be dialled with TLS, and no certificate is trusted: name a file in eureka.client.tls.trust-store"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether there are other servers, or may be.
+    pub(super) fn has_peers(&self) -> bool {
+        !self.peers.is_empty() || !self.names.is_empty()
+    }
+
     /// Whether a request may be answered that shows this.
     pub(super) fn lets_in(&self, shown: Option<&HeaderValue>) -> bool {
         match &self.credentials {
@@ -272,7 +301,7 @@ impl RegistryConfig {
 
 impl PeerAddress {
     /// Reads `http://[user:password@]host[:port][/path]`, or `https`.
-    fn parse(url: &str) -> Result<PeerAddress, Sentence> {
+    pub(super) fn parse(url: &str) -> Result<PeerAddress, Sentence> {
         let wrong = |why: &str| format!("can't use {url} as the address of another registry: {why}");
         let (is_secure, rest) = match url.split_once("://") {
             Some(("http", rest)) => (false, rest),
@@ -305,7 +334,7 @@ impl PeerAddress {
         if !path.ends_with('/') {
             path.push('/');
         }
-        Ok(PeerAddress { is_secure, host: host.to_owned(), port, path, authorization })
+        Ok(PeerAddress { is_secure, host: host.to_owned(), port, at: None, path, authorization })
     }
 }
 
@@ -313,7 +342,8 @@ impl std::fmt::Display for PeerAddress {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = if self.is_secure { "https" } else { "http" };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        write!(formatter, "{scheme}://{host}:{}{}", self.port, self.path)
+        write!(formatter, "{scheme}://{host}:{}{}", self.port, self.path)?;
+        self.at.map_or(Ok(()), |at| write!(formatter, " at {at}"))
     }
 }
 
@@ -419,6 +449,7 @@ mod tests {
                 is_secure: false,
                 host: "::1".to_owned(),
                 port: 8761,
+                at: None,
                 path: "/eureka/".to_owned(),
                 authorization: Some("Basic dXNlcjpzZWNyZXQ=".to_owned()),
             }

@@ -12,7 +12,8 @@ const MIB: u64 = 1 << 20;
 
 pub(super) fn server(service: &Service) -> Server {
     let now = service.now();
-    let peers = service.peers.0.iter().filter(|peer| !peer.is_own());
+    let peers = service.peers.all();
+    let peers = peers.iter().filter(|peer| !peer.is_own());
     let uptime_ms = now.steady_ms.saturating_sub(service.began.steady_ms);
     Server {
         processors: std::thread::available_parallelism().map_or(1, usize::from),

@@ -95,7 +95,12 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, String> {
-        let connect = TcpStream::connect((self.to.host.as_str(), self.to.port));
+        let connect = async {
+            match self.to.at {
+                Some(address) => TcpStream::connect((address, self.to.port)).await,
+                None => TcpStream::connect((self.to.host.as_str(), self.to.port)).await,
+            }
+        };
         let stream = tokio::time::timeout(CONNECT_LIMIT, connect)
             .await
             .map_err(|_| format!("no connection within {CONNECT_LIMIT:?}"))?

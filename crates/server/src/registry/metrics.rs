@@ -133,7 +133,8 @@ pub(super) fn page(service: &Service) -> String {
 
 impl Facts {
     fn gather(service: &Service) -> Facts {
-        let peers = service.peers.0.iter().filter(|peer| !peer.is_own());
+        let peers = service.peers.all();
+        let peers = peers.iter().filter(|peer| !peer.is_own());
         let peers = peers.map(|peer| {
             let (waiting, answers) = peer.state();
             (peer.address.to_string(), waiting, answers, peer.dropped())

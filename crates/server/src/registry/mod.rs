@@ -4,7 +4,7 @@
 //! - `service.rs`: the registry, who may ask, and what time does to it
 //! - `http.rs`: a request over HTTP, from its head to the last byte of the answer; `bodies.rs`: the room for bodies that are arriving
 //! - `followers.rs`: clients that wait for changes
-//! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server
+//! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server; `names.rs`: which they are, by a name
 //! - `disk.rs`: what is known, on disk
 //! - `ensemble.rs`: services that are kept in the coordination tree; `ensemble_link.rs`: a session with the servers that have it
 //! - `page.rs`: what the registry does, in words; `metrics.rs`: the same in figures; `itself.rs`: what the server says of itself
@@ -24,6 +24,7 @@ mod http;
 mod itself;
 mod link;
 mod metrics;
+mod names;
 mod page;
 mod peers;
 mod secure;
@@ -95,7 +96,12 @@ impl RegistryPort {
                 Some(HttpTls { context, takes_plain: false, figures: figures.clone() })
             }
         };
-        let dialer = match config.secure.dial.clone().filter(|_| config.peers.iter().any(|peer| peer.is_secure)) {
+        let dialer = match config
+            .secure
+            .dial
+            .clone()
+            .filter(|_| config.peers.iter().chain(&config.names).any(|peer| peer.is_secure))
+        {
             None => None,
             Some(dial) => Some(Arc::new(Dialer::open(dial).await.map_err(misused)?)),
         };

@@ -120,12 +120,13 @@ fn preservation_in_words(preservation: Preservation) -> String {
 }
 
 fn peers(page: &mut String, service: &Service) {
-    if service.peers.0.is_empty() {
+    let peers = service.peers.all();
+    if peers.is_empty() {
         page.push_str("<p>There is no other registry.</p>");
         return;
     }
     page.push_str("<h2>Other registries</h2><table>");
-    for peer in &service.peers.0 {
+    for peer in peers.iter() {
         let (waiting, answers) = peer.state();
         let state = match (peer.is_own(), answers) {
             (true, _) => "is this server".to_owned(),

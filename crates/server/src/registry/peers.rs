@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rookeeper_registry::encoding::{read_answers, read_applications};
 use rookeeper_registry::outbox::{Failure, Outbox};
 use rookeeper_registry::rest::Change;
@@ -22,13 +22,15 @@ use tracing::{info, warn};
 use super::config::{PeerAddress, RegistryConfig};
 use super::http::SERVER_ID;
 use super::link::{Answered, Link};
+use super::names;
 use super::service::Service;
 
 /// Between two rounds of questions at a start.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Those that count now.
 #[derive(Debug)]
-pub(super) struct Peers(pub Vec<Arc<Peer>>);
+pub(super) struct Peers(RwLock<Arc<Vec<Arc<Peer>>>>);
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -38,24 +40,22 @@ pub(super) struct Peer {
     wake: Notify,
     /// This server, under another name.
     is_own: AtomicBool,
+    /// It counts no more.
+    is_gone: AtomicBool,
 }
 
 impl Peers {
     pub fn new(config: &RegistryConfig) -> Peers {
-        let peer = |address: &PeerAddress| {
-            Arc::new(Peer {
-                address: address.clone(),
-                outbox: Mutex::default(),
-                wake: Notify::new(),
-                is_own: AtomicBool::new(false),
-            })
-        };
-        Peers(config.peers.iter().map(peer).collect())
+        Peers(RwLock::new(Arc::new(config.peers.iter().map(Peer::new).collect())))
+    }
+
+    pub fn all(&self) -> Arc<Vec<Arc<Peer>>> {
+        self.0.read().clone()
     }
 
     /// Notes changes for all of them.
     pub fn note(&self, changes: &[Change], registry: &Registry, now: Now) {
-        for peer in self.0.iter().filter(|peer| !peer.is_own.load(Relaxed)) {
+        for peer in self.all().iter().filter(|peer| !peer.is_own.load(Relaxed)) {
             let mut outbox = peer.outbox.lock();
             changes.iter().for_each(|change| outbox.note(change, registry, now));
             drop(outbox);
@@ -65,11 +65,21 @@ impl Peers {
 
     /// Whether a server that answers has not heard everything yet.
     pub fn any_waiting(&self) -> bool {
-        self.0.iter().any(|peer| peer.waits())
+        self.all().iter().any(|peer| peer.waits())
     }
 }
 
 impl Peer {
+    fn new(address: &PeerAddress) -> Arc<Peer> {
+        Arc::new(Peer {
+            address: address.clone(),
+            outbox: Mutex::default(),
+            wake: Notify::new(),
+            is_own: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+        })
+    }
+
     /// Instances whose changes the server has not heard of, and whether it answers.
     pub fn state(&self) -> (usize, bool) {
         let outbox = self.outbox.lock();
@@ -93,9 +103,13 @@ impl Peer {
 
 /// Opens the registry once it may be opened, and passes changes on from now on.
 pub(super) fn start(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
-    let senders = service.peers.0.iter().map(|peer| tokio::spawn(send(service.clone(), peer.clone())));
+    let senders = service.peers.all();
+    let senders = senders.iter().map(|peer| tokio::spawn(send(service.clone(), peer.clone())));
     let mut tasks: Vec<JoinHandle<()>> = senders.collect();
-    if service.peers.0.is_empty() || !service.config.fetches {
+    if !service.config.names.is_empty() {
+        tasks.push(tokio::spawn(names::follow(service.clone())));
+    }
+    if !service.config.has_peers() || !service.config.fetches {
         service.open_alone();
     } else {
         tasks.push(tokio::spawn(copy(service.clone())));
@@ -107,15 +121,14 @@ pub(super) fn start(service: &Arc<Service>) -> Vec<JoinHandle<()>> {
 async fn copy(service: Arc<Service>) {
     let limit = Duration::from_millis(service.config.sync_wait_ms);
     let begin = Instant::now();
-    let mut links: Vec<(Arc<Peer>, Link)> = service
-        .peers
-        .0
-        .iter()
-        .map(|peer| (peer.clone(), Link::new(peer.address.clone(), service.dialer.clone())))
-        .collect();
     loop {
-        let mut starting = 0;
-        for (peer, link) in &mut links {
+        if !service.config.names.is_empty() {
+            let found = names::look_up(&service.config.names).await;
+            names::take(&service, found);
+        }
+        let (peers, mut starting) = (service.peers.all(), 0);
+        for peer in peers.iter() {
+            let mut link = Link::new(peer.address.clone(), service.dialer.clone());
             let answered = match link.fetch().await {
                 Ok(answered) => answered,
                 Err(_) => continue,
@@ -141,7 +154,7 @@ async fn copy(service: Arc<Service>) {
                 Err(_) => warn!("{} answered with something that is no list of applications", peer.address),
             }
         }
-        if starting == links.len() {
+        if starting == peers.len() {
             info!("all other registries are starting as well: nobody knows an instance, the registry is open");
             return service.open_alone();
         }
@@ -153,11 +166,33 @@ async fn copy(service: Arc<Service>) {
     }
 }
 
+/// From now on these servers count. Those that counted before go on as they are.
+pub(super) fn replace(service: &Arc<Service>, addresses: Vec<PeerAddress>) {
+    let mut all = service.peers.0.write();
+    let mut next = Vec::new();
+    for address in &addresses {
+        match all.iter().find(|peer| peer.address == *address) {
+            Some(peer) => next.push(peer.clone()),
+            None => {
+                let peer = Peer::new(address);
+                // It ends when the peer is gone, or with the runtime.
+                tokio::spawn(send(service.clone(), peer.clone()));
+                next.push(peer);
+            }
+        }
+    }
+    for peer in all.iter().filter(|peer| !addresses.contains(&peer.address)) {
+        peer.is_gone.store(true, Relaxed);
+        peer.wake.notify_one();
+    }
+    *all = Arc::new(next);
+}
+
 /// Sends what is to be sent, for as long as the server runs.
 async fn send(service: Arc<Service>, peer: Arc<Peer>) {
     let mut link = Link::new(peer.address.clone(), service.dialer.clone());
     let mut told = false;
-    while !peer.is_own() {
+    while !peer.is_own() && !peer.is_gone.load(Relaxed) {
         let due_ms = peer.outbox.lock().due_ms();
         let Some(due_ms) = due_ms else {
             peer.wake.notified().await;

@@ -64,7 +64,7 @@ impl Service {
         let mut settings = config.settings.clone();
         settings.seed = crate::seed::secret_seed();
         settings.identity = crate::seed::secret_seed();
-        settings.remembers_cancelled = !config.peers.is_empty();
+        settings.remembers_cancelled = config.has_peers();
         let began = now(&clock);
         let mut registry = Registry::new(settings, began);
         let (ensemble, questions) = config.ensemble.as_ref().map(Ensemble::new).unzip();

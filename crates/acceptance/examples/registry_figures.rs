@@ -1,7 +1,8 @@
 //! Figures of the service registry beside Spring Cloud's Eureka server, in one run. `bench/registry` starts this.
 //!
 //! Both servers run at the same time, each idle while the other is measured. The load is 16 connections, each with one request outstanding.
-//! The instances are in 100 applications. The original has its default options and compilers, and 2 GiB of heap.
+//! The instances are in 100 applications. The original has its default options and compilers, 2 GiB of heap, and connections
+//! that last.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -87,6 +88,8 @@ fn start_original(port: u16, peers: &[u16], options: &[&str]) -> Result<(Eureka,
     // As the tests start it, but with all compilers and more heap.
     let arguments = with_defaults.get_args().filter(|argument| !argument.to_string_lossy().starts_with("-X"));
     command.arg("-Xmx2g").args(arguments).args(options);
+    // Without this it ends each connection after a hundred requests.
+    command.arg("--server.tomcat.max-keep-alive-requests=-1");
     // With its own name in its list, and no other, it has no peer.
     let (host, list) = match peers {
         [] => ("localhost", format!("http://localhost:{port}/eureka/")),

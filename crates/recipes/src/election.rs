@@ -118,7 +118,7 @@ impl Election {
         self.line.take(self.kind()).await
     }
 
-    /// Waits until this candidate leads, does the work, and gives the leadership up. The work is dropped at its next await point when the
+    /// Waits until this candidate leads, and a proof behind a `sync` says so; does the work, and gives the leadership up. The work is dropped at its next await point when the
     /// leadership is lost, or when nobody has confirmed it for half a session timeout: in time before another leads, as long as the process
     /// runs and the work gives way.
     ///
@@ -127,10 +127,7 @@ impl Election {
     /// As [`campaign`](Election::campaign), before the work begins; [`Error::Refused`] if the node may not be read or deleted.
     pub async fn lead<T>(&self, work: impl AsyncFnOnce(&Guard) -> T) -> Result<Led<T>, Error> {
         let guard = self.campaign().await?;
-        let led = tokio::select! {
-            done = work(&guard) => Led::Done(done),
-            lost = self.end_of(&guard) => lost?,
-        };
+        let led = self.lead_with(&guard, work).await?;
         match guard.release().await {
             // A session that has ended has given the leadership up as well.
             Ok(()) | Err(Error::SessionEnded(_)) => Ok(led),
@@ -138,34 +135,55 @@ impl Election {
         }
     }
 
-    async fn end_of<T>(&self, guard: &Guard) -> Result<Led<T>, Error> {
+    /// The work begins with the first proof: the line in which this candidate stands first was seen at one server, which may be behind.
+    async fn lead_with<T>(&self, guard: &Guard, work: impl AsyncFnOnce(&Guard) -> T) -> Result<Led<T>, Error> {
         let start = Instant::now();
+        let first = match Self::prove(guard).await? {
+            Ok(()) => Lease::proved(0, self.line.client.session_timeout()),
+            Err(loss) => return Ok(Led::Lost(loss)),
+        };
+        if first.judge(start.elapsed().as_nanos() as u64) != Verdict::Holds {
+            return Ok(Led::InDoubt);
+        }
+        tokio::select! {
+            done = work(guard) => Ok(Led::Done(done)),
+            lost = self.end_of(guard, start, first) => lost,
+        }
+    }
+
+    async fn prove(guard: &Guard) -> Result<Result<(), Loss>, Error> {
+        match guard.is_held().await {
+            Ok(true) => Ok(Ok(())),
+            Ok(false) => Ok(Err(Loss::NodeDeleted)),
+            Err(Error::SessionEnded(end)) => Ok(Err(Loss::SessionEnded(end))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn end_of<T>(&self, guard: &Guard, start: Instant, mut lease: Lease) -> Result<Led<T>, Error> {
         let now_ns = || start.elapsed().as_nanos() as u64;
         let timeout = self.line.client.session_timeout();
         let lost = guard.lost();
         tokio::pin!(lost);
-        // The create was answered a moment ago; the first proof comes at once.
-        let mut lease = Lease::proved(0, timeout);
         loop {
+            tokio::select! {
+                loss = &mut lost => return loss.map(Led::Lost),
+                () = tokio::time::sleep(proof_interval(timeout)) => {}
+            }
             let sent_ns = now_ns();
             if lease.judge(sent_ns) != Verdict::Holds {
                 return Ok(Led::InDoubt);
             }
             let until = start + std::time::Duration::from_nanos(lease.stop_ns);
-            let held = tokio::select! {
+            let proved = tokio::select! {
                 loss = &mut lost => return loss.map(Led::Lost),
-                held = tokio::time::timeout_at(until, guard.is_held()) => held,
+                proved = tokio::time::timeout_at(until, Self::prove(guard)) => proved,
             };
-            match held {
-                Ok(Ok(true)) => lease = Lease::proved(sent_ns, timeout),
-                Ok(Ok(false)) => return Ok(Led::Lost(Loss::NodeDeleted)),
-                Ok(Err(Error::SessionEnded(end))) => return Ok(Led::Lost(Loss::SessionEnded(end))),
+            match proved {
+                Ok(Ok(Ok(()))) => lease = Lease::proved(sent_ns, timeout),
+                Ok(Ok(Err(loss))) => return Ok(Led::Lost(loss)),
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Ok(Led::InDoubt),
-            }
-            tokio::select! {
-                loss = &mut lost => return loss.map(Led::Lost),
-                () = tokio::time::sleep(proof_interval(timeout)) => {}
             }
         }
     }

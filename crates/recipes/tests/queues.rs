@@ -318,7 +318,7 @@ async fn with_kazoo() {
     let mut kazoo = Dialogue::start("kazoo", python("coordinator.py").unwrap(), &address).unwrap();
     kazoo.tell("get /queue").unwrap();
     let session = client.session().clone();
-    drop(Client::connector().with_session(session).connect(&address).await.unwrap());
+    drop(Client::connector().with_session(session).with_session_timeout(SESSION).connect(&address).await.unwrap());
     assert_eq!(kazoo.answer().unwrap(), "fourth");
     assert!(matches!(fourth.ack().await, Err(Error::SessionEnded(_))));
     assert_eq!(kazoo.ask("consume /queue").unwrap(), "consumed");

@@ -246,7 +246,9 @@ impl Core {
     pub fn begin_serving(&mut self, now: Time, serving: Serving) {
         assert!(self.tree_is_exact, "clients see nothing that comes after the zxid of the tree");
         let decides = serving == Serving::Deciding;
-        self.shared.sessions().restart(decides, self.shared.tree().sessions(), now.monotonic_ms);
+        let tree = self.shared.tree();
+        self.shared.sessions().restart(decides, tree.sessions(), now.monotonic_ms);
+        drop(tree);
         self.shared.status_board.serve(serving);
     }
 

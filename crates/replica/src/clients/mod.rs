@@ -7,6 +7,7 @@ pub mod conversation;
 pub(crate) mod eager;
 pub(crate) mod handshake;
 mod local;
+pub mod locks;
 pub mod long_read;
 pub mod outbox;
 pub mod read;

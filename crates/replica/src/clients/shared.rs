@@ -1,7 +1,7 @@
 //! What the replica shares with the connections' tasks: the tree, the watches, who is connected.
 //!
 //! What always holds here:
-//! - locks are taken in the order tree, sessions, watches, connections, deferred events, outbox;
+//! - locks are taken in the order tree, sessions, watches, connections, deferred events, outbox; `locks.rs` watches over the first of them;
 //! - only the replica changes the tree; a watch event is in its outbox before the change that caused it can be read, or it is
 //!   deferred and the reader of the change is served first ([`Shared::serve_deferred_to`]);
 //! - a watch is registered while the tree is locked for the read that asked for it, so no change falls between the two.
@@ -20,6 +20,7 @@ use rookeeper_tree::{AccessList, Change, Fired, Tree, WatchTables, WatcherId};
 
 use crate::clients::budget::Budget;
 use crate::clients::connection::Connection;
+use crate::clients::locks::{Held, Rank};
 use crate::clients::session::{Sessions, first_session_id};
 use crate::clients::throttle::Throttle;
 use crate::digest_log::DigestLog;
@@ -107,27 +108,27 @@ impl Shared {
     }
 
     /// The tree, for reading. Keep it for microseconds: the apply step waits for it.
-    pub fn tree(&self) -> RwLockReadGuard<'_, Tree> {
-        self.tree.read()
+    pub fn tree(&self) -> Held<RwLockReadGuard<'_, Tree>> {
+        Held::take(self, Rank::Tree, || self.tree.read())
     }
 
     /// The same for whoever must not wait for the apply step.
-    pub fn try_tree(&self) -> Option<RwLockReadGuard<'_, Tree>> {
-        self.tree.try_read()
+    pub fn try_tree(&self) -> Option<Held<RwLockReadGuard<'_, Tree>>> {
+        Held::try_take(self, Rank::Tree, || self.tree.try_read())
     }
 
-    pub(crate) fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
-        self.tree.write()
+    pub(crate) fn tree_mut(&self) -> Held<RwLockWriteGuard<'_, Tree>> {
+        Held::take(self, Rank::Tree, || self.tree.write())
     }
 
     /// Who has a session. The replica changes it, commands look.
-    pub fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.sessions.lock()
+    pub fn sessions(&self) -> Held<MutexGuard<'_, Sessions>> {
+        Held::take(self, Rank::Sessions, || self.sessions.lock())
     }
 
     /// The watches of all connections.
-    pub fn watches(&self) -> MutexGuard<'_, WatchTables> {
-        self.watches.lock()
+    pub fn watches(&self) -> Held<MutexGuard<'_, WatchTables>> {
+        Held::take(self, Rank::Watches, || self.watches.lock())
     }
 
     /// Everybody connected, the oldest connection first. Who comes or goes meanwhile may be among them.
@@ -156,8 +157,8 @@ impl Shared {
     }
 
     /// The tree's digests at regular zxids. The replica notes them, commands look.
-    pub fn digests(&self) -> MutexGuard<'_, DigestLog> {
-        self.digests.lock()
+    pub fn digests(&self) -> Held<MutexGuard<'_, DigestLog>> {
+        Held::take(self, Rank::Digests, || self.digests.lock())
     }
 
     /// A request goes to the replica.
@@ -198,7 +199,7 @@ impl Shared {
         let is_last = watches.remove_some_of(connection.id, AT_ONCE);
         self.budget.note_watches(watches.bytes());
         // Whoever waits for the tables is next, and not the following portion.
-        MutexGuard::unlock_fair(watches);
+        watches.unlock_fair();
         if is_last {
             // Until here it is known that what it holds is about to go.
             self.connections.lock().remove(&connection.id);

@@ -42,7 +42,9 @@ impl Committer for Standalone {
 impl Standalone {
     /// Sessions of the recovered tree all have their full timeout ahead of them.
     pub fn new(core: &Core, now: Time) -> Standalone {
-        core.shared.sessions().restart(true, core.shared.tree().sessions(), now.monotonic_ms);
+        let tree = core.shared.tree();
+        core.shared.sessions().restart(true, tree.sessions(), now.monotonic_ms);
+        drop(tree);
         Standalone { proposer: proposer(core, now), syncs: Syncs::default(), restoring: None }
     }
 

@@ -17,6 +17,7 @@ use rookeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnHeader, WallMs, Zxid
 use rookeeper_tree::{Change, Outcome, Tree};
 use rookeeper_zab::Membership;
 
+use crate::clients::locks::Held;
 use crate::contract::{Output, SlowOperation};
 use crate::core::{Core, Handshake, InFlight, Reply, Waiting};
 use crate::digest_log::DigestLog;
@@ -79,7 +80,7 @@ impl Core {
     /// Where a session ends that owns very many nodes, the most of them go here, and others see the tree in between.
     fn close_in_portions(
         &mut self,
-        tree: &mut RwLockWriteGuard<'_, Tree>,
+        tree: &mut Held<RwLockWriteGuard<'_, Tree>>,
         InFlight { header, txn, .. }: &mut InFlight,
         changes: &mut Vec<Change>,
     ) {
@@ -100,20 +101,20 @@ impl Core {
             }
             self.audit_ephemerals(header.session, changes);
             self.shared.fire(changes, header.zxid, &mut self.to_wake);
-            RwLockWriteGuard::bump(tree);
+            tree.bump();
         }
         *paths = Some(Vec::new());
     }
 
     /// What is applied is no longer on its way.
-    fn forget_touched(&self, tree: &mut RwLockWriteGuard<'_, Tree>, zxid: Zxid, role: &mut impl Committer) {
+    fn forget_touched(&self, tree: &mut Held<RwLockWriteGuard<'_, Tree>>, zxid: Zxid, role: &mut impl Committer) {
         loop {
             let count = role.applied(zxid, CHANGES_AT_ONCE);
             self.shared.statistics.changes_removed.fetch_add(count as u64, Relaxed);
             if count < CHANGES_AT_ONCE {
                 break;
             }
-            RwLockWriteGuard::bump(tree);
+            tree.bump();
         }
     }
 

@@ -320,8 +320,8 @@ impl World {
                     }
                     Store::Truncate { zxid, .. } if disk.leads_nowhere_back => {
                         // As a restart finds it, which has been the last thing that happened.
-                        let shared = &self.nodes[node].shared;
-                        let tree = copy(&shared.tree(), shared.tree().last_zxid());
+                        let tree = self.nodes[node].shared.tree();
+                        let tree = copy(&tree, tree.last_zxid());
                         Stored::Truncated { zxid, tree: Some(Box::new(tree)) }
                     }
                     Store::Truncate { zxid, reload } => {
@@ -395,7 +395,8 @@ impl World {
                 self.queue.push_back((node, Input::SyncPlanned { link, plan: SyncPlan::Snapshot }));
             }
             Output::ToLearner(link, LinkOutput::StreamSnapshot) => {
-                let tree = copy(&self.nodes[node].shared.tree(), self.last_zxid(node));
+                let applied = self.last_zxid(node);
+                let tree = copy(&self.nodes[node].shared.tree(), applied);
                 let Some((_, learner, link)) = self.peer_of(node, link) else { return };
                 let mut packets = Vec::new();
                 QuorumPacket::Snap { zxid: tree.last_zxid() }.append(&mut packets);
@@ -440,7 +441,8 @@ impl World {
 
     /// Starts a server again with what it had on its perfect disk: everything it applied, and what else it logged.
     pub fn restart(&mut self, node: usize) {
-        let mut tree = copy(&self.nodes[node].shared.tree(), self.last_zxid(node));
+        let applied = self.last_zxid(node);
+        let mut tree = copy(&self.nodes[node].shared.tree(), applied);
         let disk = self.nodes[node].disk.clone();
         for record in disk.appended.iter().filter(|record| record.zxid > self.last_zxid(node)) {
             let TxnRecord { header, txn, .. } = TxnRecord::decode(record.body()).unwrap();

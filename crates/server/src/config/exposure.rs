@@ -71,10 +71,14 @@ impl Config {
             && !ensemble.auth.is_required
             && !self.quorum_tls.as_ref().is_some_and(QuorumTls::keeps_strangers_out)
         {
+            let (quorum, election) = (address.quorum_port, address.election_port);
+            let ports = match ensemble.settings.observer_master_port {
+                Some(port) => format!("{quorum}, {election} and {port} (observerMasterPort)"),
+                None => format!("{quorum} and {election}"),
+            };
             lines.push(format!(
-                "servers need not show who they are, and the ports {} and {} are open beyond this machine: whoever reaches them can be a server, \
-                 and read and write everything; let a firewall admit the members alone, or set sslQuorum=true or quorum.auth.serverRequireSasl=true (SECURITY.md)",
-                address.quorum_port, address.election_port
+                "servers need not show who they are, and the ports {ports} are open beyond this machine: whoever reaches them can be a server, \
+                 and read and write everything; let a firewall admit the members alone, or set sslQuorum=true or quorum.auth.serverRequireSasl=true (SECURITY.md)"
             ));
         }
         lines

@@ -540,6 +540,19 @@ fn a_port_for_observers_is_one_that_can_be_opened_or_none() {
 }
 
 #[test]
+fn a_port_for_observers_that_anybody_reaches_is_told_with_those_for_servers() {
+    let told = |line: &str| {
+        let (config, _) =
+            member(&format!("server.1=0.0.0.0:2888:3888\nserver.2=zoo2:2888:3888\nserver.3=zoo3:2888:3888\n{line}"))
+                .load()
+                .unwrap();
+        config.exposure().into_iter().find(|line| line.starts_with("servers need not show who they are")).unwrap()
+    };
+    assert!(told("").contains("the ports 2888 and 3888 are open"));
+    assert!(told("observerMasterPort=2191").contains("the ports 2888, 3888 and 2191 (observerMasterPort) are open"));
+}
+
+#[test]
 fn every_key_marked_as_used_is_used_and_no_other() {
     let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\naudit.enable=true\n\
                 authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n\

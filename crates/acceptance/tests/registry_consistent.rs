@@ -225,6 +225,15 @@ fn the_guides_example() {
     }
 }
 
+/// Whether no thread of a process runs any more.
+fn threads_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 /// Nobody closes a connection, and nothing is answered.
 #[test]
 fn an_ensemble_that_stands_still_is_out_of_sight() {
@@ -236,6 +245,11 @@ fn an_ensemble_that_stands_still_is_out_of_sight() {
     assert_eq!(post(&registry, "SEARCH", &instance("SEARCH", "s1", 1)).status, 204);
     for id in 1..=3 {
         ensemble.freeze(id).unwrap();
+    }
+    // On a busy machine threads run on for a moment after the signal.
+    for id in 1..=3 {
+        let process = ensemble.process_id(id).unwrap();
+        until("it stands still", || threads_stopped(process));
     }
     // From now on no look-up is answered with an instance: nobody could know whether it is still there.
     let looked = ask(&registry, "GET", "apps/PAYMENTS");

@@ -200,6 +200,10 @@ impl Holdings {
         Applications::group(-1, None, keys.filter_map(|(app, id)| self.entry(app, id)).map(Entry::record))
     }
 
+    pub fn has_application(&self, app: &str) -> bool {
+        self.apps.contains_key(app)
+    }
+
     pub fn application(&mut self, app: &str) -> Option<Arc<Application>> {
         let name = self.apps.get_key_value(app)?.0.clone();
         self.apps.get_mut(app).map(|app| app.tell(&name))

@@ -527,6 +527,11 @@ impl Registry {
         self.holdings.by_id(id).map(Entry::record)
     }
 
+    /// Whether an application has instances.
+    pub fn has_application(&self, app: &str) -> bool {
+        self.holdings.has_application(app)
+    }
+
     pub fn application(&mut self, app: &str) -> Option<Arc<Application>> {
         self.holdings.application(app)
     }

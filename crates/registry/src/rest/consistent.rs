@@ -82,6 +82,16 @@ impl Request {
         }
     }
 
+    /// Whether an application is asked for that has instances here and none in the tree: its answer never waits for the ensemble.
+    pub fn is_available(&self, desk: &Desk, registry: &Registry) -> bool {
+        match &self.resource {
+            Resource::Application(app) | Resource::Instance(app, _) => {
+                !desk.is_consistent(app) && registry.has_application(app)
+            }
+            _ => false,
+        }
+    }
+
     /// The refusal, where the tree is out of sight and the answer would have to come from there. Lists go without.
     pub fn hidden(&self, desk: &Desk, registry: &Registry) -> Option<Answer> {
         let why = desk.blind()?;
@@ -128,6 +138,42 @@ impl Request {
                 let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
                 Answer::with(status, XML, format!("<error><message>{text}</message></error>").into_bytes())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use crate::rest::{Parts, read};
+
+    #[test]
+    fn only_who_is_here_and_not_in_the_tree_is_available() {
+        let now = Now { wall_ms: 1000, steady_ms: 1000 };
+        let (desk, mut registry) = (Desk::new(&["uploads".to_owned()]), Registry::new(Settings::default(), now));
+        for app in ["SEARCH", "UPLOADS"] {
+            let text = format!(
+                "{{\"instance\":{{\"instanceId\":\"i\",\"hostName\":\"h\",\"app\":\"{app}\",\"ipAddr\":\"1.2.3.4\",\
+                 \"dataCenterInfo\":{{\"@class\":\"com.netflix.appinfo.MyDataCenterInfo\",\"name\":\"MyOwn\"}}}}}}"
+            );
+            let instance = read_instance(Format::Json, text.as_bytes(), app, now).unwrap();
+            registry.register(instance, Caller::Client, now);
+        }
+        let is_available = |path: &str| {
+            let parts = Parts { method: "GET", path, ..Parts::default() };
+            read(&parts).unwrap().is_available(&desk, &registry)
+        };
+        assert!(is_available("/eureka/apps/SEARCH") && is_available("/eureka/apps/SEARCH/i"));
+        for path in [
+            "/eureka/apps/UPLOADS",
+            "/eureka/apps/UPLOADS/i",
+            "/eureka/apps/NOBODY",
+            "/eureka/apps",
+            "/eureka/apps/delta",
+        ] {
+            assert!(!is_available(path), "{path}");
         }
     }
 }

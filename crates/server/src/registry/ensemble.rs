@@ -4,7 +4,6 @@
 //! what was committed when the question came, which a transaction proves that changes nothing and is shared by all who ask at the same time; what cannot be
 //! proved in time makes the tree out of sight, and the questions refused.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,7 +254,7 @@ impl Task {
                 self.make_base(link).await?;
             }
             // Somebody else was quicker, or more was out of date.
-            link.events.push_back(format!("{}/{}", self.base, transaction.service));
+            link.events.insert(format!("{}/{}", self.base, transaction.service));
             link.events.extend(
                 transaction.ops.iter().map(|op| format!("{}/{}/{}", self.base, transaction.service, id_of(op))),
             );
@@ -321,7 +320,7 @@ impl Task {
     /// Reads what was told to have changed, until nothing is left.
     async fn catch_up(&mut self, link: &mut Link) -> io::Result<()> {
         while !link.events.is_empty() {
-            let paths: BTreeSet<String> = link.events.drain(..).collect();
+            let paths = std::mem::take(&mut link.events);
             let mut all = Vec::new();
             for path in paths {
                 let Some(rest) = path.strip_prefix(&format!("{}/", self.base)) else { continue };

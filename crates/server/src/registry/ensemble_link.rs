@@ -3,7 +3,7 @@
 //! What always holds: answers come in the order of the requests, and what was told of changes before an answer is there when the answer is; a session
 //! outlives its connection, for as long as the servers let it.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ pub(super) struct Link {
     next_xid: i32,
     ticket: Ticket,
     pub timeout: Duration,
-    /// Paths of nodes of which something was told.
-    pub events: VecDeque<String>,
+    /// Paths of nodes of which something was told, each once however often that was.
+    pub events: BTreeSet<String>,
 }
 
 /// A request, as its bytes without the number.
@@ -189,7 +189,7 @@ impl Link {
             next_xid: 1,
             ticket: known.clone(),
             timeout: Duration::ZERO,
-            events: VecDeque::new(),
+            events: BTreeSet::new(),
         };
         let request = ConnectRequest {
             protocol_version: 0,
@@ -269,7 +269,7 @@ impl Link {
         match header.xid {
             NOTIFICATION_XID => {
                 let event: WatcherEvent<'_> = jute::from_slice(body).map_err(nonsense)?;
-                self.events.push_back(event.path.to_string());
+                self.events.insert(event.path.to_string());
                 Ok(None)
             }
             PING_XID => Ok(None),

@@ -105,6 +105,9 @@ async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Resp
     };
     match (way, &service.ensemble) {
         (Way::Answered(answer), _) => return sent(service, answer),
+        // Who is available is looked up without a word to the ensemble.
+        (Way::Look, Some(ensemble))
+            if service.with(|registry, _| request.is_available(&ensemble.desk.lock(), registry)) => {}
         (Way::Look, Some(ensemble)) => {
             ensemble.look().await;
             let hidden = service.with(|registry, _| request.hidden(&ensemble.desk.lock(), registry));

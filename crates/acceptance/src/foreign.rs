@@ -38,6 +38,16 @@ pub fn python_in(folder: &str, script: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// A script for Node.js of `tests/clients`, with what is locked there.
+pub fn node(script: &str) -> Result<Command> {
+    let modules = repository().join(".node/node_modules");
+    ensure!(modules.exists(), "{} is missing: run tests/provision", modules.display());
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", modules).env("NODE_NO_WARNINGS", "1");
+    command.arg(repository().join("tests/clients").join(script));
+    Ok(command)
+}
+
 /// A program of `tests/clients/java`, compiled on the fly.
 pub fn java_program(source: &str) -> Result<Command> {
     let mut command = java()?;

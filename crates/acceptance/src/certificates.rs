@@ -61,7 +61,8 @@ impl Wish {
 pub struct Issued {
     /// Key, certificate and that of the authority in one file.
     pub pem: PathBuf,
-    certificate: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Debug)]
@@ -118,7 +119,7 @@ impl Authority {
         let pem = self.folder.join(format!("{name}.pem"));
         let parts = [&key, &certificate, "authority.pem"].map(|part| fs::read(self.folder.join(part)));
         fs::write(&pem, parts.into_iter().collect::<std::io::Result<Vec<_>>>()?.concat())?;
-        Ok(Issued { pem, certificate: self.folder.join(certificate) })
+        Ok(Issued { pem, certificate: self.folder.join(certificate), key: self.folder.join(key) })
     }
 
     /// Writes a list with these certificates as revoked.
@@ -160,6 +161,15 @@ pub fn java_store(pem: &Path, kind: &str, password: &str) -> Result<PathBuf> {
         return Ok(store);
     }
     Ok(p12)
+}
+
+/// A trust store of Java's, of the type PKCS#12, with the certificate of an authority.
+pub fn java_trust(authority: &Path, password: &str) -> Result<PathBuf> {
+    let store = authority.with_extension("p12");
+    let mut keytool = Command::new("keytool");
+    keytool.args(["-importcert", "-noprompt", "-alias", "authority", "-storetype", "pkcs12", "-storepass", password]);
+    run(keytool.arg("-file").arg(authority).arg("-keystore").arg(&store))?;
+    Ok(store)
 }
 
 /// What openssl sees and says as a client that sends this text.

@@ -56,11 +56,15 @@ impl Eureka {
 
     /// Spring Cloud's, with such options; it knows others by this list of their ports.
     pub fn start_original(port: u16, peers: &[u16], options: &[&str]) -> Result<Eureka> {
-        let mut command = eureka_server()?;
+        Eureka::start_original_with(eureka_server()?, port, &urls(peers), options)
+    }
+
+    /// The same as this command, with addresses of others.
+    pub fn start_original_with(mut command: Command, port: u16, peers: &str, options: &[&str]) -> Result<Eureka> {
         command.args(["--eureka.instance.hostname=original", "--eureka.client.register-with-eureka=false"]);
         command.args(["--eureka.server.use-read-only-response-cache=false"]);
         command.args(options);
-        command.arg(format!("--eureka.client.service-url.defaultZone={}", urls(peers)));
+        command.arg(format!("--eureka.client.service-url.defaultZone={peers}"));
         let mut process = Dialogue::start("the original", command, &format!("--server.port={port}"))?;
         loop {
             let line = process.answer()?;

@@ -14,7 +14,7 @@ use super::error::{ConfigError, Fault, Notice, Place, excerpt};
 use super::kerberos::KERBEROS_LOGIN;
 use super::sasl::JaasFile;
 use super::settings::{Found, Settings};
-use super::tls::{DialTls, Store};
+use super::tls::{DialTls, Named, Store};
 use super::{Environment, properties, read_bounded};
 use crate::net::tls::StoreType;
 
@@ -152,7 +152,7 @@ fn with_flags(mut tls: DialTls, flags: &ClientFlags, read_file: ReadFile<'_>) ->
         })?;
         let kind = StoreType::of_contents(&bytes);
         let password_path = flags.store_password.clone();
-        Ok::<_, ConfigError>(Store { location: path.clone(), kind, password: None, password_path })
+        Ok::<_, ConfigError>(Store { password_path, ..Store::of(path, kind) })
     };
     if let Some(path) = &flags.authorities {
         tls.trust_store = Some(store("--tls-ca", path)?);
@@ -164,8 +164,8 @@ fn with_flags(mut tls: DialTls, flags: &ClientFlags, read_file: ReadFile<'_>) ->
             return Err(Fault::new("--tls-key names a key without certificates", remedy).into());
         }
         (Some(path), key) => {
-            tls.key_store = Some(store("--tls-cert", path)?);
-            tls.key_file.clone_from(key);
+            let key_file = key.clone().map(|path| Named { path, setting: "--tls-key".to_owned() });
+            tls.key_store = Some(Store { key_file, ..store("--tls-cert", path)? });
         }
     }
     tls.verifies_servers &= !flags.any_host;
@@ -226,8 +226,8 @@ mod tests {
         assert_eq!(side.login, bob());
         let tls = side.tls.unwrap();
         let store = |location: &str, password: Option<&str>, path: Option<&str>| {
-            let (location, password_path) = (location.into(), path.map(PathBuf::from));
-            Some(Store { location, kind: StoreType::Java, password: password.map(str::to_owned), password_path })
+            let (password, password_path) = (password.map(str::to_owned), path.map(PathBuf::from));
+            Some(Store { password, password_path, ..Store::of(location, StoreType::Java) })
         };
         assert_eq!(tls.trust_store, store("/two.p12", None, Some("/word")));
         assert_eq!(tls.key_store, store("/me.jks", Some("a"), None));

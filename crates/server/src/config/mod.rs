@@ -63,8 +63,8 @@ pub use outline::{MemberOutline, Outline};
 pub use sasl::Sasl;
 pub(crate) use shown::Shown;
 pub use storage::{DataDirectories, Formats, OnMismatch, Purge, SnapshotCompression, Snapshots, TransactionLog};
-pub(crate) use tls::Store;
 pub use tls::{ClientAuth, ClientTls, DialTls, QuorumTls, Tls};
+pub(crate) use tls::{Named, Store};
 
 use rookeeper_zab::HostPort;
 use settings::{Found, Settings};

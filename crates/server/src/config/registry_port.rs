@@ -13,9 +13,12 @@ const PREFIX: &str = "registry.";
 pub(super) fn read(settings: &Settings, read_file: ReadFile<'_>) -> Result<Option<RegistryConfig>, ConfigError> {
     let file = settings.text("registry.config").map(Path::new);
     let families = ["registry.eureka.client.*", "registry.server.ssl.*", "registry.spring.*", "registry.*"];
+    let own = ["consistent", "base", "connect", "snapshot", "peers-from-dns"].map(|name| format!("{PREFIX}{name}"));
+    let own = own.iter().filter_map(|name| settings.setting(name));
     let others: Vec<(String, String)> = families
         .into_iter()
         .flat_map(|family| settings.family(family))
+        .chain(own)
         .map(|setting| (key(&setting.name).to_owned(), setting.value.clone()))
         .collect();
     let Some(port) = settings.setting("registry.port") else {

@@ -258,11 +258,21 @@ pub(super) static KEYS: &[Key] = &[
     // Service registry
     file("registry.port", PORT, "none, and no registry", Used),
     file("registry.config", Text("a path of a properties or YAML file of Spring's"), "", Used),
+    file("registry.consistent", Text("names of services, separated by commas"), "none", Used),
+    file("registry.base", Text("a path of the tree, such as /services"), "/services", Used),
+    file("registry.connect", Text("host:port of servers, separated by commas"), "the client port of this server", Used),
+    file("registry.snapshot", Text("a path of a directory"), "none, and nothing is kept", Used),
     // May hold names and passwords of other registries.
+    file(
+        "registry.peers-from-dns",
+        Secret("addresses of registries, http://host:port/eureka/, separated by commas"),
+        "",
+        Used,
+    ),
     file("registry.eureka.client.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
     file("registry.server.ssl.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
     file("registry.spring.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
-    file("registry.*", Text("as the key without registry. in a file of Spring's"), "", Used),
+    file("registry.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
     // Ensemble
     file("server.*", Text("host:port:port[:role][;[host:]port]"), "", Used),
     file("group*", Text("server ids, separated by colons"), "", Ensemble),

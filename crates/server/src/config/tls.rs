@@ -51,12 +51,48 @@ pub struct Tls {
 #[derive(Clone)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub(crate) struct Store {
+    /// Empty where all of it stands in `text`.
     pub location: PathBuf,
     pub kind: StoreType,
     /// Secret.
     pub password: Option<String>,
     /// A file with the password, which counts more than `password`.
     pub password_path: Option<PathBuf>,
+    /// A file with the key, in PEM, where it does not stand with its certificates.
+    pub key_file: Option<Named>,
+    /// What stands in the configuration itself, in PEM. Secret.
+    pub text: String,
+    /// How the operator named the location, where that is not the usual key.
+    pub setting: Option<String>,
+}
+
+/// A file, and the setting that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub path: PathBuf,
+    pub setting: String,
+}
+
+impl Store {
+    /// One file without a password.
+    pub fn of(location: impl Into<PathBuf>, kind: StoreType) -> Store {
+        let location = location.into();
+        Store {
+            location,
+            kind,
+            password: None,
+            password_path: None,
+            key_file: None,
+            text: String::new(),
+            setting: None,
+        }
+    }
+
+    /// All files.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let location = Some(&self.location).filter(|location| !location.as_os_str().is_empty());
+        location.into_iter().chain(self.key_file.as_ref().map(|file| &file.path)).chain(&self.password_path)
+    }
 }
 
 impl fmt::Debug for Store {
@@ -67,7 +103,8 @@ impl fmt::Debug for Store {
             .field("kind", &self.kind)
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("password_path", &self.password_path)
-            .finish()
+            .field("key_file", &self.key_file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +184,7 @@ impl<'a> Reader<'a> {
                 return Err(setting.fault(problem, remedy).into());
             }
         };
-        Ok(Some(Store { location: PathBuf::from(&location.value), kind, password, password_path }))
+        Ok(Some(Store { password, password_path, ..Store::of(&location.value, kind) }))
     }
 
     fn client_auth(&self) -> Result<ClientAuth, ConfigError> {
@@ -299,8 +336,6 @@ impl Tls {
 pub struct DialTls {
     /// The key of the client and its certificates. None for one that shows none.
     pub(crate) key_store: Option<Store>,
-    /// A file with the key alone, where it does not stand with its certificates; all in PEM.
-    pub(crate) key_file: Option<PathBuf>,
     /// Whose certificates are trusted.
     pub(crate) trust_store: Option<Store>,
     /// Whether a server must show a certificate for its host.
@@ -327,7 +362,6 @@ impl DialTls {
         }
         Ok(DialTls {
             key_store: reader.store("keyStore")?,
-            key_file: None,
             trust_store: reader.store("trustStore")?,
             verifies_servers: reader.flag("hostnameVerification"),
             checks_revocation: reader.flag("crl"),

@@ -33,6 +33,7 @@ use crate::net::tls::failure::Wording;
 use crate::net::tls::handshake::{self, Peer, Shown};
 use crate::observe::drops::Dropped;
 use crate::observe::figures::Figures;
+use crate::registry::in_springs_words;
 
 /// Connections in all, and of one address, to ports that only operators ask.
 pub(crate) const SEATS: (usize, usize) = (64, 16);
@@ -175,7 +176,11 @@ impl HttpPort {
             Ok((stream, shown)) => self.serve(stream, peer, shown).await,
             Err(failure) => {
                 let (port, cause) = (self.port, Cause::Named(cause));
-                limited!(warn, cause, PER_MINUTE; "no connection of {peer} to the {port}: {failure}");
+                let why = match self.port {
+                    Port::Registry => in_springs_words(&failure.to_string()),
+                    _ => failure.to_string(),
+                };
+                limited!(warn, cause, PER_MINUTE; "no connection of {peer} to the {port}: {why}");
             }
         }
     }

@@ -41,6 +41,7 @@ use tracing::{info, warn};
 
 pub use self::config::RegistryConfig;
 use self::secure::Dialer;
+pub(crate) use self::secure::in_springs_words;
 use self::service::Service;
 use crate::failure::{ExitCode, Failure};
 use crate::net::bind::{CannotBind, Place, Port};

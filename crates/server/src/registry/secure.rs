@@ -1,4 +1,5 @@
-//! TLS, in the keys of Spring: `server.ssl.*` for those who connect, `eureka.client.tls.*` for other registries.
+//! TLS, in the keys of Spring: `server.ssl.*` for those who connect, `eureka.client.tls.*` for other registries. Keys and certificates are in a store,
+//! in files of PEM, or in a bundle (`spring.ssl.bundle.*`) of either.
 //!
 //! What always holds here: a file that asks for TLS is never answered with a plain port; what cannot be had is refused with its key.
 
@@ -6,27 +7,34 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
 use super::config::Sentence;
 use super::spring::canonical;
-use crate::config::{ClientAuth, DialTls, Store, Tls};
+use crate::config::{ClientAuth, DialTls, Named, Store, Tls};
 use crate::net::tls::context::LoadError;
 use crate::net::tls::dial::{Dial, Encrypted};
 use crate::net::tls::{Protocol, StoreType, suites};
 
 const SERVER: &str = "server.ssl.";
 const CLIENT: &str = "eureka.client.tls.";
+const BUNDLES: &str = "spring.ssl.bundle.";
 
 /// How long a handshake with another registry may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Values as they were given, by the rest of the key.
+/// A value as it was given: the rest of its key as keys are compared, the key as it was written, the value.
+type Given = (String, String, String);
+
+/// What was given.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    server: Vec<(String, String, String)>,
-    client: Vec<(String, String, String)>,
+    server: Vec<Given>,
+    client: Vec<Given>,
+    bundles: Vec<Given>,
 }
 
 /// What a registry needs to speak TLS.
@@ -42,7 +50,8 @@ pub(super) struct Secure {
 impl Keys {
     /// Takes a key that is one of these. Empty values count as none.
     pub fn take(&mut self, key: &str, value: &str) -> bool {
-        for (prefix, taken) in [(SERVER, &mut self.server), (CLIENT, &mut self.client)] {
+        let sides = [(SERVER, &mut self.server), (CLIENT, &mut self.client), (BUNDLES, &mut self.bundles)];
+        for (prefix, taken) in sides {
             if let Some(rest) = canonical(key).strip_prefix(prefix) {
                 if !value.trim().is_empty() {
                     taken.push((rest.to_owned(), key.to_owned(), value.trim().to_owned()));
@@ -55,10 +64,9 @@ impl Keys {
 
     /// What all of them say together.
     pub fn read(self, notices: &mut Vec<Sentence>) -> Result<Secure, Sentence> {
-        let server = Side { prefix: SERVER, values: &self.server };
-        let client = Side { prefix: CLIENT, values: &self.client };
-        server.refuse_files("certificate", "certificateprivatekey")?;
-        server.refuse_bundles()?;
+        let bundle = named_last(&self.server, "bundle").map(|(key, name)| Bundle::find(&self.bundles, key, name));
+        let server = Side { prefix: SERVER, values: &self.server, bundle: bundle.transpose()? };
+        let client = Side { prefix: CLIENT, values: &self.client, bundle: None };
         const OF_STORES: [&str; 8] = [
             "enabled",
             "keystore",
@@ -69,11 +77,21 @@ impl Keys {
             "truststorepassword",
             "truststoretype",
         ];
-        server.name_unknown(
-            &[&OF_STORES[..], &["clientauth", "enabledprotocols", "ciphers", "protocol"]].concat(),
-            notices,
-        );
-        client.name_unknown(&OF_STORES, notices);
+        const OF_SERVERS: [&str; 8] = [
+            "clientauth",
+            "enabledprotocols",
+            "ciphers",
+            "protocol",
+            "bundle",
+            "certificate",
+            "certificateprivatekey",
+            "trustcertificate",
+        ];
+        name_unknown(server.values, &[OF_STORES, OF_SERVERS].concat(), notices);
+        name_unknown(client.values, &OF_STORES, notices);
+        if let Some(bundle) = &server.bundle {
+            name_unknown(&bundle.values, bundle.known(), notices);
+        }
         let dial = client.enabled()?.then_some(&client);
         let store = |which| match dial.map(|client| client.store(which)).transpose()?.flatten() {
             Some(store) => Ok(Some(store)),
@@ -81,7 +99,6 @@ impl Keys {
         };
         let dial = DialTls {
             key_store: store("keystore")?,
-            key_file: None,
             trust_store: store("truststore")?,
             verifies_servers: true,
             checks_revocation: false,
@@ -91,17 +108,186 @@ impl Keys {
     }
 }
 
+/// The key as it was written, and its value. A later one wins.
+fn named_last<'a>(values: &'a [Given], name: &str) -> Option<(&'a str, &'a str)> {
+    let found = values.iter().rev().find(|(rest, ..)| rest == name);
+    found.map(|(_, key, value)| (key.as_str(), value.as_str()))
+}
+
+fn name_unknown(values: &[Given], known: &[&str], notices: &mut Vec<Sentence>) {
+    for (_, key, _) in values.iter().filter(|(rest, ..)| !known.contains(&rest.as_str())) {
+        notices.push(format!("{key} is not known here and has no effect"));
+    }
+}
+
 /// The keys of one side.
 struct Side<'a> {
     prefix: &'static str,
-    values: &'a [(String, String, String)],
+    values: &'a [Given],
+    /// Counts more than stores and files.
+    bundle: Option<Bundle>,
+}
+
+/// The keys of one bundle.
+struct Bundle {
+    values: Vec<Given>,
+    is_pem: bool,
+}
+
+impl Bundle {
+    /// `key`: where the name stands.
+    fn find(all: &[Given], key: &str, name: &str) -> Result<Bundle, Sentence> {
+        for (kind, is_pem) in [("pem", true), ("jks", false)] {
+            let prefix = format!("{kind}.{}.", canonical(name));
+            let of = |(rest, key, value): &Given| {
+                rest.strip_prefix(&prefix).map(|rest| (rest.to_owned(), key.clone(), value.clone()))
+            };
+            let values: Vec<Given> = all.iter().filter_map(of).collect();
+            if !values.is_empty() {
+                return Ok(Bundle { values, is_pem });
+            }
+        }
+        Err(format!("{key} names the bundle {name}, and no key begins with {BUNDLES}pem.{name} or {BUNDLES}jks.{name}"))
+    }
+
+    fn get(&self, name: &str) -> Option<(&str, &str)> {
+        named_last(&self.values, name)
+    }
+
+    fn known(&self) -> &'static [&'static str] {
+        match self.is_pem {
+            true => &[
+                "keystore.type",
+                "keystore.certificate",
+                "keystore.privatekey",
+                "keystore.privatekeypassword",
+                "truststore.type",
+                "truststore.certificate",
+                "options.ciphers",
+                "options.enabledprotocols",
+                "protocol",
+                "reloadonupdate",
+            ],
+            false => &[
+                "keystore.type",
+                "keystore.location",
+                "keystore.password",
+                "key.password",
+                "truststore.type",
+                "truststore.location",
+                "truststore.password",
+                "options.ciphers",
+                "options.enabledprotocols",
+                "protocol",
+                "reloadonupdate",
+            ],
+        }
+    }
+
+    fn store(&self, which: &str) -> Result<Option<Store>, Sentence> {
+        let get = |name: &str| self.get(&format!("{which}.{name}"));
+        match self.is_pem {
+            true => pem(get("certificate"), get("privatekey"), get("privatekeypassword")),
+            // Java's default is a store of its own.
+            false => {
+                let kind = Some(get("type").unwrap_or(("", "JKS")));
+                java(get("location"), kind, get("password"), &format!("{which}.type"))
+            }
+        }
+    }
+}
+
+/// What a value names.
+enum Content<'a> {
+    File(&'a str),
+    /// It stands there itself, in PEM.
+    Text(String),
+}
+
+impl Content<'_> {
+    fn of<'a>(key: &str, value: &'a str) -> Result<Content<'a>, Sentence> {
+        if value.contains("-----BEGIN ") {
+            return Ok(Content::Text(value.to_owned()));
+        }
+        match value.split_once(':') {
+            Some(("file", path)) => Ok(Content::File(path.trim_start_matches("//"))),
+            Some(("classpath", _)) => Err(format!("{key} is {value:?}, but there is no class path here: name a file")),
+            Some(("base64", text)) => {
+                let bytes = BASE64_STANDARD.decode(text.trim()).map_err(|_| format!("{key} is no base64"))?;
+                let text = String::from_utf8(bytes).ok().filter(|text| text.contains("-----BEGIN "));
+                text.map(Content::Text).ok_or_else(|| format!("{key} is no PEM in base64: name a file"))
+            }
+            _ => Ok(Content::File(value)),
+        }
+    }
+}
+
+/// Certificates in PEM, and the key where there is one.
+fn pem(
+    certificate: Option<(&str, &str)>,
+    private_key: Option<(&str, &str)>,
+    password: Option<(&str, &str)>,
+) -> Result<Option<Store>, Sentence> {
+    let Some((setting, value)) = certificate else {
+        return match private_key {
+            Some((key, _)) => Err(format!("{key} names a key without certificates")),
+            None => Ok(None),
+        };
+    };
+    let mut store = Store::of("", StoreType::Pem);
+    store.setting = Some(setting.to_owned());
+    store.password = password.map(|(_, password)| password.to_owned());
+    match Content::of(setting, value)? {
+        Content::File(path) => store.location = PathBuf::from(path),
+        Content::Text(text) => store.text = text,
+    }
+    if let Some((setting, value)) = private_key {
+        match Content::of(setting, value)? {
+            Content::File(path) => {
+                store.key_file = Some(Named { path: PathBuf::from(path), setting: setting.to_owned() });
+            }
+            Content::Text(text) => {
+                store.text.push('\n');
+                store.text.push_str(&text);
+            }
+        }
+    }
+    Ok(Some(store))
+}
+
+/// A store in a file. `type_key`: what to set where nothing says what it is.
+fn java(
+    location: Option<(&str, &str)>,
+    kind: Option<(&str, &str)>,
+    password: Option<(&str, &str)>,
+    type_key: &str,
+) -> Result<Option<Store>, Sentence> {
+    let Some((key, place)) = location else { return Ok(None) };
+    let Content::File(location) = Content::of(key, place)? else {
+        return Err(format!("{key} is a text, but must name a file"));
+    };
+    let kind = match kind {
+        Some((key, name)) => match StoreType::of_name(name) {
+            Some(Ok(kind)) => kind,
+            _ => return Err(format!("{key} is {name:?}, but must be PEM, PKCS12 or JKS")),
+        },
+        None => match StoreType::of_file(location) {
+            Some(Ok(kind)) => kind,
+            _ => return Err(format!("{key} is {place:?}: say with {type_key} whether it is PEM, PKCS12 or JKS")),
+        },
+    };
+    let password = password.map(|(_, password)| password.to_owned());
+    Ok(Some(Store { password, setting: Some(key.to_owned()), ..Store::of(location, kind) }))
 }
 
 impl Side<'_> {
-    /// The key as it was written, and its value. A later one wins.
     fn get(&self, name: &str) -> Option<(&str, &str)> {
-        let found = self.values.iter().rev().find(|(rest, ..)| rest == name);
-        found.map(|(_, key, value)| (key.as_str(), value.as_str()))
+        named_last(self.values, name)
+    }
+
+    /// An option that a bundle may have, too.
+    fn option(&self, name: &str) -> Option<(&str, &str)> {
+        self.bundle.as_ref().and_then(|bundle| bundle.get(&format!("options.{name}"))).or_else(|| self.get(name))
     }
 
     fn enabled(&self) -> Result<bool, Sentence> {
@@ -115,54 +301,25 @@ impl Side<'_> {
         }
     }
 
-    fn name_unknown(&self, known: &[&str], notices: &mut Vec<Sentence>) {
-        for (_, key, _) in self.values.iter().filter(|(rest, ..)| !known.contains(&rest.as_str())) {
-            notices.push(format!("{key} is not known here and has no effect"));
-        }
-    }
-
-    /// Spring's other ways to name keys and certificates.
-    fn refuse_files(&self, certificate: &str, key: &str) -> Result<(), Sentence> {
-        match self.get(certificate).or_else(|| self.get(key)) {
-            Some((key, _)) if self.enabled()? => Err(format!(
-                "{key}: put the key and its certificates into one PEM file, and name it in {}key-store with {0}key-store-type=PEM",
-                self.prefix
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn refuse_bundles(&self) -> Result<(), Sentence> {
-        match self.get("bundle") {
-            Some((key, _)) if self.enabled()? => Err(format!(
-                "{key}: bundles are not supported; name the files in {}key-store and {0}trust-store",
-                self.prefix
-            )),
-            _ => Ok(()),
-        }
-    }
-
+    /// `which`: `keystore` or `truststore`.
     fn store(&self, which: &str) -> Result<Option<Store>, Sentence> {
-        let Some((key, place)) = self.get(which) else { return Ok(None) };
-        let location = match place.split_once(':') {
-            Some(("file", path)) => path.trim_start_matches("//"),
-            Some(("classpath", _)) => {
-                return Err(format!("{key} is {place:?}, but there is no class path here: name a file"));
+        if let Some(bundle) = &self.bundle {
+            return bundle.store(which);
+        }
+        let files = match which {
+            "keystore" => {
+                let password = self.get("keypassword").or_else(|| self.get("keystorepassword"));
+                pem(self.get("certificate"), self.get("certificateprivatekey"), password)?
             }
-            _ => place,
+            _ => pem(self.get("trustcertificate"), None, None)?,
         };
-        let kind = match self.get(&format!("{which}type")) {
-            Some((key, name)) => match StoreType::of_name(name) {
-                Some(Ok(kind)) => kind,
-                _ => return Err(format!("{key} is {name:?}, but must be PEM, PKCS12 or JKS")),
-            },
-            None => match StoreType::of_file(location) {
-                Some(Ok(kind)) => kind,
-                _ => return Err(format!("{key} is {place:?}: say with {key}-type whether it is PEM, PKCS12 or JKS")),
-            },
-        };
-        let password = self.get(&format!("{which}password")).map(|(_, password)| password.to_owned());
-        Ok(Some(Store { location: PathBuf::from(location), kind, password, password_path: None }))
+        if files.is_some() {
+            return Ok(files);
+        }
+        let get = |name: &str| self.get(&format!("{which}{name}"));
+        let location = self.get(which);
+        let type_key = location.map(|(key, _)| format!("{key}-type")).unwrap_or_default();
+        java(location, get("type"), get("password"), &type_key)
     }
 
     fn tls(&self) -> Result<Option<Tls>, Sentence> {
@@ -171,7 +328,8 @@ impl Side<'_> {
         }
         let Some(key_store) = self.store("keystore")? else {
             return Err(format!(
-                "{0}key-store is missing: name a file with the key of this server and its certificates",
+                "{0}key-store is missing: name a file with the key of this server and its certificates, or set {0}certificate and \
+                 {0}certificate-private-key, or {0}bundle",
                 self.prefix
             ));
         };
@@ -191,7 +349,7 @@ impl Side<'_> {
                 self.prefix
             ));
         }
-        let protocols = match self.get("enabledprotocols") {
+        let protocols = match self.option("enabledprotocols") {
             None => Protocol::ALL.to_vec(),
             Some((key, names)) => {
                 let known: Vec<Protocol> = names.split(',').filter_map(|name| Protocol::of_name(name.trim())).collect();
@@ -201,7 +359,7 @@ impl Side<'_> {
                 known
             }
         };
-        let suites = match self.get("ciphers") {
+        let suites = match self.option("ciphers") {
             None => Vec::new(),
             Some((key, names)) => {
                 let (known, unknown) = suites::sort(names.split([',', ':']));
@@ -233,12 +391,28 @@ impl Side<'_> {
 
 /// The sentence about a file that can't be used, with Spring's names of keys.
 pub(super) fn sentence(error: &LoadError) -> Sentence {
-    let text = error.to_string();
-    let (side, prefix) = if text.contains(DialTls::PREFIX) { (DialTls::PREFIX, CLIENT) } else { (SERVER, SERVER) };
-    ["key", "trust"].into_iter().fold(text, |text, which| {
-        text.replace(&format!("{side}{which}Store.location"), &format!("{prefix}{which}-store"))
-            .replace(&format!("{side}{which}Store"), &format!("{prefix}{which}-store"))
-    })
+    in_springs_words(&error.to_string())
+}
+
+/// A sentence about TLS with Spring's names of keys.
+pub(crate) fn in_springs_words(text: &str) -> Sentence {
+    const NAMES: [(&str, &str); 5] = [
+        ("keyStore.location", "key-store"),
+        ("trustStore.location", "trust-store"),
+        ("keyStore", "key-store"),
+        ("trustStore", "trust-store"),
+        ("enabledProtocols", "enabled-protocols"),
+    ];
+    let mut text = text
+        .replace(&format!(", or set {}hostnameVerification=false", DialTls::PREFIX), "")
+        .replace(DialTls::PREFIX, CLIENT);
+    for prefix in [SERVER, CLIENT] {
+        for (name, of_spring) in NAMES {
+            text = text.replace(&format!("{prefix}{name}"), &format!("{prefix}{of_spring}"));
+        }
+        text = text.replace(&format!("{prefix}ciphersuites"), &format!("{prefix}ciphers"));
+    }
+    text
 }
 
 /// How other registries are dialled with TLS. The files are read for each connection, of which there are few, so that exchanged ones count.
@@ -261,7 +435,7 @@ impl Dialer {
             *self.last.lock() = Arc::new(dial);
         }
         let dial = self.last.lock().clone();
-        dial.secure(stream, host, HANDSHAKE_LIMIT).await.map_err(|unwelcome| unwelcome.why)
+        dial.secure(stream, host, HANDSHAKE_LIMIT).await.map_err(|unwelcome| in_springs_words(&unwelcome.why))
     }
 }
 
@@ -306,12 +480,91 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_certificates_may_be_files_and_texts() {
+        const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----";
+        let (secure, notices) = read(&[
+            ("server.ssl.certificate", "file:/keys/here.crt"),
+            ("server.ssl.certificate-private-key", "/keys/here.key"),
+            ("server.ssl.trust-certificate", CERTIFICATE),
+        ])
+        .unwrap();
+        assert!(notices.is_empty(), "{notices:?}");
+        let server = secure.server.unwrap();
+        let (keys, trust) = (server.key_store, server.trust_store.unwrap());
+        assert_eq!((keys.location.to_str(), keys.kind), (Some("/keys/here.crt"), StoreType::Pem));
+        let key_file = Named { path: "/keys/here.key".into(), setting: "server.ssl.certificate-private-key".into() };
+        assert_eq!(keys.key_file, Some(key_file));
+        assert_eq!((trust.files().count(), trust.text.as_str()), (0, CERTIFICATE));
+        // What it shows to other registries, and whom it trusts there, is the same.
+        assert_eq!(secure.dial.unwrap().trust_store.unwrap().text, CERTIFICATE);
+
+        let text = format!("base64:{}", BASE64_STANDARD.encode(CERTIFICATE));
+        let (secure, _) = read(&[("server.ssl.certificate", &text)]).unwrap();
+        assert_eq!(secure.server.unwrap().key_store.text, CERTIFICATE);
+    }
+
+    #[test]
+    fn sentences_name_the_keys_of_spring() {
+        for (said, told) in [
+            ("put it into zookeeper.ssl.trustStore.location, and", "put it into eureka.client.tls.trust-store, and"),
+            ("(server.ssl.keyStore.location)", "(server.ssl.key-store)"),
+            ("for that host too, or set zookeeper.ssl.hostnameVerification=false", "for that host too"),
+            (
+                "compare server.ssl.enabledProtocols and server.ssl.ciphersuites",
+                "compare server.ssl.enabled-protocols and server.ssl.ciphers",
+            ),
+            ("(server.ssl.certificate)", "(server.ssl.certificate)"),
+        ] {
+            assert_eq!(in_springs_words(said), told);
+        }
+    }
+
+    #[test]
+    fn a_bundle_counts_more_than_files_beside_it() {
+        let pem = "spring.ssl.bundle.pem.my-web.";
+        let keys = ["keystore.certificate", "keystore.private-key", "options.enabled-protocols", "key.alias"];
+        let [certificate, key, protocols, alias] = keys.map(|key| format!("{pem}{key}"));
+        let (secure, notices) = read(&[
+            ("server.ssl.bundle", "myWeb"),
+            ("server.ssl.key-store", "other.p12"),
+            ("server.ssl.enabled-protocols", "TLSv1.2"),
+            (&certificate, "a.crt"),
+            (&key, "a.key"),
+            (&protocols, "TLSv1.3"),
+            (&alias, "one"),
+            ("spring.ssl.bundle.pem.others.keystore.certificate", "b.crt"),
+        ])
+        .unwrap();
+        assert_eq!(notices, ["spring.ssl.bundle.pem.my-web.key.alias is not known here and has no effect"]);
+        let server = secure.server.unwrap();
+        assert_eq!(server.protocols, [Protocol::Tls13]);
+        assert_eq!(server.key_store.location.to_str(), Some("a.crt"));
+        assert_eq!(server.key_store.key_file.unwrap().path.to_str(), Some("a.key"));
+
+        let (secure, _) = read(&[
+            ("server.ssl.bundle", "web"),
+            ("spring.ssl.bundle.jks.web.keystore.location", "a.store"),
+            ("spring.ssl.bundle.jks.web.keystore.password", "secret"),
+            ("spring.ssl.bundle.jks.web.truststore.location", "file:t.store"),
+        ])
+        .unwrap();
+        let keys = secure.server.unwrap().key_store;
+        assert_eq!((keys.kind, keys.password.as_deref()), (StoreType::Java, Some("secret")));
+        assert_eq!(secure.dial.unwrap().trust_store.unwrap().location.to_str(), Some("t.store"));
+    }
+
+    #[test]
     fn nothing_is_plain_that_was_to_be_secure() {
         for (pairs, said) in [
             (&[("server.ssl.enabled", "true")][..], "server.ssl.key-store is missing"),
             (&[("server.ssl.trust-store", "t.pem")], "server.ssl.key-store is missing"),
-            (&[("server.ssl.certificate", "c.pem")], "one PEM file"),
-            (&[("server.ssl.bundle", "web")], "bundles are not supported"),
+            (&[("server.ssl.certificate-private-key", "k.pem")], "a key without certificates"),
+            (&[("server.ssl.certificate", "classpath:c.pem")], "no class path"),
+            (&[("server.ssl.certificate", "base64:AAAA")], "no PEM"),
+            (&[("server.ssl.bundle", "web")], "server.ssl.bundle names the bundle web"),
+            (&[("server.ssl.bundle", "web"), ("spring.ssl.bundle.pem.other.keystore.certificate", "c")], "bundle web"),
+            (&[("server.ssl.bundle", "web"), ("spring.ssl.bundle.pem.web.truststore.certificate", "c")], "is missing"),
+            (&[("server.ssl.bundle", "web"), ("spring.ssl.bundle.jks.web.keystore.type", "BCFKS")], "is missing"),
             (&[("server.ssl.key-store", "classpath:k.p12")], "no class path"),
             (&[("server.ssl.key-store", "keys")], "server.ssl.key-store-type"),
             (&[("server.ssl.key-store", "k.pem"), ("server.ssl.client-auth", "need")], "server.ssl.trust-store"),

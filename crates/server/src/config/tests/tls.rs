@@ -28,18 +28,9 @@ fn refused(more: &str) -> ConfigError {
 fn with_the_least_of_settings_the_rest_is_as_in_the_original_but_for_versions_and_reload() {
     let (found, notices) =
         client_tls("ssl.keyStore.password=secret\nssl.trustStore.passwordPath=/tls/password").unwrap();
-    let key_store = Store {
-        location: PathBuf::from("/tls/key.p12"),
-        kind: StoreType::Java,
-        password: Some("secret".to_owned()),
-        password_path: None,
-    };
-    let trust_store = Store {
-        location: PathBuf::from("/tls/trust.jks"),
-        kind: StoreType::Java,
-        password: None,
-        password_path: Some(PathBuf::from("/tls/password")),
-    };
+    let key_store = Store { password: Some("secret".to_owned()), ..Store::of("/tls/key.p12", StoreType::Java) };
+    let trust_store =
+        Store { password_path: Some(PathBuf::from("/tls/password")), ..Store::of("/tls/trust.jks", StoreType::Java) };
     let expected = ClientTls {
         tls: Tls {
             key_store,

@@ -21,7 +21,7 @@ use super::certificate::Facts;
 use super::store::{self, Entries, KeyEntry, Problem};
 use super::suites;
 use super::trust::{Clients, Dialled, Servers, Trust};
-use crate::config::{ClientAuth, Store, Tls};
+use crate::config::{ClientAuth, Named, Store, Tls};
 
 /// No honest store is larger. Lists of revoked certificates may be long.
 const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -91,6 +91,15 @@ pub struct LoadError {
     pub(super) problem: String,
 }
 
+impl LoadError {
+    /// A store that can't be used. `which`: `keyStore` or `trustStore`.
+    pub(super) fn of(store: &Store, prefix: &str, which: &str, problem: String) -> LoadError {
+        let key = store.setting.clone().unwrap_or_else(|| format!("{prefix}{which}.location"));
+        let path = if store.location.as_os_str().is_empty() { "the text".into() } else { store.location.clone() };
+        LoadError { path, key, problem }
+    }
+}
+
 /// TLS of one side.
 #[derive(Debug)]
 pub(crate) struct TlsContext {
@@ -130,26 +139,20 @@ impl TlsContext {
 
 fn identities(settings: &Tls) -> Vec<Identity> {
     let stores = std::iter::once(&settings.key_store).chain(&settings.trust_store);
-    let paths = stores.flat_map(|store| std::iter::once(&store.location).chain(&store.password_path));
-    paths.chain(&settings.revocation_lists).map(|path| Identity::of(path)).collect()
+    stores.flat_map(Store::files).chain(&settings.revocation_lists).map(|path| Identity::of(path)).collect()
 }
 
 fn load(settings: &Tls) -> Result<Loaded, LoadError> {
     // First, so that a file that changes meanwhile is read again.
     let files = identities(settings);
-    let fault = |path: &Path, key: &str, problem: String| LoadError {
-        path: path.to_owned(),
-        key: format!("{}{key}", settings.prefix),
-        problem,
-    };
     let key_store = &settings.key_store;
-    let key_fault = |problem: String| fault(&key_store.location, "keyStore.location", problem);
+    let key_fault = |problem: String| LoadError::of(key_store, settings.prefix, "keyStore", problem);
     let (bytes, password) = contents(key_store, settings.prefix, "keyStore")?;
     let KeyEntry { key, chain } =
         store::key_of(&bytes, key_store.kind, &password).map_err(|problem| key_fault(problem.to_string()))?;
     let own = Facts::of(&chain[0]).ok_or_else(|| key_fault("the certificate of its key makes no sense".to_owned()))?;
     let provider = Arc::new(suites::provider(&settings.suites));
-    let trust = trust(settings, &provider, &fault)?;
+    let trust = trust(settings, &provider)?;
 
     let versions = suites::versions(&settings.protocols);
     let mismatch = |error: rustls::Error| {
@@ -196,33 +199,25 @@ fn load(settings: &Tls) -> Result<Loaded, LoadError> {
     Ok(Loaded { server: Arc::new(server), client, own, files })
 }
 
-fn trust(
-    settings: &Tls,
-    provider: &CryptoProvider,
-    fault: &dyn Fn(&Path, &str, String) -> LoadError,
-) -> Result<Option<Arc<Trust>>, LoadError> {
+fn trust(settings: &Tls, provider: &CryptoProvider) -> Result<Option<Arc<Trust>>, LoadError> {
     let Some(trust_store) = &settings.trust_store else { return Ok(None) };
     let lists = settings.checks_revocation.then_some(settings.revocation_lists.as_deref());
     let entries = trusted(trust_store, lists, settings.prefix)?;
     let trust = Trust::of(entries, settings.checks_revocation, provider.signature_verification_algorithms);
-    let trust_fault = |problem: Problem| fault(&trust_store.location, "trustStore.location", problem.to_string());
+    let trust_fault = |problem: Problem| LoadError::of(trust_store, settings.prefix, "trustStore", problem.to_string());
     Ok(Some(Arc::new(trust.map_err(trust_fault)?)))
 }
 
 /// What is in a trust store. `lists`: revoked certificates are looked for, in a file of lists too if there is one.
 pub(super) fn trusted(trust_store: &Store, lists: Option<Option<&Path>>, prefix: &str) -> Result<Entries, LoadError> {
-    let fault = |path: &Path, key: &str, problem: String| LoadError {
-        path: path.to_owned(),
-        key: format!("{prefix}{key}"),
-        problem,
-    };
-    let trust_fault = |problem: String| fault(&trust_store.location, "trustStore.location", problem);
+    let trust_fault = |problem: String| LoadError::of(trust_store, prefix, "trustStore", problem);
     let (bytes, password) = contents(trust_store, prefix, "trustStore")?;
     let mut entries =
         store::trust_of(&bytes, trust_store.kind, &password).map_err(|problem| trust_fault(problem.to_string()))?;
     if let Some(file) = lists {
         if let Some(path) = file {
-            let list_fault = |problem: String| fault(path, "crl.location", problem);
+            let list_fault =
+                |problem: String| LoadError { path: path.to_owned(), key: format!("{prefix}crl.location"), problem };
             let bytes = read(path).map_err(|error| list_fault(error.to_string()))?;
             entries.revoked.extend(store::revoked_of(&bytes).map_err(|problem| list_fault(problem.to_string()))?);
         }
@@ -239,16 +234,29 @@ pub(super) fn trusted(trust_store: &Store, lists: Option<Option<&Path>>, prefix:
 
 /// What is in a store, and its password.
 pub(super) fn contents(store: &Store, prefix: &str, which: &str) -> Result<(Vec<u8>, String), LoadError> {
-    let fault = |path: &Path, key: &str, error: io::Error| LoadError {
+    let fault = |path: &Path, key: String, error: io::Error| LoadError {
         path: path.to_owned(),
-        key: format!("{prefix}{which}.{key}"),
+        key,
         problem: error.to_string(),
     };
-    let bytes = read(&store.location).map_err(|error| fault(&store.location, "location", error))?;
+    let mut bytes = Vec::new();
+    if !store.location.as_os_str().is_empty() {
+        let location = read(&store.location);
+        bytes = location.map_err(|error| LoadError::of(store, prefix, which, error.to_string()))?;
+    }
+    if let Some(Named { path, setting }) = &store.key_file {
+        // The file in front may end without an end of the line.
+        bytes.push(b'\n');
+        bytes.extend(read(path).map_err(|error| fault(path, setting.clone(), error))?);
+    }
+    if !store.text.is_empty() {
+        bytes.push(b'\n');
+        bytes.extend_from_slice(store.text.as_bytes());
+    }
     let password = match &store.password_path {
         None => store.password.clone().unwrap_or_default(),
         Some(path) => {
-            let password = read(path).map_err(|error| fault(path, "passwordPath", error))?;
+            let password = read(path).map_err(|error| fault(path, format!("{prefix}{which}.passwordPath"), error))?;
             String::from_utf8_lossy(&password).trim_end_matches(['\r', '\n']).to_owned()
         }
     };

@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::certificate::Facts;
 pub use super::context::LoadError;
-use super::context::{contents, read, trusted};
+use super::context::{contents, trusted};
 use super::failure::{self, Failure, Kind, Wording, note_shown};
 use super::store::{self, Entries, KeyEntry};
 use super::suites;
@@ -85,11 +85,7 @@ impl Dial {
             let problem = "it is not set, so no server is trusted".to_owned();
             return Err(LoadError { path: "trust store".into(), key: format!("{PREFIX}trustStore.location"), problem });
         };
-        let trust_fault = |problem: String| LoadError {
-            path: trust_store.location.clone(),
-            key: format!("{PREFIX}trustStore.location"),
-            problem,
-        };
+        let trust_fault = |problem: String| LoadError::of(trust_store, PREFIX, "trustStore", problem);
         let lists = settings.checks_revocation.then_some(settings.revocation_lists.as_deref());
         let mut entries = trusted(trust_store, lists, PREFIX)?;
         if lists.is_none() {
@@ -197,22 +193,8 @@ impl Dial {
 
 fn key(settings: &DialTls) -> Result<Option<KeyEntry>, LoadError> {
     let Some(key_store) = &settings.key_store else { return Ok(None) };
-    let fault = |problem: String| LoadError {
-        path: key_store.location.clone(),
-        key: format!("{PREFIX}keyStore.location"),
-        problem,
-    };
-    let (mut bytes, password) = contents(key_store, PREFIX, "keyStore")?;
-    if let Some(path) = &settings.key_file {
-        let key = read(path);
-        let problem = |error: std::io::Error| LoadError {
-            path: path.clone(),
-            key: "--tls-key".to_owned(),
-            problem: error.to_string(),
-        };
-        bytes.extend_from_slice(b"\n");
-        bytes.extend(key.map_err(problem)?);
-    }
+    let fault = |problem: String| LoadError::of(key_store, PREFIX, "keyStore", problem);
+    let (bytes, password) = contents(key_store, PREFIX, "keyStore")?;
     let entry = store::key_of(&bytes, key_store.kind, &password).map_err(|problem| fault(problem.to_string()))?;
     // Whoever reads the certificate later must be able to.
     Facts::of(&entry.chain[0]).ok_or_else(|| fault("the certificate of its key makes no sense".to_owned()))?;
@@ -294,8 +276,8 @@ mod tests {
     use crate::config::Store;
 
     fn store(name: &str) -> Option<Store> {
-        let location = format!("{}/../../tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR")).into();
-        Some(Store { location, kind: StoreType::Pem, password: None, password_path: None })
+        let location = format!("{}/../../tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+        Some(Store::of(location, StoreType::Pem))
     }
 
     #[test]

@@ -36,12 +36,7 @@ pub enum Beginning {
 
 /// As members have it where nothing else is configured, with these stores of the type PEM.
 pub(super) fn of_member(key_store: &Path, trust_store: &Path) -> Tls {
-    let store = |location: &Path| Store {
-        location: location.to_owned(),
-        kind: StoreType::Pem,
-        password: None,
-        password_path: None,
-    };
+    let store = |location: &Path| Store::of(location, StoreType::Pem);
     Tls {
         key_store: store(key_store),
         trust_store: Some(store(trust_store)),

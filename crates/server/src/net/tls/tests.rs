@@ -27,7 +27,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn store(name: &str) -> Store {
-    Store { location: file(name), kind: StoreType::Pem, password: None, password_path: None }
+    Store::of(file(name), StoreType::Pem)
 }
 
 /// As members have it where nothing else is configured, with this key.

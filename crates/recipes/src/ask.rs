@@ -10,6 +10,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Persistent,
+    /// Until its last child is gone.
+    Container,
     /// Until the session ends.
     Ephemeral,
     /// Persistent, with a number behind its name.
@@ -33,6 +35,8 @@ impl Kind {
 pub enum Ask {
     /// Make a path and all that is missing above it, of persistent nodes. Answered by `Done`.
     MakePath { path: String },
+    /// The same, of containers, which the servers remove when their last child is gone.
+    MakeContainer { path: String },
     /// Answered by `Created`, `NodeExists`, `NoNode`.
     Create { path: String, data: Vec<u8>, kind: Kind },
     /// Answered by `Done`, `NoNode`, `NotEmpty`.
@@ -45,6 +49,10 @@ pub enum Ask {
     Exists { path: String, watch: bool },
     /// Answered by `Names`, `NoNode`. A watch is set only where there is a node.
     Children { path: String, watch: bool },
+    /// The names, and when the last of them came or went. Answered by `Listed`, `NoNode`.
+    List { path: String },
+    /// To hear of all that happens below the path, until the connection is lost: [`Recipe::hear`]. Answered by `Done`.
+    Follow { path: String },
     /// `sync`, so that the next answer shows everything that was ever accepted. Answered by `Done`.
     Sync { path: String },
     /// All or nothing. Answered by `Made`, `Failed`.
@@ -81,6 +89,8 @@ pub enum Op {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Facts {
     pub czxid: i64,
+    /// The zxid of the last change of its data.
+    pub mzxid: i64,
     pub version: i32,
     pub children: usize,
     /// The session that it belongs to; 0 for none.
@@ -110,6 +120,11 @@ pub enum Reply {
     },
     Facts(Facts),
     Names(Vec<String>),
+    /// The names of the children as they were at `as_of`, the zxid of the last coming or going of one.
+    Listed {
+        names: Vec<String>,
+        as_of: i64,
+    },
     /// The paths that the creations of a multi have made, in order.
     Made(Vec<String>),
     /// The operation of a multi that was refused first.
@@ -121,6 +136,24 @@ pub enum Reply {
     Waited,
     /// The connection was lost: the request was carried out or was not.
     Unknown,
+}
+
+/// What became of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    Created,
+    /// Its data was set.
+    Changed,
+    Deleted,
+}
+
+/// What is heard by one who follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Something happened below the path; the zxid is -1 on servers before 3.9, which do not tell.
+    Node { path: String, what: Happened, zxid: i64 },
+    /// The connection was lost and is there again. Nobody hears anything until the path is followed anew.
+    Back,
 }
 
 /// What a recipe wants next.
@@ -144,5 +177,10 @@ pub trait Recipe {
     /// A watch at this path has fired, or was lost with its connection. May come at any time.
     fn notice(&mut self, path: &str) {
         let _ = path;
+    }
+
+    /// Something has happened below the path that is followed. May come at any time; whatever an answer shows was heard of before the answer.
+    fn hear(&mut self, news: &News) {
+        let _ = news;
     }
 }

@@ -422,7 +422,7 @@ impl<T, D> Drop for Follower<T, D> {
 }
 
 /// What a future has to say without waiting.
-fn now<F: Future>(future: F) -> Option<F::Output> {
+pub(crate) fn now<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,

@@ -8,15 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use uuid::Uuid;
-use zookeeper_client::{
-    Acls, AddWatchMode, Client, CreateMode, Error as ClientError, EventType, PersistentWatcher, SessionState,
-};
+use zookeeper_client::{Acls, Client, Error as ClientError};
 
-use crate::drive::{delete, in_background, refused};
+use crate::ask::{News, Recipe, Reply, Step};
+use crate::drive::{in_background, refused};
+use crate::enrolment::Enrolment;
 use crate::error::{Error, SessionEnd};
 use crate::guard::Loss;
 use crate::name::join;
-use crate::roster::{Change, Member, Roster};
+use crate::perform::Performer;
+use crate::rollcall::Rollcall;
+use crate::roster::{Change, Member};
 
 /// The members of a group, each an ephemeral node below one path.
 ///
@@ -26,6 +28,7 @@ use crate::roster::{Change, Member, Roster};
 /// | the session expires | the member has left; [`Membership::lost`] says so, and [`Changes::next`] ends. Connect again, join again |
 /// | the answer to the create is lost | the node is known by its session, and taken for what it is |
 /// | the process dies | it has left when its session expires |
+/// | the answer to a deletion is lost | the node is deleted again only if it is still the session's own |
 /// | a future of `join` is dropped | the node may be there; it is deleted in the background |
 /// | another session has a node of this name | `join` waits until it is gone: the node of a process that died is gone with its session |
 ///
@@ -75,37 +78,14 @@ impl Group {
     ///
     /// [`Error::SessionEnded`], [`Error::Refused`].
     pub async fn join(&self, id: &str, data: impl Into<Vec<u8>>) -> Result<Membership, Error> {
-        let (path, data) = (join(&self.path, id), data.into());
         let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().clone();
         let turn = Some(turn.lock_owned().await);
+        let enrolment = Enrolment::new(&self.path, id, data.into(), self.client.session_id().0);
+        let path = enrolment.node();
         // From here on the node may be there, whatever becomes of this future.
-        let client = self.client.clone();
-        let mut membership = Membership { client, path: path.clone(), joined: None, is_left: false, turn };
-        loop {
-            let created = self.client.create(&path, &data, &CreateMode::Ephemeral.with_acls(self.acls)).await;
-            match created {
-                Ok((stat, _)) => {
-                    membership.joined = Some(stat.czxid);
-                    return Ok(membership);
-                }
-                Err(ClientError::NoNode) => self.make_path().await?,
-                Err(ClientError::NodeExists) => match self.client.check_and_watch_stat(&path).await {
-                    // The answer to an earlier create was lost.
-                    Ok((Some(stat), _)) if stat.ephemeral_owner == self.client.session_id().0 => {
-                        membership.joined = Some(stat.czxid);
-                        return Ok(membership);
-                    }
-                    Ok((Some(_), watcher)) => {
-                        if let Some(end) = SessionEnd::of(watcher.changed().await.session_state) {
-                            return Err(end.into());
-                        }
-                    }
-                    Ok((None, _)) => {}
-                    Err(error) => refused(&path, error)?,
-                },
-                Err(error) => refused(&path, error)?,
-            }
-        }
+        let mut membership = Membership { client: self.client.clone(), acls: self.acls, path, enrolment, turn };
+        membership.performer().drive(&mut membership.enrolment).await?;
+        Ok(membership)
     }
 
     /// Joins under a random name, as kazoo's `Party` does; the data says who it is.
@@ -115,13 +95,6 @@ impl Group {
     /// As [`join`](Group::join).
     pub async fn join_party(&self, data: impl Into<Vec<u8>>) -> Result<Membership, Error> {
         self.join(&format!("{}__party__", Uuid::new_v4().simple()), data).await
-    }
-
-    async fn make_path(&self) -> Result<(), Error> {
-        match self.client.mkdir(&self.path, &CreateMode::Container.with_acls(self.acls)).await {
-            Ok(()) => Ok(()),
-            Err(error) => refused(&self.path, error),
-        }
     }
 
     /// All members, in the order in which they joined, as the server sees them that is asked.
@@ -169,43 +142,43 @@ impl Group {
     ///
     /// As [`join`](Group::join).
     pub async fn changes(&self) -> Result<Changes, Error> {
-        // The watch comes first, so that nothing falls between it and the list.
-        let watcher = self.watch().await?;
-        let mut roster = Roster::default();
-        roster.listed(self.members().await?);
-        Ok(Changes { group: self.clone(), watcher, roster, pending: None })
+        let performer = Performer::new(&self.client, self.acls);
+        let mut changes = Changes { rollcall: Rollcall::new(&self.path), performer };
+        changes.performer.drive(&mut Beginning(&mut changes.rollcall)).await?;
+        Ok(changes)
+    }
+}
+
+/// Until the group was listed.
+struct Beginning<'a>(&'a mut Rollcall);
+
+impl Recipe for Beginning<'_> {
+    type Outcome = ();
+
+    fn step(&mut self, now_ms: u64) -> Step<()> {
+        if self.0.listed().times > 0 {
+            return Step::Done(());
+        }
+        match self.0.step(now_ms) {
+            Step::Ask(ask) => Step::Ask(ask),
+            Step::Done(change) => unreachable!("{change:?} before the list"),
+        }
     }
 
-    async fn watch(&self) -> Result<PersistentWatcher, Error> {
-        loop {
-            match self.client.watch(&self.path, AddWatchMode::PersistentRecursive).await {
-                Ok(watcher) => return Ok(watcher),
-                Err(error) => refused(&self.path, error)?,
-            }
-        }
+    fn handle(&mut self, reply: Reply) {
+        self.0.handle(reply);
+    }
+
+    fn hear(&mut self, news: &News) {
+        self.0.hear(news);
     }
 }
 
 /// The stream of what happens in a group.
 #[derive(Debug)]
 pub struct Changes {
-    group: Group,
-    watcher: PersistentWatcher,
-    roster: Roster,
-    /// An event whose consequences are being asked for: kept, so that a dropped `next` loses nothing.
-    pending: Option<Event>,
-}
-
-#[derive(Debug, Clone)]
-enum Event {
-    Node {
-        id: String,
-        kind: EventType,
-        zxid: i64,
-    },
-    /// The connection was lost and is there again.
-    Back,
-    End(SessionEnd),
+    rollcall: Rollcall,
+    performer: Performer,
 }
 
 impl Changes {
@@ -215,53 +188,7 @@ impl Changes {
     ///
     /// [`Error::SessionEnded`], and then always; [`Error::Refused`].
     pub async fn next(&mut self) -> Result<Change, Error> {
-        loop {
-            if let Some(change) = self.roster.next() {
-                return Ok(change);
-            }
-            let event = match &self.pending {
-                Some(event) => event.clone(),
-                None => {
-                    let event = self.watcher.changed().await;
-                    self.pending = self.understand(event.event_type, event.session_state, &event.path, event.zxid);
-                    continue;
-                }
-            };
-            match event {
-                Event::Node { id, kind: EventType::NodeDeleted, zxid } => self.roster.deleted(&id, zxid),
-                Event::Node { id, kind, zxid } => {
-                    let now = self.group.member(&id).await?;
-                    match (kind, now) {
-                        (EventType::NodeCreated, now) => self.roster.created(&id, zxid, now),
-                        (_, Some(now)) => self.roster.data_changed(now),
-                        (_, None) => {}
-                    }
-                }
-                Event::Back => {
-                    // zookeeper-client 0.11 does not set recursive watches again at another connection: without this nothing would be heard any more.
-                    // The new watch is there before the old one is dropped, so the servers keep it.
-                    self.watcher = self.group.watch().await?;
-                    let members = self.group.members().await?;
-                    self.roster.listed(members);
-                }
-                // Stays: there is nothing behind it.
-                Event::End(end) => return Err(end.into()),
-            }
-            self.pending = None;
-        }
-    }
-
-    fn understand(&self, kind: EventType, state: SessionState, path: &str, zxid: i64) -> Option<Event> {
-        if kind == EventType::Session {
-            return match SessionEnd::of(state) {
-                Some(end) => Some(Event::End(end)),
-                None if state == SessionState::SyncConnected => Some(Event::Back),
-                None => None,
-            };
-        }
-        let id = path.strip_prefix(self.group.path.trim_end_matches('/'))?.strip_prefix('/')?;
-        // Members have no children, but others may have put something there.
-        (!id.contains('/')).then(|| Event::Node { id: id.to_owned(), kind, zxid })
+        self.performer.drive(&mut self.rollcall).await
     }
 }
 
@@ -270,10 +197,9 @@ impl Changes {
 #[derive(Debug)]
 pub struct Membership {
     client: Client,
+    acls: Acls<'static>,
     path: String,
-    /// None while the answer to the create is not there.
-    joined: Option<i64>,
-    is_left: bool,
+    enrolment: Enrolment,
     /// Until the node is gone for certain.
     turn: Option<OwnedMutexGuard<()>>,
 }
@@ -286,7 +212,7 @@ impl Membership {
 
     /// The zxid of the joining.
     pub fn joined(&self) -> i64 {
-        self.joined.unwrap_or(-1)
+        self.enrolment.joined()
     }
 
     /// Says something else of this member.
@@ -311,7 +237,7 @@ impl Membership {
     pub async fn lost(&self) -> Result<Loss, Error> {
         loop {
             let watcher = match self.client.check_and_watch_stat(&self.path).await {
-                Ok((Some(stat), watcher)) if Some(stat.czxid) == self.joined => watcher,
+                Ok((Some(stat), watcher)) if stat.czxid == self.joined() => watcher,
                 Ok(_) => return Ok(Loss::NodeDeleted),
                 Err(error) => match refused(&self.path, error) {
                     Ok(()) => continue,
@@ -331,35 +257,27 @@ impl Membership {
     ///
     /// [`Error::SessionEnded`], and then the node goes with the session; [`Error::Refused`].
     pub async fn leave(mut self) -> Result<(), Error> {
-        leave(&self.client, &self.path).await?;
-        self.is_left = true;
-        Ok(())
+        self.enrolment.leave();
+        self.performer().drive(&mut self.enrolment).await.map(drop)
+    }
+
+    fn performer(&self) -> Performer {
+        Performer::new(&self.client, self.acls)
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if !self.is_left {
-            let (client, path, turn) = (self.client.clone(), self.path.clone(), self.turn.take());
-            in_background(async move {
-                let _turn = turn;
-                let _ = leave(&client, &path).await;
-            });
+        self.enrolment.leave();
+        if self.enrolment.has_left() {
+            return;
         }
-    }
-}
-
-/// Deletes the node, if it is this session's: under the same name another may have joined meanwhile.
-async fn leave(client: &Client, path: &str) -> Result<(), Error> {
-    loop {
-        let stat = match client.sync(path).await {
-            Ok(()) => client.check_stat(path).await,
-            Err(error) => Err(error),
-        };
-        match stat {
-            Ok(Some(stat)) if stat.ephemeral_owner == client.session_id().0 => return delete(client, path).await,
-            Ok(_) => return Ok(()),
-            Err(error) => refused(path, error)?,
-        }
+        let (mut performer, mut enrolment) = (self.performer(), self.enrolment.clone());
+        let turn = self.turn.take();
+        in_background(async move {
+            let _turn = turn;
+            // An error means that the session is over, which deletes the node, or that the servers do not let us delete what is ours.
+            let _ = performer.drive(&mut enrolment).await;
+        });
     }
 }

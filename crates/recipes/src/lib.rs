@@ -37,7 +37,8 @@
 //!
 //! - [`place`]: the logic of a line, without IO; `name.rs` says how its nodes are called
 //! - `drive.rs`: carries out what a place asks for; `line.rs` and `guard.rs`: what all recipes are made of
-//! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`, `group.rs`: the recipes; `roster.rs`: from events to joins and leaves, without IO
+//! - `lock.rs`, `read_write.rs`, `semaphore.rs`, `multi.rs`, `election.rs`, `group.rs`: the recipes
+//! - [`enrolment`]: the logic of a membership; [`rollcall`]: from a list and events to joins and leaves in order, with `roster.rs` for who is known
 //! - `sessions.rs`: one session after another; `followed.rs`: values that outlive them; `mirror.rs`: from events and answers to whole trees, without IO
 //! - `ids.rs`, `names.rs`: unique ids, and names
 //! - `discovery.rs`: services; `instance.rs`: what is known of an instance, `registration.rs`: what keeps it registered, `balance.rs`: who gets the next
@@ -60,6 +61,7 @@ mod counter;
 mod discovery;
 mod drive;
 mod election;
+pub mod enrolment;
 mod error;
 mod followed;
 mod group;
@@ -81,6 +83,7 @@ pub mod queue;
 mod read_write;
 mod registration;
 pub mod rendezvous;
+pub mod rollcall;
 mod roster;
 mod semaphore;
 mod sessions;

@@ -30,6 +30,7 @@ struct Node {
     version: i32,
     owner: i64,
     czxid: i64,
+    mzxid: i64,
     /// The number of the next sequential child.
     next: i64,
 }
@@ -63,7 +64,7 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(seed: u64) -> Model {
-        let root = Node { data: Vec::new(), version: 0, owner: 0, czxid: 0, next: 0 };
+        let root = Node { data: Vec::new(), version: 0, owner: 0, czxid: 0, mzxid: 0, next: 0 };
         let versions = vec![Nodes::from([("/".to_owned(), root)])];
         Model { versions, sessions: BTreeMap::new(), random: Random::new(seed), faults: 8, lost: 0 }
     }
@@ -170,7 +171,7 @@ impl Model {
 
     fn write(&mut self, session: i64, ask: &Ask) -> Reply {
         let ops = match ask {
-            Ask::MakePath { path } => {
+            Ask::MakePath { path } | Ask::MakeContainer { path } => {
                 let mut nodes = self.versions[self.last()].clone();
                 let ends = path.char_indices().skip(1).filter(|(_, char)| *char == '/').map(|(at, _)| at);
                 for end in ends.chain([path.len()]) {
@@ -212,7 +213,13 @@ impl Model {
 
 fn facts(nodes: &Nodes, path: &str) -> Facts {
     let node = &nodes[path];
-    Facts { czxid: node.czxid, version: node.version, children: children(nodes, path).len(), owner: node.owner }
+    Facts {
+        czxid: node.czxid,
+        mzxid: node.mzxid,
+        version: node.version,
+        children: children(nodes, path).len(),
+        owner: node.owner,
+    }
 }
 
 fn children(nodes: &Nodes, path: &str) -> Vec<String> {
@@ -244,7 +251,10 @@ fn apply(nodes: &mut Nodes, op: &Op, session: i64, zxid: i64) -> Result<Option<S
                 parent.next += 1;
             }
             let owner = if kind.is_ephemeral() { session } else { 0 };
-            nodes.insert(path.clone(), Node { data: data.clone(), version: 0, owner, czxid: zxid, next: 0 });
+            nodes.insert(
+                path.clone(),
+                Node { data: data.clone(), version: 0, owner, czxid: zxid, mzxid: zxid, next: 0 },
+            );
             Ok(Some(path))
         }
         Op::Set { path, data, version } => {
@@ -252,7 +262,7 @@ fn apply(nodes: &mut Nodes, op: &Op, session: i64, zxid: i64) -> Result<Option<S
             if version.is_some_and(|version| version != node.version) {
                 return Err(Refusal::BadVersion);
             }
-            (node.data, node.version) = (data.clone(), node.version + 1);
+            (node.data, node.version, node.mzxid) = (data.clone(), node.version + 1, zxid);
             Ok(None)
         }
         Op::Delete { path } => {

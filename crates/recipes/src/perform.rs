@@ -6,26 +6,31 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zookeeper_client::{
-    Acls, Client, CreateMode, CreateOptions, Error as ClientError, MultiWriteError, MultiWriteResult, OneshotWatcher,
-    SessionState, Stat, WatchedEvent,
+    Acls, AddWatchMode, Client, CreateMode, CreateOptions, Error as ClientError, EventType, MultiWriteError,
+    MultiWriteResult, OneshotWatcher, PersistentWatcher, SessionState, Stat, WatchedEvent,
 };
 
-use crate::ask::{Ask, Facts, Kind, Op, Recipe, Refusal, Reply, Step};
+use crate::ask::{Ask, Facts, Happened, Kind, News, Op, Recipe, Refusal, Reply, Step};
 use crate::drive::refused;
 use crate::error::{Error, SessionEnd};
+use crate::followed::now;
 
 /// A watch that was set, until it fires.
-type Watch = Pin<Box<dyn Future<Output = WatchedEvent> + Send>>;
+type Watch = Pin<Box<dyn Future<Output = WatchedEvent> + Send + Sync>>;
 
 /// The watches of one recipe, and whether an answer is outstanding.
 pub(crate) struct Performer {
     client: Client,
     acls: Acls<'static>,
     watches: Vec<(String, Watch)>,
+    /// What is followed.
+    following: Option<PersistentWatcher>,
+    /// How the session of what is followed has ended: there is nothing behind that.
+    ended: Option<SessionEnd>,
     /// Whether a watch has fired since the last wait.
     has_fired: bool,
     is_asking: bool,
@@ -44,7 +49,15 @@ pub(crate) fn now_ms() -> u64 {
 
 impl Performer {
     pub(crate) fn new(client: &Client, acls: Acls<'static>) -> Performer {
-        Performer { client: client.clone(), acls, watches: Vec::new(), has_fired: false, is_asking: false }
+        Performer {
+            client: client.clone(),
+            acls,
+            watches: Vec::new(),
+            following: None,
+            ended: None,
+            has_fired: false,
+            is_asking: false,
+        }
     }
 
     /// Goes on until there is an outcome. May be dropped, and called again.
@@ -53,40 +66,63 @@ impl Performer {
             recipe.handle(Reply::Unknown);
         }
         loop {
+            self.listen(recipe);
             self.collect(recipe).await?;
-            match recipe.step(now_ms()) {
+            let ask = match recipe.step(now_ms()) {
                 Step::Done(outcome) => return Ok(outcome),
-                Step::Ask(Ask::Wait { until_ms }) => {
+                Step::Ask(ask) => ask,
+            };
+            if let Some(end) = self.ended {
+                return Err(end.into());
+            }
+            match ask {
+                Ask::Wait { until_ms } => {
                     self.wait(recipe, until_ms).await?;
                     recipe.handle(Reply::Waited);
                 }
-                Step::Ask(ask) => {
+                ask => {
                     self.is_asking = true;
                     let reply = self.ask(ask).await?;
                     self.is_asking = false;
+                    self.listen(recipe);
                     recipe.handle(reply);
                 }
             }
         }
     }
 
-    /// Tells of watches that have fired already.
-    async fn collect(&mut self, recipe: &mut impl Recipe) -> Result<(), Error> {
-        let fired = poll_fn(|context| Poll::Ready(self.poll_watches(context))).await;
-        self.has_fired |= !fired.is_empty();
-        tell(fired, recipe)
+    /// Tells what was heard already of that which is followed.
+    fn listen(&mut self, recipe: &mut impl Recipe) {
+        while self.ended.is_none()
+            && let Some(event) = self.following.as_mut().and_then(|watcher| now(watcher.changed()))
+        {
+            self.heard(&event, recipe);
+        }
     }
 
-    fn poll_watches(&mut self, context: &mut std::task::Context<'_>) -> Vec<(String, SessionState)> {
-        let mut fired = Vec::new();
-        self.watches.retain_mut(|(path, watch)| match watch.as_mut().poll(context) {
-            Poll::Ready(event) => {
-                fired.push((std::mem::take(path), event.session_state));
-                false
+    fn heard(&mut self, event: &WatchedEvent, recipe: &mut impl Recipe) {
+        let what = match event.event_type {
+            EventType::NodeCreated => Happened::Created,
+            EventType::NodeDataChanged => Happened::Changed,
+            EventType::NodeDeleted => Happened::Deleted,
+            EventType::NodeChildrenChanged => return,
+            EventType::Session => {
+                // The watcher must not be asked again after that.
+                self.ended = SessionEnd::of(event.session_state);
+                if matches!(event.session_state, SessionState::SyncConnected | SessionState::ConnectedReadOnly) {
+                    recipe.hear(&News::Back);
+                }
+                return;
             }
-            Poll::Pending => true,
-        });
-        fired
+        };
+        recipe.hear(&News::Node { path: event.path.clone(), what, zxid: event.zxid });
+    }
+
+    /// Tells of watches that have fired already.
+    async fn collect(&mut self, recipe: &mut impl Recipe) -> Result<(), Error> {
+        let fired = poll_fn(|context| Poll::Ready(poll_watches(&mut self.watches, context))).await;
+        self.has_fired |= !fired.is_empty();
+        tell(fired, recipe)
     }
 
     async fn wait(&mut self, recipe: &mut impl Recipe, until_ms: Option<u64>) -> Result<(), Error> {
@@ -107,12 +143,23 @@ impl Performer {
                 }
             }
         };
-        let fire = poll_fn(|context| match self.poll_watches(context) {
+        let (watches, following) = (&mut self.watches, &mut self.following);
+        let fire = poll_fn(|context| match poll_watches(watches, context) {
             fired if fired.is_empty() => Poll::Pending,
             fired => Poll::Ready(fired),
         });
+        let hear = async {
+            match following {
+                Some(watcher) => watcher.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             fired = fire => tell(fired, recipe),
+            event = hear => {
+                self.heard(&event, recipe);
+                Ok(())
+            }
             () = limit => Ok(()),
             end = ended => Err(end.into()),
         }
@@ -128,6 +175,10 @@ impl Performer {
         let (path, reply) = match ask {
             Ask::MakePath { path } => {
                 let made = client.mkdir(&path, &CreateMode::Persistent.with_acls(self.acls)).await;
+                (path, made.map(|()| Reply::Done))
+            }
+            Ask::MakeContainer { path } => {
+                let made = client.mkdir(&path, &CreateMode::Container.with_acls(self.acls)).await;
                 (path, made.map(|()| Reply::Done))
             }
             Ask::Create { path, data, kind } => {
@@ -182,6 +233,22 @@ impl Performer {
                 });
                 (path, names)
             }
+            Ask::List { path } => {
+                let listed = client.get_children(&path).await;
+                (path, listed.map(|(names, stat)| Reply::Listed { names, as_of: stat.pzxid }))
+            }
+            Ask::Follow { path } => {
+                let watcher = client.watch(&path, AddWatchMode::PersistentRecursive).await;
+                // zookeeper-client 0.11 does not set recursive watches again at another connection: without this nothing would be heard any more.
+                // The new watch is there before the old one is dropped, so the servers keep it.
+                (
+                    path,
+                    watcher.map(|watcher| {
+                        self.following = Some(watcher);
+                        Reply::Done
+                    }),
+                )
+            }
             Ask::Sync { path } => {
                 let synced = client.sync(&path).await;
                 (path, synced.map(|()| Reply::Done))
@@ -232,6 +299,18 @@ impl Performer {
     }
 }
 
+fn poll_watches(watches: &mut Vec<(String, Watch)>, context: &mut Context<'_>) -> Vec<(String, SessionState)> {
+    let mut fired = Vec::new();
+    watches.retain_mut(|(path, watch)| match watch.as_mut().poll(context) {
+        Poll::Ready(event) => {
+            fired.push((std::mem::take(path), event.session_state));
+            false
+        }
+        Poll::Pending => true,
+    });
+    fired
+}
+
 fn tell(fired: Vec<(String, SessionState)>, recipe: &mut impl Recipe) -> Result<(), Error> {
     for (path, state) in fired {
         if let Some(end) = SessionEnd::of(state) {
@@ -245,6 +324,7 @@ fn tell(fired: Vec<(String, SessionState)>, recipe: &mut impl Recipe) -> Result<
 fn options(kind: Kind, acls: Acls<'static>) -> CreateOptions<'static> {
     match kind {
         Kind::Persistent => CreateMode::Persistent,
+        Kind::Container => CreateMode::Container,
         Kind::Ephemeral => CreateMode::Ephemeral,
         Kind::Sequential => CreateMode::PersistentSequential,
         Kind::EphemeralSequential => CreateMode::EphemeralSequential,
@@ -255,6 +335,7 @@ fn options(kind: Kind, acls: Acls<'static>) -> CreateOptions<'static> {
 fn facts(stat: &Stat) -> Facts {
     Facts {
         czxid: stat.czxid,
+        mzxid: stat.mzxid,
         version: stat.version,
         children: usize::try_from(stat.num_children).unwrap_or_default(),
         owner: stat.ephemeral_owner,

@@ -12,7 +12,7 @@ pub struct Member {
     pub id: String,
     /// What it says of itself.
     pub data: Vec<u8>,
-    /// The zxid of its joining: the order in which members joined. -1 where the servers do not tell it of a member that has left already.
+    /// The zxid of its joining: the order in which members joined. -1 of a member that had left before it could be asked, where nothing else tells.
     pub joined: i64,
     /// The zxid of the last change of its data.
     pub changed: i64,
@@ -36,22 +36,31 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
+    /// Whether every change was told.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// The next change that was not told yet.
     pub(crate) fn next(&mut self) -> Option<Change> {
         self.changes.pop_front()
     }
 
-    /// All members as they are now: at the beginning, and after a time in which events may have been missed.
-    pub(crate) fn listed(&mut self, mut members: Vec<Member>) {
+    /// All members as they are now: at the beginning, and after a time in which events may have been missed. Of those in `gone` only the names are known,
+    /// because they left again before they could be asked; their leaves follow.
+    pub(crate) fn listed(&mut self, mut members: Vec<Member>, gone: &[String]) {
         members.sort_by_key(|member| member.joined);
         let is_same = |known: &Member, member: &Member| known.id == member.id && known.joined == member.joined;
-        let gone: Vec<String> = self
-            .known
-            .values()
-            .filter(|known| !members.iter().any(|member| is_same(known, member)))
-            .map(|known| known.id.clone())
-            .collect();
-        gone.iter().for_each(|id| self.left(id));
+        let is_there =
+            |known: &&Member| members.iter().any(|member| is_same(known, member)) || gone.contains(&known.id);
+        let left: Vec<String> =
+            self.known.values().filter(|known| !is_there(known)).map(|known| known.id.clone()).collect();
+        left.iter().for_each(|id| self.left(id));
+        for id in gone {
+            if !self.known.contains_key(id) {
+                self.seen(Member { id: id.clone(), data: Vec::new(), joined: -1, changed: -1 });
+            }
+        }
         members.into_iter().for_each(|member| self.seen(member));
     }
 
@@ -123,18 +132,18 @@ mod tests {
     #[test]
     fn a_list_tells_joins_in_their_order() {
         let mut roster = Roster::default();
-        roster.listed(vec![member("a", 9, 9), member("b", 4, 5)]);
+        roster.listed(vec![member("a", 9, 9), member("b", 4, 5)], &[]);
         assert_eq!(told(&mut roster), [Change::Joined(member("b", 4, 5)), Change::Joined(member("a", 9, 9))]);
-        roster.listed(vec![member("a", 9, 9), member("b", 4, 5)]);
+        roster.listed(vec![member("a", 9, 9), member("b", 4, 5)], &[]);
         assert_eq!(told(&mut roster), []);
     }
 
     #[test]
     fn a_list_after_a_gap_tells_leaves_first_and_who_came_again() {
         let mut roster = Roster::default();
-        roster.listed(vec![member("a", 1, 1), member("b", 2, 2), member("c", 3, 3)]);
+        roster.listed(vec![member("a", 1, 1), member("b", 2, 2), member("c", 3, 3)], &[]);
         told(&mut roster);
-        roster.listed(vec![member("b", 7, 7), member("c", 3, 8), member("d", 6, 6)]);
+        roster.listed(vec![member("b", 7, 7), member("c", 3, 8), member("d", 6, 6)], &[]);
         assert_eq!(
             told(&mut roster),
             [
@@ -145,6 +154,19 @@ mod tests {
                 Change::Joined(member("b", 7, 7)),
             ]
         );
+    }
+
+    #[test]
+    fn of_one_that_is_gone_already_the_name_is_known() {
+        let mut roster = Roster::default();
+        roster.listed(vec![member("a", 1, 1)], &[]);
+        told(&mut roster);
+        roster.listed(vec![member("c", 3, 3)], &["a".to_owned(), "b".to_owned()]);
+        let b = Member { data: Vec::new(), ..member("b", -1, -1) };
+        assert_eq!(told(&mut roster), [Change::Joined(b.clone()), Change::Joined(member("c", 3, 3))]);
+        roster.deleted("a", 4);
+        roster.deleted("b", 5);
+        assert_eq!(told(&mut roster), [Change::Left(member("a", 1, 1)), Change::Left(b)]);
     }
 
     #[test]
@@ -183,7 +205,7 @@ mod tests {
     #[test]
     fn events_of_before_the_list_change_nothing() {
         let mut roster = Roster::default();
-        roster.listed(vec![member("a", 8, 8)]);
+        roster.listed(vec![member("a", 8, 8)], &[]);
         told(&mut roster);
         roster.created("a", 5, Some(member("a", 8, 8)));
         roster.deleted("a", 6);

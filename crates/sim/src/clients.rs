@@ -46,6 +46,10 @@ pub(crate) enum Asked {
         path: String,
         watch: bool,
     },
+    /// The children, and when the last of them came or went.
+    List {
+        path: String,
+    },
     Acl {
         path: String,
     },

@@ -179,6 +179,14 @@ pub enum Sabotage {
     CountsItselfTwice,
     /// A recipe: whoever changes a number does not note that in its own node.
     CountsWithoutTicket,
+    /// A recipe: a member that leaves does not look whose the node of its name is.
+    LeavesByName,
+    /// A recipe: a member deletes again where the answer to a deletion was lost, and does not look.
+    LeavesTwice,
+    /// A recipe: whoever follows a group does so no more once the connection was lost.
+    FollowsOnce,
+    /// A recipe: whoever follows a group lists it first, and asks to hear of it then.
+    ListsThenFollows,
 }
 
 /// A fault of the plan, and when it strikes, in virtual microseconds.

@@ -33,7 +33,7 @@ struct Options {
     /// Two observers at least, and followers that feed them, in every life of more than one server.
     #[arg(long)]
     observer_masters: bool,
-    /// Clients that drive this recipe in every life: lock, election, readwrite, semaphore, queue, meeting, counter; `all` takes turns.
+    /// Clients that drive this recipe in every life: lock, election, readwrite, semaphore, queue, meeting, counter, group; `all` takes turns.
     #[arg(long)]
     recipe: Option<String>,
     /// Two participants and an oracle in every life.

@@ -1,10 +1,12 @@
 //! Patrons: clients that drive the logic of the recipes, beside those that ask at random. `patrons/jobs.rs` is what each of them does,
-//! `patrons/holders.rs` what those do that stand in lines; `patrons/ledger.rs` is what must hold of it; `patrons/wire.rs` turns what a recipe asks for
-//! into requests, and answers into what the recipe is told.
+//! `patrons/holders.rs` what those do that stand in lines,
+//! `patrons/groups.rs` what members of a group do and those who follow it; `patrons/ledger.rs` is what must hold of it; `patrons/wire.rs` turns what a
+//! recipe asks for into requests, and answers into what the recipe is told.
 //!
 //! What always holds here: a patron has one request of its recipe under way, and hears of its answer, or that the answer is lost. Its requests, answers
 //! and watches are checked as those of any other client.
 
+mod groups;
 mod holders;
 mod jobs;
 mod ledger;
@@ -12,9 +14,10 @@ mod wire;
 
 use rookeeper_proto::frame::PING_XID;
 use rookeeper_proto::random::Random;
-use rookeeper_proto::{OpCode, SessionId};
-use rookeeper_recipes::ask::{Ask, Kind, Reply};
+use rookeeper_proto::{OpCode, SessionId, Zxid};
+use rookeeper_recipes::ask::{Ask, Happened, Kind, News, Reply};
 
+use crate::checkers::model::Happening;
 use crate::clients::{Client, Pause};
 use crate::faults::{Plan, Sabotage};
 use crate::world::{MS, SEC, World};
@@ -42,10 +45,12 @@ pub enum Recipe {
     ReadWrite,
     /// Two leases for four.
     Semaphore,
+    /// A group of three, of whom some want the same name, and one that follows.
+    Group,
 }
 
 /// All recipes that can be driven.
-pub const RECIPES: [Recipe; 7] = [
+pub const RECIPES: [Recipe; 8] = [
     Recipe::Lock,
     Recipe::Queue,
     Recipe::Meeting,
@@ -53,6 +58,7 @@ pub const RECIPES: [Recipe; 7] = [
     Recipe::Election,
     Recipe::ReadWrite,
     Recipe::Semaphore,
+    Recipe::Group,
 ];
 
 impl Recipe {
@@ -61,11 +67,16 @@ impl Recipe {
     }
 }
 
+/// Those that the lives in seeds.txt chose from.
+const FIRST_RECIPES: usize = 7;
+
 /// The recipe that a seed gives to an ordinary life, where it gives one. Drawn apart from everything else, by a number with which no seed gets one that
 /// seeds.txt had before: those lives stay as they were.
 pub(crate) fn of_seed(seed: u64) -> Option<Recipe> {
     let mut random = Random::new(seed ^ 0x7061_7464);
-    random.one_in(12).then(|| *random.pick(&RECIPES))
+    let recipe = random.one_in(12).then(|| *random.pick(&RECIPES[..FIRST_RECIPES]))?;
+    let is_of_a_group = Random::new(seed ^ 0x6772_6f75).one_in(RECIPES.len() as u64);
+    Some(if is_of_a_group { Recipe::Group } else { recipe })
 }
 
 impl Plan {
@@ -92,11 +103,14 @@ impl Plan {
 struct Patron {
     /// The session in which the job was begun.
     session: SessionId,
+    /// The connection on which the patron was told last.
+    line: Option<u64>,
     job: Job,
     /// The number of the request under way, and what was asked.
     asked: Option<(i32, Ask)>,
-    /// What is still to be made of a path.
+    /// What is still to be made of a path, and of which kind.
     making: Vec<String>,
+    makes: Kind,
     /// When the first ping was sent since something was heard.
     pinged_us: i64,
 }
@@ -117,9 +131,11 @@ impl Patrons {
             Some(recipe) => (0..PATRONS)
                 .map(|number| Patron {
                     session: SessionId::NONE,
-                    job: Job::new(recipe, number, &mut ledger),
+                    line: None,
+                    job: Job::new(recipe, number, SessionId::NONE, &mut ledger),
                     asked: None,
                     making: Vec::new(),
+                    makes: Kind::Persistent,
                     pinged_us: 0,
                 })
                 .collect(),
@@ -145,7 +161,7 @@ impl World {
     /// A patron with a session does what comes next.
     pub(crate) fn patron_acts(&mut self, client: usize) {
         let number = client - self.patrons.first;
-        let session = self.clients[client].session();
+        let (session, line) = (self.clients[client].session(), self.clients[client].line());
         let patron = &mut self.patrons.all[number];
         if patron.session != session {
             if patron.session != SessionId::NONE {
@@ -154,7 +170,11 @@ impl World {
             // What was under way will never be, or was done.
             (patron.session, patron.asked) = (session, None);
             patron.making.clear();
-            patron.job.begin_anew(number, &mut self.patrons.ledger);
+            patron.line = line;
+            patron.job.begin_anew(number, session, &mut self.patrons.ledger);
+        }
+        if std::mem::replace(&mut patron.line, line) != line {
+            patron.job.hear(&News::Back, self.patrons.sabotage);
         }
         if let Some((xid, _)) = patron.asked {
             if self.clients[client].waits_for(xid) {
@@ -186,6 +206,7 @@ impl World {
                     healed: self.healed,
                     is_awake,
                     sabotage: self.patrons.sabotage,
+                    model: &self.chronicle.model,
                 },
             );
             match next {
@@ -219,15 +240,18 @@ impl World {
     fn patron_asks(&mut self, client: usize, ask: Ask) {
         let number = client - self.patrons.first;
         let ask = match ask {
-            Ask::MakePath { path } => {
+            Ask::MakePath { ref path } | Ask::MakeContainer { ref path } => {
                 let ends = path.char_indices().skip(1).filter(|(_, char)| *char == '/').map(|(at, _)| at);
                 // The last is asked for first.
                 let mut making: Vec<String> = ends.chain([path.len()]).map(|end| path[..end].to_owned()).collect();
                 making.reverse();
                 let first = making.pop().unwrap_or_default();
-                self.patrons.all[number].making = making;
+                let is_container = matches!(ask, Ask::MakeContainer { .. });
+                let kind = if is_container { Kind::Container } else { Kind::Persistent };
+                let patron = &mut self.patrons.all[number];
+                (patron.making, patron.makes) = (making, kind);
                 // The end of it counts, so the answers before it are not looked at.
-                Ask::Create { path: first, data: Vec::new(), kind: Kind::Persistent }
+                Ask::Create { path: first, data: Vec::new(), kind }
             }
             ask => ask,
         };
@@ -268,7 +292,8 @@ impl World {
         let Some((_, ask)) = patron.asked.as_ref().filter(|(asked, _)| *asked == xid) else { return };
         if let Some(path) = patron.making.pop() {
             patron.asked = None;
-            return self.patron_sends(client, Ask::Create { path, data: Vec::new(), kind: Kind::Persistent });
+            let kind = patron.makes;
+            return self.patron_sends(client, Ask::Create { path, data: Vec::new(), kind });
         }
         let reply = wire::reply(ask, err, body);
         self.patron_is_told(client, reply);
@@ -284,14 +309,23 @@ impl World {
         patron.asked = None;
         patron.making.clear();
         self.figures.note("answers to patrons");
-        let told = patron.job.told(reply, self.now_us);
+        let told = patron.job.told(reply, self.now_us, self.patrons.sabotage);
         self.judge(told);
     }
 
-    pub(crate) fn patron_notices(&mut self, client: usize, path: &str) {
-        if self.is_patron(client) {
-            self.patrons.all[client - self.patrons.first].job.notice(path);
+    pub(crate) fn patron_notices(&mut self, client: usize, path: &str, happening: Happening, zxid: Zxid) {
+        if !self.is_patron(client) {
+            return;
         }
+        let job = &mut self.patrons.all[client - self.patrons.first].job;
+        job.notice(path);
+        let what = match happening {
+            Happening::Created => Happened::Created,
+            Happening::DataChanged => Happened::Changed,
+            Happening::Deleted => Happened::Deleted,
+            Happening::ChildrenChanged => return,
+        };
+        job.hear(&News::Node { path: path.to_owned(), what, zxid: zxid.0 }, self.patrons.sabotage);
     }
 
     pub(crate) fn patrons_are_content(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::world::live;
 
 impl Sabotage {
     /// All bugs that can be planted.
-    pub const ALL: [Sabotage; 52] = [
+    pub const ALL: [Sabotage; 56] = [
         Sabotage::AcksBeforeSync,
         Sabotage::AcksNobodySent,
         Sabotage::CountsJoinersUnheard,
@@ -67,6 +67,10 @@ impl Sabotage {
         Sabotage::PushesWithoutTicket,
         Sabotage::CountsItselfTwice,
         Sabotage::CountsWithoutTicket,
+        Sabotage::LeavesByName,
+        Sabotage::LeavesTwice,
+        Sabotage::FollowsOnce,
+        Sabotage::ListsThenFollows,
     ];
 
     /// The life of a seed with this bug in it: of three servers where nothing else is needed, and of the kind that can show the bug.
@@ -115,6 +119,9 @@ impl Sabotage {
             Sabotage::KeepsItemsTaken | Sabotage::PushesWithoutTicket => plan = plan.with_recipe(Recipe::Queue),
             Sabotage::CountsItselfTwice => plan = plan.with_recipe(Recipe::Meeting),
             Sabotage::CountsWithoutTicket => plan = plan.with_recipe(Recipe::Counter),
+            Sabotage::LeavesByName | Sabotage::LeavesTwice | Sabotage::FollowsOnce | Sabotage::ListsThenFollows => {
+                plan = plan.with_recipe(Recipe::Group);
+            }
             Sabotage::KeepsAcknowledgements => plan = plan.playing(Play::Relapse),
             Sabotage::FollowsWhoIsBehind => {
                 plan = plan.playing(Play::Stray);

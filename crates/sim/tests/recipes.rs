@@ -61,6 +61,11 @@ fn counters() {
     lives_of(Recipe::Counter);
 }
 
+#[test]
+fn groups() {
+    lives_of(Recipe::Group);
+}
+
 /// The first life in which the bug is seen tells it in one of these words.
 fn is_seen(sabotage: Sabotage, words: &[&str]) {
     let violation = (0..300).find_map(|seed| live(sabotage.plan(seed), false).violation);
@@ -114,4 +119,24 @@ fn the_same_seed_is_the_same_life() {
         let plan = Plan::of_seed(7, Some(servers(7))).with_recipe(recipe);
         assert_eq!(live(plan.clone(), false).trace_hash, live(plan, false).trace_hash);
     }
+}
+
+#[test]
+fn a_member_that_leaves_by_its_name() {
+    is_seen(Sabotage::LeavesByName, &["group: "]);
+}
+
+#[test]
+fn a_member_that_leaves_twice() {
+    is_seen(Sabotage::LeavesTwice, &["group: "]);
+}
+
+#[test]
+fn one_that_follows_until_the_connection_is_lost() {
+    is_seen(Sabotage::FollowsOnce, &["recipes: ", "group: "]);
+}
+
+#[test]
+fn one_that_follows_only_after_the_list() {
+    is_seen(Sabotage::ListsThenFollows, &["group: ", "recipes: "]);
 }

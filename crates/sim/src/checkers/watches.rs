@@ -108,6 +108,12 @@ impl Watches {
         self.lasting.keys().filter(|watch| watch.recursive == recursive).map(|watch| watch.path.clone()).collect()
     }
 
+    /// The client does not ask another server for the watches that outlive an event.
+    pub fn forget_lasting(&mut self) {
+        self.lasting.clear();
+        self.told.clear();
+    }
+
     /// The session is over, and its watches with it.
     pub fn clear(&mut self) {
         self.pending.clear();

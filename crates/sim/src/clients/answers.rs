@@ -107,6 +107,10 @@ impl World {
             let body = jute::to_vec(&(0, id.scheme, Buffer(id.id.as_bytes())));
             self.ask(client, AUTH_XID, OpCode::Auth, &body, Some(Asked::Auth));
         }
+        if self.is_patron(client) {
+            // As the library that the recipes are written for: whoever follows has to ask for that again.
+            self.clients[client].watches.forget_lasting();
+        }
         if !self.clients[client].watches.is_empty() {
             let this = &self.clients[client];
             let of = |kind| this.watches.of_kind(kind);
@@ -135,7 +139,7 @@ impl World {
             self.figures.watch_events += 1;
             this.watches.event(model, happening, &event.path, zxid)?;
             this.order.saw(zxid)?;
-            self.patron_notices(client, &event.path);
+            self.patron_notices(client, &event.path, happening, zxid);
             return Ok(());
         }
         if xid == PING_XID {
@@ -213,6 +217,17 @@ impl World {
                     if watch {
                         this.watches.registered(Kind::Child, &path, zxid);
                     }
+                } else if missing {
+                    linearizable::lists(&self.chronicle, &path, zxid, None)?;
+                }
+            }
+            Asked::List { path } => {
+                if found {
+                    let (names, stat): (Vec<String>, Stat) =
+                        jute::from_slice(body).map_err(|error| error.to_string())?;
+                    let names: BTreeSet<String> = names.into_iter().collect();
+                    linearizable::lists(&self.chronicle, &path, zxid, Some(&names))?;
+                    linearizable::lists(&self.chronicle, &path, stat.pzxid, Some(&names))?;
                 } else if missing {
                     linearizable::lists(&self.chronicle, &path, zxid, None)?;
                 }

@@ -128,7 +128,7 @@ impl Holder {
         &mut self,
         ledger: &mut Ledger,
         random: &mut Random,
-        moment: Moment,
+        moment: Moment<'_>,
         rests: bool,
     ) -> Result<Next, String> {
         match self.token {
@@ -138,7 +138,7 @@ impl Holder {
     }
 
     /// Until it holds, or until everything is given up.
-    fn stand(&mut self, ledger: &mut Ledger, random: &mut Random, moment: Moment, rests: bool) -> Next {
+    fn stand(&mut self, ledger: &mut Ledger, random: &mut Random, moment: Moment<'_>, rests: bool) -> Next {
         // Given up at any moment, now and then.
         if moment.is_awake && !moment.healed && random.one_in(40) {
             self.leave();
@@ -176,7 +176,13 @@ impl Holder {
     }
 
     /// Until it is done, or can't prove any more that it holds.
-    fn hold(&mut self, token: i64, ledger: &mut Ledger, random: &mut Random, moment: Moment) -> Result<Next, String> {
+    fn hold(
+        &mut self,
+        token: i64,
+        ledger: &mut Ledger,
+        random: &mut Random,
+        moment: Moment<'_>,
+    ) -> Result<Next, String> {
         let now_ns = moment.now_us as u64 * 1_000;
         let timeout = Duration::from_millis(moment.timeout_ms as u64);
         if let Some((sent_us, answered_us)) = self.proved.take() {

@@ -1,22 +1,25 @@
 //! What each patron does with its recipe.
 
+use rookeeper_proto::SessionId;
 use rookeeper_proto::random::Random;
 use rookeeper_recipes::CounterLayout;
-use rookeeper_recipes::ask::{Ask, Recipe as _, Reply, Step};
+use rookeeper_recipes::ask::{Ask, News, Recipe as _, Reply, Step};
 use rookeeper_recipes::count::{Change, Counted, Counting};
 use rookeeper_recipes::queue::{Places, Pushed, Pusher, QueueLayout, Settle, Settled, Taken, Takes};
 use rookeeper_recipes::rendezvous::{Member, Passage};
 
+use super::groups::{Attender, Follower};
 use super::holders::Holder;
 use super::ledger::{ITEMS, Ledger, Phase};
 use super::{PATRONS, Recipe};
+use crate::checkers::model::Model;
 use crate::faults::Sabotage;
 
 pub(super) const ROOT: &str = "/r";
 
 /// When and for whom something happens.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct Moment<'a> {
     pub(super) now_us: i64,
     pub(super) number: usize,
     pub(super) timeout_ms: i32,
@@ -24,6 +27,8 @@ pub(super) struct Moment {
     /// The client acts by itself, and not because an answer came.
     pub(super) is_awake: bool,
     pub(super) sabotage: Option<Sabotage>,
+    /// What the tree was, and is.
+    pub(super) model: &'a Model,
 }
 
 pub(super) enum Next {
@@ -37,6 +42,8 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) enum Job {
     Hold(Box<Holder>),
+    Attend(Box<Attender>),
+    Follow(Box<Follower>),
     Push {
         pusher: Box<Pusher>,
         batch: Vec<u64>,
@@ -62,12 +69,14 @@ fn queue() -> Places {
 }
 
 impl Job {
-    pub(super) fn new(recipe: Recipe, number: usize, ledger: &mut Ledger) -> Job {
+    pub(super) fn new(recipe: Recipe, number: usize, session: SessionId, ledger: &mut Ledger) -> Job {
         if recipe.stands_in_line() {
             return Job::Hold(Box::new(Holder::new(recipe, ledger)));
         }
         let id = ledger.id();
         match recipe {
+            Recipe::Group if number + 1 < PATRONS => Job::Attend(Box::new(Attender::new(number, id, session))),
+            Recipe::Group => Job::Follow(Box::default()),
             Recipe::Queue if number < 2 => {
                 Job::Push { pusher: Box::new(Pusher::new(queue(), format!("p{id}"), None)), batch: Vec::new() }
             }
@@ -89,9 +98,10 @@ impl Job {
     }
 
     /// The session is over.
-    pub(super) fn begin_anew(&mut self, number: usize, ledger: &mut Ledger) {
+    pub(super) fn begin_anew(&mut self, number: usize, session: SessionId, ledger: &mut Ledger) {
         let recipe = match self {
             Job::Hold(holder) => holder.recipe,
+            Job::Attend(_) | Job::Follow(_) => Recipe::Group,
             Job::Push { batch, .. } => {
                 ledger.pushed_in_doubt.extend(batch.drain(..));
                 Recipe::Queue
@@ -109,12 +119,14 @@ impl Job {
             }
         };
         ledger.gives_up(number);
-        *self = Job::new(recipe, number, ledger);
+        *self = Job::new(recipe, number, session, ledger);
     }
 
     pub(super) fn notice(&mut self, path: &str) {
         match self {
             Job::Hold(holder) => holder.notice(),
+            Job::Attend(attender) => attender.notice(),
+            Job::Follow(_) => {}
             Job::Push { pusher, .. } => pusher.notice(path),
             Job::Take { takes, has_fired, .. } => {
                 *has_fired = true;
@@ -128,17 +140,26 @@ impl Job {
         }
     }
 
+    pub(super) fn hear(&mut self, news: &News, sabotage: Option<Sabotage>) {
+        if let Job::Follow(follower) = self {
+            follower.hear(news, sabotage);
+        }
+    }
+
     pub(super) fn is_content(&self, ledger: &Ledger) -> bool {
         match self {
-            Job::Hold(_) | Job::Meet { .. } | Job::Count { .. } => ledger.all_reached(),
+            Job::Hold(_) | Job::Attend(_) | Job::Meet { .. } | Job::Count { .. } => ledger.all_reached(),
+            Job::Follow(follower) => ledger.all_reached() && follower.is_right(),
             Job::Push { batch, .. } => batch.is_empty() && ledger.next_item == ITEMS,
             Job::Take { held, settling, .. } => held.is_none() && settling.is_none() && ledger.is_worked_off(),
         }
     }
 
-    pub(super) fn told(&mut self, reply: Reply, now_us: i64) -> Result<(), String> {
+    pub(super) fn told(&mut self, reply: Reply, now_us: i64, sabotage: Option<Sabotage>) -> Result<(), String> {
         match self {
             Job::Hold(holder) => holder.told(reply, now_us),
+            Job::Attend(attender) => attender.told(reply, sabotage),
+            Job::Follow(follower) => follower.told(reply),
             Job::Push { pusher, .. } => pusher.handle(reply),
             Job::Take { takes, settling, .. } => match settling {
                 Some((.., settle)) => settle.handle(reply),
@@ -150,10 +171,17 @@ impl Job {
         Ok(())
     }
 
-    pub(super) fn next(&mut self, ledger: &mut Ledger, random: &mut Random, moment: Moment) -> Result<Next, String> {
+    pub(super) fn next(
+        &mut self,
+        ledger: &mut Ledger,
+        random: &mut Random,
+        moment: Moment<'_>,
+    ) -> Result<Next, String> {
         let rests = self.is_content(ledger) && moment.healed;
         match self {
             Job::Hold(holder) => holder.next(ledger, random, moment, rests),
+            Job::Attend(attender) => attender.next(ledger, random, moment, rests),
+            Job::Follow(follower) => follower.next(ledger, moment),
             Job::Push { pusher, batch } => {
                 // Given up, now and then, and another begun.
                 let gives_up = !moment.healed && moment.is_awake && random.one_in(30);

@@ -2,7 +2,8 @@
 //!
 //! What must hold: two leases that exclude each other never overlap, no more have leases of a semaphore than there are, and later holders have greater
 //! tokens; an item that is acknowledged is given to nobody again, no item is lost, none is in twice; nobody is through a meeting before so many were
-//! there at once; every change of a number is made once.
+//! there at once; every change of a number is made once; a member stays until it leaves, or its session ends, and whoever follows a group
+//! is told of each join and each leave, in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +69,9 @@ pub(crate) struct Ledger {
     pub(super) in_doubt: Vec<i64>,
     pub(super) value: Option<i64>,
     pub(super) counts: u64,
+    // Groups.
+    pub(super) joins: u64,
+    pub(super) told: u64,
 }
 
 impl Ledger {
@@ -80,7 +84,7 @@ impl Ledger {
         self.ids
     }
 
-    pub(super) fn reached(&mut self, moment: Moment) {
+    pub(super) fn reached(&mut self, moment: Moment<'_>) {
         if moment.healed {
             *self.goals.entry(moment.number).or_default() += 1;
         }
@@ -184,6 +188,9 @@ impl Ledger {
         }
         if self.counts > 0 {
             what.push("lives with counters");
+        }
+        if self.joins > 0 && self.told > 0 {
+            what.push("lives with groups of members");
         }
         Ok(what)
     }

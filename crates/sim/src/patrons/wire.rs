@@ -1,6 +1,7 @@
 //! From what a recipe asks for to a request, and from an answer to what the recipe is told. Bugs of recipes are planted here.
 
 use rookeeper_proto::acl::AclRequest;
+use rookeeper_proto::event::AddWatchMode;
 use rookeeper_proto::jute::{self, ByteBuf, Deserializer};
 use rookeeper_proto::multi::MultiHeader;
 use rookeeper_proto::request::{CreateRequest, PathVersionRequest, SetDataRequest};
@@ -8,13 +9,20 @@ use rookeeper_proto::response::{Create2Response, ErrorResponse, GetDataResponse}
 use rookeeper_proto::{ErrorCode, OpCode, Permissions, Stat, Zxid};
 use rookeeper_recipes::ask::{Ask, Facts, Kind, Op, Refusal, Reply};
 
+use crate::checkers::watches::Lasting;
 use crate::clients::Asked;
 use crate::faults::Sabotage;
+
+/// What a request for a container says.
+const CONTAINER: i32 = 4;
 
 /// The request, its body, and how its answer is checked.
 pub(super) fn request(ask: &Ask, floor: Zxid, sabotage: Option<Sabotage>) -> (OpCode, Vec<u8>, Asked) {
     let write = Asked::Write { floor };
     match ask {
+        Ask::Create { path, data, kind: Kind::Container } => {
+            (OpCode::CreateContainer, jute::to_vec(&create(path, data, Kind::Container)), write)
+        }
         Ask::Create { path, data, kind } => (OpCode::Create2, jute::to_vec(&create(path, data, *kind)), write),
         Ask::Delete { path } => (OpCode::Delete, jute::to_vec(&path_version(path, None)), write),
         Ask::Set { path, data, version } => (OpCode::SetData, jute::to_vec(&set(path, data, *version)), write),
@@ -29,9 +37,18 @@ pub(super) fn request(ask: &Ask, floor: Zxid, sabotage: Option<Sabotage>) -> (Op
             let asked = Asked::Children { path: path.clone(), watch: *watch };
             (OpCode::GetChildren, jute::to_vec(&(Some(path), *watch)), asked)
         }
+        Ask::List { path } => {
+            (OpCode::GetChildren2, jute::to_vec(&(Some(path), false)), Asked::List { path: path.clone() })
+        }
+        Ask::Follow { path } => {
+            let body = jute::to_vec(&(Some(path), AddWatchMode::PersistentRecursive as i32));
+            (OpCode::AddWatch, body, Asked::Watch { watch: Lasting { path: path.clone(), recursive: true } })
+        }
         Ask::Sync { .. } => (OpCode::Sync, jute::to_vec(&"/"), Asked::Sync),
         Ask::Multi(ops) => (OpCode::Multi, multi(ops, sabotage), write),
-        Ask::MakePath { .. } | Ask::Wait { .. } => unreachable!("these are no requests"),
+        Ask::MakePath { .. } | Ask::MakeContainer { .. } | Ask::Wait { .. } => {
+            unreachable!("these are no requests")
+        }
     }
 }
 
@@ -74,7 +91,10 @@ fn multi(ops: &[Op], sabotage: Option<Sabotage>) -> Vec<u8> {
 
 fn create(path: &str, data: &[u8], kind: Kind) -> CreateRequest {
     let acl = AclRequest { permissions: Permissions::ALL, scheme: Some("world".into()), id: Some("anyone".into()) };
-    let flags = i32::from(kind.is_ephemeral()) + 2 * i32::from(kind.is_sequential());
+    let flags = match kind {
+        Kind::Container => CONTAINER,
+        kind => i32::from(kind.is_ephemeral()) + 2 * i32::from(kind.is_sequential()),
+    };
     CreateRequest { path: Some(path.to_owned()), data: Some(ByteBuf(data.to_vec())), acl: Some(vec![acl]), flags }
 }
 
@@ -104,6 +124,10 @@ pub(super) fn reply(ask: &Ask, err: i32, body: &[u8]) -> Reply {
                 Reply::Data { data, facts: facts(&read.stat) }
             }
             Ask::Children { .. } => Reply::Names(jute::from_slice(body)?),
+            Ask::List { .. } => {
+                let (names, stat): (Vec<String>, Stat) = jute::from_slice(body)?;
+                Reply::Listed { names, as_of: stat.pzxid.0 }
+            }
             Ask::Multi(_) => results(body)?,
             _ => Reply::Done,
         })
@@ -141,6 +165,7 @@ fn results(body: &[u8]) -> Result<Reply, jute::Error> {
 fn facts(stat: &Stat) -> Facts {
     Facts {
         czxid: stat.czxid.0,
+        mzxid: stat.mzxid.0,
         version: stat.version,
         children: usize::try_from(stat.num_children).unwrap_or_default(),
         owner: stat.ephemeral_owner,

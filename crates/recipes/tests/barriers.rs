@@ -293,7 +293,7 @@ async fn what_was_left_behind_opens_for_nobody() {
     let address = server.address().to_string();
     let client = client(&address, SESSION).await;
     let proxy = Proxy::to(server.address(), 1).await.unwrap();
-    let gone = common::client(&proxy.address().to_string(), Duration::from_secs(2)).await;
+    let gone = common::client(&proxy.address().to_string(), Duration::from_secs(8)).await;
     let barrier = DoubleBarrier::new(&gone, "/meeting", 2);
     let (one, two) = tokio::join!(barrier.enter(), barrier.enter());
     proxy.silence();

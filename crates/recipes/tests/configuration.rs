@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{DEADLINE, client, connect_string, disturb, eventually, proxies};
+use common::{DEADLINE, SHORT_SESSION, client, connect_string, disturb, eventually, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
@@ -190,7 +190,7 @@ async fn a_session_that_expires_loses_nothing() {
     other.create("/tree", b"1", &plain()).await.unwrap();
     other.create("/tree/gone", b"1", &plain()).await.unwrap();
     let proxy = Proxy::to(server.address(), 1).await.unwrap();
-    let sessions = sessions(&proxy.address().to_string(), Duration::from_millis(600));
+    let sessions = sessions(&proxy.address().to_string(), SHORT_SESSION);
     let tree = Followed::tree(&sessions, "/tree", Scope::Subtree, |tree| Ok(tree.clone()));
     assert_eq!(tree.value().await.unwrap().len(), 2);
     let first = sessions.client().await.unwrap();

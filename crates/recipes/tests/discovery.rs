@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{DEADLINE, children, client, connect_string, disturb, eventually, proxies};
+use common::{DEADLINE, SHORT_SESSION, children, client, connect_string, disturb, eventually, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
@@ -18,7 +18,6 @@ use rookeeper_recipes::{Instance, Registration, Registry, Service, ServiceType, 
 use zookeeper_client::{Acls, Client, CreateMode};
 
 const SESSION: Duration = Duration::from_secs(30);
-const SHORT_SESSION: Duration = Duration::from_millis(600);
 
 fn sessions(address: &str, timeout: Duration) -> Sessions {
     Sessions::new(Client::connector().with_session_timeout(timeout), address)

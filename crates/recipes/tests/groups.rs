@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{DEADLINE, client, connect_string, disturb_until, eventually, proxies};
+use common::{DEADLINE, SHORT_SESSION, client, connect_string, disturb_until, eventually, proxies};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
@@ -142,7 +142,7 @@ async fn a_name_is_taken_over_when_its_session_is_over() {
     let server = Setup::new().config("tickTime", "200").config("maxSessionTimeout", "60000").start().unwrap();
     let address = server.address().to_string();
     let proxy = Proxy::to(server.address(), 1).await.unwrap();
-    let first = client(&proxy.address().to_string(), Duration::from_millis(600)).await;
+    let first = client(&proxy.address().to_string(), SHORT_SESSION).await;
     let member = Group::new(&first, "/group").join("host", "first").await.unwrap();
     proxy.silence();
     let second = client(&address, SESSION).await;

@@ -113,7 +113,7 @@ async fn a_mutex_with_curator_and_kazoo_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_of_ours_that_dies_lets_the_others_in() {
     let server = server();
-    let ours = client(&server.address().to_string(), Duration::from_secs(2)).await;
+    let ours = client(&server.address().to_string(), SESSION).await;
     let guard = Mutex::new(&ours, "/ours").acquire().await.unwrap();
     let (mut curator, mut kazoo) = (curator(&server), kazoo(&server));
     curator.tell("lock /ours").unwrap();
@@ -121,9 +121,7 @@ async fn a_holder_of_ours_that_dies_lets_the_others_in() {
     let watching = client(&server.address().to_string(), SESSION).await;
     let lock = Mutex::new(&watching, "/ours");
     common::eventually("both wait", async || lock.contenders().await.unwrap().len() == 3).await;
-    // Another connection takes the session and closes it: as far as the servers know, the process has died.
-    let session = ours.session().clone();
-    drop(Client::connector().with_session(session).connect(&server.address().to_string()).await.unwrap());
+    common::end_session(&ours, &server.address().to_string()).await;
     guard.lost().await.unwrap();
     // Which of the two was first nobody has promised.
     common::eventually("one of them is next", async || lock.contenders().await.unwrap().len() == 2).await;

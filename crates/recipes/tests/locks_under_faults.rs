@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, History, Hold, children, client, connect_string, disturb_until, eventually, proxies};
+use common::{
+    DEADLINE, History, Hold, SHORT_SESSION, children, client, connect_string, disturb_until, eventually, proxies,
+};
 use rookeeper_acceptance::client::four_letter_word;
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::proxy::Proxy;
@@ -127,7 +129,7 @@ async fn a_leader_that_is_cut_off_stops_in_time() {
     struct Dropped(tokio::sync::oneshot::Sender<Instant>);
     let server = Setup::new().config("tickTime", "500").start().unwrap();
     let proxy = Proxy::to(server.address(), 1).await.unwrap();
-    let cut = client(&proxy.address().to_string(), Duration::from_secs(3)).await;
+    let cut = client(&proxy.address().to_string(), Duration::from_secs(8)).await;
     let other = client(&server.address().to_string(), SESSION).await;
     let (leads, leading) = tokio::sync::oneshot::channel();
     let (ends, ended) = tokio::sync::oneshot::channel();
@@ -178,7 +180,7 @@ fn a_semaphore() {
 async fn a_holder_that_is_cut_off_learns_that_it_lost() {
     let server = Setup::new().config("tickTime", "200").start().unwrap();
     let proxy = Proxy::to(server.address(), 1).await.unwrap();
-    let cut = client(&proxy.address().to_string(), Duration::from_millis(600)).await;
+    let cut = client(&proxy.address().to_string(), SHORT_SESSION).await;
     let other = client(&server.address().to_string(), SESSION).await;
     let guard = Mutex::new(&cut, "/cut").acquire().await.unwrap();
     proxy.silence();

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{DEADLINE, children, client, connect_string, disturb_until, eventually, proxies};
+use common::{
+    DEADLINE, SHORT_SESSION, children, client, connect_string, disturb_until, end_session, eventually, proxies,
+};
 use rookeeper_acceptance::ensemble::Plan;
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, python};
 use rookeeper_acceptance::proxy::Proxy;
@@ -208,8 +210,11 @@ async fn priorities_delays_and_limits() {
         item.ack().await.unwrap();
     }
     waiting.await.unwrap().unwrap();
-    assert!(taker.try_take().await.unwrap().is_none(), "the last one is not due");
-    let item = take(&mut taker).await;
+    // On a slow machine the last one is due by now.
+    let item = match taker.try_take().await.unwrap() {
+        Some(item) => item,
+        None => take(&mut taker).await,
+    };
     assert_eq!(item.data(), b"late");
     assert!(Instant::now() + Duration::from_millis(50) >= due);
     item.ack().await.unwrap();
@@ -221,7 +226,7 @@ async fn priorities_delays_and_limits() {
 async fn an_item_of_a_taker_that_is_cut_off_comes_again() {
     let server = Setup::new().config("tickTime", "200").start().unwrap();
     let proxy = Proxy::to(server.address(), 1).await.unwrap();
-    let cut = client(&proxy.address().to_string(), Duration::from_millis(600)).await;
+    let cut = client(&proxy.address().to_string(), SHORT_SESSION).await;
     let other = client(&server.address().to_string(), SESSION).await;
     let queue = Queue::new(&other, "/queue");
     queue.push_all(["one", "two"]).await.unwrap();
@@ -317,8 +322,7 @@ async fn with_kazoo() {
     // Our session ends with the item in hand: it comes to them.
     let mut kazoo = Dialogue::start("kazoo", python("coordinator.py").unwrap(), &address).unwrap();
     kazoo.tell("get /queue").unwrap();
-    let session = client.session().clone();
-    drop(Client::connector().with_session(session).with_session_timeout(SESSION).connect(&address).await.unwrap());
+    end_session(&client, &address).await;
     assert_eq!(kazoo.answer().unwrap(), "fourth");
     assert!(matches!(fourth.ack().await, Err(Error::SessionEnded(_))));
     assert_eq!(kazoo.ask("consume /queue").unwrap(), "consumed");
@@ -400,8 +404,7 @@ async fn with_curator() {
     // Our session ends with the item in hand: Curator is given it. A consumer of Curator that waits already looks again only when the queue changes.
     let mut curator = Dialogue::start("Curator", curator_program("Coordinator.java").unwrap(), &address).unwrap();
     assert_eq!(curator.ask("consume priority /priority /priority-locks").unwrap(), "started");
-    let session = client.session().clone();
-    drop(Client::connector().with_session(session).connect(&address).await.unwrap());
+    end_session(&client, &address).await;
     rookeeper_recipes::session_end(&client).await;
     assert!(matches!(third.ack().await, Err(Error::SessionEnded(_))));
     assert_eq!(curator.ask("put priority /priority /priority-locks fourth 9").unwrap(), "put");

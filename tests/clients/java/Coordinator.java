@@ -48,7 +48,7 @@ public class Coordinator {
 
     public static void main(String[] arguments) throws Exception {
         client = CuratorFrameworkFactory.builder()
-            .connectString(arguments[0]).sessionTimeoutMs(6_000).retryPolicy(new RetryForever(100)).build();
+            .connectString(arguments[0]).sessionTimeoutMs(20_000).retryPolicy(new RetryForever(100)).build();
         client.start();
         client.blockUntilConnected();
         var input = new BufferedReader(new InputStreamReader(System.in));

@@ -30,7 +30,7 @@ public class Directory {
 
     public static void main(String[] arguments) throws Exception {
         client = CuratorFrameworkFactory.builder()
-            .connectString(arguments[0]).sessionTimeoutMs(6_000).retryPolicy(new RetryForever(100)).build();
+            .connectString(arguments[0]).sessionTimeoutMs(20_000).retryPolicy(new RetryForever(100)).build();
         client.start();
         client.blockUntilConnected();
         discovery = ServiceDiscoveryBuilder.builder(String.class).client(client).basePath("/services").build();

@@ -7,7 +7,7 @@ import time
 from kazoo.client import KazooClient
 
 ADDRESS = sys.argv[1]
-DEADLINE = 60
+DEADLINE = 180
 
 
 def client(**options):

@@ -13,7 +13,7 @@ from kazoo.recipe.lock import Lock, ReadLock, WriteLock
 
 from common import client
 
-zk = client(timeout=6)
+zk = client()
 held = {}
 
 

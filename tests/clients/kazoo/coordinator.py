@@ -13,7 +13,7 @@ from kazoo.recipe.queue import LockingQueue
 
 from common import client
 
-zk = client(timeout=6)
+zk = client()
 queues = {}
 barriers = {}
 

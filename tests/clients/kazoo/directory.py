@@ -8,7 +8,7 @@ import time
 
 from common import client
 
-zk = client(timeout=6)
+zk = client()
 
 
 def answer(command, *words):

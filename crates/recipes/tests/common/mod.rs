@@ -8,15 +8,40 @@ use std::time::{Duration, Instant};
 use rookeeper_acceptance::ensemble::Ensemble;
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::random::Random;
-use zookeeper_client::{Client, SessionState};
+use zookeeper_client::{Client, Connector, SessionState};
 
 /// Generous: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 /// Much longer than a run takes, on whatever machine.
 const HANGS_AFTER: Duration = Duration::from_secs(600);
 
+/// A session that whoever is silent for its whole time loses, and that is kept by whoever is slow.
+pub const SHORT_SESSION: Duration = Duration::from_secs(4);
+
+/// A client with a session. The library waits no longer for a session than that would live, which is too short for a server on a busy machine.
 pub async fn client(address: &str, timeout: Duration) -> Client {
-    Client::connector().with_session_timeout(timeout).connect(address).await.expect("the server takes a session")
+    connect(|| Client::connector().with_session_timeout(timeout), address).await.expect("the server takes a session")
+}
+
+/// Ends the client's session: another connection takes it over and closes it. As far as the servers know, the process has died.
+pub async fn end_session(client: &Client, address: &str) {
+    let connector = || Client::connector().with_session(client.session().clone()).with_session_timeout(DEADLINE);
+    match connect(connector, address).await {
+        Ok(closing) => drop(closing),
+        Err(zookeeper_client::Error::SessionExpired) => {}
+        Err(error) => panic!("the server does not hand the session over: {error}"),
+    }
+}
+
+async fn connect(connector: impl Fn() -> Connector, address: &str) -> Result<Client, zookeeper_client::Error> {
+    let begin = Instant::now();
+    loop {
+        match connector().connect(address).await {
+            Err(zookeeper_client::Error::Timeout | zookeeper_client::Error::ConnectionLoss)
+                if begin.elapsed() < DEADLINE => {}
+            connected => return connected,
+        }
+    }
 }
 
 /// A proxy before each of these servers.

@@ -19,7 +19,7 @@ use crate::clients::connection::Connection;
 use crate::contract::{Epochs, Output, Store, Stored};
 use crate::core::{ClientRules, Core};
 use crate::settings::{EnsembleSettings, Settings};
-use crate::state::learning::masters::Masters;
+use crate::state::learning::masters::{Masters, mixed};
 use crate::time::{Deadline, Time};
 
 /// Votes that lead to a leader are given this long to be overtaken by better ones.
@@ -41,6 +41,8 @@ pub(crate) struct Member {
     pub oracle_grants: bool,
     /// Where this server, as an observer, looks for one that feeds it.
     pub masters: Masters,
+    /// Waits before connections to those that feed this server.
+    reconnects: i64,
     next_link: u64,
     /// Answers of the storage that are still to come.
     storing: usize,
@@ -73,6 +75,7 @@ impl Member {
             stale_status: true,
             oracle_grants: false,
             masters: Masters::default(),
+            reconnects: 0,
             next_link: 1,
             storing: 0,
             unavailable_since_ms: Some(now.monotonic_ms),
@@ -102,6 +105,13 @@ impl Member {
     /// The zxid with which the epoch of the current leader begins, which is no transaction.
     pub fn epoch_begins(&self) -> Zxid {
         Zxid::new(self.epochs.current, 0)
+    }
+
+    /// How long this server, as an observer, is to wait before it connects: each time something else, and two observers different times.
+    pub fn next_reconnect_delay_ms(&mut self) -> i64 {
+        let longest_ms = u64::try_from(self.settings.observer_reconnect_delay_ms).unwrap_or(0);
+        self.reconnects += 1;
+        mixed(self.settings.me, self.reconnects).checked_rem(longest_ms).unwrap_or(0) as i64
     }
 
     /// A link that never was before.

@@ -65,6 +65,15 @@ pub enum Event {
     /// A follower feeds this observer, or is to.
     #[error("observes the leader, server {leader}, through its follower, server {master} (observerMasterPort)")]
     FedBy { master: ServerId, leader: ServerId },
+    /// The follower that was to feed this observer does not answer.
+    #[error(
+        "server {master}, which was to feed this observer (observerMasterPort), can't be reached: {why}; server {next} is tried next"
+    )]
+    MasterNotReached { master: ServerId, why: LinkEnd, next: ServerId },
+    #[error(
+        "this observer waits {wait_ms} ms before it connects, so that not all observers come at once (observer.reconnectDelayMs)"
+    )]
+    WaitsToReconnect { wait_ms: i64 },
     #[error("lost server {master}, through which this server observed: {why}; looking for a leader")]
     LostMaster { master: ServerId, why: RoleEnd },
     #[error("this follower feeds observers (observerMasterPort)")]
@@ -113,6 +122,7 @@ impl Event {
             | Event::NoLongerLeads(_)
             | Event::LostLeader { .. }
             | Event::LostMaster { .. }
+            | Event::MasterNotReached { .. }
             | Event::LearnerDropped { .. }
             | Event::MembershipUnreadable(_) => Level::Warn,
             Event::Elected { .. }
@@ -121,6 +131,7 @@ impl Event {
             | Event::Leads { .. }
             | Event::Follows { .. }
             | Event::FedBy { .. }
+            | Event::WaitsToReconnect { .. }
             | Event::FeedsObservers
             | Event::SnapshotReceived { .. }
             | Event::MembershipInForce { .. }

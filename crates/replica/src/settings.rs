@@ -120,6 +120,8 @@ pub struct EnsembleSettings {
     pub notification_interval_ms: (i64, i64),
     /// An observer waits up to this before it looks for a leader again.
     pub observer_election_delay_ms: i64,
+    /// An observer waits up to this before it connects to the leader it has found, or begins anew with the followers that could feed it.
+    pub observer_reconnect_delay_ms: i64,
     /// Where followers feed observers, and where observers look for followers that do.
     pub observer_master_port: Option<u16>,
     /// Bytes that an observer may be behind the follower that feeds it.
@@ -162,6 +164,7 @@ impl EnsembleSettings {
             connect_retry_ms: 100,
             notification_interval_ms: (200, 60_000),
             observer_election_delay_ms: 200,
+            observer_reconnect_delay_ms: 0,
             observer_master_port: None,
             observer_master_size_limit_bytes: 32 << 20,
             leader_serves: true,

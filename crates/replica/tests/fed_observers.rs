@@ -66,6 +66,60 @@ fn a_follower_feeds_it_and_another_one_when_that_is_gone() {
     assert_eq!(world.nodes[OBSERVER].shared.status_board.status().leader, Some(ServerId(world.leader() as i64 + 1)));
 }
 
+/// Each of the two says so, and the observer goes to and fro until one of them feeds it.
+#[test]
+fn followers_that_do_not_answer_are_told_of_and_each_round_begins_with_a_wait() {
+    const LONGEST_MS: i64 = 2000;
+    let settings = EnsembleSettings {
+        observer_master_port: Some(2191),
+        observer_reconnect_delay_ms: LONGEST_MS,
+        ..settings(membership(4, &[4]))
+    };
+    let mut world = World::with(settings);
+    world.pass_ms(3000);
+    assert_eq!(world.serving(OBSERVER), Serving::Forwarding, "{}", world.logs());
+    let leader = world.leader();
+    let followers: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+    assert!(waits(&world).is_empty(), "the first round needs no wait: {}", world.logs());
+
+    world.nodes[OBSERVER].log.clear();
+    world.feeds_nobody(&followers);
+    world.pass_ms(60_000);
+    assert_eq!(world.serving(OBSERVER), Serving::Nobody);
+    for (failed, next) in [(followers[0], followers[1]), (followers[1], followers[0])] {
+        let said = format!(
+            "server {}, which was to feed this observer (observerMasterPort), can't be reached: connection refused; server {} is tried next",
+            failed + 1,
+            next + 1
+        );
+        assert!(world.nodes[OBSERVER].log.iter().any(|line| line.ends_with(&said)), "{said}: {}", world.logs());
+    }
+    let waits = waits(&world);
+    assert!(waits.len() > 5 && waits.iter().all(|wait_ms| (1..LONGEST_MS).contains(wait_ms)), "{waits:?}");
+    assert!(waits.iter().any(|wait_ms| *wait_ms != waits[0]), "each another one: {waits:?}");
+}
+
+/// The leader is found at once. What an observer may take to connect counts from the end of the wait.
+#[test]
+fn an_observer_waits_before_it_connects_to_the_leader() {
+    let settings = EnsembleSettings { observer_reconnect_delay_ms: 100_000, ..settings(membership(4, &[4])) };
+    let init_limit_ms = i64::from(settings.init_limit_ticks) * 1000;
+    let mut world = World::with(settings);
+    world.pass_ms(3000);
+    assert_eq!(world.serving(world.leader()), Serving::Deciding, "who votes does not wait: {}", world.logs());
+    let [wait_ms] = waits(&world)[..] else { panic!("{}", world.logs()) };
+    assert!(wait_ms > init_limit_ms, "{wait_ms}: with this id and this attempt");
+    world.pass_ms(wait_ms - 4000);
+    assert_eq!((world.serving(OBSERVER), waits(&world)), (Serving::Nobody, vec![wait_ms]), "{}", world.logs());
+    world.pass_ms(3000);
+    assert_eq!((world.serving(OBSERVER), waits(&world)), (Serving::Forwarding, vec![wait_ms]), "{}", world.logs());
+}
+
+fn waits(world: &World) -> Vec<i64> {
+    let said = world.nodes[OBSERVER].log.iter();
+    said.filter_map(|line| line.split_once("this observer waits ")?.1.split(' ').next()?.parse().ok()).collect()
+}
+
 /// To the leader the follower and its observers are one: the follower alone can tell that the client has moved from the one to the other.
 #[test]
 fn what_comes_late_through_an_observer_does_not_follow_what_the_session_wrote_since() {

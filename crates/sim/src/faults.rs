@@ -44,6 +44,8 @@ pub struct Plan {
     pub think_us: i64,
     /// Whether followers feed observers, which look for followers then.
     pub observer_masters: bool,
+    /// How long observers wait before they connect, at most.
+    pub observer_reconnect_ms: i64,
     /// Bytes that an observer may be behind such a follower.
     pub observer_size_limit_bytes: usize,
     /// Whether a client now and then asks for other members, or other roles of them.
@@ -298,6 +300,7 @@ impl Plan {
             think_us: *random.pick(&[100, 300, 1000]) * MS,
             observer_masters,
             observer_size_limit_bytes: *apart.pick(&[4000, 32 << 20]),
+            observer_reconnect_ms: *apart.pick(&[0, 0, tick_ms, 4 * tick_ms]),
             reconfigures: false,
             groups: String::new(),
             files_fail: false,

@@ -340,6 +340,19 @@ impl Learner {
         });
     }
 
+    /// Puts the attempt off that was asked for. [`LearnerOutput::Dial`] comes again then, and what may be waited for a connection counts from there.
+    pub fn put_off(&mut self, now_ms: MonotonicMs, wait_ms: i64) {
+        if self.stage == Stage::Dialing && self.link.is_none() {
+            self.began_ms = now_ms + wait_ms;
+            self.stage = Stage::Pausing { until_ms: self.began_ms };
+        }
+    }
+
+    /// Whether another attempt comes after a pause.
+    pub fn dials_again(&self) -> bool {
+        matches!(self.stage, Stage::Pausing { .. })
+    }
+
     /// The link ended, or the attempt failed.
     pub fn link_gone(&mut self, now_ms: MonotonicMs, why: LinkEnd) {
         self.link = None;

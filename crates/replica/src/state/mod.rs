@@ -161,7 +161,7 @@ impl Ensemble {
             Sorted::Leader(link, input) => {
                 // What comes from the leader of an earlier role is late.
                 if let Role::Learning(learning) = role {
-                    learning.take_leader_input(core, now, link, input);
+                    learning.take_leader_input(core, member, now, link, input);
                 }
             }
             Sorted::Oracle { grants } => {

@@ -499,6 +499,19 @@ impl World {
         self.nodes[node].shared.tree().node(path).unwrap().data().unwrap().to_vec()
     }
 
+    /// Closes the ports for observers of these servers, which go on to follow, and ends the connections to them.
+    pub fn feeds_nobody(&mut self, nodes: &[usize]) {
+        for node in nodes {
+            self.nodes[*node].feeds = false;
+            let wires: Vec<Wire> = self.wires.iter().copied().filter(|wire| wire.leader == *node).collect();
+            for wire in wires {
+                self.cut(wire, wire.learner);
+                self.cut(wire, wire.leader);
+            }
+        }
+        self.settle();
+    }
+
     pub fn is_in_agreement(&self) {
         let leader = self.leader();
         let of = |node: usize| {

@@ -460,6 +460,7 @@ fn ensemble_settings(settings: &Settings, me: ServerId, memberships: Memberships
             milliseconds("fastleader.maxNotificationInterval"),
         ),
         observer_election_delay_ms: i64::try_from(settings.long("observer.election.DelayMs")).unwrap_or(i64::MAX),
+        observer_reconnect_delay_ms: i64::try_from(settings.long("observer.reconnectDelayMs")).unwrap_or(i64::MAX),
         observer_master_port: u16::try_from(settings.number("observerMasterPort")).ok().filter(|port| *port > 0),
         observer_master_size_limit_bytes: settings.whole("observerMaster.sizeLimit") as usize,
         leader_serves: settings.flag("leaderServes"),

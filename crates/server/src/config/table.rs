@@ -315,7 +315,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("leaderConnectDelayDuringRetryMs", whole(0, "milliseconds"), "100", Ensemble),
     bare("leader.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
     bare("follower.nodelay", Switch, "true", NoEffect("TCP_NODELAY is always on")),
-    prop("observer.reconnectDelayMs", long(0, "milliseconds"), "0", NoEffect("see `observer.election.DelayMs`")),
+    prop("observer.reconnectDelayMs", long(0, "milliseconds"), "0", Ensemble),
     prop("observer.election.DelayMs", long(0, "milliseconds"), "200", Ensemble),
     prop("observerMaster.sizeLimit", whole(0, "bytes"), "33554432", Ensemble),
     prop("follower.skipLearnerRequestToNextProcessor", Switch, "false", JAVA),

@@ -7,7 +7,7 @@ use rookeeper_replica::Event;
 use rookeeper_zab::{LeaderEvent, LearnerEvent};
 
 /// What a server tells of itself, then a leader of its learners, then a learner of how it is brought up to date.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "elected",
     "leads",
     "follows",
@@ -27,6 +27,7 @@ const NAMES: [&str; 19] = [
     "synced_by_diff",
     "synced_by_truncation",
     "synced_by_snapshot",
+    "master_not_reached",
 ];
 
 /// How often each happened. Never reset.
@@ -53,10 +54,12 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Learner(LearnerEvent::Diff { .. }) => "synced_by_diff",
         Event::Learner(LearnerEvent::Truncate { .. }) => "synced_by_truncation",
         Event::Learner(LearnerEvent::Snapshot { .. }) => "synced_by_snapshot",
+        Event::MasterNotReached { .. } => "master_not_reached",
         Event::DiskShort { .. } => "short_of_disk",
         Event::MemoryShort { .. } => "short_of_memory",
         Event::SnapshotReceived { .. }
         | Event::FedBy { .. }
+        | Event::WaitsToReconnect { .. }
         | Event::FeedsObservers
         | Event::DiskHasRoom { .. }
         | Event::MemoryHasRoom { .. } => return None,

@@ -148,6 +148,7 @@ impl World {
                     rollover: self.plan.rollover,
                     has_oracle: self.plan.has_oracle,
                     observer_master_port: self.plan.observer_masters.then_some(OBSERVER_MASTER_PORT),
+                    observer_reconnect_delay_ms: self.plan.observer_reconnect_ms,
                     observer_master_size_limit_bytes: self.plan.observer_size_limit_bytes,
                     ..EnsembleSettings::new(this.id, memberships)
                 };

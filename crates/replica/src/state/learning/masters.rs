@@ -15,20 +15,34 @@ pub(crate) struct Masters {
 }
 
 impl Masters {
-    /// The next one of those that vote under this leader; `None` where nobody but the leader does.
-    pub fn next(&mut self, membership: &Membership, me: ServerId, leader: ServerId) -> Option<ServerId> {
+    /// The one of those that vote under this leader whose turn is next, and whether all of them have had theirs; `None` where nobody but the
+    /// leader votes.
+    pub fn upcoming(&self, membership: &Membership, me: ServerId, leader: ServerId) -> Option<Upcoming> {
         let mut followers: Vec<ServerId> = membership.participants().filter(|server| *server != leader).collect();
-        followers.sort_by_key(|server| (mixed(me, *server), *server));
-        let next = followers.get(self.attempts.checked_rem(followers.len())?).copied();
+        followers.sort_by_key(|server| (mixed(me, server.0), *server));
+        let turn = self.attempts.checked_rem(followers.len())?;
+        Some(Upcoming { server: *followers.get(turn)?, begins_anew: turn == 0 && self.attempts > 0 })
+    }
+
+    /// The same, whose turn this is then.
+    pub fn next(&mut self, membership: &Membership, me: ServerId, leader: ServerId) -> Option<ServerId> {
+        let upcoming = self.upcoming(membership, me, leader)?;
         self.attempts += 1;
-        next
+        Some(upcoming.server)
     }
 }
 
-/// A number that depends on both ids, and looks as if it were random.
-fn mixed(me: ServerId, other: ServerId) -> u64 {
+/// Whose turn is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Upcoming {
+    pub server: ServerId,
+    pub begins_anew: bool,
+}
+
+/// A number that depends on both numbers, and looks as if it were random.
+pub(crate) fn mixed(me: ServerId, other: i64) -> u64 {
     let mut bits =
-        (me.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (other.0 as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
+        (me.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (other as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
     for _ in 0..2 {
         bits = (bits ^ (bits >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     }

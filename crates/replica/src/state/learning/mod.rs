@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rookeeper_proto::election::PeerState;
 use rookeeper_proto::{MonotonicMs, ServerId, TxnHeader, TxnRecord, WallMs, Zxid};
 use rookeeper_zab::learner::{Learner, LearnerOutput, LearnerPhase, LearnerSettings, LearnerStart};
-use rookeeper_zab::{DropReason, HostPort, LeaveReason, LinkId, LinkOutput, Membership, Record};
+use rookeeper_zab::{DropReason, HostPort, LeaveReason, LinkEnd, LinkId, LinkOutput, Membership, Record};
 
 use crate::check::{Broken, must};
 use crate::contract::{Output, Store};
@@ -32,6 +32,7 @@ use crate::state::learning::clients::{Resumer, Resuming};
 use crate::state::learning::feeding::Feeding;
 use crate::state::learning::forwarded::Forwarded;
 use crate::state::learning::heard_sessions::HeardSessions;
+use crate::state::learning::masters::Upcoming;
 use crate::state::{End, Step};
 use crate::status::{RoleStatus, Serving};
 use crate::time::{Deadline, Time};
@@ -49,6 +50,8 @@ pub(crate) struct Learning {
     feeding: Option<Feeding>,
     /// The follower that feeds this server; none where the leader does.
     master: Option<ServerId>,
+    /// Whether this observer has waited before the attempt to connect that comes next (`observer.reconnectDelayMs`).
+    has_waited: bool,
     resuming: Resuming,
     heard_sessions: HeardSessions,
     /// When the search began that found this leader.
@@ -108,6 +111,7 @@ impl Learning {
             forwarded: Forwarded::default(),
             feeding: None,
             master: None,
+            has_waited: false,
             resuming: Resuming::default(),
             heard_sessions: HeardSessions::new(now.monotonic_ms),
             looked_since_ms,
@@ -140,7 +144,7 @@ impl Learning {
     }
 
     /// What comes on the link of an earlier attempt is late.
-    pub fn take_leader_input(&mut self, core: &mut Core, now: Time, link: LinkId, input: LeaderInput) {
+    pub fn take_leader_input(&mut self, core: &mut Core, member: &Member, now: Time, link: LinkId, input: LeaderInput) {
         let now_ms = now.monotonic_ms;
         if self.learner.link() != Some(link) {
             return;
@@ -155,8 +159,25 @@ impl Learning {
                 core.shared.tree_mut().replace(*tree);
                 self.learner.snapshot_received(zxid);
             }
-            LeaderInput::Gone { why } => self.learner.link_gone(now_ms, why),
+            LeaderInput::Gone { why } => self.link_gone(core, member, now_ms, why),
         }
+    }
+
+    /// Without a word about it an operator would never hear of a follower that feeds nobody, where another one does.
+    fn link_gone(&mut self, core: &mut Core, member: &Member, now_ms: MonotonicMs, why: LinkEnd) {
+        self.learner.link_gone(now_ms, why.clone());
+        if let Some(master) = self.master
+            && let Some(next) = self.upcoming_master(member)
+            && self.learner.dials_again()
+        {
+            core.log(Event::MasterNotReached { master, why, next: next.server });
+        }
+    }
+
+    /// The follower whose turn it is to feed this server; none where the leader is to.
+    fn upcoming_master(&self, member: &Member) -> Option<Upcoming> {
+        member.settings.observer_master_port.filter(|_| self.observes)?;
+        member.masters.upcoming(&member.memberships.committed, member.settings.me, self.learner.leader())
     }
 
     /// A learner that takes this server for a leader is sent away, and so is an observer where this server feeds none.
@@ -257,7 +278,7 @@ impl Learning {
     pub fn step(&mut self, core: &mut Core, member: &mut Member, now: Time) -> Step {
         let Some(output) = self.learner.poll() else { return self.feed(core, member, now) };
         match output {
-            LearnerOutput::Dial => self.dial(core, member),
+            LearnerOutput::Dial => self.dial(core, member, now),
             LearnerOutput::ToLeader(bytes) => {
                 if let Some(link) = self.learner.link() {
                     core.put(Output::ToLeader { link, bytes });
@@ -304,11 +325,16 @@ impl Learning {
         Step::Done
     }
 
-    fn dial(&mut self, core: &mut Core, member: &mut Member) {
+    fn dial(&mut self, core: &mut Core, member: &mut Member, now: Time) {
+        if self.waits_to_reconnect(core, member, now) {
+            return;
+        }
         let leader = self.learner.leader();
         let port_of_masters = member.settings.observer_master_port.filter(|_| self.observes);
         self.master = port_of_masters
             .and_then(|_| member.masters.next(&member.memberships.committed, member.settings.me, leader));
+        // Each round through the followers begins with a wait of its own.
+        self.has_waited &= self.master.is_none();
         let server = self.master.unwrap_or(leader);
         let known = member.memberships.committed.members.get(&server);
         let Some(dialed) = known.or_else(|| member.memberships.last_seen.members.get(&server)) else {
@@ -324,6 +350,21 @@ impl Learning {
         let link = member.next_link();
         self.learner.dialing(link);
         core.put(Output::Dial { link, server, addresses });
+    }
+
+    /// An observer puts its first attempt off to reach the leader, or its next round through the followers that could feed it: else all
+    /// observers of an ensemble would come at once. Says whether it does.
+    fn waits_to_reconnect(&mut self, core: &mut Core, member: &mut Member, now: Time) -> bool {
+        let is_due = self.upcoming_master(member).is_none_or(|next| next.begins_anew);
+        if !self.observes || !is_due || std::mem::replace(&mut self.has_waited, true) {
+            return false;
+        }
+        let wait_ms = member.next_reconnect_delay_ms();
+        if wait_ms > 0 {
+            core.log(Event::WaitsToReconnect { wait_ms });
+            self.learner.put_off(now.monotonic_ms, wait_ms);
+        }
+        wait_ms > 0
     }
 
     /// A transaction of the leader: it is checked before it is logged, because what is logged must be readable.

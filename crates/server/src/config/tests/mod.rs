@@ -534,8 +534,11 @@ fn a_port_for_observers_is_one_that_can_be_opened_or_none() {
         assert_eq!((settings.observer_master_port, settings.observer_master_size_limit_bytes), (port, 32 << 20));
         assert!(!texts(&notices).iter().any(|text| text.contains("observerMaster")), "{notices:?}");
     }
-    let (config, _) = member("observerMasterPort=-1\nobserverMaster.sizeLimit=1000").load().unwrap();
+    let lines = "observerMasterPort=-1\nobserverMaster.sizeLimit=1000\nobserver.reconnectDelayMs=700\nobserver.election.DelayMs=800";
+    let (config, notices) = member(lines).load().unwrap();
+    assert!(!texts(&notices).iter().any(|text| text.contains("observer.")), "{notices:?}");
     let settings = config.ensemble.unwrap().settings;
+    assert_eq!((settings.observer_reconnect_delay_ms, settings.observer_election_delay_ms), (700, 800));
     assert_eq!((settings.observer_master_port, settings.observer_master_size_limit_bytes), (None, 1000));
 }
 

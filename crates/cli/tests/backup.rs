@@ -24,6 +24,8 @@ struct Data {
     tree: Tree,
     digests: Vec<(Zxid, i64)>,
     has_digests: bool,
+    /// What the data of each node is longer.
+    more_bytes: usize,
 }
 
 #[derive(Parser)]
@@ -48,7 +50,7 @@ impl Data {
     fn new() -> Data {
         let home = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(home.path().join("data/version-2")).expect("a directory");
-        let data = Data { home, tree: Tree::new(), digests: Vec::new(), has_digests: true };
+        let data = Data { home, tree: Tree::new(), digests: Vec::new(), has_digests: true, more_bytes: 0 };
         data.snapshot();
         data
     }
@@ -70,7 +72,7 @@ impl Data {
     fn next_body(&mut self, zxid: Zxid) -> Vec<u8> {
         let (session, number) = (SessionId(7), zxid.counter());
         let header = TxnHeader { session, cxid: 1, zxid, time_ms: 1_000_000 + zxid.0 };
-        let (path, data) = (format!("/n{number}"), Some(vec![b'd'; number as usize % 7]));
+        let (path, data) = (format!("/n{number}"), Some(vec![b'd'; number as usize % 7 + self.more_bytes]));
         let kind = CreateKind::Node { ephemeral: false, with_stat: false };
         let txn = match number % 5 {
             4 => Txn::Error { code: -101 },
@@ -538,6 +540,19 @@ fn an_archive_grows_with_the_log_and_is_a_backup_at_any_time() {
     fs::remove_file(data.path("backup/manifest.jsonl")).unwrap();
     fs::write(data.path("backup/something"), b"").unwrap();
     assert!(data.archive(&[]).unwrap_err().contains("holds something else than an archive"));
+}
+
+/// A machine may be slower than the rate, and never faster.
+#[test]
+fn an_archive_is_written_no_faster_than_it_may() {
+    let mut data = Data::new();
+    data.more_bytes = 64 << 10;
+    data.log(zxids(0, 1..=50));
+    let begin = Instant::now();
+    data.archive(&["--max-rate", "2"]).unwrap();
+    // 40 nodes are 2.5 MiB, which take a second and a quarter, of which a tenth is given.
+    assert!(begin.elapsed() >= Duration::from_millis(1100), "{:?}", begin.elapsed());
+    proof(&data.path("backup")).unwrap();
 }
 
 #[test]

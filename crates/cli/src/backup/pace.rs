@@ -1,4 +1,4 @@
-//! How fast a backup writes: beside a server its syncs hold up those of the server.
+//! How fast a backup or an archive writes: beside a server its syncs hold up those of the server.
 //!
 //! What makes the writes of clients wait beside a backup is the disk, and not the processor: a copy that is synced in large portions, or as fast as it
 //! goes, keeps the disk from the log (docs/BENCHMARKS.md). So a copy goes to the disk a MiB at a time, and no faster than it may.

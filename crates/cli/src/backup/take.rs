@@ -39,7 +39,7 @@ const COMPARED: usize = 4096;
 const NICENESS: i32 = 10;
 
 /// MiB a second that are written where nothing else is asked for. On one small disk the writes of clients beside a backup then take hardly longer.
-const DEFAULT_RATE: u64 = 16;
+pub(super) const DEFAULT_RATE: u64 = 16;
 
 /// The arguments of `rookeeper backup`.
 #[derive(Args, Debug)]

@@ -26,6 +26,7 @@ use rookeeper_store::{Compression, Directories, DirectoryLock, Disk, MAX_RECORD_
 pub(super) use self::segments::{GIVEN_UP, INCOMING, prefix_sum};
 use self::segments::{Segments, may_be_archive};
 use super::manifest::{Content, FileEntry};
+use super::pace::PacedDisk;
 use super::{failed, take};
 use crate::print;
 use crate::ttl_nodes::TtlNodes;
@@ -35,6 +36,9 @@ const SETTLE_BYTES: u64 = 16 << 20;
 
 /// So often in a row something may be wrong with the server's files.
 const PATIENCE: u32 = 30;
+
+/// Without having come to the end of the server's log for so long, an archive says that it falls behind.
+const LATE: Duration = Duration::from_secs(600);
 
 /// How much an archive stands back behind a server on the same machine.
 const NICENESS: i32 = 10;
@@ -61,6 +65,9 @@ pub struct Options {
     /// Remove what is needed for no moment of the last so many days; 0 keeps everything
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     keep_days: u32,
+    /// How many MiB a second are written at most, so that the server's own writes come to the disk; 0 for as fast as it goes
+    #[arg(long, value_name = "MIB_PER_SECOND", default_value_t = take::DEFAULT_RATE)]
+    max_rate: u64,
     /// The archive: a directory that is not there, is empty, or is one
     #[arg(value_name = "ARCHIVE")]
     target: PathBuf,
@@ -88,16 +95,19 @@ pub fn run(options: &Options) -> Result<String> {
     RealDisk.create_dir(target).with_context(|| format!("can't create {}", target.display()))?;
     let _nobody_else_writes = DirectoryLock::acquire(target)?;
     let source = directories.data_dir.display().to_string();
-    let open = || Segments::open(&RealDisk, target, &source, options.segment_mib.max(1) << 20);
+    let disk = &PacedDisk::new(options.max_rate);
+    let open = || Segments::open(disk, target, &source, options.segment_mib.max(1) << 20);
     let segments = open()?;
     let mut archive = Archive {
-        disk: &RealDisk,
+        disk,
         directories,
         segments,
         place: None,
         snapshot_every: Duration::from_secs(60 * options.snapshot_minutes),
         fetched: None,
         incoming: None,
+        lateness: Lateness { since: Instant::now() },
+        max_rate: options.max_rate,
         keep_ms: 24 * 3600 * 1000 * i64::from(options.keep_days),
     };
     archive.segments.manifest.head.emulate353_ttl_nodes = options.ttl_nodes.emulated(options.source.config());
@@ -149,7 +159,26 @@ struct Archive<'a> {
     fetched: Option<(Instant, Zxid)>,
     /// A snapshot that counts when the log has got as far.
     incoming: Option<FileEntry>,
+    lateness: Lateness,
+    max_rate: u64,
     keep_ms: i64,
+}
+
+/// How long an archive has not been where the server's log ends.
+#[derive(Debug)]
+struct Lateness {
+    since: Instant,
+}
+
+impl Lateness {
+    /// Whether it is time to say so, again.
+    fn is_to_be_told(&mut self, now: Instant) -> bool {
+        let is_late = now.saturating_duration_since(self.since) >= LATE;
+        if is_late {
+            self.since = now;
+        }
+        is_late
+    }
 }
 
 impl Archive<'_> {
@@ -160,6 +189,7 @@ impl Archive<'_> {
             Some(place) if self.is_still_there(place)? => place,
             _ => self.find_place()?,
         };
+        self.lateness.since = Instant::now();
         self.place = Some(self.follow(place)?);
         self.segments.settle()?;
         self.add_snapshot()?;
@@ -383,8 +413,39 @@ impl Archive<'_> {
             if unsettled >= SETTLE_BYTES {
                 self.segments.settle()?;
                 unsettled = 0;
+                if self.lateness.is_to_be_told(Instant::now()) {
+                    print::complaint(&format_args!("rookeeper archive: {}", falls_behind(zxid, self.max_rate)));
+                }
             }
         }
         Ok(place)
+    }
+}
+
+fn falls_behind(zxid: Zxid, max_rate: u64) -> String {
+    let why = match max_rate {
+        0 => "the archive's disk does not take more".to_owned(),
+        rate => format!("it may write {rate} MiB a second (--max-rate)"),
+    };
+    format!(
+        "after {} minutes of copying without a pause it has got to transaction {zxid}, and the server's log goes on: {why}. Should the server write faster than \
+         that for long, it removes logs before they are copied",
+        LATE.as_secs() / 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_late_says_so_once_in_ten_minutes() {
+        let begin = Instant::now();
+        let mut lateness = Lateness { since: begin };
+        let told: Vec<u64> =
+            (0..=25).filter(|minute| lateness.is_to_be_told(begin + Duration::from_secs(60 * minute))).collect();
+        assert_eq!(told, [10, 20]);
+        assert!(falls_behind(Zxid(5), 16).contains("0x5, and the server's log goes on: it may write 16 MiB a second"));
+        assert!(falls_behind(Zxid(5), 0).contains("the archive's disk does not take more"));
     }
 }

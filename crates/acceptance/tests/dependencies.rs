@@ -37,7 +37,11 @@ const CORE: &[(&str, &[&str])] = &[
         "rookeeper-tree",
         &["rookeeper-proto", "base64", "crc32fast", "foldhash", "hashbrown", "sha1", "sha2", "sha3", "thiserror"],
     ),
-    ("rookeeper-registry", &["crc32fast", "flate2", "jiff", "quick-xml", "serde", "serde_json", "thiserror"]),
+    ("rookeeper-discovery", &["serde", "serde_json", "thiserror", "uuid"]),
+    (
+        "rookeeper-registry",
+        &["crc32fast", "flate2", "jiff", "quick-xml", "rookeeper-discovery", "serde", "serde_json", "thiserror"],
+    ),
     ("rookeeper-zab", &["rookeeper-proto", "thiserror"]),
     (
         "rookeeper-replica",

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::instance::Instance;
+use rookeeper_discovery::Instance;
 
 /// How an instance is chosen where no key says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

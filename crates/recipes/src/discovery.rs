@@ -16,11 +16,11 @@ use crate::balance::{Balancer, DownPolicy, Strategy, key_of};
 use crate::drive::{delete, refused};
 use crate::error::Error;
 use crate::followed::{Followed, Problem, States};
-use crate::instance::Instance;
 use crate::mirror::{Scope, Tree};
 use crate::name::join;
 use crate::registration::{Registration, Unregistered};
 use crate::sessions::Sessions;
+use rookeeper_discovery::Instance;
 
 /// The services below one path.
 ///
@@ -179,7 +179,7 @@ impl Instances {
     }
 
     fn add(&mut self, id: &str, data: &[u8]) {
-        match serde_json::from_slice(data) {
+        match Instance::decode(data) {
             Ok(instance) => self.live.push(Arc::new(instance)),
             Err(error) => self.undecodable.push((id.to_owned(), error.to_string())),
         }

@@ -41,7 +41,7 @@
 //! - [`enrolment`]: the logic of a membership; [`rollcall`]: from a list and events to joins and leaves in order, with `roster.rs` for who is known
 //! - `sessions.rs`: one session after another; `followed.rs`: values that outlive them; `mirror.rs`: from events and answers to whole trees, without IO
 //! - `ids.rs`, `names.rs`: unique ids, and names
-//! - `discovery.rs`: services; `instance.rs`: what is known of an instance, `registration.rs`: what keeps it registered, `balance.rs`: who gets the next
+//! - `discovery.rs`: services, whose instances the crate `rookeeper-discovery` describes; `registration.rs`: what keeps it registered, `balance.rs`: who gets the next
 //!   request, without IO
 //! - [`ask`]: requests and answers as data, for recipes whose logic does no IO; `perform.rs` carries them out
 //! - `barrier.rs`, `counter.rs`: barriers, the latch, the counter; [`rendezvous`] and [`count`] are their logic
@@ -67,7 +67,6 @@ mod followed;
 mod group;
 mod guard;
 mod ids;
-mod instance;
 pub mod lease;
 mod line;
 mod lock;
@@ -121,7 +120,6 @@ pub use followed::{Followed, Problem, State, States};
 pub use group::{Changes, Group, Membership};
 pub use guard::{Guard, Loss, revoke};
 pub use ids::Ids;
-pub use instance::{BadUriSpec, Instance, ServiceType, UriPart, UriSpec};
 pub use line::Contender;
 pub use lock::Mutex;
 pub use mirror::{Node, Scope, Tree};
@@ -131,6 +129,7 @@ pub use names::{Bound, Names};
 pub use queue::{Entry, Item, Queue, QueueLayout, Taker};
 pub use read_write::ReadWriteLock;
 pub use registration::{Registration, Unregistered};
+pub use rookeeper_discovery::{BadUriSpec, Instance, ServiceType, UriPart, UriSpec};
 pub use roster::{Change, Member};
 pub use semaphore::Semaphore;
 pub use sessions::Sessions;

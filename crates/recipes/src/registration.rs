@@ -13,9 +13,9 @@ use zookeeper_client::{Acls, Client, CreateMode, Error as ClientError, MultiWrit
 
 use crate::drive::{delete, refused};
 use crate::error::{Error, SessionEnd};
-use crate::instance::{Instance, ServiceType};
 use crate::name::{is_numbered, join, parent};
 use crate::sessions::Sessions;
+use rookeeper_discovery::{Instance, ServiceType};
 
 /// After a refusal of what was registered before.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);

@@ -1,10 +1,9 @@
-//! An instance of a consistent service as its node in the coordination tree holds it: the JSON of Apache Curator's service discovery, with what only
+//! An instance of a consistent service as its node in the coordination tree holds it: that of Apache Curator's service discovery, with what only
 //! Eureka's clients know as its payload, a text.
 //!
-//! What always holds: what is written has Curator's fields in Curator's order, and `enabled` is left out where it is true, as Curator does by default; what
-//! is read comes from strangers, and what is no instance is none.
+//! What always holds: what is read comes from strangers, and what is no instance is none.
 
-use serde::{Deserialize, Serialize};
+use rookeeper_discovery::Instance as Node;
 use serde_json::Value;
 
 use crate::Now;
@@ -16,45 +15,6 @@ use crate::status::Status;
 
 /// The longest node: a server refuses a request above about a mebibyte.
 pub(super) const MAX_BYTES: usize = 512 << 10;
-
-/// Curator's `ServiceInstance`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Node {
-    name: String,
-    id: String,
-    address: Option<String>,
-    port: Option<u16>,
-    ssl_port: Option<u16>,
-    payload: Option<Value>,
-    #[serde(rename = "registrationTimeUTC")]
-    registration_time_utc: i64,
-    service_type: String,
-    uri_spec: Option<Value>,
-    #[serde(skip_serializing_if = "is_true")]
-    enabled: bool,
-}
-
-fn is_true(enabled: &bool) -> bool {
-    *enabled
-}
-
-impl Default for Node {
-    fn default() -> Node {
-        Node {
-            name: String::new(),
-            id: String::new(),
-            address: None,
-            port: None,
-            ssl_port: None,
-            payload: None,
-            registration_time_utc: 0,
-            service_type: "DYNAMIC".to_owned(),
-            uri_spec: None,
-            enabled: true,
-        }
-    }
-}
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,17 +46,15 @@ pub(super) fn write(service: &str, instance: &Instance, registered_ms: i64) -> V
         enabled: instance.status == Status::Up,
         ..Node::default()
     };
-    // Texts and numbers alone: writing them cannot fail.
-    serde_json::to_vec(&node).unwrap_or_default()
+    node.encode()
 }
 
 /// None for what is no instance. `app` and `id` are what the path says.
 pub(super) fn read(app: &str, id: &str, data: &[u8], now: Now) -> Option<Content> {
-    // A list would do for an object.
-    if data.len() > MAX_BYTES || data.trim_ascii_start().first() != Some(&b'{') {
+    if data.len() > MAX_BYTES {
         return None;
     }
-    let node: Node = serde_json::from_slice(data).ok()?;
+    let node = Node::decode(data).ok()?;
     let registered_ms = node.registration_time_utc;
     if let Some(Value::String(text)) = &node.payload
         && text.starts_with("{\"instance\":")
@@ -162,11 +120,7 @@ mod tests {
     const DISABLED: &str = r#"{"name":"web","id":"8","address":null,"port":null,"sslPort":null,"payload":null,"registrationTimeUTC":1700000000000,"serviceType":"DYNAMIC_SEQUENTIAL","uriSpec":null,"enabled":false}"#;
 
     #[test]
-    fn what_curator_writes_is_read_and_written_the_same() {
-        for text in [COMPATIBLE, DISABLED] {
-            let node: Node = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&node).unwrap(), text);
-        }
+    fn what_curator_writes_is_an_instance_of_eureka() {
         let content = read("WEB", "7", COMPATIBLE.as_bytes(), NOW).unwrap();
         let Instance { status, port, secure_port, ip_addr, vip_address, metadata, .. } = content.instance;
         assert_eq!((status, port.number, secure_port.number, &*ip_addr), (Status::Up, 80, 443, "10.0.0.1"));

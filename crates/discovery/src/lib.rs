@@ -1,4 +1,7 @@
-//! What a registry knows of one instance of a service, in the JSON that Apache Curator's service discovery reads and writes.
+//! What is known of one instance of a service, in the JSON that Apache Curator's service discovery reads and writes.
+//!
+//! Those who need this have nothing else in common: the library of recipes (`rookeeper-recipes`), which is a client, and the service registry
+//! (`rookeeper-registry`), which keeps consistent services in the tree and knows no client.
 //!
 //! What always holds: what is written has Curator's fields in Curator's order; `enabled` is left out where it is true, as Curator does by default, for its
 //! older versions do not take a field that they do not know. Fields that we do not know are left alone by reading.
@@ -7,6 +10,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::de::Unexpected;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -126,7 +130,21 @@ impl Instance {
         Some(self.uri_spec.as_ref()?.build(self, variables))
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// What the bytes of a node say.
+    ///
+    /// # Errors
+    ///
+    /// They are no JSON object, or a field has another type than Curator's.
+    pub fn decode(data: &[u8]) -> Result<Instance, serde_json::Error> {
+        // A list of the values would do for an object otherwise.
+        if data.trim_ascii_start().first() == Some(&b'[') {
+            return Err(serde::de::Error::invalid_type(Unexpected::Seq, &"an object"));
+        }
+        serde_json::from_slice(data)
+    }
+
+    /// The bytes of its node.
+    pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("the names of all objects are text")
     }
 }
@@ -228,6 +246,13 @@ mod tests {
         let instance: Instance = serde_json::from_str(r#"{"name":"a","id":"b","of the future":[1]}"#).unwrap();
         assert!(instance.enabled && instance.port.is_none());
         assert!(serde_json::from_str::<Instance>(r#"{"port":"none"}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_instance() {
+        for data in [&b""[..], b" []", br#"["web","7"]"#, b"7", b"null", br#"{"serviceType":"WHATEVER"}"#] {
+            assert!(Instance::decode(data).is_err(), "{}", String::from_utf8_lossy(data));
+        }
     }
 
     #[test]

@@ -133,6 +133,8 @@ pub struct Member {
     joined: i64,
     /// The czxid of the `ready` by which it entered: older members are of its round.
     round: i64,
+    /// The answer to a create was lost: the create may still be carried out, until the next `sync`.
+    is_unsure: bool,
     /// Leaving, the member waits until all others have left.
     waits: bool,
     state: State,
@@ -141,7 +143,7 @@ pub struct Member {
 impl Member {
     pub fn new(path: &str, id: &str, data: Vec<u8>, count: usize) -> Member {
         let (path, id) = (path.to_owned(), id.to_owned());
-        Member { path, id, data, count, joined: 0, round: 0, waits: true, state: State::Creating }
+        Member { path, id, data, count, joined: 0, round: 0, is_unsure: false, waits: true, state: State::Creating }
     }
 
     /// From now on all steps lead out: at once, or when all others have left as well.
@@ -149,8 +151,8 @@ impl Member {
         self.waits = waits;
         self.state = match self.state {
             State::Left => State::Left,
-            // No create can be on its way any more.
-            State::Entered => State::Deleting,
+            // No create can be on its way.
+            State::Entered if !self.is_unsure => State::Deleting,
             _ => State::SyncingToLeave,
         };
     }
@@ -229,6 +231,10 @@ impl Recipe for Member {
             (State::Creating, Reply::Created { czxid, .. }) => {
                 self.joined = czxid;
                 State::LookingAtReady
+            }
+            (State::Creating, Reply::Unknown) => {
+                self.is_unsure = true;
+                State::Creating
             }
             // Nobody else has this name.
             (State::Creating, Reply::Refused(Refusal::NodeExists)) => State::LookingAtSelf,
@@ -314,3 +320,5 @@ impl Member {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;

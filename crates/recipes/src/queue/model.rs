@@ -1,11 +1,11 @@
 //! Many pushers and takers on a tree in memory, under everything that can happen to them.
 //!
-//! Checked: an item that is acknowledged is given to nobody again; an item that was pushed is acknowledged in the end, once; one that two have at
+//! Checked: an item that is acknowledged is given to nobody again; none is given before it is due; an item that was pushed is acknowledged in the end, once; one that two have at
 //! once does not exist; items come in order where nothing was given back; a limit holds; and nothing is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::Places;
+use super::layout::{Places, SEGMENT_ITEMS};
 use super::{Pushed, Pusher, QueueLayout, Settle, Settled, Taken, Takes};
 use crate::ask::{Ask, Recipe, Step};
 use crate::model::Model;
@@ -30,6 +30,9 @@ struct World {
     limit: Option<usize>,
     pushers: Vec<Pushing>,
     takers: Vec<Taking>,
+    /// What takers that were dropped have still to see to.
+    dropped: Vec<(i64, Settle)>,
+    due_ms: BTreeMap<u64, u64>,
     sessions: i64,
     next_item: u64,
     in_queue: BTreeSet<u64>,
@@ -55,6 +58,8 @@ impl World {
             limit,
             pushers: Vec::new(),
             takers: Vec::new(),
+            dropped: Vec::new(),
+            due_ms: BTreeMap::new(),
             sessions: 0,
             next_item: 0,
             in_queue: BTreeSet::new(),
@@ -112,6 +117,7 @@ impl World {
                 let due_ms =
                     (self.delays && self.model.random.one_in(4)).then(|| self.now_ms + self.model.random.below(400));
                 let prefix = self.places.prefix(None, due_ms).unwrap();
+                self.due_ms.extend(items.iter().filter_map(|item| Some((*item, due_ms?))));
                 let batch =
                     items.iter().map(|item| (prefix.clone(), self.places.encode(item.to_string().into_bytes())));
                 let pushing = &mut self.pushers[at];
@@ -138,9 +144,24 @@ impl World {
             let fresh = self.taker();
             let old = std::mem::replace(&mut self.takers[at], fresh);
             self.model.expire(old.session);
+            self.dropped.retain(|(session, _)| *session != old.session);
             self.half_acknowledged
                 .extend(old.settling.filter(|(_, _, acknowledges, _)| *acknowledges).map(|(item, ..)| item));
             return;
+        }
+        if let Some((session, mut settle)) = self.dropped.pop() {
+            if let Step::Ask(ask) = settle.step(self.now_ms) {
+                let reply = self.model.ask(session, &ask, &mut |_| {});
+                settle.handle(reply);
+                self.dropped.push((session, settle));
+            }
+            return;
+        }
+        // Dropped at any moment, now and then, and another of the same session begins.
+        if faults && self.model.random.one_in(60) {
+            let fresh = Takes::new(self.places.clone(), format!("t{}-{}", self.sessions, self.now_ms));
+            let mut old = std::mem::replace(&mut self.takers[at].takes, fresh);
+            self.dropped.extend(old.give_up().map(|settle| (self.takers[at].session, settle)));
         }
         if let Some((item, taken, acknowledges, mut settle)) = self.takers[at].settling.take() {
             match settle.step(self.now_ms) {
@@ -186,6 +207,7 @@ impl World {
                 let data = self.places.decode(taken.data.clone()).remove(0);
                 let item: u64 = String::from_utf8(data).unwrap().parse().unwrap();
                 assert!(!self.acknowledged.contains(&item), "{item} was acknowledged and is given again");
+                assert!(self.due_ms.get(&item) <= Some(&self.now_ms), "{item} is not due");
                 let has = |taker: &Taking| taker.holds.iter().any(|(held, _)| *held == item);
                 assert!(!self.takers.iter().any(has), "two have {item}");
                 self.order.push(item);
@@ -263,6 +285,7 @@ impl World {
 
     fn is_done(&self) -> bool {
         self.next_item == ITEMS
+            && self.dropped.is_empty()
             && self.pushers.iter().all(|pushing| pushing.batch.is_empty())
             && self.takers.iter().all(|taking| taking.holds.is_empty() && taking.settling.is_none())
             && self.count() == 0
@@ -302,6 +325,92 @@ fn a_limit_holds() {
             World::new(seed, layout, Some(5), 2).run();
         }
     }
+}
+
+/// Asks until there is an outcome, or until it waits.
+fn drive<R: Recipe>(model: &mut Model, session: i64, recipe: &mut R) -> Option<R::Outcome> {
+    loop {
+        match recipe.step(0) {
+            Step::Done(outcome) => return Some(outcome),
+            Step::Ask(Ask::Wait { .. }) => return None,
+            Step::Ask(ask) => {
+                let mut fired = Vec::new();
+                let reply = model.ask(session, &ask, &mut |path| fired.push(path.to_owned()));
+                fired.iter().for_each(|path| recipe.notice(path));
+                recipe.handle(reply);
+            }
+        }
+    }
+}
+
+fn without_faults() -> Model {
+    let mut model = Model::new(1);
+    model.faults = 0;
+    model
+}
+
+fn push(model: &mut Model, session: i64, pusher: &mut Pusher, places: &Places, items: &[&str]) {
+    let prefix = places.prefix(None, None).unwrap();
+    let batch = items.iter().map(|item| (prefix.clone(), places.encode(item.as_bytes().to_vec())));
+    pusher.begin(batch.collect(), true);
+    assert_eq!(drive(model, session, pusher), Some(Pushed::Done));
+}
+
+/// Nobody pushes, nobody gives back: the end of the taken node is all that happens.
+#[test]
+fn an_item_whose_taker_dies_comes_to_one_that_waits() {
+    for layout in layouts() {
+        let (mut model, places) = (without_faults(), Places::new("/q", layout));
+        push(&mut model, 1, &mut Pusher::new(places.clone(), "p".to_owned(), None), &places, &["item"]);
+        let mut takers = ["a", "b"].map(|id| Takes::new(places.clone(), id.to_owned()));
+        for round in 0..3 {
+            let [first, waiting] = &mut takers;
+            let sync = Ask::Sync { path: "/".to_owned() };
+            model.ask(10 + round, &sync, &mut |path| first.notice(path));
+            assert!(drive(&mut model, 10 + round, first).flatten().is_some());
+            model.ask(11 + round, &sync, &mut |path| waiting.notice(path));
+            assert_eq!(drive(&mut model, 11 + round, waiting), None, "the other has it");
+            model.expire(10 + round);
+            let mut has_fired = false;
+            model.ask(11 + round, &sync, &mut |path| {
+                has_fired = true;
+                waiting.notice(path);
+            });
+            assert!(has_fired, "a watch tells of it");
+            waiting.handle(crate::ask::Reply::Waited);
+            let again = drive(&mut model, 11 + round, waiting).flatten();
+            assert!(again.is_some(), "it comes to the one that waits");
+            // The next round is about the second one's item, which that session holds.
+            let mut settle = waiting.settle(&again.unwrap(), false);
+            assert_eq!(drive(&mut model, 11 + round, &mut settle), Some(Settled::Done));
+            takers = ["c", "d"].map(|id| Takes::new(places.clone(), format!("{id}{round}")));
+        }
+    }
+}
+
+/// Whoever pushes last is given last, also where that one knows an older segment as the open one.
+#[test]
+fn no_item_goes_into_a_segment_that_is_closed() {
+    let (mut model, places) = (without_faults(), Places::new("/q", QueueLayout::Segments));
+    let mut slow = Pusher::new(places.clone(), "slow".to_owned(), None);
+    let mut quick = Pusher::new(places.clone(), "quick".to_owned(), None);
+    push(&mut model, 1, &mut slow, &places, &["first"]);
+    let numbers: Vec<String> = (0..SEGMENT_ITEMS).map(|number| number.to_string()).collect();
+    let fill: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    push(&mut model, 2, &mut quick, &places, &fill);
+    push(&mut model, 2, &mut quick, &places, &["in the next"]);
+    push(&mut model, 1, &mut slow, &places, &["last"]);
+    let mut takes = Takes::new(places.clone(), "t".to_owned());
+    model.ask(3, &Ask::Sync { path: "/".to_owned() }, &mut |_| {});
+    let mut given = Vec::new();
+    while let Some(Some(taken)) = drive(&mut model, 3, &mut takes) {
+        given.push(String::from_utf8(taken.data.clone()).unwrap());
+        let mut settle = takes.settle(&taken, true);
+        assert_eq!(drive(&mut model, 3, &mut settle), Some(Settled::Done));
+        takes.settled(&taken, true);
+    }
+    let expected: Vec<&str> = [&["first"], &fill[..], &["in the next", "last"]].concat();
+    assert_eq!(given, expected);
 }
 
 #[test]

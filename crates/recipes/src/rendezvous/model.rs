@@ -113,6 +113,19 @@ impl World {
         for one in &self.all {
             assert!(one.rounds > 5, "{} rounds: {:?}", one.rounds, one.member);
         }
+        self.all_leave();
+        assert_eq!(self.model.paths(), ["/", "/b"], "nothing is left");
+    }
+
+    /// One after the other, none of them waiting for the others.
+    fn all_leave(&mut self) {
+        for One { session, member, .. } in &mut self.all {
+            member.leave(false);
+            while let Step::Ask(ask) = member.step(0) {
+                let reply = self.model.ask(*session, &ask, &mut |_| {});
+                member.handle(reply);
+            }
+        }
     }
 }
 

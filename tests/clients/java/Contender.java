@@ -37,17 +37,26 @@ public class Contender {
     private static final Map<String, GroupMember> MEMBERS = new HashMap<>();
     private static CuratorFramework client;
 
+    private static final Map<String, Line> LINES = new HashMap<>();
+    private static String servers;
+
     public static void main(String[] arguments) throws Exception {
-        client = CuratorFrameworkFactory.builder()
-            .connectString(arguments[0]).sessionTimeoutMs(20_000).retryPolicy(new RetryForever(100)).build();
-        client.start();
-        client.blockUntilConnected();
+        servers = arguments[0];
+        client = connect();
         var input = new BufferedReader(new InputStreamReader(System.in));
         for (String line = input.readLine(); line != null; line = input.readLine()) {
             System.out.println(answer(line.split(" ")));
             System.out.flush();
         }
         System.exit(0);
+    }
+
+    private static CuratorFramework connect() throws Exception {
+        CuratorFramework connected = CuratorFrameworkFactory.builder()
+            .connectString(servers).sessionTimeoutMs(20_000).retryPolicy(new RetryForever(100)).build();
+        connected.start();
+        connected.blockUntilConnected();
+        return connected;
     }
 
     private static String answer(String[] words) throws Exception {
@@ -123,8 +132,13 @@ public class Contender {
                 return "joined";
             case "members":
                 return String.join(" ", MEMBERS.get(words[1]).getCurrentMembers().keySet());
+            case "line":
+                LINES.put(words[1], line(words[1], Integer.parseInt(words[2])));
+                return "waiting";
             case "handover":
-                return String.valueOf(handOver(words[1], Integer.parseInt(words[2])));
+                return String.valueOf(LINES.remove(words[1]).handOver());
+            case "failover":
+                return String.valueOf(failOver(words[1]));
             case "rounds":
                 return rounds(words[1], words[2], Integer.parseInt(words[3]));
             default:
@@ -132,8 +146,22 @@ public class Contender {
         }
     }
 
-    /** Microseconds for each of so many waiters, when all of them wait. */
-    private static long handOver(String path, int waiters) throws Exception {
+    /** A holder, and those who wait behind it. */
+    private record Line(InterProcessMutex first, List<Thread> threads) {
+        /** Microseconds for each of them. */
+        long handOver() throws Exception {
+            // A mutex of Curator belongs to the thread that took it.
+            long start = System.nanoTime();
+            first.release();
+            for (Thread thread : threads) {
+                thread.join();
+            }
+            return (System.nanoTime() - start) / 1000 / threads.size();
+        }
+    }
+
+    /** So many wait behind a holder. */
+    private static Line line(String path, int waiters) throws Exception {
         InterProcessMutex first = new InterProcessMutex(client, path);
         first.acquire();
         List<Thread> threads = new ArrayList<>();
@@ -151,14 +179,35 @@ public class Contender {
             thread.start();
         }
         while (client.getChildren().forPath(path).size() <= waiters) {
-            Thread.onSpinWait();
+            Thread.sleep(10);
         }
+        // The last of them has still to look who is before it.
+        Thread.sleep(500);
+        return new Line(first, threads);
+    }
+
+    /** Microseconds from the end of a leader's session until the next leads. */
+    private static long failOver(String path) throws Exception {
+        CuratorFramework first = connect();
+        CuratorFramework second = connect();
+        LeaderLatch leader = new LeaderLatch(first, path, "first");
+        leader.start();
+        leader.await();
+        LeaderLatch next = new LeaderLatch(second, path, "second");
+        next.start();
+        while (client.getChildren().forPath(path).size() < 2) {
+            Thread.sleep(10);
+        }
+        Thread.sleep(200);
         long start = System.nanoTime();
-        first.release();
-        for (Thread thread : threads) {
-            thread.join();
-        }
-        return (System.nanoTime() - start) / 1000 / waiters;
+        first.getZookeeperClient().getZooKeeper().close();
+        next.await();
+        long taken = (System.nanoTime() - start) / 1000;
+        next.close();
+        second.close();
+        // Not closed before: its latch would ask with a session that is over.
+        first.close();
+        return taken;
     }
 
     private static InterProcessLock lock(String kind, String path) {

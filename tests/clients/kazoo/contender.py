@@ -2,6 +2,8 @@
 
 `lock PATH`, `try PATH` and `unlock PATH` use kazoo's lock beside nodes of Curator's names, `curator-lock PATH` the same with those names;
 `join PATH NAME` joins a party, `members PATH` names all of it; `elect PATH NAME` stands for election and answers when it leads, until `resign PATH`; `candidates PATH` names them in order;
+`line PATH COUNT` has so many wait for a lock that is held, `handover PATH` lets it go through all of them, and `failover PATH` ends the session of a leader
+while another candidate waits: both answer with microseconds;
 `rounds KIND PATH COUNT` takes the lock so many times, and is inside alone each time or says so.
 """
 import sys
@@ -41,8 +43,11 @@ KINDS = {
 }
 
 
-def hand_over(path, waiters):
-    """Microseconds for each of so many waiters, when all of them wait."""
+lines = {}
+
+
+def line(path, waiters):
+    """So many wait behind a holder."""
     first = zk.Lock(path)
     first.acquire()
 
@@ -54,12 +59,55 @@ def hand_over(path, waiters):
     for thread in threads:
         thread.start()
     while len(zk.get_children(path)) <= waiters:
-        pass
+        time.sleep(0.01)
+    # The last of them has still to look who is before it.
+    time.sleep(0.5)
+    lines[path] = first, threads
+
+
+def hand_over(path):
+    """Microseconds for each waiter of a line."""
+    first, threads = lines.pop(path)
     start = time.monotonic()
     first.release()
     for thread in threads:
         thread.join()
-    return (time.monotonic() - start) / waiters * 1e6
+    return (time.monotonic() - start) / len(threads) * 1e6
+
+
+def fail_over(path):
+    """Microseconds from the end of a leader's session until the next leads."""
+    first, second = client(), client()
+    leading, over, done = threading.Event(), threading.Event(), threading.Event()
+    moments = []
+
+    def lead():
+        leading.set()
+        over.wait()
+
+    def stand():
+        try:
+            first.Election(path, 'first').run(lead)
+        except Exception:
+            # Its session is over, so that it can't delete its node.
+            assert over.is_set()
+
+    def follow():
+        second.Election(path, 'second').run(lambda: moments.append(time.monotonic()))
+        done.set()
+
+    threading.Thread(target=stand, daemon=True).start()
+    assert leading.wait(60)
+    threading.Thread(target=follow, daemon=True).start()
+    while len(zk.get_children(path)) < 2:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    start = time.monotonic()
+    first.stop()
+    assert done.wait(60)
+    over.set()
+    second.stop()
+    return (moments[0] - start) * 1e6
 
 
 def answer(command, *words):
@@ -104,8 +152,13 @@ def answer(command, *words):
         return 'joined'
     if command == 'members':
         return ' '.join(sorted(zk.Party(words[0])))
+    if command == 'line':
+        line(words[0], int(words[1]))
+        return 'waiting'
     if command == 'handover':
-        return '%d' % hand_over(words[0], int(words[1]))
+        return '%d' % hand_over(words[0])
+    if command == 'failover':
+        return '%d' % fail_over(words[0])
     if command == 'rounds':
         kind, path, count = words
         for _ in range(int(count)):

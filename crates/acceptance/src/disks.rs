@@ -33,11 +33,16 @@ impl Disks {
                      cp -a \"$data/.\" \"$data.disk\" && mount --move \"$data.disk\" \"$data\" || exit; done; echo ready; exec cat";
         let mut command = Command::new("unshare");
         command.args(["--mount", "bash", "-c", mount, "bash", &bytes.to_string()]).args(directories);
+        Disks::keep(command)
+    }
+
+    /// Starts what mounts, says so, and waits.
+    fn keep(mut command: Command) -> Result<Disks> {
         let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("unshare")?;
         let mut line = String::new();
         BufReader::new(keeper.stdout.take().context("no output")?).read_line(&mut line)?;
         let disks = Disks { keeper };
-        ensure!(line == "ready\n", "the disks can't be mounted");
+        ensure!(line == "ready\n", "it can't be mounted");
         Ok(disks)
     }
 
@@ -56,6 +61,24 @@ impl Drop for Disks {
     fn drop(&mut self) {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
+    }
+}
+
+/// Names of machines that only the members know: another file of hosts, mounted where they alone see it. Needs [`Disks::are_available`].
+#[derive(Debug)]
+pub(crate) struct Hosts(Disks);
+
+impl Hosts {
+    pub(crate) fn new(file: &Path) -> Result<Hosts> {
+        let mut command = Command::new("unshare");
+        let mount = "mount --bind \"$1\" /etc/hosts && echo ready && exec cat";
+        command.args(["--mount", "bash", "-c", mount, "bash"]).arg(file);
+        Ok(Hosts(Disks::keep(command)?))
+    }
+
+    /// The process whose mounts the members share.
+    pub(crate) fn keeper(&self) -> u32 {
+        self.0.keeper()
     }
 }
 

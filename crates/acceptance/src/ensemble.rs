@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::client::{Client, Hello, four_letter_word_within};
-use crate::disks::{self, Disks};
+use crate::disks::{self, Disks, Hosts};
 use crate::member::{self, Member, State};
 use crate::namespaces::Namespaces;
 use crate::random::Random;
@@ -181,6 +181,7 @@ impl Plan {
         let disk_bytes = self.disk_bytes;
         let mut ensemble = Ensemble {
             disks: None,
+            hosts: None,
             namespaces: if self.in_namespaces { Some(Namespaces::new()?) } else { None },
             network: random_network(),
             plan: self,
@@ -219,6 +220,7 @@ pub struct Ensemble {
     /// The middle of all addresses on loopback.
     network: [u8; 2],
     namespaces: Option<Namespaces>,
+    hosts: Option<Hosts>,
     disks: Option<Disks>,
     pub(crate) members: Vec<Member>,
     home: TempDir,
@@ -237,6 +239,17 @@ impl Ensemble {
     }
 
     /// The client address of a member.
+    /// Gives the machine of each member a name that the members find by its address, and the other way round. Before a start.
+    pub fn name_machines(&mut self, name: impl Fn(u64) -> String) -> Result<()> {
+        let lines = self.ids().into_iter().map(|id| format!("{} {}\n", self.ip(id), name(id)));
+        let file = self.home.path().join("hosts");
+        std::fs::write(&file, lines.collect::<String>() + "127.0.0.1 localhost\n")?;
+        let hosts = Hosts::new(&file)?;
+        self.members.iter_mut().for_each(|member| member.mounts = Some(hosts.keeper()));
+        self.hosts = Some(hosts);
+        Ok(())
+    }
+
     pub fn address(&self, id: u64) -> SocketAddr {
         (self.ip(id), self.member(id).client_port).into()
     }

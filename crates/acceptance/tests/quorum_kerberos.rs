@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use rookeeper_acceptance::disks::Disks;
 use rookeeper_acceptance::ensemble::{Ensemble, Plan};
 use rookeeper_acceptance::kerberos::{Kdc, REALM};
 use rookeeper_acceptance::rounds::each_is_killed;
@@ -24,12 +25,32 @@ fn keytab_section(name: &str, principal: &str, keytab: &Path) -> String {
     )
 }
 
+/// An ensemble whose server lines have addresses, and whose machines have names, for which their principals are.
+fn on_named_machines(kdc: &Kdc, products: &[Product], canonicalizes: bool) -> Ensemble {
+    let mut ensemble = prepared_as(kdc, products, canonicalizes, |_, id| format!("zkquorum/{}@{REALM}", machine(id)));
+    ensemble.name_machines(machine).expect("it can be mounted");
+    ensemble
+}
+
+fn machine(id: u64) -> String {
+    format!("zoo{id}.machines.test")
+}
+
 fn principal(ensemble: &Ensemble, id: u64) -> String {
     format!("zkquorum/{}@{REALM}", ensemble.address(id).ip())
 }
 
 /// An ensemble that has not started. Each member has the principal of its host, by which it lets others in and logs in there.
 fn prepared(kdc: &Kdc, products: &[Product]) -> Ensemble {
+    prepared_as(kdc, products, false, principal)
+}
+
+fn prepared_as(
+    kdc: &Kdc,
+    products: &[Product],
+    canonicalizes: bool,
+    principal: impl Fn(&Ensemble, u64) -> String,
+) -> Ensemble {
     let conf = kdc.conf().display().to_string();
     let jaas = kdc.path("quorum.jaas");
     let plan = Plan::of(products)
@@ -37,7 +58,8 @@ fn prepared(kdc: &Kdc, products: &[Product]) -> Ensemble {
         .property(&format!("-Djava.security.krb5.conf={conf}"))
         .property(&format!("-Djava.security.auth.login.config={}", jaas.display()))
         .config("quorum.auth.kerberos.servicePrincipal", "zkquorum/_HOST")
-        .config("quorum.cnxn.threads.size", "20");
+        .config("quorum.cnxn.threads.size", "20")
+        .property(&format!("-Dzookeeper.kerberos.canonicalizeHostNames={canonicalizes}"));
     let plan = KEYS.iter().fold(plan, |plan, key| plan.config(key, "true"));
     let mut ensemble = plan.prepare().expect("directories and addresses");
     let mut text = String::new();
@@ -84,6 +106,35 @@ fn apache_leads() {
 #[test]
 fn apache_follows() {
     one_after_the_other(&[Apache, Apache, ours()], "apache_follows");
+}
+
+/// Server lines may have what is no name of the machine there. Members of both kinds look the names up, to ask for tickets and to let others in.
+#[test]
+fn members_go_by_the_names_of_their_machines() {
+    if !Disks::are_available() {
+        return;
+    }
+    let kdc = Kdc::start().expect("a Kerberos server");
+    for products in [[ours(), ours(), Apache], [Apache, Apache, ours()], [ours(), ours(), ours()]] {
+        let mut ensemble = on_named_machines(&kdc, &products, true);
+        ensemble.start_led_by_last().expect("an ensemble forms, and the last one leads");
+        each_is_up(&mut ensemble);
+    }
+    if ours() == Apache {
+        return;
+    }
+    // Without that the tickets would be for what the server lines say, which nobody is.
+    let mut ensemble = on_named_machines(&kdc, &[ours(), ours(), ours()], false);
+    ensemble.start_all().expect("they run");
+    ensemble.wait_log(1, 0, &["Kerberos"]).expect("it is said");
+    assert!(!ensemble.log(1).contains("follows server") && !ensemble.log(1).contains("this server leads"));
+}
+
+fn each_is_up(ensemble: &mut Ensemble) {
+    for id in ensemble.ids() {
+        let mut client = ensemble.connect(id).expect("a session");
+        client.sync().expect("a quorum answers");
+    }
 }
 
 /// Expects it behind the first `start` bytes of the log.

@@ -13,6 +13,7 @@ use super::kerberos::acceptor::{Acceptor as Service, Progress as TicketProgress}
 use super::kerberos::initiator::Initiator;
 use super::kerberos::names::Principal;
 use super::kerberos::{self, Login as KerberosLogin};
+use crate::net::canonical::CanonicalNames;
 
 /// With these bytes a packet begins, and nothing else on either port does.
 const MAGIC: [u8; 8] = 0x5f24_3501_3501_edcc_u64.to_be_bytes();
@@ -36,6 +37,8 @@ pub(crate) struct QuorumAuth {
     pub users: Option<Others>,
     /// Whether others must prove themselves.
     pub is_required: bool,
+    /// Whether members are what the resolver calls their machines, whatever the server lines call them.
+    pub canonicalizes: bool,
 }
 
 /// Who this server is where it dials.
@@ -74,12 +77,16 @@ impl Members {
             true => mine.clone(),
             false => format!("{mine}@{default_realm}"),
         });
+        self.has_host_of(principal) || (Principal::parse(principal).is_some() && mine.as_deref() == Some(principal))
+    }
+
+    /// Whether a principal is one at the host of a member.
+    pub fn has_host_of(&self, principal: &str) -> bool {
         match Principal::parse(principal) {
             Some(Principal { host: Some(host), realm: Some(_), .. }) => {
-                self.hosts.iter().any(|member| member.eq_ignore_ascii_case(&host)) || mine.as_deref() == Some(principal)
+                self.hosts.iter().any(|member| member.eq_ignore_ascii_case(&host))
             }
-            Some(_) => mine.as_deref() == Some(principal),
-            None => false,
+            _ => false,
         }
     }
 }
@@ -90,6 +97,8 @@ pub(crate) struct Proofs {
     pub login: Option<Prover>,
     pub judge: Option<Judge>,
     pub is_required: bool,
+    /// Where members are what the resolver calls their machines.
+    pub names: Option<Arc<CanonicalNames>>,
 }
 
 #[derive(Debug, Clone)]
@@ -121,7 +130,8 @@ impl Proofs {
             }
             None => None,
         };
-        Ok(Proofs { login, judge, is_required: auth.is_required })
+        let names = auth.canonicalizes.then(Arc::default);
+        Ok(Proofs { login, judge, is_required: auth.is_required, names })
     }
 }
 

@@ -47,8 +47,6 @@ pub(super) enum Status {
     Ensemble,
     /// Accepted without effect, because.
     NoEffect(&'static str),
-    /// Accepted without effect for now; the start log warns.
-    NotYet(&'static str),
     /// Refused at start when it asks for something, because.
     Refused(&'static str),
 }
@@ -265,7 +263,6 @@ pub fn compat_table() -> String {
                 Status::Used => "used".to_owned(),
                 Status::Ensemble => "used in ensembles".to_owned(),
                 Status::NoEffect(why) => format!("accepted without effect: {why}"),
-                Status::NotYet(why) => format!("accepted with a warning: {why}"),
                 Status::Refused(why) => format!("refused at start: {why}"),
             };
             let _ = writeln!(text, "| `{}` | {flag} | {default} | {} | {status} |", key.name, key.allowed());

@@ -212,7 +212,8 @@ pub(super) fn between_members(
             Others::Passwords(Arc::new(users))
         }
     };
-    Ok(QuorumAuth { login: gives_proof.then_some(login), users: Some(users), is_required })
+    let canonicalizes = settings.flag("kerberos.canonicalizeHostNames");
+    Ok(QuorumAuth { login: gives_proof.then_some(login), users: Some(users), is_required, canonicalizes })
 }
 
 /// Whom to expect where this server dials.

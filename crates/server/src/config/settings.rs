@@ -162,7 +162,7 @@ impl Settings {
         });
         for setting in settings {
             let strict = setting.key.spelling == Spelling::File;
-            let harmless = matches!(setting.key.status, Status::NoEffect(_) | Status::NotYet(_));
+            let harmless = matches!(setting.key.status, Status::NoEffect(_));
             let keep = match wrong(&setting) {
                 None => true,
                 Some(problem) if strict => {

@@ -39,24 +39,19 @@ pub(super) fn check_classes(settings: &Settings) -> Result<(), ConfigError> {
 pub(super) fn note_ignored(settings: &Settings) {
     let no_admin = settings.setting("admin.enableServer").is_some_and(|setting| setting.value == "false");
     let no_metrics = settings.text("metricsProvider.className") != Some(PROMETHEUS_METRICS);
-    let mut ignored: BTreeMap<(&str, bool), Vec<String>> = BTreeMap::new();
+    let mut ignored: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for setting in settings.all() {
-        let (why, matters) = match setting.key.status {
-            Status::NotYet(why) => (why, true),
-            Status::NoEffect(why) => (why, false),
-            Status::Used | Status::Ensemble | Status::Refused(_) => continue,
-        };
+        let Status::NoEffect(why) = setting.key.status else { continue };
         let off = (setting.name.starts_with("admin.") && no_admin)
             || (setting.name.starts_with("metricsProvider.") && no_metrics)
             || (setting.key.kind == Kind::Switch && setting.value.eq_ignore_ascii_case(setting.key.default));
         if !off {
-            ignored.entry((why, matters)).or_default().push(setting.name.clone());
+            ignored.entry(why).or_default().push(setting.name.clone());
         }
     }
-    for ((why, matters), names) in ignored {
+    for (why, names) in ignored {
         let (verb, names) = (if names.len() == 1 { "has" } else { "have" }, shortened(names));
-        let text = format!("{names} {verb} no effect: {why}");
-        settings.notice(if matters { Notice::warn(text) } else { Notice::info(text) });
+        settings.notice(Notice::info(format!("{names} {verb} no effect: {why}")));
     }
 }
 

@@ -2,13 +2,11 @@
 //! columns mean. Keys of one topic stand together, because the documentation is made from this list.
 
 use super::keys::Kind::{OnlyWith, Ratio, Secret, Switch, Text, UnlessWord};
-use super::keys::Status::{Ensemble, NoEffect, NotYet, Refused, Used};
+use super::keys::Status::{Ensemble, NoEffect, Refused, Used};
 use super::keys::{Key, Kind, Spelling, Status};
 
 const JAVA: Status = NoEffect("it tunes the Java implementation");
 const WATCHES: Status = NoEffect("there is one watch table, which cleans up after itself");
-const KERBEROS_NAMES: Status =
-    NotYet("members are called as the server lines call them: write their canonical names there");
 const KERBEROS_LOGINS: Status = NoEffect("tickets are asked for anew whenever they are needed and expire");
 const OBSERVER_LOG: Status = NoEffect("an observer always keeps log and snapshots");
 const ALL_ADDRESSES: Status = NoEffect("all addresses are tried, each a little after the one before it");
@@ -417,7 +415,7 @@ pub(super) static KEYS: &[Key] = &[
     prop("sasl.serverconfig", Text("a section of the JAAS file"), "Server", Used),
     prop("kerberos.removeHostFromPrincipal", Switch, "false", Used),
     prop("kerberos.removeRealmFromPrincipal", Switch, "false", Used),
-    prop("kerberos.canonicalizeHostNames", Switch, "false", KERBEROS_NAMES),
+    prop("kerberos.canonicalizeHostNames", Switch, "false", Ensemble),
     prop("kerberos.minReLoginTimeMs", long(0, "milliseconds"), "60000", KERBEROS_LOGINS),
     prop("security.auth_to_local", Text("rules"), "DEFAULT", Used),
     bare("java.security.krb5.conf", PATH, "", Used),

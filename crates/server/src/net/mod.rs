@@ -14,6 +14,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod bind;
+pub(crate) mod canonical;
 pub mod descriptors;
 pub(crate) mod dial;
 pub(crate) mod disguise;

@@ -1,12 +1,14 @@
 //! Servers prove themselves to each other on a connection that was just made. What is said is decided in `auth::between_servers`.
 
+use std::borrow::Cow;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::auth::between_servers::{Acceptor, Dialer, Failure, Judge, Proofs, Prover, Step, last_words};
+use crate::auth::between_servers::{Acceptor, Dialer, Failure, Judge, Members, Proofs, Prover, Step, last_words};
 use crate::auth::kerberos::{self, acceptor, initiator};
 use crate::auth::nonce;
 
@@ -45,9 +47,12 @@ pub(crate) async fn demand(
             Ok(Step::Ask(token)) => {
                 step = match &mut ticket {
                     Some((exchange, members, default_realm)) => {
-                        let judging = judge(exchange, token);
-                        let progress = timeout_at(deadline, judging).await.map_err(too_late)?;
-                        progress.and_then(|progress| acceptor.judged(progress, members, default_realm))
+                        let judging = async {
+                            let progress = judge(exchange, token).await?;
+                            Ok((widened(auth, members, &progress).await, progress))
+                        };
+                        let judged = timeout_at(deadline, judging).await.map_err(too_late)?;
+                        judged.and_then(|(members, progress)| acceptor.judged(progress, &members, default_realm))
                     }
                     None => Err(kerberos::Refusal::Over.into()),
                 };
@@ -80,21 +85,37 @@ async fn judge(exchange: &mut Option<Box<acceptor::Exchange>>, token: Vec<u8>) -
     Ok(verdict?)
 }
 
+/// Whom to let in as a member, once it is known who asks for it.
+async fn widened<'a>(auth: &Proofs, members: &'a Members, progress: &acceptor::Progress) -> Cow<'a, Members> {
+    match (&auth.names, progress) {
+        (Some(names), acceptor::Progress::Authenticated { principal, .. }) => {
+            Cow::Owned(names.widened(members, principal).await)
+        }
+        _ => Cow::Borrowed(members),
+    }
+}
+
 /// What a connection of another server may take longer because this one waits for a proof.
 pub(crate) fn time_to_begin(auth: &Proofs) -> Duration {
     if auth.judge.is_some() { SILENCE } else { Duration::ZERO }
 }
 
-/// Proves who this server is, if it is to, to the server at a host. Nothing is read that follows the proof.
+/// Proves who this server is, if it is to, to the server at a host, which was reached at this address. Nothing is read that follows the proof.
 pub(crate) async fn give(
     auth: &Proofs,
-    host: &str,
+    (host, address): (&str, SocketAddr),
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), String> {
     let (mut dialer, mut ticket) = match &auth.login {
         Some(Prover::Password(login)) => (Dialer::by_password(login.clone(), nonce()), None),
-        Some(Prover::Ticket(initiator)) => (Dialer::by_ticket(), Some(Box::new(initiator.exchange(host)))),
+        Some(Prover::Ticket(initiator)) => {
+            let host = match &auth.names {
+                Some(names) if initiator.asks_for_host() => Cow::Owned(names.of(host, address).await),
+                _ => Cow::Borrowed(host),
+            };
+            (Dialer::by_ticket(), Some(Box::new(initiator.exchange(&host))))
+        }
         None => return Ok(()),
     };
     let text = |failure: Failure| failure.to_string();
@@ -143,6 +164,7 @@ mod tests {
     use crate::auth::digest_md5::{Login, QUORUM, Users};
 
     const LIMIT: Duration = Duration::from_secs(30);
+    const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2888);
 
     fn auth(password: &str, is_required: bool) -> Proofs {
         let mut users = Users::of(QUORUM);
@@ -151,6 +173,7 @@ mod tests {
             login: Some(Prover::Password(Login::new(QUORUM, "zkq", password))),
             judge: Some(Judge::Passwords(Arc::new(users))),
             is_required,
+            names: None,
         }
     }
 
@@ -160,7 +183,7 @@ mod tests {
         let given = async {
             let given = {
                 let (mut reader, mut writer) = split(&mut one);
-                give(&dialing, "zoo1", &mut reader, &mut writer).await
+                give(&dialing, ("zoo1", ADDRESS), &mut reader, &mut writer).await
             };
             if given.is_ok() {
                 let _ = one.write_all(b"what follows").await;

@@ -57,6 +57,11 @@ impl Initiator {
         target(&self.service, self.realm.as_deref().or_else(|| self.login_realm()), host)
     }
 
+    /// Whether each host has a service of its own.
+    pub fn asks_for_host(&self) -> bool {
+        self.service.split_once('@').map_or(&*self.service, |(name, _)| name).ends_with(&format!("/{HOST}"))
+    }
+
     fn login_realm(&self) -> Option<&str> {
         self.login.principal.as_deref()?.split_once('@').map(|(_, realm)| realm)
     }

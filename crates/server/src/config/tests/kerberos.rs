@@ -120,10 +120,14 @@ fn members_come_in_by_tickets() {
             },
         }),
         is_required: false,
+        canonicalizes: false,
     };
     assert_eq!(auth(secured_member("", &jaas())), expected("zkquorum/localhost", None));
     let more = "quorum.auth.kerberos.servicePrincipal=zkquorum/_HOST\nserver.realm=S\n";
     assert_eq!(auth(secured_member(more, &jaas())), expected("zkquorum/_HOST", Some("S")));
+    let (config, notices) = secured_member("kerberos.canonicalizeHostNames=true\n", &jaas()).load().unwrap();
+    assert!(config.ensemble.unwrap().auth.canonicalizes);
+    assert!(!notices.iter().any(|notice| notice.text.contains("canonicalize")), "{notices:?}");
     let cache = section("QuorumLearner", "useTicketCache=true ticketCache=\"/tmp/tickets\"");
     let text = jaas().replace(&section("QuorumLearner", QUORUM), &cache);
     let Some(Proof::Ticket { login, .. }) = auth(secured_member("", &text)).login else { panic!() };

@@ -169,12 +169,12 @@ fn members_prove_themselves_in_three_steps() {
         assert_eq!(warnings(&notices), [""; 0]);
         config.ensemble.unwrap().auth
     };
-    let understands = QuorumAuth { login: None, users: users.clone(), is_required: false };
+    let understands = QuorumAuth { login: None, users: users.clone(), is_required: false, canonicalizes: false };
     assert_eq!(auth(secured_member("")), understands);
-    let proves = QuorumAuth { login: login.clone(), users: users.clone(), is_required: false };
+    let proves = QuorumAuth { login: login.clone(), users: users.clone(), is_required: false, canonicalizes: false };
     assert_eq!(auth(secured_member("quorum.auth.learnerRequireSasl=true")), proves);
     let all = "quorum.auth.learnerRequireSasl=true\nquorum.auth.serverRequireSasl=true\nquorum.cnxn.threads.size=20\n";
-    assert_eq!(auth(secured_member(all)), QuorumAuth { login, users, is_required: true });
+    assert_eq!(auth(secured_member(all)), QuorumAuth { login, users, is_required: true, canonicalizes: false });
     assert_eq!(auth(member("autopurge.purgeInterval=0")), QuorumAuth::default());
     // A server without an ensemble has nobody to prove anything to.
     standalone("quorum.auth.enableSasl=true").load().unwrap();

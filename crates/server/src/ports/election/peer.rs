@@ -486,7 +486,7 @@ async fn connect(
         Err(_) => return Err(format!("takes no bytes within {} ms", limit.as_millis())),
     };
     let (mut reader, mut writer) = tokio::io::split(&mut stream);
-    match timeout(limit, proof::give(&auth, &host, &mut reader, &mut writer)).await {
+    match timeout(limit, proof::give(&auth, (&host, address), &mut reader, &mut writer)).await {
         Ok(result) => result.map_err(|why| format!("{address}: {why}"))?,
         Err(_) => return Err(format!("{address}: SASL is not over within {} ms", limit.as_millis())),
     }

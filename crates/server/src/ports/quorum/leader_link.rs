@@ -4,6 +4,7 @@
 //! that the leader is alive; the replica hears last that the link is gone, whatever the reason.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rookeeper_proto::{ServerId, TtlEncoding, Zxid};
@@ -123,7 +124,8 @@ async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs, recent: &Recen
     let dial::Dialed { mut stream, host } = connected.map_err(|why| End::Lost(LinkEnd::NotConnected(why)))?;
     stream::configure(stream.tcp(), KeepAlive::BySystem)?;
     debug!(peer = ?stream.tcp().peer_addr(), "connection {link} to the leader, server {}", wanted.server);
-    prove(context, (wanted.server, &host), &mut stream).await?;
+    let address = stream.tcp().peer_addr()?;
+    prove(context, wanted.server, (&host, address), &mut stream).await?;
     let (reader, writer) = stream::split(stream);
     jobs.connected(stream::socket(&writer));
     context.inputs.send(Input::LeaderConnected { link }).await?;
@@ -136,11 +138,12 @@ async fn run(context: &LeaderContext, wanted: Wanted, jobs: Jobs, recent: &Recen
 /// Proves who this server is, if it is to.
 async fn prove(
     context: &LeaderContext,
-    (server, host): (ServerId, &str),
+    server: ServerId,
+    reached: (&str, SocketAddr),
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> Result<(), End> {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let giving = proof::give(&context.auth, host, &mut reader, &mut writer);
+    let giving = proof::give(&context.auth, reached, &mut reader, &mut writer);
     let why = match tokio::time::timeout(context.connect_timeout, giving).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(why)) => why,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::client::Client;
 use rookeeper_acceptance::ensemble::Plan;
-use rookeeper_acceptance::eureka::{Answered, Eureka, ask as at, instance};
+use rookeeper_acceptance::eureka::{Answered, Eureka, ask as at, free_port, instance, urls};
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, output, python, python_in};
+use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::server::{Setup, rookeeper_binary};
 use serde_json::{Value, json};
 
@@ -25,6 +26,16 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 fn ask(registry: &Eureka, method: &str, path: &str) -> Answered {
     registry.ask(method, &format!("/eureka/{path}"), None)
+}
+
+/// The answer once the tree is in sight.
+fn sees(registry: &Eureka, path: &str) -> Answered {
+    let mut answer = Answered::default();
+    until("the tree is in sight", || {
+        answer = ask(registry, "GET", path);
+        ![0, 503].contains(&answer.status)
+    });
+    answer
 }
 
 fn post(registry: &Eureka, app: &str, instance: &Value) -> Answered {
@@ -263,4 +274,127 @@ fn an_ensemble_that_stands_still_is_out_of_sight() {
         ensemble.thaw(id).unwrap();
     }
     until("all is as before", || ids(&ask(&registry, "GET", "apps/PAYMENTS")) == ["p1"]);
+}
+
+/// Two registries, of which one loses the network to the ensemble: packets get lost, nobody is told, and what was held back comes later after all.
+#[test]
+fn a_registry_that_is_cut_off_from_the_ensemble_answers_nothing_that_is_over() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let ensemble = Plan::under_test(3).start().unwrap();
+    let proxies: Vec<Proxy> =
+        ensemble.addresses().into_iter().map(|address| runtime.block_on(Proxy::to(address, 1)).unwrap()).collect();
+    let connect = |addresses: Vec<String>| format!("registry.connect={}", addresses.join(","));
+    let direct = connect(ensemble.addresses().iter().map(ToString::to_string).collect());
+    let through = connect(proxies.iter().map(|proxy| proxy.address().to_string()).collect());
+    let near = Eureka::start(0, &["registry.consistent=payments", &direct]).unwrap();
+    let far = Eureka::start(0, &["registry.consistent=payments", &through]).unwrap();
+    let shown = |registry: &Eureka| ids(&sees(registry, "apps/PAYMENTS"));
+    let register = |registry: &Eureka, id: &str, dirty_ms: i64| {
+        until("it is taken", || post(registry, "PAYMENTS", &instance("PAYMENTS", id, dirty_ms)).status == 204);
+    };
+    register(&far, "first", 1);
+    assert_eq!(post(&far, "SEARCH", &instance("SEARCH", "s1", 1)).status, 204);
+    until("the other one sees it", || shown(&near) == ["first"]);
+
+    for round in 0..2 {
+        proxies.iter().for_each(Proxy::silence);
+        // In one round this one's transaction is on its way, and arrives when nobody waits for it any more. In the other one nothing has told the registry
+        // that it is cut off when it is asked for what has changed elsewhere.
+        let late = instance("PAYMENTS", &format!("late-{round}"), 1);
+        if round == 0 {
+            assert_eq!(post(&far, "PAYMENTS", &late).status, 503);
+        }
+        // The instances turn to the other registry, and what changes there counts.
+        let beat = "apps/PAYMENTS/first?status=UP&lastDirtyTimestamp=1";
+        until("the heartbeat is taken elsewhere", || ask(&near, "PUT", beat).status == 200);
+        let second = format!("second-{round}");
+        register(&near, &second, 1);
+        until("it is gone", || [200, 404].contains(&ask(&near, "DELETE", "apps/PAYMENTS/first").status));
+        for path in ["apps/PAYMENTS", "apps/PAYMENTS/first", "instances/first"] {
+            assert_eq!(ask(&far, "GET", path).status, 503, "{path}");
+        }
+        let list = ask(&far, "GET", "apps").body;
+        assert!(list.contains("s1") && !list.contains("first"), "{list}");
+        assert_eq!(ask(&far, "PUT", "apps/SEARCH/s1?status=UP&lastDirtyTimestamp=1").status, 200);
+
+        if round == 1 {
+            proxies.iter().for_each(Proxy::break_connections);
+        }
+        proxies.iter().for_each(Proxy::resume);
+        // Whatever it answers from now on, it is what the other one says.
+        until("the tree is in sight again", || {
+            let answer = ask(&far, "GET", "apps/PAYMENTS");
+            let known = ids(&answer);
+            assert!(
+                answer.status == 503 || (known.contains(&second) && !known.iter().any(|id| id == "first")),
+                "{known:?}"
+            );
+            answer.status == 200
+        });
+        until("both say the same", || shown(&near) == shown(&far));
+        // Whether the late transaction was carried out or not: each instance is there once.
+        register(&far, &format!("late-{round}"), 1);
+        register(&far, "first", 2);
+        let expected: Vec<String> = ["first".to_owned()]
+            .into_iter()
+            .chain((0..=round).map(|round| format!("late-{round}")))
+            .chain((0..=round).map(|round| format!("second-{round}")))
+            .collect();
+        assert_eq!((shown(&near), shown(&far)), (expected.clone(), expected));
+    }
+}
+
+/// A Java server beside a registry with consistent services neither hears of them nor says anything of them that counts.
+#[test]
+fn a_java_peer_hears_nothing_of_consistent_services_and_what_it_says_of_them_has_no_effect() {
+    let server = Setup::new().start().unwrap();
+    let connect = format!("registry.connect={}", server.address());
+    let (port, java_port) = (free_port().unwrap(), free_port().unwrap());
+    let peer = format!("eureka.client.service-url.defaultZone={}", urls(&[java_port]));
+    let start = || Eureka::start(port, &["registry.consistent=payments", &connect, &peer]).unwrap();
+    let quick = ["eureka.server.registry-sync-retries=5", "eureka.server.registry-sync-retry-wait-ms=500"];
+    let quick = quick.map(|option| format!("--{option}"));
+    let java = Eureka::start_original(java_port, &[port], &quick.each_ref().map(String::as_str)).unwrap();
+    let ours = start();
+    until("the tree is seen", || ask(&ours, "GET", "apps/PAYMENTS").status == 404);
+
+    // Batches keep their order: once something later is there, nothing earlier is still to come.
+    assert_eq!(post(&ours, "PAYMENTS", &instance("PAYMENTS", "ours", 1)).status, 204);
+    let mut asks = instance("UPLOADS", "asks", 1);
+    asks["instance"]["metadata"] = json!({"rookeeper.consistency": "cp"});
+    assert_eq!(post(&ours, "UPLOADS", &asks).status, 204);
+    assert_eq!(ask(&ours, "PUT", "apps/PAYMENTS/ours?status=UP&lastDirtyTimestamp=1").status, 200);
+    assert_eq!(ask(&ours, "PUT", "apps/PAYMENTS/ours/status?value=OUT_OF_SERVICE").status, 200);
+    ours.register("SEARCH", "s1").unwrap();
+    java.until_shows("SEARCH", "s1", Some("UP")).unwrap();
+    for app in ["PAYMENTS", "UPLOADS"] {
+        assert_eq!(ask(&java, "GET", &format!("apps/{app}")).status, 404, "{app}");
+    }
+
+    // A client that is set up wrong registers at the Java server, under the id of one that is in the tree and under another one.
+    for id in ["ours", "theirs"] {
+        java.register("PAYMENTS", id).unwrap();
+        assert_eq!(ask(&java, "PUT", &format!("apps/PAYMENTS/{id}?status=UP")).status, 200);
+    }
+    let mut asks = instance("DOWNLOADS", "wants", 1);
+    asks["instance"]["metadata"] = json!({"rookeeper.consistency": "cp"});
+    assert_eq!(post(&java, "DOWNLOADS", &asks).status, 204);
+    assert_eq!(ask(&java, "DELETE", "apps/PAYMENTS/ours").status, 200);
+    java.register("SEARCH", "s2").unwrap();
+    ours.until_shows("SEARCH", "s2", Some("UP")).unwrap();
+    let nothing_came = |registry: &Eureka| {
+        assert_eq!(ids(&sees(registry, "apps/PAYMENTS")), ["ours"]);
+        assert!(sees(registry, "apps/PAYMENTS/ours").body.contains("\"status\":\"OUT_OF_SERVICE\""));
+        assert_eq!(ask(registry, "GET", "apps/DOWNLOADS").status, 404);
+    };
+    nothing_came(&ours);
+
+    // Nor does anything come with the list at a start, where it is not counted among those who will send heartbeats either.
+    drop(ours);
+    let ours = start();
+    until("the tree is seen", || ask(&ours, "GET", "apps/PAYMENTS").status == 200);
+    ours.until_shows("SEARCH", "s1", Some("UP")).unwrap();
+    nothing_came(&ours);
+    let metrics = ours.ask("GET", "/metrics", None).body;
+    assert!(metrics.contains("\nrookeeper_registry_expected_clients 2\n"), "{metrics}");
 }

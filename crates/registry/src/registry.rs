@@ -39,7 +39,7 @@ pub enum Registered {
     Tied,
     /// A replica brought back what was cancelled here.
     Cancelled,
-    /// Instances of this application are in the coordination tree alone.
+    /// Instances of this application are in the coordination tree alone, or this one is to be.
     Elsewhere,
     /// There is no room for another instance.
     Full,
@@ -214,7 +214,9 @@ impl Registry {
         caller: Caller,
         now: Now,
     ) -> Registered {
-        if self.is_claimed(&newcomer.app) {
+        // What another server says of an instance that asked for the tree is a second answer.
+        let is_second = caller == Caller::Replica && crate::consistent::wants_consistency(&newcomer);
+        if self.is_claimed(&newcomer.app) || is_second {
             return Registered::Elsewhere;
         }
         let key = (newcomer.app.clone(), newcomer.id.clone());

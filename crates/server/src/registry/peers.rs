@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use rookeeper_registry::encoding::{read_answers, read_applications};
 use rookeeper_registry::outbox::{Failure, Outbox};
 use rookeeper_registry::rest::Change;
-use rookeeper_registry::{Caller, Now, Registry};
+use rookeeper_registry::{Caller, Now, Registered, Registry};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -143,13 +143,17 @@ async fn copy(service: Arc<Service>) {
             };
             match instances {
                 Ok(instances) => {
-                    let (copied, confirmed) =
-                        (instances.len(), instances.iter().filter(|one| !one.is_unconfirmed()).count());
+                    let (copied, mut confirmed) = (instances.len(), 0);
                     for instance in instances {
-                        service.with(|registry, now| registry.register(instance, Caller::Replica, now));
+                        let is_remembered = instance.is_unconfirmed();
+                        let taken = service.with(|registry, now| registry.register(instance, Caller::Replica, now));
+                        // What is not taken sends no heartbeats here, and must not be waited for by self-preservation.
+                        let is_here =
+                            !matches!(taken, Registered::Elsewhere | Registered::Cancelled | Registered::Full);
+                        confirmed += u64::from(is_here && !is_remembered);
                     }
                     info!("{} told {copied} instances: the registry is open", peer.address);
-                    return service.open(confirmed as u64);
+                    return service.open(confirmed);
                 }
                 Err(_) => warn!("{} answered with something that is no list of applications", peer.address),
             }

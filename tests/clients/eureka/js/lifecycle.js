@@ -42,6 +42,8 @@ async function request(by, method, uri, status) {
 
 (async () => {
   const [orders, mute, pay] = [client('orders', 8080, 1000), client('mute', 8081, 1 << 30), client('pay', 8082, 1000)];
+  let registrations = 0;
+  orders.on('registered', () => { registrations += 1; });
   for (const one of [orders, mute, pay]) await called((done) => one.start(done));
   await until('found by another', () => statuses(pay, 'orders') === 'UP' && statuses(pay, 'mute') === 'UP');
 
@@ -50,6 +52,9 @@ async function request(by, method, uri, status) {
     if (statuses(pay, 'orders') !== 'UP') throw new Error('an instance that sends heartbeats is gone');
     return statuses(pay, 'mute') === '';
   });
+  // Whoever was removed meanwhile is told so by the next heartbeat, and registers again.
+  for (let beats = 0; beats < 2; beats += 1) await new Promise((done) => orders.once('heartbeat', done));
+  if (registrations !== 1) throw new Error(`an instance that sends heartbeats registered ${registrations} times`);
 
   const id = `orders/${orders.instanceId}`;
   await request(pay, 'PUT', `${id}/status?value=OUT_OF_SERVICE`, 200);

@@ -251,3 +251,47 @@ fn shorten(pending: &mut Vec<Pending>, newest: Pending) {
 fn is(key: &Key, instance: &Instance) -> bool {
     key.0 == instance.app && key.1 == instance.id
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::encoding::{Action, Format, read_batch, read_instance};
+    use crate::registry::{Caller, Override};
+    use crate::{Settings, Status};
+
+    fn at(ms: u64) -> Now {
+        Now { wall_ms: ms as i64, steady_ms: ms }
+    }
+
+    /// Of a batch with one item: what is to be done, the status, and the override.
+    fn told(outbox: &mut Outbox, registry: &Registry, now: Now) -> (Action, Option<String>, Option<Override>) {
+        let batch = outbox.batch(registry, now).unwrap();
+        let [item] = <[_; 1]>::try_from(read_batch(&batch, now).unwrap()).unwrap();
+        (item.action, item.status.map(String::from), item.set)
+    }
+
+    #[test]
+    fn an_override_that_was_replaced_meanwhile_is_told_as_it_stands() {
+        let mut registry = Registry::new(Settings::default(), at(0));
+        let text = r#"{"instance":{"instanceId":"i","hostName":"h","app":"A","ipAddr":"1.2.3.4",
+            "dataCenterInfo":{"@class":"com.netflix.appinfo.MyDataCenterInfo","name":"MyOwn"}}}"#;
+        registry.register(read_instance(Format::Json, text.as_bytes(), "A", at(0)).unwrap(), Caller::Client, at(0));
+        let mut ours = Outbox::default();
+        ours.is_our_kind(true);
+        let mut original = Outbox::default();
+        registry.set_override("A", "i", Status::OutOfService, None, at(10));
+        let change = Change { app: "A".into(), id: "i".into(), kind: Kind::StatusUpdate(Status::OutOfService) };
+        for outbox in [&mut ours, &mut original] {
+            outbox.note(&change, &registry, at(10));
+        }
+        // Another server was told to take it away.
+        registry.override_from(("A", "i"), None, Status::Up, None, 20, at(20)).unwrap();
+        let set = Some(Override { to: None, at_ms: 20 });
+        let up = Some("UP".to_owned());
+        assert_eq!(told(&mut ours, &registry, at(1000)), (Action::DeleteStatusOverride, up, set));
+        // The original knows no times: it hears all in its order.
+        let out = Some("OUT_OF_SERVICE".to_owned());
+        assert_eq!(told(&mut original, &registry, at(1000)), (Action::StatusUpdate, out, None));
+    }
+}

@@ -296,6 +296,14 @@ pub(crate) fn write_item(
     overridden: Option<Status>,
     set: Option<Override>,
 ) {
+    // To a server of this kind an override is told as it stands now, with its time: another server's word may have replaced the one that was noted.
+    let kind = match (kind, set, record) {
+        (Kind::StatusUpdate(_) | Kind::DeleteStatusOverride(_), Some(set), Some(record)) => match set.to {
+            Some(to) => Kind::StatusUpdate(to),
+            None => Kind::DeleteStatusOverride(record.instance.status),
+        },
+        _ => kind,
+    };
     let (action, status) = match kind {
         Kind::Register => ("Register", record.map(|record| record.instance.status)),
         Kind::Heartbeat => ("Heartbeat", record.map(|record| record.instance.status)),

@@ -3,13 +3,10 @@
 //!
 //! Checked in each life: a registry that sees the tree shows exactly what is in it; one that does not shows nothing and takes nothing; an instance that was
 //! taken and renews in time is never gone; an instance that is silent for longer than its lease is.
-//!
-//! `REGISTRY_LIVES=A..B` runs other lives than those of every test run; a failure names its seed.
-
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rookeeper_proto::random::Random;
 use rookeeper_registry::consistent::{Decision, Desk, Job, Outcome, Seen, Transaction, TreeOp};
 use rookeeper_registry::encoding::{Format, read_instance};
 use rookeeper_registry::{Now, Registry, Settings, Status};
@@ -18,18 +15,6 @@ const LEASE_MS: u64 = 30_000;
 const BEAT_MS: u64 = 10_000;
 const TICK_MS: u64 = 250;
 const END_MS: u64 = 900_000;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 #[derive(Default)]
 struct Service {
@@ -137,7 +122,7 @@ struct Life {
 
 impl Life {
     fn new(seed: u64) -> Life {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let now = Now { wall_ms: 1_700_000_000_000, steady_ms: 1 };
         let count = 2 + random.below(3) as i64;
         let servers = (1..=count)
@@ -389,11 +374,7 @@ impl Life {
 
 #[test]
 fn registries_with_one_tree_lead_their_lives() {
-    let seeds = std::env::var("REGISTRY_LIVES").ok().and_then(|range| {
-        let (from, to) = range.split_once("..")?;
-        Some(from.parse().ok()?..to.parse().ok()?)
-    });
-    for seed in seeds.unwrap_or(0..40) {
+    for seed in super::seeds(0..40) {
         Life::new(seed).run();
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Both servers run at the same time, each idle while the other is measured. The load is 16 connections, each with one request outstanding.
 //! The instances are in 100 applications. The original has its default options and compilers, 2 GiB of heap, and connections
-//! that last.
+//! that last. Beside lists of all stands nginx, which sends the same bytes from files.
+//!
+//! Arguments are numbers of instances, and of `sight`, `frozen` and `crash` those that are wanted; without any all is measured.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
@@ -13,6 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rookeeper_acceptance::eureka::{Eureka, ask, free_port, urls};
 use rookeeper_acceptance::foreign::{Dialogue, eureka_server};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const CONNECTIONS: usize = 16;
 const APPLICATIONS: usize = 100;
@@ -20,21 +25,56 @@ const ROUND: Duration = Duration::from_secs(3);
 const DEADLINE: Duration = Duration::from_secs(300);
 
 fn main() -> Result<()> {
-    let sizes: Vec<usize> = std::env::args().skip(1).map(|size| size.parse()).collect::<Result<_, _>>()?;
-    let sizes = if sizes.is_empty() { vec![1000, 10_000, 100_000] } else { sizes };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let stories = ["sight", "frozen", "crash"];
+    if let Some(other) = arguments.iter().find(|one| one.parse::<usize>().is_err() && !stories.contains(&one.as_str()))
+    {
+        bail!("{other} is neither a number of instances nor one of {stories:?}");
+    }
+    let mut sizes: Vec<usize> = arguments.iter().filter_map(|one| one.parse().ok()).collect();
+    if arguments.is_empty() {
+        sizes = vec![1000, 10_000, 100_000];
+    }
+    if !sizes.is_empty() {
+        load(&sizes)?;
+    }
+    for story in stories.into_iter().filter(|story| arguments.is_empty() || arguments.iter().any(|one| one == story)) {
+        for is_ours in [true, false] {
+            match story {
+                "sight" => sight(is_ours)?,
+                "frozen" => frozen(is_ours)?,
+                // All servers wait for the same minutes.
+                _ if is_ours => crash()?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Requests one after the other, with so many instances.
+fn load(sizes: &[usize]) -> Result<()> {
     let ours = start_ours(free_port()?, &[])?;
     let original = start_original(free_port()?, &[], &[])?;
     println!("started: ours after {:?}, the original after {:?}", ours.1, original.1);
     let servers = [("ours", ours.0), ("original", original.0)];
+    let folder = TempDir::new()?;
+    let nginx = Nginx::start(&folder)?;
     println!(
         "| instances | work | server | a second | p50 ms | p99 ms | bytes of an answer | processor us of a request |"
     );
     println!("| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |");
     let mut known = 0;
-    for size in sizes {
+    for &size in sizes {
         for (name, server) in &servers {
             let from = known;
-            let load = Load { server, connections: CONNECTIONS, count: Some(size - from), warm: false };
+            let load = Load {
+                port: server.port,
+                process: server.process.pid(),
+                connections: CONNECTIONS,
+                count: Some(size - from),
+                warm: false,
+            };
             report(size, "register", name, &load.run(&|number| registration(from + number))?);
             // The original's lists are copies of up to half a minute.
             let begin = Instant::now();
@@ -44,10 +84,12 @@ fn main() -> Result<()> {
             }
         }
         known = size;
+        nginx.keep(&servers[0].1)?;
         for round in 0..2 {
             for (name, server) in &servers {
                 let measure = |what: &str, request: &(dyn Fn(usize) -> Vec<u8> + Sync)| -> Result<()> {
-                    let load = Load { server, connections: CONNECTIONS, count: None, warm: round == 0 };
+                    let (port, process) = (server.port, server.process.pid());
+                    let load = Load { port, process, connections: CONNECTIONS, count: None, warm: round == 0 };
                     let figures = load.run(request)?;
                     if round == 1 {
                         report(size, what, name, &figures);
@@ -60,16 +102,85 @@ fn main() -> Result<()> {
                 measure("all, gzip", &|_| get("apps/", true))?;
                 measure("all, plain", &|_| get("apps/", false))?;
             }
+            for (what, gzip) in [("all, gzip", true), ("all, plain", false)] {
+                let (port, process) = (nginx.port, nginx.process.pid());
+                let load = Load { port, process, connections: CONNECTIONS, count: None, warm: round == 0 };
+                let figures = load.run(&|_| get("all.json", gzip))?;
+                if round == 1 {
+                    report(size, what, "nginx", &figures);
+                }
+            }
         }
         for (name, server) in &servers {
             println!("| {size} | resident MiB | {name} | {} | | | | |", resident_kib(server)? / 1024);
         }
     }
-    drop(servers);
-    for is_ours in [true, false] {
-        sight(is_ours)?;
-    }
     Ok(())
+}
+
+/// A server of files, which are what ours shows.
+struct Nginx {
+    process: Dialogue,
+    port: u16,
+    folder: std::path::PathBuf,
+}
+
+impl Nginx {
+    fn start(folder: &TempDir) -> Result<Nginx> {
+        let fetched = rookeeper_acceptance::fixture::repository().join(".nginx/usr/sbin/nginx");
+        let program = if fetched.exists() { fetched } else { "nginx".into() };
+        let (port, path) = (free_port()?, folder.path());
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary: String =
+            temporary.iter().map(|kind| format!("{kind}_temp_path {}/{kind};\n", path.display())).collect();
+        // The files are in a folder of their own, and `eureka` leads to them as at the others.
+        std::fs::create_dir_all(path.join("eureka"))?;
+        std::fs::write(
+            path.join("nginx.conf"),
+            format!(
+                "daemon off;\nworker_processes auto;\npid {0}/pid;\nerror_log stderr;\nevents {{ worker_connections 512; }}\nhttp {{\n\
+                 access_log off;\nsendfile on;\ntcp_nopush on;\nkeepalive_requests 1000000000;\nopen_file_cache max=16;\ngzip_static on;\n\
+                 types {{ application/json json; }}\n{temporary}server {{ listen 127.0.0.1:{port}; root {0}; }}\n}}\n",
+                path.display()
+            ),
+        )?;
+        let mut command = Command::new(program);
+        command.arg("-e").arg("stderr").arg("-p").arg(path).arg("-c").arg(path.join("nginx.conf"));
+        let process = Dialogue::of("nginx", command).context("bench/registry fetches nginx")?;
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            ensure!(begin.elapsed() < DEADLINE, "nginx does not answer");
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Nginx { process, port, folder: path.to_owned() })
+    }
+
+    /// Takes over what a server shows now.
+    fn keep(&self, server: &Eureka) -> Result<()> {
+        for (name, encoding) in [("all.json", ""), ("all.json.gz", "Accept-Encoding: gzip\r\n")] {
+            let mut stream = TcpStream::connect(("127.0.0.1", server.port))?;
+            let request = format!(
+                "GET /eureka/apps/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: application/json\r\n{encoding}\r\n"
+            );
+            stream.write_all(request.as_bytes())?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            let head = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
+            std::fs::write(self.folder.join("eureka").join(name), &answer[head + 4..])?;
+        }
+        // Its workers keep files open: new ones open these.
+        self.process.signal(Signal::HUP)?;
+        thread::sleep(Duration::from_secs(2));
+        Ok(())
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers end with it.
+        let _ = self.process.signal(Signal::TERM);
+        let _ = self.process.end();
+    }
 }
 
 /// Ours, and how long it took until it answered.
@@ -143,8 +254,10 @@ fn instances(port: u16) -> Result<usize> {
     Ok(ask(port, "GET", "/eureka/apps/", None)?.body.matches("\"instanceId\"").count())
 }
 
-struct Load<'a> {
-    server: &'a Eureka,
+struct Load {
+    port: u16,
+    /// With its children.
+    process: u32,
     connections: usize,
     /// How many requests; none for as many as there are in a round.
     count: Option<usize>,
@@ -160,13 +273,13 @@ struct Figures {
     processor: Duration,
 }
 
-impl Load<'_> {
+impl Load {
     /// Sends requests, each with a number of its own.
     fn run(&self, request: &(dyn Fn(usize) -> Vec<u8> + Sync)) -> Result<Figures> {
-        let (begin, before) = (Instant::now(), processor(self.server)?);
+        let (begin, before) = (Instant::now(), processor(self.process)?);
         let round = if self.warm { ROUND / 2 } else { ROUND };
         let all: Vec<Result<(Vec<Duration>, usize)>> = thread::scope(|scope| {
-            let (port, connections, count) = (self.server.port, self.connections, self.count);
+            let (port, connections, count) = (self.port, self.connections, self.count);
             let one = move |connection: usize| {
                 let mut stream = TcpStream::connect(("127.0.0.1", port))?;
                 stream.set_nodelay(true)?;
@@ -190,7 +303,7 @@ impl Load<'_> {
             threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
         });
         let mut figures = Figures { lasted: begin.elapsed(), ..Figures::default() };
-        figures.processor = processor(self.server)?.saturating_sub(before);
+        figures.processor = processor(self.process)?.saturating_sub(before);
         for one in all {
             let (took, bytes) = one?;
             figures.took.extend(took);
@@ -254,38 +367,32 @@ fn report(size: usize, what: &str, name: &str, figures: &Figures) {
     println!("| {size} | {what} | {name} | {rate:.0} | {:.2} | {:.2} | {bytes} | {processor} |", at(0.5), at(0.99));
 }
 
-fn stat(server: &Eureka, file: &str) -> Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(format!("/proc/{}/{file}", server.process.pid()))?.read_to_string(&mut text)?;
-    Ok(text)
+fn stat(process: u32, file: &str) -> Result<String> {
+    Ok(std::fs::read_to_string(format!("/proc/{process}/{file}"))?)
 }
 
-/// Processor time so far, in ticks of a hundredth of a second.
-fn processor(server: &Eureka) -> Result<Duration> {
-    let stat = stat(server, "stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+/// Processor time so far of a process and its children, in ticks of a hundredth of a second.
+fn processor(process: u32) -> Result<Duration> {
+    let children = stat(process, &format!("task/{process}/children"))?;
+    let mut ticks: u64 = 0;
+    for one in children.split_whitespace().map(str::parse).chain([Ok(process)]) {
+        let stat = stat(one?, "stat")?;
+        let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
+        ticks += fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    }
     Ok(Duration::from_millis(ticks * 10))
 }
 
 fn resident_kib(server: &Eureka) -> Result<u64> {
-    let status = stat(server, "status")?;
+    let status = stat(server.process.pid(), "status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
 /// From a registration at one of two peers to its sight in the list of all at the other, asked every five milliseconds.
 fn sight(is_ours: bool) -> Result<()> {
-    let ports = [free_port()?, free_port()?];
-    let servers = match is_ours {
-        true => [start_ours_pair(ports, 0)?, start_ours_pair(ports, 1)?],
-        false => {
-            let fresh = ["--eureka.server.use-read-only-response-cache=false"];
-            [start_original(ports[0], &[ports[1]], &fresh)?.0, start_original(ports[1], &[ports[0]], &fresh)?.0]
-        }
-    };
-    answers(ports[0], Instant::now())?;
-    answers(ports[1], Instant::now())?;
+    let servers = pair(is_ours, true)?;
+    let ports = [servers[0].port, servers[1].port];
     let mut took = Vec::new();
     for number in 0..21 {
         let id = format!("sight-{number}");
@@ -299,8 +406,143 @@ fn sight(is_ours: bool) -> Result<()> {
         thread::sleep(Duration::from_millis(137));
     }
     took.sort();
-    let name = if is_ours { "ours" } else { "the original, without its copies" };
+    let name = name(is_ours);
     println!("a registration is in the list of a peer: {name}: {:?} (median), {:?} (longest)", took[10], took[20]);
+    Ok(())
+}
+
+fn name(is_ours: bool) -> &'static str {
+    if is_ours { "ours" } else { "the original, without its copies" }
+}
+
+/// Two peers. `fresh`: the original shows no copies of up to half a minute.
+fn pair(is_ours: bool, fresh: bool) -> Result<[Eureka; 2]> {
+    let ports = [free_port()?, free_port()?];
+    let servers = match is_ours {
+        true => [start_ours_pair(ports, 0)?, start_ours_pair(ports, 1)?],
+        false => {
+            let fresh = ["--eureka.server.use-read-only-response-cache=false"].into_iter().filter(|_| fresh);
+            let options: Vec<&str> = fresh.collect();
+            [start_original(ports[0], &[ports[1]], &options)?.0, start_original(ports[1], &[ports[0]], &options)?.0]
+        }
+    };
+    for port in ports {
+        answers(port, Instant::now())?;
+    }
+    Ok(servers)
+}
+
+/// A peer stands still for a minute, its sockets open, while instances register at the other one and send heartbeats.
+fn frozen(is_ours: bool) -> Result<()> {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let servers = pair(is_ours, true)?;
+    let known = 200;
+    let mut requests = Vec::new();
+    let mut request = |method: &str, path: &str, body: Option<&Value>| -> Result<()> {
+        let begin = Instant::now();
+        let status = servers[0].ask(method, path, body).status;
+        ensure!([200, 204].contains(&status), "{method} {path} was answered {status}");
+        requests.push(begin.elapsed());
+        Ok(())
+    };
+    for number in 0..known {
+        request(
+            "POST",
+            "/eureka/apps/FROZEN",
+            Some(&rookeeper_acceptance::eureka::instance("FROZEN", &format!("before-{number}"), 1)),
+        )?;
+    }
+    let shown = || -> Result<usize> {
+        Ok(ask(servers[1].port, "GET", "/eureka/apps/FROZEN", None)?.body.matches("\"instanceId\"").count())
+    };
+    let begin = Instant::now();
+    while shown()? < known {
+        ensure!(begin.elapsed() < DEADLINE, "the peer does not know all");
+        thread::sleep(Duration::from_millis(20));
+    }
+    servers[1].process.signal(Signal::STOP)?;
+    let (begin, before) = (Instant::now(), processor(servers[0].process.pid())?);
+    let mut registered = 0;
+    while begin.elapsed() < MINUTE {
+        request(
+            "POST",
+            "/eureka/apps/FROZEN",
+            Some(&rookeeper_acceptance::eureka::instance("FROZEN", &format!("while-{registered}"), 1)),
+        )?;
+        request("PUT", &format!("/eureka/apps/FROZEN/before-{}?status=UP", registered % known), None)?;
+        registered += 1;
+        thread::sleep(Duration::from_millis(50));
+    }
+    let used = processor(servers[0].process.pid())?.saturating_sub(before);
+    servers[1].process.signal(Signal::CONT)?;
+    let thawed = Instant::now();
+    let mut there = shown()?;
+    while there < known + registered && thawed.elapsed() < MINUTE {
+        thread::sleep(Duration::from_millis(5));
+        there = shown()?;
+    }
+    let took = thawed.elapsed();
+    requests.sort();
+    let (p99, longest) = (requests[requests.len() * 99 / 100], requests[requests.len() - 1]);
+    println!(
+        "a peer frozen for a minute: {}: {registered} registrations meanwhile, of which {} are missing at the peer {took:?} after it went on; requests at \
+         the other one took {p99:?} (99 %), {longest:?} (longest), and {used:?} of processor time",
+        name(is_ours),
+        known + registered - there
+    );
+    Ok(())
+}
+
+/// An instance that sends no heartbeats any more, until no list shows it, with the default lease, all servers with their defaults.
+fn crash() -> Result<()> {
+    const INSTANCES: usize = 20;
+    const BEAT: Duration = Duration::from_secs(30);
+    let clusters = [(true, pair(true, false)?), (false, pair(false, false)?)];
+    let id = |number: usize| format!("crash-{number}");
+    for number in 0..INSTANCES {
+        for (_, servers) in &clusters {
+            servers[0].register("CRASH", &id(number))?;
+        }
+    }
+    let mut gone: Vec<[Option<Duration>; 2]> = vec![[None; 2]; clusters.len()];
+    let (begin, mut beats, mut crashed) = (Instant::now(), 0, None::<Instant>);
+    while gone.iter().flatten().any(Option::is_none) {
+        ensure!(begin.elapsed() < 3 * DEADLINE, "the instance is still shown: {gone:?}");
+        if begin.elapsed() >= BEAT * beats {
+            // Long enough for a whole minute of heartbeats to be counted; after its last one it is silent.
+            let is_last = beats == 5;
+            let living = if beats > 5 { 1 } else { 0 };
+            for number in living..INSTANCES {
+                for (_, servers) in &clusters {
+                    let status =
+                        servers[0].ask("PUT", &format!("/eureka/apps/CRASH/{}?status=UP", id(number)), None).status;
+                    ensure!(status == 200, "a heartbeat was answered {status}");
+                }
+            }
+            if is_last {
+                crashed = Some(Instant::now());
+            }
+            beats += 1;
+        }
+        if let Some(crashed) = crashed {
+            for ((_, servers), gone) in clusters.iter().zip(&mut gone) {
+                for (server, gone) in servers.iter().zip(gone) {
+                    let list = ask(server.port, "GET", "/eureka/apps/", None)?.body;
+                    let lists = json!({"instanceId": id(0)}).to_string();
+                    if gone.is_none() && !list.contains(lists.trim_matches(['{', '}'])) {
+                        *gone = Some(crashed.elapsed());
+                    }
+                }
+            }
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    for ((is_ours, _), gone) in clusters.iter().zip(&gone) {
+        let name = if *is_ours { "ours" } else { "the original" };
+        println!(
+            "from the last heartbeat of a crashed instance until no list shows it: {name}: {gone:?}, at its own server and at the peer"
+        );
+    }
     Ok(())
 }
 

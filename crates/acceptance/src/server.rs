@@ -58,6 +58,11 @@ pub struct Setup {
     is_newest: bool,
 }
 
+/// A port of this address on which nobody listens at this moment.
+pub fn unused_port(address: Ipv4Addr) -> Result<u16> {
+    Ok(member::unused_ports(address)?[0])
+}
+
 impl Setup {
     /// The product under test, standalone, with small log files and no admin port.
     pub fn new() -> Setup {

@@ -77,9 +77,14 @@ impl Judge<'_> {
 
     /// Who the caller is by what stands in the header; none where that shows nothing.
     fn identities(&self, header: &str, caller: &Caller, headers: &HeaderMap) -> Option<Vec<Id>> {
-        let (scheme, given) = header.split_once(' ').unwrap_or((header, ""));
+        // As the original takes it apart: a scheme, and at most one word behind one space.
+        let mut words = header.trim_end_matches(' ').split(' ');
+        let (scheme, given) = (words.next()?, words.next());
+        if words.next().is_some() {
+            return None;
+        }
         let identities = match scheme {
-            "digest" => auth::by_password(given.trim().as_bytes(), self.access)?,
+            "digest" => auth::by_password(given?.as_bytes(), self.access)?,
             "ip" => vec![Id::new("ip", self.address(caller, headers).to_string())],
             "x509" if self.access.x509_enabled || self.port.tls.is_some() => {
                 secure::identities(self.access, &caller.shown)

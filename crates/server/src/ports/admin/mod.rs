@@ -191,11 +191,15 @@ impl Admin {
         let Some(name) = self.name_in(path) else {
             return page(StatusCode::NOT_FOUND, format!("Nothing is here. The commands are under {}.\n", self.path()));
         };
+        // As the original's HTTP server has it, whatever the command is.
+        match *request.method() {
+            Method::GET | Method::HEAD | Method::POST => {}
+            Method::TRACE => return page(StatusCode::FORBIDDEN, "TRACE is not answered.\n".to_owned()),
+            Method::OPTIONS => return (StatusCode::OK, [(ALLOW, METHODS)]).into_response(),
+            _ => return wrong_method(METHODS, "a command", None),
+        }
         if name.is_empty() {
-            return match is_read(request.method()) {
-                true => index(self.path()),
-                false => wrong_method("GET, HEAD", "the list of commands", None),
-            };
+            return index(self.path());
         }
         let Some(command) = commands::find(name) else {
             return framed(StatusCode::OK, &decoded(name), Some(&format!("Unknown command: {}", decoded(name))));
@@ -365,6 +369,9 @@ async fn answer(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Ca
         json(StatusCode::SERVICE_UNAVAILABLE, frame("", Some(&why)), None)
     })
 }
+
+/// The methods by which the path of commands is asked, as the original tells them to who asks by OPTIONS; TRACE only by its name.
+const METHODS: &str = "GET, HEAD, POST, TRACE, OPTIONS";
 
 fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)

@@ -316,8 +316,14 @@ async fn a_command_is_asked_for_by_its_own_method() {
         (Method::POST, "/commands/ruok", 405),
         (Method::GET, "/commands/restore", 405),
         (Method::POST, "/commands/restore", 401),
-        (Method::TRACE, "/commands/ruok", 405),
-        (Method::TRACE, "/commands", 405),
+        (Method::TRACE, "/commands/ruok", 403),
+        (Method::TRACE, "/commands", 403),
+        (Method::OPTIONS, "/commands/ruok", 200),
+        (Method::POST, "/commands", 200),
+        (Method::POST, "/commands/nosuchcommand", 200),
+        (Method::PUT, "/commands", 405),
+        (Method::PUT, "/commands/ruok", 405),
+        (Method::DELETE, "/commands/nosuchcommand", 405),
         (Method::DELETE, "/health/live", 405),
     ] {
         assert_eq!(port.asked(HERE, method.clone(), path, "").await.0.as_u16(), expected, "{method} {path}");

@@ -30,6 +30,7 @@ pub mod epochs;
 pub mod error;
 pub mod lock;
 pub mod log_copy;
+mod log_mark;
 pub mod log_reader;
 pub mod log_slice;
 pub mod log_writer;

@@ -10,8 +10,8 @@ use rookeeper_proto::snapshot::FileHeader;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Result, StoreError};
-use crate::log_writer::{END_MARK, durable_mark, write_mark};
-use crate::{names, replace};
+use crate::log_writer::END_MARK;
+use crate::{log_mark, names, replace};
 
 /// Records gather up to this many bytes before they are written.
 const BLOCK: usize = 1 << 20;
@@ -59,8 +59,8 @@ impl<'a> LogCopy<'a> {
     pub fn publish(mut self) -> Result<()> {
         self.drain()?;
         // The mark of the file it was copied from speaks of offsets in that one.
-        let marked = match durable_mark(self.header.dbid) {
-            Some(_) => write_mark(&mut *self.file, self.written),
+        let marked = match log_mark::in_header(&self.header) {
+            Some(_) => log_mark::write_in_header(&mut *self.file, self.written),
             None => Ok(()),
         };
         let synced = marked.and_then(|()| self.file.sync_data());

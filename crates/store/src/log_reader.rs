@@ -16,7 +16,8 @@ use rookeeper_proto::{TxnRecord, Zxid};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Result, StoreError};
-use crate::log_writer::{END_MARK, RECORD_HEAD, RECORD_OVERHEAD, durable_mark};
+use crate::log_mark::{self, TAIL_MARK};
+use crate::log_writer::{END_MARK, RECORD_HEAD, RECORD_OVERHEAD};
 
 /// Session, cxid, zxid, time, type: no body is shorter.
 pub(crate) const TXN_HEADER: usize = 32;
@@ -97,8 +98,17 @@ pub enum Framed<'a> {
 pub struct Tail {
     /// The offset of the first valid record behind it.
     pub record_at: Option<u64>,
-    /// Behind the last byte that is not zero.
+    /// Behind the last byte that is neither zero nor of the mark behind the records.
     pub data_end: u64,
+    /// Everything before this offset was durable when the last batch was written; known of our own logs.
+    pub durable: Option<u64>,
+}
+
+impl Tail {
+    /// Whether what stands at `offset` may be what a power cut has left of the last batch.
+    pub fn may_be_torn_at(&self, offset: u64) -> bool {
+        self.durable.is_some_and(|durable| offset >= durable)
+    }
 }
 
 /// An open log file.
@@ -107,7 +117,7 @@ pub struct LogReader {
     file: Box<dyn DiskFile>,
     path: PathBuf,
     length: u64,
-    /// See [`durable_mark`].
+    /// See [`log_mark::in_header`].
     durable: Option<u64>,
     header: Option<FileHeader>,
     position: u64,
@@ -147,7 +157,7 @@ impl LogReader {
             return Err(StoreError::Newer { path: path.to_owned(), version: header.version });
         }
         reader.header = Some(header);
-        reader.durable = durable_mark(header.dbid);
+        reader.durable = log_mark::in_header(&header);
         Ok(reader)
     }
 
@@ -161,7 +171,7 @@ impl LogReader {
         self.header
     }
 
-    /// Everything before this offset was durable when the last batch was written; known of our own logs.
+    /// What the header says of how far the file is durable; known of our own logs. [`Tail::durable`] may say more.
     pub fn durable(&self) -> Option<u64> {
         self.durable
     }
@@ -305,7 +315,7 @@ impl LogReader {
     pub fn tail(&mut self, from: u64, after: Zxid) -> Result<Tail> {
         const STEP: usize = 4096;
         const SEEN: usize = RECORD_HEAD + ZXID_OFFSET + 8;
-        let mut tail = Tail { record_at: None, data_end: from };
+        let mut tail = Tail { record_at: None, data_end: from, durable: self.durable };
         let mut budget = SEARCH_BUDGET;
         let mut offset = from;
         let mut seen = Vec::with_capacity(STEP + SEEN);
@@ -337,7 +347,22 @@ impl LogReader {
             }
             offset += step as u64;
         }
+        self.look_for_mark(from, &mut tail)?;
         Ok(tail)
+    }
+
+    /// The mark behind the records is where the data ends. Where the records end right before it, there is nothing else behind them.
+    fn look_for_mark(&mut self, from: u64, tail: &mut Tail) -> Result<()> {
+        let Some(start) = tail.data_end.checked_sub(TAIL_MARK as u64).filter(|start| *start >= from) else {
+            return Ok(());
+        };
+        let Some(bytes) = self.bytes(start, TAIL_MARK)?.first_chunk() else { return Ok(()) };
+        let Some(durable) = log_mark::behind(bytes, start).filter(|_| self.durable.is_some()) else { return Ok(()) };
+        tail.durable = tail.durable.max(Some(durable));
+        if start == from {
+            tail.data_end = from;
+        }
+        Ok(())
     }
 
     fn is_plausible(&self, candidate: &[u8], after: Zxid) -> bool {

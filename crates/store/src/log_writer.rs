@@ -7,9 +7,7 @@
 //! - after the first error nothing is written any more: a disk that failed to sync may have dropped what it was given, and says so only
 //!   once.
 //!
-//! A power cut may keep any part of the last batch, also its end without its beginning. So that this is never mistaken for damage to
-//! acknowledged records, every batch notes in the file's header where it begins: everything before that mark was durable when the batch
-//! was written. The mark lies in the database id, which no reader of the format looks at (see [`durable_mark`]).
+//! A power cut may tear the last batch. How that is told from damage to acknowledged records says [`crate::log_mark`].
 //!
 //! Counterpart in the original: `FileTxnLog`.
 
@@ -22,6 +20,7 @@ use rookeeper_proto::snapshot::FileHeader;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Result, StoreError};
+use crate::log_mark::{self, TAIL_MARK};
 use crate::names;
 use crate::roll_policy::{RollLimits, RollPolicy};
 
@@ -35,26 +34,6 @@ const PREALLOCATE_MARGIN: u64 = 4096;
 
 /// Records that wait for a commit take no more memory than this; a larger batch is written in parts and synced at its end.
 const BUFFER_LIMIT: usize = 4 << 20;
-
-/// Where the database id stands in the header.
-const MARK_OFFSET: u64 = 8;
-/// The upper sixteen bits of a database id that is a mark; the lower ones are the offset.
-const MARK_TAG: u64 = 0x524b;
-
-/// The offset up to which the file was durable when its header was written, if one of ours wrote it.
-pub(crate) fn durable_mark(dbid: i64) -> Option<u64> {
-    let dbid = dbid as u64;
-    (dbid >> 48 == MARK_TAG).then_some(dbid & 0xffff_ffff_ffff)
-}
-
-fn mark(offset: u64) -> i64 {
-    (MARK_TAG << 48 | offset) as i64
-}
-
-/// Notes in a file's header up to where it is durable.
-pub(crate) fn write_mark(file: &mut dyn DiskFile, offset: u64) -> std::io::Result<()> {
-    file.write_at(&mark(offset).to_be_bytes(), MARK_OFFSET)
-}
 
 /// How the log is written.
 #[derive(Debug, Clone)]
@@ -111,6 +90,8 @@ struct LogFile {
     written: u64,
     /// Where the batch begins that is not durable yet.
     durable: u64,
+    /// What the header says of that.
+    marked: u64,
     allocated: u64,
 }
 
@@ -172,7 +153,7 @@ impl LogWriter {
         let stats = SyncStats { file_length, ..std::mem::take(&mut self.batch) };
         self.policy.count(stats.records as u64, stats.bytes);
         if self.options.roll.file_bytes.is_some_and(|limit| file_length > limit) {
-            self.end_file();
+            self.end_file().map_err(|error| self.close(error))?;
         }
         Ok(stats)
     }
@@ -191,7 +172,7 @@ impl LogWriter {
     /// Commits, and lets the next transaction begin a new file.
     pub fn roll(&mut self) -> Result<()> {
         self.commit()?;
-        self.end_file();
+        self.end_file().map_err(|error| self.close(error))?;
         self.policy.rolled();
         Ok(())
     }
@@ -219,13 +200,15 @@ impl LogWriter {
         error
     }
 
-    /// Gives back the space that was reserved and not used. That this may fail loses nothing: readers accept zeros at the end.
-    fn end_file(&mut self) {
-        if let Some(mut ended) = self.file.take()
-            && ended.allocated > ended.written
-        {
+    /// Gives back the space that was reserved and not used, and with it the mark behind the records, whose place the header's mark takes.
+    fn end_file(&mut self) -> Result<()> {
+        let Some(mut ended) = self.file.take() else { return Ok(()) };
+        ended.mark_header().map_err(|error| StoreError::disk("write", &ended.path, error))?;
+        if ended.allocated > ended.written {
+            // That this may fail loses nothing: readers accept zeros at the end.
             let _ = ended.file.truncate(ended.written);
         }
+        Ok(())
     }
 
     fn create(&mut self, zxid: Zxid) -> Result<()> {
@@ -237,17 +220,27 @@ impl LogWriter {
         let temporary = self.dir.join(names::temporary(&name));
         let file = self.disk.create(&temporary).map_err(|error| StoreError::disk("create", &temporary, error))?;
         let first = FileHeader::LENGTH as u64;
-        jute::append(&mut self.buffer, &FileHeader { dbid: mark(first), ..FileHeader::LOG });
-        self.file = Some(LogFile { file, path, temporary: Some(temporary), written: 0, durable: first, allocated: 0 });
+        jute::append(&mut self.buffer, &FileHeader { dbid: log_mark::database_id(first), ..FileHeader::LOG });
+        self.file = Some(LogFile {
+            file,
+            path,
+            temporary: Some(temporary),
+            written: 0,
+            durable: first,
+            marked: first,
+            allocated: 0,
+        });
         Ok(())
     }
 
     fn write_buffer(&mut self) -> Result<()> {
         let Some(log) = self.file.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
-        log.preallocate(self.buffer.len() as u64, self.options.preallocate_bytes)?;
+        let end = log.written + self.buffer.len() as u64;
+        log.preallocate(end + TAIL_MARK as u64, self.options.preallocate_bytes)?;
+        log_mark::append_behind(&mut self.buffer, log.durable, end);
         let failed = |error| StoreError::disk("write", &log.path, error);
         log.file.write_at(&self.buffer, log.written).map_err(failed)?;
-        log.written += self.buffer.len() as u64;
+        log.written = end;
         log.check();
         self.buffer.clear();
         // One huge record must not keep its memory for ever.
@@ -261,10 +254,8 @@ impl LogWriter {
         if !self.options.force_sync {
             return log.publish(self.disk.as_ref());
         }
-        // A new file carries its mark already.
-        if log.temporary.is_none() {
-            let failed = |error| StoreError::disk("write", &log.path, error);
-            write_mark(log.file.as_mut(), log.durable).map_err(failed)?;
+        if log_mark::header_is_behind(log.marked, log.durable) {
+            log.mark_header().map_err(|error| StoreError::disk("write", &log.path, error))?;
         }
         log.file.sync_data().map_err(|error| StoreError::disk("sync", &log.path, error))?;
         let is_new = log.temporary.is_some();
@@ -290,27 +281,39 @@ impl LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        self.end_file();
+        // What was answered for is durable; of the file's end the next start takes care as well.
+        if self.failure.is_none() {
+            let _ = self.end_file();
+        }
     }
 }
 
 impl LogFile {
-    /// What always holds of the three ends of a file.
+    /// What always holds of the ends of a file.
     fn check(&self) {
-        let LogFile { durable, written, allocated, path, .. } = self;
+        let LogFile { durable, marked, written, allocated, path, .. } = self;
+        assert!(marked <= durable, "{}: marked to {marked}, durable to {durable}", path.display());
         assert!(durable <= written, "{}: durable to {durable}, written to {written}", path.display());
         assert!(*allocated == 0 || written <= allocated, "{}: {written} of {allocated} bytes", path.display());
     }
 
     /// Extends the file as the original does: by a step where little is left, to a multiple of it where a batch is larger.
-    fn preallocate(&mut self, incoming: u64, step: u64) -> Result<()> {
-        let end = self.written + incoming;
+    fn preallocate(&mut self, end: u64, step: u64) -> Result<()> {
         if step == 0 || end + PREALLOCATE_MARGIN <= self.allocated {
             return Ok(());
         }
         let extended = if self.allocated == 0 { FileHeader::LENGTH as u64 + step } else { self.allocated + step };
         self.allocated = if end > extended { end.next_multiple_of(step) } else { extended };
         self.file.preallocate(self.allocated).map_err(|error| StoreError::disk("extend", &self.path, error))
+    }
+
+    /// Notes in the header up to where the file is durable.
+    fn mark_header(&mut self) -> std::io::Result<()> {
+        if self.marked < self.durable {
+            log_mark::write_in_header(self.file.as_mut(), self.durable)?;
+            self.marked = self.durable;
+        }
+        Ok(())
     }
 
     /// Gives a new file its name.

@@ -19,8 +19,8 @@ use tracing::info;
 use crate::directories::Directories;
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
+use crate::log_mark;
 use crate::log_reader::{LogReader, Next};
-use crate::log_writer::write_mark;
 use crate::names::{self, Listing};
 use crate::snapshot_reader;
 use crate::snapshot_writer::{self, SnapshotOptions, WithTree, WrittenSnapshot};
@@ -237,9 +237,8 @@ fn end_of(disk: &dyn Disk, path: &Path, cut: Zxid) -> Result<End> {
             Next::Record { offset, zxid, .. } if zxid > cut => break offset,
             Next::Record { zxid, .. } => last = Some(zxid),
             Next::End { offset } | Next::Bad { offset, .. } => {
-                let hidden = reader.tail(offset, last.unwrap_or(Zxid::ZERO))?.record_at;
-                let unfinished = reader.durable().is_some_and(|durable| offset >= durable);
-                if let (Some(at), false) = (hidden, unfinished) {
+                let tail = reader.tail(offset, last.unwrap_or(Zxid::ZERO))?;
+                if let (Some(at), false) = (tail.record_at, tail.may_be_torn_at(offset)) {
                     let problem = format!(
                         "the records end here, but at offset {at} a valid one follows: nobody can tell where to cut"
                     );
@@ -256,7 +255,7 @@ fn cut_file(disk: &dyn Disk, path: &Path, end: &End) -> std::io::Result<()> {
     let mut file = disk.open_write(path)?;
     // Otherwise what is cut off would look like lost.
     if end.durable.is_some_and(|durable| durable > end.offset) {
-        write_mark(file.as_mut(), end.offset)?;
+        log_mark::write_in_header(file.as_mut(), end.offset)?;
     }
     file.truncate(end.offset)?;
     file.sync_data()

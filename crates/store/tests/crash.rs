@@ -40,7 +40,7 @@ fn everything_acknowledged_survives_a_crash_at_any_operation() {
 #[test]
 fn a_server_that_crashes_again_and_again_gets_to_the_end() {
     let mut crashes = 0;
-    for seed in 0..60 {
+    for seed in 0..80 {
         let history = History::new(seed, TRANSACTIONS);
         let mut disk = SimDisk::new(seed);
         let mut acknowledged = Zxid::ZERO;

@@ -65,8 +65,8 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
     writer.append(Zxid(1), &history.body(Zxid(1))).unwrap();
     writer.commit().unwrap();
     writer.append(Zxid(2), &history.body(Zxid(2))).unwrap();
-    // The batch, its mark, the sync.
-    disk.inject(Fault::Broken { at: disk.operations() + 3 });
+    // The batch with its mark, the sync.
+    disk.inject(Fault::Broken { at: disk.operations() + 2 });
     let error = writer.commit().unwrap_err();
     assert!(error.to_string().starts_with("can't sync /logs/version-2/log.1"), "{error}");
     // The disk works again and says nothing of what it lost.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rookeeper_proto::{SessionId, Txn, TxnHeader, TxnRecord, Zxid};
 use rookeeper_store::{
-    LogEnd, LogOptions, LogWriter, RecoveryReport, RollLimits, SimDisk, StoreError, SyncStats, check, repair_log,
+    Disk, LogEnd, LogOptions, LogWriter, RecoveryReport, RollLimits, SimDisk, StoreError, SyncStats, check, repair_log,
 };
 use support::{History, directories, log_path, start};
 
@@ -88,12 +88,21 @@ fn a_file_is_header_records_and_padding() {
     }
     let length = expected.len();
     assert_eq!(stats, SyncStats { records: 3, bytes: length as u64 - 16, file_length: length as u64 });
+    // Readers of the format stop at the zeros. Behind them stands where the batch begins, for who asks what a torn batch is.
+    expected.extend_from_slice(b"\0\0\0\0\0\0\0\0\0\0\0\0RK\0\0\0\0\0\x10");
+    let mut place = b"RK\0\0\0\0\0\x10".to_vec();
+    place.extend_from_slice(&(length as u64).to_be_bytes());
+    expected.extend_from_slice(&simd_adler32::adler32(&place.as_slice()).to_be_bytes());
+    expected.push(b'D');
     expected.resize(16 + (64 << 10), 0);
     assert_eq!(disk.content(&log_path("log.1")).unwrap(), expected);
     assert_eq!(writer.commit().unwrap(), SyncStats { records: 0, bytes: 0, file_length: length as u64 });
 
+    // A file that is ended needs no mark behind its records: all of it is durable, and its header says so.
     drop(writer);
-    assert_eq!(disk.content(&log_path("log.1")).unwrap(), expected[..length]);
+    expected.truncate(length);
+    expected[10..16].copy_from_slice(&(length as u64).to_be_bytes()[2..]);
+    assert_eq!(disk.content(&log_path("log.1")).unwrap(), expected);
 }
 
 #[test]
@@ -108,8 +117,8 @@ fn one_sync_makes_a_batch_durable_however_large_it_is() {
         writer.append(Zxid(zxid), &history.body(Zxid(zxid))).unwrap();
     }
     assert_eq!(writer.commit().unwrap().records, 1999);
-    // The batch, its mark, the sync.
-    assert_eq!(disk.operations() - before, 3);
+    // The batch with its mark, the sync.
+    assert_eq!(disk.operations() - before, 2);
     // 12 MiB in one batch: written in parts, so that memory stays bounded.
     let large = History::new(3, 1).records.remove(0);
     let mut body = Vec::new();
@@ -230,7 +239,8 @@ fn a_hole_in_the_last_batch_is_no_damage() {
             batch_start = if zxid == 10 { written.file_length as usize } else { batch_start };
         }
     }
-    drop(writer);
+    // Killed, so that nobody ends the file.
+    std::mem::forget(writer);
     let content = disk.content(&log_path("log.1")).unwrap();
     let mut hole = content.clone();
     hole[batch_start..batch_start + 60].fill(0);
@@ -242,6 +252,77 @@ fn a_hole_in_the_last_batch_is_no_damage() {
     damage[batch_start - 60..batch_start].fill(0);
     disk.put(&log_path("log.1"), &damage);
     assert!(start(&disk).unwrap_err().to_string().contains("a valid record follows"));
+}
+
+/// The same where the server was killed, so that its file ends with the mark behind the records.
+#[test]
+fn after_a_kill_a_torn_batch_and_damage_are_told_apart_as_well() {
+    let history = History::new(3, RECORDS);
+    let disk = empty_disk();
+    let mut writer = writer(&disk, LogOptions::default(), Zxid::ZERO);
+    let mut batches = Vec::new();
+    for zxid in 1..=RECORDS {
+        writer.append(Zxid(zxid), &history.body(Zxid(zxid))).unwrap();
+        batches.push(writer.commit().unwrap().file_length as usize);
+    }
+    std::mem::forget(writer);
+    let whole = disk.content(&log_path("log.1")).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let last = RECORDS as usize - 1;
+    assert_eq!(end - batches[last], 25, "the mark stands behind the records");
+
+    // Nothing is lost, and the mark is nothing that a start must speak of.
+    let report = recovered(&disk);
+    assert_eq!((report.last_zxid, report.logs[0].end == LogEnd::Whole), (Zxid(RECORDS), true), "{report}");
+    assert!(report.warnings().is_empty(), "{report}");
+    assert_eq!(disk.content(&log_path("log.1")).unwrap().len(), batches[last], "the start cuts the mark off");
+    assert!(
+        !disk.list(&directories().log_dir).unwrap().iter().any(|name| name.contains("dropped")),
+        "and keeps no copy"
+    );
+
+    // A byte of the record before the last batch is damage, although the header's mark is older.
+    let mut damage = whole.clone();
+    damage[batches[last - 1] - 20] ^= 1;
+    disk.put(&log_path("log.1"), &damage);
+    assert!(start(&disk).unwrap_err().to_string().contains("a valid record follows"));
+    // Where the mark is lost as well, the header says what was durable before the page that was at risk.
+    damage[batches[last]..end].fill(0);
+    disk.put(&log_path("log.1"), &damage);
+    assert_eq!(recovered(&disk).last_zxid, Zxid(RECORDS - 2));
+    damage = whole.clone();
+    damage[batches[last]..end].fill(0);
+    damage[batches.iter().rfind(|end| **end / 4096 < batches[last - 1] / 4096).unwrap() - 20] ^= 1;
+    disk.put(&log_path("log.1"), &damage);
+    assert!(start(&disk).unwrap_err().to_string().contains("a valid record follows"));
+    // A mark of somebody else's bytes proves nothing.
+    let mut foreign = whole;
+    foreign[batches[last - 1]..end].fill(0);
+    let text = &mut foreign[batches[last - 1] + 100..batches[last - 1] + 125];
+    text.copy_from_slice(b"\0\0\0\0\0\0\0\0\0\0\0\0RK\0\0\0\0\0\x10\x01\x02\x03\x04D");
+    disk.put(&log_path("log.1"), &foreign);
+    assert_eq!(recovered(&disk).last_zxid, Zxid(RECORDS - 1));
+}
+
+/// The header is another page of the disk, so it is written only when the log has come to another page itself.
+#[test]
+fn most_small_batches_write_one_place_only() {
+    let disk = empty_disk();
+    let mut writer = writer(&disk, LogOptions::default(), Zxid::ZERO);
+    let history = History::new(3, 200);
+    let (mut marks, mut length) = (0, 0);
+    for zxid in 1..=200 {
+        writer.append(Zxid(zxid), &history.body(Zxid(zxid))).unwrap();
+        let before = disk.operations();
+        length = writer.commit().unwrap().file_length;
+        match disk.operations() - before {
+            2 => {}
+            3 => marks += 1,
+            first => assert_eq!(zxid, 1, "{first} operations"),
+        }
+    }
+    assert!(length > 3 * 4096, "{length}");
+    assert_eq!(marks, length / 4096);
 }
 
 #[test]

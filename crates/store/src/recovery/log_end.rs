@@ -58,11 +58,10 @@ impl Recovery<'_> {
             return Ok(LogEnd::Whole);
         }
         let tail = reader.tail(offset, previous)?;
-        let Tail { record_at, data_end } = tail;
+        let Tail { record_at, data_end, durable } = tail;
         if let Some(at) = record_at {
             // The beginning of a batch that was being written may be missing when its end is there.
-            let unfinished = reader.durable().is_some_and(|durable| offset >= durable);
-            if !unfinished {
+            if !tail.may_be_torn_at(offset) {
                 let problem = match &fault {
                     Some(fault) => fault.to_string(),
                     None => "the records end here".to_owned(),
@@ -76,9 +75,9 @@ impl Recovery<'_> {
         let dropped_bytes = data_end.saturating_sub(offset);
         if is_newest {
             let path = reader.path().to_owned();
-            let reserved = reader.durable().is_some() && reader.length() > offset;
+            let reserved = durable.is_some() && reader.length() > offset;
             if records > 0 {
-                let durable = reader.durable().unwrap_or(offset);
+                let durable = durable.unwrap_or(offset);
                 let cut = dropped_bytes > 0 || reserved;
                 cuts.push(Cut::Settle(Settlement { path, durable, length: offset, data_end, cut }));
             } else {

@@ -28,6 +28,7 @@ use crate::reasons::Event;
 use crate::room::Room;
 use crate::statistics::Summary;
 use crate::status::Serving;
+use crate::tally::Tallies;
 use crate::time::{Stamp, Time};
 use crate::top::{self, Sample};
 
@@ -120,6 +121,7 @@ pub(crate) struct Core {
     /// A digest differed, and has not been equal since.
     pub digest_differs: bool,
     pub room: Room,
+    pub tallies: Tallies,
     /// Not yet told to whoever measures.
     pub done: Done,
 }
@@ -151,6 +153,7 @@ impl Core {
             rules,
             tree_is_exact,
             digest_differs: false,
+            tallies: Tallies::default(),
             done: Done::default(),
         }
     }
@@ -373,7 +376,7 @@ impl Core {
         zxid: Zxid,
         latency_ms: i64,
     ) {
-        self.shared.statistics.request_latency_ms.record(latency_ms as u64);
+        self.tallies.request_ms(&self.shared.statistics, latency_ms as u64);
         connection.statistics.answered(1, (op, xid), zxid, now.monotonic_ms, latency_ms);
         let hung_up = !connection.outbox.is_open();
         if self.shared.settings.staleness.holds(op, hung_up, latency_ms, connection.timeout_ms()) {

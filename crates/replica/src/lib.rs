@@ -30,7 +30,7 @@
 //!   when a client is read, heard and cut, and what clients together make a server hold
 //! - [`audit`]: what an audit log is told of requests
 //! - [`room`]: whether there is room on the disks and in memory for what grows
-//! - [`settings`], [`status`], [`statistics`] with [`per_namespace`], [`stages`], [`top`], [`time`], [`pulse`], [`digest_log`]
+//! - [`settings`], [`status`], [`statistics`] with [`per_namespace`] and `tally.rs`, [`stages`], [`top`], [`time`], [`pulse`], [`digest_log`]
 
 pub mod audit;
 pub mod contract;
@@ -56,6 +56,7 @@ mod inputs;
 mod member;
 mod membership;
 mod state;
+mod tally;
 mod write;
 
 pub use clients::{budget, connection, conversation, long_read, outbox, read, session, shared, throttle};

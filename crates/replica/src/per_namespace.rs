@@ -1,4 +1,4 @@
-//! Series by the first component of a path. Every write adds to them, so they are found without a lock.
+//! Series by the first component of a path. They are found and read without a lock.
 //!
 //! What always holds here: there are never more than [`MAX_NAMESPACES`], and the name of none is longer than [`MAX_NAME_BYTES`]: clients choose
 //! the names. What has no place is left out. A namespace keeps its place when its nodes are gone.
@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::stages::COUNTS;
 use crate::statistics::Summary;
 
 /// Namespaces that are counted.
@@ -48,21 +47,25 @@ impl Default for SummaryPerNamespace {
     }
 }
 
+/// The place of a namespace, which keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Slot(usize);
+
 impl SummaryPerNamespace {
-    /// The root belongs to no namespace.
-    pub fn record(&self, path: &str, value: u64) {
-        if !COUNTS {
-            return;
-        }
-        if let Some(summary) = namespace(path).and_then(|namespace| self.find(namespace)) {
-            summary.record(value);
+    /// Adds a value `count` times.
+    pub fn record(&self, slot: Slot, value: u64, count: u64) {
+        if let Some(series) = self.slots[slot.0].get() {
+            series.summary.record_many(value, count);
         }
     }
 
-    fn find(&self, namespace: &str) -> Option<&Summary> {
+    /// The namespace of a path and its place. The root belongs to none, and one that comes when all places are taken has none.
+    pub fn slot<'p>(&self, path: &'p str) -> Option<(&'p str, Slot)> {
+        let namespace = namespace(path)?;
         let first = hash(namespace);
         for probe in 0..PROBES {
-            let slot = &self.slots[first.wrapping_add(probe) % SLOTS];
+            let index = first.wrapping_add(probe) % SLOTS;
+            let slot = &self.slots[index];
             let series = match slot.get() {
                 Some(series) => series,
                 None if self.used.load(Relaxed) >= MAX_NAMESPACES => return None,
@@ -73,7 +76,7 @@ impl SummaryPerNamespace {
                 }),
             };
             if *series.namespace == *namespace {
-                return Some(&series.summary);
+                return Some((namespace, Slot(index)));
             }
         }
         None
@@ -101,11 +104,17 @@ fn hash(name: &str) -> usize {
 mod tests {
     use super::*;
 
+    fn record(all: &SummaryPerNamespace, path: &str, value: u64) {
+        if let Some((_, slot)) = all.slot(path) {
+            all.record(slot, value, 1);
+        }
+    }
+
     #[test]
     fn values_are_kept_apart_by_the_first_component() {
         let all = SummaryPerNamespace::default();
         for (path, value) in [("/a", 1), ("/a/b/c", 5), ("/b", 7), ("/", 9), ("/a", 3)] {
-            all.record(path, value);
+            record(&all, path, value);
         }
         let told: Vec<(&str, u64, u64)> =
             all.summaries().into_iter().map(|(name, summary)| (name, summary.count(), summary.sum())).collect();
@@ -117,14 +126,14 @@ mod tests {
     #[test]
     fn names_without_end_take_no_room_without_end() {
         let all = SummaryPerNamespace::default();
-        all.record(&format!("/{}", "x".repeat(MAX_NAME_BYTES + 1)), 1);
+        record(&all, &format!("/{}", "x".repeat(MAX_NAME_BYTES + 1)), 1);
         assert!(all.summaries().is_empty());
         for name in 0..5 * MAX_NAMESPACES {
-            all.record(&format!("/n{name}"), 1);
+            record(&all, &format!("/n{name}"), 1);
         }
         let kept = all.summaries().len();
         assert!((MAX_NAMESPACES * 9 / 10..=MAX_NAMESPACES).contains(&kept), "{kept}");
-        all.record("/n0/below", 1);
+        record(&all, "/n0/below", 1);
         assert_eq!(all.summaries()["n0"].count(), 2);
     }
 }

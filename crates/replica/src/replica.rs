@@ -73,6 +73,7 @@ impl Replica {
             State::Ensemble(ensemble) => ensemble.handle(core, now, input),
         }
         core.deliver_deferred();
+        core.tallies.tell(&core.shared.statistics);
         if cfg!(debug_assertions)
             && let Err(broken) = self.check()
         {

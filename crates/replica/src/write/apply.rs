@@ -146,6 +146,7 @@ impl Core {
             Txn::Multi(members) => members.iter().map(Txn::op).collect(),
             _ => Vec::new(),
         };
+        self.note_written(&txn);
         let outcome = tree.apply(&header, txn, changes);
         if let Some(expected) = digest.filter(|_| self.tree_is_exact) {
             self.compare_digest(header.zxid, expected, tree.digest());
@@ -157,10 +158,12 @@ impl Core {
             self.shared.digests().note(header.zxid, tree.digest());
         }
         let since_proposed_ms = (now.wall_ms - WallMs(header.time_ms)).max(0);
-        self.shared.statistics.propagation_latency_ms.record(since_proposed_ms as u64);
-        self.note_written(tree, changes);
+        self.tallies.propagation_ms(&self.shared.statistics, since_proposed_ms as u64);
         self.shared.fire(changes, header.zxid, &mut self.to_wake);
         if let Some(session) = closed {
+            for gone in changes.iter().filter(|change| change.kind == EventType::NodeDeleted) {
+                self.tallies.written(&self.shared.statistics, &gone.path, 0);
+            }
             self.audit_ephemerals(session, changes);
         }
         let owner = closed.and_then(|session| {
@@ -177,9 +180,8 @@ impl Core {
             }
             return;
         };
-        let stages = &self.shared.statistics.stages;
-        stages.queue.record(reply.arrived, reply.taken);
-        stages.quorum.record(handed_over.unwrap_or(now.stamp), now.stamp);
+        self.tallies.queue(&self.shared.statistics, reply.arrived, reply.taken);
+        self.tallies.quorum(&self.shared.statistics, handed_over.unwrap_or(now.stamp), now.stamp);
         reply.connection.note_answered(now.stamp);
         self.done.answered += 1;
         let took_ns = now.stamp.ns_since(reply.arrived);
@@ -230,17 +232,18 @@ impl Core {
         }
     }
 
-    fn note_written(&self, tree: &Tree, changes: &[Change]) {
-        for Change { kind, path, .. } in changes {
-            let data = || tree.node(path).and_then(|node| node.data()).map_or(0, <[u8]>::len);
-            let bytes = match kind {
-                EventType::NodeCreated | EventType::NodeDataChanged => data(),
-                EventType::NodeDeleted => 0,
-                // Of the parent, which nobody wrote.
-                EventType::NodeChildrenChanged => continue,
-            };
-            self.shared.statistics.written_bytes.record(path, (path.len() + bytes) as u64);
-        }
+    /// The nodes that go with a session are in no transaction, and noted when they have gone.
+    fn note_written(&mut self, txn: &Txn) {
+        let (path, data) = match txn {
+            Txn::Create(create) => (&create.path, create.data.as_ref()),
+            Txn::SetData { path, data, .. } | Txn::Reconfig { path, data, .. } => (path, data.as_ref()),
+            Txn::Delete { path } | Txn::DeleteContainer { path } => (path, None),
+            Txn::Multi(members) if !members.iter().any(|member| matches!(member, Txn::Error { .. })) => {
+                return members.iter().for_each(|member| self.note_written(member));
+            }
+            _ => return,
+        };
+        self.tallies.written(&self.shared.statistics, path, data.map_or(0, Vec::len));
     }
 
     /// The first of a row of differences is told; a leader of another kind may send wrong ones for a while.
@@ -292,7 +295,7 @@ impl Core {
             }
         }
         let latency_ms = (now.monotonic_ms - reply.received_ms).max(0);
-        self.shared.statistics.update_latency_ms.record(latency_ms as u64);
+        self.tallies.update_ms(&self.shared.statistics, latency_ms as u64);
         self.note_answer(now, connection, (reply.op, reply.xid), zxid, latency_ms);
     }
 }

@@ -548,7 +548,8 @@ use crate::observe::metrics::{METRICS, Source as From};
 #[test]
 fn mntr_prints_what_is_not_absent_in_the_recorded_order() {
     let world = World::new();
-    world.context.shared.statistics.written_bytes.record("/app/config", 80);
+    let written = &world.context.shared.statistics.written_bytes;
+    written.record(written.slot("/app/config").unwrap().1, 80, 1);
     let answer = world.ask("mntr");
     let is_present =
         |metric: &&crate::observe::metrics::Metric| !matches!(metric.source, From::Absent(_) | From::Only(..));

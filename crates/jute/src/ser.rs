@@ -73,7 +73,8 @@ impl<'a, 'b> serde::Serializer for &'a mut Serializer<'b> {
 
     /// The original's writer works on UTF-16 units: a character above U+FFFF goes out as two three-byte surrogates.
     fn serialize_str(self, value: &str) -> Result<()> {
-        if value.bytes().all(|byte| byte < 0xf0) {
+        // Nearly all are ASCII, which is seen a word at a time.
+        if value.is_ascii() || value.bytes().all(|byte| byte < 0xf0) {
             return self.serialize_bytes(value.as_bytes());
         }
         let mut encoded = Vec::with_capacity(value.len() + value.len() / 2);

@@ -72,15 +72,20 @@ fn validate(path: &str) -> Result<(), PathError> {
     if rest.ends_with('/') {
         return Err(PathError::TrailingSlash);
     }
-    for component in rest.split('/') {
-        match component {
-            "" => return Err(PathError::EmptyComponent),
-            "." | ".." => return Err(PathError::RelativeComponent),
-            _ => {}
+    // One look at each byte: every write comes here.
+    let (mut start, mut is_plain) = (0, true);
+    for (index, byte) in rest.bytes().chain([b'/']).enumerate() {
+        if byte == b'/' {
+            match &rest.as_bytes()[start..index] {
+                b"" => return Err(PathError::EmptyComponent),
+                b"." | b".." => return Err(PathError::RelativeComponent),
+                _ => start = index + 1,
+            }
         }
+        is_plain &= (0x20..0x7f).contains(&byte);
     }
     // Printable ASCII is the common case and needs no table.
-    if rest.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+    if is_plain {
         return Ok(());
     }
     match rest.chars().find(|character| is_forbidden(*character)) {
@@ -96,7 +101,7 @@ fn is_forbidden(character: char) -> bool {
 /// The parent's path: the text before the last slash, `/` for a top-level node. `None` for the root, for text without a slash, and for `//a`,
 /// which would be the same child of the root as `/a`.
 pub fn parent(path: &str) -> Option<&str> {
-    match path.rfind('/') {
+    match last_slash(path) {
         Some(0) if path.len() > 1 => Some(ROOT),
         Some(0) | None => None,
         Some(slash) if &path[..slash] == ROOT => None,
@@ -106,7 +111,12 @@ pub fn parent(path: &str) -> Option<&str> {
 
 /// The last component.
 pub fn name(path: &str) -> &str {
-    path.rfind('/').map_or(path, |slash| &path[slash + 1..])
+    last_slash(path).map_or(path, |slash| &path[slash + 1..])
+}
+
+/// The last component mostly is short, so that it is faster to look at its bytes than to begin a search.
+pub fn last_slash(path: &str) -> Option<usize> {
+    path.bytes().rposition(|byte| byte == b'/')
 }
 
 #[cfg(test)]

@@ -363,7 +363,7 @@ fn fitting(paths: Vec<String>, limit: usize) -> Vec<String> {
 
 /// The parent of a path that is about to appear or go; the checks here are the only ones that come before those of the parent.
 fn parent_of(path: &str) -> Checked<&str> {
-    match path.rfind('/') {
+    match path::last_slash(path) {
         Some(slash) if !path.contains('\0') => Ok(if slash == 0 { path::ROOT } else { &path[..slash] }),
         _ => Err(ErrorCode::BadArguments),
     }

@@ -106,8 +106,9 @@ async fn serve(mut stream: TcpStream, disk: &Disk, value_size: usize) -> io::Res
                 written += usize::from(request.is_write()) * (RECORD_BYTES + value_size.saturating_sub(100));
                 wire::answer(&mut output, &request, &value);
             } else {
+                // A session is durable before its client hears of it, and so is its end.
                 wire::grant_session(&mut output, SESSION_TIMEOUT_MS);
-                has_session = true;
+                (has_session, written) = (true, written + RECORD_BYTES);
             }
             consumed += length;
         }

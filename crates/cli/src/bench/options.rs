@@ -41,7 +41,7 @@ impl Operation {
 
     /// Whether a server without state can answer it with what a real one would send.
     fn has_limit(self) -> bool {
-        !matches!(self, Operation::Children | Operation::Session | Operation::Watch)
+        !matches!(self, Operation::Children | Operation::Watch)
     }
 }
 
@@ -202,6 +202,7 @@ mod tests {
         assert_eq!(open("--rate 5000"), (Some(5000), 1000));
         assert_eq!(open("--rate 5000 --pipeline 7"), (Some(5000), 7));
         assert!(parse("--limit . --operation children").unwrap().check().is_err());
+        assert!(parse("--limit . --operation session").unwrap().check().is_ok());
         assert!(parse("--rate 5 --operation session").unwrap().check().is_err());
         assert!(parse("--operation watch").unwrap().check().is_err());
         assert!(parse("--operation watch --keys 100").unwrap().check().is_ok());

@@ -74,8 +74,8 @@ pub struct Options {
     #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["server", "TlsFlags"])]
     pub limit: Option<PathBuf>,
 
-    /// Connections, each with its own session [1 to 10000]
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    /// Connections, each with its own session [1 to 20000]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=20_000))]
     pub connections: u16,
 
     /// Requests outstanding on each connection, at most [1 to 10000; with --rate 1000 where nothing is said]

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -230,7 +231,8 @@ fn a_flipped_bit_in_the_middle_is_refused_and_at_the_end_dropped() {
 fn a_hole_in_the_last_batch_is_no_damage() {
     let history = History::new(3, RECORDS);
     let disk = empty_disk();
-    let mut writer = writer(&disk, LogOptions::default(), Zxid::ZERO);
+    // Killed, so that nobody ends the file.
+    let mut writer = ManuallyDrop::new(writer(&disk, LogOptions::default(), Zxid::ZERO));
     let mut batch_start = 0;
     for zxid in 1..=RECORDS {
         writer.append(Zxid(zxid), &history.body(Zxid(zxid))).unwrap();
@@ -239,8 +241,6 @@ fn a_hole_in_the_last_batch_is_no_damage() {
             batch_start = if zxid == 10 { written.file_length as usize } else { batch_start };
         }
     }
-    // Killed, so that nobody ends the file.
-    std::mem::forget(writer);
     let content = disk.content(&log_path("log.1")).unwrap();
     let mut hole = content.clone();
     hole[batch_start..batch_start + 60].fill(0);
@@ -259,13 +259,12 @@ fn a_hole_in_the_last_batch_is_no_damage() {
 fn after_a_kill_a_torn_batch_and_damage_are_told_apart_as_well() {
     let history = History::new(3, RECORDS);
     let disk = empty_disk();
-    let mut writer = writer(&disk, LogOptions::default(), Zxid::ZERO);
+    let mut writer = ManuallyDrop::new(writer(&disk, LogOptions::default(), Zxid::ZERO));
     let mut batches = Vec::new();
     for zxid in 1..=RECORDS {
         writer.append(Zxid(zxid), &history.body(Zxid(zxid))).unwrap();
         batches.push(writer.commit().unwrap().file_length as usize);
     }
-    std::mem::forget(writer);
     let whole = disk.content(&log_path("log.1")).unwrap();
     let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let last = RECORDS as usize - 1;

@@ -101,7 +101,7 @@ fn batch(body: &[u8]) {
     };
     let mut registry = open();
     if let Ok(request) = rest::read(&parts) {
-        let answer = request.ask(body, &mut registry, NOW).answer();
+        let answer = request.with_body(body, NOW).ask(&mut registry, NOW).answer();
         assert!(matches!(answer.status, 200 | 400 | 500));
         if answer.status == 200 {
             assert!(read_answers(&answer.body.pieces.concat(), NOW).is_ok());
@@ -126,7 +126,7 @@ fn request(text: &[u8]) {
     };
     let mut registry = open();
     let answer = match rest::read(&parts) {
-        Ok(request) => request.ask(next().as_bytes(), &mut registry, NOW).answer(),
+        Ok(request) => request.with_body(next().as_bytes(), NOW).ask(&mut registry, NOW).answer(),
         Err(answer) => answer,
     };
     assert!((200..600).contains(&answer.status));

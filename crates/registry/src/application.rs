@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::encoding::Encoded;
+use crate::encoding::{Assembled, Encoded};
 use crate::instance::{ActionType, Instance};
 use crate::lease::LeaseTimes;
 use crate::status::Status;
@@ -32,7 +32,7 @@ impl Application {
     }
 }
 
-/// A list of applications.
+/// A list of applications. Put together at most once in each form.
 #[derive(Debug)]
 pub struct Applications {
     /// 1 for the whole registry, -1 for a look-up by name, the number of deltas so far for a delta.
@@ -41,9 +41,14 @@ pub struct Applications {
     /// with other instances may have the same hash. For the whole registry and its deltas it is that of the whole registry.
     pub hash: String,
     pub applications: Vec<Arc<Application>>,
+    pub(crate) assembled: Assembled,
 }
 
 impl Applications {
+    pub(crate) fn new(version: i64, hash: String, applications: Vec<Arc<Application>>) -> Applications {
+        Applications { version, hash, applications, assembled: Assembled::default() }
+    }
+
     /// Groups records by application; within one the order stays.
     pub(crate) fn group(version: i64, hash: Option<String>, records: impl IntoIterator<Item = Record>) -> Applications {
         let mut groups: BTreeMap<Arc<str>, Vec<Record>> = BTreeMap::new();
@@ -52,11 +57,8 @@ impl Applications {
             counts.add(record.instance.status);
             groups.entry(record.instance.app.clone()).or_default().push(record);
         }
-        Applications {
-            version,
-            hash: hash.unwrap_or_else(|| counts.hash()),
-            applications: groups.into_iter().map(|(name, records)| Arc::new(Application::new(name, records))).collect(),
-        }
+        let applications = groups.into_iter().map(|(name, records)| Arc::new(Application::new(name, records)));
+        Applications::new(version, hash.unwrap_or_else(|| counts.hash()), applications.collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The instances that are there, and the names under which they are found.
 //!
 //! What always holds here: each instance is found under its application, its id and each of its virtual host names, and under nothing else; `counts`
-//! and `bytes` are those of the instances that are there; whatever readers of lists can see changes `version`.
+//! and `bytes` are those of the instances that are there; whatever readers of lists can see takes back what was told last.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::size_of;
@@ -32,7 +32,6 @@ pub(crate) struct Holdings {
     secure_vips: HashMap<Box<str>, BTreeSet<Key>>,
     counts: Counts,
     bytes: usize,
-    version: u64,
     /// Everything, as last told.
     told: Option<Arc<Applications>>,
 }
@@ -88,10 +87,6 @@ impl Holdings {
         self.bytes
     }
 
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
     pub fn entry(&self, app: &str, id: &str) -> Option<&Entry> {
         self.apps.get(app)?.entries.get(id)
     }
@@ -127,7 +122,6 @@ impl Holdings {
         self.counts.add(entry.instance.status);
         held.told = None;
         self.told = None;
-        self.version += 1;
     }
 
     pub fn put(&mut self, entry: Entry) {
@@ -148,7 +142,6 @@ impl Holdings {
         held.entries.insert(id, entry);
         held.told = None;
         self.told = None;
-        self.version += 1;
     }
 
     pub fn take(&mut self, app: &str, id: &str) -> Option<Entry> {
@@ -159,7 +152,6 @@ impl Holdings {
             self.apps.remove(app);
         }
         self.told = None;
-        self.version += 1;
         self.counts.remove(entry.instance.status);
         self.bytes -= size(&entry.instance);
         let key = entry.key();
@@ -213,7 +205,7 @@ impl Holdings {
         let Holdings { apps, counts, told, .. } = self;
         let tell = || {
             let applications = apps.iter_mut().map(|(name, app)| app.tell(name)).collect();
-            Arc::new(Applications { version: 1, hash: counts.hash(), applications })
+            Arc::new(Applications::new(1, counts.hash(), applications))
         };
         told.get_or_insert_with(tell).clone()
     }

@@ -106,13 +106,3 @@ impl ActionType {
         }
     }
 }
-
-impl Instance {
-    /// Whether this and another registration of the same version say the same, statuses apart. Where they differ, one of them is to win at every
-    /// server alike; the original lets the last one win, so that two servers that sent theirs to each other end up with each other's.
-    pub(crate) fn differs_in_content(&self, other: &Instance) -> bool {
-        let with_status_of_other =
-            Instance { status: other.status, overridden_status: other.overridden_status, ..self.clone() };
-        with_status_of_other != *other
-    }
-}

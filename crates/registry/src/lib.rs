@@ -17,7 +17,7 @@
 //! - `encoding/`: JSON and XML, written and read
 //! - `outbox.rs`: what another server is still to hear
 //! - `tally.rs`: what was done, in numbers
-//! - `bodies.rs`: the room for bodies that are arriving
+//! - `bodies.rs`: the room for bodies that are arriving; `outgoing.rs`: that of answers on their way
 //! - `rest/`: the resources over HTTP, without the connections
 //!
 //! The life of a registration: `encoding` reads the bytes of a client, [`Registry::register`] compares versions, makes a lease and marks the
@@ -35,6 +35,7 @@ mod holdings;
 mod instance;
 mod lease;
 pub mod outbox;
+mod outgoing;
 mod preservation;
 mod recent;
 mod registry;
@@ -50,6 +51,7 @@ pub use bodies::{Bodies, BodyId, BodyLimits};
 pub use holdings::Vip;
 pub use instance::{ActionType, Amazon, DataCenter, Instance, PortNumber};
 pub use lease::{DEFAULT_DURATION_S, DEFAULT_RENEWAL_S, LeaseTimes};
+pub use outgoing::{AnswerId, Outgoing};
 pub use preservation::Preservation;
 pub use registry::{Caller, Heartbeat, Known, Override, Registered, Registry};
 pub use settings::Settings;

@@ -11,11 +11,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::Now;
+use crate::application::Record;
 use crate::encoding::{PeerAnswer, write_item};
-use crate::holdings::Key;
+use crate::holdings::{Key, size};
 use crate::instance::Instance;
-use crate::registry::Registry;
+use crate::registry::{Override, Registry};
 use crate::rest::{Change, Kind};
+use crate::status::Status;
 
 /// How long a change waits for others. The original waits half a second.
 const LINGER_MS: u64 = 10;
@@ -26,6 +28,9 @@ const HEARTBEAT_LINGER_MS: u64 = 500;
 /// Changes in a batch, and about how many bytes.
 const MAX_CHANGES: usize = 250;
 const MAX_BYTES: usize = 4 << 20;
+
+/// Instances that are looked at for a batch while the registry is held: there may be many whose changes mean nothing any more.
+const MAX_LOOKED_AT: usize = 5000;
 
 /// After the first failure, and at most.
 const FIRST_PAUSE_MS: u64 = 1000;
@@ -61,6 +66,35 @@ struct Pending {
     kind: Kind,
     /// The change means nothing any more after this.
     expires_ms: u64,
+}
+
+/// What is sent at once, to be written when the registry is held no more.
+#[derive(Debug)]
+pub struct Batch(Vec<Item>);
+
+#[derive(Debug)]
+struct Item {
+    key: Key,
+    kind: Kind,
+    /// The instance as it stood; none where it was cancelled.
+    record: Option<Record>,
+    overridden: Option<Status>,
+    set: Option<Override>,
+}
+
+impl Batch {
+    /// The body of the request.
+    pub fn write(&self) -> Vec<u8> {
+        let mut body = b"{\"replicationList\":[".to_vec();
+        for (place, Item { key, kind, record, overridden, set }) in self.0.iter().enumerate() {
+            if place > 0 {
+                body.push(b',');
+            }
+            write_item(&mut body, key, *kind, record.as_ref(), *overridden, *set);
+        }
+        body.extend_from_slice(b"]}");
+        body
+    }
 }
 
 /// Why a batch was not answered.
@@ -115,27 +149,29 @@ impl Outbox {
         self.failures > 0
     }
 
-    /// The body of the next batch, if it is time. Each batch is to be followed by [`Outbox::answered`] or [`Outbox::failed`].
-    pub fn batch(&mut self, registry: &Registry, now: Now) -> Option<Vec<u8>> {
+    /// The next batch, if it is time. Each batch is to be followed by [`Outbox::answered`] or [`Outbox::failed`].
+    pub fn batch(&mut self, registry: &Registry, now: Now) -> Option<Batch> {
         if self.due_ms()? > now.steady_ms {
             return None;
         }
-        let mut body = b"{\"replicationList\":[".to_vec();
+        let (mut items, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
         let mut sending = Vec::new();
         // Once something is sent at all, whatever else waits goes with it.
-        while sending.len() < MAX_CHANGES && body.len() < MAX_BYTES {
+        while sending.len() < MAX_CHANGES && bytes < MAX_BYTES && looked_at < MAX_LOOKED_AT {
             let Some((_, key)) = self.due.pop_first() else { break };
+            looked_at += 1;
             let Some(entry) = self.entries.remove(&key) else { continue };
             for pending in entry.pending {
                 let record = registry.record(&key.0, &key.1);
                 let matters = pending.expires_ms > now.steady_ms && (pending.kind == Kind::Cancel || record.is_some());
                 if matters {
-                    if !sending.is_empty() {
-                        body.push(b',');
-                    }
                     let (app, id) = (&key.0, &key.1);
                     let set = self.is_our_kind.then(|| registry.override_since(app, id));
-                    write_item(&mut body, &key, pending.kind, record.as_ref(), registry.override_of(app, id), set);
+                    let overridden = registry.override_of(app, id);
+                    // Only a registration carries the instance.
+                    let carries = record.as_ref().filter(|_| pending.kind == Kind::Register);
+                    bytes += 256 + carries.map_or(0, |record| size(&record.instance));
+                    items.push(Item { key: key.clone(), kind: pending.kind, record, overridden, set });
                     sending.push((key.clone(), pending));
                 }
             }
@@ -143,9 +179,8 @@ impl Outbox {
         if sending.is_empty() {
             return None;
         }
-        body.extend_from_slice(b"]}");
         self.sending = Some(sending);
-        Some(body)
+        Some(Batch(items))
     }
 
     /// The answers to the last batch, by position. A number of answers that is not that of the changes says nothing.
@@ -267,7 +302,7 @@ mod tests {
     /// Of a batch with one item: what is to be done, the status, and the override.
     fn told(outbox: &mut Outbox, registry: &Registry, now: Now) -> (Action, Option<String>, Option<Override>) {
         let batch = outbox.batch(registry, now).unwrap();
-        let [item] = <[_; 1]>::try_from(read_batch(&batch, now).unwrap()).unwrap();
+        let [item] = <[_; 1]>::try_from(read_batch(&batch.write(), now).unwrap()).unwrap();
         (item.action, item.status.map(String::from), item.set)
     }
 

@@ -69,13 +69,6 @@ impl Counter {
         self.clients = self.clients.saturating_sub(1);
     }
 
-    /// A count that somebody else made, every quarter of an hour. Taken over only if it is not a sudden loss of many.
-    pub fn recount(&mut self, clients: u64) {
-        if !self.enabled || clients as f64 > self.percent * self.clients as f64 {
-            self.clients = clients;
-        }
-    }
-
     /// ⌊clients · (60 / interval) · percent⌋
     pub fn threshold(&self) -> u64 {
         (self.clients as f64 * (60.0 / f64::from(self.expected_renewal_s)) * self.percent) as u64

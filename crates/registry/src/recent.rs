@@ -2,12 +2,12 @@
 //! a heartbeat is no change.
 //!
 //! What always holds here: changes are numbered in their order; whoever has heard all changes below a number and asks for the rest misses none, or is
-//! told that some are forgotten.
+//! told that some are forgotten; of the delta, only the applications are put together and encoded anew in which something changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::application::Record;
+use crate::application::{Application, Record};
 use crate::holdings::size;
 
 /// More changes than this in the time of the retention push the oldest out. Whoever misses such a change sees another hash than that of the own
@@ -27,6 +27,8 @@ pub(crate) struct Recent {
     changes: BTreeMap<u64, Changed>,
     /// The number of the change that an instance has in `changes`.
     numbers: HashMap<(Arc<str>, Arc<str>), u64>,
+    /// What the delta shows of each application.
+    apps: BTreeMap<Arc<str>, Shown>,
     next: u64,
     bytes: usize,
     /// A change that no longer stands there had at most the number before this.
@@ -40,6 +42,14 @@ struct Changed {
     record: Record,
     /// The original does not count it as a change, so the delta does not show it.
     is_quiet: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    /// The changes, oldest first.
+    numbers: BTreeSet<u64>,
+    /// As last told.
+    told: Option<Arc<Application>>,
 }
 
 /// What came after a moment.
@@ -65,14 +75,20 @@ impl Recent {
         let key = (record.instance.app.clone(), record.instance.id.clone());
         let mut changed = Changed { at_ms: now_ms, record, is_quiet };
         if let Some(older) = self.numbers.insert(key, self.next)
-            && let Some(older) = self.changes.remove(&older)
+            && let Some(standing) = self.changes.remove(&older)
         {
-            self.bytes -= size(&older.record.instance);
-            if is_quiet && !older.is_quiet {
-                changed = Changed { at_ms: older.at_ms, is_quiet: false, ..changed };
+            self.drop_shown(older, &standing);
+            self.bytes -= size(&standing.record.instance);
+            if is_quiet && !standing.is_quiet {
+                changed = Changed { at_ms: standing.at_ms, is_quiet: false, ..changed };
             }
         }
         self.bytes += size(&changed.record.instance);
+        if !changed.is_quiet {
+            let shown = self.apps.entry(changed.record.instance.app.clone()).or_default();
+            shown.numbers.insert(self.next);
+            shown.told = None;
+        }
         self.changes.insert(self.next, changed);
         self.next += 1;
         while self.changes.len() > MAX_CHANGES || (self.bytes > MAX_BYTES && self.changes.len() > 1) {
@@ -91,8 +107,16 @@ impl Recent {
         self.changes.len() != before
     }
 
-    pub fn records(&self) -> impl Iterator<Item = Record> {
-        self.changes.values().filter(|changed| !changed.is_quiet).map(|changed| changed.record.clone())
+    /// What the delta shows.
+    pub fn applications(&mut self) -> Vec<Arc<Application>> {
+        let Recent { apps, changes, .. } = self;
+        let tell = |(name, shown): (&Arc<str>, &mut Shown)| {
+            let Shown { numbers, told } = shown;
+            let records =
+                || numbers.iter().filter_map(|number| changes.get(number)).map(|changed| changed.record.clone());
+            told.get_or_insert_with(|| Arc::new(Application::new(name.clone(), records().collect()))).clone()
+        };
+        apps.iter_mut().map(tell).collect()
     }
 
     /// The number that the next change will have.
@@ -117,10 +141,24 @@ impl Recent {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((number, Changed { record, .. })) = self.changes.pop_first() {
+        if let Some((number, changed)) = self.changes.pop_first() {
+            self.drop_shown(number, &changed);
+            let instance = &changed.record.instance;
             self.forgotten = number + 1;
-            self.bytes -= size(&record.instance);
-            self.numbers.remove(&(record.instance.app.clone(), record.instance.id.clone()));
+            self.bytes -= size(instance);
+            self.numbers.remove(&(instance.app.clone(), instance.id.clone()));
+        }
+    }
+
+    /// The delta shows a change no more.
+    fn drop_shown(&mut self, number: u64, changed: &Changed) {
+        let app = &changed.record.instance.app;
+        if let Some(shown) = self.apps.get_mut(app).filter(|_| !changed.is_quiet) {
+            shown.numbers.remove(&number);
+            shown.told = None;
+            if shown.numbers.is_empty() {
+                self.apps.remove(app);
+            }
         }
     }
 }

@@ -173,11 +173,6 @@ impl Registry {
         self.holdings.bytes()
     }
 
-    /// Changes whenever readers can see something new.
-    pub fn version(&self) -> u64 {
-        self.holdings.version()
-    }
-
     pub fn preservation(&mut self, now: Now) -> Preservation {
         self.counter.look(now.steady_ms)
     }
@@ -195,11 +190,6 @@ impl Registry {
     /// How many applications there are.
     pub fn applications_count(&self) -> usize {
         self.holdings.applications_count()
-    }
-
-    /// How many clients somebody else counted.
-    pub fn recount(&mut self, clients: u64) {
-        self.counter.recount(clients);
     }
 
     pub fn register(&mut self, newcomer: Instance, caller: Caller, now: Now) -> Registered {
@@ -552,7 +542,7 @@ impl Registry {
         self.delta
             .get_or_insert_with(|| {
                 *deltas += 1;
-                Arc::new(Applications::group(*deltas, Some(holdings.counts().hash()), recent.records()))
+                Arc::new(Applications::new(*deltas, holdings.counts().hash(), recent.applications()))
             })
             .clone()
     }
@@ -631,7 +621,5 @@ fn confirmed(instance: &Arc<Instance>) -> Arc<Instance> {
 /// Whether a replica's registration of the version that stands has other contents and those that stand win. The original lets the last one win, so
 /// that two servers that pass theirs to each other end up with each other's. Any order will do that is the same at every server.
 fn loses_tie(newcomer: &Instance, stands: &Instance) -> bool {
-    newcomer.dirty_ms == stands.dirty_ms
-        && newcomer.differs_in_content(stands)
-        && crate::encoding::contents(newcomer) < crate::encoding::contents(stands)
+    newcomer.dirty_ms == stands.dirty_ms && crate::encoding::contents(newcomer) < crate::encoding::contents(stands)
 }

@@ -7,6 +7,7 @@
 use std::ops::Bound;
 
 use crate::Now;
+use crate::application::Record;
 use crate::encoding::{Cancelled, Remembered, SnapshotText};
 use crate::holdings::{Entry, Key};
 use crate::instance::{ActionType, Instance};
@@ -16,13 +17,15 @@ use crate::registry::{Override, Registry};
 /// The key of the mark in the metadata.
 pub const UNCONFIRMED: &str = "rookeeper.unconfirmed";
 
-/// Instances that are written while the registry is held.
+/// Instances that are taken, or restored, while the registry is held.
 const SLICE: usize = 2000;
 
 /// How far a snapshot has come.
 #[derive(Debug)]
 pub struct Snapshot {
     text: SnapshotText,
+    /// Taken and not written yet.
+    taken: Vec<(Record, Override)>,
     last: Option<Key>,
     is_whole: bool,
 }
@@ -44,11 +47,19 @@ impl Instance {
 
 impl Snapshot {
     pub fn new(now: Now) -> Snapshot {
-        Snapshot { text: SnapshotText::new(now), last: None, is_whole: false }
+        Snapshot { text: SnapshotText::new(now), taken: Vec::new(), last: None, is_whole: false }
+    }
+
+    /// Writes what was taken last.
+    pub fn write(&mut self) {
+        for (record, set) in self.taken.drain(..) {
+            self.text.instance(&record, set);
+        }
     }
 
     /// The text, once it is whole.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
+        self.write();
         self.text.finish()
     }
 
@@ -62,7 +73,8 @@ impl Snapshot {
 }
 
 impl Registry {
-    /// Writes a part of what is known. True once it was the last part. Others may change the registry between the parts.
+    /// Takes a part of what is known, to be written with [`Snapshot::write`] when the registry is held no more. True once it was the last part. Others may
+    /// change the registry between the parts.
     pub fn snapshot(&self, snapshot: &mut Snapshot, now: Now) -> bool {
         if snapshot.is_whole {
             return true;
@@ -72,7 +84,7 @@ impl Registry {
         for entry in self.holdings.entries_from(from).take(SLICE) {
             // The coordination tree remembers its own.
             if !entry.is_of_tree {
-                snapshot.text.instance(&entry.record(), Override { to: entry.set, at_ms: entry.set_at_ms });
+                snapshot.taken.push((entry.record(), Override { to: entry.set, at_ms: entry.set_at_ms }));
             }
             last = Some(entry.key());
             written += 1;
@@ -98,10 +110,11 @@ impl Registry {
         }
     }
 
-    /// Shows again, as unconfirmed, the instances that nobody has told of meanwhile. Returns how many.
-    pub fn restore(&mut self, remembered: Remembered, now: Now) -> usize {
+    /// Shows again, as unconfirmed, some of the instances that nobody has told of meanwhile, and takes them from those that are left. Returns how many.
+    pub fn restore(&mut self, remembered: &mut Remembered, now: Now) -> usize {
         let mut restored = 0;
-        for (mut instance, set) in remembered.instances {
+        let rest = remembered.instances.len().saturating_sub(SLICE);
+        for (mut instance, set) in remembered.instances.drain(rest..) {
             let key = (instance.app.clone(), instance.id.clone());
             let is_gone = self.tombstones.refuses(&key, instance.dirty_ms, now.steady_ms);
             if is_gone
@@ -203,9 +216,9 @@ mod tests {
         let now = Now::default();
         let mut registry = Registry::new(Settings::default(), now);
         registry.open(0, now);
-        let remembered =
+        let mut remembered =
             Remembered { instances: vec![(instance(5, false), Override::default())], ..Remembered::default() };
-        assert_eq!(registry.restore(remembered, now), 1);
+        assert_eq!(registry.restore(&mut remembered, now), 1);
         assert_eq!(state(&mut registry), (true, 1));
         registry.renew("A", "i", Some(3), None, Caller::Client, now);
         assert_eq!(state(&mut registry), (false, 2));

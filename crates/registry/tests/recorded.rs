@@ -90,7 +90,9 @@ impl Server {
             wall_ms: self.now.wall_ms,
         };
         match rest::read(&parts) {
-            Ok(request) => request.ask(text("body").as_bytes(), &mut self.registry, self.now).answer(),
+            Ok(request) => {
+                request.with_body(text("body").as_bytes(), self.now).ask(&mut self.registry, self.now).answer()
+            }
             Err(answer) => answer,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A client of Eureka registers and renews at a registry, which keeps an ephemeral node for the instance in a session of its own; the node goes when the
 //! lease ends, and when the session does. Whoever knows Apache Curator's service discovery finds the node, and what is registered there is found here.
-//! `layout.rs` says what is in a node.
+//! `layout.rs` says what is in a node; `leases.rs` when it is to go.
 //!
 //! A [`Desk`] decides and does no IO: whoever drives it tells what is in the tree, carries out transactions, and tells when the tree is out of sight.
 //! What always holds:
@@ -15,14 +15,15 @@
 //!   heartbeats are refused, so leases begin anew when it is back.
 
 mod layout;
+mod leases;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::layout::{Content, MAX_BYTES};
+use self::leases::Leases;
 use crate::Now;
 use crate::instance::{Instance, Pair};
-use crate::lease::DEFAULT_DURATION_S;
 use crate::registry::Registry;
 use crate::status::{Status, shown};
 
@@ -35,6 +36,9 @@ pub const CONSISTENT: &str = "cp";
 const MAX_SERVICES: usize = 10_000;
 const MAX_NODES: usize = 200_000;
 const MAX_ALL_BYTES: usize = 256 << 20;
+
+/// Leases that are said to be over at once.
+const MAX_DUE: usize = 100;
 
 /// Whether an instance says of itself that its service is consistent.
 pub fn wants_consistency(instance: &Instance) -> bool {
@@ -180,11 +184,6 @@ struct Node {
     content: Option<Content>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    ends_ms: u64,
-}
-
 /// What one registry knows of the tree, and the leases that it keeps.
 #[derive(Debug)]
 pub struct Desk {
@@ -196,7 +195,7 @@ pub struct Desk {
     services: BTreeMap<String, Service>,
     /// The service that an application's instances are in, of those that are there: another one whose name differs in case only is not shown.
     services_of: BTreeMap<String, String>,
-    leases: HashMap<(String, String), Lease>,
+    leases: Leases,
     nodes: usize,
     bytes: usize,
 }
@@ -210,7 +209,7 @@ impl Desk {
             session: 0,
             services: BTreeMap::new(),
             services_of: BTreeMap::new(),
-            leases: HashMap::new(),
+            leases: Leases::default(),
             nodes: 0,
             bytes: 0,
         }
@@ -262,7 +261,7 @@ impl Desk {
         for (service, known) in &self.services {
             for (id, node) in known.nodes.iter().filter(|(_, node)| node.owner == session) {
                 let Some(content) = &node.content else { continue };
-                self.leases.insert((service.to_uppercase(), id.clone()), Lease::new(&content.instance, now));
+                self.leases.begin((service.to_uppercase(), id.clone()), &content.instance, now);
             }
         }
         self.blind = None;
@@ -368,7 +367,7 @@ impl Desk {
             Job::Register(instance) => registered(of_registry, instance, now),
             Job::End { .. } => {
                 let key = (app.to_owned(), id.to_owned());
-                let is_over = self.leases.get(&key).is_some_and(|lease| lease.ends_ms < now.steady_ms);
+                let is_over = self.leases.is_over(&key, now);
                 return match node.filter(|node| is_over && node.owner == self.session) {
                     Some(node) => Decision::Write(self.removal(app, service, id, node.version)),
                     None => {
@@ -447,18 +446,18 @@ impl Desk {
     }
 
     fn renew(&mut self, app: &str, id: &str, instance: &Instance, registry: &mut Registry, now: Now) {
-        self.leases.insert((app.to_owned(), id.to_owned()), Lease::new(instance, now));
+        self.leases.begin((app.to_owned(), id.to_owned()), instance, now);
         registry.beat(app, id, now);
     }
 
-    /// Instances whose leases are over, as jobs, and when the next one is.
+    /// Instances whose leases are over, as jobs, some of them where there are many, and when the next lease ends.
     pub fn due(&self, now: Now) -> (Vec<Job>, Option<u64>) {
         if self.blind.is_some() {
             return (Vec::new(), None);
         }
-        let (over, others): (Vec<_>, Vec<_>) = self.leases.iter().partition(|(_, lease)| lease.ends_ms < now.steady_ms);
-        let jobs = over.into_iter().map(|((app, id), _)| Job::End { app: app.clone(), id: id.clone() }).collect();
-        (jobs, others.into_iter().map(|(_, lease)| lease.ends_ms).min())
+        let over = self.leases.over(now).take(MAX_DUE);
+        let jobs = over.map(|(app, id)| Job::End { app: app.clone(), id: id.clone() }).collect();
+        (jobs, self.leases.next_ms())
     }
 }
 
@@ -474,14 +473,6 @@ impl Job {
             | Job::Metadata { app, id, .. }
             | Job::End { app, id } => (app, id),
         }
-    }
-}
-
-impl Lease {
-    fn new(instance: &Instance, now: Now) -> Lease {
-        let seconds = if instance.duration_s > 0 { instance.duration_s } else { DEFAULT_DURATION_S };
-        let duration_ms = u64::from(seconds.unsigned_abs()) * 1000;
-        Lease { ends_ms: now.steady_ms.saturating_add(duration_ms) }
     }
 }
 

@@ -45,7 +45,7 @@ pub enum Action {
 }
 
 /// What became of an item.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Answer {
     /// As in HTTP.
     pub status: u16,

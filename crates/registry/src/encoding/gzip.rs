@@ -3,8 +3,7 @@
 //! Each application is compressed by itself into a part that ends at a byte's boundary and refers to nothing before it. A list is one gzip member
 //! made of such parts, with short uncompressed blocks between them; the checksum of the whole follows from those of the parts.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress};
 
@@ -25,7 +24,7 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 /// A part of a compressed stream.
 #[derive(Debug)]
 pub struct Deflated {
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     /// Of what was compressed.
     checksum: u32,
     length: u64,
@@ -45,7 +44,12 @@ impl Deflated {
             }
             out.reserve(out.capacity().max(128));
         }
+        out.shrink_to_fit();
         Deflated { bytes: out.into(), checksum: checksum(plain), length: plain.len() as u64 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
     }
 }
 
@@ -63,15 +67,14 @@ pub(super) struct Gzip {
     length: u64,
 }
 
-impl Default for Gzip {
-    fn default() -> Gzip {
-        let mut out = Plain::default();
+impl Gzip {
+    /// For about so many bytes.
+    pub fn new(length: usize) -> Gzip {
+        let mut out = Plain::new(length);
         out.glue(&HEAD);
         Gzip { out, checksum: Hasher::new(), length: 0 }
     }
-}
 
-impl Gzip {
     /// A few bytes, uncompressed.
     pub fn stored(&mut self, bytes: &[u8]) {
         for block in bytes.chunks(MAX_STORED) {

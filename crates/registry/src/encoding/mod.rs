@@ -9,7 +9,7 @@
 //! - `snapshot.rs`: what is kept on disk
 //! - `batch.rs`: what servers send to each other
 //!
-//! What always holds here: an application is encoded once for each form that is asked for and shared from then on; reading takes memory in
+//! What always holds here: an application is encoded once for each form that is asked for and shared from then on, and so is a list; reading takes memory in
 //! proportion to the bytes that are read, and nests no deeper than a fixed depth.
 
 mod batch;
@@ -30,7 +30,8 @@ pub(crate) use self::batch::write_item;
 pub use self::batch::{Action, Answer, Item, PeerAnswer, read_answers, read_applications, read_batch, write_answers};
 pub use self::draft::Refused;
 pub use self::gzip::Deflated;
-pub use self::list::{Body, application, applications, instance, is_encoded};
+pub(crate) use self::list::Assembled;
+pub use self::list::{Body, application, applications, instance, is_assembled, is_encoded};
 pub use self::server::Server;
 pub use self::snapshot::{Cancelled, Damaged, Remembered, SnapshotText, read_snapshot};
 use crate::Now;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::changes::{Came, Version};
 use super::request::{Method, Request, Resource};
+use super::said::{Batch, Said};
 use super::{Answer, JSON, XML, error_page};
 use crate::Now;
 use crate::application::{Application, Applications, Record};
-use crate::encoding::{self, Action, Format, Item, Refused, read_batch, read_instance};
+use crate::encoding::{self, Action, Format, Item, Refused};
 use crate::registry::{Caller, Heartbeat, Known, Registered, Registry};
 use crate::status::Status;
 
@@ -57,11 +58,14 @@ enum Told {
 }
 
 impl Request {
-    /// Asks the registry. `body` is empty where the request has none.
-    pub fn ask(self, body: &[u8], registry: &mut Registry, now: Now) -> Asked {
+    /// Asks the registry.
+    pub fn ask(mut self, registry: &mut Registry, now: Now) -> Asked {
         let mut changes = Vec::new();
+        // What was not taken in slices before.
+        while self.take_slice(registry, now) {}
+        let said = std::mem::take(&mut self.said);
         let (told, waits_ms) = match self.follows.filter(|_| registry.shows_lists(now) && registry.shows_deltas()) {
-            None => (self.told(body, registry, now, &mut changes), None),
+            None => (self.told(said, registry, now, &mut changes), None),
             Some(follows) => match registry.since(follows.since) {
                 Came::Unknown => (Told::Status(410), None),
                 Came::Nothing(nothing) => {
@@ -78,7 +82,7 @@ impl Request {
         Asked { told, request: self, version, waits_ms, changes }
     }
 
-    fn told(&self, body: &[u8], registry: &mut Registry, now: Now, changes: &mut Vec<Change>) -> Told {
+    fn told(&self, said: Said, registry: &mut Registry, now: Now, changes: &mut Vec<Change>) -> Told {
         let lists = matches!(
             self.resource,
             Resource::Applications | Resource::Delta | Resource::Application(_) | Resource::Vip(..)
@@ -94,7 +98,7 @@ impl Request {
             (Resource::Application(app), Method::Get) => {
                 registry.application(app).map_or(Told::Status(404), Told::Application)
             }
-            (Resource::Application(app), _) => self.register(app, body, registry, now, changes),
+            (Resource::Application(_), _) => self.register(said, registry, now, changes),
             (Resource::Instance(app, id), Method::Get) => instance(registry.record(app, id)),
             (Resource::Instance(app, id), Method::Put) => self.renew(app, id, registry, now, changes),
             (Resource::Instance(app, id), _) => done(registry.cancel(app, id, now), app, id, Kind::Cancel, changes),
@@ -107,9 +111,10 @@ impl Request {
                     set => done(set.is_some(), app, id, Kind::Register, changes),
                 }
             }
-            (Resource::Batch, _) => match read_batch(body, now) {
-                Ok(items) => Told::Answers(items.into_iter().map(|item| apply(item, registry, now)).collect()),
-                Err(refused) => self.refused(refused),
+            (Resource::Batch, _) => match said {
+                Said::Batch(Ok(Batch { answers, .. })) => Told::Answers(answers),
+                Said::Batch(Err(refused)) => self.refused(refused),
+                _ => Told::Unreadable,
             },
             (Resource::Group, _) => Told::Status(400),
             // Whoever has the registry answers for the server.
@@ -117,11 +122,11 @@ impl Request {
         }
     }
 
-    fn register(&self, app: &str, body: &[u8], registry: &mut Registry, now: Now, changes: &mut Vec<Change>) -> Told {
-        match read_instance(self.content.unwrap_or(Format::Json), body, app, now) {
-            Ok(instance) => {
+    fn register(&self, said: Said, registry: &mut Registry, now: Now, changes: &mut Vec<Change>) -> Told {
+        match said {
+            Said::Instance(Ok(instance)) => {
                 let (app, id) = (instance.app.clone(), instance.id.clone());
-                match registry.register(instance, self.caller, now) {
+                match registry.register(*instance, self.caller, now) {
                     // The original knows no such refusal; a client tries again, here or elsewhere.
                     Registered::Full => return Told::Status(507),
                     Registered::Elsewhere => return Told::Status(204),
@@ -130,7 +135,8 @@ impl Request {
                 changes.push(Change { app, id, kind: Kind::Register });
                 Told::Status(204)
             }
-            Err(refused) => self.refused(refused),
+            Said::Instance(Err(refused)) => self.refused(refused),
+            _ => Told::Unreadable,
         }
     }
 
@@ -215,8 +221,9 @@ impl Asked {
     pub fn is_ready(&self) -> bool {
         match &self.told {
             Told::Applications(applications) => {
-                encoding::is_encoded(applications, self.request.form, self.request.gzip)
+                encoding::is_assembled(applications, self.request.form, self.request.gzip)
             }
+            Told::Application(application) => encoding::is_encoded(application, self.request.form),
             _ => true,
         }
     }
@@ -271,7 +278,7 @@ fn done(there: bool, app: &str, id: &str, kind: Kind, changes: &mut Vec<Change>)
 }
 
 /// What another server passed on.
-fn apply(item: Item, registry: &mut Registry, now: Now) -> encoding::Answer {
+pub(super) fn apply(item: Item, registry: &mut Registry, now: Now) -> encoding::Answer {
     let Item { app, id, dirty_ms, status, overridden, set, contents, action } = item;
     let (app, id) = (app.as_str(), id.as_str());
     let found = |there: bool| if there { 200 } else { 404 };

@@ -2,9 +2,8 @@
 
 use super::request::{Method, Request, Resource};
 use super::{Answer, JSON, XML};
-use crate::Now;
-use crate::consistent::{CONSISTENCY_KEY, Desk, Job, Outcome, wants_consistency};
-use crate::encoding::{Format, read_instance};
+use crate::consistent::{Desk, Job, Outcome, wants_consistency};
+use crate::encoding::Format;
 use crate::registry::{Caller, Registry};
 use crate::status::Status;
 
@@ -22,12 +21,12 @@ pub enum Way {
 }
 
 impl Request {
-    /// `desk`: none where no tree is configured.
-    pub fn way(&self, body: &[u8], desk: Option<&Desk>, now: Now) -> Way {
+    /// `desk`: none where no tree is configured. The body must have been read.
+    pub fn way(&self, desk: Option<&Desk>) -> Way {
         let is_consistent = |app: &str| desk.is_some_and(|desk| desk.is_consistent(app));
         let (app, id) = match &self.resource {
             _ if self.method == Method::Get => return if desk.is_some() { Way::Look } else { Way::Plain },
-            Resource::Application(app) => return self.registration(app, body, desk, is_consistent(app), now),
+            Resource::Application(app) => return self.registration(desk, is_consistent(app)),
             Resource::Instance(app, id) | Resource::Status(app, id) | Resource::Metadata(app, id) => (app, id),
             _ => return Way::Plain,
         };
@@ -61,21 +60,13 @@ impl Request {
         })
     }
 
-    fn registration(&self, app: &str, body: &[u8], desk: Option<&Desk>, is_consistent: bool, now: Now) -> Way {
-        // Most registries have no such services, and read the body once.
-        let says = || body.windows(CONSISTENCY_KEY.len()).any(|window| window == CONSISTENCY_KEY.as_bytes());
-        if !is_consistent && !says() {
-            return Way::Plain;
-        }
-        let Ok(instance) = read_instance(self.content.unwrap_or(Format::Json), body, app, now) else {
+    fn registration(&self, desk: Option<&Desk>, is_consistent: bool) -> Way {
+        let Some(instance) = self.registers().filter(|instance| is_consistent || wants_consistency(instance)) else {
             return Way::Plain;
         };
-        if !is_consistent && !wants_consistency(&instance) {
-            return Way::Plain;
-        }
         match desk {
             _ if self.caller == Caller::Replica => Way::Answered(Answer::empty(204)),
-            Some(_) => Way::Work(Job::Register(Box::new(instance))),
+            Some(_) => Way::Work(Job::Register(Box::new(instance.clone()))),
             None => Way::Answered(self.outcome(Outcome::Blind(
                 "this registry knows no ensemble: set registry.connect, or registry.consistent in the zoo.cfg of a server".into(),
             ))),
@@ -146,8 +137,9 @@ impl Request {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::Settings;
+    use crate::encoding::read_instance;
     use crate::rest::{Parts, read};
+    use crate::{Now, Settings};
 
     #[test]
     fn only_who_is_here_and_not_in_the_tree_is_available() {

@@ -1,12 +1,14 @@
 //! The resources of Eureka over HTTP, without the connections: a request in, an answer and what other servers are to hear of it out.
 //!
 //! - `request.rs`: which resource a request asks for, in which form it wants the answer, and what is refused before the registry is asked
+//! - `said.rs`: what the body of a request says
 //! - `answer.rs`: what the registry is asked, and the answer
 //! - `changes.rs`: changes at once, beside the polling of the original
 //! - `consistent.rs`: requests that concern services in the coordination tree
 //! - `error_page.rs`: the bodies of refusals
 //!
-//! A request takes two steps, so that encoding holds up nobody: [`Request::ask`] with the registry at hand, [`Asked::answer`] without.
+//! A request takes three steps, so that neither reading nor encoding holds up anybody: [`Request::with_body`] without the registry, [`Request::ask`] with the
+//! registry at hand, [`Asked::answer`] without. What another server sent at once is taken in slices before: [`Request::take_slice`].
 //!
 //! Peculiarities are those of Spring's server, which mounts everything under `/eureka`: `v2` in the path means nothing, `v1` and `v3` are unknown.
 
@@ -15,12 +17,14 @@ mod changes;
 mod consistent;
 mod error_page;
 mod request;
+mod said;
 
 pub use self::answer::{Asked, Change, Kind};
 pub(crate) use self::changes::Told;
 pub use self::changes::{VERSION_HEADER, Version};
 pub use self::consistent::Way;
 pub use self::request::{Parts, Request, read};
+use self::said::Said;
 
 use crate::encoding::{Body, Format, Server};
 
@@ -56,12 +60,6 @@ impl Answer {
     }
 
     fn with(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
-        let length = body.len();
-        Answer {
-            status,
-            content_type: Some(content_type),
-            body: Body { pieces: vec![body.into()], length },
-            ..Answer::default()
-        }
+        Answer { status, content_type: Some(content_type), body: bytes::Bytes::from(body).into(), ..Answer::default() }
     }
 }

@@ -1,7 +1,7 @@
 //! Which resource a request asks for, in which form it wants the answer, and what is refused before the registry is asked.
 
 use super::changes::Follows;
-use super::{Answer, JSON, XML, error_page};
+use super::{Answer, JSON, Said, XML, error_page};
 use crate::encoding::{Detail, Form, Format};
 use crate::holdings::Vip;
 use crate::registry::Caller;
@@ -26,7 +26,7 @@ pub struct Parts<'a> {
 }
 
 /// A request that is understood. Its body, if it needs one, is still to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     pub(super) resource: Resource,
     pub(super) method: Method,
@@ -35,6 +35,7 @@ pub struct Request {
     pub(super) caller: Caller,
     /// How the body is written; none where the method has none.
     pub(super) content: Option<Format>,
+    pub(super) said: Said,
     pub(super) query: Vec<(String, String)>,
     /// Where a delta is asked for from a version on.
     pub(super) follows: Option<Follows>,
@@ -142,6 +143,7 @@ pub fn read(parts: &Parts<'_>) -> Result<Request, Answer> {
         form: Form { format, detail },
         caller: if parts.replication == Some("true") { Caller::Replica } else { Caller::Client },
         content,
+        said: Said::Nothing,
         query,
         follows,
         path: parts.path.to_owned(),

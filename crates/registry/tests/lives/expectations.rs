@@ -78,7 +78,7 @@ impl Expectations {
             self.minute_begins_ms += MINUTE_MS;
         }
         self.renewals += counted(registry) - std::mem::replace(&mut self.counted, counted(registry));
-        if std::mem::replace(&mut self.version, registry.version()) == registry.version() {
+        if std::mem::replace(&mut self.version, registry.mark().number()) == registry.mark().number() {
             return;
         }
         let present = self.present_in(registry);

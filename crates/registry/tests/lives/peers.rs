@@ -467,7 +467,7 @@ impl Life {
         };
         let request = rest::read(&parts).unwrap();
         let server = &mut self.servers[server];
-        let asked = request.ask(body.unwrap_or_default().as_bytes(), &mut server.registry, now);
+        let asked = request.with_body(body.unwrap_or_default().as_bytes(), now).ask(&mut server.registry, now);
         server.expected.look(&mut server.registry, now, self.now_ms);
         for outbox in server.outboxes.values_mut() {
             asked.changes.iter().for_each(|change: &Change| outbox.note(change, &server.registry, now));
@@ -501,12 +501,12 @@ impl Life {
                     outbox.failed(Failure::Away, now);
                     self.under_way.remove(&(server, other));
                 }
-            } else if let Some(body) = outbox.batch(registry, now) {
+            } else if let Some(batch) = outbox.batch(registry, now) {
                 self.next_number += 1;
                 let number = self.next_number;
                 gives_up_ms.insert(other, self.now_ms + ANSWER_LIMIT_MS);
                 self.under_way.insert((server, other), number);
-                self.send(server, other, Message::Batch { number, body });
+                self.send(server, other, Message::Batch { number, body: batch.write() });
             }
         }
     }
@@ -531,9 +531,11 @@ impl Life {
             registry.open(copied, now);
             expected.opened(copied, registry, &self.settings, self.now_ms);
         } else if self.servers[server].opens_ms <= self.now_ms {
-            let remembered = std::mem::take(&mut self.servers[server].remembered);
+            let mut remembered = std::mem::take(&mut self.servers[server].remembered);
             let Server { registry, expected, .. } = &mut self.servers[server];
-            self.seen.restored += registry.restore(remembered, now);
+            while !remembered.instances.is_empty() {
+                self.seen.restored += registry.restore(&mut remembered, now);
+            }
             registry.open(0, now);
             expected.opened(0, registry, &self.settings, self.now_ms);
         }
@@ -643,7 +645,7 @@ impl Life {
             self.servers[to].registry.record(app, id).map(|record| (id.clone(), record.instance.dirty_ms))
         };
         let before = self.all.iter().filter_map(known).collect();
-        let asked = request.ask(&body, &mut self.servers[to].registry, now);
+        let asked = request.with_body(&body, now).ask(&mut self.servers[to].registry, now);
         let kept_out = self.servers[to].registry.tally().kept_out;
         self.seen.kept_out = self.seen.kept_out.max(kept_out);
         assert!(asked.changes.is_empty(), "seed {}: a change of a replica is passed on", self.seed);

@@ -4,7 +4,7 @@
 //! and in all; heads are small. So those who ask cost the clients nothing, whatever they send or leave unsent.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
@@ -92,6 +92,8 @@ pub(crate) struct Caller {
     pub shown: Arc<Shown>,
     /// Answers that are being made on this connection.
     making: Arc<AtomicUsize>,
+    /// The connection is to end.
+    over: Arc<Notify>,
 }
 
 /// An answer that is being made. Its connection is not given up for its silence meanwhile.
@@ -101,7 +103,12 @@ pub(crate) struct Making(Arc<AtomicUsize>);
 impl Caller {
     /// One from this address, with what it has shown.
     pub fn new(address: SocketAddr, shown: Shown) -> Caller {
-        Caller { address, shown: Arc::new(shown), making: Arc::new(AtomicUsize::new(0)) }
+        Caller { address, shown: Arc::new(shown), making: Arc::default(), over: Arc::default() }
+    }
+
+    /// Ends the connection, with whatever is on its way.
+    pub fn end(&self) {
+        self.over.notify_one();
     }
 
     /// Keeps the connection until an answer is made.
@@ -188,13 +195,17 @@ impl HttpPort {
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shown: Shown) {
         let caller = Caller::new(peer, shown);
         let stream = Impatient::new(stream, self.silence_limit, caller.making.clone());
+        let over = caller.over.clone();
         let service = TowerToHyperService::new(self.router.clone().layer(Extension(caller)));
-        let ended = http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.silence_limit)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+            .serve_connection(TokioIo::new(stream), service);
+        let ended = tokio::select! {
+            ended = connection => ended,
+            () = over.notified() => return,
+        };
         if let Err(error) = ended {
             debug!("a connection of {peer} to the {} ended: {error}", self.port);
         }
@@ -264,6 +275,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let moved = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.noted(moved, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let moved = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.noted(moved, context)
+    }
+
+    /// So that an answer is sent from where it stands, without a copy behind its head.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -103,6 +103,7 @@ pub(super) async fn keep(service: Arc<Service>, directory: PathBuf) {
 pub(super) async fn write(service: &Service, directory: &Path) -> io::Result<()> {
     let mut snapshot = Snapshot::new(service.now());
     while !service.with(|registry, now| registry.snapshot(&mut snapshot, now)) {
+        snapshot.write();
         if snapshot.len() as u64 > MAX_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("there are more than {MAX_BYTES} bytes")));
         }

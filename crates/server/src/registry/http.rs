@@ -1,18 +1,14 @@
 //! A request over HTTP, from its head to the last byte of the answer.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use hyper::body::{Frame, SizeHint};
 use rookeeper_registry::rest::{self, Answer, Asked, Parts, Way};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -69,7 +65,7 @@ async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Resp
     }
     let path = head.uri.path();
     if path != "/eureka" && !path.starts_with("/eureka/") {
-        return page::answer(service, path);
+        return page::answer(service, caller, path);
     }
     let text = |name: HeaderName| header_text(&head.headers, name);
     let parts = Parts {
@@ -85,10 +81,10 @@ async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Resp
     };
     let request = match rest::read(&parts) {
         Ok(request) => request,
-        Err(answer) => return sent(service, answer),
+        Err(answer) => return sent(service, caller, answer),
     };
     if let Some(format) = request.about_server() {
-        return sent(service, rest::about_server(&itself::server(service), format));
+        return sent(service, caller, rest::about_server(&itself::server(service), format));
     }
     let most = if request.is_batch() { MAX_BATCH_BYTES } else { MAX_REGISTRATION_BYTES };
     let body = match request.has_body() {
@@ -98,13 +94,16 @@ async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Resp
         },
         false => None,
     };
-    let bytes: &[u8] = body.as_ref().map_or(&[], |(bytes, _)| bytes);
+    let mut request = match body {
+        Some((bytes, _room)) => request.with_body(&bytes, service.now()),
+        None => request,
+    };
     let way = {
         let desk = service.ensemble.as_ref().map(|ensemble| ensemble.desk.lock());
-        request.way(bytes, desk.as_deref(), service.now())
+        request.way(desk.as_deref())
     };
     match (way, &service.ensemble) {
-        (Way::Answered(answer), _) => return sent(service, answer),
+        (Way::Answered(answer), _) => return sent(service, caller, answer),
         // Who is available is looked up without a word to the ensemble.
         (Way::Look, Some(ensemble))
             if service.with(|registry, _| request.is_available(&ensemble.desk.lock(), registry)) => {}
@@ -112,32 +111,33 @@ async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Resp
             ensemble.look().await;
             let hidden = service.with(|registry, _| request.hidden(&ensemble.desk.lock(), registry));
             if let Some(answer) = hidden {
-                return sent(service, answer);
+                return sent(service, caller, answer);
             }
         }
-        (Way::Work(job), Some(ensemble)) => {
-            drop(body);
-            return sent(service, request.outcome(ensemble.work(job).await));
-        }
+        (Way::Work(job), Some(ensemble)) => return sent(service, caller, request.outcome(ensemble.work(job).await)),
         _ => {}
     }
     let follows = request.follows();
     let asked = match follows {
-        false => service.ask(request, body.as_ref().map_or(&[], |(bytes, _)| bytes)),
+        false => {
+            while service.with(|registry, now| request.take_slice(registry, now)) {
+                tokio::task::yield_now().await;
+            }
+            service.ask(request)
+        }
         true => match follow(service, request).await {
             Some(asked) => asked,
             None => return busy(),
         },
     };
-    drop(body);
     if asked.is_ready() {
         let answer = asked.answer();
-        return if follows { followed(service, answer) } else { sent(service, answer) };
+        return if follows { followed(service, caller, answer) } else { sent(service, caller, answer) };
     }
     // Encoding much takes long, and others want to be answered meanwhile.
     match tokio::task::spawn_blocking(|| asked.answer()).await {
-        Ok(answer) if follows => followed(service, answer),
-        Ok(answer) => sent(service, answer),
+        Ok(answer) if follows => followed(service, caller, answer),
+        Ok(answer) => sent(service, caller, answer),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made.\n"),
     }
 }
@@ -147,7 +147,7 @@ async fn follow(service: &Service, request: rest::Request) -> Option<Asked> {
     let begin = Instant::now();
     let mut follower = None;
     loop {
-        let asked = service.ask(request.clone(), &[]);
+        let asked = service.ask(request.clone());
         let Some(waits_ms) = asked.waits_ms() else { return Some(asked) };
         match &mut follower {
             // Whatever changes from here on is heard of.
@@ -163,9 +163,9 @@ async fn follow(service: &Service, request: rest::Request) -> Option<Asked> {
 }
 
 /// An answer to a client that follows the changes. Too many of them are not on their way at once.
-fn followed(service: &Service, answer: Answer) -> Response {
+fn followed(service: &Service, caller: &Caller, answer: Answer) -> Response {
     match service.followers.room(answer.body.length) {
-        Some(room) => sent_with(service, answer, Some(room)),
+        Some(room) => sent_with(service, caller, answer, Some(room)),
         None => busy(),
     }
 }
@@ -176,17 +176,13 @@ fn busy() -> Response {
     response
 }
 
-fn sent(service: &Service, answer: Answer) -> Response {
-    sent_with(service, answer, None)
+fn sent(service: &Service, caller: &Caller, answer: Answer) -> Response {
+    sent_with(service, caller, answer, None)
 }
 
-fn sent_with(service: &Service, answer: Answer, room: Option<OwnedSemaphorePermit>) -> Response {
+fn sent_with(service: &Service, caller: &Caller, answer: Answer, room: Option<OwnedSemaphorePermit>) -> Response {
     let Answer { status, content_type, gzip, allow, version, body } = answer;
-    let body = match body.pieces.as_slice() {
-        [] => Body::empty(),
-        _ => Body::new(Pieces { length: body.length as u64, pieces: body.pieces.into_iter(), _room: room }),
-    };
-    let mut response = Response::new(body);
+    let mut response = Response::new(service.outlet.body(body, caller, room));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
@@ -218,32 +214,4 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Response {
 
 fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// A body of shared pieces.
-struct Pieces {
-    length: u64,
-    pieces: std::vec::IntoIter<Arc<[u8]>>,
-    /// Until the last of them is taken.
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl hyper::body::Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.next().map(Bytes::from_owner);
-        if let Some(piece) = &piece {
-            self.length -= piece.len() as u64;
-        }
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length)
-    }
 }

@@ -37,6 +37,7 @@ struct Facts {
     changes: u64,
     followers: usize,
     bodies: (usize, u64),
+    outgoing: (usize, u64),
     answered: [u64; 4],
     /// By address: instances whose changes wait, whether the server answers, changes dropped.
     peers: Vec<(String, usize, bool, u64)>,
@@ -50,7 +51,7 @@ type Metric = (&'static str, &'static str, &'static str, fn(&Facts) -> Values);
 const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
-const METRICS: [Metric; 21] = [
+const METRICS: [Metric; 23] = [
     ("instances", GAUGE, "instances, by the status that is shown", |facts| {
         facts.statuses.iter().map(|(status, count)| (label("status", status.name()), *count as f64)).collect()
     }),
@@ -90,6 +91,15 @@ const METRICS: [Metric; 21] = [
     ("followers", GAUGE, "clients that wait for changes", |facts| one(facts.followers)),
     ("body_bytes", GAUGE, "room that arriving bodies take", |facts| one(facts.bodies.0)),
     ("bodies_given_up_total", COUNTER, "bodies that were given up to make room", |facts| single(facts.bodies.1)),
+    (
+        "answer_bytes",
+        GAUGE,
+        "bytes of answers on their way, those that several clients are sent counted once",
+        |facts| one(facts.outgoing.0),
+    ),
+    ("answers_given_up_total", COUNTER, "answers that clients took too slowly, given up to make room", |facts| {
+        single(facts.outgoing.1)
+    }),
     ("requests_total", COUNTER, "requests of Eureka's protocol, by the first digit of the status", |facts| {
         facts
             .answered
@@ -150,6 +160,7 @@ impl Facts {
             changes: registry.mark().number(),
             followers: service.followers.waiting(),
             bodies: service.intake.state(),
+            outgoing: service.outlet.state(),
             answered: service.answered.0.each_ref().map(|count| count.load(Relaxed)),
             peers,
         })

@@ -3,7 +3,7 @@
 //! - `config.rs`: what an operator can say, in Spring's keys; `spring.rs`: how those files are read; `secure.rs`: TLS
 //! - `service.rs`: the registry, who may ask, and what time does to it
 //! - `http.rs`: a request over HTTP, from its head to the last byte of the answer; `bodies.rs`: the room for bodies that are arriving
-//! - `followers.rs`: clients that wait for changes
+//! - `outlet.rs`: answers on their way; `followers.rs`: clients that wait for changes
 //! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server; `names.rs`: which they are, by a name
 //! - `disk.rs`: what is known, on disk
 //! - `ensemble.rs`: services that are kept in the coordination tree; `ensemble_link.rs`: a session with the servers that have it
@@ -12,7 +12,7 @@
 //! The registry itself is the crate `rookeeper-registry`, which has no IO.
 //!
 //! What always holds here: the registry is locked for the time of one change or of one copy of pointers, never while bytes are encoded, compressed
-//! or sent; bodies that are being read are bounded, each and all together.
+//! or sent, nor while they are read; bodies that are being read are bounded, each and all together, and so are answers on their way.
 
 mod bodies;
 mod config;
@@ -25,6 +25,7 @@ mod itself;
 mod link;
 mod metrics;
 mod names;
+mod outlet;
 mod page;
 mod peers;
 mod secure;

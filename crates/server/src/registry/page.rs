@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
@@ -11,14 +11,28 @@ use rookeeper_registry::{Applications, LastLease, Preservation, Status};
 use super::http::plain;
 use super::metrics;
 use super::service::Service;
+use crate::ports::http::Caller;
 
 /// Instances that are shown of one application.
 const SHOWN: usize = 100;
 
-/// Applications that are shown.
+/// Applications that are shown, and instances of all of them.
 const APPLICATIONS_SHOWN: usize = 1000;
+const ALL_SHOWN: usize = 2000;
 
-pub(super) fn answer(service: &Service, path: &str) -> Response {
+pub(super) fn answer(service: &Service, caller: &Caller, path: &str) -> Response {
+    let typed = |content_type, text: String| {
+        let mut response = Response::new(service.outlet.body(Bytes::from(text).into(), caller, None));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    };
+    let state = |text: &str, is_well: bool| {
+        let mut response = typed("application/vnd.spring-boot.actuator.v3+json", text.to_owned());
+        if !is_well {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    };
     match path {
         "/" if service.config.shows_page => typed("text/html; charset=utf-8", page(service)),
         "/health/live" => plain(StatusCode::OK, "The registry lives.\n"),
@@ -37,20 +51,6 @@ pub(super) fn answer(service: &Service, path: &str) -> Response {
         },
         _ => plain(StatusCode::NOT_FOUND, "Nothing is here. Eureka's resources are under /eureka/.\n"),
     }
-}
-
-fn typed(content_type: &'static str, text: String) -> Response {
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-fn state(text: &str, is_well: bool) -> Response {
-    let mut response = typed("application/vnd.spring-boot.actuator.v3+json", text.to_owned());
-    if !is_well {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
-    response
 }
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Rookeeper service registry</title>\
@@ -142,16 +142,19 @@ fn peers(page: &mut String, service: &Service) {
 
 fn list(page: &mut String, applications: &Applications) {
     page.push_str("<h2>Applications</h2><table><tr><th>Application</th><th>Instances</th><th>Status</th></tr>");
+    let mut left = ALL_SHOWN;
     for application in applications.applications.iter().take(APPLICATIONS_SHOWN) {
         let records = &application.records;
+        let shown = records.len().min(SHOWN).min(left);
+        left -= shown;
         let _ = write!(page, "<tr><td>{}</td><td>{}</td><td>", escaped(&application.name), records.len());
-        for record in records.iter().take(SHOWN) {
+        for record in &records[..shown] {
             let instance = &record.instance;
             let class = if instance.status == Status::Up { "" } else { " class=\"bad\"" };
             let _ = write!(page, "<div{class}>{} {}</div>", instance.status.name(), escaped(&instance.id));
         }
-        if records.len() > SHOWN {
-            let _ = write!(page, "<div>and {} more</div>", records.len() - SHOWN);
+        if records.len() > shown {
+            let _ = write!(page, "<div>{} more are not shown</div>", records.len() - shown);
         }
         page.push_str("</td></tr>");
     }

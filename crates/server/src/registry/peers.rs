@@ -209,7 +209,7 @@ async fn send(service: Arc<Service>, peer: Arc<Peer>) {
             continue;
         }
         let Some(batch) = service.with(|registry, now| peer.outbox.lock().batch(registry, now)) else { continue };
-        let failure = match link.send(batch).await {
+        let failure = match link.send(batch.write()).await {
             Ok(answered) if is_own(&service, &peer, &answered) => return,
             Ok(answered) if answered.status == StatusCode::OK => {
                 let answers = read_answers(&answered.body, service.now()).unwrap_or_default();

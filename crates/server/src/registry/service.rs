@@ -15,6 +15,7 @@ use super::config::RegistryConfig;
 use super::ensemble::{Ensemble, Questions};
 use super::followers::Followers;
 use super::metrics::Answered;
+use super::outlet::Outlet;
 use super::peers::Peers;
 use super::secure::Dialer;
 use crate::clock::Clock;
@@ -52,6 +53,8 @@ pub(super) struct Service {
     remembered: Mutex<Option<Remembered>>,
     /// Where bodies are read.
     pub intake: Arc<Intake>,
+    /// Where answers leave.
+    pub outlet: Arc<Outlet>,
     /// Clients that wait for changes.
     pub followers: Followers,
 }
@@ -81,6 +84,7 @@ impl Service {
             writing: Arc::default(),
             remembered: Mutex::default(),
             intake: Arc::default(),
+            outlet: Arc::default(),
             followers: Followers::default(),
             began,
             address: OnceLock::new(),
@@ -106,9 +110,9 @@ impl Service {
     }
 
     /// Asks the registry, and notes for other servers what a client changed.
-    pub fn ask(&self, request: Request, body: &[u8]) -> Asked {
+    pub fn ask(&self, request: Request) -> Asked {
         self.with(|registry, now| {
-            let asked = request.ask(body, registry, now);
+            let asked = request.ask(registry, now);
             self.note(&asked.changes, registry, now);
             asked
         })
@@ -128,13 +132,12 @@ impl Service {
 
     /// Opens the registry, which heard nothing from a peer, with what was known before the start.
     pub fn open_alone(&self) {
-        let remembered = self.remembered.lock().take();
-        let taken_ms = remembered.as_ref().map_or(0, |remembered| remembered.taken_ms);
-        let restored = self.with(|registry, now| {
-            let restored = remembered.map_or(0, |remembered| registry.restore(remembered, now));
-            registry.open(0, now);
-            restored
-        });
+        let mut remembered = self.remembered.lock().take().unwrap_or_default();
+        let (taken_ms, mut restored) = (remembered.taken_ms, 0);
+        while !remembered.instances.is_empty() {
+            restored += self.with(|registry, now| registry.restore(&mut remembered, now));
+        }
+        self.with(|registry, now| registry.open(0, now));
         if restored > 0 {
             let age_s = self.now().wall_ms.saturating_sub(taken_ms).max(0) / 1000;
             info!(

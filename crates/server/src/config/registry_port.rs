@@ -12,7 +12,13 @@ const PREFIX: &str = "registry.";
 /// None where no port is given.
 pub(super) fn read(settings: &Settings, read_file: ReadFile<'_>) -> Result<Option<RegistryConfig>, ConfigError> {
     let file = settings.text("registry.config").map(Path::new);
-    let families = ["registry.eureka.client.*", "registry.server.ssl.*", "registry.spring.*", "registry.*"];
+    let families = [
+        "registry.eureka.client.*",
+        "registry.server.ssl.*",
+        "registry.spring.*",
+        "registry.consistent.*",
+        "registry.*",
+    ];
     let own = ["consistent", "base", "connect", "snapshot", "peers-from-dns"].map(|name| format!("{PREFIX}{name}"));
     let own = own.iter().filter_map(|name| settings.setting(name));
     let others: Vec<(String, String)> = families

@@ -270,6 +270,7 @@ pub(super) static KEYS: &[Key] = &[
     file("registry.eureka.client.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
     file("registry.server.ssl.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
     file("registry.spring.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
+    file("registry.consistent.*", Secret("as the key of `rookeeper registry`"), "", Used),
     file("registry.*", Secret("as the key without registry. in a file of Spring's"), "", Used),
     // Ensemble
     file("server.*", Text("host:port:port[:role][;[host:]port]"), "", Used),

@@ -11,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use rookeeper_registry::Settings;
 
 use super::ensemble::EnsembleConfig;
+use super::proof;
 use super::secure::{Keys, Secure};
 use super::spring::{self, Pair, ReadFile, canonical};
 use crate::config::read_bounded;
@@ -149,10 +150,11 @@ impl RegistryConfig {
         let mut names = None;
         let (mut retries, mut retry_wait_ms) = (None, 30_000);
         let mut keys = Keys::default();
+        let mut proofs = proof::Keys::default();
         let (mut named, mut base, mut servers) = (None::<Vec<String>>, "/services".to_owned(), Vec::new());
         for (key, value) in &pairs {
             let value = value.as_str();
-            if keys.take(key, value) {
+            if keys.take(key, value) || proofs.take(&canonical(key), value) {
                 continue;
             }
             let settings = &mut config.settings;
@@ -194,6 +196,9 @@ impl RegistryConfig {
                 "eureka.dashboard.enabled" => config.shows_page = truth(key, value)?,
                 "spring.security.user.name" => user = Some(value.to_owned()),
                 "spring.security.user.password" => password = Some(value.to_owned()),
+                known if known.starts_with("registry.consistent.") => {
+                    return Err(format!("{key} is not known: see docs/guide/consistency.md"));
+                }
                 known if known.starts_with("eureka.") => {
                     match WITHOUT_EFFECT.iter().find(|(other, _)| canonical(other) == known) {
                         Some((_, why)) => notices.push(format!("{key} has no effect here: {why}")),
@@ -204,6 +209,8 @@ impl RegistryConfig {
                 _ => {}
             }
         }
+        let (proof, openness) = proofs.read()?;
+        config.secure = keys.read(&mut notices)?;
         if named.is_some() || !servers.is_empty() {
             let named = named.unwrap_or_default();
             if named.len() > MAX_NAMED {
@@ -216,7 +223,7 @@ impl RegistryConfig {
             if let Some(name) = named.iter().find(|name| name.contains('/') || !is_path(&format!("/{name}"))) {
                 return Err(format!("registry.consistent names {name:?}, which can be no node"));
             }
-            config.ensemble = Some(EnsembleConfig { named, base, servers });
+            config.ensemble = Some(EnsembleConfig { named, base, servers, proof, openness });
         }
         if let Some(retries) = retries {
             config.sync_wait_ms = retries.saturating_mul(retry_wait_ms);
@@ -226,7 +233,6 @@ impl RegistryConfig {
             (None, None) => None,
             _ => return Err("spring.security.user.name and spring.security.user.password belong together".to_owned()),
         };
-        config.secure = keys.read(&mut notices)?;
         for url in urls.iter().flat_map(|urls| urls.split(',')).map(str::trim).filter(|url| !url.is_empty()) {
             let peer = PeerAddress::parse(url)?;
             config.can_dial(&peer)?;
@@ -250,16 +256,29 @@ impl RegistryConfig {
         Ok((config, notices))
     }
 
-    /// Finds out where the ensemble is. `own`: where the server of this process takes clients.
-    pub(crate) fn reach_ensemble(&mut self, own: Option<SocketAddr>) -> Result<(), Sentence> {
+    /// Finds out where the ensemble is. `own`: where the server of this process takes clients, without TLS and with TLS.
+    pub(crate) fn reach_ensemble(&mut self, own: [Option<SocketAddr>; 2]) -> Result<(), Sentence> {
+        let is_secure = self.secure.ensemble.is_some();
         let Some(ensemble) = self.ensemble.as_mut().filter(|ensemble| ensemble.servers.is_empty()) else {
             return Ok(());
         };
-        let Some(own) = own else {
-            let remedy = "set registry.connect=HOST:PORT,... to the client ports of an ensemble";
-            return Err(format!(
-                "registry.consistent needs a coordination tree, and there is no client port here: {remedy}"
-            ));
+        let [plain, secure] = own;
+        let own = match (is_secure, plain, secure) {
+            // The plain port may take both.
+            (true, _, Some(own)) | (false, Some(own), _) | (true, Some(own), None) => own,
+            (false, None, Some(_)) => {
+                return Err(
+                    "registry.consistent needs a coordination tree, and the only client port here wants TLS: name the certificates that are trusted in \
+                     registry.consistent.tls.trust-store"
+                        .to_owned(),
+                );
+            }
+            (_, None, None) => {
+                let remedy = "set registry.connect=HOST:PORT,... to the client ports of an ensemble";
+                return Err(format!(
+                    "registry.consistent needs a coordination tree, and there is no client port here: {remedy}"
+                ));
+            }
         };
         let host = match own.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),

@@ -15,7 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::ensemble_link::{Ask, Link, Multi, Ticket, is_committed, names, node};
+use super::ensemble_link::{Ask, Link, Multi, Ticket, is_committed, is_forbidden, names, node, refused};
+use super::proof::{Openness, Proof};
+use super::secure::Dialer;
 use super::service::Service;
 
 /// Questions that wait, at most: more are refused.
@@ -30,11 +32,16 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Between two attempts of a look-up to be answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// Why a job is not done that the access control lists of nodes forbid.
+const FORBIDDEN: &str = "the nodes of the service belong to others, and their access control lists do not let this registry change them: give all registries the \
+                         same registry.consistent.digest or .sasl.user";
+
 /// How often a job is decided anew when others change the service at the same time.
 const ATTEMPTS: usize = 20;
 
 /// Where the tree is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct EnsembleConfig {
     /// Services that are consistent whatever their instances say, as their nodes are called.
     pub named: Vec<String>,
@@ -42,6 +49,10 @@ pub(crate) struct EnsembleConfig {
     pub base: String,
     /// Servers of the ensemble; none for the server of this process.
     pub servers: Vec<(String, u16)>,
+    /// Who the registry is there.
+    pub(super) proof: Proof,
+    /// Who may change the nodes that the registry makes.
+    pub(super) openness: Openness,
 }
 
 /// The way to the task.
@@ -98,12 +109,18 @@ impl Ensemble {
 }
 
 /// The task.
-pub(super) async fn keep(service: Arc<Service>, config: EnsembleConfig, mut questions: Questions) {
-    let mut task = Task { service, base: config.base.trim_end_matches('/').to_owned(), ticket: None };
+pub(super) async fn keep(
+    service: Arc<Service>,
+    config: EnsembleConfig,
+    dialer: Option<Dialer>,
+    mut questions: Questions,
+) {
+    let base = config.base.trim_end_matches('/').to_owned();
+    let mut task = Task { service, base, openness: config.openness, ticket: None };
     let mut told = false;
     for server in (0..config.servers.len()).cycle() {
         let (host, port) = &config.servers[server];
-        let why = match Link::open((host, *port), task.ticket.as_ref()).await {
+        let why = match Link::open((host, *port), dialer.as_ref(), &config.proof, task.ticket.as_ref()).await {
             Ok(link) => {
                 told = false;
                 task.serve(link, &mut questions).await
@@ -137,6 +154,7 @@ pub(super) async fn keep(service: Arc<Service>, config: EnsembleConfig, mut ques
 struct Task {
     service: Arc<Service>,
     base: String,
+    openness: Openness,
     ticket: Option<Ticket>,
 }
 
@@ -160,9 +178,7 @@ impl Task {
     }
 
     async fn serve_link(&mut self, link: &mut Link, questions: &mut Questions) -> io::Result<std::convert::Infallible> {
-        link.ask(Ask::watch(self.watched()))
-            .await?
-            .map_err(|code| io::Error::other(format!("no watch: error {code}")))?;
+        link.ask(Ask::watch(self.watched())).await?.map_err(refused)?;
         // A server without a quorum must not be believed.
         self.prove(link).await?;
         let all = self.read_all(link).await?;
@@ -173,7 +189,11 @@ impl Task {
         let beat = (link.timeout / 3).max(Duration::from_millis(10));
         let mut heard = Instant::now();
         loop {
-            let (over, due_ms) = self.with(|desk, _, now| desk.due(now));
+            // Without the registry, for which others wait.
+            let (over, due_ms) = match &self.service.ensemble {
+                Some(ensemble) => ensemble.desk.lock().due(self.service.now()),
+                None => (Vec::new(), None),
+            };
             for job in over {
                 self.work(link, &job).await?;
             }
@@ -250,6 +270,9 @@ impl Task {
                 self.catch_up(link).await?;
                 return Ok(Outcome::Done);
             }
+            if is_forbidden(&reply) {
+                return Ok(Outcome::Blind(FORBIDDEN.into()));
+            }
             if transaction.version.is_none() {
                 self.make_base(link).await?;
             }
@@ -266,8 +289,8 @@ impl Task {
     fn multi(&self, transaction: &Transaction) -> Ask {
         let service = format!("{}/{}", self.base, transaction.service);
         let multi = match transaction.version {
-            Some(version) => Multi::default().set(&service, Vec::new(), version),
-            None => Multi::default().container(&service),
+            Some(version) => Multi::of(self.openness).set(&service, Vec::new(), version),
+            None => Multi::of(self.openness).container(&service),
         };
         let multi = transaction.ops.iter().fold(multi, |multi, op| {
             let path = format!("{service}/{}", id_of(op));
@@ -282,7 +305,7 @@ impl Task {
 
     async fn make_base(&mut self, link: &mut Link) -> io::Result<()> {
         let ends = self.base.match_indices('/').map(|(at, _)| at).skip(1).chain([self.base.len()]);
-        let asks = ends.filter(|end| *end > 0).map(|end| Ask::container(&self.base[..end])).collect();
+        let asks = ends.filter(|end| *end > 0).map(|end| Ask::container(&self.base[..end], self.openness)).collect();
         // That they are there is well; anything else shows when the service is made.
         link.ask_all(asks).await?;
         Ok(())

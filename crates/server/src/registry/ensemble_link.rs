@@ -1,4 +1,5 @@
-//! A session with the ensemble whose tree has the consistent services: requests in order, their answers, and what is told between them.
+//! A session with the ensemble whose tree has the consistent services: requests in order, their answers, and what is told between them; with TLS and a proof of who the
+//! registry is, where that is configured.
 //!
 //! What always holds: answers come in the order of the requests, and what was told of changes before an answer is there when the answer is; a session
 //! outlives its connection, for as long as the servers let it.
@@ -7,17 +8,23 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use rookeeper_proto::acl::{Acl, AclRequest};
 use rookeeper_proto::connect::{ConnectRequest, ConnectResponse};
 use rookeeper_proto::event::{AddWatchMode, NOTIFICATION_XID, WatcherEvent};
 use rookeeper_proto::frame::{self, PING_XID, ReplyHeader, RequestHeader};
-use rookeeper_proto::jute::{self, ByteBuf, Text};
+use rookeeper_proto::jute::{self, Buffer, ByteBuf, Text};
 use rookeeper_proto::multi::{FLAG_CONTAINER, MultiHeader};
-use rookeeper_proto::request::{CreateRequest, PathModeRequest, PathVersionRequest, PathWatchRequest, SetDataRequest};
+use rookeeper_proto::request::{
+    AuthRequest, CreateRequest, PathModeRequest, PathVersionRequest, PathWatchRequest, SetDataRequest,
+};
 use rookeeper_proto::response::GetDataResponse;
 use rookeeper_proto::{ErrorCode, OpCode, SessionId, Stat, Zxid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::proof::{Openness, Proof};
+use super::secure::Dialer;
+use crate::auth::{digest_md5, nonce};
+use crate::net::stream::PeerStream;
 
 /// How long the servers are to keep the session of a registry that is away: its instances meanwhile turn to another one.
 const SESSION_MS: i32 = 60_000;
@@ -35,6 +42,9 @@ const PIPELINE: usize = 200;
 
 const EPHEMERAL: i32 = 1;
 
+/// The number of a request that says who the client is.
+const AUTH_XID: i32 = -4;
+
 /// A session that can be gone on with.
 #[derive(Debug, Clone)]
 pub(super) struct Ticket {
@@ -45,7 +55,7 @@ pub(super) struct Ticket {
 
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: PeerStream,
     received: Vec<u8>,
     next_xid: i32,
     ticket: Ticket,
@@ -81,8 +91,8 @@ impl Ask {
         Ask { op: OpCode::AddWatch, body: jute::to_vec(&PathModeRequest { path: Some(Text::from(path)), mode }) }
     }
 
-    pub fn container(path: &str) -> Ask {
-        Ask { op: OpCode::CreateContainer, body: jute::to_vec(&create(path, Vec::new(), FLAG_CONTAINER)) }
+    pub fn container(path: &str, openness: Openness) -> Ask {
+        Ask { op: OpCode::CreateContainer, body: jute::to_vec(&create(path, Vec::new(), FLAG_CONTAINER, openness)) }
     }
 
     /// A transaction that changes nothing. Its answer proves a quorum, and whatever was committed before is told before it.
@@ -93,12 +103,20 @@ impl Ask {
 
 /// A transaction of several operations.
 #[derive(Debug, Default)]
-pub(super) struct Multi(Vec<u8>);
+pub(super) struct Multi {
+    body: Vec<u8>,
+    /// Of the nodes that are made.
+    openness: Openness,
+}
 
 impl Multi {
+    pub fn of(openness: Openness) -> Multi {
+        Multi { body: Vec::new(), openness }
+    }
+
     fn entry(mut self, op: OpCode, request: Vec<u8>) -> Multi {
-        jute::append(&mut self.0, &MultiHeader { op: op.number(), done: false, err: -1 });
-        self.0.extend(request);
+        jute::append(&mut self.body, &MultiHeader { op: op.number(), done: false, err: -1 });
+        self.body.extend(request);
         self
     }
 
@@ -107,11 +125,13 @@ impl Multi {
     }
 
     pub fn container(self, path: &str) -> Multi {
-        self.entry(OpCode::CreateContainer, jute::to_vec(&create(path, Vec::new(), FLAG_CONTAINER)))
+        let request = create(path, Vec::new(), FLAG_CONTAINER, self.openness);
+        self.entry(OpCode::CreateContainer, jute::to_vec(&request))
     }
 
     pub fn ephemeral(self, path: &str, data: Vec<u8>) -> Multi {
-        self.entry(OpCode::Create, jute::to_vec(&create(path, data, EPHEMERAL)))
+        let request = create(path, data, EPHEMERAL, self.openness);
+        self.entry(OpCode::Create, jute::to_vec(&request))
     }
 
     pub fn set(self, path: &str, data: Vec<u8>, version: i32) -> Multi {
@@ -124,24 +144,41 @@ impl Multi {
     }
 
     pub fn ask(mut self) -> Ask {
-        jute::append(&mut self.0, &MultiHeader::END);
-        Ask { op: OpCode::Multi, body: self.0 }
+        jute::append(&mut self.body, &MultiHeader::END);
+        Ask { op: OpCode::Multi, body: self.body }
     }
 }
 
-fn create(path: &str, data: Vec<u8>, flags: i32) -> CreateRequest {
-    let acl = Acl::open().into_iter().map(|acl| AclRequest {
-        permissions: acl.permissions,
-        scheme: Some(acl.id.scheme),
-        id: Some(acl.id.id),
-    });
-    CreateRequest { path: Some(path.to_owned()), data: Some(ByteBuf(data)), acl: Some(acl.collect()), flags }
+fn create(path: &str, data: Vec<u8>, flags: i32, openness: Openness) -> CreateRequest {
+    CreateRequest { path: Some(path.to_owned()), data: Some(ByteBuf(data)), acl: Some(openness.acl()), flags }
 }
 
 /// Whether a transaction was carried out.
 pub(super) fn is_committed(reply: &Reply) -> bool {
     let header = reply.as_ref().ok().and_then(|body| jute::from_slice::<MultiHeader>(body).ok());
     header.is_some_and(|header| header.op != OpCode::Error.number() && header.err == 0)
+}
+
+/// Whether a transaction was refused because the registry may not change a node of it.
+pub(super) fn is_forbidden(reply: &Reply) -> bool {
+    let no_auth = ErrorCode::NoAuth.number();
+    let mut rest = match reply {
+        Ok(body) => body.as_slice(),
+        Err(code) => return *code == no_auth,
+    };
+    // Each operation has its error; that of an operation that was not tried is another one.
+    while let Ok((header, (code, behind))) = jute::from_slice_with_rest::<MultiHeader>(rest)
+        .and_then(|(header, rest)| Ok((header, jute::from_slice_with_rest::<i32>(rest)?)))
+    {
+        if header.done || header.op != OpCode::Error.number() {
+            return false;
+        }
+        if code == no_auth {
+            return true;
+        }
+        rest = behind;
+    }
+    false
 }
 
 /// Content, owner and version of a node; none where there is no node.
@@ -165,10 +202,13 @@ pub(super) fn names(reply: Reply) -> io::Result<Vec<String>> {
     }
 }
 
-fn refused(code: i32) -> io::Error {
-    io::Error::other(format!(
-        "the ensemble refuses with error {code}; the registry needs to read and write below its base path"
-    ))
+pub(super) fn refused(code: i32) -> io::Error {
+    let remedy = if code == ErrorCode::SessionClosedRequireSaslAuth.number() {
+        "it demands a proof: set registry.consistent.sasl.user and .password"
+    } else {
+        "the registry needs to read and write below its base path: compare registry.consistent.digest, .sasl.user and the access control lists there"
+    };
+    io::Error::other(format!("the ensemble refuses with error {code}; {remedy}"))
 }
 
 fn nonsense(error: jute::Error) -> io::Error {
@@ -177,10 +217,22 @@ fn nonsense(error: jute::Error) -> io::Error {
 
 impl Link {
     /// Begins a session, or goes on with the one of the ticket where it is not over.
-    pub async fn open(address: (&str, u16), ticket: Option<&Ticket>) -> io::Result<Link> {
+    pub async fn open(
+        address: (&str, u16),
+        dialer: Option<&Dialer>,
+        proof: &Proof,
+        ticket: Option<&Ticket>,
+    ) -> io::Result<Link> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
         let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await.map_err(late)??;
         stream.set_nodelay(true)?;
+        let stream = match dialer {
+            None => PeerStream::Plain(stream),
+            Some(dialer) => {
+                let secure = dialer.secure(stream, address.0).await.map_err(io::Error::other)?;
+                PeerStream::Secure(Box::new(secure.into()))
+            }
+        };
         let old = ticket.cloned();
         let known = old.unwrap_or(Ticket { session: SessionId::NONE, password: vec![0; 16], zxid: Zxid(0) });
         let mut link = Link {
@@ -203,6 +255,7 @@ impl Link {
         frame::append(&mut bytes, |payload| payload.extend(request.encode()));
         let answered = async {
             link.stream.write_all(&bytes).await?;
+            link.stream.flush().await?;
             link.frame().await
         };
         let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the greeting; is there a quorum?");
@@ -214,7 +267,54 @@ impl Link {
         link.timeout = Duration::from_millis(u64::from(response.timeout_ms.unsigned_abs()));
         link.ticket.session = response.session;
         link.ticket.password = response.password.to_vec();
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the registry's proof was not answered in time");
+        tokio::time::timeout(ANSWER_LIMIT, link.prove(proof)).await.map_err(late)??;
         Ok(link)
+    }
+
+    /// Says who the registry is, and hears whether that is believed.
+    async fn prove(&mut self, proof: &Proof) -> io::Result<()> {
+        let refused =
+            |what: &str| io::Error::new(io::ErrorKind::PermissionDenied, format!("the ensemble refuses {what}"));
+        match proof {
+            Proof::None => Ok(()),
+            Proof::Digest(user_and_password) => {
+                let request = AuthRequest {
+                    auth_type: 0,
+                    scheme: Some(Text::from("digest")),
+                    auth: Some(Buffer(user_and_password.as_bytes())),
+                };
+                self.send(&[(AUTH_XID, OpCode::Auth, &jute::to_vec(&request))]).await?;
+                match self.reply().await? {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(refused("registry.consistent.digest: does it know the scheme digest?")),
+                }
+            }
+            Proof::Sasl(login) => {
+                const WRONG: &str = "registry.consistent.sasl.user or its password";
+                let mut client = digest_md5::Client::new(login.clone(), nonce());
+                // The server speaks first.
+                let mut token = Some(Vec::new());
+                while let Some(said) = token {
+                    let ask = Ask { op: OpCode::Sasl, body: jute::to_vec(&ByteBuf(said)) };
+                    let answered = self.exchange(&[ask]).await;
+                    let reply = answered.map_err(|error| match error.kind() {
+                        io::ErrorKind::UnexpectedEof => refused(WRONG),
+                        _ => error,
+                    })?;
+                    let Some(Ok(body)) = reply.into_iter().next() else { return Err(refused(WRONG)) };
+                    let Some(ByteBuf(challenge)) = jute::from_slice::<Option<ByteBuf>>(&body).map_err(nonsense)? else {
+                        return Err(io::Error::new(
+                            io::ErrorKind::PermissionDenied,
+                            "the server does not authenticate by SASL: configure users there, or take registry.consistent.sasl.* away",
+                        ));
+                    };
+                    let unproved = |why| io::Error::other(format!("SASL with the ensemble: {why}"));
+                    token = client.handle(&challenge).map_err(unproved)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     pub fn session(&self) -> i64 {
@@ -244,21 +344,38 @@ impl Link {
     }
 
     async fn exchange(&mut self, asks: &[Ask]) -> io::Result<Vec<Reply>> {
-        let mut bytes = Vec::new();
+        let mut requests = Vec::new();
         for ask in asks {
-            let xid = self.next_xid;
+            requests.push((self.next_xid, ask.op, ask.body.as_slice()));
             self.next_xid = self.next_xid.checked_add(1).unwrap_or(1);
+        }
+        self.send(&requests).await?;
+        let mut replies = Vec::new();
+        while replies.len() < asks.len() {
+            replies.push(self.reply().await?);
+        }
+        Ok(replies)
+    }
+
+    async fn send(&mut self, requests: &[(i32, OpCode, &[u8])]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for (xid, op, body) in requests {
             frame::append(&mut bytes, |payload| {
-                jute::append(payload, &RequestHeader { xid, op: ask.op.number() });
-                payload.extend_from_slice(&ask.body);
+                jute::append(payload, &RequestHeader { xid: *xid, op: op.number() });
+                payload.extend_from_slice(body);
             });
         }
         self.stream.write_all(&bytes).await?;
-        let mut replies = Vec::new();
-        while replies.len() < asks.len() {
-            replies.extend(self.receive().await?);
+        self.stream.flush().await
+    }
+
+    /// The next answer to a request.
+    async fn reply(&mut self) -> io::Result<Reply> {
+        loop {
+            if let Some(reply) = self.receive().await? {
+                return Ok(reply);
+            }
         }
-        Ok(replies)
     }
 
     /// The next answer to a request; none for whatever else comes, of which events are kept. May be dropped at any time.

@@ -6,7 +6,8 @@
 //! - `outlet.rs`: answers on their way; `followers.rs`: clients that wait for changes
 //! - `peers.rs`: other servers, which hear what clients told this one; `link.rs`: one connection to such a server; `names.rs`: which they are, by a name
 //! - `disk.rs`: what is known, on disk
-//! - `ensemble.rs`: services that are kept in the coordination tree; `ensemble_link.rs`: a session with the servers that have it
+//! - `ensemble.rs`: services that are kept in the coordination tree; `ensemble_link.rs`: a session with the servers that have it; `proof.rs`: who the registry is
+//!   to them
 //! - `page.rs`: what the registry does, in words; `metrics.rs`: the same in figures; `itself.rs`: what the server says of itself
 //!
 //! The registry itself is the crate `rookeeper-registry`, which has no IO.
@@ -28,6 +29,7 @@ mod names;
 mod outlet;
 mod page;
 mod peers;
+mod proof;
 mod secure;
 mod service;
 mod spring;
@@ -79,8 +81,8 @@ impl RegistryPort {
         Ok(RegistryPort { config, place, socket })
     }
 
-    /// Begins to answer. `own`: where the server of this process takes clients.
-    pub async fn serve(self, own: Option<SocketAddr>) -> Result<RegistryServer, Failure> {
+    /// Begins to answer. `own`: where the server of this process takes clients, without TLS and with TLS.
+    pub async fn serve(self, own: [Option<SocketAddr>; 2]) -> Result<RegistryServer, Failure> {
         let RegistryPort { mut config, place, socket } = self;
         config.reach_ensemble(own).map_err(|why| Failure::new(ExitCode::Misconfigured, why))?;
         let listener = socket.listen(1024).map_err(|error| failed(&place, error))?;
@@ -105,7 +107,11 @@ impl RegistryPort {
             .filter(|_| config.peers.iter().chain(&config.names).any(|peer| peer.is_secure))
         {
             None => None,
-            Some(dial) => Some(Arc::new(Dialer::open(dial).await.map_err(misused)?)),
+            Some(dial) => Some(Arc::new(Dialer::to_registries(dial).await.map_err(misused)?)),
+        };
+        let ensemble_dialer = match config.secure.ensemble.clone().filter(|_| config.ensemble.is_some()) {
+            None => None,
+            Some(dial) => Some(Dialer::to_ensemble(dial).await.map_err(misused)?),
         };
         let (service, questions) = Service::new(config, dialer);
         let service = Arc::new(service);
@@ -127,7 +133,7 @@ impl RegistryPort {
         let waking = service.clone();
         tasks.push(tokio::spawn(async move { waking.followers.wake().await }));
         if let Some((config, questions)) = service.config.ensemble.clone().zip(questions) {
-            tasks.push(tokio::spawn(ensemble::keep(service.clone(), config, questions)));
+            tasks.push(tokio::spawn(ensemble::keep(service.clone(), config, ensemble_dialer, questions)));
         }
         tasks.extend(peers::start(&service));
         if let Some(directory) = service.config.snapshot.clone() {
@@ -146,7 +152,7 @@ fn failed(place: &Place, error: io::Error) -> Failure {
 impl RegistryServer {
     /// Opens the port and begins to answer.
     pub async fn start(config: RegistryConfig) -> Result<RegistryServer, Failure> {
-        RegistryPort::reserve(config).await?.serve(None).await
+        RegistryPort::reserve(config).await?.serve([None; 2]).await
     }
 
     /// Where clients connect.

@@ -132,7 +132,7 @@ mod tests {
             accept: Some("application/json"),
             ..Parts::default()
         };
-        server.service.ask(rest::read(&parts).unwrap(), text.as_bytes());
+        server.service.ask(rest::read(&parts).unwrap().with_body(text.as_bytes(), server.service.now()));
     }
 
     fn knows(server: &RegistryServer, id: &str) -> bool {

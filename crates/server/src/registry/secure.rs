@@ -1,5 +1,5 @@
 //! TLS, in the keys of Spring: `server.ssl.*` for those who connect, `eureka.client.tls.*` for other registries. Keys and certificates are in a store,
-//! in files of PEM, or in a bundle (`spring.ssl.bundle.*`) of either.
+//! in files of PEM, or in a bundle (`spring.ssl.bundle.*`) of either. `registry.consistent.tls.*`, with stores, are for the ensemble that has the consistent services.
 //!
 //! What always holds here: a file that asks for TLS is never answered with a plain port; what cannot be had is refused with its key.
 
@@ -21,6 +21,7 @@ use crate::net::tls::{Protocol, StoreType, suites};
 
 const SERVER: &str = "server.ssl.";
 const CLIENT: &str = "eureka.client.tls.";
+const ENSEMBLE: &str = "registry.consistent.tls.";
 const BUNDLES: &str = "spring.ssl.bundle.";
 
 /// How long a handshake with another registry may take.
@@ -34,6 +35,7 @@ type Given = (String, String, String);
 pub(super) struct Keys {
     server: Vec<Given>,
     client: Vec<Given>,
+    ensemble: Vec<Given>,
     bundles: Vec<Given>,
 }
 
@@ -45,12 +47,19 @@ pub(super) struct Secure {
     pub server: Option<Tls>,
     /// For other registries whose address begins with `https`.
     pub dial: Option<DialTls>,
+    /// For the servers of an ensemble; none where they are dialled without TLS.
+    pub ensemble: Option<DialTls>,
 }
 
 impl Keys {
     /// Takes a key that is one of these. Empty values count as none.
     pub fn take(&mut self, key: &str, value: &str) -> bool {
-        let sides = [(SERVER, &mut self.server), (CLIENT, &mut self.client), (BUNDLES, &mut self.bundles)];
+        let sides = [
+            (SERVER, &mut self.server),
+            (CLIENT, &mut self.client),
+            (ENSEMBLE, &mut self.ensemble),
+            (BUNDLES, &mut self.bundles),
+        ];
         for (prefix, taken) in sides {
             if let Some(rest) = canonical(key).strip_prefix(prefix) {
                 if !value.trim().is_empty() {
@@ -67,6 +76,7 @@ impl Keys {
         let bundle = named_last(&self.server, "bundle").map(|(key, name)| Bundle::find(&self.bundles, key, name));
         let server = Side { prefix: SERVER, values: &self.server, bundle: bundle.transpose()? };
         let client = Side { prefix: CLIENT, values: &self.client, bundle: None };
+        let ensemble = Side { prefix: ENSEMBLE, values: &self.ensemble, bundle: None };
         const OF_STORES: [&str; 8] = [
             "enabled",
             "keystore",
@@ -89,6 +99,7 @@ impl Keys {
         ];
         name_unknown(server.values, &[OF_STORES, OF_SERVERS].concat(), notices);
         name_unknown(client.values, &OF_STORES, notices);
+        name_unknown(ensemble.values, &OF_STORES, notices);
         if let Some(bundle) = &server.bundle {
             name_unknown(&bundle.values, bundle.known(), notices);
         }
@@ -97,14 +108,27 @@ impl Keys {
             Some(store) => Ok(Some(store)),
             None => server.store(which),
         };
-        let dial = DialTls {
-            key_store: store("keystore")?,
-            trust_store: store("truststore")?,
+        let dial = |key_store, trust_store: Option<Store>| DialTls {
+            key_store,
+            trust_store,
             verifies_servers: true,
             checks_revocation: false,
             revocation_lists: None,
         };
-        Ok(Secure { server: server.tls()?, dial: Some(dial).filter(|dial| dial.trust_store.is_some()) })
+        let of_ensemble = match (ensemble.enabled()?, ensemble.store("truststore")?) {
+            (false, _) => None,
+            (true, Some(trust_store)) => Some(dial(ensemble.store("keystore")?, Some(trust_store))),
+            (true, None) => {
+                return Err(format!(
+                    "{ENSEMBLE}trust-store is missing: name a file with the certificates that are trusted of the ensemble's servers"
+                ));
+            }
+        };
+        Ok(Secure {
+            server: server.tls()?,
+            dial: Some(dial(store("keystore")?, store("truststore")?)).filter(|dial| dial.trust_store.is_some()),
+            ensemble: of_ensemble,
+        })
     }
 }
 
@@ -415,33 +439,50 @@ pub(crate) fn in_springs_words(text: &str) -> Sentence {
     text
 }
 
-/// How other registries are dialled with TLS. The files are read for each connection, of which there are few, so that exchanged ones count.
+/// How others are dialled with TLS. The files are read for each connection, of which there are few, so that exchanged ones count.
 #[derive(Debug)]
 pub(super) struct Dialer {
     settings: DialTls,
+    /// What the keys begin with that say so.
+    prefix: &'static str,
     last: Mutex<Arc<Dial>>,
 }
 
 impl Dialer {
-    /// Reads the files.
-    pub async fn open(settings: DialTls) -> Result<Dialer, Sentence> {
-        let dial = open(settings.clone()).await?;
-        Ok(Dialer { settings, last: Mutex::new(Arc::new(dial)) })
+    /// Reads the files for other registries.
+    pub async fn to_registries(settings: DialTls) -> Result<Dialer, Sentence> {
+        Dialer::open(settings, CLIENT).await
+    }
+
+    /// Reads the files for an ensemble.
+    pub async fn to_ensemble(settings: DialTls) -> Result<Dialer, Sentence> {
+        Dialer::open(settings, ENSEMBLE).await
+    }
+
+    async fn open(settings: DialTls, prefix: &'static str) -> Result<Dialer, Sentence> {
+        let dial = read_files(settings.clone(), prefix).await?;
+        Ok(Dialer { settings, prefix, last: Mutex::new(Arc::new(dial)) })
     }
 
     pub async fn secure(&self, stream: TcpStream, host: &str) -> Result<Encrypted, Sentence> {
         // Files that are just being exchanged can't be read: those from before are good for another connection.
-        if let Ok(dial) = open(self.settings.clone()).await {
+        if let Ok(dial) = read_files(self.settings.clone(), self.prefix).await {
             *self.last.lock() = Arc::new(dial);
         }
         let dial = self.last.lock().clone();
-        dial.secure(stream, host, HANDSHAKE_LIMIT).await.map_err(|unwelcome| in_springs_words(&unwelcome.why))
+        let secured = dial.secure(stream, host, HANDSHAKE_LIMIT).await;
+        secured.map_err(|unwelcome| in_words_of(self.prefix, &unwelcome.why))
     }
 }
 
-async fn open(settings: DialTls) -> Result<Dial, Sentence> {
+async fn read_files(settings: DialTls, prefix: &'static str) -> Result<Dial, Sentence> {
     let opening = tokio::task::spawn_blocking(move || Dial::open(&settings)).await;
-    opening.map_err(|error| error.to_string())?.map_err(|error| sentence(&error))
+    opening.map_err(|error| error.to_string())?.map_err(|error| in_words_of(prefix, &error.to_string()))
+}
+
+/// A sentence about dialling with the names of keys that say how.
+fn in_words_of(prefix: &str, text: &str) -> Sentence {
+    in_springs_words(text).replace(CLIENT, prefix)
 }
 
 #[cfg(test)]

@@ -187,7 +187,7 @@ impl Server {
         let (secure_address, secure_listener) = secure_reserved.open()?.unzip();
         let (metrics_address, metrics_listener) = metrics_reserved.open()?.unzip();
         let registry = match registry_reserved {
-            Some(reserved) => Some(reserved.serve(address).await?),
+            Some(reserved) => Some(reserved.serve([address, secure_address]).await?),
             None => None,
         };
         let mut context = Context::new(config, shared, clock, inputs, port, figures);

@@ -149,6 +149,25 @@ fn all_that_can_be_said_of_an_instance() {
     assert_eq!(discover(&server, &["web", "--base", "/app/services", "--all"]).stdout, "h:80\tone\t{\"rack\":4}\n");
 }
 
+/// `rookeeper discover NAME --watch | head -1` ends, although nothing else happens.
+#[test]
+fn a_closed_pipe_ends_the_watch() {
+    let server = server();
+    let mut ours = register(&server, &["web", "10.0.0.7:80", "--id", "ours"]);
+    ours.answer().unwrap();
+    let mut command = Command::new("bash");
+    let binary = rookeeper_binary().unwrap();
+    let line = format!(
+        "{} discover web --watch --server {} | head -1; echo ${{PIPESTATUS[0]}}",
+        binary.display(),
+        server.address()
+    );
+    command.args(["-c", &line]);
+    let mut piped = Dialogue::of("a pipe", command).unwrap();
+    assert_eq!(piped.answer().unwrap(), "up\t10.0.0.7:80\tours\t");
+    assert_eq!(piped.answer().unwrap(), "0");
+}
+
 #[test]
 fn with_curator() {
     let server = server();

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::foreign::{Dialogue, output};
 use rookeeper_acceptance::server::{Setup, rookeeper_binary};
@@ -57,12 +56,8 @@ fn a_closed_pipe_ends_it() {
         command.args(["members", "/group", "--join", id, "--server", &address.to_string()]);
         Dialogue::of("a member", command).unwrap()
     };
-    let mut members = vec![join("first")];
+    let _member = join("first");
     assert_eq!(piped.answer().unwrap(), "joined\tfirst\t");
-    let until = Instant::now() + Duration::from_secs(60);
-    // The reader goes when it likes; the next line finds out.
-    while piped.answer_within(Duration::from_millis(200)).map(|code| assert_eq!(code, "0")).is_none() {
-        assert!(Instant::now() < until, "it does not end");
-        members.push(join(&members.len().to_string()));
-    }
+    // Nothing else happens: it notices by itself that nobody reads any more.
+    assert_eq!(piped.answer().unwrap(), "0");
 }

@@ -85,8 +85,10 @@ async fn try_to(group: &Group, options: &Options) -> Result<(), Option<Error>> {
         }
         return Ok(());
     }
+    let is_followed = changes.is_some();
     tokio::select! {
         end = follow(changes, options.json) => end,
+        () = print::reader_has_gone(), if is_followed => Ok(()),
         end = stay(membership) => end,
     }
 }
@@ -120,7 +122,7 @@ fn line(change: Option<&str>, member: &Member, json: bool) -> String {
         let mut object = json!({
             "id": member.id,
             "data": String::from_utf8_lossy(&member.data),
-            "joined": format!("{:#x}", member.joined),
+            "joined": (member.joined > 0).then(|| format!("{:#x}", member.joined)),
         });
         if let Some(change) = change {
             object["change"] = change.into();
@@ -142,5 +144,8 @@ mod tests {
         assert_eq!(line(Some("joined"), &member, false), "joined\ta\tx\\n\\u{1b}[31m\u{fffd}");
         let object: serde_json::Value = serde_json::from_str(&line(None, &member, true)).unwrap();
         assert_eq!((object["id"].as_str(), object["joined"].as_str()), (Some("a"), Some("0x10")));
+        let gone = Member { joined: -1, changed: -1, ..member };
+        let object: serde_json::Value = serde_json::from_str(&line(Some("left"), &gone, true)).unwrap();
+        assert!(object["joined"].is_null());
     }
 }

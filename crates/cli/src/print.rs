@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
 /// Writes a line of a result to standard output. `false`: it can't be written and somebody would miss it. A reader that has gone has seen
 /// what it wanted to see.
 #[must_use]
@@ -33,6 +36,29 @@ pub fn result_of_many(line: &dyn fmt::Display) -> Option<u8> {
             complaint(&format_args!("can't write to standard output: {error}"));
             Some(1)
         }
+    }
+}
+
+/// Waits until nobody reads standard output any more, where it is a pipe or a socket: a command that follows something would else notice that only by the
+/// next line. Call on a runtime.
+pub async fn reader_has_gone() {
+    let (tells, told) = tokio::sync::oneshot::channel();
+    // A thread of its own, which ends with the process: what is asked for is a condition that no runtime waits for.
+    let waiting = std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
+        let output = io::stdout();
+        loop {
+            // Errors and ends are always told.
+            let mut ends = [PollFd::new(&output, PollFlags::empty())];
+            match poll(&mut ends, None) {
+                Ok(_) if ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+        let _ = tells.send(());
+    });
+    if waiting.is_err() || told.await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -121,9 +121,25 @@ fn a_reader_that_has_seen_enough_ends_the_command_quietly() {
     }
     let output = site.bash("set -o pipefail; rookeeper cli -server $SERVER -q ls -R / | head -n 1");
     assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(0), "/\n", ""));
+    let output = site.bash("set -o pipefail; rookeeper export -server $SERVER / | head -n 1 > /dev/null");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     let output = site.bash("rookeeper cli -server $SERVER -q ls -R / > /dev/full");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot write the output"), "{output:?}");
+}
+
+/// zkCli's words are for zkCli's commands.
+#[test]
+fn commands_of_ours_refuse_in_plain_words() {
+    let site = Site::new();
+    let output = site.bash("rookeeper cli -server $SERVER -q find / -name x");
+    let told = "find: Unrecognized option: -name. `help find` lists the options.\n";
+    assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(1), "", told));
+    let output = site.bash("rookeeper cli -server $SERVER -q get / -x7");
+    assert!(text(&output.stderr).starts_with("org.apache.commons.cli."), "{output:?}");
+    let output = site.bash("rookeeper cli -server $SERVER -q du /nowhere");
+    let told = "Node does not exist: /nowhere\n";
+    assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(1), "", told));
 }
 
 #[test]

@@ -55,15 +55,15 @@ async fn locks(ensemble: &Ensemble, client: &Client, kazoo: &mut Dialogue, curat
         let mut requests = [const { Vec::new() }; 3];
         for run in 0..RUNS {
             let line = Line::of(client, &format!("/ours-{waiters}-{run}"), waiters).await?;
-            let before = received(ensemble)?;
+            let requested = Requested::from_now(ensemble)?;
             times[0].push(line.hand_over().await?);
-            requests[0].push(received(ensemble)? - before);
+            requests[0].push(requested.until_now(ensemble)?);
             for (at, (name, theirs)) in [("kazoo", &mut *kazoo), ("curator", &mut *curator)].into_iter().enumerate() {
                 let path = format!("/{name}-{waiters}-{run}");
                 ensure!(theirs.ask(&format!("line {path} {waiters}"))? == "waiting", "{name}");
-                let before = received(ensemble)?;
+                let requested = Requested::from_now(ensemble)?;
                 times[at + 1].push(theirs.ask(&format!("handover {path}"))?.parse()?);
-                requests[at + 1].push(received(ensemble)? - before);
+                requests[at + 1].push(requested.until_now(ensemble)?);
             }
         }
         let times = times.map(median);
@@ -75,6 +75,24 @@ async fn locks(ensemble: &Ensemble, client: &Client, kazoo: &mut Dialogue, curat
     }
     println!();
     Ok(())
+}
+
+/// The requests of clients in a time, without those of whoever asks for the figure, and without the release of the first holder.
+struct Requested {
+    before: u64,
+    of_asking: u64,
+}
+
+impl Requested {
+    fn from_now(ensemble: &Ensemble) -> Result<Requested> {
+        let first = received(ensemble)?;
+        let before = received(ensemble)?;
+        Ok(Requested { before, of_asking: before - first })
+    }
+
+    fn until_now(&self, ensemble: &Ensemble) -> Result<u64> {
+        Ok((received(ensemble)? - self.before).saturating_sub(self.of_asking + 1))
+    }
 }
 
 /// What all servers have received from clients.

@@ -46,7 +46,7 @@ KINDS = {
 lines = {}
 
 
-def line(path, waiters):
+def stand_in_line(path, waiters):
     """So many wait behind a holder."""
     first = zk.Lock(path)
     first.acquire()
@@ -153,7 +153,7 @@ def answer(command, *words):
     if command == 'members':
         return ' '.join(sorted(zk.Party(words[0])))
     if command == 'line':
-        line(words[0], int(words[1]))
+        stand_in_line(words[0], int(words[1]))
         return 'waiting'
     if command == 'handover':
         return '%d' % hand_over(words[0])

@@ -61,6 +61,7 @@ pub fn main(options: &Options) -> u8 {
         };
         let code = tokio::select! {
             code = work => code,
+            () = print::reader_has_gone(), if options.watch => 0,
             number = signals.next() => 128 + number as u8,
         };
         drop(registry);

@@ -425,6 +425,16 @@ impl Command {
         }
     }
 
+    /// Why words are refused, in words of the original, which knows none of our commands.
+    fn refusal(&self, of_the_original: String) -> String {
+        match of_the_original.split_once("Exception: ") {
+            Some((_, text)) if self.is_ours => {
+                format!("{}: {text}. `help {}` lists the options.", self.name, self.name)
+            }
+            _ => of_the_original,
+        }
+    }
+
     /// Sorts the words after its name.
     pub(crate) fn arguments(&self, words: &[String]) -> Result<Arguments, Failure> {
         let options_end = words.iter().position(|word| word == "--").unwrap_or(words.len());
@@ -432,7 +442,8 @@ impl Command {
         let is_json = words.iter().enumerate().any(asks);
         let words: Vec<String> =
             words.iter().enumerate().filter(|word| !asks(*word)).map(|(_, word)| word.clone()).collect();
-        let mut arguments = options::parse(&words, self.options, self.choice).map_err(Failure::Refused)?;
+        let parsed = options::parse(&words, self.options, self.choice);
+        let mut arguments = parsed.map_err(|text| Failure::Refused(self.refusal(text)))?;
         if arguments.words.len() < self.least_words || arguments.words.len() > self.most_words {
             return Err(Failure::Refused(self.usage()));
         }

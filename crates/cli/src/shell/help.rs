@@ -331,17 +331,51 @@ fn text(name: &str) -> Option<String> {
     Some(text)
 }
 
+/// What older versions of the original and the shell of the system call it. By its letters alone `rmr` would be taken for `mv`.
+const OTHER_NAMES: [(&str, &str); 10] = [
+    ("?", "help"),
+    ("bye", "quit"),
+    ("cat", "get"),
+    ("exit", "quit"),
+    ("ls2", "ls -s"),
+    ("man", "help"),
+    ("mkdir", "create"),
+    ("rename", "mv"),
+    ("rm", "delete"),
+    ("rmr", "deleteall"),
+];
+
 /// The command that was probably meant.
 pub(super) fn similar(name: &str) -> Option<&'static str> {
+    let typed = name.to_lowercase();
+    if let Some((_, known)) = OTHER_NAMES.iter().find(|(other, _)| *other == typed) {
+        return Some(known);
+    }
+    // Of a word of three letters two others make any other word.
+    let most = if name.len() < 4 { 1 } else { 2 };
     let names = COMMANDS.iter().map(|command| command.name);
-    let far = |known: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase());
-    names.map(|known| (far(known), known)).filter(|(far, _)| *far <= 2).min().map(|(_, known)| known)
+    let far = |known: &str| strsim::damerau_levenshtein(&typed, &known.to_lowercase());
+    names.map(|known| (far(known), known)).filter(|(far, _)| *far <= most).min().map(|(_, known)| known)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::arguments::split_line;
     use super::*;
+
+    #[test]
+    fn what_was_meant_is_no_guess_at_random() {
+        for (typed, meant) in
+            [("rmr", "deleteall"), ("gte", "get"), ("creat", "create"), ("Exit", "quit"), ("LS2", "ls -s")]
+        {
+            assert_eq!(similar(typed), Some(meant), "{typed}");
+        }
+        for typed in ["xyz", "typo", "r", "rmx"] {
+            assert_eq!(similar(typed), None, "{typed}");
+        }
+        let is_known = |word: &str| COMMANDS.iter().any(|command| Some(command.name) == word.split(' ').next());
+        assert!(OTHER_NAMES.iter().all(|(other, known)| is_known(known) && !is_known(other)));
+    }
 
     #[test]
     fn every_command_and_every_option_is_explained() {

@@ -124,13 +124,14 @@ pub(crate) async fn usage(shell: &mut Shell, arguments: Arguments) -> Result<(),
     let mut closed = Closed::default();
     // Bytes and nodes of each node that is open.
     let mut sums: Vec<(u64, u64)> = Vec::new();
-    if !arguments.has(JSON) {
-        shell.output.line(&format!("{:>14} {:>10}  path", "bytes", "nodes"))?;
-    }
+    let mut has_head = arguments.has(JSON);
     while let Some(step) = walk.next().await? {
         match step {
             Step::Enter(node) => {
                 closed.note(shell, &node)?;
+                if !std::mem::replace(&mut has_head, true) {
+                    shell.output.line(&format!("{:>14} {:>10}  path", "bytes", "nodes"))?;
+                }
                 sums.push((u64::try_from(node.stat.data_length).unwrap_or(0), 1));
             }
             Step::Leave { path, depth, .. } => {

@@ -97,6 +97,7 @@ fn run(work: impl Future<Output = Result<bool, Failure>>, command: &str) -> u8 {
     match runtime.block_on(work) {
         Ok(true) => 0,
         Ok(false) => 1,
+        Err(failure) if failure.is_closed_pipe() => 0,
         Err(failure) => {
             print::complaint(&format_args!("rookeeper {command}: {failure}"));
             1

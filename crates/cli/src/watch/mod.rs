@@ -10,6 +10,7 @@ pub mod changes;
 mod runner;
 
 use std::io::ErrorKind;
+use std::pin::pin;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -97,6 +98,7 @@ async fn watch(options: &Options, followed: Followed<Tree>, signals: &mut Signal
     let mut running: Option<Running> = None;
     let mut ending = None;
     let mut complaint = None;
+    let mut reader = pin!(print::reader_has_gone());
     loop {
         while running.is_none() {
             if let Some(code) = ending {
@@ -142,6 +144,8 @@ async fn watch(options: &Options, followed: Followed<Tree>, signals: &mut Signal
                     _ => {}
                 }
             }
+            // What a command prints is its own affair.
+            () = &mut reader, if options.command.is_empty() => return 0,
             end = end_of(&mut running) => {
                 running = None;
                 if options.once || end.interrupted {

@@ -11,17 +11,8 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "rookeeper-ephemeral-";
 
-/// As every such server has it. Ticks are short, so that sessions may be.
-const SETTINGS: &str = "\
-tickTime=100
-minSessionTimeout=200
-maxSessionTimeout=60000
-maxClientCnxns=0
-preAllocSize=64
-forceSync=no
-admin.enableServer=false
-4lw.commands.whitelist=*
-";
+/// As every such server has it, and as the members of ensembles for tests have it (`rookeeper-testing`).
+const SETTINGS: &str = include_str!("ephemeral.cfg");
 
 /// The directory of such a server, with its configuration.
 #[derive(Debug)]

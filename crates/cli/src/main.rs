@@ -3,6 +3,7 @@
 mod check_command;
 mod epochs_command;
 mod registry_command;
+mod running;
 mod server_command;
 mod signals;
 

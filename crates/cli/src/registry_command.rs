@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process;
 
 use clap::Args;
-use rookeeper_cli::{print, readiness};
 use rookeeper_server::registry::{RegistryConfig, RegistryServer};
-use rookeeper_server::{ExitCode, Failure, descriptors, logging};
-use tracing::{info, warn};
+use rookeeper_server::{ExitCode, Failure};
+use tracing::warn;
 
-use crate::server_command::{WORKERS, end_of_input};
-use crate::signals::{Asked, Signals};
+use crate::running::{self, Ends, Starter};
+use crate::signals::Asked;
 
 /// A service registry.
 #[derive(Debug, Clone, Args)]
@@ -30,32 +29,13 @@ pub(crate) struct Options {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
-    /// Print HOST:PORT, a line, as soon as clients can connect there
-    #[arg(long)]
-    print_address: bool,
-
-    /// Stop when standard input ends: a registry that ends with whoever has started it
-    #[arg(long)]
-    while_stdin: bool,
+    #[command(flatten)]
+    starter: Starter,
 }
 
 /// Runs a registry until it is told to stop or fails. Returns the exit status.
 pub(crate) fn main(options: &Options) -> process::ExitCode {
-    if let Err(wrong) = logging::start() {
-        logging::complain(&wrong);
-        return ExitCode::Misconfigured.into();
-    }
-    logging::end_with_any_thread();
-    descriptors::raise_limit();
-    let code = match run(options) {
-        Ok(()) => ExitCode::Finished.into(),
-        Err(failure) => {
-            logging::fatal(&failure);
-            failure.exit_code.into()
-        }
-    };
-    logging::flush();
-    code
+    running::main(|| run(options))
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
@@ -72,46 +52,16 @@ fn run(options: &Options) -> Result<(), Failure> {
     for notice in notices {
         warn!("{notice}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .thread_name("network")
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(ExitCode::Failed, format!("can't start the network workers: {error}")))?;
-    let result = runtime.block_on(serve(config, options));
-    runtime.shutdown_background();
-    result
+    running::block_on(serve(config, options.starter))
 }
 
-async fn serve(config: RegistryConfig, options: &Options) -> Result<(), Failure> {
-    let signal_failure = |error| Failure::new(ExitCode::Failed, format!("can't listen for signals: {error}"));
-    let mut signals = Signals::listen().map_err(signal_failure)?;
-    let server = RegistryServer::start(config).await?;
-    readiness::tell(readiness::READY);
-    if options.print_address && !print::result(&server.address()) {
-        server.stop().await;
-        return Ok(());
+async fn serve(config: RegistryConfig, starter: Starter) -> Result<(), Failure> {
+    let mut ends = Ends::listen(starter)?;
+    let Some(server) = ends.started(RegistryServer::start(config)).await? else { return Ok(()) };
+    let is_told = ends.tell_address(&server.address());
+    while is_told && ends.next().await == Asked::Report {
+        server.report();
     }
-    let mut input = options.while_stdin.then(end_of_input);
-    loop {
-        let ended = async {
-            match &mut input {
-                Some(input) => drop(input.await),
-                None => std::future::pending().await,
-            }
-        };
-        let asked = tokio::select! {
-            asked = signals.next() => asked,
-            () = ended => Asked::Stop("the end of standard input"),
-        };
-        match asked {
-            Asked::Report => server.report(),
-            Asked::Stop(name) => {
-                info!("{name}: stopping");
-                readiness::tell(readiness::STOPPING);
-                server.stop().await;
-                return Ok(());
-            }
-        }
-    }
+    server.stop().await;
+    Ok(())
 }

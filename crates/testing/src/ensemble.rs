@@ -215,19 +215,8 @@ impl Ensemble {
     }
 }
 
-/// Of every member. A sync to a file system in memory costs nothing.
-const SETTINGS: &str = "\
-tickTime=100
-initLimit=100
-syncLimit=10
-minSessionTimeout=200
-maxSessionTimeout=60000
-maxClientCnxns=0
-preAllocSize=64
-forceSync=no
-admin.enableServer=false
-4lw.commands.whitelist=*
-";
+/// Of every member: what a server alone for a test has too (`rookeeper server --ephemeral`).
+const SETTINGS: &str = include_str!("../../cli/src/ephemeral.cfg");
 
 /// Ports that nobody uses at this moment, all held until all are found.
 fn unused_ports(count: usize) -> Result<Vec<u16>, Error> {

@@ -52,3 +52,33 @@ impl Leases {
         self.order.first().map(|(ends_ms, _)| *ends_ms)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::encoding::{Format, read_instance};
+
+    fn at(seconds: u64) -> Now {
+        Now { wall_ms: 0, steady_ms: seconds * 1000 }
+    }
+
+    #[test]
+    fn leases_end_in_order_and_a_renewed_one_later() {
+        let text = r#"{"instance":{"instanceId":"i","hostName":"h","app":"A","ipAddr":"1.2.3.4",
+            "dataCenterInfo":{"@class":"com.netflix.appinfo.MyDataCenterInfo","name":"MyOwn"}}}"#;
+        let instance = read_instance(Format::Json, text.as_bytes(), "A", at(0)).unwrap();
+        let [first, second] = ["first", "second"].map(|id| ("A".to_owned(), id.to_owned()));
+        let mut leases = Leases::default();
+        leases.begin(second.clone(), &instance, at(2));
+        leases.begin(first.clone(), &instance, at(1));
+        assert_eq!(leases.next_ms(), Some(91_000));
+        assert_eq!(leases.over(at(91)).count(), 0);
+        assert_eq!(leases.over(at(93)).collect::<Vec<_>>(), [&first, &second]);
+        leases.begin(first.clone(), &instance, at(50));
+        assert_eq!((leases.over(at(93)).collect::<Vec<_>>(), leases.next_ms()), (vec![&second], Some(92_000)));
+        assert!(leases.is_over(&second, at(93)) && !leases.is_over(&first, at(93)));
+        leases.remove(&second);
+        assert_eq!((leases.over(at(93)).count(), leases.next_ms()), (0, Some(140_000)));
+    }
+}

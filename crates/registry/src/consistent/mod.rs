@@ -141,25 +141,19 @@ pub enum TreeOp {
 /// Something that is in the tree.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
-    Service {
-        service: String,
-        version: i32,
-    },
-    NoService {
-        service: String,
-    },
-    /// `owner`: the session of an ephemeral node, 0 of others.
-    Node {
-        service: String,
-        id: String,
-        owner: i64,
-        version: i32,
-        data: Vec<u8>,
-    },
-    NoNode {
-        service: String,
-        id: String,
-    },
+    Service { service: String, version: i32 },
+    NoService { service: String },
+    Node { service: String, id: String, node: Box<Node> },
+    NoNode { service: String, id: String },
+}
+
+impl Seen {
+    /// The node of an instance, read before anybody waits for the registry. `owner`: the session of an ephemeral node, 0 of others.
+    pub fn node(service: String, id: String, owner: i64, version: i32, data: &[u8], now: Now) -> Seen {
+        let content = layout::read(&service.to_uppercase(), &id, data, now);
+        let node = Node { owner, version, bytes: data.len() + 512, content };
+        Seen::Node { service, id, node: Box::new(node) }
+    }
 }
 
 /// More in the tree than is held.
@@ -175,8 +169,9 @@ struct Service {
     nodes: BTreeMap<String, Node>,
 }
 
-#[derive(Debug)]
-struct Node {
+/// The node of an instance, or of something else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
     owner: i64,
     version: i32,
     bytes: usize,
@@ -294,10 +289,7 @@ impl Desk {
                     }
                 }
             }
-            Seen::Node { service, id, owner, version, data } => {
-                let content = layout::read(&service.to_uppercase(), &id, &data, now);
-                self.keep(&service, id, Node { owner, version, bytes: data.len() + 512, content }, registry, now)?;
-            }
+            Seen::Node { service, id, node } => self.keep(&service, id, *node, registry, now)?,
             Seen::NoNode { service, id } => self.forget(&service, &id, registry, now),
         }
         Ok(())

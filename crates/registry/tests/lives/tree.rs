@@ -60,9 +60,7 @@ impl Tree {
     fn node(&self, service: &str, id: &str) -> Seen {
         let (service, id) = (service.to_owned(), id.to_owned());
         match self.0.get(&service).and_then(|found| found.nodes.get(&id)) {
-            Some((owner, version, data)) => {
-                Seen::Node { service, id, owner: *owner, version: *version, data: data.clone() }
-            }
+            Some((owner, version, data)) => Seen::node(service, id, *owner, *version, data, Now::default()),
             None => Seen::NoNode { service, id },
         }
     }

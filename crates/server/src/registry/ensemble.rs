@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rookeeper_registry::Registry;
 use rookeeper_registry::consistent::{Decision, Desk, Job, Outcome, Seen, Transaction, TreeOp};
+use rookeeper_registry::{Now, Registry};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -159,7 +159,7 @@ struct Task {
 }
 
 impl Task {
-    fn with<T>(&self, act: impl FnOnce(&mut Desk, &mut Registry, rookeeper_registry::Now) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Desk, &mut Registry, Now) -> T) -> T {
         self.service.with(|registry, now| {
             let mut desk = self.service.ensemble.as_ref().map(|ensemble| ensemble.desk.lock());
             let mut none = Desk::new(&[]);
@@ -335,7 +335,7 @@ impl Task {
         let replies = link.ask_all(asks).await?;
         let mut all = vec![Seen::Service { service: service.clone(), version: stat.version }];
         for (id, reply) in ids.into_iter().zip(replies) {
-            all.push(seen(&service, id, reply)?);
+            all.push(seen(&service, id, reply, self.service.now())?);
         }
         Ok(all)
     }
@@ -359,7 +359,7 @@ impl Task {
                     }
                     Some((service, id)) if !id.contains('/') => {
                         let reply = link.ask(Ask::data(&path)).await?;
-                        all.push(seen(service, id.to_owned(), reply)?);
+                        all.push(seen(service, id.to_owned(), reply, self.service.now())?);
                     }
                     Some(_) => {}
                 }
@@ -373,10 +373,10 @@ impl Task {
     }
 }
 
-fn seen(service: &str, id: String, reply: super::ensemble_link::Reply) -> io::Result<Seen> {
+fn seen(service: &str, id: String, reply: super::ensemble_link::Reply, now: Now) -> io::Result<Seen> {
     let service = service.to_owned();
     Ok(match node(reply)? {
-        Some((data, stat)) => Seen::Node { service, id, owner: stat.ephemeral_owner, version: stat.version, data },
+        Some((data, stat)) => Seen::node(service, id, stat.ephemeral_owner, stat.version, &data, now),
         None => Seen::NoNode { service, id },
     })
 }

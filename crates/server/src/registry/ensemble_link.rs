@@ -1,6 +1,9 @@
 //! A session with the ensemble whose tree has the consistent services: requests in order, their answers, and what is told between them; with TLS and a proof of who the
 //! registry is, where that is configured.
 //!
+//! Requests, answers and frames are those of `rookeeper-proto`, so little stands here twice. The bare client of the acceptance tests shares nothing with that crate, on purpose: an
+//! error of the encoding must not stand on both sides of a test.
+//!
 //! What always holds: answers come in the order of the requests, and what was told of changes before an answer is there when the answer is; a session
 //! outlives its connection, for as long as the servers let it.
 

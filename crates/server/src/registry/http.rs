@@ -31,6 +31,9 @@ const MAX_REGISTRATION_BYTES: usize = 1 << 20;
 /// The longest batch of another server.
 const MAX_BATCH_BYTES: usize = 16 << 20;
 
+/// A body from this length on is not read beside other connections.
+const LONG_BYTES: usize = 256 << 10;
+
 const REPLICATION: &str = "x-netflix-discovery-replication";
 
 /// Tells other servers of this kind which one answers.
@@ -95,7 +98,16 @@ async fn answer_to(service: &Service, caller: &Caller, request: Request) -> Resp
         false => None,
     };
     let mut request = match body {
-        Some((bytes, _room)) => request.with_body(&bytes, service.now()),
+        Some((bytes, _room)) if bytes.len() < LONG_BYTES => request.with_body(&bytes, service.now()),
+        // Reading much takes long, and others want to be answered meanwhile.
+        Some((bytes, room)) => {
+            let now = service.now();
+            let reading = move || (request.with_body(&bytes, now), drop(room)).0;
+            match tokio::task::spawn_blocking(reading).await {
+                Ok(request) => request,
+                Err(_) => return plain(StatusCode::INTERNAL_SERVER_ERROR, "The body could not be read.\n"),
+            }
+        }
         None => request,
     };
     let way = {

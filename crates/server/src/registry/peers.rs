@@ -138,7 +138,14 @@ async fn copy(service: Arc<Service>) {
                 continue;
             }
             let instances = match answered.status {
-                StatusCode::OK => read_applications(&answered.body, service.now()),
+                StatusCode::OK => {
+                    // What others know may be much, and clients are answered meanwhile.
+                    let (body, now) = (answered.body, service.now());
+                    match tokio::task::spawn_blocking(move || read_applications(&body, now)).await {
+                        Ok(read) => read,
+                        Err(_) => continue,
+                    }
+                }
                 _ => continue,
             };
             match instances {

@@ -95,11 +95,7 @@ impl Default for RegistryConfig {
 }
 
 /// Keys that mean something to Spring's server but nothing here, and why that does no harm.
-const WITHOUT_EFFECT: [(&str, &str); 23] = [
-    (
-        "eureka.client.useDnsForFetchingServiceUrls",
-        "TXT records are not read; name a host, each address of which is a peer, in registry.peers-from-dns",
-    ),
+const WITHOUT_EFFECT: [(&str, &str); 22] = [
     ("eureka.server.useReadOnlyResponseCache", "answers are never stale"),
     ("eureka.server.responseCacheUpdateIntervalMs", "answers are never stale"),
     ("eureka.server.responseCacheAutoExpirationInSeconds", "answers are never stale"),
@@ -147,7 +143,7 @@ impl RegistryConfig {
         let mut config = RegistryConfig::default();
         let mut notices = Vec::new();
         let (mut own_host, mut own_url, mut urls, mut user, mut password) = (None, None, None, None, None);
-        let mut names = None;
+        let (mut names, mut lists_in_dns) = (None, None);
         let (mut retries, mut retry_wait_ms) = (None, 30_000);
         let mut keys = Keys::default();
         let mut proofs = proof::Keys::default();
@@ -190,6 +186,10 @@ impl RegistryConfig {
                 }
                 "registry.base" => base = value.trim_end_matches('/').to_owned(),
                 "registry.connect" => servers = self::servers(key, value)?,
+                "eureka.client.usednsforfetchingserviceurls" => {
+                    let is_wanted = truth(key, value)?;
+                    lists_in_dns = Some(key).filter(|_| is_wanted);
+                }
                 "registry.peersfromdns" => names = Some(value.to_owned()),
                 "registry.snapshot" => config.snapshot = Some(PathBuf::from(value)).filter(|_| !value.is_empty()),
                 "eureka.instance.hostname" => own_host = Some(value.to_owned()),
@@ -246,6 +246,12 @@ impl RegistryConfig {
             let name = PeerAddress::parse(url)?;
             config.can_dial(&name)?;
             config.names.push(name);
+        }
+        if let Some(key) = lists_in_dns.filter(|_| config.names.is_empty()) {
+            // Alone it would show a part of everything as if there were no more.
+            return Err(format!(
+                "{key}: lists in TXT records are not read; name a host, each address of which is another server, in registry.peers-from-dns"
+            ));
         }
         config.own_host = own_host;
         if config.peers.len() + config.names.len() > MAX_PEERS {
@@ -457,6 +463,17 @@ mod tests {
             given(&[("eureka.instance.hostname", "one"), ("eureka.client.serviceUrl.defaultZone", urls)]).unwrap();
         let places: Vec<String> = config.peers.iter().map(PeerAddress::to_string).collect();
         assert_eq!(places, ["http://one:8762/eureka/", "http://two:8761/eureka/"]);
+    }
+
+    #[test]
+    fn lists_in_dns_are_refused_unless_there_are_addresses() {
+        let key = "eureka.client.use-dns-for-fetching-service-urls";
+        assert!(given(&[(key, "true")]).unwrap_err().contains("registry.peers-from-dns"));
+        assert!(given(&[(key, "perhaps")]).unwrap_err().contains("true or false"));
+        let addresses = ("registry.peers-from-dns", "http://registries:8761/eureka/");
+        for pairs in [&[(key, "false")][..], &[(key, "true"), addresses]] {
+            assert_eq!(given(pairs).unwrap().1, Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What always holds here: a name that cannot be looked up changes nothing; an address that is gone gets nothing more, and one that comes back begins
 //! with nothing waiting for it.
 //!
-//! Eureka's own way, lists in TXT records, is not supported: the system's resolver does not ask for them, and where names are kept for services today, as in
+//! Eureka's own way, lists in TXT records, is not supported and refused at the start: the system's resolver does not ask for them, and where names are kept for services today, as in
 //! Kubernetes, they have addresses.
 
 use std::collections::BTreeSet;
@@ -164,6 +164,10 @@ mod tests {
             let (id, other) = (format!("at-{number}"), &servers[1 - number]);
             register(server, &id);
             until("the other one does not hear", || knows(other, &id)).await;
+        }
+        // A server that has not opened copies what others know.
+        for server in &servers {
+            until("a server is not open", || server.service.with(|registry, _| registry.is_open())).await;
         }
         // Each has found out which address is its own.
         for server in &servers {

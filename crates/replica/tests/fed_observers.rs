@@ -96,6 +96,8 @@ fn followers_that_do_not_answer_are_told_of_and_each_round_begins_with_a_wait() 
     }
     let waits = waits(&world);
     assert!(waits.len() > 5 && waits.iter().all(|wait_ms| (1..LONGEST_MS).contains(wait_ms)), "{waits:?}");
+    let searches = world.nodes[OBSERVER].log.iter().filter(|line| line.contains("LEADER ELECTION TOOK")).count();
+    assert!(waits.len() > searches, "a search has two rounds and a half: {searches}, {waits:?}");
     assert!(waits.iter().any(|wait_ms| *wait_ms != waits[0]), "each another one: {waits:?}");
 }
 

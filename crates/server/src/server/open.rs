@@ -76,20 +76,23 @@ pub(super) fn metrics_port(config: &Config) -> ClientPort {
 /// Opens the port of admin commands, where the configuration wants it. A port that can't be had is told of, and the server does without: several servers of
 /// one machine would otherwise have to be told apart before the first of them starts.
 pub(super) async fn admin_port(config: &Config) -> Option<(SocketAddr, TcpListener)> {
+    let opened = try_admin_port(config).await?;
+    opened.inspect_err(|why| warn!("{why}")).ok()
+}
+
+/// The same; an error says what the start would say.
+pub(super) async fn try_admin_port(config: &Config) -> Option<Result<(SocketAddr, TcpListener), String>> {
     let admin = config.admin.as_ref()?;
     let place = Place { host: admin.host.clone(), port: admin.port };
     let opened = async {
         let listener = listener::listen(place.bind_first(&place.addresses().await?)?, None)?;
         Ok((listener.local_addr()?, listener))
     };
-    match opened.await {
-        Ok(opened) => Some(opened),
-        Err(error) => {
-            let failed = CannotBind { port: Port::Admin, place: place.to_string(), error };
-            warn!("{failed}; this server goes on without admin commands over HTTP");
-            None
-        }
-    }
+    let without = |error| {
+        let failed = CannotBind { port: Port::Admin, place: place.to_string(), error };
+        format!("{failed}; this server goes on without admin commands over HTTP")
+    };
+    Some(opened.await.map_err(without))
 }
 
 /// Reads how TLS is spoken at the port of admin commands.

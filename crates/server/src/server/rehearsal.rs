@@ -2,13 +2,18 @@
 //!
 //! What always holds here: what is found is found by the functions of the start itself, so it cannot differ.
 
+use std::io;
 use std::sync::Arc;
 
+use rookeeper_replica::EnsembleSettings;
+use rookeeper_zab::{HostPort, MemberAddress};
+
 use super::open;
-use crate::config::{Config, QuorumTls};
+use crate::config::{Config, Ensemble, QuorumTls};
 use crate::failure::{ExitCode, Failure};
-use crate::net::bind::Port;
+use crate::net::bind::{CannotBind, Place, Port};
 use crate::net::tls::context::TlsContext;
+use crate::registry::RegistryPort;
 
 /// What a start would find.
 #[derive(Debug, Default)]
@@ -24,11 +29,38 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    fn note_port(&mut self, reserved: Result<open::Reserved, Failure>) {
+    fn note_port<P>(&mut self, reserved: Result<P, Failure>) {
         match reserved {
             Ok(_) => {}
             Err(failure) if failure.exit_code == ExitCode::Misconfigured => self.failures.push(failure),
             Err(failure) => self.taken.push(failure.message),
+        }
+    }
+
+    /// The quorum port and the election port. One that somebody has may be had by the server of this configuration; a start ends where none of the
+    /// addresses of a port can be had.
+    async fn note_ports_of_servers(&mut self, ensemble: &Ensemble) {
+        let EnsembleSettings { me, memberships, .. } = &ensemble.settings;
+        let own = memberships.committed.members.get(me).or_else(|| memberships.last_seen.members.get(me));
+        let addresses = own.map(|member| member.addresses.as_slice()).unwrap_or_default();
+        for port in [Port::Quorum, Port::Election] {
+            let number = |address: &MemberAddress| {
+                if port == Port::Quorum { address.quorum_port } else { address.election_port }
+            };
+            let at = |address: &MemberAddress| HostPort { host: address.host.clone(), port: number(address) };
+            let places =
+                Place::of_server(&addresses.iter().map(at).collect::<Vec<_>>(), ensemble.quorum_listen_on_all_ips);
+            let mut failed = Vec::new();
+            for place in &places {
+                let bound = async { place.bind_first(&place.addresses().await?) };
+                let Err(error) = bound.await else { continue };
+                let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+                let why = CannotBind { port, place: place.to_string(), error }.to_string();
+                if is_taken { self.taken.push(why) } else { failed.push(why) }
+            }
+            if !failed.is_empty() && failed.len() == places.len() {
+                self.failures.push(Failure::new(ExitCode::ServerPort, failed.join("; ")));
+            }
         }
     }
 
@@ -46,6 +78,15 @@ pub async fn rehearse(config: &Config) -> Rehearsal {
     found.note_port(open::reserve(Port::Client, config.client.clone()).await);
     found.note_port(open::reserve(Port::SecureClient, open::secure_port(config)).await);
     found.note_port(open::reserve(Port::Metrics, open::metrics_port(config)).await);
+    if let Some(registry) = config.registry.clone() {
+        found.note_port(RegistryPort::reserve(registry).await);
+    }
+    if let Some(Err(why)) = open::try_admin_port(config).await {
+        found.taken.push(why);
+    }
+    if let Some(ensemble) = &config.ensemble {
+        found.note_ports_of_servers(ensemble).await;
+    }
     if let Some(settings) = &config.client_tls {
         found.note_store("clients see", open::read_tls(settings.tls.clone()).await);
     }

@@ -25,15 +25,17 @@ pub async fn client(address: &str, timeout: Duration) -> Client {
 
 /// Ends the client's session: another connection takes it over and closes it. As far as the servers know, the process has died.
 pub async fn end_session(client: &Client, address: &str) {
-    let connector = || Client::connector().with_session(client.session().clone()).with_session_timeout(DEADLINE);
     let begin = Instant::now();
     loop {
-        match connect(connector, address).await {
-            Ok(closing) => drop(closing),
-            Err(zookeeper_client::Error::SessionExpired) => {}
-            Err(error) => panic!("the server does not hand the session over: {error}"),
+        let connector = Client::connector().with_session(client.session().clone()).with_session_timeout(DEADLINE);
+        // The client takes its session back at once, and on the original's servers the two may take it from each other until the time is over.
+        match tokio::time::timeout(Duration::from_secs(5), connector.connect(address)).await {
+            Ok(Ok(closing)) => drop(closing),
+            Ok(Err(zookeeper_client::Error::SessionExpired)) => {}
+            Err(_) | Ok(Err(zookeeper_client::Error::Timeout | zookeeper_client::Error::ConnectionLoss)) => {}
+            Ok(Err(error)) => panic!("the server does not hand the session over: {error}"),
         }
-        // The client takes its session back at once: it may have been before the close.
+        // It may also have been taken back before the close.
         if tokio::time::timeout(Duration::from_secs(1), rookeeper_recipes::session_end(client)).await.is_ok() {
             return;
         }

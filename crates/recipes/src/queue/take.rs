@@ -63,7 +63,10 @@ enum State {
     Idle,
     MakingPath(String),
     ListingSegments,
-    Listing(u64),
+    Listing {
+        segment: u64,
+        watch: bool,
+    },
     /// The taken nodes first, then the items: what is in neither list was acknowledged.
     Looking {
         segment: u64,
@@ -72,6 +75,7 @@ enum State {
     LookingAtItems {
         segment: u64,
         taken: BTreeSet<String>,
+        watch: bool,
     },
     Removing(u64),
     Taking(Spot),
@@ -208,8 +212,8 @@ impl Takes {
         }
     }
 
-    /// The items of a segment as they are; what is known to be taken stays so.
-    fn listed(&mut self, segment: u64, names: &[String]) {
+    /// The items of a segment as they are; what is known to be taken stays so. `watch`: the list was asked for with a watch.
+    fn listed(&mut self, segment: u64, names: &[String], watch: bool) {
         let gone: Vec<String> = match self.segments.get(&segment) {
             Some(known) => {
                 let names: BTreeSet<&String> = names.iter().collect();
@@ -226,7 +230,9 @@ impl Takes {
             }
         }
         if let Some(known) = self.segments.get_mut(&segment) {
-            (known.is_stale, known.listed) = (false, names.len());
+            // A watch that was there when the list was asked for may have fired before the answer.
+            known.is_watched |= watch;
+            (known.is_stale, known.listed) = (known.is_open && !known.is_watched, names.len());
         }
         self.takes_since_listing = 0;
     }
@@ -259,7 +265,7 @@ impl Takes {
             known.is_stale && (is_empty || !known.is_open || takes * NAMES_PER_TAKE >= known.listed)
         });
         if let Some((number, _)) = stale {
-            return State::Listing(*number);
+            return State::Listing { segment: *number, watch: self.wants_watch(*number) };
         }
         if self.takes_since_look >= TAKES_PER_LOOK {
             self.takes_since_look = 0;
@@ -286,6 +292,11 @@ impl Takes {
         State::Waiting(self.delayed.first().map(|(due_ms, _)| *due_ms))
     }
 
+    /// Whether a list of the items is to come with a watch.
+    fn wants_watch(&self, segment: u64) -> bool {
+        self.segments.get(&segment).is_some_and(|known| known.is_open && !known.is_watched)
+    }
+
     /// A number that differs from taker to taker and from attempt to attempt.
     fn mix(&self) -> usize {
         let mixed = self.id.bytes().fold(self.attempts, |sum, byte| sum.wrapping_mul(31) ^ u64::from(byte));
@@ -310,8 +321,8 @@ impl Takes {
         State::Idle
     }
 
-    fn looked(&mut self, segment: u64, taken: &BTreeSet<String>, names: &[String]) {
-        self.listed(segment, names);
+    fn looked(&mut self, segment: u64, taken: &BTreeSet<String>, names: &[String], watch: bool) {
+        self.listed(segment, names, watch);
         let Some(known) = self.segments.get_mut(&segment) else { return };
         known.look = false;
         let moved: Vec<(Spot, bool)> = known
@@ -344,9 +355,8 @@ impl Recipe for Takes {
             State::Idle => unreachable!("there is always something to do"),
             State::MakingPath(path) => Ask::MakePath { path: path.clone() },
             State::ListingSegments => Ask::Children { path: places.segments(), watch: true },
-            State::Listing(segment) | State::LookingAtItems { segment, .. } => {
-                let watch = self.segments.get(segment).is_some_and(|known| known.is_open && !known.is_watched);
-                Ask::Children { path: places.entries(*segment), watch }
+            State::Listing { segment, watch } | State::LookingAtItems { segment, watch, .. } => {
+                Ask::Children { path: places.entries(*segment), watch: *watch }
             }
             State::Looking { segment, watch } => Ask::Children { path: places.taken(*segment), watch: *watch },
             State::Removing(segment) => {
@@ -384,22 +394,20 @@ impl Recipe for Takes {
                 State::Idle
             }
             (State::ListingSegments, Reply::Refused(_)) => State::MakingPath(self.places.segments()),
-            (State::Listing(segment), Reply::Names(names)) => {
-                self.listed(segment, &names);
-                match self.segments.get_mut(&segment) {
-                    Some(known) if known.is_open => known.is_watched = true,
-                    Some(_) if names.is_empty() => {
-                        self.state = State::Removing(segment);
-                        return;
-                    }
-                    _ => {}
+            (State::Listing { segment, watch }, Reply::Names(names)) => {
+                self.listed(segment, &names, watch);
+                match self.segments.get(&segment) {
+                    Some(known) if !known.is_open && names.is_empty() => State::Removing(segment),
+                    _ => State::Idle,
                 }
-                State::Idle
             }
-            (state @ (State::Listing(_) | State::Looking { .. } | State::LookingAtItems { .. }), Reply::Refused(_)) => {
+            (
+                state @ (State::Listing { .. } | State::Looking { .. } | State::LookingAtItems { .. }),
+                Reply::Refused(_),
+            ) => {
                 let (segment, path) = match state {
                     State::Looking { segment, .. } => (segment, self.places.taken(segment)),
-                    State::Listing(segment) | State::LookingAtItems { segment, .. } => {
+                    State::Listing { segment, .. } | State::LookingAtItems { segment, .. } => {
                         (segment, self.places.entries(segment))
                     }
                     _ => unreachable!("only these are matched"),
@@ -416,13 +424,11 @@ impl Recipe for Takes {
                 if let Some(known) = self.segments.get_mut(&segment) {
                     known.taken_is_watched |= watch;
                 }
-                State::LookingAtItems { segment, taken: names.into_iter().collect() }
+                let taken = names.into_iter().collect();
+                State::LookingAtItems { segment, taken, watch: self.wants_watch(segment) }
             }
-            (State::LookingAtItems { segment, taken }, Reply::Names(names)) => {
-                if let Some(known) = self.segments.get_mut(&segment) {
-                    known.is_watched |= known.is_open;
-                }
-                self.looked(segment, &taken, &names);
+            (State::LookingAtItems { segment, taken, watch }, Reply::Names(names)) => {
+                self.looked(segment, &taken, &names, watch);
                 State::Idle
             }
             (State::LookingAtItems { segment, .. }, Reply::Unknown) => State::Looking { segment, watch: false },
@@ -472,6 +478,64 @@ impl Recipe for Takes {
             }
             if path == places.taken(*number) {
                 known.taken_is_watched = false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::QueueLayout;
+
+    const ITEMS: &str = "/q/segments/0000000000/entries";
+
+    fn asked(takes: &mut Takes) -> Ask {
+        match takes.step(0) {
+            Step::Ask(ask) => ask,
+            Step::Done(taken) => panic!("{taken:?} although nobody has pushed"),
+        }
+    }
+
+    fn names(takes: &mut Takes, names: &[&str]) {
+        takes.handle(Reply::Names(names.iter().map(|name| (*name).to_owned()).collect()));
+    }
+
+    /// A taker that waits, having lost a race for the only item.
+    fn that_waits() -> Takes {
+        let mut takes = Takes::new(Places::new("/q", QueueLayout::Segments), "t".to_owned());
+        asked(&mut takes);
+        names(&mut takes, &["0000000000"]);
+        assert_eq!(asked(&mut takes), Ask::Children { path: ITEMS.to_owned(), watch: true });
+        names(&mut takes, &["100-0000000000"]);
+        assert!(matches!(asked(&mut takes), Ask::Multi(_)));
+        takes.handle(Reply::Failed { index: 1, why: Refusal::NodeExists });
+        takes
+    }
+
+    #[test]
+    fn a_watch_that_fires_while_a_list_is_under_way_is_set_again() {
+        let mut takes = that_waits();
+        assert!(matches!(asked(&mut takes), Ask::Children { watch: false, .. }), "what others have taken");
+        names(&mut takes, &["100-0000000000"]);
+        // The watch on the items is there, so none is asked for; and now it fires.
+        assert_eq!(asked(&mut takes), Ask::Children { path: ITEMS.to_owned(), watch: false });
+        takes.notice(ITEMS);
+        names(&mut takes, &["100-0000000000"]);
+        assert_eq!(asked(&mut takes), Ask::Children { path: ITEMS.to_owned(), watch: true });
+    }
+
+    #[test]
+    fn a_watch_that_fires_before_a_list_is_asked_for_is_set_again() {
+        let mut takes = that_waits();
+        assert!(matches!(asked(&mut takes), Ask::Children { watch: false, .. }), "what others have taken");
+        names(&mut takes, &["100-0000000000"]);
+        takes.notice(ITEMS);
+        loop {
+            match asked(&mut takes) {
+                Ask::Children { path, watch: true } if path == ITEMS => break,
+                Ask::Children { .. } => names(&mut takes, &["100-0000000000"]),
+                other => panic!("{other:?} without a watch on the items"),
             }
         }
     }

@@ -40,7 +40,17 @@ const CORE: &[(&str, &[&str])] = &[
     ("rookeeper-discovery", &["serde", "serde_json", "thiserror", "uuid"]),
     (
         "rookeeper-registry",
-        &["crc32fast", "flate2", "jiff", "quick-xml", "rookeeper-discovery", "serde", "serde_json", "thiserror"],
+        &[
+            "bytes",
+            "crc32fast",
+            "flate2",
+            "jiff",
+            "quick-xml",
+            "rookeeper-discovery",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
     ),
     ("rookeeper-zab", &["rookeeper-proto", "thiserror"]),
     (

@@ -53,3 +53,18 @@ pub mod verdict;
 pub mod wire;
 
 pub use example::example;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Generous: a JVM may have to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until something holds that no process tells of by itself.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

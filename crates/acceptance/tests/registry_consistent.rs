@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::client::Client;
 use rookeeper_acceptance::ensemble::Plan;
@@ -12,17 +10,8 @@ use rookeeper_acceptance::eureka::{Answered, Eureka, ask as at, free_port, insta
 use rookeeper_acceptance::foreign::{Dialogue, curator_program, output, python, python_in};
 use rookeeper_acceptance::proxy::Proxy;
 use rookeeper_acceptance::server::{Setup, rookeeper_binary};
+use rookeeper_acceptance::until;
 use serde_json::{Value, json};
-
-const DEADLINE: Duration = Duration::from_secs(120);
-
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is() {
-        assert!(begin.elapsed() < DEADLINE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn ask(registry: &Eureka, method: &str, path: &str) -> Answered {
     registry.ask(method, &format!("/eureka/{path}"), None)

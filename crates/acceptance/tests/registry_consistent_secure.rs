@@ -4,24 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::certificates::{House, shown};
 use rookeeper_acceptance::client::{Client, refusal};
 use rookeeper_acceptance::eureka::{Answered, Eureka, ask as at, instance};
 use rookeeper_acceptance::server::{Product, Setup};
+use rookeeper_acceptance::until;
 use rookeeper_acceptance::wire::NO_AUTH;
-
-const DEADLINE: Duration = Duration::from_secs(120);
-
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is() {
-        assert!(begin.elapsed() < DEADLINE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A registry whose services named `payments` are in the ensemble of this server.
 fn registry(address: SocketAddr, settings: &[&str]) -> Eureka {

@@ -4,22 +4,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rookeeper_acceptance::eureka::{Eureka, free_port, urls};
+use rookeeper_acceptance::until;
 use rustix::process::Signal;
 
-const DEADLINE: Duration = Duration::from_secs(120);
 const MARK: &str = "\"rookeeper.unconfirmed\":\"true\"";
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < DEADLINE, "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn text(folder: &Path) -> String {
     fs::read_to_string(folder.join("registry.snapshot")).unwrap_or_default()
@@ -27,7 +17,7 @@ fn text(folder: &Path) -> String {
 
 /// What is shown of an instance, once lists are shown.
 fn shown(registry: &Eureka, id: &str) -> String {
-    until("lists are not shown", || registry.ask("GET", "/eureka/apps", None).status == 200);
+    until("lists are shown", || registry.ask("GET", "/eureka/apps", None).status == 200);
     registry.ask("GET", &format!("/eureka/apps/ORDERS/{id}"), None).body
 }
 
@@ -49,7 +39,7 @@ fn after_all_have_stopped_the_last_known_instances_are_shown_until_they_are_hear
     registries[1].until_shows("ORDERS", "two", Some("OUT_OF_SERVICE")).unwrap();
     registries[1].until_shows("ORDERS", "gone", None).unwrap();
     // One is killed once its file tells all, the other one stops in order.
-    until("nothing is written", || text(folders[0].path()).contains("\"cancelled\":\"ORDERS\",\"id\":\"gone\""));
+    until("the change is written", || text(folders[0].path()).contains("\"cancelled\":\"ORDERS\",\"id\":\"gone\""));
     registries[0].process.kill().unwrap();
     registries[1].process.signal(Signal::TERM).unwrap();
     registries[1].process.end().unwrap();
@@ -67,7 +57,7 @@ fn after_all_have_stopped_the_last_known_instances_are_shown_until_they_are_hear
     let heartbeat = registries[0].ask("PUT", "/eureka/apps/ORDERS/one?lastDirtyTimestamp=1700000000000", None);
     assert_eq!(heartbeat.status, 200);
     assert!(!shown(&registries[0], "one").contains(MARK));
-    until("the peer still only remembers", || !shown(&registries[1], "one").contains(MARK));
+    until("the peer does not only remember", || !shown(&registries[1], "one").contains(MARK));
     assert_eq!(registries[1].shown("ORDERS", "one").as_deref(), Some("UP"));
     assert!(shown(&registries[1], "two").contains(MARK));
 }
@@ -87,7 +77,7 @@ fn a_damaged_file_is_set_aside_and_the_registry_starts() {
     assert_eq!(registry.shown("ORDERS", "one"), None);
     assert_eq!(fs::read(folder.path().join("registry.snapshot.bad")).unwrap(), whole[..whole.len() / 2]);
     registry.register("ORDERS", "two").unwrap();
-    until("nothing is written", || text(folder.path()).contains("\"instanceId\":\"two\""));
+    until("the change is written", || text(folder.path()).contains("\"instanceId\":\"two\""));
     // A directory that cannot be written to costs nothing else.
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();

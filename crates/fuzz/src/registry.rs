@@ -91,16 +91,8 @@ fn lists(registry: &mut Registry) {
 }
 
 fn batch(body: &[u8]) {
-    let parts = Parts {
-        method: "POST",
-        path: "/eureka/peerreplication/batch/",
-        accept: Some("application/json"),
-        content_type: Some("application/json"),
-        replication: Some("true"),
-        ..Parts::default()
-    };
     let mut registry = open();
-    if let Ok(request) = rest::read(&parts) {
+    if let Ok(request) = rest::read(&Parts::BATCH) {
         let answer = request.with_body(body, NOW).ask(&mut registry, NOW).answer();
         assert!(matches!(answer.status, 200 | 400 | 500));
         if answer.status == 200 {

@@ -25,6 +25,21 @@ pub struct Parts<'a> {
     pub wall_ms: i64,
 }
 
+impl Parts<'static> {
+    /// Those of a batch that another server passes on.
+    pub const BATCH: Parts<'static> = Parts {
+        method: "POST",
+        path: "/eureka/peerreplication/batch/",
+        query: "",
+        accept: Some("application/json"),
+        accept_encoding: None,
+        content_type: Some("application/json"),
+        eureka_accept: None,
+        replication: Some("true"),
+        wall_ms: 0,
+    };
+}
+
 /// A request that is understood. Its body, if it needs one, is still to be read.
 #[derive(Debug, Clone)]
 pub struct Request {

@@ -85,15 +85,7 @@ mod tests {
             })
             .collect();
         let body = format!("{{\"replicationList\":[{}]}}", items.join(","));
-        let parts = Parts {
-            method: "POST",
-            path: "/eureka/peerreplication/batch/",
-            accept: Some("application/json"),
-            content_type: Some("application/json"),
-            replication: Some("true"),
-            ..Parts::default()
-        };
-        let mut request = read(&parts).unwrap().with_body(body.as_bytes(), now);
+        let mut request = read(&Parts::BATCH).unwrap().with_body(body.as_bytes(), now);
         let mut known = Vec::new();
         while request.take_slice(&mut registry, now) {
             known.push(registry.len());

@@ -632,15 +632,7 @@ impl Life {
 
     fn take_batch(&mut self, from: usize, to: usize, number: u64, body: Vec<u8>) {
         let now = self.at(to);
-        let parts = Parts {
-            method: "POST",
-            path: "/eureka/peerreplication/batch/",
-            accept: Some("application/json"),
-            content_type: Some("application/json"),
-            replication: Some("true"),
-            ..Parts::default()
-        };
-        let request = rest::read(&parts).unwrap();
+        let request = rest::read(&Parts::BATCH).unwrap();
         let known = |(app, id): &(String, String)| {
             self.servers[to].registry.record(app, id).map(|record| (id.clone(), record.instance.dirty_ms))
         };

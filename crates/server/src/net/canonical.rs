@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::info;
 
@@ -81,21 +82,18 @@ impl CanonicalNames {
     }
 }
 
-/// All names of all hosts that can be resolved.
+/// All names of all hosts that can be resolved. All are asked for at once, so that many that do not answer take no longer than one.
 async fn look_up(hosts: &BTreeSet<String>) -> BTreeSet<String> {
-    let mut lookups = tokio::task::JoinSet::new();
+    let mut lookups = JoinSet::new();
     for host in hosts.clone() {
         lookups.spawn(async move {
-            let mut names = Vec::new();
-            if let Ok(Ok(addresses)) = timeout(LOOKUP_LIMIT, resolve(&host, 0)).await {
-                for address in addresses.iter().take(MAX_ADDRESSES_PER_HOST) {
-                    names.extend(name_of(address.ip()).await);
-                }
-            }
-            names
+            let resolved = timeout(LOOKUP_LIMIT, resolve(&host, 0)).await;
+            let Ok(Ok(addresses)) = resolved else { return Vec::new() };
+            let addresses = addresses.into_iter().take(MAX_ADDRESSES_PER_HOST);
+            addresses.map(|address| name_of(address.ip())).collect::<JoinSet<_>>().join_all().await
         });
     }
-    lookups.join_all().await.into_iter().flatten().collect()
+    lookups.join_all().await.into_iter().flatten().flatten().collect()
 }
 
 /// The name of the machine at this address, if the name leads there too.

@@ -51,8 +51,9 @@ def free_ports(count):
 class Ensemble:
     """So many servers of a kind, on ports of their own."""
 
-    def __init__(self, kind, members=1, **settings):
+    def __init__(self, kind, members=1, binary=None, **settings):
         self.kind = kind
+        self.binary = binary
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="rookeeper-bench-"))
         free = free_ports(3 * members)
         ports = [free[at:at + 3] for at in range(0, len(free), 3)]
@@ -77,7 +78,7 @@ class Ensemble:
 
     def start(self, home):
         if self.kind == "rookeeper":
-            command = [rookeeper_binary(), "server", str(home / "zoo.cfg")]
+            command = [self.binary or rookeeper_binary(), "server", str(home / "zoo.cfg")]
         else:
             command = ["java", "-Xmx1g", "-cp", apache_classpath(), "-Djava.awt.headless=true", "org.apache.zookeeper.server.quorum.QuorumPeerMain",
                        str(home / "zoo.cfg")]
